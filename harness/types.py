@@ -1,0 +1,122 @@
+"""What flows through a run: Problem -> Prompt -> Rollout -> ScoredGroup -> Batch -> LossOutput.
+
+Notation: B rows (one completion each), T tokens (prompt + completion, right-padded), G samples a prompt.
+A worked example, G = 2: the prompt "2+2" has token ids (7, 3, 7) and the completions (4, 1) and (5, 9, 1):
+
+    input_ids        [[7, 3, 7, 4, 1, 0], [7, 3, 7, 5, 9, 1]]
+    completion_mask  [[0, 0, 0, 1, 1, 0], [0, 0, 0, 1, 1, 1]]
+    *_logprobs       position t holds log p(input_ids[t] | input_ids[:t]); 0.0 wherever completion_mask is 0
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FinishReason = Literal["stop", "length"]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One question with a reference answer. `pair_id` names the training problem that this one perturbs."""
+
+    id: str
+    dataset: str
+    split: str
+    text: str
+    answer: str
+    topic: str | None = None
+    level: int | None = None
+    solution: str | None = None
+    pair_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A problem under a template, tokenized with its special tokens."""
+
+    problem_id: str
+    template: str
+    text: str
+    token_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """One sampled completion.
+
+    `completion_ids` [N] includes the end token when `finish_reason` is "stop"; `text` excludes it.
+    `sampler_logprobs` [N] are the engine's, nats, of logits / temperature. `policy_step` is the number of
+    optimiser steps behind the weights that sampled it.
+    """
+
+    problem_id: str
+    sample_idx: int
+    completion_ids: tuple[int, ...]
+    text: str
+    sampler_logprobs: tuple[float, ...] | None
+    finish_reason: FinishReason
+    policy_step: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingParams:
+    """How to sample. `temperature` 0 is greedy; `top_p` 1 and `top_k` 0 leave the distribution whole."""
+
+    max_new_tokens: int
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    logprobs: bool = False
+    stop: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Grade:
+    """The grader's verdict: is the extracted answer equal to the reference, and why."""
+
+    correct: bool
+    extracted: str | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredGroup:
+    """The G rollouts of one prompt, each with its grade and its reward."""
+
+    problem: Problem
+    prompt: Prompt
+    rollouts: tuple[Rollout, ...]
+    grades: tuple[Grade, ...]
+    rewards: tuple[float, ...]
+
+
+@dataclass(slots=True)
+class Batch:
+    """Right-padded rows of one optimiser step, [B, T] unless said otherwise. Padding is 0.
+
+    `advantages` and `old_logprobs` are fixed for the whole rollout batch. `group_ids` [B] says which rows
+    share a prompt. `weights` [B] scales a row's loss (1 for all but weighted selections).
+    """
+
+    input_ids: Tensor
+    completion_mask: Tensor
+    sampler_logprobs: Tensor
+    old_logprobs: Tensor
+    advantages: Tensor
+    group_ids: Tensor
+    lengths: Tensor
+    ref_logprobs: Tensor | None = None
+    values: Tensor | None = None
+    returns: Tensor | None = None
+
+
+@dataclass(slots=True)
+class LossOutput:
+    """An unreduced loss [B, T] and per-token metrics [B, T]; the reducer divides once for the whole step."""
+
+    loss: Tensor
+    metrics: dict[str, Tensor] = field(default_factory=dict)
