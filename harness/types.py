@@ -11,9 +11,11 @@ A worked example, G = 2: the prompt "2+2" has token ids (7, 3, 7) and the comple
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from torch import Tensor
 
 FinishReason = Literal["stop", "length"]
@@ -74,6 +76,24 @@ class SamplingParams:
     stop: tuple[str, ...] = ()
 
 
+class RolloutEngine(Protocol):
+    """What samples: the native engine, vLLM, or a test's stand-in."""
+
+    def generate(
+        self, prompts: Sequence[Prompt], *, params: SamplingParams, seeds: Sequence[int], policy_step: int = 0
+    ) -> list[Rollout]:
+        """One rollout a (prompt, seed) pair, in order; a group is the same prompt given G times.
+
+        A rollout's random numbers depend on its own seed alone, never on what else is in the call.
+        `sample_idx` counts the earlier prompts of the call with the same `problem_id`.
+        """
+        ...
+
+    def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> None:
+        """Take the trainer's tensors (hub names) in place."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Grade:
     """The grader's verdict: is the extracted answer equal to the reference, and why."""
@@ -96,10 +116,10 @@ class ScoredGroup:
 
 @dataclass(slots=True)
 class Batch:
-    """Right-padded rows of one optimiser step, [B, T] unless said otherwise. Padding is 0.
+    """Right-padded rows of one rollout batch, [B, T] unless said otherwise. Padding is 0.
 
     `advantages` and `old_logprobs` are fixed for the whole rollout batch. `group_ids` [B] says which rows
-    share a prompt. `weights` [B] scales a row's loss (1 for all but weighted selections).
+    share a prompt; `lengths` [B] counts a row's tokens, prompt and completion.
     """
 
     input_ids: Tensor
