@@ -1,0 +1,292 @@
+"""What a run leaves on disk: run.json, metrics.jsonl, eval records and samples. Imports no torch.
+
+    outputs/<study>/study.json                         the ablation: question, factors, arms, which runs
+    outputs/<study>/<run_id>/config.yaml               the resolved config
+    outputs/<study>/<run_id>/run.json                  RunRecord: status, seeds, versions, hardware, compute
+    outputs/<study>/<run_id>/metrics.jsonl             one line an optimiser step
+    outputs/<study>/<run_id>/eval/<checkpoint>/<task>.json (+ <task>.samples.jsonl.gz)      EvalRecord
+    outputs/bases/<base_id>/                           base.json, the weights, and eval/ of the base itself
+
+Files are replaced atomically, so a reader sees the old or the new one, never a part.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import math
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+SCHEMA_VERSION = 1
+BASES = "bases"
+Status = Literal["running", "finished", "failed", "interrupted"]
+
+
+T = TypeVar("T", bound="_Record")
+
+
+class RecordError(ValueError):
+    """A record that cannot be read: which file, and why."""
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="allow")
+    schema_version: int = SCHEMA_VERSION
+
+
+class RunRecord(_Record):
+    """One run. `seconds` are by phase, `tokens` by use (sampled, trained, prompt), `flops` by phase (model FLOPs)."""
+
+    run_id: str
+    study: str
+    status: Status
+    reason: str | None = None
+    config: dict[str, Any]
+    overrides: list[str] = Field(default_factory=list)
+    seeds: dict[str, int]
+    base_id: str | None = None
+    data_hash: str
+    code: dict[str, Any]
+    packages: dict[str, str]
+    hardware: dict[str, Any]
+    nondeterminism: str | None = None
+    started: str
+    finished: str | None = None
+    steps_done: int = 0
+    num_resumes: int = 0
+    tokens: dict[str, int] = Field(default_factory=dict)
+    flops: dict[str, float] = Field(default_factory=dict)
+    seconds: dict[str, float] = Field(default_factory=dict)
+    gpu_seconds: float = 0.0
+    peak_memory_bytes: int = 0
+    flags: list[str] = Field(default_factory=list)
+    wandb_id: str | None = None
+
+
+class BaseRecord(_Record):
+    """A pretrained base: what made it and what it cost."""
+
+    base_id: str
+    identity: dict[str, Any]
+    num_parameters: int
+    num_non_embedding_parameters: int
+    tokens: int
+    flops: float
+    seconds: float
+    final_loss: float
+    code: dict[str, Any]
+
+
+class EvalRecord(_Record):
+    """One task on one checkpoint. Lists are [problem][sample]; `greedy_*` are [problem] (None: not run).
+
+    `answers` are the grader's equivalence classes (None: nothing extracted); `stepped` says whether a derivation
+    has at least one checkable step, `num_steps` and `num_wrong_steps` count them; `lengths` are in tokens.
+    `metrics` holds the task's own numbers with both standard errors; `best_constant` is the accuracy of the best
+    constant answer on these problems.
+    """
+
+    key: str
+    task: str
+    task_version: float
+    split: str
+    checkpoint: str
+    step: int
+    run_id: str | None
+    base_id: str | None
+    n_problems: int
+    k: int
+    temperature: float
+    top_p: float
+    max_new_tokens: int
+    eval_sampling_seed: int
+    problem_ids: list[str]
+    pair_ids: list[str | None]
+    topics: list[str | None]
+    levels: list[int | None]
+    correct: list[list[int]]
+    answers: list[list[str | None]]
+    stepped: list[list[int]]
+    num_steps: list[list[int]]
+    num_wrong_steps: list[list[int]]
+    lengths: list[list[int]]
+    truncated: list[list[int]]
+    greedy_correct: list[int] | None = None
+    greedy_lengths: list[int] | None = None
+    best_constant: float
+    best_constant_answer: str
+    metrics: dict[str, float]
+    seconds: float
+    lm_eval_version: str
+
+
+class Arm(BaseModel):
+    """One cell of an ablation: its factor levels, and the run of each seed."""
+
+    label: str
+    levels: dict[str, str]
+    overrides: list[str]
+    runs: dict[str, str] = Field(default_factory=dict)  # seed -> run_id
+
+
+class StudyRecord(_Record):
+    """An ablation as planned. `control` gives the level of each factor that differences are taken against."""
+
+    study: str
+    question: str
+    factors: dict[str, list[str]]
+    seeds: list[int]
+    control: dict[str, str]
+    arms: list[Arm]
+    shared_base: bool
+    primary: dict[str, Any] = Field(default_factory=dict)
+    notes: list[str] = Field(default_factory=list)
+    command: str
+
+
+def write_json(path: Path, value: dict[str, Any]) -> None:
+    """Replace a JSON file atomically; a full disk leaves the old one intact."""
+    write_text(path, json.dumps(clean(value), indent=1, allow_nan=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def clean(value: Any) -> Any:
+    """JSON has no NaN: write it as the strings "nan", "inf", "-inf", which `number` reads back."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, dict):
+        return {k: clean(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [clean(v) for v in value]
+    return value
+
+
+def number(value: Any) -> Any:
+    """A metric as written by `clean`: "nan" and "inf" become floats again."""
+    return float(value) if value in ("nan", "inf", "-inf") else value
+
+
+def _read(path: Path, kind: type[T]) -> T:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(data, dict):
+            raise RecordError(f"{path}: not a JSON object; delete the file or restore it from a backup")
+        if (version := data.get("schema_version", 0)) > SCHEMA_VERSION:
+            raise RecordError(
+                f"{path}: schema_version {version} is newer than this program's {SCHEMA_VERSION}; update the program"
+            )
+        return kind.model_validate(data)
+    except OSError as error:
+        raise RecordError(f"{path}: cannot be read ({error.strerror})") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise RecordError(f"{path}: not valid JSON ({error}); launch the run again to rewrite it") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise RecordError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+
+
+def read_run(folder: Path) -> RunRecord:
+    """Raises RecordError when run.json is missing, damaged, or from a newer version."""
+    return _read(folder / "run.json", RunRecord)
+
+
+def read_base(folder: Path) -> BaseRecord:
+    return _read(folder / "base.json", BaseRecord)
+
+
+def read_study(folder: Path) -> StudyRecord:
+    return _read(folder / "study.json", StudyRecord)
+
+
+def read_eval(path: Path) -> EvalRecord:
+    return _read(path, EvalRecord)
+
+
+def eval_paths(folder: Path) -> list[Path]:
+    """Evaluation records of a run or a base, by checkpoint and task."""
+    return sorted(p for p in folder.glob("eval/*/*.json") if not p.name.startswith("."))
+
+
+def run_folders(study: Path) -> list[Path]:
+    """Folders of a study that hold, or should hold, a run."""
+    return sorted(
+        p
+        for p in study.iterdir()
+        if p.is_dir() and ((p / "run.json").exists() or (p / "config.yaml").exists())
+    )
+
+
+def write_record(path: Path, record: BaseModel) -> None:
+    write_json(path, record.model_dump())
+
+
+class MetricsWriter:
+    """Appends one JSON line a step; `truncate` drops the lines after a checkpoint when a run resumes."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+
+    def truncate(self, last_step: int) -> None:
+        if self.path.exists():
+            kept = [m for m in read_metrics(self.path) if m["step"] <= last_step]
+            write_text(self.path, "".join(json.dumps(clean(m)) + "\n" for m in kept))
+
+    def append(self, metrics: dict[str, Any]) -> None:
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(clean(metrics), allow_nan=False) + "\n")
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The steps of metrics.jsonl. A last line cut short by a kill is left out; any other damage raises RecordError."""
+    if not path.exists():
+        return []
+    rows, lines = [], path.read_text(encoding="utf-8").split("\n")
+    for i, line in enumerate(lines):
+        if not line:
+            continue
+        try:
+            rows.append({k: number(v) for k, v in json.loads(line).items()})
+        except (json.JSONDecodeError, AttributeError) as error:
+            if i == len(lines) - 1:
+                break
+            raise RecordError(f"{path}:{i + 1}: not a JSON object") from error
+    return rows
+
+
+def write_samples(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    """Completions with their grades, gzipped JSON lines; bytes do not depend on the clock."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with temporary.open("wb") as raw, gzip.GzipFile(filename="", fileobj=raw, mode="wb", mtime=0) as file:
+            for row in rows:
+                file.write((json.dumps(clean(row)) + "\n").encode())
+        os.replace(temporary, path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def read_samples(path: Path) -> Iterator[dict[str, Any]]:
+    with gzip.open(path, "rt", encoding="utf-8") as file:
+        for line in file:
+            yield json.loads(line)
