@@ -1,0 +1,216 @@
+"""Accuracy metrics of sampled answers, defined once: avg@k, pass@k, maj@k, and where a gain comes from.
+
+Every metric takes `correct[problem][sample]` and returns an `Estimate` in [0, 1] with two standard errors:
+
+    se_sampling   these problems fixed; only the samples would be drawn anew
+    se_problems   the problems would be drawn anew as well, sd over problems / √P; it contains se_sampling
+
+`analysis.stats` re-exports all of it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from math import comb, sqrt
+
+import numpy as np
+
+from analysis.voting import vote_value, vote_variance
+
+Correct = Sequence[Sequence[bool]]
+Answers = Sequence[Sequence[Hashable | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A metric's mean over problems. A standard error is None where the data cannot give it."""
+
+    value: float
+    se_sampling: float | None
+    se_problems: float | None
+    n_problems: int
+    k: int
+    per_problem: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Decomposition:
+    """total = from_choice + from_skill; `*_by_kind` give the summands, keyed "direct" and "stepped"."""
+
+    total: float
+    from_choice: float
+    from_skill: float
+    choice_by_kind: dict[str, float]
+    skill_by_kind: dict[str, float]
+    share_stepped: tuple[float, float]
+    accuracy: dict[str, tuple[float | None, float | None]]
+
+
+def avg_at_k(correct: Correct) -> Estimate:
+    """Mean accuracy over P problems and the k = n samples of each: avg@k = mean_i c_i / n_i.
+
+    se_sampling² = Σ_i p_i (1 − p_i) / (n_i − 1) / P², unbiased; None if a problem has one sample.
+    se_problems = sd_i(c_i / n_i) / sqrt(P) (Miller, arXiv:2411.00640, eq. 2); None for one problem.
+    Raises ValueError for no problems or a problem without samples.
+    """
+    counts = _counts(correct, k=1)
+    values = [c / n for n, c in counts]
+    variances = [v * (1 - v) / (n - 1) if n > 1 else None for v, (n, _) in zip(values, counts, strict=True)]
+    return _estimate(values, variances, k=min(n for n, _ in counts))
+
+
+def pass_at_k(correct: Correct, k: int) -> Estimate:
+    """P(one of k samples is correct): mean_i 1 − C(n_i − c_i, k) / C(n_i, k), unbiased for k ≤ n.
+
+    Chen et al., arXiv:2107.03374, eq. 1. With f = n − c failures and U = C(f, k) / C(n, k), the sampling
+    variance of a problem is U² − C(f, 2k) / C(n, 2k) (unbiased, never negative) for 2k ≤ n, else that of the
+    estimator under Binomial(n, c / n). Standard errors are None as in `avg_at_k`.
+    Raises ValueError for k < 1 or k > n.
+    """
+    counts = _counts(correct, k=k)
+    values = [1 - comb(n - c, k) / comb(n, k) for n, c in counts]
+    return _estimate(values, [_pass_variance(n, c, k) for n, c in counts], k=k)
+
+
+def maj_at_k(correct: Correct, answers: Answers, k: int) -> Estimate:
+    """Accuracy of a majority vote: its expectation over the C(n, k) subsets of a problem's n samples.
+
+    `answers[problem][sample]` is the grader's equivalence-class key, None where nothing was extracted. None
+    abstains; t classes tied at the top score 1 / t if the right one is among them; all abstaining is wrong.
+    Correct samples are one class whatever their keys. k = n is the plain vote. (Self-consistency,
+    arXiv:2203.11171; the expectation over subsets is exact, to rounding, not a Monte Carlo mean.)
+
+    se_sampling: delete-one jackknife over a problem's samples for k < n (conservative, Efron & Stein 1981);
+    for k = n the exact variance of the vote under n draws from the empirical answer distribution. None for
+    n = 1.
+    Raises ValueError for k > n, a correct sample without an answer, or one key graded both ways.
+    """
+    _counts(correct, k=k)
+    if len(answers) != len(correct):
+        raise ValueError(f"answers: {len(answers)} problems, correct: {len(correct)}; give one row each")
+    votes = [_votes(i, c, a) for i, (c, a) in enumerate(zip(correct, answers, strict=True))]
+    values = [vote_value(*v, k) for v in votes]
+    return _estimate(values, [vote_variance(*v, k) for v in votes], k=k)
+
+
+def decompose_gain(
+    correct_before: Correct, stepped_before: Correct, correct_after: Correct, stepped_after: Correct
+) -> Decomposition:
+    """Change in accuracy split into choosing to derive and deriving better; kinds g: direct, stepped.
+
+        Δ = Σ_g (p'_g − p_g) a_g + Σ_g p'_g (a'_g − a_g)
+
+    p_g is a kind's share of all answers (pooled over problems), a_g the accuracy within it; primes are after.
+    A kind that did not occur before has no a_g: it takes a'_g, so its whole effect counts as choice. Before
+    and after may differ in samples. Uncertainty: apply it to each seed and give the parts to `paired_t`.
+    Raises ValueError for empty or misaligned rows.
+    """
+    before, after = _shares(correct_before, stepped_before), _shares(correct_after, stepped_after)
+    choice, skill = {}, {}
+    accuracy: dict[str, tuple[float | None, float | None]] = {}
+    for kind in ("direct", "stepped"):
+        (p0, a0), (p1, a1) = before[kind], after[kind]
+        accuracy[kind] = (a0, a1)
+        base = a0 if a0 is not None else (a1 or 0.0)
+        choice[kind] = (p1 - p0) * base
+        skill[kind] = p1 * ((a1 if a1 is not None else base) - base)
+    from_choice, from_skill = sum(choice.values()), sum(skill.values())
+    return Decomposition(
+        total=from_choice + from_skill,
+        from_choice=from_choice,
+        from_skill=from_skill,
+        choice_by_kind=choice,
+        skill_by_kind=skill,
+        share_stepped=(before["stepped"][0], after["stepped"][0]),
+        accuracy=accuracy,
+    )
+
+
+def best_constant_answer(answers: Sequence[str]) -> tuple[str, float]:
+    """The single answer that is right most often over a split's reference answers, and its accuracy.
+
+    Ties go to the answer that sorts first. Raises ValueError for no answers.
+    """
+    if not answers:
+        raise ValueError("answers: empty; give the reference answer of every problem in the split")
+    answer, count = min(Counter(answers).items(), key=lambda item: (-item[1], item[0]))
+    return answer, count / len(answers)
+
+
+def _counts(correct: Correct, *, k: int) -> list[tuple[int, int]]:
+    """(samples, correct samples) of each problem, after checking them against k."""
+    if len(correct) == 0:
+        raise ValueError("correct: no problems; give at least one row of samples")
+    if k < 1:
+        raise ValueError(f"k={k}: must be at least 1")
+    counts = [(len(row), int(sum(bool(c) for c in row))) for row in correct]
+    for i, (n, _) in enumerate(counts):
+        if n < k:
+            raise ValueError(f"k={k}: problem {i} has {n} samples; draw at least k a problem or lower k")
+    return counts
+
+
+def _estimate(values: Sequence[float], variances: Sequence[float | None], *, k: int) -> Estimate:
+    num = len(values)
+    known = [v for v in variances if v is not None]
+    return Estimate(
+        value=float(np.mean(values)),
+        se_sampling=sqrt(sum(known)) / num if len(known) == num else None,
+        se_problems=float(np.std(values, ddof=1)) / sqrt(num) if num > 1 else None,
+        n_problems=num,
+        k=k,
+        per_problem=tuple(float(v) for v in values),
+    )
+
+
+@lru_cache(maxsize=4096)
+def _pass_variance(n: int, c: int, k: int) -> float | None:
+    if n < 2:
+        return None
+    fails = n - c
+    if 2 * k <= n:
+        return (comb(fails, k) / comb(n, k)) ** 2 - comb(fails, 2 * k) / comb(n, 2 * k)
+    p = c / n
+    pmf = np.array([comb(n, x) * p**x * (1 - p) ** (n - x) for x in range(n + 1)])
+    score = np.array([1 - comb(n - x, k) / comb(n, k) for x in range(n + 1)])
+    return max(0.0, float(pmf @ score**2 - (pmf @ score) ** 2))
+
+
+def _votes(
+    problem: int, correct: Sequence[bool], answers: Sequence[Hashable | None]
+) -> tuple[int, tuple[int, ...], int]:
+    """(votes for the right class, sorted votes of the wrong classes, abstentions)."""
+    if len(answers) != len(correct):
+        raise ValueError(f"answers: problem {problem} has {len(answers)}, correct has {len(correct)}")
+    right: set[Hashable] = set()
+    wrong: Counter[Hashable] = Counter()
+    num_right = abstained = 0
+    for is_correct, key in zip(correct, answers, strict=True):
+        if key is None:
+            if is_correct:
+                raise ValueError(f"answers: problem {problem} has a correct sample with no extracted answer")
+            abstained += 1
+        elif is_correct:
+            num_right += 1
+            right.add(key)
+        else:
+            wrong[key] += 1
+    if both := right & set(wrong):
+        raise ValueError(f"answers: problem {problem}: key {both.pop()!r} is graded both correct and wrong")
+    return num_right, tuple(sorted(wrong.values())), abstained
+
+
+def _shares(correct: Correct, stepped: Correct) -> dict[str, tuple[float, float | None]]:
+    """Kind -> (share of answers, accuracy within the kind or None where there are none)."""
+    _counts(correct, k=1)
+    if [len(row) for row in correct] != [len(row) for row in stepped]:
+        raise ValueError(
+            "stepped: its rows differ in number or length from correct's; give one flag a sample"
+        )
+    right = np.array([bool(c) for row in correct for c in row])
+    steps = np.array([bool(s) for row in stepped for s in row])
+    kinds = {"direct": ~steps, "stepped": steps}
+    return {kind: (float(m.mean()), float(right[m].mean()) if m.any() else None) for kind, m in kinds.items()}
