@@ -40,7 +40,7 @@ class _Record(BaseModel):
 
 
 class RunRecord(_Record):
-    """One run. `seconds` are by phase, `tokens` by use (sampled, trained, prompt), `flops` by phase (model FLOPs)."""
+    """One run. `seconds` and `flops` are by phase, `tokens` by use (prompt, sampled, trained)."""
 
     run_id: str
     study: str
@@ -85,10 +85,10 @@ class BaseRecord(_Record):
 class EvalRecord(_Record):
     """One task on one checkpoint. Lists are [problem][sample]; `greedy_*` are [problem] (None: not run).
 
-    `answers` are the grader's equivalence classes (None: nothing extracted); `stepped` says whether a derivation
-    has at least one checkable step, `num_steps` and `num_wrong_steps` count them; `lengths` are in tokens.
-    `metrics` holds the task's own numbers with both standard errors; `best_constant` is the accuracy of the best
-    constant answer on these problems.
+    `answers` are the grader's equivalence classes (None: nothing extracted); `stepped` says whether a
+    derivation has at least one checkable step, `num_steps` and `num_wrong_steps` count them; `lengths` are in
+    tokens. `metrics` holds the task's own numbers with both standard errors; `best_constant` is the accuracy
+    of the best constant answer on these problems.
     """
 
     key: str
@@ -191,7 +191,7 @@ def _read(path: Path, kind: type[T]) -> T:
             raise RecordError(f"{path}: not a JSON object; delete the file or restore it from a backup")
         if (version := data.get("schema_version", 0)) > SCHEMA_VERSION:
             raise RecordError(
-                f"{path}: schema_version {version} is newer than this program's {SCHEMA_VERSION}; update the program"
+                f"{path}: schema_version {version} is newer than this program's {SCHEMA_VERSION}; update it"
             )
         return kind.model_validate(data)
     except OSError as error:
@@ -256,7 +256,7 @@ class MetricsWriter:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The steps of metrics.jsonl. A last line cut short by a kill is left out; any other damage raises RecordError."""
+    """The steps of metrics.jsonl. A last line cut short is left out; other damage raises RecordError."""
     if not path.exists():
         return []
     rows, lines = [], path.read_text(encoding="utf-8").split("\n")

@@ -8,8 +8,8 @@
 | rollout | sampling of training completions | seed, replicate |
 | eval_sampling | sampling of evaluation completions | seed, replicate |
 
-Streams are counter-based: a stream and its indices (step, problem, sample) name one 63-bit seed, so nothing has
-to be saved or replayed on resume, and two arms that differ in their objective alone draw the same numbers.
+Streams are counter-based: a stream and its indices (step, problem, sample) name one 63-bit seed, so nothing
+has to be saved or replayed on resume, and two arms that differ in the objective alone draw the same numbers.
 """
 
 from __future__ import annotations

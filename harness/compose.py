@@ -1,0 +1,267 @@
+"""From command-line overrides to validated configs: one run, or every run of a sweep. Imports no torch.
+
+Hydra composes; each distinct choice of groups is composed once and plain values are set on copies of it, so a
+hundred runs take seconds. Everything a user can get wrong is checked here, before anything starts.
+"""
+
+from __future__ import annotations
+
+import itertools
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import Field, ValidationError
+
+from harness.config import ConfigError, RunConfig, Section, check_folder, did_you_mean, validate
+from harness.identity import run_id
+
+CONF = Path(__file__).resolve().parent.parent / "conf"
+GROUPS = tuple(sorted(p.name for p in CONF.iterdir() if p.is_dir() and p.name != "hydra"))
+
+
+class AblationSpec(Section):
+    """conf/ablation/*.yaml: factors × levels × seeds.
+
+    A factor is a config key with its levels (`objective: [sft_rejection, grpo]`), or a name with labelled
+    levels, each a list of overrides (`lr: {low: [trainer.lr=1e-4], high: [trainer.lr=1e-3]}`).
+    `control` names the level of each factor that differences are taken against.
+    """
+
+    question: str
+    factors: dict[str, list[Any] | dict[str, list[str]]]
+    seeds: list[int] = Field(min_length=1)
+    control: dict[str, str]
+    primary: dict[str, Any] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of a sweep: the overrides that make it, its levels, and the validated config."""
+
+    overrides: tuple[str, ...]
+    levels: dict[str, str]
+    config: RunConfig
+
+    @property
+    def run_id(self) -> str:
+        return run_id(self.config)
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Every run of an ablation. `factors` maps a name to its level labels; `seed` is kept apart."""
+
+    question: str
+    factors: dict[str, list[str]]
+    seeds: list[int]
+    control: dict[str, str]
+    primary: dict[str, Any]
+    jobs: list[Job]
+    shared_base: bool
+    launcher: list[str]
+
+
+class Composer:
+    """Hydra's compose with a memory: one composition for each distinct choice of groups."""
+
+    def __init__(self, config_dir: str | None = None) -> None:
+        self.extra = Path(config_dir).absolute() if config_dir else None
+        if self.extra and not self.extra.is_dir():
+            raise ConfigError(f"--config-dir {config_dir}: no such folder")
+        self.search = [f"hydra.searchpath=[file://{self.extra}]"] if self.extra else []
+        self.cache: dict[tuple[str, ...], DictConfig] = {}
+
+    def options(self, group: str) -> list[str]:
+        roots = [CONF, *([self.extra] if self.extra else [])]
+        return sorted({p.stem for root in roots for p in (root / group).glob("*.yaml")})
+
+    def parse(self, overrides: Sequence[str]) -> list[Override]:
+        """Raises ConfigError for a malformed override, or one that names no group, option or field."""
+        try:
+            parsed = OverridesParser.create().parse_overrides(list(overrides))
+        except HydraException as error:
+            raise ConfigError(str(error).splitlines()[0] + "; overrides look like trainer.steps=10") from None
+        for override in parsed:
+            self._check(override)
+        return parsed
+
+    def _check(self, override: Override) -> None:
+        key = override.key_or_group
+        if key.split("/")[0].split(".")[0] == "hydra":
+            return
+        if key in GROUPS:
+            for value in _values(override):
+                if value != "null" and value not in self.options(key):
+                    raise ConfigError(
+                        f"{key}={value}: no such option{did_you_mean(value, self.options(key))}"
+                    )
+        elif key not in _paths(RunConfig):
+            known = [*GROUPS, *_paths(RunConfig)]
+            raise ConfigError(f"{override.input_line}: no setting {key}{_nearest(key, known)}")
+
+    def raw(self, overrides: Sequence[str]) -> DictConfig:
+        """The composed config, unresolved. Group choices hit Hydra; plain values are set on a copy."""
+        parsed = OverridesParser.create().parse_overrides(list(overrides))
+        plain = [o for o in parsed if o.key_or_group not in GROUPS and _is_plain(o)]
+        groups = tuple(line for o, line in zip(parsed, overrides, strict=True) if o not in plain)
+        if groups not in self.cache:
+            self.cache[groups] = self._hydra(groups)
+        config = self.cache[groups].copy()
+        for override in plain:
+            OmegaConf.update(config, override.key_or_group, override.value(), merge=True)
+        return config
+
+    def _hydra(self, overrides: Sequence[str]) -> DictConfig:
+        GlobalHydra.instance().clear()
+        try:
+            with initialize_config_dir(str(CONF), version_base="1.3"):
+                return compose("config", overrides=[*self.search, *overrides])
+        except (HydraException, OmegaConfBaseException) as error:
+            raise ConfigError(" ".join(str(error).split("\n")[:2])) from None
+
+    def config(self, overrides: Sequence[str]) -> RunConfig:
+        """Compose and validate one run."""
+        try:
+            data = OmegaConf.to_container(self.raw(overrides), resolve=True, throw_on_missing=True)
+        except OmegaConfBaseException as error:
+            first = str(error).splitlines()[0]
+            raise ConfigError(f"{error.full_key or ''}: {first}; give it on the command line") from None
+        assert isinstance(data, dict)
+        data.pop("ablation", None)
+        return validate(data)
+
+
+def expand(overrides: Sequence[str], *, multirun: bool, config_dir: str | None = None) -> Sweep:
+    """Every run that the overrides ask for, composed and validated. A single run is a sweep of one.
+
+    Raises ConfigError: one line with field, value and remedy.
+    """
+    composer = Composer(config_dir)
+    parsed = composer.parse(overrides)
+    launcher = [line for o, line in zip(parsed, overrides, strict=True) if o.key_or_group.startswith("hydra")]
+    rest = [(o, line) for o, line in zip(parsed, overrides, strict=True) if line not in launcher]
+    swept = {o.key_or_group: _values(o) for o, _ in rest if len(_values(o)) > 1 or o.is_sweep_override()}
+    fixed = [line for o, line in rest if o.key_or_group not in swept]
+    spec = _ablation(composer, fixed)
+    if swept and not (multirun or spec):
+        key, values = next(iter(swept.items()))
+        raise ConfigError(f"{key}={','.join(values)}: several values need a sweep; add -m")
+    chosen = {o.key_or_group for o, _ in rest}
+    factors = {k: v for k, v in (spec.factors if spec else {}).items() if k not in chosen}
+    factors |= {key: list(values) for key, values in swept.items() if key != "seed"}
+    seeds = swept.get("seed") or ([str(s) for s in spec.seeds] if spec and "seed" not in chosen else [])
+    jobs = [
+        _job(composer, fixed, levels, seed)
+        for levels in itertools.product(*(_levels(k, v) for k, v in factors.items()))
+        for seed in (seeds or [None])
+    ]
+    _check_jobs(jobs)
+    labels = {name: [label for _, label, _ in _levels(name, levels)] for name, levels in factors.items()}
+    control = {name: levels[0] for name, levels in labels.items()}
+    control |= {k: v for k, v in (spec.control if spec else {}).items() if v in labels.get(k, [])}
+    bases = {(job.config.model.name, job.config.base_seed) for job in jobs}
+    return Sweep(
+        question=spec.question if spec else "What changes with " + ", ".join(labels or ["nothing"]) + "?",
+        factors=labels,
+        seeds=sorted({job.config.seed for job in jobs}),
+        control=control,
+        primary=dict(spec.primary) if spec else {},
+        jobs=jobs,
+        shared_base=len(bases) < len({(job.config.model.name, job.config.seed) for job in jobs}),
+        launcher=launcher,
+    )
+
+
+def _ablation(composer: Composer, fixed: Sequence[str]) -> AblationSpec | None:
+    data = OmegaConf.to_container(composer.raw(fixed)).get("ablation")  # type: ignore[union-attr]
+    if data is None:
+        return None
+    try:
+        spec = AblationSpec.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ConfigError(f"ablation.{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    for name, level in spec.control.items():
+        labels = [label for _, label, _ in _levels(name, spec.factors.get(name, []))]
+        if level not in labels:
+            raise ConfigError(
+                f"ablation.control.{name}={level}: not a level of {name}{did_you_mean(level, labels)}"
+            )
+    return spec
+
+
+def _levels(name: str, levels: list[Any] | dict[str, list[str]]) -> list[tuple[str, str, list[str]]]:
+    """(factor, label, overrides) for each level."""
+    if isinstance(levels, dict):
+        return [(name, label, list(lines)) for label, lines in levels.items()]
+    return [(name, str(level), [f"{name}={level}"]) for level in levels]
+
+
+def _job(composer: Composer, fixed: Sequence[str], levels: Sequence[Any], seed: str | None) -> Job:
+    lines = [*fixed, *(line for _, _, extra in levels for line in extra)]
+    lines += [f"seed={seed}"] if seed is not None else []
+    composer.parse([line for _, _, extra in levels for line in extra])
+    labels = {name: label for name, label, _ in levels}
+    try:
+        return Job(tuple(lines), labels, composer.config(lines))
+    except ConfigError as error:
+        arm = ", ".join(f"{k}={v}" for k, v in labels.items())
+        raise ConfigError(f"{error} (in the arm {arm})" if arm else str(error)) from None
+
+
+def _check_jobs(jobs: Sequence[Job]) -> None:
+    seen: dict[str, Job] = {}
+    for job in jobs:
+        check_folder(Path(job.config.output_dir))
+        other = seen.setdefault(job.run_id, job)
+        if other is not job:
+            raise ConfigError(
+                f"two arms are the same run {job.run_id}: {other.levels} and {job.levels}; "
+                "drop one, or let them differ in replicate for an A/A pair"
+            )
+
+
+def _values(override: Override) -> list[str]:
+    if override.is_sweep_override():
+        return [str(v) for v in override.sweep_string_iterator()]
+    value = override.value()
+    return ["null" if value is None else str(value)]
+
+
+def _is_plain(override: Override) -> bool:
+    return not (override.is_add() or override.is_delete() or override.key_or_group.startswith("hydra"))
+
+
+def _paths(kind: type[Section], prefix: str = "") -> list[str]:
+    """Every dotted path of the schema."""
+    found = []
+    for name, field in kind.model_fields.items():
+        found.append(prefix + name)
+        for inner in (field.annotation, *getattr(field.annotation, "__args__", ())):
+            if isinstance(inner, type) and issubclass(inner, Section):
+                found += _paths(inner, f"{prefix}{name}.")
+    return found
+
+
+def _nearest(key: str, known: Sequence[str]) -> str:
+    tails = {path.rsplit(".", 1)[-1]: path for path in known}
+    hint = did_you_mean(key, list(known))
+    if "did you mean" not in hint and (close := did_you_mean(key.rsplit(".", 1)[-1], list(tails))):
+        names = [tails[word] for word in tails if f" {word}" in close.replace("?", " ")]
+        hint = f"; did you mean {' or '.join(names)}?" if names and "did you mean" in close else ""
+    return hint
+
+
+def command_line(overrides: Sequence[str]) -> str:
+    """The command that runs these overrides again."""
+    return "python -m harness " + " ".join(shlex.quote(line) for line in overrides)

@@ -1,0 +1,79 @@
+"""Names that say what a thing is: the hash of a base, a run, an evaluation protocol. Imports no torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from harness.config import RunConfig
+from harness.data.load import corpus_fingerprint, data_fingerprint
+from harness.records import BASES
+
+
+def digest(value: Any, length: int = 8) -> str:
+    """SHA-256 of canonical JSON, shortened."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:length]
+
+
+def base_identity(config: RunConfig) -> dict[str, Any]:
+    """What makes a base what it is."""
+    return {
+        "dims": config.model.dims.model_dump(exclude_defaults=True),
+        "pretrain": config.model.pretrain.model_dump(exclude_defaults=True),
+        "corpus": corpus_fingerprint(config),
+        "base_seed": config.base_seed,
+        "threads": config.threads,
+    }
+
+
+def base_id(config: RunConfig) -> str:
+    return f"{config.model.name}-{config.corpus}-b{config.base_seed}-{digest(base_identity(config))}"
+
+
+def run_identity(config: RunConfig) -> dict[str, Any]:
+    """What makes a run what it is: paths, tracking, launcher and evaluation are outside."""
+    sections = {
+        name: getattr(config, name).model_dump(
+            exclude_defaults=True, exclude={"keep", "checkpoint_every", "path"}
+        )
+        for name in ("objective", "rollout", "trainer")
+    }
+    return {
+        **sections,
+        "base": base_id(config),
+        "data": data_fingerprint(config.data),
+        "seed": config.seed,
+        "replicate": config.replicate,
+        "threads": config.threads,
+        "dtype": config.dtype,
+    }
+
+
+def run_id(config: RunConfig) -> str:
+    """`<objective>-<model>-s<seed>-<hash>`: the same run has the same name in any study, on any day."""
+    replicate = f"r{config.replicate}" if config.replicate else ""
+    arm = f"{config.objective.name}-{config.model.name}"
+    return f"{arm}-s{config.seed}{replicate}-{digest(run_identity(config))}"
+
+
+def eval_key(config: RunConfig) -> str:
+    """Names an evaluation protocol: settings, problems and sampling stream, not the checkpoint."""
+    settings = config.eval.model_dump(exclude_defaults=True, exclude={"splits", "at_steps"})
+    identity = {
+        **settings,
+        "data": data_fingerprint(config.data),
+        "dtype": config.dtype,
+        "threads": config.threads,
+    }
+    return digest({**identity, "seed": config.seed, "replicate": config.replicate})
+
+
+def run_folder(config: RunConfig) -> Path:
+    return Path(config.output_dir) / config.study / run_id(config)
+
+
+def base_folder(config: RunConfig) -> Path:
+    return Path(config.output_dir) / BASES / base_id(config)
