@@ -1,7 +1,35 @@
-"""Every estimator behind the tables, pure. The metrics are re-exported from `analysis.metrics`."""
+"""Every estimator behind the tables, pure and in one namespace: formula, source, what varies.
+
+analysis.metrics     avg@k, pass@k, maj@k, decomposition of a gain, best constant answer
+analysis.intervals   paired t (primary), crossed seeds × problems, bootstrap, interquartile mean, ...
+analysis.inference   Holm, equivalence, power, trend, scaling fit, variance components
+"""
 
 from __future__ import annotations
 
+from analysis.inference import (
+    Equivalence,
+    ScalingFit,
+    VarianceComponents,
+    holm,
+    loglinear_fit,
+    power,
+    seeds_needed,
+    smallest_detectable,
+    tost,
+    trend_test,
+    variance_components,
+)
+from analysis.intervals import (
+    Interval,
+    bootstrap_interval,
+    crossed_t,
+    interquartile_mean,
+    memorisation_gap,
+    paired_t,
+    probability_of_improvement,
+    problems_t,
+)
 from analysis.metrics import (
     Decomposition,
     Estimate,
@@ -14,10 +42,29 @@ from analysis.metrics import (
 
 __all__ = [
     "Decomposition",
+    "Equivalence",
     "Estimate",
+    "Interval",
+    "ScalingFit",
+    "VarianceComponents",
     "avg_at_k",
     "best_constant_answer",
+    "bootstrap_interval",
+    "crossed_t",
     "decompose_gain",
+    "holm",
+    "interquartile_mean",
+    "loglinear_fit",
     "maj_at_k",
+    "memorisation_gap",
+    "paired_t",
     "pass_at_k",
+    "power",
+    "probability_of_improvement",
+    "problems_t",
+    "seeds_needed",
+    "smallest_detectable",
+    "tost",
+    "trend_test",
+    "variance_components",
 ]
