@@ -1,0 +1,113 @@
+"""Scored groups to padded tensors, and a batch to minibatches and microbatches. Pure, on the CPU."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+
+from harness.types import Batch
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+    from harness.types import Rollout, ScoredGroup
+
+
+def make_batch(groups: Sequence[ScoredGroup], *, pad_id: int, mask_truncated: bool = False) -> Batch:
+    """Every rollout of every group as a right-padded row, in order; `group_ids` count the groups from 0.
+
+    `old_logprobs` and `advantages` are zeros for the trainer to fill. `sampler_logprobs` are zeros when no
+    rollout has any. `mask_truncated` takes the tokens of outputs cut at the length limit out of the mask:
+    such a row has no loss, but it still counts as a row and its reward still shapes its group's baseline.
+    Raises ValueError for no rollouts at all, or when only some have sampler_logprobs.
+    """
+    rows = [(g, group.prompt.token_ids, r) for g, group in enumerate(groups) for r in group.rollouts]
+    if not rows:
+        raise ValueError("groups: no rollouts to make a batch of; sample or accept at least one")
+    with_logprobs = [rollout.sampler_logprobs is not None for _, _, rollout in rows]
+    if any(with_logprobs) and not all(with_logprobs):
+        raise ValueError(
+            f"sampler_logprobs: present in {sum(with_logprobs)} of {len(rows)} rollouts; give all or none"
+        )
+    lengths = [len(prompt) + len(rollout.completion_ids) for _, prompt, rollout in rows]
+    shape = (len(rows), max(lengths))
+    input_ids = torch.full(shape, pad_id, dtype=torch.long)  # [B, T]
+    completion_mask = torch.zeros(shape, dtype=torch.bool)
+    sampler_logprobs = torch.zeros(shape)
+    for row, (_, prompt, rollout) in enumerate(rows):
+        start, end = len(prompt), lengths[row]
+        input_ids[row, :end] = torch.tensor([*prompt, *rollout.completion_ids])
+        completion_mask[row, start:end] = not (mask_truncated and rollout.finish_reason == "length")
+        if rollout.sampler_logprobs is not None:
+            sampler_logprobs[row, start:end] = torch.tensor(_checked(rollout))
+    return Batch(
+        input_ids=input_ids,
+        completion_mask=completion_mask,
+        sampler_logprobs=torch.where(completion_mask, sampler_logprobs, 0.0),
+        old_logprobs=torch.zeros(shape),
+        advantages=torch.zeros(shape),
+        group_ids=torch.tensor([g for g, _, _ in rows]),
+        lengths=torch.tensor(lengths),
+    )
+
+
+def take(batch: Batch, rows: Tensor) -> Batch:
+    """The given rows (indices [b]) of every tensor, cut to the longest of them: [B, T] -> [b, t]."""
+    lengths = batch.lengths[rows]
+    width = int(lengths.max())
+    chosen = {f.name: getattr(batch, f.name) for f in fields(batch)}
+    cut: dict[str, Any] = {
+        name: None if x is None else (x[rows] if x.dim() == 1 else x[rows][:, :width])
+        for name, x in chosen.items()
+    }
+    return Batch(**cut)
+
+
+def minibatches(
+    batch: Batch, *, num: int, unit: Literal["group", "row"], generator: torch.Generator | None
+) -> list[Tensor]:
+    """Row indices of `num` optimiser steps: a shuffled partition, sizes equal to within one unit.
+
+    "group" keeps the rows of a prompt together. `generator` None keeps the order. Raises ValueError when
+    there are fewer units than minibatches.
+    """
+    keys = batch.group_ids if unit == "group" else torch.arange(len(batch.group_ids))  # [B]
+    units = torch.unique(keys)
+    if not 1 <= num <= len(units):
+        raise ValueError(f"num_minibatches: must be 1 to {len(units)} (the {unit}s of a batch), got {num}")
+    if generator is not None:
+        units = units[torch.randperm(len(units), generator=generator)]
+    return [torch.isin(keys, part).nonzero().squeeze(1) for part in torch.tensor_split(units, num)]
+
+
+def microbatches(batch: Batch, *, token_budget: int, rows: Tensor | None = None) -> list[Tensor]:
+    """Row indices for each forward and backward: sorted by length, rows * longest <= `token_budget` tokens.
+
+    `rows` [b] restricts it to a minibatch. A row longer than the budget goes alone. Longest first, so that
+    running out of memory shows at once. Pair with `take`, and with a denominator of the whole step.
+    """
+    if rows is None:
+        rows = torch.arange(len(batch.lengths))
+    order = rows[torch.argsort(batch.lengths[rows], descending=True, stable=True)]
+    parts: list[Tensor] = []
+    start = 0
+    while start < len(order):
+        longest = max(1, int(batch.lengths[order[start]]))
+        size = max(1, token_budget // longest)
+        parts.append(order[start : start + size])
+        start += size
+    return parts
+
+
+def _checked(rollout: Rollout) -> tuple[float, ...]:
+    logprobs = rollout.sampler_logprobs or ()
+    if len(logprobs) != len(rollout.completion_ids):
+        raise ValueError(
+            f"sampler_logprobs: {len(logprobs)} for {len(rollout.completion_ids)} tokens of problem "
+            f"{rollout.problem_id} sample {rollout.sample_idx}; give one a token"
+        )
+    return logprobs

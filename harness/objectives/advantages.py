@@ -1,0 +1,177 @@
+"""Advantages from rewards, one a row (or a token, for step rewards). Pure.
+
+Every group function takes the whole rollout batch at once: `rewards` [B] and `group_ids` [B] (rows that share
+a prompt share an id, in any order). Equal rewards in a group give exactly 0, by rule and not by rounding: the
+float32 mean of seven 1.2s is not 1.2, and dividing that residue by a tiny std turns it into a signal.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
+
+Std = Literal["none", "sample", "population"]
+
+
+def raw_reward(*, rewards: Tensor, group_ids: Tensor) -> Tensor:
+    """A_i = r_i: the policy gradient without a baseline (REINFORCE, Williams 1992). [B] -> [B]."""
+    return rewards.clone()
+
+
+def accepted_only(*, rewards: Tensor, group_ids: Tensor, threshold: float) -> Tensor:
+    """A_i = 1 if r_i > threshold else 0: rejection-sampled SFT as a policy gradient. [B] -> [B]."""
+    return (rewards > threshold).to(rewards.dtype)
+
+
+def group_centered(*, rewards: Tensor, group_ids: Tensor) -> Tensor:
+    """A_i = r_i - mean of its group (Dr. GRPO, arXiv:2503.20783). [B] -> [B]; a group of one gives 0."""
+    group = _Groups(rewards, group_ids)
+    return group.zero_if_equal(rewards - group.mean[group.index])
+
+
+def group_normalized(*, rewards: Tensor, group_ids: Tensor, std: Std, eps: float) -> Tensor:
+    """A_i = (r_i - mean) / (std + eps) within the group (DeepSeekMath, arXiv:2402.03300 §4.1.2). [B] -> [B].
+
+    std "sample" divides by G-1 (torch's default and most trainers'), "population" by G, "none" only centres.
+    Raises ValueError for a group of one with a std: one sample has no spread.
+    """
+    group = _Groups(rewards, group_ids)
+    centred = group.zero_if_equal(rewards - group.mean[group.index])
+    if std == "none":
+        return centred
+    group.require_pairs(f"std={std}")
+    squares = group.sum(centred.square())  # [num_groups]
+    degrees = group.size - 1 if std == "sample" else group.size  # [num_groups]
+    return centred / ((squares / degrees).sqrt() + eps)[group.index]
+
+
+def rloo(*, rewards: Tensor, group_ids: Tensor) -> Tensor:
+    """A_i = r_i - mean of the others = G/(G-1) (r_i - mean) (RLOO, arXiv:2402.14740 eq. 8). [B] -> [B].
+
+    Raises ValueError for a group of one: there are no others.
+    """
+    group = _Groups(rewards, group_ids)
+    group.require_pairs("the leave-one-out baseline")
+    scale = group.size / (group.size - 1)  # [num_groups]
+    return group.zero_if_equal(rewards - group.mean[group.index]) * scale[group.index]
+
+
+def max_rl(*, rewards: Tensor, group_ids: Tensor) -> Tensor:
+    """A_i = (r_i - mean) / mean of its group (MaxRL, arXiv:2602.02710). [B] -> [B].
+
+    For rewards in {0, 1}: the gradient of a log pass rate, truncated at order G. A group without a success
+    gives 0. Raises ValueError for a negative reward, for which dividing by the mean has no such meaning.
+    """
+    if bool((rewards < 0).any()):
+        raise ValueError(
+            f"advantage=max_rl: rewards must be >= 0, got {rewards.min().item():g}; use group_normalized"
+        )
+    group = _Groups(rewards, group_ids)
+    centred = group.zero_if_equal(rewards - group.mean[group.index])
+    mean = group.mean[group.index]  # [B]
+    return torch.where(mean > 0, centred / torch.where(mean > 0, mean, 1.0), 0.0)
+
+
+def reinforce_pp(*, rewards: Tensor, group_ids: Tensor, eps: float) -> Tensor:
+    """A_i = (r_i - mean) / (std + eps) over the whole batch (REINFORCE++, arXiv:2501.03262). [B] -> [B].
+
+    std is the population one. With a KL in the reward the paper's advantages differ by token:
+    `reinforce_pp_tokens`.
+    """
+    everyone = torch.zeros_like(group_ids)
+    return group_normalized(rewards=rewards, group_ids=everyone, std="population", eps=eps)
+
+
+def reinforce_pp_tokens(*, token_rewards: Tensor, completion_mask: Tensor, eps: float) -> Tensor:
+    """Rewards to go (gamma = 1), whitened over all tokens of the batch (arXiv:2501.03262). [B, T] -> [B, T].
+
+    `token_rewards` holds -coef * kl at each token plus the outcome reward at the last (`kl.token_rewards`).
+    """
+    mask = completion_mask.bool()
+    to_go = _sum_from_here(torch.where(mask, token_rewards, 0.0))  # [B, T]
+    return whiten(to_go, completion_mask=completion_mask, eps=eps)
+
+
+def process(
+    *,
+    step_rewards: Tensor,
+    step_mask: Tensor,
+    completion_mask: Tensor,
+    group_ids: Tensor,
+    std: Std,
+    eps: float,
+) -> Tensor:
+    """A_t = sum of the normalised rewards of the steps that end at or after t (arXiv:2402.03300 §4.1.3).
+
+    `step_rewards` [B, T] stand at the last token of each step, where `step_mask` is 1; the mean and std of a
+    group run over all steps of all its outputs. -> [B, T], 0 outside the completion.
+    Raises ValueError for a group with one step in all when std is not "none".
+    """
+    steps = step_mask.bool() & completion_mask.bool()  # [B, T]
+    rows = torch.arange(steps.shape[0], device=steps.device).unsqueeze(1).expand_as(steps)[steps]  # [S]
+    normalised = torch.zeros_like(step_rewards)
+    if rows.numel():
+        normalised[steps] = group_normalized(
+            rewards=step_rewards[steps], group_ids=group_ids[rows], std=std, eps=eps
+        )
+    return torch.where(completion_mask.bool(), _sum_from_here(normalised), 0.0)
+
+
+def whiten(advantages: Tensor, *, completion_mask: Tensor, eps: float) -> Tensor:
+    """Mean 0 and population std 1 over the completion tokens of the batch; 0 elsewhere. [B, T] -> [B, T]."""
+    mask = completion_mask.bool()
+    inside = advantages[mask]  # [num_tokens]
+    if inside.numel() == 0 or bool(inside.max() == inside.min()):
+        return torch.zeros_like(advantages)
+    scale = inside.std(correction=0) + eps
+    return torch.where(mask, (advantages - inside.mean()) / scale, 0.0)
+
+
+def _sum_from_here(x: Tensor) -> Tensor:
+    """y_t = sum over s >= t of x_s, along the last dimension."""
+    return x.flip(-1).cumsum(-1).flip(-1)
+
+
+class _Groups:
+    """Sizes, means and the equal-rewards flag of each group; `index` [B] maps a row to its group."""
+
+    def __init__(self, rewards: Tensor, group_ids: Tensor) -> None:
+        ids, self.index = torch.unique(group_ids, return_inverse=True)
+        zeros = torch.zeros(len(ids), dtype=rewards.dtype, device=rewards.device)
+        self.zeros = zeros
+        self.size = self.sum(torch.ones_like(rewards))
+        self.mean = self.sum(rewards) / self.size
+        low = zeros.scatter_reduce(0, self.index, rewards, "amin", include_self=False)
+        high = zeros.scatter_reduce(0, self.index, rewards, "amax", include_self=False)
+        self.equal = low == high  # [num_groups]
+
+    def sum(self, x: Tensor) -> Tensor:
+        return self.zeros.index_add(0, self.index, x)  # [num_groups]
+
+    def zero_if_equal(self, advantages: Tensor) -> Tensor:
+        return torch.where(self.equal[self.index], 0.0, advantages)
+
+    def require_pairs(self, why: str) -> None:
+        if bool((self.size < 2).any()):
+            alone = int((self.size < 2).sum())
+            raise ValueError(
+                f"group_size: {alone} group(s) hold one sample and {why} needs two; raise the group size"
+            )
+
+
+# `gae` (value.py), `process` and `reinforce_pp_tokens` need more than one reward a row.
+ADVANTAGES: dict[str, Callable[..., Tensor]] = {
+    "raw_reward": raw_reward,
+    "accepted_only": accepted_only,
+    "group_centered": group_centered,
+    "group_normalized": group_normalized,
+    "rloo": rloo,
+    "reinforce_pp": reinforce_pp,
+    "max_rl": max_rl,
+}
