@@ -70,7 +70,7 @@ def penalised_rewards(*, rewards: Tensor, kl: Tensor, completion_mask: Tensor, c
 def token_rewards(*, rewards: Tensor, kl: Tensor, completion_mask: Tensor, coef: float) -> Tensor:
     """-coef * kl_t at each token, plus R at the last one, as in InstructGPT (arXiv:2203.02155 eq. 2).
 
-    """R_i - coef * sum over tokens of kl: the KL in a sequence reward, RLOO's. kl [B, T] -> [B]."""
+    rewards [B], kl [B, T] -> [B, T]. A row without completion tokens has nowhere to put its reward: zeros.
     """
     mask = completion_mask.bool()
     after = mask.flip(-1).cumsum(-1).flip(-1)  # [B, T], completion tokens at or after t
