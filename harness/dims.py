@@ -1,0 +1,89 @@
+"""The shape of a decoder-only transformer, and what follows from it alone. Imports no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+Architecture = Literal["llama", "qwen2", "qwen3"]
+
+
+@dataclass(frozen=True, slots=True)
+class RopeScaling:
+    """Llama 3.1's rotary scaling: long wavelengths are slowed by `factor`, short ones kept."""
+
+    factor: float
+    low_freq_factor: float
+    high_freq_factor: float
+    original_max_position_embeddings: int
+
+
+@dataclass(frozen=True, slots=True)
+class ModelDims:
+    """Everything about a model but its weights; field names are the hub's `config.json`, shortened.
+
+    `architecture` says which weights exist: "llama" has no bias, "qwen2" has q/k/v biases, "qwen3" normalises
+    each head's queries and keys. Raises ValueError where the fields contradict each other.
+    """
+
+    architecture: Architecture
+    hidden_size: int
+    intermediate_size: int
+    num_layers: int
+    num_heads: int
+    num_kv_heads: int
+    head_dim: int
+    vocab_size: int
+    max_position_embeddings: int
+    rope_theta: float
+    rms_norm_eps: float
+    tie_word_embeddings: bool
+    rope_scaling: RopeScaling | None = None
+
+    def __post_init__(self) -> None:
+        if self.architecture not in get_args(Architecture):
+            raise ValueError(f"architecture is {self.architecture!r}; use one of {get_args(Architecture)}")
+        if self.num_heads % self.num_kv_heads:
+            raise ValueError(
+                f"num_heads is {self.num_heads}; use a multiple of num_kv_heads {self.num_kv_heads}"
+            )
+        if self.head_dim % 2:
+            raise ValueError(f"head_dim is {self.head_dim}; rotary embeddings need an even number")
+        if self.architecture != "qwen3" and self.hidden_size % self.num_heads:
+            raise ValueError(f"num_heads is {self.num_heads}; llama and qwen2 need a divisor of hidden_size")
+        if self.architecture == "qwen2" and self.head_dim * self.num_heads != self.hidden_size:
+            raise ValueError(f"head_dim is {self.head_dim}; qwen2 needs hidden_size / num_heads")
+
+
+def _matmul_parameters(dims: ModelDims) -> int:
+    """Weights that multiply activations in the layers; norms, biases, embeddings and the head excluded."""
+    attention = dims.hidden_size * dims.head_dim * (2 * dims.num_heads + 2 * dims.num_kv_heads)
+    return dims.num_layers * (attention + 3 * dims.hidden_size * dims.intermediate_size)
+
+
+def num_non_embedding_parameters(dims: ModelDims) -> int:
+    """All parameters but the token embedding and the output head; norms and biases included."""
+    per_layer = 2 * dims.hidden_size
+    if dims.architecture == "qwen2":
+        per_layer += dims.head_dim * (dims.num_heads + 2 * dims.num_kv_heads)
+    if dims.architecture == "qwen3":
+        per_layer += 2 * dims.head_dim
+    return _matmul_parameters(dims) + dims.num_layers * per_layer + dims.hidden_size
+
+
+def num_parameters(dims: ModelDims) -> int:
+    """All parameters; a tied head is counted once."""
+    embeddings = dims.vocab_size * dims.hidden_size * (1 if dims.tie_word_embeddings else 2)
+    return num_non_embedding_parameters(dims) + embeddings
+
+
+def flops_per_token(dims: ModelDims, context: int) -> float:
+    """FLOPs to train on one token of a sequence of `context` tokens, forward and backward.
+
+    6 (P + D V) + 6 L H Dh context: P the layers' matmul weights and D V the head's, each used once forward
+    (2 FLOPs a weight) and twice backward; attention's scores and values cost 4 H Dh FLOPs a key forward, 12
+    with backward, and a causal token sees context / 2 keys on average. The forward pass is a third of it.
+    """
+    head = dims.hidden_size * dims.vocab_size
+    attention = dims.num_layers * dims.num_heads * dims.head_dim * context
+    return 6.0 * (_matmul_parameters(dims) + head) + 6.0 * attention

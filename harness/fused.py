@@ -1,0 +1,139 @@
+"""The transformer's small operations, each one autograd node with a hand-written backward pass.
+
+PyTorch's own compositions allocate and traverse several times as many [N, F] temporaries, which costs a small
+model on a CPU as much as its matmuls do. First derivatives only.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+
+class _Gather(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, index: Tensor) -> Tensor:
+        ctx.save_for_backward(index)
+        ctx.rows = x.shape[0]
+        return x.index_select(0, index)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        (index,) = ctx.saved_tensors
+        return grad.new_zeros((ctx.rows, *grad.shape[1:])).index_copy_(0, index, grad), None
+
+
+class _Scatter(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, index: Tensor, rows: int) -> Tensor:
+        ctx.save_for_backward(index)
+        return x.new_zeros((rows, *x.shape[1:])).index_copy_(0, index, x)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        (index,) = ctx.saved_tensors
+        return grad.index_select(0, index), None, None
+
+
+def pack(x: Tensor, index: Tensor) -> Tensor:
+    """Rows `index` [N] of x [R, ...]; `index` increases strictly, so the gradient is a copy, not a sum."""
+    return x if index.shape[0] == x.shape[0] else _Gather.apply(x, index)
+
+
+def unpack(x: Tensor, index: Tensor, batch: int, width: int) -> Tensor:
+    """x [N, ...] put at the flat positions `index` [N], which increase strictly, of zeros [B, T, ...]."""
+    rows = batch * width
+    flat = x if index.shape[0] == rows else _Scatter.apply(x, index, rows)
+    return flat.unflatten(0, (batch, width))
+
+
+class _RMSNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
+        wide = x.float()
+        scale = (
+            torch.linalg.vector_norm(wide, dim=-1, keepdim=True)
+            .square_()
+            .div_(x.shape[-1])
+            .add_(eps)
+            .rsqrt_()
+        )
+        normed = (wide * scale).to(x.dtype)
+        ctx.save_for_backward(normed, scale, weight)
+        return normed * weight
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
+        """dx = scale (g − n mean(g n)), g = grad weight, n the normalised input."""
+        normed, scale, weight = ctx.saved_tensors
+        product = grad * normed
+        grad_weight = product.flatten(0, -1 - weight.ndim).sum(0)
+        mean = (product @ weight if weight.ndim == 1 else (product * weight).sum(-1)).unsqueeze(-1)
+        mean = mean.div_(normed.shape[-1])
+        grad_x = (grad * weight).addcmul_(normed, mean, value=-1).mul_(scale)
+        return grad_x.to(normed.dtype), grad_weight, None
+
+
+def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    """x / sqrt(mean(x²) + eps) × weight over the last dimension; arXiv:1910.07467.
+
+    x [N, D] with weight [D], or x [N, heads, Dh] with weight [heads, Dh]. The mean is taken in float32.
+    """
+    if x.is_cuda and weight.ndim == 1:
+        return F.rms_norm(x, weight.shape, weight, eps)
+    return _RMSNorm.apply(x, weight, eps)
+
+
+class _Rotate(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, rotations: Tensor) -> Tensor:
+        ctx.save_for_backward(rotations)
+        return _complex_multiply(x, rotations)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        (rotations,) = ctx.saved_tensors
+        return _complex_multiply(grad, rotations.conj()), None
+
+
+def _complex_multiply(x: Tensor, rotations: Tensor) -> Tensor:
+    pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))
+    return torch.view_as_real(pairs * rotations).flatten(-2).to(x.dtype)
+
+
+def rotate(x: Tensor, rotations: Tensor) -> Tensor:
+    """Rotary embedding of x [N, heads, Dh], 2i and 2i + 1 one complex number; rotations [N, 1, Dh/2]."""
+    return _Rotate.apply(x, rotations)
+
+
+class _SwiGLU(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, gate_up: Tensor) -> Tensor:
+        ctx.save_for_backward(gate_up)
+        gate, up = gate_up.chunk(2, dim=-1)
+        return F.silu(gate).mul_(up)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        """d silu(g) = s (1 + g (1 − s)), s = sigmoid(g)."""
+        (gate_up,) = ctx.saved_tensors
+        gate, up = gate_up.chunk(2, dim=-1)
+        grad_both = torch.empty_like(gate_up)
+        grad_gate, grad_up = grad_both.chunk(2, dim=-1)
+        torch.mul(grad, F.silu(gate), out=grad_up)
+        torch.ops.aten.silu_backward.grad_input(grad * up, gate, grad_input=grad_gate)
+        return grad_both
+
+
+def swiglu(gate_up: Tensor) -> Tensor:
+    """silu(gate) × up, [N, 2 F] -> [N, F]; arXiv:2002.05202."""
+    return _SwiGLU.apply(gate_up)

@@ -1,0 +1,86 @@
+"""Log-probabilities of chosen tokens straight from hidden states, one chunk of logits at a time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+# Logits alive at once, in elements of float32: a chunk that stays in a CPU's cache, or fills a GPU.
+_CHUNK_ELEMENTS = {"cpu": 1 << 18, "cuda": 1 << 28}
+
+
+def _scaled_logits(states: Tensor, weight: Tensor, temperature: float) -> Tensor:
+    """float32 logits / temperature of one chunk, [n, V]."""
+    logits = (states @ weight.t()).float()
+    return logits if temperature == 1.0 else logits.div_(temperature)
+
+
+class _ChunkedLogprobs(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        states: Tensor,
+        weight: Tensor,
+        targets: Tensor,
+        temperature: float,
+        with_entropy: bool,
+        chunk: int,
+    ) -> tuple[Tensor, Tensor]:
+        logprobs = torch.empty(states.shape[0], dtype=torch.float32, device=states.device)
+        normalisers = torch.empty_like(logprobs)
+        entropy = torch.empty_like(logprobs) if with_entropy else logprobs.new_empty(0)
+        for start in range(0, states.shape[0], chunk):
+            part = slice(start, start + chunk)
+            logits = _scaled_logits(states[part], weight, temperature)
+            picked = logits.gather(1, targets[part, None]).squeeze(1)
+            normalisers[part] = torch.logsumexp(logits, dim=1)
+            logprobs[part] = picked - normalisers[part]
+            if with_entropy:
+                probs = (logits - normalisers[part, None]).exp_()
+                entropy[part] = normalisers[part] - (probs.mul_(logits)).sum(1)
+        ctx.save_for_backward(states, weight, targets, normalisers)
+        ctx.temperature, ctx.chunk = temperature, chunk
+        ctx.mark_non_differentiable(entropy)
+        return logprobs, entropy
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor, Tensor, None, None, None, None]:
+        """d logprob / d logits = (onehot(target) − softmax) / T, with the softmax computed again."""
+        states, weight, targets, normalisers = ctx.saved_tensors
+        grad_states = torch.empty_like(states)
+        grad_weight = torch.zeros_like(weight, dtype=torch.float32)
+        grad = grad / ctx.temperature
+        for start in range(0, states.shape[0], ctx.chunk):
+            part = slice(start, start + ctx.chunk)
+            logits = _scaled_logits(states[part], weight, ctx.temperature)
+            grad_logits = logits.sub_(normalisers[part, None]).exp_().mul_(-grad[part, None])
+            grad_logits.scatter_add_(1, targets[part, None], grad[part, None])
+            grad_logits = grad_logits.to(states.dtype)
+            torch.mm(grad_logits, weight, out=grad_states[part])
+            if grad_logits.dtype == torch.float32:
+                grad_weight.addmm_(grad_logits.t(), states[part])
+            else:
+                grad_weight.add_(grad_logits.t() @ states[part])
+        return grad_states, grad_weight.to(weight.dtype), None, None, None, None
+
+
+def chunked_logprobs(
+    states: Tensor,
+    weight: Tensor,
+    targets: Tensor,
+    temperature: float,
+    *,
+    with_entropy: bool,
+    chunk_tokens: int | None,
+) -> tuple[Tensor, Tensor | None]:
+    """log softmax(states weightᵀ / temperature)[targets], float32 nats [M], and the entropy [M] or None.
+
+    states [M, D], weight [V, D], targets [M]. Gradients reach states and weight; the entropy carries none.
+    """
+    chunk = chunk_tokens or max(64, _CHUNK_ELEMENTS[states.device.type] // weight.shape[0])
+    logprobs, entropy = _ChunkedLogprobs.apply(states, weight, targets, temperature, with_entropy, chunk)
+    return logprobs, entropy if with_entropy else None

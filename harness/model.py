@@ -1,0 +1,275 @@
+"""The transformer: one implementation for training and, through its fused weights, for sampling.
+
+Parameters carry the hub's names, so a state dict is a checkpoint. Token-wise work runs on the N valid tokens
+of a padded batch; attention alone sees [B, T]. Right padding with a causal mask needs no other mask.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from harness.dims import ModelDims, flops_per_token, num_non_embedding_parameters, num_parameters
+from harness.fused import pack, rms_norm, rotate, swiglu, unpack
+from harness.head import chunked_logprobs
+
+__all__ = [
+    "ModelDims",
+    "Policy",
+    "flops_per_token",
+    "init_policy",
+    "lm_loss",
+    "num_non_embedding_parameters",
+    "num_parameters",
+    "token_logprobs",
+]
+
+
+class Attention(nn.Module):
+    """Grouped-query attention's weights."""
+
+    def __init__(self, dims: ModelDims) -> None:
+        super().__init__()
+        bias = dims.architecture == "qwen2"
+        query, key = dims.num_heads * dims.head_dim, dims.num_kv_heads * dims.head_dim
+        self.dims = dims
+        self.q_proj = nn.Linear(dims.hidden_size, query, bias=bias)
+        self.k_proj = nn.Linear(dims.hidden_size, key, bias=bias)
+        self.v_proj = nn.Linear(dims.hidden_size, key, bias=bias)
+        self.o_proj = nn.Linear(query, dims.hidden_size, bias=False)
+        self.q_norm: Norm | None = None
+        self.k_norm: Norm | None = None
+        if dims.architecture == "qwen3":
+            self.q_norm, self.k_norm = Norm(dims.head_dim), Norm(dims.head_dim)
+
+    def _pairs(self, rows: Tensor) -> Tensor:
+        """Reorder each head's rows so that the halves that rotate together, i and i + Dh/2, lie side by side.
+
+        Queries and keys are reordered alike, so their products do not change, and a rotation becomes one
+        complex multiplication.
+        """
+        half = self.dims.head_dim // 2
+        return rows.view(-1, 2, half, *rows.shape[1:]).transpose(1, 2).reshape(rows.shape)
+
+    def fused_qkv(self) -> tuple[Tensor, Tensor | None]:
+        """Weight [(H + 2 KV) Dh, D] and bias of one projection to queries and keys (in pairs) and values."""
+        weights = (self._pairs(self.q_proj.weight), self._pairs(self.k_proj.weight), self.v_proj.weight)
+        if self.q_proj.bias is None:
+            return torch.cat(weights), None
+        biases = (self._pairs(self.q_proj.bias), self._pairs(self.k_proj.bias), self.v_proj.bias)
+        return torch.cat(weights), torch.cat(biases)
+
+    def head_norm(self) -> Tensor | None:
+        """Per-head scales of queries and keys, in pairs: [H + KV, Dh]; None unless qwen3."""
+        if self.q_norm is None or self.k_norm is None:
+            return None
+        query = self._pairs(self.q_norm.weight).expand(self.dims.num_heads, -1)
+        return torch.cat((query, self._pairs(self.k_norm.weight).expand(self.dims.num_kv_heads, -1)))
+
+
+class MLP(nn.Module):
+    """SwiGLU's weights."""
+
+    def __init__(self, dims: ModelDims) -> None:
+        super().__init__()
+        self.gate_proj = nn.Linear(dims.hidden_size, dims.intermediate_size, bias=False)
+        self.up_proj = nn.Linear(dims.hidden_size, dims.intermediate_size, bias=False)
+        self.down_proj = nn.Linear(dims.intermediate_size, dims.hidden_size, bias=False)
+
+    def fused_gate_up(self) -> Tensor:
+        """Weight [2 F, D] of one projection to gate and up."""
+        return torch.cat((self.gate_proj.weight, self.up_proj.weight))
+
+
+class Norm(nn.Module):
+    """An RMS norm's scale."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(size))
+
+
+class Layer(nn.Module):
+    """One pre-norm block's weights."""
+
+    def __init__(self, dims: ModelDims) -> None:
+        super().__init__()
+        self.input_layernorm = Norm(dims.hidden_size)
+        self.self_attn = Attention(dims)
+        self.post_attention_layernorm = Norm(dims.hidden_size)
+        self.mlp = MLP(dims)
+
+
+class Decoder(nn.Module):
+    """The hub's `model.` prefix."""
+
+    def __init__(self, dims: ModelDims) -> None:
+        super().__init__()
+        self.embed_tokens = nn.Embedding(dims.vocab_size, dims.hidden_size)
+        self.layers = nn.ModuleList(Layer(dims) for _ in range(dims.num_layers))
+        self.norm = Norm(dims.hidden_size)
+
+
+class Policy(nn.Module):
+    """A decoder-only transformer. Uninitialised: `init_policy` or `load_pretrained` fills it.
+
+    `recompute_layers` trades a second forward pass for the layers' activations (gradient checkpointing).
+    """
+
+    def __init__(self, dims: ModelDims, *, dtype: torch.dtype, device: torch.device | str) -> None:
+        super().__init__()
+        self.dims = dims
+        self.recompute_layers = False
+        with torch.device("meta"):
+            self.model = Decoder(dims)
+            self.lm_head = None
+            if not dims.tie_word_embeddings:
+                self.lm_head = nn.Linear(dims.hidden_size, dims.vocab_size, bias=False)
+        self.to(dtype).to_empty(device=device)
+        self._rotations: Tensor | None = None
+
+    @property
+    def head_weight(self) -> Tensor:
+        """[V, D]: the output head's, or the embedding's where they are tied."""
+        return self.model.embed_tokens.weight if self.lm_head is None else self.lm_head.weight
+
+    def rotations(self, num_positions: int) -> Tensor:
+        """exp(i position ω), complex64 [at least num_positions, Dh/2]; RoPE, arXiv:2104.09864."""
+        device = self.head_weight.device
+        have = self._rotations
+        if have is None or have.shape[0] < num_positions or have.device != device:
+            size = max(256, 1 << (num_positions - 1).bit_length())
+            # A tensor made under inference_mode could not be saved for a later backward pass.
+            with torch.inference_mode(False):
+                angles = torch.outer(torch.arange(size, dtype=torch.float32), _frequencies(self.dims))
+                have = torch.polar(torch.ones_like(angles), angles).to(device)
+            self._rotations = have
+        return have
+
+    def hidden(
+        self, input_ids: Tensor, lengths: Tensor, kv_out: list[tuple[Tensor, Tensor]] | None = None
+    ) -> Tensor:
+        """Last hidden states after the final norm, [N, D], of the N valid tokens, row after row.
+
+        `input_ids` [B, T] is right-padded with anything; `lengths` [B] counts each row's tokens. Each layer's
+        keys and values [N, KV, Dh] are appended to `kv_out` when it is given.
+        """
+        batch, width = input_ids.shape
+        valid = torch.arange(width, device=input_ids.device) < lengths[:, None]  # [B, T]
+        index = valid.flatten().nonzero().squeeze(1)  # [N]
+        rotations = self.rotations(width)[index % width].unsqueeze(1)  # [N, 1, Dh/2]
+        x = F.embedding(input_ids.flatten()[index], self.model.embed_tokens.weight)  # [N, D]
+        for layer in self.model.layers:
+            args = (layer, x, rotations, index, batch, width)
+            if self.recompute_layers and torch.is_grad_enabled():
+                x, keys, values = checkpoint(self._block, *args, use_reentrant=False)
+            else:
+                x, keys, values = self._block(*args)
+            if kv_out is not None:
+                kv_out.append((keys, values))
+        return rms_norm(x, self.model.norm.weight, self.dims.rms_norm_eps)
+
+    def _block(
+        self, layer: Any, x: Tensor, rotations: Tensor, index: Tensor, batch: int, width: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """One layer on packed tokens: x [N, D] -> (x [N, D], keys [N, KV, Dh], values [N, KV, Dh])."""
+        dims, eps = self.dims, self.dims.rms_norm_eps
+        heads, kv_heads = dims.num_heads, dims.num_kv_heads
+        weight, bias = layer.self_attn.fused_qkv()
+        qkv = F.linear(rms_norm(x, layer.input_layernorm.weight, eps), weight, bias)  # [N, (H + 2 KV) Dh]
+        qkv = qkv.view(-1, heads + 2 * kv_heads, dims.head_dim)
+        qk, values = qkv.split((heads + kv_heads, kv_heads), dim=1)
+        scale = layer.self_attn.head_norm()
+        if scale is not None:
+            qk = rms_norm(qk, scale, eps)
+        qk = rotate(qk, rotations)  # [N, H + KV, Dh]
+        queries, keys = qk.split((heads, kv_heads), dim=1)
+        padded = [unpack(t, index, batch, width).transpose(1, 2) for t in (queries, keys, values)]
+        attended = F.scaled_dot_product_attention(
+            padded[0], padded[1], padded[2], is_causal=True, enable_gqa=heads != kv_heads
+        )  # [B, H, T, Dh]
+        attended = pack(attended.transpose(1, 2).flatten(0, 1), index).flatten(1)  # [N, H Dh]
+        x = torch.addmm(x, attended, layer.self_attn.o_proj.weight.t())
+        normed = rms_norm(x, layer.post_attention_layernorm.weight, eps)
+        x = torch.addmm(
+            x, swiglu(F.linear(normed, layer.mlp.fused_gate_up())), layer.mlp.down_proj.weight.t()
+        )
+        return x, keys, values
+
+
+def _frequencies(dims: ModelDims) -> Tensor:
+    """Rotary frequencies ω [Dh/2], radians a token, float32, with Llama 3.1's scaling if dims have it."""
+    exponent = torch.arange(0, dims.head_dim, 2, dtype=torch.int64).float() / dims.head_dim
+    omega = 1.0 / (dims.rope_theta**exponent)
+    scaling = dims.rope_scaling
+    if scaling is None:
+        return omega
+    turns = scaling.original_max_position_embeddings * omega / (2 * math.pi)
+    low, high = scaling.low_freq_factor, scaling.high_freq_factor
+    keep = ((turns - low) / (high - low)).clamp(0.0, 1.0)  # 1: short wavelength, kept; 0: long, slowed
+    return keep * omega + (1.0 - keep) * omega / scaling.factor
+
+
+def init_policy(dims: ModelDims, seed: int) -> Policy:
+    """A fresh float32 policy on the CPU: normal(0, 0.02), projections into the residual / sqrt(2 L) (GPT-2).
+
+    Norm scales are 1, biases 0. The numbers depend on `seed` and the parameters' order alone.
+    """
+    policy = Policy(dims, dtype=torch.float32, device="cpu")
+    generator = torch.Generator().manual_seed(seed)
+    residual = 0.02 / math.sqrt(2 * dims.num_layers)
+    with torch.no_grad():
+        for name, parameter in policy.named_parameters():
+            if name.endswith("bias"):
+                parameter.zero_()
+            elif parameter.ndim == 1:
+                parameter.fill_(1.0)
+            else:
+                std = residual if name.endswith(("o_proj.weight", "down_proj.weight")) else 0.02
+                parameter.normal_(0.0, std, generator=generator)
+    return policy
+
+
+def token_logprobs(
+    policy: Policy,
+    input_ids: Tensor,
+    lengths: Tensor,
+    completion_mask: Tensor,
+    *,
+    temperature: float,
+    with_entropy: bool = False,
+    chunk_tokens: int | None = None,
+) -> tuple[Tensor, Tensor | None]:
+    """log p(input_ids[t] | input_ids[:t]) of logits / temperature at t, float32 nats, [B, T]; with gradient.
+
+    Exactly 0.0 where `completion_mask` [B, T] is 0, at position 0 (nothing precedes it) and in padding.
+    Logits are computed for the other positions, `chunk_tokens` at a time (None: by the vocabulary's size),
+    and again in the backward pass, so no [T, V] tensor outlives a chunk. The second result is the entropy
+    [B, T] of the same distributions, without gradient, or None. Raises ValueError unless temperature > 0.
+    """
+    if not temperature > 0:
+        raise ValueError(f"temperature is {temperature}; logprobs need a positive one (greedy uses 1)")
+    width = input_ids.shape[1]
+    column = torch.arange(width, device=input_ids.device)
+    wanted = completion_mask.bool() & (column > 0) & (column < lengths[:, None])  # [B, T]
+    at = wanted.flatten().nonzero().squeeze(1)  # [M] flat padded positions
+    packed_from = (lengths.cumsum(0) - lengths)[at // width] + at % width - 1  # [M] the token before, packed
+    states = pack(policy.hidden(input_ids, lengths), packed_from)  # [M, D]
+    targets = input_ids.flatten()[at]
+    flat, entropy = chunked_logprobs(
+        states, policy.head_weight, targets, temperature, with_entropy=with_entropy, chunk_tokens=chunk_tokens
+    )
+    logprobs = unpack(flat, at, *input_ids.shape)
+    return logprobs, unpack(entropy, at, *input_ids.shape) if entropy is not None else None
+
+
+def lm_loss(policy: Policy, input_ids: Tensor, lengths: Tensor) -> Tensor:
+    """Negative log-likelihood of every token but each row's first, [B, T] nats, unreduced, 0.0 in padding."""
+    everything = torch.ones_like(input_ids, dtype=torch.bool)
+    logprobs, _ = token_logprobs(policy, input_ids, lengths, everything, temperature=1.0)
+    return -logprobs
