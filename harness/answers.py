@@ -130,12 +130,12 @@ def _final_number(text: str) -> str | None:
 
 
 _LAYOUT = re.compile(
-    r"\\[!,;:]|\\(?:left|right|displaystyle|textstyle|limits|big|Big|bigg|Bigg)(?![A-Za-z])|\\?\$|[£€]"
+    r"(?<!\\)\\[!,;:]|\\(?:left|right|displaystyle|textstyle|limits|big|Big|bigg|Bigg)(?![A-Za-z])|\\?\$|[£€]"
     r"|\^\s*(?:\\circ|\{\s*\\circ\s*\})|°|\\degree(?![A-Za-z])"
 )
 _REPLACED = [
     (re.compile(r"\\[dtc]frac(?![A-Za-z])"), r"\\frac"),
-    (re.compile(r"\\ |~|\\q?quad(?![A-Za-z])|\s+"), " "),
+    (re.compile(r"(?<!\\)\\ |~|\\q?quad(?![A-Za-z])|\s+"), " "),
     (re.compile(r"\{,\}"), ","),
     (re.compile(r"\\%"), "%"),
     (re.compile(r"[−–‐‑]"), "-"),
@@ -235,6 +235,15 @@ def parse_number(normalised: str) -> Fraction | None:
     except ZeroDivisionError:
         return None
     return -value if g["sign"] == "-" else value
+
+
+_BASED = re.compile(r"(\d+)\s*_\s*\{?\s*(?:\d+|[a-z]+)\s*\}?")
+
+
+def without_base(normalised: str) -> str:
+    """`2516_8` -> `2516`; anything else unchanged."""
+    based = _BASED.fullmatch(normalised)
+    return based[1] if based else normalised
 
 
 _WORDS = re.compile(r"[A-Za-z][A-Za-z '\-.]*")

@@ -18,6 +18,7 @@ from harness.answers import (
     extract,
     normalise,
     parse_number,
+    without_base,
 )
 from harness.types import Grade
 
@@ -85,6 +86,10 @@ def _compare(reference: str, answer: str, *, use_symbolic: bool) -> tuple[bool, 
         return equal, "equal numbers" if equal else "different numbers"
     if canonical_text(gold) == canonical_text(pred):
         return True, "equal text"
-    if not use_symbolic:
+    if (without_base(gold) != gold) or (without_base(pred) != pred):
+        # the subscript may be left out on one side, as the problem names the base; 2516_8 is never 2516_9
+        equal = without_base(gold) == pred or gold == without_base(pred)
+        return equal, "equal digits, base left out" if equal else "different text"
+    if not use_symbolic or (len(gold) == 1 and len(pred) == 1):
         return False, "different text"
     return symbolic.compare(gold, pred, gold_is_number=gold_number is not None)
