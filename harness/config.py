@@ -24,6 +24,9 @@ NonNegativeFloat = Annotated[float, Field(ge=0)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 
 
+AnswerRule = Literal["boxed", "answer_is", "answer_colon", "a_colon", "hashes", "final_number"]
+
+
 class ConfigError(ValueError):
     """What a user gave is wrong: one line with the field, the value and the remedy. Exit code 2."""
 
@@ -82,16 +85,17 @@ class RewardConfig(Section):
     """Weights of the rule-based rewards; they are summed. Controls: `random`, `inverted`."""
 
     accuracy: float
-    format: float = 0.0
-    length: float = 0.0
+    format_r1: float = 0.0
+    length_penalty: float = 0.0
+    soft_overlong: float = 0.0
     random: float = 0.0
     inverted: float = 0.0
 
 
 class SelectionConfig(Section):
-    """Which samples train. `over` says which rows a mean divides by."""
+    """Which samples train: all, or the accepted ones, at most `cap_per_problem` of each and none twice."""
 
-    fn: Literal["all", "accepted", "nonzero_variance"]
+    fn: Literal["all", "accepted"]
     cap_per_problem: Positive | None = None
     dedupe: bool = False
 
@@ -112,7 +116,7 @@ class KLConfig(Section):
     """Penalty towards the base. `coef` 0 means none; KL to the base is measured in every arm all the same."""
 
     estimator: Literal["k1", "k2", "k3"] = "k3"
-    placement: Literal["loss", "reward"] = "loss"
+    placement: Literal["loss"] = "loss"
     coef: NonNegativeFloat = 0.0
 
 
@@ -139,7 +143,7 @@ class ObjectiveConfig(Section):
     loss: LossConfig
     kl: KLConfig
     reduce: Literal["sequence_mean", "token_mean", "sequence_sum", "constant"]
-    reduce_over: Literal["all", "selected"] = "all"
+    reduce_over: Literal["all", "accepted", "nonzero"] = "all"
     updates: UpdatesConfig
     offline: OfflineConfig | None = None
 
@@ -164,6 +168,7 @@ class DataConfig(Section):
     name: Name
     dataset: Literal["aime_gen", "jsonl"]
     template: Literal["question"]
+    answer_rules: list[AnswerRule] = Field(min_length=1)
     answer_range: tuple[int, int] | None
     families: list[str] = []
     heldout_families: list[str] = []
@@ -245,7 +250,7 @@ class RunConfig(Section):
     replicate: NonNegative
     corpus: Literal["mixed", "clean"]
     device: Literal["auto", "cpu", "cuda"]
-    dtype: Literal["float32", "bfloat16"]
+    dtype: Literal["float32"]
     threads: Positive
     model: ModelConfig
     objective: ObjectiveConfig

@@ -1,0 +1,233 @@
+"""One run, from config to record: lock, base, train, evaluate. Its own failures are recorded, not raised."""
+
+from __future__ import annotations
+
+import errno
+import resource
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+import torch
+import yaml
+
+from harness import checkpoint
+from harness.code_state import code_state, hardware, packages
+from harness.config import RunConfig
+from harness.data.load import data_fingerprint
+from harness.evaluate import evaluate
+from harness.identity import base_id, digest, run_folder, run_id
+from harness.locks import Held, hold
+from harness.pretrain import ensure_base
+from harness.progress import Reporter
+from harness.records import RunRecord, read_metrics, read_run, write_record, write_text
+from harness.seeds import all_streams
+from harness.state import Run, load_engine, setup, weights_folder
+from harness.status import checkpoints_to_evaluate, evaluation_name, finished, is_evaluated, mark_evaluated
+from harness.tracking import Tracker
+from harness.trainer import train
+from harness.types import RolloutEngine
+
+Outcome = Literal["finished", "failed", "skipped", "held"]
+
+
+def execute(config: RunConfig, *, overrides: Sequence[str], report: Reporter) -> Outcome:
+    """Run it, go on with it, or skip it if it is finished. The run's folder holds everything it did."""
+    folder = run_folder(config)
+    torch.set_num_threads(config.threads)
+    try:
+        with hold(folder):
+            if (earlier := finished(config)) is not None:
+                report("skipped", 1, 1, skip_note(earlier))
+                return "skipped"
+            return _execute(config, folder, overrides, report)
+    except Held as error:
+        report("held", 0, 1, str(error))
+        return "held"
+
+
+def _execute(config: RunConfig, folder: Path, overrides: Sequence[str], report: Reporter) -> Outcome:
+    started = time.perf_counter()
+    record = _record(config, folder, overrides)
+    try:
+        write_text(folder / "config.yaml", yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+        write_record(folder / "run.json", record)
+        _run(config, folder, record, report)
+        record.status, record.reason = "finished", None
+    except KeyboardInterrupt:
+        record.status, record.reason = "interrupted", "stopped by the user; launch again to go on"
+        _close(folder, record, started)
+        raise
+    except Exception as error:
+        record.status, record.reason = "failed", _reason(error)
+        (folder / "error.txt").write_text(traceback.format_exc()) if not _disk_full(error) else None
+    _close(folder, record, started)
+    report(record.status, 1, 1, record.reason or "")
+    return "finished" if record.status == "finished" else "failed"
+
+
+def _run(config: RunConfig, folder: Path, record: RunRecord, report: Reporter) -> None:
+    device = resolve_device(config)
+    base = ensure_base(config, report)
+    tags = [config.objective.name, config.model.name, f"seed={config.seed}", f"corpus={config.corpus}"]
+    resumed = record.num_resumes > 0
+    tracker = Tracker(config, run_id=record.run_id, folder=folder, tags=tags, resumed=resumed)
+    record.wandb_id, failed = tracker.id, True
+    try:
+        if not (record.steps_done and weights_folder(folder, record.steps_done).exists()):
+            run = setup(config, base=base, folder=folder, device=device)
+            train(
+                run,
+                report=report,
+                log=tracker.log,
+                evaluate=lambda r: _evaluate_now(r, record.run_id, report),
+            )
+            record.steps_done = run.step
+            for name in ("seconds", "tokens", "flops"):
+                setattr(record, name, getattr(run, name))
+            write_record(folder / "run.json", record)
+            checkpoint.drop_resume(folder)
+        _evaluate_missing(config, folder, base, record, device, report)
+        record.flags = dead_flags(read_metrics(folder / "metrics.jsonl"))
+        failed = False
+    finally:
+        tracker.finish(failed=failed)
+
+
+def _evaluate_now(run: Run, run_id: str, report: Reporter) -> None:
+    _evaluate(run.config, run.engine, run.encode, run.folder, run.step, run_id, report)
+
+
+def _evaluate_missing(
+    config: RunConfig, folder: Path, base: Path, record: RunRecord, device: str, report: Reporter
+) -> None:
+    """The base and every checkpoint asked for, on every split; what is recorded already is not done again."""
+    start = time.perf_counter()
+    for step in checkpoints_to_evaluate(config, record.steps_done):
+        owner, weights = (folder, weights_folder(folder, step)) if step else (base, base / "model")
+        with hold(owner / "eval", wait=True):
+            if is_evaluated(config, step):
+                continue
+            _, engine, tokenizer = load_engine(config, weights, device)
+            encode = _encoder(tokenizer)
+            _evaluate(config, engine, encode, owner, step, record.run_id if step else None, report)
+    record.seconds["evaluate"] = record.seconds.get("evaluate", 0.0) + time.perf_counter() - start
+
+
+def _encoder(tokenizer: object) -> Callable[[str], list[int]]:
+    return lambda text: list(tokenizer.encode(text).ids)  # type: ignore[attr-defined]
+
+
+def _evaluate(
+    config: RunConfig,
+    engine: RolloutEngine,
+    encode: Callable[[str], list[int]],
+    folder: Path,
+    step: int,
+    run_id: str | None,
+    report: Reporter,
+) -> None:
+    streams = all_streams(seed=config.seed, base_seed=config.base_seed, replicate=config.replicate)
+    what = f"evaluating step {step}" if step else "evaluating the base"
+    evaluate(
+        engine,
+        config=config,
+        encode=encode,
+        checkpoint=evaluation_name(config, step),
+        step=step,
+        folder=folder,
+        run_id=run_id,
+        base_id=base_id(config),
+        eval_seed=streams["eval_sampling"],
+        progress=lambda task, done, total: report(what, done, total, task),
+    )
+    mark_evaluated(config, folder, step)
+
+
+def resolve_device(config: RunConfig) -> str:
+    """`auto` is the GPU where there is one. Raises ValueError for cuda without one."""
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device=cuda: no GPU is visible to PyTorch; set device=cpu, or install a CUDA build")
+    if config.device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return config.device
+
+
+def skip_note(record: RunRecord) -> str:
+    """Why a finished run is not run again, and whether other code made it."""
+    made, now = record.code.get("commit"), code_state()["commit"]
+    other = f", made by commit {made[:10]}, this is {now[:10]}" if made and now and made != now else ""
+    return f"finished {record.finished}{other}"
+
+
+def dead_flags(metrics: Sequence[dict[str, float]]) -> list[str]:
+    """What makes a run's numbers meaningless, seen over its whole length."""
+    flags = []
+    rows = [m for m in metrics if "zero_variance_groups" in m]
+    if rows and all(m["zero_variance_groups"] == 1.0 for m in rows):
+        flags.append("no_reward_variance")
+    if rows and all(m["truncated"] == 1.0 for m in rows):
+        flags.append("all_truncated")
+    if any(m.get("skipped_updates", 0) for m in metrics):
+        flags.append("non_finite_gradients")
+    if metrics and all(m.get("updates", 0) == 0 for m in metrics):
+        flags.append("no_updates")
+    return flags
+
+
+def _record(config: RunConfig, folder: Path, overrides: Sequence[str]) -> RunRecord:
+    """A fresh record, or the interrupted run's, with its counters."""
+    device = resolve_device(config)
+    record = RunRecord(
+        run_id=run_id(config),
+        study=config.study,
+        status="running",
+        config=config.model_dump(mode="json"),
+        overrides=list(overrides),
+        seeds=all_streams(seed=config.seed, base_seed=config.base_seed, replicate=config.replicate),
+        base_id=base_id(config),
+        data_hash=digest(data_fingerprint(config.data)),
+        code=code_state(),
+        packages=packages(),
+        hardware={**hardware(device), "threads": config.threads},
+        nondeterminism="GPU reductions and kernel choice" if device == "cuda" else None,
+        started=_now(),
+    )
+    if (folder / "run.json").exists():
+        earlier = read_run(folder)
+        record.num_resumes = earlier.num_resumes + 1
+        record.started = earlier.started
+        for name in ("steps_done", "seconds", "tokens", "flops", "gpu_seconds"):
+            setattr(record, name, getattr(earlier, name))
+    return record
+
+
+def _close(folder: Path, record: RunRecord, started: float) -> None:
+    """Write the last state; a disk that is full must not hide what happened."""
+    record.finished = _now()
+    record.peak_memory_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    if record.hardware["device"] == "cuda":
+        record.gpu_seconds += time.perf_counter() - started
+        record.peak_memory_bytes = torch.cuda.max_memory_allocated()
+    try:
+        write_record(folder / "run.json", record)
+    except OSError as error:
+        print(f"error: {folder / 'run.json'} could not be written: {_reason(error)}", file=sys.stderr)
+
+
+def _disk_full(error: BaseException) -> bool:
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def _reason(error: BaseException) -> str:
+    if _disk_full(error):
+        return "the disk is full; free some space and launch again: everything written before is intact"
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,92 @@
+"""Experience of one step: which problems, their samples, their grades and rewards."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from harness import rewards
+from harness.config import RunConfig
+from harness.grading import grade
+from harness.seeds import derive
+from harness.state import Run
+from harness.types import Problem, Rollout, SamplingParams, ScoredGroup
+
+
+def problems_at(run: Run, step: int) -> list[Problem]:
+    """The problems of a step: a fresh permutation each epoch of the training set."""
+    size, start = run.config.rollout.prompts_per_step, step * run.config.rollout.prompts_per_step
+    total = len(run.problems)
+    chosen = []
+    for position in range(start, start + size):
+        generator = torch.Generator().manual_seed(derive(run.seeds["data_order"], "epoch", position // total))
+        order = torch.randperm(total, generator=generator)
+        chosen.append(run.problems[int(order[position % total])])
+    return chosen
+
+
+def sample(run: Run, problems: Sequence[Problem], step: int) -> list[Rollout]:
+    """`group_size` completions of each problem from the current policy."""
+    rollout = run.config.rollout
+    params = SamplingParams(
+        max_new_tokens=rollout.max_new_tokens, temperature=rollout.temperature, logprobs=True
+    )
+    prompts = [run.prompts[p.id] for p in problems for _ in range(rollout.group_size)]
+    seeds = [
+        derive(run.seeds["rollout"], step, place, index)
+        for place in range(len(problems))
+        for index in range(rollout.group_size)
+    ]
+    rollouts = run.engine.generate(prompts, params=params, seeds=seeds, policy_step=run.num_updates)
+    lengths = [len(r.completion_ids) for r in rollouts]
+    context = sum(len(p.token_ids) for p in prompts) / len(prompts) + sum(lengths) / len(lengths)
+    run.count("sampled", sum(lengths), context=context, passes=1)
+    return rollouts
+
+
+def score(run: Run, problems: Sequence[Problem], rollouts: Sequence[Rollout]) -> list[ScoredGroup]:
+    """Grades and rewards, group by group."""
+    size, rules = run.config.rollout.group_size, tuple(run.config.data.answer_rules)
+    terms, weights = _reward_terms(run.config, run.seeds["rollout"])
+    groups = []
+    for place, problem in enumerate(problems):
+        group = tuple(rollouts[place * size : (place + 1) * size])
+        grades = tuple(grade(r.text, problem.answer, rules=rules) for r in group)
+        values = tuple(
+            rewards.weighted_sum(
+                rewards.score(rollout=r, grade=g, problem=problem, terms=terms), weights=weights
+            )
+            for r, g in zip(group, grades, strict=True)
+        )
+        groups.append(ScoredGroup(problem, run.prompts[problem.id], group, grades, values))
+    return groups
+
+
+def _reward_terms(config: RunConfig, seed: int) -> tuple[dict[str, dict[str, float]], dict[str, float]]:
+    weights = {name: weight for name, weight in config.objective.reward.model_dump().items() if weight}
+    longest = config.rollout.max_new_tokens
+    parameters: dict[str, dict[str, float]] = {
+        "random": {"p": 0.5, "seed": seed},
+        "length_penalty": {"max_tokens": longest},
+        "soft_overlong": {"max_tokens": longest, "buffer_tokens": max(1, longest // 5)},
+    }
+    return {name: parameters.get(name, {}) for name in weights}, weights
+
+
+def rollout_metrics(groups: Sequence[ScoredGroup]) -> dict[str, float]:
+    """What the samples of a step look like, over all of them, whatever the objective trains on."""
+    rollouts = [r for g in groups for r in g.rollouts]
+    grades = [x for g in groups for x in g.grades]
+    values = [x for g in groups for x in g.rewards]
+    logprobs = [x for r in rollouts for x in (r.sampler_logprobs or ())]
+    return {
+        "reward": sum(values) / len(values),
+        "accuracy": sum(x.correct for x in grades) / len(grades),
+        "extracted": sum(x.extracted is not None for x in grades) / len(grades),
+        "zero_variance_groups": sum(max(g.rewards) == min(g.rewards) for g in groups) / len(groups),
+        "completion_length": sum(len(r.completion_ids) for r in rollouts) / len(rollouts),
+        "truncated": sum(r.finish_reason == "length" for r in rollouts) / len(rollouts),
+        "entropy": -sum(logprobs) / max(1, len(logprobs)),
+        "sampled_tokens": float(sum(len(r.completion_ids) for r in rollouts)),
+    }

@@ -1,0 +1,83 @@
+"""Offline rejection sampling: sample from the base once, keep what is accepted, train passes over it.
+
+It samples the prompts, with the seeds, that an online run of `trainer.steps` would: equal sampled tokens.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import torch
+
+from harness.experience import problems_at, rollout_metrics, sample, score
+from harness.progress import Reporter
+from harness.records import read_samples, write_samples
+from harness.seeds import derive
+from harness.select import accepted
+from harness.state import Run
+from harness.types import Grade, Rollout, ScoredGroup
+from harness.update import ACCEPT_ABOVE
+
+
+class Offline:
+    """The accepted samples as one-row groups; a step is a batch of them in a shuffled order."""
+
+    def __init__(self, run: Run, report: Reporter) -> None:
+        settings = run.config.objective.offline
+        assert settings is not None
+        self.run, self.settings = run, settings
+        path = run.folder / "offline" / "accepted.jsonl.gz"
+        if not path.exists():  # then no update has been made yet: the policy is still the base
+            write_samples(path, self._sample(report))
+        self.summary, *rows = read_samples(path)
+        self.rows = [_group(run, row) for row in rows]
+        self.per_epoch = -(-len(self.rows) // settings.batch_size)
+
+    @property
+    def num_steps(self) -> int:
+        return self.settings.epochs * self.per_epoch
+
+    def batch(self, step: int) -> tuple[list[ScoredGroup], dict[str, Any]]:
+        epoch, place = divmod(step, self.per_epoch)
+        generator = torch.Generator().manual_seed(derive(self.run.seeds["data_order"], "offline", epoch))
+        order = torch.randperm(len(self.rows), generator=generator).tolist()
+        size = self.settings.batch_size
+        return [self.rows[i] for i in order[place * size : (place + 1) * size]], dict(self.summary)
+
+    def _sample(self, report: Reporter) -> list[dict[str, Any]]:
+        run, steps = self.run, self.run.config.trainer.steps
+        groups: list[ScoredGroup] = []
+        for step in range(steps):
+            problems = problems_at(run, step)
+            with run.timed("sample"):
+                rollouts = sample(run, problems, step)
+            with run.timed("grade"):
+                groups += score(run, problems, rollouts)
+            report("sampling from the base", step + 1, steps)
+        selection = run.config.objective.selection
+        kept = accepted(
+            groups,
+            threshold=ACCEPT_ABOVE,
+            cap_per_problem=selection.cap_per_problem,
+            dedupe=selection.dedupe,
+        )
+        rows = [
+            {"rollout": asdict(r), "grade": asdict(x), "reward": reward}
+            for g in kept
+            for r, x, reward in zip(g.rollouts, g.grades, g.rewards, strict=True)
+        ]
+        if not rows:
+            raise ValueError(
+                "no sample of the base was accepted, so there is nothing to train on; use a better base"
+            )
+        return [{**rollout_metrics(groups), "accepted_samples": len(rows)}, *rows]
+
+
+def _group(run: Run, row: dict[str, Any]) -> ScoredGroup:
+    stored = row["rollout"]
+    stored["completion_ids"] = tuple(stored["completion_ids"])
+    stored["sampler_logprobs"] = tuple(stored["sampler_logprobs"])
+    rollout, grade = Rollout(**stored), Grade(**row["grade"])
+    problem = next(p for p in run.problems if p.id == rollout.problem_id)
+    return ScoredGroup(problem, run.prompts[problem.id], (rollout,), (grade,), (row["reward"],))

@@ -1,0 +1,61 @@
+"""AdamW, its learning-rate schedule, and one guarded step of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+Schedule = Literal["constant", "linear", "cosine"]
+
+
+def adamw(
+    module: nn.Module, *, lr: float, betas: tuple[float, float], eps: float, weight_decay: float
+) -> torch.optim.AdamW:
+    """AdamW (arXiv:1711.05101); norms and biases (one dimension) are not decayed."""
+    parameters = [p for p in module.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=lr, betas=betas, eps=eps, fused=True)
+
+
+def lr_at(
+    step: int, *, peak: float, total: int, warmup: int, schedule: Schedule, floor: float = 0.1
+) -> float:
+    """Learning rate of the optimiser step number `step` (from 0): linear warm-up, then the schedule.
+
+    linear and cosine end at `floor` × peak on the last step.
+    """
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    if schedule == "constant":
+        return peak
+    progress = (step - warmup) / max(1, total - 1 - warmup)  # 0 at the peak, 1 on the last step
+    shape = 1 - progress if schedule == "linear" else 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+    return peak * (floor + (1 - floor) * max(0.0, shape))
+
+
+def guarded_step(
+    optimizer: torch.optim.Optimizer,
+    parameters: Iterable[Tensor] | Sequence[Tensor],
+    *,
+    lr: float,
+    max_grad_norm: float,
+) -> tuple[float, bool]:
+    """Clip to a global gradient norm and step; a non-finite gradient skips the step instead.
+
+    Returns (gradient norm before clipping, whether the step was taken) and clears the gradients.
+    """
+    grad_norm = nn.utils.clip_grad_norm_([p for p in parameters if p.grad is not None], max_grad_norm)
+    finite = bool(torch.isfinite(grad_norm))
+    if finite:
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+        optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return float(grad_norm), finite

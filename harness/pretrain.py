@@ -1,0 +1,141 @@
+"""Bases: a ladder model pretrained on generated derivations for fixed steps, cached by what made them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from harness import checkpoint
+from harness.code_state import code_state
+from harness.config import RunConfig
+from harness.data.load import corpus
+from harness.dims import ModelDims, flops_per_token, num_non_embedding_parameters, num_parameters
+from harness.hub import save_pretrained
+from harness.identity import base_folder, base_id, base_identity
+from harness.locks import hold
+from harness.model import Policy, init_policy, token_logprobs
+from harness.optim import adamw, guarded_step, lr_at
+from harness.progress import Reporter
+from harness.prompts import render
+from harness.records import BaseRecord, write_record
+from harness.seeds import derive, stream_seed
+from harness.tokenizer import build_ladder_tokenizer, save_tokenizer
+
+Document = tuple[list[int], int]  # token ids, and how many of them are the prompt's
+MAX_MICROBATCH_TOKENS = 16_384
+
+
+def ensure_base(config: RunConfig, report: Reporter) -> Path:
+    """The folder of the config's base, pretrained now if absent; waits for another process that makes it."""
+    folder = base_folder(config)
+    if (folder / "base.json").exists():
+        return folder
+    with hold(folder, wait=True):
+        if not (folder / "base.json").exists():
+            pretrain(config, folder, report)
+    return folder
+
+
+def pretrain(config: RunConfig, folder: Path, report: Reporter) -> None:
+    """Train from scratch on the corpus; the loss is on completions alone, a mean over each batch's tokens."""
+    torch.set_num_threads(config.threads)
+    started = time.perf_counter()
+    settings = config.model.pretrain
+    tokenizer = build_ladder_tokenizer()
+    dims = ModelDims(**config.model.dims.model_dump(), vocab_size=tokenizer.get_vocab_size())
+    root = stream_seed("base", seed=config.seed, base_seed=config.base_seed, replicate=0)
+    policy = init_policy(dims, derive(root, "weights"))
+    optimizer = adamw(policy, lr=settings.lr, betas=(0.9, 0.95), eps=1e-8, weight_decay=settings.weight_decay)
+    state = checkpoint.load_resume(folder, policy=policy, optimizer=optimizer) or {"step": 0, "seconds": 0.0}
+    documents = encode_corpus(
+        config, num_documents=settings.steps * settings.batch_size, seed=derive(root, "corpus")
+    )
+    loss, num_tokens, save_every = float("nan"), 0, max(200, settings.steps // 5)
+    for step in range(settings.steps):
+        batch = [next(documents) for _ in range(settings.batch_size)]
+        num_tokens += sum(len(ids) for ids, _ in batch)
+        if step < state["step"]:
+            continue
+        loss = _accumulate(policy, batch)
+        lr = lr_at(
+            step,
+            peak=settings.lr,
+            total=settings.steps,
+            warmup=settings.warmup_steps,
+            schedule="cosine",
+        )
+        guarded_step(optimizer, list(policy.parameters()), lr=lr, max_grad_norm=settings.max_grad_norm)
+        if step % 20 == 0 or step == settings.steps - 1:
+            report("pretraining " + base_id(config), step + 1, settings.steps, f"loss {loss:.3f}")
+        if (step + 1) % save_every == 0 and step + 1 < settings.steps:
+            seconds = state["seconds"] + time.perf_counter() - started
+            checkpoint.save_resume(
+                folder, step=step + 1, policy=policy, optimizer=optimizer, trainer={"seconds": seconds}
+            )
+    seconds = state["seconds"] + time.perf_counter() - started
+    _publish(config, folder, policy, loss=loss, num_tokens=num_tokens, seconds=seconds)
+
+
+def encode_corpus(config: RunConfig, *, num_documents: int, seed: int) -> Iterator[Document]:
+    """Documents as token ids under the config's template, each closed by the end token."""
+    tokenizer = build_ladder_tokenizer()
+    end = tokenizer.token_to_id("<eos>")
+    for prompt, completion in corpus(config, num_documents=num_documents, seed=seed):
+        head = tokenizer.encode(render(prompt, config.data.template)).ids
+        yield [*head, *tokenizer.encode(completion).ids, end], len(head)
+
+
+def pad(documents: list[Document]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """input_ids [B, T], lengths [B] and completion_mask [B, T] of some documents."""
+    lengths = torch.tensor([len(ids) for ids, _ in documents])
+    input_ids = torch.zeros(len(documents), int(lengths.max()), dtype=torch.long)
+    mask = torch.zeros_like(input_ids, dtype=torch.bool)
+    for row, (ids, num_prompt) in enumerate(documents):
+        input_ids[row, : len(ids)] = torch.tensor(ids)
+        mask[row, num_prompt : len(ids)] = True
+    return input_ids, lengths, mask
+
+
+def _accumulate(policy: Policy, batch: list[Document]) -> float:
+    """Gradient of the mean loss over the batch's completion tokens; returns that mean, nats."""
+    batch = sorted(batch, key=lambda document: -len(document[0]))
+    total = sum(len(ids) - num_prompt for ids, num_prompt in batch)
+    size = max(1, MAX_MICROBATCH_TOKENS // len(batch[0][0]))
+    value = 0.0
+    for start in range(0, len(batch), size):
+        input_ids, lengths, mask = pad(batch[start : start + size])
+        logprobs, _ = token_logprobs(policy, input_ids, lengths, mask, temperature=1.0)
+        loss = -logprobs.sum() / total
+        loss.backward()
+        value += float(loss.detach())
+    return value
+
+
+def _publish(
+    config: RunConfig, folder: Path, policy: Policy, *, loss: float, num_tokens: int, seconds: float
+) -> None:
+    """Weights and tokenizer in the hub's format, then base.json, whose presence says that all is there."""
+    end = build_ladder_tokenizer().token_to_id("<eos>")
+
+    def write(target: Path) -> None:
+        save_pretrained(policy, target, eos_token_ids=(end,))
+        save_tokenizer(target)
+
+    checkpoint.publish(folder / "model", write)
+    checkpoint.drop_resume(folder)
+    context = num_tokens // (config.model.pretrain.steps * config.model.pretrain.batch_size)
+    record = BaseRecord(
+        base_id=base_id(config),
+        identity=base_identity(config),
+        num_parameters=num_parameters(policy.dims),
+        num_non_embedding_parameters=num_non_embedding_parameters(policy.dims),
+        tokens=num_tokens,
+        flops=num_tokens * flops_per_token(policy.dims, context),
+        seconds=seconds,
+        final_loss=loss,
+        code=code_state(),
+    )
+    write_record(folder / "base.json", record)

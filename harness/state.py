@@ -1,0 +1,141 @@
+"""What one run holds while it trains, how it is set up, saved and published."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer
+
+from harness import checkpoint
+from harness.config import ConfigError, RunConfig
+from harness.data.load import load_split
+from harness.dims import flops_per_token
+from harness.hub import load_pretrained, save_pretrained
+from harness.kept import Kept
+from harness.model import Policy
+from harness.optim import adamw
+from harness.prompts import make_prompt
+from harness.rollout.native import NativeEngine
+from harness.seeds import all_streams
+from harness.tokenizer import save_tokenizer
+from harness.types import Problem, Prompt
+
+COUNTERS = ("num_updates", "skipped_in_a_row", "seconds", "tokens", "flops")
+
+
+@dataclass
+class Run:
+    """Everything one run holds while it trains. Counters survive a resume through the checkpoint."""
+
+    config: RunConfig
+    folder: Path
+    policy: Policy
+    reference: Policy | None
+    optimizer: torch.optim.Optimizer
+    engine: NativeEngine
+    tokenizer: Tokenizer
+    problems: list[Problem]
+    prompts: dict[str, Prompt]
+    seeds: dict[str, int]
+    kept: Kept
+    step: int = 0
+    num_updates: int = 0
+    skipped_in_a_row: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)
+    tokens: dict[str, int] = field(default_factory=dict)
+    flops: dict[str, float] = field(default_factory=dict)
+
+    def encode(self, text: str) -> list[int]:
+        return list(self.tokenizer.encode(text).ids)
+
+    @contextmanager
+    def timed(self, phase: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.seconds[phase] = self.seconds.get(phase, 0.0) + time.perf_counter() - start
+
+    def count(self, phase: str, num_tokens: int, *, context: float, passes: float) -> None:
+        """Tokens, and model FLOPs: a forward pass is a third of forward and backward."""
+        self.tokens[phase] = self.tokens.get(phase, 0) + num_tokens
+        cost = num_tokens * flops_per_token(self.policy.dims, int(context)) / 3 * passes
+        self.flops[phase] = self.flops.get(phase, 0.0) + cost
+
+
+def load_engine(config: RunConfig, weights: Path, device: str) -> tuple[Policy, NativeEngine, Tokenizer]:
+    """A policy in hub format, its sampler (sharing the weights) and its tokenizer."""
+    policy = load_pretrained(weights, dtype=torch.float32, device=device)
+    tokenizer = Tokenizer.from_file(str(weights / "tokenizer.json"))
+    engine = NativeEngine(
+        policy,
+        eos_token_ids=(tokenizer.token_to_id("<eos>"),),
+        decode=lambda ids: tokenizer.decode(list(ids), skip_special_tokens=True),
+        max_batch_size=config.rollout.max_batch_size,
+    )
+    return policy, engine, tokenizer
+
+
+def setup(config: RunConfig, *, base: Path, folder: Path, device: str) -> Run:
+    """Load the base and, if the run was interrupted, the state it had."""
+    policy, engine, tokenizer = load_engine(config, base / "model", device)
+    original = load_pretrained(base / "model", dtype=torch.float32, device=device)
+    problems = load_split(config.data, "train")
+    if len(problems) < config.rollout.prompts_per_step:
+        raise ConfigError(
+            f"rollout.prompts_per_step={config.rollout.prompts_per_step} exceeds the {len(problems)} "
+            "training problems of data.num_train; lower it"
+        )
+    trainer = config.trainer
+    run = Run(
+        config=config,
+        folder=folder,
+        policy=policy,
+        reference=original if config.objective.kl.coef > 0 else None,
+        optimizer=adamw(
+            policy,
+            lr=trainer.lr,
+            betas=(trainer.beta1, trainer.beta2),
+            eps=trainer.adam_eps,
+            weight_decay=trainer.weight_decay,
+        ),
+        engine=engine,
+        tokenizer=tokenizer,
+        problems=problems,
+        prompts={},
+        seeds=all_streams(seed=config.seed, base_seed=config.base_seed, replicate=config.replicate),
+        kept=Kept(config, original),
+    )
+    run.prompts = {p.id: make_prompt(p, config.data.template, run.encode) for p in problems}
+    state = checkpoint.load_resume(folder, policy=policy, optimizer=run.optimizer)
+    if state is not None:
+        for name in ("step", *COUNTERS):
+            setattr(run, name, state[name])
+    return run
+
+
+def save(run: Run) -> None:
+    checkpoint.save_resume(
+        run.folder,
+        step=run.step,
+        policy=run.policy,
+        optimizer=run.optimizer,
+        trainer={name: getattr(run, name) for name in COUNTERS},
+    )
+
+
+def weights_folder(folder: Path, step: int) -> Path:
+    return folder / "checkpoints" / f"step_{step:06d}"
+
+
+def publish(run: Run) -> None:
+    """The weights in the hub's format with their tokenizer: what evaluation, vLLM and transformers load."""
+
+    def write(target: Path) -> None:
+        save_pretrained(run.policy, target, eos_token_ids=(run.tokenizer.token_to_id("<eos>"),))
+        save_tokenizer(target)
+
+    checkpoint.publish(weights_folder(run.folder, run.step), write)

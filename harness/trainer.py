@@ -1,0 +1,119 @@
+"""The training loop, the same for every objective: sample, score, learn, log, save, evaluate.
+
+A run's state is its weights, its optimiser and a step count; every random number is a function of a named
+stream and the step, so a resumed run repeats what an uninterrupted one does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from harness.experience import problems_at, rollout_metrics, sample, score
+from harness.offline import Offline
+from harness.progress import Reporter
+from harness.records import MetricsWriter, write_samples
+from harness.seeds import derive
+from harness.state import Run, publish, save
+from harness.types import ScoredGroup
+from harness.update import build_batch, update
+
+MAX_SKIPPED_IN_A_ROW = 5
+
+
+class TrainingError(RuntimeError):
+    """A run that cannot go on; the message is its recorded reason."""
+
+
+def train(
+    run: Run,
+    *,
+    report: Reporter,
+    log: Callable[[dict[str, Any]], None],
+    evaluate: Callable[[Run], None],
+) -> None:
+    """From the current step to the last. Raises TrainingError when the run cannot go on."""
+    config = run.config
+    writer = MetricsWriter(run.folder / "metrics.jsonl")
+    writer.truncate(run.step)
+    offline = Offline(run, report) if config.objective.offline else None
+    total = offline.num_steps if offline else config.trainer.steps
+    while run.step < total:
+        groups, metrics = offline.batch(run.step) if offline else experience(run)
+        with run.timed("train"):
+            metrics |= learn(run, groups, total=total)
+        run.step += 1
+        asked, last = run.step in config.eval.at_steps, run.step == total
+        due = last or run.step % config.trainer.checkpoint_every == 0
+        if due:
+            with run.timed("kept"):
+                metrics |= run.kept.measure(run.policy)
+        metrics = {"step": run.step, **metrics}
+        writer.append(metrics)
+        log(metrics)
+        keep_rollouts(run, groups)
+        report("training", run.step, total, f"accuracy {metrics['accuracy']:.3f}")
+        if last or asked:
+            publish(run)
+        if due or asked:
+            save(run)
+        if asked and not last:
+            with run.timed("evaluate"):
+                evaluate(run)
+
+
+def experience(run: Run) -> tuple[list[ScoredGroup], dict[str, Any]]:
+    """Fresh samples of the current policy, scored, and what they look like."""
+    problems = problems_at(run, run.step)
+    with run.timed("sample"):
+        rollouts = sample(run, problems, run.step)
+    with run.timed("grade"):
+        groups = score(run, problems, rollouts)
+    return groups, rollout_metrics(groups)
+
+
+def learn(run: Run, groups: Sequence[ScoredGroup], *, total: int) -> dict[str, float]:
+    """The optimiser steps on one batch of scored groups; TrainingError after repeated non-finite ones."""
+    batch = build_batch(groups, run.config.objective)
+    order = torch.Generator().manual_seed(derive(run.seeds["data_order"], "minibatches", run.step))
+    slots = run.config.objective.updates
+    metrics = update(
+        run.policy,
+        run.reference,
+        run.optimizer,
+        batch,
+        config=run.config,
+        order=order,
+        num_updates_done=run.num_updates,
+        num_updates_total=total * slots.epochs * slots.minibatches,
+    )
+    run.num_updates += slots.epochs * slots.minibatches
+    run.skipped_in_a_row = run.skipped_in_a_row + 1 if metrics["skipped_updates"] else 0
+    if run.skipped_in_a_row >= MAX_SKIPPED_IN_A_ROW:
+        raise TrainingError(
+            f"{MAX_SKIPPED_IN_A_ROW} steps in a row had a gradient that is not finite; lower trainer.lr"
+        )
+    context = float(batch.lengths.float().mean())
+    run.count("trained", int(metrics.pop("trained_tokens")), context=context, passes=3)
+    return metrics
+
+
+def keep_rollouts(run: Run, groups: Sequence[ScoredGroup]) -> None:
+    """The first `rollout.keep` completions of the step, with grades and rewards, for a reader."""
+    rows = [
+        {
+            "problem_id": g.problem.id,
+            "sample_idx": r.sample_idx,
+            "text": r.text,
+            "reward": reward,
+            "correct": x.correct,
+            "extracted": x.extracted,
+            "finish_reason": r.finish_reason,
+        }
+        for g in groups
+        for r, x, reward in zip(g.rollouts, g.grades, g.rewards, strict=True)
+    ][: run.config.rollout.keep]
+    if rows:
+        write_samples(run.folder / "rollouts" / f"step_{run.step:06d}.jsonl.gz", rows)
