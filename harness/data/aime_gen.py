@@ -1,0 +1,318 @@
+r"""Generated AIME-style problems: integer answers 0-999, levels 1-5, a worked derivation for each.
+
+A problem belongs to exactly one bucket, sha256(family | canonical form) mod 100, and the canonical form is
+equal for problems that are the same up to symmetry (gcd(a, b) = gcd(b, a)) and knows nothing of levels; so
+the pretraining corpus (0-59), train (60-69), perturbed (70-79), validation (80-89) and test (90-99) never
+share a problem. A derivation reads `17*23=391;391+5=396;396 mod 7=4;\boxed{4}`: each step is one true
+operation on integers and the last one gives the answer; a direct answer is `\boxed{4}` alone.
+
+Number of steps at levels 1-5, over all families: at most MAX_STEPS_BY_LEVEL. Pure Python, no torch.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import count
+from random import Random
+
+from harness.data.families import algebra, counting, geometry, number_theory, sequences
+from harness.data.families.family import Derivation, Family, Params
+from harness.types import Problem
+
+GENERATOR_VERSION = 1  # part of every data hash: raise it with any change to what is generated
+DATASET = "aime_gen"
+
+FAMILIES: dict[str, Family] = {
+    family.name: family
+    for module in (number_theory, algebra, counting, geometry, sequences)
+    for family in module.FAMILIES
+}
+MINI_FAMILIES: tuple[str, ...] = tuple(name for name, family in FAMILIES.items() if family.mini)
+LEVELS = (1, 2, 3, 4, 5)
+MAX_STEPS_BY_LEVEL = {1: 20, 2: 30, 3: 40, 4: 60, 5: 80}
+
+CORPUS_BUCKETS = range(0, 60)
+SPLIT_BUCKETS = {
+    "train": range(60, 70),
+    "perturbed": range(70, 80),
+    "validation": range(80, 90),
+    "test": range(90, 100),
+    "heldout": range(90, 100),  # the test bucket of families that the caller kept out of training
+}
+SPLITS = tuple(SPLIT_BUCKETS)
+STYLES = ("full", "terse")
+
+# Shares of worked, direct and sloppy documents in each corpus mix.
+CORPUS_MIXES = {"mixed": (0.5, 0.3, 0.2), "clean": (1.0, 0.0, 0.0)}
+
+_MAX_REDRAWS = 10_000  # draws of parameters before a family is said to be at fault
+_DRY_DRAWS = 2_000  # problems in a row without a new one before a cell is said to be exhausted
+_SEED_STRIDE = 10**9  # keeps the problems of two data seeds apart
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One generated problem, in both styles, with the steps that lead to its answer."""
+
+    family: str
+    topic: str
+    level: int
+    params: Params
+    text: str
+    terse: str
+    answer: int
+    steps: tuple[str, ...]
+    canonical: str
+
+
+def generate(family: str, level: int, seed: int) -> Instance:
+    """The problem of (family, level, seed); the same three always give the same problem.
+
+    Raises ValueError for an unknown family or level.
+    """
+    _check_names("family", [family], FAMILIES)
+    _check_names("level", [level], LEVELS)
+    kind, rng = FAMILIES[family], _stream("problem", family, level, seed)
+    for _ in range(_MAX_REDRAWS):
+        params = kind.draw(rng, level)
+        if params is None:
+            continue
+        work = Derivation()
+        answer = kind.derive(params, work)
+        if 0 <= answer <= 999:
+            said = kind.state(params)
+            return Instance(
+                family=family,
+                topic=kind.topic,
+                level=level,
+                params=params,
+                text=said.text,
+                terse=said.terse,
+                answer=answer,
+                steps=tuple(work.steps),
+                canonical=said.canonical,
+            )
+    raise AssertionError(f"family {family} gives no problem at level {level}")
+
+
+def bucket(instance: Instance) -> int:
+    """0-99, from the canonical form alone."""
+    digest = hashlib.sha256(f"{instance.family}|{instance.canonical}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") % 100
+
+
+def completion(steps: Sequence[str], answer: int) -> str:
+    r"""`step;step;\boxed{answer}`; no steps make a direct answer."""
+    return ";".join([*steps, rf"\boxed{{{answer}}}"])
+
+
+def load(
+    split: str,
+    *,
+    num_problems: int,
+    families: Sequence[str],
+    levels: Sequence[int],
+    style: str,
+    seed: int,
+) -> list[Problem]:
+    """`num_problems` problems of a split, balanced over families x levels; every prefix is balanced too.
+
+    Problem i of "perturbed" changes only the numbers of problem i of "train" with the same arguments and
+    names it in `pair_id`. For "heldout" the caller passes the families that it keeps out of training.
+    Raises ValueError for an unknown split, family, level or style, and where a family x level has too few
+    problems in the split.
+    """
+    _check_request(families, levels, style)
+    _check_names("split", [split], SPLITS)
+    if num_problems < 1:
+        raise ValueError(f"num_problems={num_problems}: must be at least 1")
+    if split == "perturbed":
+        originals = _split_instances("train", num_problems, families, levels, seed)
+        instances = _perturbations(originals, seed)
+    else:
+        instances = _split_instances(split, num_problems, families, levels, seed)
+    return [
+        Problem(
+            id=_problem_id(split, index, instance),
+            dataset=DATASET,
+            split=split,
+            text=instance.text if style == "full" else instance.terse,
+            answer=str(instance.answer),
+            topic=instance.topic,
+            level=instance.level,
+            solution=completion(instance.steps, instance.answer),
+            pair_id=_problem_id("train", index, instance) if split == "perturbed" else None,
+        )
+        for index, instance in enumerate(instances)
+    ]
+
+
+def corpus(
+    *,
+    mix: str,
+    num_documents: int,
+    families: Sequence[str],
+    levels: Sequence[int],
+    style: str,
+    seed: int,
+) -> Iterator[tuple[str, str]]:
+    """(problem text, completion) pairs for pretraining, from the corpus bucket alone; problems may recur.
+
+    mix "clean": worked derivations only. "mixed": worked, direct answers and sloppy derivations (the result
+    of one step is off and carried on, hence usually a wrong answer) in the shares of CORPUS_MIXES. Raises
+    ValueError as `load` does.
+    """
+    _check_request(families, levels, style)
+    _check_names("mix", [mix], CORPUS_MIXES)
+    if num_documents < 1:
+        raise ValueError(f"num_documents={num_documents}: must be at least 1")
+    return _documents(mix, num_documents, families, levels, style, seed)
+
+
+def best_constant(problems: Sequence[Problem]) -> tuple[str, float]:
+    """The answer that is right most often, and its accuracy; of equally good ones the smallest."""
+    if not problems:
+        raise ValueError("problems: empty, there is no best constant answer")
+    counts = Counter(problem.answer for problem in problems)
+    answer = min(counts, key=lambda given: (-counts[given], int(given)))
+    return answer, counts[answer] / len(problems)
+
+
+def _documents(
+    mix: str, num_documents: int, families: Sequence[str], levels: Sequence[int], style: str, seed: int
+) -> Iterator[tuple[str, str]]:
+    rng = _stream("corpus", seed)
+    cells = [(family, level) for family in families for level in levels]
+    candidates = count(seed * _SEED_STRIDE)
+    for _ in range(num_documents):
+        family, level = rng.choice(cells)
+        instance = next(
+            found for i in candidates if bucket(found := generate(family, level, i)) in CORPUS_BUCKETS
+        )
+        (kind,) = rng.choices(("worked", "direct", "sloppy"), weights=CORPUS_MIXES[mix])
+        answer, steps = instance.answer, list(instance.steps)
+        if kind == "direct":
+            steps = []
+        elif kind == "sloppy":
+            answer, steps = _sloppy(instance, rng)
+        yield (instance.text if style == "full" else instance.terse), completion(steps, answer)
+
+
+def _sloppy(instance: Instance, rng: Random) -> tuple[int, list[str]]:
+    """(answer, steps) of a derivation with one slip; the program that found the answer runs on with it."""
+    derive = FAMILIES[instance.family].derive
+    while True:
+        slip = rng.choice((-10, -2, -1, 1, 2, 10))
+        work = Derivation(slip_at=rng.randrange(len(instance.steps)), slip=slip)
+        try:
+            answer = derive(instance.params, work)
+        except ArithmeticError:  # the slip led out of the non-negative integers
+            continue
+        if answer <= 999:
+            return answer, work.steps
+
+
+def _split_instances(
+    split: str, num_problems: int, families: Sequence[str], levels: Sequence[int], seed: int
+) -> list[Instance]:
+    """Rounds of one problem a cell, shuffled; where the cells do not divide num_problems the first have
+    more."""
+    cells = [(family, level) for family in families for level in levels]
+    found: list[list[Instance]] = []
+    seen: set[tuple[str, str]] = set()
+    for index, (family, level) in enumerate(cells):
+        wanted = num_problems // len(cells) + (index < num_problems % len(cells))
+        cell = list(_unique(split, family, level, seed, seen, wanted))
+        if len(cell) < wanted:
+            raise ValueError(
+                f"num_problems={num_problems}: needs {wanted} problems of {family} at level {level} in split "
+                f"{split}, which has about {len(cell)}; lower num_problems or name more families or levels"
+            )
+        found.append(cell)
+    rng, ordered = _stream("order", split, seed), []
+    for i in range(len(found[0])):
+        row = [cell[i] for cell in found if i < len(cell)]
+        rng.shuffle(row)
+        ordered += row
+    return ordered
+
+
+def _unique(
+    split: str, family: str, level: int, seed: int, seen: set[tuple[str, str]], wanted: int
+) -> Iterator[Instance]:
+    """Up to `wanted` problems of one cell that are not in `seen`, fewer where the draws run dry."""
+    dry = 0
+    for i in count(seed * _SEED_STRIDE):
+        if wanted == 0 or dry == _DRY_DRAWS:
+            return
+        instance = generate(family, level, i)
+        dry += 1
+        if (family, instance.canonical) in seen or bucket(instance) not in SPLIT_BUCKETS[split]:
+            continue
+        seen.add((family, instance.canonical))
+        wanted, dry = wanted - 1, 0
+        yield instance
+
+
+def _perturbations(originals: Sequence[Instance], seed: int) -> list[Instance]:
+    """For each problem another one of its family, level and wording, from the perturbed bucket."""
+    waiting: dict[tuple[str, int], dict[str, list[int]]] = {}
+    for index, original in enumerate(originals):
+        wordings = waiting.setdefault((original.family, original.level), {})
+        wordings.setdefault(_wording(original), []).append(index)
+    found: dict[int, Instance] = {}
+    seen: set[tuple[str, str]] = set()
+    for (family, level), wordings in waiting.items():
+        left = sum(map(len, wordings.values()))
+        wanted = left
+        for instance in _unique("perturbed", family, level, seed, seen, wanted=10**9):
+            if indices := wordings.get(_wording(instance)):
+                found[indices.pop(0)] = instance
+                left -= 1
+            if left == 0:
+                break
+        if left:
+            raise ValueError(
+                f"num_problems={len(originals)}: only {wanted - left} of {wanted} training problems of {family} "
+                f"at level {level} have a perturbation; lower num_problems or name more families or levels"
+            )
+    return [found[index] for index in range(len(originals))]
+
+
+def _wording(instance: Instance) -> str:
+    """The statement with its numbers blotted out."""
+    return re.sub(r"\d+", "#", f"{instance.text}|{instance.terse}")
+
+
+def _problem_id(split: str, index: int, instance: Instance) -> str:
+    return f"{DATASET}/{split}/{index:06d}-{instance.family}-L{instance.level}"
+
+
+def _stream(*key: object) -> Random:
+    """Random numbers named by their key; the same on every platform and in every process."""
+    name = "|".join(map(str, (DATASET, *key)))
+    return Random(int.from_bytes(hashlib.sha256(name.encode()).digest()[:16], "big"))
+
+
+def _check_request(families: Sequence[str], levels: Sequence[int], style: str) -> None:
+    _check_names("families", families, FAMILIES)
+    _check_names("levels", levels, LEVELS)
+    _check_names("style", [style], STYLES)
+
+
+def _check_names(field: str, given: Sequence[object], known: Iterable[object]) -> None:
+    options = [str(name) for name in known]
+    if isinstance(given, str) or not given or len(set(given)) < len(given):
+        raise ValueError(
+            f"{field}={given!r}: give a list of one or more different values from {', '.join(options)}"
+        )
+    for value in given:
+        if str(value) not in options or isinstance(value, bool):
+            near = difflib.get_close_matches(str(value), options, n=3)
+            hint = f"did you mean {' or '.join(near)}" if near else f"use one of {', '.join(options)}"
+            raise ValueError(f"{field}={value!r}: unknown; {hint}?")
