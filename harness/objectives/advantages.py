@@ -48,7 +48,7 @@ def group_normalized(*, rewards: Tensor, group_ids: Tensor, std: Std, eps: float
     group.require_pairs(f"std={std}")
     squares = group.sum(centred.square())  # [num_groups]
     degrees = group.size - 1 if std == "sample" else group.size  # [num_groups]
-    return centred / ((squares / degrees).sqrt() + eps)[group.index]
+    return group.zero_if_equal(centred / ((squares / degrees).sqrt() + eps)[group.index])
 
 
 def rloo(*, rewards: Tensor, group_ids: Tensor) -> Tensor:
