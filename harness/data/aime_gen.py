@@ -278,8 +278,9 @@ def _perturbations(originals: Sequence[Instance], seed: int) -> list[Instance]:
                 break
         if left:
             raise ValueError(
-                f"num_problems={len(originals)}: only {wanted - left} of {wanted} training problems of {family} "
-                f"at level {level} have a perturbation; lower num_problems or name more families or levels"
+                f"num_problems={len(originals)}: only {wanted - left} of {wanted} training problems of "
+                f"{family} at level {level} have a perturbation; lower num_problems or name more families "
+                "or levels"
             )
     return [found[index] for index in range(len(originals))]
 
