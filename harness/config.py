@@ -231,6 +231,7 @@ class EvalConfig(Section):
     top_p: Annotated[float, Field(gt=0, le=1)]
     max_new_tokens: Positive
     greedy: bool
+    max_train_problems: Positive | None = None
     at_steps: list[NonNegative] = []
 
 

@@ -1,4 +1,4 @@
-"""What training keeps, whatever the objective: the loss on text like the base's own, and the KL to the base."""
+"""What training keeps, whatever the objective: the loss on text like the base's, and the KL to the base."""
 
 from __future__ import annotations
 

@@ -88,34 +88,38 @@ def update(
     objective, trainer = config.objective, config.trainer
     rows = active_rows(batch, objective)
     slots = objective.updates
-    on_policy = slots.epochs * slots.minibatches == 1
-    if not on_policy and len(rows):
-        batch.old_logprobs = fill_logprobs(policy, batch, rows, config)
-    if reference is not None and len(rows):
-        batch.ref_logprobs = fill_logprobs(reference, batch, rows, config)
+    parts = [
+        part
+        for _ in range(slots.epochs)
+        for part in minibatches(batch, num=slots.minibatches, unit="group", generator=order)
+    ]
     active = torch.zeros(len(batch.lengths), dtype=torch.bool)
     active[rows] = True
+    # The first minibatch meets the sampling weights: its own logprobs are its old ones.
+    later = active.clone()
+    later[parts[0]] = False
+    batch.old_logprobs = fill_logprobs(policy, batch, later.nonzero().squeeze(1), config)
+    if reference is not None:
+        batch.ref_logprobs = fill_logprobs(reference, batch, rows, config)
     totals: dict[str, float] = {}
-    grad_norms, skipped, steps = [], 0, 0
-    for _ in range(slots.epochs):
-        for part in minibatches(batch, num=slots.minibatches, unit="group", generator=order):
-            metrics = _accumulate(policy, batch, part, part[active[part]], config, on_policy)
-            lr = lr_at(
-                num_updates_done + steps,
-                peak=trainer.lr,
-                total=num_updates_total,
-                warmup=trainer.warmup_steps,
-                schedule=trainer.schedule,
-            )
-            parameters = list(policy.parameters())
-            steps += 1
-            if not any(p.grad is not None for p in parameters):
-                continue
-            norm, stepped = guarded_step(optimizer, parameters, lr=lr, max_grad_norm=trainer.max_grad_norm)
-            skipped += not stepped
-            grad_norms.append(norm)
-            for name, value in metrics.items():
-                totals[name] = totals.get(name, 0.0) + value
+    grad_norms, skipped, lr = [], 0, 0.0
+    parameters = list(policy.parameters())
+    for index, part in enumerate(parts):
+        metrics = _accumulate(policy, batch, part, part[active[part]], config, on_policy=index == 0)
+        if all(p.grad is None for p in parameters):
+            continue  # no row of this minibatch has a gradient
+        lr = lr_at(
+            num_updates_done + index,
+            peak=trainer.lr,
+            total=num_updates_total,
+            warmup=trainer.warmup_steps,
+            schedule=trainer.schedule,
+        )
+        norm, stepped = guarded_step(optimizer, parameters, lr=lr, max_grad_norm=trainer.max_grad_norm)
+        skipped += not stepped
+        grad_norms.append(norm)
+        for name, value in metrics.items():
+            totals[name] = totals.get(name, 0.0) + value
     taken = max(1, len(grad_norms))
     means = {name: value / taken for name, value in totals.items()}
     return {
@@ -129,7 +133,7 @@ def update(
 
 
 def _accumulate(
-    policy: Policy, batch: Batch, part: Tensor, rows: Tensor, config: RunConfig, on_policy: bool
+    policy: Policy, batch: Batch, part: Tensor, rows: Tensor, config: RunConfig, *, on_policy: bool
 ) -> dict[str, float]:
     """Gradients of one optimiser step, microbatch by microbatch; returns its metrics (token means)."""
     objective = config.objective
@@ -149,6 +153,8 @@ def _accumulate(
         piece = take(batch, micro)
         logprobs, _ = _logprobs(policy, piece, config)
         mask = piece.completion_mask.to(logprobs.device)
+        if on_policy:
+            batch.old_logprobs[micro, : logprobs.shape[1]] = logprobs.detach().cpu()
         old = logprobs.detach() if on_policy else piece.old_logprobs.to(logprobs.device)
         output = policy_loss(
             loss=objective.loss.fn,
@@ -165,9 +171,8 @@ def _accumulate(
         loss = reduce(loss=output.loss, completion_mask=mask, kind=objective.reduce, denominator=divisor)
         loss.backward()
         gap = (piece.sampler_logprobs.to(logprobs.device) - old).abs()
-        extra = {"sampler_gap": gap} if config.rollout.engine == "native" else {}
         sums["loss"] = sums.get("loss", 0.0) + float(loss.detach())
-        for name, value in {**output.metrics, **extra}.items():
+        for name, value in {**output.metrics, "sampler_gap": gap}.items():
             share = float(torch.where(mask, value.detach(), 0.0).sum()) / max(1.0, num_tokens)
             sums[name] = sums.get(name, 0.0) + share
     return sums
