@@ -1,5 +1,5 @@
-"""The five tests of each objective: hand-worked numbers, a gradient identity, poisoned padding, invariance to how a
-step is split, and a limit. The scenario of the hand-worked numbers, one group of two:
+"""The five tests of each objective: hand-worked numbers, a gradient identity, poisoned padding, invariance to
+how a step is split, and a limit. The scenario of the hand-worked numbers, one group of two:
 
     row  reward  tokens  pi        pi_old    ratio     sequence  sequence_mean
     0    1       1       .6        .4        1.5       1.5       1.5
@@ -62,8 +62,8 @@ OBJECTIVES = {
     "ppo_clip": Objective(
         "raw_reward", "ppo_clip", "sequence", "sequence_mean", -0.6, {}, CLIP, flat=(0.0,) * 7
     ),
-    # A = .5, -.5: -.75 + .25 + .5 = 0; KL(old || pi) terms .5 - ln 1.5 = .094535 and -.5 + ln 2 = .193147;
-    # .1 (.287682) / 3
+    # A = .5, -.5: -.75 + .25 + .5 = 0. KL(old || pi): .5 - ln 1.5 = .094535, -.5 + ln 2 = .193147;
+    # .1 x .287682 / 3
     "ppo_kl": Objective(
         "group_centered",
         "surrogate",
@@ -84,8 +84,8 @@ OBJECTIVES = {
         kl={"kl": "k3", "kl_coef": 0.1, "kl_against": "old"},
     ),
     # A = ±.5 / sqrt(.5) = ±.707107. Row 0: -1.2 A = -.848528, k3 to the reference (= old here) with r = 2/3:
-    # -1/3 + ln 1.5 = .072132, x .04 = .002885 -> -.845643. Row 1: .8 A = .565685 and r = 2: 1 - ln 2 = .306853,
-    # x .04 = .012274 -> .577959; then .707107; mean .642533. (-.845643 + .642533) / 2
+    # -1/3 + ln 1.5 = .072132, x .04 = .002885 -> -.845643. Row 1: .8 A = .565685 and r = 2:
+    # 1 - ln 2 = .306853, x .04 = .012274 -> .577959; then .707107; mean .642533. (-.845643 + .642533) / 2
     "grpo": Objective(
         "group_normalized",
         "ppo_clip",
@@ -205,8 +205,8 @@ def test_hand_worked_numbers(objective: Objective) -> None:
 
 @every_objective
 def test_on_policy_gradient_is_the_policy_gradient(objective: Objective) -> None:
-    """At ratio 1 and without KL every loss has the gradient of -A log pi under its own reducer. A whole output's
-    ratio has that of the sum over its tokens."""
+    """At ratio 1 and without KL every loss has the gradient of -A log pi under its own reducer. A whole
+    output's ratio has that of the sum over its tokens."""
     step = random_step(1, on_policy=True)
     _, gradient = step_gradient(objective, step, kl=False)
     reducer = "sequence_sum" if objective.ratio == "sequence" else objective.reducer
@@ -267,7 +267,9 @@ def test_a_step_does_not_depend_on_padding(objective: Objective) -> None:
 
 @every_objective
 def test_limit_nothing_to_learn_is_exactly_nothing(objective: Objective) -> None:
-    """Equal rewards (or none, where there is no baseline) in float32: exactly no gradient, not a small one."""
+    """Equal rewards (or none, where there is no baseline) in float32: exactly no gradient, not a small
+    one.
+    """
     g = torch.Generator().manual_seed(5)
     logprobs = -torch.rand(7, 3, generator=g)
     step = Step(
