@@ -69,6 +69,18 @@ class Sweep:
     jobs: list[Job]
     shared_base: bool
     launcher: list[str]
+    fixed: list[str]
+    lines: dict[str, dict[str, list[str]]]
+    composer: Composer
+
+    def run_id_of(self, levels: dict[str, str], seed: str) -> str | None:
+        """The run of these levels and this seed under the sweep's other settings; None: no such arm."""
+        chosen = [self.lines[name].get(label, [f"{name}={label}"]) for name, label in levels.items()]
+        lines = [line for level in chosen for line in level]
+        try:
+            return run_id(self.composer.config([*self.fixed, *lines, f"seed={seed}"]))
+        except ConfigError:
+            return None
 
 
 class Composer:
@@ -137,8 +149,7 @@ class Composer:
             first = str(error).splitlines()[0]
             raise ConfigError(f"{error.full_key or ''}: {first}; give it on the command line") from None
         assert isinstance(data, dict)
-        data.pop("ablation", None)
-        return validate(data)
+        return validate({str(key): value for key, value in data.items() if key != "ablation"})
 
 
 def expand(overrides: Sequence[str], *, multirun: bool, config_dir: str | None = None) -> Sweep:
@@ -163,7 +174,7 @@ def expand(overrides: Sequence[str], *, multirun: bool, config_dir: str | None =
     jobs = [
         _job(composer, fixed, levels, seed)
         for levels in itertools.product(*(_levels(k, v) for k, v in factors.items()))
-        for seed in (seeds or [None])
+        for seed in (*seeds, *([] if seeds else [None]))
     ]
     _check_jobs(jobs)
     labels = {name: [label for _, label, _ in _levels(name, levels)] for name, levels in factors.items()}
@@ -179,6 +190,9 @@ def expand(overrides: Sequence[str], *, multirun: bool, config_dir: str | None =
         jobs=jobs,
         shared_base=len(bases) < len({(job.config.model.name, job.config.seed) for job in jobs}),
         launcher=launcher,
+        fixed=fixed,
+        lines={name: {label: ls for _, label, ls in _levels(name, v)} for name, v in factors.items()},
+        composer=composer,
     )
 
 
@@ -204,7 +218,8 @@ def _levels(name: str, levels: list[Any] | dict[str, list[str]]) -> list[tuple[s
     """(factor, label, overrides) for each level."""
     if isinstance(levels, dict):
         return [(name, label, list(lines)) for label, lines in levels.items()]
-    return [(name, str(level), [f"{name}={level}"]) for level in levels]
+    labels = ["null" if level is None else str(level) for level in levels]
+    return [(name, label, [f"{name}={label}"]) for label in labels]
 
 
 def _job(composer: Composer, fixed: Sequence[str], levels: Sequence[Any], seed: str | None) -> Job:

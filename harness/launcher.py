@@ -1,0 +1,192 @@
+"""Launching on one machine. On CPUs `ProcessLauncher` starts a child process a run, so that a killed worker
+costs its own run only; on a GPU the runs go one after another through this process.
+
+joblib, Submitit and Ray launchers get the same overrides and the same task, `run_task`.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.plugins.launcher import Launcher
+from omegaconf import DictConfig, OmegaConf
+
+from harness.config import RunConfig, validate
+from harness.identity import base_folder, base_id, run_id
+from harness.progress import Display, Reporter
+from harness.workers import Work, run_all
+
+if TYPE_CHECKING:
+    from hydra.types import HydraContext, TaskFunction
+
+Execute = Callable[..., str]
+ROOT = Path(__file__).resolve().parent.parent
+GPU_DEVICES = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/kfd", "/dev/dxg")
+
+
+def load(name: str) -> Any:
+    """`harness.execute:execute` -> the function; a name travels to a child process, an import does not."""
+    from importlib import import_module
+
+    module, _, function = name.partition(":")
+    return getattr(import_module(module), function)
+
+
+def run_task(config: DictConfig, *, execute: str = "harness.execute:execute") -> str:
+    """The task of every launcher: validate what Hydra composed, and run it. Returns the outcome."""
+    from hydra.core.hydra_config import HydraConfig
+
+    data = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(data, dict)
+    checked = validate({str(key): value for key, value in data.items() if key != "ablation"})
+    overrides = list(HydraConfig.get().overrides.task)
+    return load(execute)(checked, overrides=overrides, report=_print_report)
+
+
+def _print_report(phase: str, done: int, total: int, note: str = "") -> None:
+    if done in (0, total):
+        print(f"{phase} {done}/{total} {note}".rstrip(), file=sys.stderr, flush=True)
+
+
+def has_gpu(device: str) -> bool:
+    """Whether runs go to a GPU. torch takes 4 s to import and is asked where there could be one."""
+    if device == "cpu" or not (device == "cuda" or any(Path(p).exists() for p in GPU_DEVICES)):
+        return False
+    import torch
+
+    return torch.cuda.is_available()
+
+
+@contextmanager
+def own_code_first(threads: int) -> Iterator[None]:
+    """Environment for child interpreters: this code even if the current folder holds another `harness`, and
+    as many BLAS threads as the run has."""
+    path = os.environ.get("PYTHONPATH")
+    changes = {
+        "PYTHONPATH": os.pathsep.join([str(ROOT), *([path] if path else [])]),
+        "PYTHONSAFEPATH": "1",
+        **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads)),
+        "TOKENIZERS_PARALLELISM": "false",
+    }
+    before = {name: os.environ.get(name) for name in changes}
+    os.environ.update(changes)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+class ProcessLauncher(Launcher):
+    """conf/hydra/launcher/process.yaml. `workers` null: as many as cores // threads.
+
+    `compose` turns a job's overrides into a validated config; `costs` are expected seconds by run id, which
+    set the order: a base counts for the longest run that waits for it.
+    """
+
+    def __init__(self, workers: int | None = None, **_: Any) -> None:
+        self.workers = workers
+        self.execute, self.ensure_base = "harness.execute:execute", "harness.pretrain:ensure_base"
+        self.compose: Callable[[Sequence[str]], RunConfig]
+        self.costs: dict[str, float] = {}
+        self.display: Display | None = None
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self.config = config
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """One JobReturn a job, in order; its return value is (outcome, reason)."""
+        configs = [self.compose(overrides) for overrides in job_overrides]
+        works = [
+            Work(run_id(c), c, tuple(o), self.execute, self._cost(c), needs=self._missing_base(c))
+            for c, o in zip(configs, job_overrides, strict=True)
+        ]
+        if not configs:
+            return []
+        display = self.display or Display({work.name: work.cost for work in works})
+        if has_gpu(configs[0].device):
+            outcomes = _one_after_another(works, display)
+        else:
+            threads = max(c.threads for c in configs)
+            workers = self.workers or max(1, num_cores() // threads)
+            with own_code_first(threads):
+                outcomes = run_all([*self._bases(works), *works], workers=workers, display=display)
+        return [_job_return(w, outcomes[w.name]) for w in works]
+
+    def _cost(self, config: RunConfig) -> float:
+        return self.costs.get(run_id(config), 1.0)
+
+    def _missing_base(self, config: RunConfig) -> str | None:
+        return None if (base_folder(config) / "base.json").exists() else base_id(config)
+
+    def _bases(self, works: Sequence[Work]) -> list[Work]:
+        """Each base that is missing, once, before the longest run that needs it."""
+        bases: dict[str, Work] = {}
+        for work in works:
+            if work.needs:
+                cost = self.costs.get(work.needs, 1.0)
+                found = bases.get(work.needs)
+                if found is None or found.priority < cost + work.cost:
+                    bases[work.needs] = Work(
+                        work.needs,
+                        work.config,
+                        (),
+                        self.ensure_base,
+                        cost,
+                        is_base=True,
+                        priority=cost + work.cost,
+                    )
+        return list(bases.values())
+
+
+def num_cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _one_after_another(works: Sequence[Work], display: Display) -> dict[str, tuple[str, str]]:
+    outcomes = {}
+    for work in works:
+        display.start(work.name)
+        last: list[str] = [""]
+        report = _remember(display.reporter(work.name), last)
+        try:
+            outcome = load(work.function)(work.config, overrides=list(work.overrides), report=report)
+            outcomes[work.name] = (outcome, last[0])
+        except Exception as error:  # execute records its own failures; this is a fault outside it
+            outcomes[work.name] = ("failed", f"{type(error).__name__}: {error}")
+        display.end(work.name, *outcomes[work.name])
+    return outcomes
+
+
+def _remember(report: Reporter, last: list[str]) -> Reporter:
+    def inner(phase: str, done: int, total: int, note: str = "") -> None:
+        last[0] = note
+        report(phase, done, total, note)
+
+    return inner
+
+
+def _job_return(work: Work, outcome: tuple[str, str]) -> JobReturn:
+    ended = JobReturn(overrides=list(work.overrides), status=JobStatus.COMPLETED)
+    ended.return_value = outcome
+    return ended
+
+
+def install_signal_handler() -> None:
+    """SIGTERM ends a sweep as Ctrl-C does."""
+
+    def stop(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, stop)

@@ -1,0 +1,233 @@
+"""What a sweep will do and what it can find, before it starts: `--plan`. Imports no torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.compose import Job, Sweep
+from harness.config import DimsConfig, RunConfig
+from harness.dims import ModelDims, num_non_embedding_parameters
+from harness.identity import base_folder, base_id
+from harness.progress import duration
+from harness.records import RecordError, RunRecord, read_run
+from harness.seeds import STREAMS, all_streams
+
+# One CPU thread, measured on the ladder: tokens/s at 0.18M non-embedding parameters, falling with a power of
+# their number. They order runs and give a first idea of the time; finished runs of a model replace them.
+SAMPLE_RATE, SAMPLE_POWER = 43e3, 0.70
+TRAIN_RATE, TRAIN_POWER = 21e3, 0.74
+REFERENCE_SIZE = 0.18e6
+PROMPT_TOKENS = 40  # a terse generated problem
+ASSUMED_SD = 0.03  # of per-seed differences in accuracy, while no finished runs give one
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Of one run, its base apart: sampled tokens at most, seconds on one worker, and where they come from."""
+
+    sampled_tokens: int
+    seconds: float
+    base_seconds: float
+    source: str
+
+
+def sampled_tokens(config: RunConfig) -> int:
+    """At most: every completion as long as it may be."""
+    rollout = config.rollout
+    samples = config.trainer.steps * rollout.prompts_per_step * rollout.group_size
+    return samples * rollout.max_new_tokens
+
+
+def estimate(config: RunConfig, records: Sequence[RunRecord] = ()) -> Estimate:
+    """From finished runs of the same model and objective, else of the model, else from stated rates."""
+    tokens = sampled_tokens(config)
+    rates = _rates(config.model.dims)
+    base = config.model.pretrain.steps * config.model.pretrain.batch_size * 2 * PROMPT_TOKENS / rates[1]
+    same_model = [r for r in records if _model(r) == config.model.name and _samples(r.config)]
+    same_arm = [r for r in same_model if r.config["objective"]["name"] == config.objective.name]
+    if finished := same_arm or same_model:
+        per_sample = sum(sum(v for k, v in r.seconds.items() if k != "pretrain") for r in finished)
+        per_sample /= sum(_samples(r.config) for r in finished)
+        seconds = per_sample * _samples(config.model_dump())
+        return Estimate(tokens, seconds, base, f"{len(finished)} finished runs of {config.model.name}")
+    updates = config.objective.updates.epochs
+    eval_tokens = _eval_samples(config) * config.eval.max_new_tokens
+    trained = tokens * updates * (1 + PROMPT_TOKENS / config.rollout.max_new_tokens)
+    seconds = (tokens + eval_tokens) / rates[0] + trained / rates[1]
+    return Estimate(tokens, seconds, base, "rates of one CPU thread; no finished run of this model yet")
+
+
+def _rates(dims: DimsConfig) -> tuple[float, float]:
+    size = num_non_embedding_parameters(ModelDims(**dims.model_dump(), vocab_size=1)) / REFERENCE_SIZE
+    return SAMPLE_RATE * size**-SAMPLE_POWER, TRAIN_RATE * size**-TRAIN_POWER
+
+
+def _model(record: RunRecord) -> str:
+    return str(record.config.get("model", {}).get("name"))
+
+
+def _samples(config: dict[str, Any]) -> int:
+    rollout, trainer = config["rollout"], config["trainer"]
+    return int(trainer["steps"] * rollout["prompts_per_step"] * rollout["group_size"])
+
+
+def _eval_samples(config: RunConfig) -> int:
+    data, sampling = config.data, config.eval
+    sizes = {
+        "train": data.num_train,
+        "perturbed": data.num_train,
+        "validation": data.num_validation,
+        "test": data.num_test,
+        "heldout": data.num_heldout,
+    }
+    problems = sum(sizes[split] for split in sampling.splits)
+    return problems * (sampling.k + sampling.greedy) * (1 + len(sampling.at_steps))
+
+
+def finished_records(output_dir: str) -> list[RunRecord]:
+    """Every finished run under a folder; what cannot be read is left out."""
+    records = []
+    for path in Path(output_dir).glob("*/*/run.json"):
+        try:
+            record = read_run(path.parent)
+        except RecordError:
+            continue
+        if record.status == "finished" and record.seconds:
+            records.append(record)
+    return records
+
+
+def differences(configs: Sequence[RunConfig]) -> dict[str, list[Any]]:
+    """Settings that are not the same in all configs: dotted path -> one value a config; names left out."""
+    flat = [dict(_flatten(c.model_dump())) for c in configs]
+    keys = {key: None for values in flat for key in values}
+    return {
+        key: [values.get(key) for values in flat]
+        for key in keys
+        if not key.endswith(".name") and len({repr(values.get(key)) for values in flat}) > 1
+    }
+
+
+def _flatten(value: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    for key, inner in value.items():
+        if isinstance(inner, dict):
+            yield from _flatten(inner, f"{prefix}{key}.")
+        else:
+            yield prefix + key, inner
+
+
+def shared_streams(configs: Sequence[RunConfig]) -> dict[str, bool]:
+    """For each named stream: do all of these runs draw from the same numbers?"""
+    found = [all_streams(seed=c.seed, base_seed=c.base_seed, replicate=c.replicate) for c in configs]
+    return {stream: len({seeds[stream] for seeds in found}) == 1 for stream in STREAMS}
+
+
+def arm_label(levels: dict[str, str]) -> str:
+    """`grpo, ladder_xs, lr=1e-4`: an option of a group says what it is, any other value gets its key."""
+    from harness.compose import GROUPS
+
+    parts = [v if k in GROUPS else f"{k.rsplit('.', 1)[-1]}={v}" for k, v in levels.items()]
+    return ", ".join(parts) or "all runs"
+
+
+def by_arm(jobs: Sequence[Job]) -> dict[str, list[Job]]:
+    arms: dict[str, list[Job]] = {}
+    for job in jobs:
+        arms.setdefault(arm_label(job.levels), []).append(job)
+    return arms
+
+
+def describe(sweep: Sweep, todo: dict[str, str], *, workers: int) -> str:
+    """The text of `--plan`. `todo` says by run id what a launch would do: run, resume, skip or evaluate."""
+    records = finished_records(sweep.jobs[0].config.output_dir)
+    arms = by_arm(sweep.jobs)
+    first = [jobs[0].config for jobs in arms.values()]
+    lines = [
+        f"Question: {sweep.question}",
+        f"{len(arms)} arms × {len(sweep.seeds)} seeds, {len(sweep.jobs)} runs",
+    ]
+    lines += ["", *_arm_table(arms, todo, records)]
+    lines += ["", *_time_lines(sweep.jobs, todo, records, workers)]
+    if len(arms) > 1:
+        lines += ["", "What differs between the arms:", *_difference_lines(list(arms), first)]
+        lines += ["", "Random streams, at one seed:", *_stream_lines(first)]
+    lines += ["", detectable(len(sweep.seeds), records)]
+    if sweep.shared_base:
+        lines += [
+            "Seeds share a base: intervals are conditional on it (base_seed=${seed} gives each its own)."
+        ]
+    return "\n".join(lines)
+
+
+def _arm_table(arms: dict[str, list[Job]], todo: dict[str, str], records: Sequence[RunRecord]) -> list[str]:
+    rows = [("arm", "seeds", "to do", "tokens a run ≤", "time a run", "from")]
+    for label, jobs in arms.items():
+        guess = estimate(jobs[0].config, records)
+        actions = [todo[job.run_id] for job in jobs]
+        rows.append(
+            (
+                label,
+                ",".join(str(job.config.seed) for job in jobs),
+                ", ".join(f"{actions.count(a)} {a}" for a in dict.fromkeys(actions)),
+                f"{guess.sampled_tokens:,}",
+                duration(guess.seconds),
+                guess.source,
+            )
+        )
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def _time_lines(
+    jobs: Sequence[Job], todo: dict[str, str], records: Sequence[RunRecord], workers: int
+) -> list[str]:
+    left = [job.config for job in jobs if todo[job.run_id] != "skip"]
+    bases = {base_id(c): c for c in left if not (base_folder(c) / "base.json").exists()}
+    seconds = sum(estimate(c, records).seconds for c in left)
+    seconds += sum(estimate(c, records).base_seconds for c in bases.values())
+    names = ", ".join(sorted(bases)) or "none"
+    return [f"Bases to pretrain: {names}", f"Expected: {duration(seconds / workers)} on {workers} workers"]
+
+
+def _difference_lines(labels: Sequence[str], configs: Sequence[RunConfig]) -> list[str]:
+    lines = []
+    for key, values in differences(configs).items():
+        groups: dict[str, list[str]] = {}
+        for label, value in zip(labels, values, strict=True):
+            groups.setdefault(_short(value), []).append(label)
+        parts = [f"{value} ({'; '.join(names)})" for value, names in groups.items()]
+        lines.append(f"  {key}: {' | '.join(parts)}")
+    return lines
+
+
+def _short(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else "null" if value is None else str(value)
+
+
+def _stream_lines(configs: Sequence[RunConfig]) -> list[str]:
+    lines = []
+    for stream, shared in shared_streams(configs).items():
+        text = "shared by all arms" if shared else "differs between arms"
+        if stream == "base":
+            text += f"; {len({base_id(c) for c in configs})} bases"
+        lines.append(f"  {stream}: {text}")
+    return lines
+
+
+def detectable(num_seeds: int, records: Sequence[RunRecord] = ()) -> str:
+    """The smallest true difference that the paired t finds with probability 0.8 at level 0.05."""
+    if num_seeds < 3:
+        return f"{num_seeds} seeds give no interval; use at least 3."
+    from analysis.inference import smallest_detectable
+
+    difference = smallest_detectable(sd=ASSUMED_SD, num_seeds=num_seeds)
+    assert math.isfinite(difference)
+    return (
+        f"Smallest difference that {num_seeds} seeds detect (paired t, power 0.8, level 0.05): "
+        f"{100 * difference:.1f} points, assuming a standard deviation of {100 * ASSUMED_SD:.0f} points "
+        "between per-seed differences."
+    )

@@ -1,0 +1,175 @@
+"""The command line: `python -m harness`, installed as `r1-run`. Heavy imports wait until they are needed."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from harness.compose import Sweep
+    from harness.config import RunConfig
+    from harness.sweep import Functions
+
+ROOT = Path(__file__).resolve().parent.parent
+FINISHED, FAILED, BAD_INPUT, HELD, INTERRUPTED = 0, 1, 2, 3, 130
+
+EXAMPLES = """examples:
+  python -m harness objective=grpo model=ladder_xs seed=1
+  python -m harness -m objective=sft_rejection,grpo model=ladder_xs,ladder_s seed=0,1,2 study=first
+  python -m harness ablation=quickstart --plan
+  python -m harness objective=grpo trainer.lr=1e-4 --config
+  python -m analysis report outputs/first
+
+exit codes: 0 finished or skipped, 1 a run failed, 2 bad input, 3 another process holds a run, 130 interrupted
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> None:  # type: ignore[override]
+        raise ValueError(message)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="python -m harness",
+        description="One run, or every run of an ablation: base model -> train -> evaluate -> record.",
+        epilog=_groups() + "\n\n" + EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("-m", "--multirun", action="store_true", help="a sweep: every combination of a,b,c")
+    parser.add_argument(
+        "--plan", action="store_true", help="say what would run and what it can find; start nothing"
+    )
+    parser.add_argument("--config", action="store_true", help="print the resolved config and the run's name")
+    parser.add_argument("--config-dir", metavar="DIR", help="a folder with groups of your own beside conf/")
+    parser.add_argument("--version", action="store_true", help="print the version")
+    return parser
+
+
+def _groups() -> str:
+    """`group=option` for everything in conf/, read from the folder names."""
+    lines = ["settings (group=option, or any field: trainer.steps=10):"]
+    for group in sorted(p for p in (ROOT / "conf").iterdir() if p.is_dir() and p.name != "hydra"):
+        options = " | ".join(sorted(p.stem for p in group.glob("*.yaml")))
+        lines.append(f"  {group.name:<11} {options}")
+    lines.append("  hydra/launcher  process | joblib | submitit_local | submitit_slurm | ray")
+    return "\n".join(lines)
+
+
+def main(argv: Sequence[str] | None = None, *, functions: Functions | None = None) -> int:
+    """Exit code of one command; `functions` replaces what a job calls (tests)."""
+    _own_packages_first()
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        options, overrides = _parse(arguments)
+        if options.version:
+            print(_version())
+            return FINISHED
+        return _run(options, overrides, functions)
+    except KeyboardInterrupt:
+        print("interrupted; launch again to go on", file=sys.stderr)
+        return INTERRUPTED
+    except ValueError as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return BAD_INPUT
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"error: {where}{error.strerror or error}", file=sys.stderr)
+        return FAILED
+
+
+def _own_packages_first() -> None:
+    """`python -m` puts the current folder first; an `analysis` of the user's there is not ours."""
+    here = os.path.realpath(os.getcwd())
+    if here != str(ROOT):
+        sys.path[:] = [p for p in sys.path if os.path.realpath(p or here) != here]
+
+
+def _parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
+    """Options, and what is left: Hydra overrides. Raises ValueError for an option that does not exist."""
+    parser = _parser()
+    options, overrides = parser.parse_known_args(arguments)
+    known = ["--help", "--multirun", "--plan", "--config", "--config-dir", "--version"]
+    for word in overrides:
+        if word.startswith("-"):
+            near = difflib.get_close_matches(word.split("=")[0], known, n=2, cutoff=0.5)
+            hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"
+            raise ValueError(f"{word}: no such option; {hint}")
+    return options, overrides
+
+
+def _run(options: argparse.Namespace, overrides: list[str], functions: Functions | None) -> int:
+    from harness.compose import expand
+
+    sweep = expand(overrides, multirun=options.multirun or options.plan, config_dir=options.config_dir)
+    _warn([job.config for job in sweep.jobs])
+    if options.config:
+        return _print_configs(sweep)
+    if options.plan:
+        from harness.sweep import plan
+
+        print(plan(sweep))
+        return FINISHED
+    if len(sweep.jobs) > 1 or options.multirun or sweep.factors:
+        from harness.sweep import Functions, run_sweep
+
+        return run_sweep(sweep, overrides=overrides, functions=functions or Functions())
+    return _single(sweep, functions)
+
+
+def _warn(configs: Sequence[RunConfig]) -> None:
+    from harness.config import warnings_of
+
+    for text in dict.fromkeys(text for config in configs for text in warnings_of(config)):
+        print(f"warning: {text}", file=sys.stderr)
+
+
+def _print_configs(sweep: Sweep) -> int:
+    import yaml
+
+    for job in sweep.jobs:
+        print(f"# {job.run_id}")
+        print(yaml.safe_dump(job.config.model_dump(mode="json"), sort_keys=False))
+    return FINISHED
+
+
+def _single(sweep: Sweep, functions: Functions | None) -> int:
+    """One run in this process."""
+    from harness.launcher import install_signal_handler, load
+    from harness.progress import Display, Throttle
+    from harness.status import finished
+    from harness.sweep import Functions, skip_note
+
+    job = sweep.jobs[0]
+    if (done := finished(job.config)) is not None:
+        print(f"{job.run_id}  skipped: {skip_note(done)}", file=sys.stderr)
+        return FINISHED
+    execute: Callable[..., str] = load((functions or Functions()).execute)
+    install_signal_handler()
+    last = [""]
+    with Display({job.run_id: 1.0}) as display:
+        display.start(job.run_id)
+        forward = Throttle(display.reporter(job.run_id))
+
+        def report(phase: str, done: int, total: int, note: str = "") -> None:
+            last[0] = note
+            forward(phase, done, total, note)
+
+        outcome = execute(job.config, overrides=list(job.overrides), report=report)
+        display.end(job.run_id, outcome, last[0] if outcome != "finished" else "")
+    return {"finished": FINISHED, "skipped": FINISHED, "held": HELD}.get(outcome, FAILED)
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("r1-ablations")
+    except PackageNotFoundError:
+        return "r1-ablations (not installed)"

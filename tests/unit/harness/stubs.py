@@ -1,0 +1,93 @@
+"""Stand-ins for what a sweep's jobs call; they run in child processes, so they are found by name.
+
+What a run should do stands in the file `behaviour.json` of the output folder: {part of run id: action}.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+from harness.config import RunConfig
+from harness.data.load import data_fingerprint
+from harness.identity import base_folder, base_id, digest, run_folder, run_id
+from harness.progress import Reporter
+from harness.records import RunRecord, write_json, write_record
+from harness.seeds import all_streams
+from harness.status import mark_evaluated
+
+
+def record(config: RunConfig, status: str, **fields: object) -> None:
+    values = {
+        "run_id": run_id(config),
+        "study": config.study,
+        "status": status,
+        "config": config.model_dump(mode="json"),
+        "seeds": all_streams(seed=config.seed, base_seed=config.base_seed, replicate=config.replicate),
+        "base_id": base_id(config),
+        "data_hash": digest(data_fingerprint(config.data)),
+        "code": {"commit": "0" * 40},
+        "packages": {},
+        "hardware": {},
+        "started": "2026-01-01T00:00:00+00:00",
+        **fields,
+    }
+    write_record(run_folder(config) / "run.json", RunRecord.model_validate(values))
+
+
+def execute(config: RunConfig, *, overrides: list[str], report: Reporter) -> str:
+    assert (base_folder(config) / "base.json").exists() or not _behaviour(config, "needs_base")
+    with (Path(config.output_dir) / "calls.txt").open("a") as file:
+        file.write(run_id(config) + "\n")
+    record(config, "running")
+    report("training", 1, 2, "accuracy 0.5")
+    action = _behaviour(config, run_id(config))
+    if action == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if action == "exit":
+        os._exit(7)
+    if action == "raise":
+        raise RuntimeError("out of luck")
+    if action == "interrupt_parent":
+        os.kill(os.getppid() if _in_parent() else _parent(), signal.SIGINT)
+        time.sleep(30)
+    if action == "fail":
+        record(config, "failed", reason="the loss is NaN")
+        return "failed"
+    if action == "hold":
+        report("held", 0, 1, "process 12 on host")
+        return "held"
+    mark_evaluated(config, base_folder(config), 0)
+    mark_evaluated(config, run_folder(config), 3)
+    record(config, "finished", steps_done=3, seconds={"train": 6.0}, finished="2026-01-01T00:01:00+00:00")
+    return "finished"
+
+
+def ensure_base(config: RunConfig, report: Reporter) -> None:
+    with (Path(config.output_dir) / "calls.txt").open("a") as file:
+        file.write(base_id(config) + "\n")
+    report("pretraining " + base_id(config), 2, 2)
+    write_json(base_folder(config) / "base.json", {})
+
+
+def _behaviour(config: RunConfig, name: str) -> str | None:
+    path = Path(config.output_dir) / "behaviour.json"
+    table = json.loads(path.read_text()) if path.exists() else {}
+    return next((action for part, action in table.items() if part in name), None)
+
+
+def _in_parent() -> bool:
+    import multiprocessing
+
+    return multiprocessing.parent_process() is None
+
+
+def _parent() -> int:
+    import multiprocessing
+
+    parent = multiprocessing.parent_process()
+    assert parent is not None and parent.pid is not None
+    return parent.pid
