@@ -101,15 +101,33 @@ class SelectionConfig(Section):
 
 
 class AdvantageConfig(Section):
-    fn: Literal["accepted_only", "raw_reward", "group_centered", "group_normalized"]
+    """`threshold` is what a reward must exceed to be accepted; `eps` is added to a std."""
+
+    fn: Literal[
+        "accepted_only", "raw_reward", "group_centered", "group_normalized", "rloo", "reinforce_pp", "max_rl"
+    ]
     std: Literal["none", "sample", "population"] = "none"
     eps: NonNegativeFloat = 0.0
+    threshold: float = 0.0
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """The keywords that `fn` takes beside rewards and group_ids."""
+        takes = {"accepted_only": ["threshold"], "group_normalized": ["std", "eps"], "reinforce_pp": ["eps"]}
+        return {name: getattr(self, name) for name in takes.get(self.fn, [])}
 
 
 class LossConfig(Section):
-    fn: Literal["nll", "policy_gradient", "ppo_clip"]
+    fn: Literal["nll", "policy_gradient", "surrogate", "ppo_clip", "cispo"]
     clip_low: PositiveFloat | None = None
     clip_high: PositiveFloat | None = None
+    dual_clip: Annotated[float, Field(gt=1)] | None = None
+
+    @property
+    def params(self) -> dict[str, float | None]:
+        """The keywords that `fn` takes beside its tensors."""
+        takes = {"ppo_clip": ["clip_low", "clip_high", "dual_clip"], "cispo": ["clip_low", "clip_high"]}
+        return {name: getattr(self, name) for name in takes.get(self.fn, [])}
 
 
 class KLConfig(Section):
@@ -134,6 +152,10 @@ class OfflineConfig(Section):
     batch_size: Positive
 
 
+CLIPPED = ("ppo_clip", "cispo")
+COMPARED = ("group_normalized", "group_centered", "rloo", "max_rl")
+
+
 class ObjectiveConfig(Section):
     name: Name
     reward: RewardConfig
@@ -149,10 +171,21 @@ class ObjectiveConfig(Section):
 
     @model_validator(mode="after")
     def _slots_fit(self) -> Self:
-        if self.loss.fn == "ppo_clip" and (self.loss.clip_low is None or self.loss.clip_high is None):
-            raise ValueError("loss.fn=ppo_clip needs loss.clip_low and loss.clip_high; 0.2 is usual for both")
-        if self.loss.fn != "ppo_clip" and (self.loss.clip_low is not None or self.loss.clip_high is not None):
-            raise ValueError(f"loss.clip_low, clip_high mean nothing to loss.fn={self.loss.fn}; set null")
+        fn, clips = self.loss.fn, (self.loss.clip_low, self.loss.clip_high)
+        if fn in CLIPPED and None in clips:
+            raise ValueError(f"loss.fn={fn} needs loss.clip_low and loss.clip_high; 0.2 is PPO's for both")
+        if fn not in CLIPPED and clips != (None, None):
+            raise ValueError(f"loss.clip_low, clip_high mean nothing to loss.fn={fn}; set null")
+        if fn != "ppo_clip" and self.loss.dual_clip is not None:
+            raise ValueError(
+                f"loss.dual_clip={self.loss.dual_clip:g} means nothing to loss.fn={fn}; set null"
+            )
+        if self.advantage.fn == "max_rl" and (
+            self.reward.length_penalty > 0 or self.reward.soft_overlong > 0
+        ):
+            raise ValueError(
+                "advantage.fn=max_rl needs rewards >= 0; set length_penalty and soft_overlong to 0"
+            )
         if self.advantage.fn == "group_normalized" and self.advantage.std == "none":
             raise ValueError("advantage.std=none with fn=group_normalized; choose sample or population")
         if self.advantage.fn != "group_normalized" and self.advantage.std != "none":
@@ -271,7 +304,7 @@ class RunConfig(Section):
                 f"rollout.top_p={rollout.top_p:g}, rollout.top_k={rollout.top_k}: set top_p=1 and top_k=0; "
                 "logprobs of a truncated distribution are not the policy's, so the gradient would be biased"
             )
-        if rollout.group_size == 1 and objective.advantage.fn in ("group_normalized", "group_centered"):
+        if rollout.group_size == 1 and objective.advantage.fn in COMPARED:
             raise ValueError(
                 f"rollout.group_size=1 with objective.advantage.fn={objective.advantage.fn}: one sample "
                 "has no group to compare with; use group_size >= 2 or advantage.fn=raw_reward"
@@ -296,7 +329,7 @@ def warnings_of(config: RunConfig) -> list[str]:
     found = []
     objective = config.objective
     updates = objective.updates.epochs * objective.updates.minibatches
-    if objective.loss.fn == "ppo_clip" and updates == 1:
+    if objective.loss.fn in CLIPPED and updates == 1:
         found.append(
             "objective.loss: with one update per rollout batch the ratio is 1 and the clip can never bind; "
             "set objective.updates.epochs or minibatches above 1 to study clipping"
@@ -304,6 +337,11 @@ def warnings_of(config: RunConfig) -> list[str]:
     if objective.kl.coef and objective.kl.estimator == "k1" and objective.kl.placement == "loss":
         found.append(
             "objective.kl: k1 as a loss has an expected gradient of zero; use k2 or k3, or placement=reward"
+        )
+    if objective.ratio == "sequence" and objective.reduce != "sequence_mean":
+        found.append(
+            f"objective.ratio=sequence with reduce={objective.reduce}: each token carries its whole output's "
+            "term, which weights it by length; use reduce=sequence_mean"
         )
     return found
 

@@ -17,7 +17,6 @@ from harness.seeds import derive
 from harness.select import accepted
 from harness.state import Run
 from harness.types import Grade, Rollout, ScoredGroup
-from harness.update import ACCEPT_ABOVE
 
 
 class Offline:
@@ -58,7 +57,7 @@ class Offline:
         selection = run.config.objective.selection
         kept = accepted(
             groups,
-            threshold=ACCEPT_ABOVE,
+            threshold=run.config.objective.advantage.threshold,
             cap_per_problem=selection.cap_per_problem,
             dedupe=selection.dedupe,
         )

@@ -85,9 +85,9 @@ def weighted_sum(parts: Mapping[str, float], *, weights: Mapping[str, float]) ->
 
 REWARDS: dict[str, Callable[..., float]] = {
     "accuracy": accuracy,
-    "format": format_r1,
-    "length": length_penalty,
-    "overlong": soft_overlong,
+    "format_r1": format_r1,
+    "length_penalty": length_penalty,
+    "soft_overlong": soft_overlong,
     "random": random,
     "inverted": inverted,
 }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,25 +17,18 @@ from harness.optim import guarded_step, lr_at
 from harness.select import accepted
 from harness.types import Batch, ScoredGroup
 
-ACCEPT_ABOVE = 0.0  # a sample is accepted when its reward is above this
-
 
 def advantages_of(groups: Sequence[ScoredGroup], objective: ObjectiveConfig) -> Tensor:
     """One advantage a rollout, [B], in the order of `make_batch`; what selection leaves out gets 0."""
     rewards = torch.tensor([r for g in groups for r in g.rewards], dtype=torch.float32)  # [B]
     group_ids = torch.tensor([i for i, g in enumerate(groups) for _ in g.rewards])  # [B]
     slot = objective.advantage
-    extra: dict[str, Any] = {}
-    if slot.fn == "group_normalized":
-        extra = {"std": slot.std, "eps": slot.eps}
-    if slot.fn == "accepted_only":
-        extra = {"threshold": ACCEPT_ABOVE}
-    advantages = ADVANTAGES[slot.fn](rewards=rewards, group_ids=group_ids, **extra)
+    advantages = ADVANTAGES[slot.fn](rewards=rewards, group_ids=group_ids, **slot.params)
     if objective.selection.fn == "all":
         return advantages
     kept = accepted(
         groups,
-        threshold=ACCEPT_ABOVE,
+        threshold=slot.threshold,
         cap_per_problem=objective.selection.cap_per_problem,
         dedupe=objective.selection.dedupe,
     )
@@ -158,7 +150,7 @@ def _accumulate(
         old = logprobs.detach() if on_policy else piece.old_logprobs.to(logprobs.device)
         output = policy_loss(
             loss=objective.loss.fn,
-            loss_params=_loss_params(objective),
+            loss_params=objective.loss.params,
             ratio=objective.ratio,
             logprobs=logprobs,
             old_logprobs=old,
@@ -176,12 +168,6 @@ def _accumulate(
             share = float(torch.where(mask, value.detach(), 0.0).sum()) / max(1.0, num_tokens)
             sums[name] = sums.get(name, 0.0) + share
     return sums
-
-
-def _loss_params(objective: ObjectiveConfig) -> dict[str, float | None]:
-    if objective.loss.fn == "ppo_clip":
-        return {"clip_low": objective.loss.clip_low, "clip_high": objective.loss.clip_high}
-    return {}
 
 
 def _logprobs(policy: Policy, batch: Batch, config: RunConfig) -> tuple[Tensor, Tensor | None]:
