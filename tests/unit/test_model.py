@@ -37,7 +37,7 @@ DIMS = {
 }
 
 
-def _random_policy(dims: ModelDims, seed: int = 0) -> Policy:
+def random_policy(dims: ModelDims, seed: int = 0) -> Policy:
     """Larger, noisier weights than a fresh model's, so that norms, biases and rotations all matter."""
     policy = init_policy(dims, seed)
     generator = torch.Generator().manual_seed(seed + 1)
@@ -74,7 +74,7 @@ def _plain_logprobs(model, input_ids, lengths, mask, temperature):
 
 @pytest.mark.parametrize("name", DIMS)
 def test_logprobs_and_gradients_equal_transformers(name: str, tmp_path: Path) -> None:
-    policy = _random_policy(DIMS[name])
+    policy = random_policy(DIMS[name])
     reference = _reference(tmp_path, policy)
     input_ids, lengths, mask = _ragged(DIMS[name])
     weights = torch.randn(input_ids.shape, generator=torch.Generator().manual_seed(3))
@@ -99,7 +99,7 @@ def test_logprobs_and_gradients_equal_transformers(name: str, tmp_path: Path) ->
 
 @pytest.mark.parametrize("name", DIMS)
 def test_folder_round_trip_both_ways(name: str, tmp_path: Path) -> None:
-    policy = _random_policy(DIMS[name])
+    policy = random_policy(DIMS[name])
     reference = _reference(tmp_path / "ours", policy)
     reference.save_pretrained(tmp_path / "theirs", max_shard_size="10KB")
     assert (tmp_path / "theirs" / "model.safetensors.index.json").exists()
@@ -126,7 +126,7 @@ def test_wrong_folders_name_the_field(tmp_path: Path) -> None:
 
 
 def test_padding_content_is_never_read() -> None:
-    policy = _random_policy(LLAMA)
+    policy = random_policy(LLAMA)
     input_ids, lengths, mask = _ragged(LLAMA)
     poisoned = torch.where(torch.arange(12) < lengths[:, None], input_ids, -(10**12))
     everywhere = torch.ones_like(mask)
@@ -144,7 +144,7 @@ def test_chunks_and_recomputation_do_not_change_values_or_gradients() -> None:
     input_ids, lengths, mask = _ragged(LLAMA)
     results = []
     for chunk, recompute in ((1000, False), (3, False), (1000, True)):
-        policy = _random_policy(LLAMA)
+        policy = random_policy(LLAMA)
         policy.recompute_layers = recompute
         logprobs, entropy = token_logprobs(
             policy, input_ids, lengths, mask, temperature=1.3, with_entropy=True, chunk_tokens=chunk
@@ -157,7 +157,7 @@ def test_chunks_and_recomputation_do_not_change_values_or_gradients() -> None:
 
 
 def test_entropy_and_logprobs_equal_their_definitions() -> None:
-    policy = _random_policy(LLAMA)
+    policy = random_policy(LLAMA)
     input_ids, lengths, mask = _ragged(LLAMA)
     with torch.no_grad():
         logprobs, entropy = token_logprobs(

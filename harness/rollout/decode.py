@@ -1,0 +1,140 @@
+"""One decoding step over static buffers: the policy's weights, fused, and a key-value cache.
+
+Every row writes step t's key and value at the same column t. A prompt ends at the column where its row was
+admitted, so rows of any length need one slice to write, one slice to read, and a bias that hides what lies
+before a row's first column.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from harness.fused import rms_norm, rotate
+from harness.model import Policy
+
+
+@dataclass(frozen=True, slots=True)
+class FusedLayer:
+    """One layer's weights as decoding multiplies them: [in, out], queries, keys and values in one."""
+
+    input_norm: Tensor
+    qkv: Tensor
+    qkv_bias: Tensor | None
+    head_norm: Tensor | None
+    output: Tensor
+    post_norm: Tensor
+    gate_up: Tensor
+    down: Tensor
+
+
+def fuse(policy: Policy) -> list[FusedLayer]:
+    """Copies of the projections that decoding joins; the rest is shared. Stale after an update."""
+    layers = []
+    layer: Any
+    for layer in policy.model.layers:
+        weight, bias = layer.self_attn.fused_qkv()
+        layers.append(
+            FusedLayer(
+                input_norm=layer.input_layernorm.weight,
+                qkv=weight.t(),
+                qkv_bias=bias,
+                head_norm=layer.self_attn.head_norm(),
+                output=layer.self_attn.o_proj.weight.t(),
+                post_norm=layer.post_attention_layernorm.weight,
+                gate_up=layer.mlp.fused_gate_up().t(),
+                down=layer.mlp.down_proj.weight.t(),
+            )
+        )
+    return layers
+
+
+class Slots:
+    """Static buffers of `rows` sequences by `columns` positions; the module docstring explains columns.
+
+    keys, values [L, rows, KV, columns, Dh]; bias [rows, columns], 0 or -inf; tokens and logprobs
+    [rows, columns + 1]; uniforms [rows, columns + max_new_tokens]; start [rows], each row's first column;
+    done [rows], whether it has sampled an end token.
+    """
+
+    def __init__(self, policy: Policy, *, rows: int, columns: int, max_new_tokens: int) -> None:
+        dims, weight = policy.dims, policy.head_weight
+        self.rows, self.columns, self.max_new_tokens = rows, columns, max_new_tokens
+        shape = (dims.num_layers, rows, dims.num_kv_heads, columns, dims.head_dim)
+        # Zeros, because a masked column must be finite: 0 × NaN is NaN.
+        self.keys = torch.zeros(shape, dtype=weight.dtype, device=weight.device)
+        self.values = torch.zeros_like(self.keys)
+        self.bias = torch.zeros(rows, columns, dtype=weight.dtype, device=weight.device)
+        self.tokens = torch.zeros(rows, columns + 1, dtype=torch.long, device=weight.device)
+        self.logprobs = torch.zeros(rows, columns + 1, device=weight.device)
+        self.uniforms = torch.zeros(rows, columns + max_new_tokens, device=weight.device)
+        self.start = torch.zeros(rows, dtype=torch.long, device=weight.device)
+        self.done = torch.zeros(rows, dtype=torch.bool, device=weight.device)
+
+    @property
+    def device(self) -> torch.device:
+        return self.keys.device
+
+    def fits(self, rows: int, columns: int, max_new_tokens: int) -> bool:
+        """Whether the buffers are at least this large."""
+        return self.rows >= rows and self.columns >= columns and self.max_new_tokens >= max_new_tokens
+
+    def _by_row(self) -> tuple[Tensor, ...]:
+        return self.bias, self.tokens, self.logprobs, self.uniforms, self.start, self.done
+
+    def move_rows(self, source: Tensor, target: Tensor, first: int, last: int) -> None:
+        """Copy rows `source` over rows `target`; of the cache, columns first to last alone."""
+        self.keys[:, target, :, first:last] = self.keys[:, source, :, first:last]
+        self.values[:, target, :, first:last] = self.values[:, source, :, first:last]
+        for buffer in self._by_row():
+            buffer[target] = buffer[source]
+
+    def shift(self, by: int, used: int) -> None:
+        """Drop the first `by` columns of every row; `used` columns hold something."""
+        for cache in (self.keys, self.values):
+            cache[..., : used - by, :] = cache[..., by:used, :].clone()
+        for buffer in (self.bias, self.tokens, self.logprobs, self.uniforms):
+            buffer[:, :-by] = buffer[:, by:].clone()
+            buffer[:, -by:] = 0
+        self.start -= by
+
+
+def decode_step(
+    policy: Policy, layers: list[FusedLayer], slots: Slots, *, rows: int, first: int, column: int
+) -> Tensor:
+    """Feed `slots.tokens[:rows, column]`; next logits [rows, V]. Attends to columns from `first` on."""
+    dims, eps = policy.dims, policy.dims.rms_norm_eps
+    heads, kv_heads, head_dim = dims.num_heads, dims.num_kv_heads, dims.head_dim
+    group, seen = heads // kv_heads, column + 1 - first
+    # An ended row that waits to be replaced grows older than any position; what it computes is never read.
+    positions = (column - slots.start[:rows]).clamp_(max=slots.columns - 1)
+    rotations = policy.rotations(slots.columns)[positions].unsqueeze(1)  # [S, 1, Dh/2]
+    bias = slots.bias[:rows, None, first : column + 1]  # [S, 1, W]
+    if kv_heads > 1:
+        bias = bias.expand(rows, kv_heads, seen).reshape(rows * kv_heads, 1, seen)
+    bias = bias.expand(rows * kv_heads, group, seen)
+    x = F.embedding(slots.tokens[:rows, column], policy.model.embed_tokens.weight)  # [S, D]
+    for index, layer in enumerate(layers):
+        normed = rms_norm(x, layer.input_norm, eps)
+        qkv = normed @ layer.qkv if layer.qkv_bias is None else torch.addmm(layer.qkv_bias, normed, layer.qkv)
+        qkv = qkv.view(rows, heads + 2 * kv_heads, head_dim)
+        qk = qkv[:, : heads + kv_heads]
+        if layer.head_norm is not None:
+            qk = rms_norm(qk, layer.head_norm, eps)
+        qk = rotate(qk, rotations)  # [S, H + KV, Dh]
+        keys, values = slots.keys[index, :rows], slots.values[index, :rows]
+        keys[:, :, column] = qk[:, heads:]
+        values[:, :, column] = qkv[:, heads + kv_heads :]
+        keys = keys[:, :, first : column + 1].flatten(0, 1)  # [S KV, W, Dh]
+        values = values[:, :, first : column + 1].flatten(0, 1)
+        queries = qk[:, :heads].reshape(rows * kv_heads, group, head_dim)
+        scores = torch.baddbmm(bias, queries, keys.transpose(1, 2), alpha=head_dim**-0.5)  # [S KV, G, W]
+        attended = torch.bmm(torch.softmax(scores, dim=-1), values).view(rows, heads * head_dim)
+        x = torch.addmm(x, attended, layer.output)
+        gate, up = (rms_norm(x, layer.post_norm, eps) @ layer.gate_up).chunk(2, dim=-1)
+        x = torch.addmm(x, F.silu(gate).mul_(up), layer.down)
+    return rms_norm(x, policy.model.norm.weight, eps) @ policy.head_weight.t()

@@ -1,0 +1,250 @@
+"""The native engine against full recomputation, transformers, exact distributions and itself."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import chisquare
+
+from harness.hub import save_pretrained
+from harness.model import Policy, token_logprobs
+from harness.rollout import generation
+from harness.rollout.native import NativeEngine
+from harness.rollout.sampling import sample, truncate, uniforms
+from harness.types import Prompt, SamplingParams
+from tests.unit.test_model import DIMS, LLAMA, random_policy
+
+
+def _text(ids: Sequence[int]) -> str:
+    return " ".join(map(str, ids))
+
+
+def _engine(policy: Policy, *, eos: tuple[int, ...] = (), size: int = 64, **kwargs) -> NativeEngine:
+    return NativeEngine(policy, eos_token_ids=eos, decode=_text, max_batch_size=size, **kwargs)
+
+
+def _prompt(*ids: int) -> Prompt:
+    return Prompt(problem_id=_text(ids), template="t", text=_text(ids), token_ids=ids)
+
+
+def _ragged_prompts(count: int, seed: int = 0) -> list[Prompt]:
+    rng = np.random.default_rng(seed)
+    return [_prompt(*rng.integers(0, 61, rng.integers(1, 12)).tolist()) for _ in range(count)]
+
+
+def _naive_greedy(policy: Policy, prompt: Prompt, steps: int) -> tuple[int, ...]:
+    ids = list(prompt.token_ids)
+    with torch.no_grad():
+        for _ in range(steps):
+            states = policy.hidden(torch.tensor([ids]), torch.tensor([len(ids)]))
+            ids.append(int((states[-1] @ policy.head_weight.T).argmax()))
+    return tuple(ids[len(prompt.token_ids) :])
+
+
+@pytest.mark.parametrize("name", DIMS)
+def test_greedy_equals_full_recomputation_and_transformers(name: str, tmp_path: Path) -> None:
+    from transformers import AutoModelForCausalLM
+
+    policy = random_policy(DIMS[name])
+    prompts = _ragged_prompts(6)
+    rollouts = _engine(policy).generate(
+        prompts, params=SamplingParams(max_new_tokens=12, temperature=0.0), seeds=range(6)
+    )
+    save_pretrained(policy, tmp_path)
+    reference = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32)
+    for prompt, rollout in zip(prompts, rollouts, strict=True):
+        assert rollout.completion_ids == _naive_greedy(policy, prompt, 12)
+        theirs = reference.generate(torch.tensor([prompt.token_ids]), max_new_tokens=12, do_sample=False)
+        assert rollout.completion_ids == tuple(theirs[0, len(prompt.token_ids) :].tolist())
+        assert rollout.finish_reason == "length"
+
+
+@pytest.mark.parametrize("name", ["llama", "qwen3"])
+def test_sampler_logprobs_equal_token_logprobs(name: str) -> None:
+    policy = random_policy(DIMS[name])
+    prompts = _ragged_prompts(9)
+    params = SamplingParams(max_new_tokens=14, temperature=1.7, logprobs=True)
+    rollouts = _engine(policy, eos=(3, 5), size=4).generate(prompts, params=params, seeds=range(9))
+    for prompt, rollout in zip(prompts, rollouts, strict=True):
+        ids = torch.tensor([prompt.token_ids + rollout.completion_ids])
+        lengths = torch.tensor([ids.shape[1]])
+        logprobs, _ = token_logprobs(policy, ids, lengths, torch.ones_like(ids), temperature=1.7)
+        completion = logprobs[0, len(prompt.token_ids) :].detach()
+        torch.testing.assert_close(completion, torch.tensor(rollout.sampler_logprobs), rtol=0, atol=1e-4)
+
+
+def test_frequencies_match_the_exact_distribution() -> None:
+    policy = random_policy(dataclasses.replace(LLAMA, vocab_size=7))
+    prompt, count = _prompt(1, 2, 3), 4000
+    params = SamplingParams(max_new_tokens=2, temperature=2.0)
+    rollouts = _engine(policy, size=1000).generate([prompt] * count, params=params, seeds=range(count))
+    with torch.no_grad():
+        first = _distribution(policy, prompt.token_ids, 2.0)
+        pairs = np.concatenate(
+            [first[a] * _distribution(policy, (*prompt.token_ids, a), 2.0) for a in range(7)]
+        )
+    observed = np.zeros(49)
+    for rollout in rollouts:
+        observed[rollout.completion_ids[0] * 7 + rollout.completion_ids[1]] += 1
+    assert (pairs * count).min() >= 5  # the chi-square's usual condition
+    assert chisquare(observed, pairs * count).pvalue > 0.01  # fixed seeds: this is one draw, not a flake
+
+
+def _distribution(policy: Policy, ids: tuple[int, ...], temperature: float) -> np.ndarray:
+    states = policy.hidden(torch.tensor([ids]), torch.tensor([len(ids)]))
+    logits = (states[-1] @ policy.head_weight.T).double() / temperature
+    return logits.softmax(-1).numpy()
+
+
+@pytest.mark.parametrize("size", [1, 3, 16])
+def test_a_request_is_the_same_alone_refilled_or_among_others(size: int) -> None:
+    policy = random_policy(LLAMA)
+    prompts = [p for p in _ragged_prompts(8) for _ in range(3)]
+    params = SamplingParams(max_new_tokens=20, temperature=1.5, logprobs=True)
+    seeds = [1000 + i for i in range(24)]
+    together = _engine(policy, eos=(3, 11, 17), size=size).generate(prompts, params=params, seeds=seeds)
+    lengths = {len(r.completion_ids) for r in together}
+    assert len(lengths) > 5 and 20 in lengths  # ragged ends, some at the limit
+    assert [r.sample_idx for r in together] == [0, 1, 2] * 8
+    for prompt, seed, rollout in zip(prompts, seeds, together, strict=True):
+        (alone,) = _engine(policy, eos=(3, 11, 17)).generate([prompt], params=params, seeds=[seed])
+        assert alone.completion_ids == rollout.completion_ids
+        assert alone.finish_reason == rollout.finish_reason
+        ended = rollout.completion_ids[-1] in (3, 11, 17)
+        assert rollout.finish_reason == ("stop" if ended else "length")
+        assert not {3, 11, 17} & set(rollout.completion_ids[:-1])
+        assert rollout.text == _text(rollout.completion_ids[: -1 if ended else None])
+        np.testing.assert_allclose(alone.sampler_logprobs, rollout.sampler_logprobs, atol=1e-4)
+
+
+def test_many_refills_shift_the_columns_and_prefill_in_parts() -> None:
+    policy = random_policy(LLAMA)
+    prompts = _ragged_prompts(60)
+    params = SamplingParams(max_new_tokens=30, temperature=1.5)
+    engine = _engine(policy, eos=(3, 11), size=5, prefill_tokens=16)
+    small = engine.generate(prompts, params=params, seeds=range(60))
+    assert engine._slots is not None and engine._slots.columns < 60 * 5  # columns were reused
+    large = _engine(policy, eos=(3, 11), size=60).generate(prompts, params=params, seeds=range(60))
+    assert [r.completion_ids for r in small] == [r.completion_ids for r in large]
+
+
+def test_checks_every_few_steps_give_the_same_rollouts(monkeypatch: pytest.MonkeyPatch) -> None:
+    policy = random_policy(LLAMA)
+    prompts = _ragged_prompts(20)
+    params = SamplingParams(max_new_tokens=19, temperature=1.5, logprobs=True)
+    every_step = _engine(policy, eos=(3, 11, 17), size=6).generate(prompts, params=params, seeds=range(20))
+    monkeypatch.setitem(generation.STEPS_BETWEEN_CHECKS, "cpu", 8)
+    seldom = _engine(policy, eos=(3, 11, 17), size=6).generate(prompts, params=params, seeds=range(20))
+    assert [r.completion_ids for r in seldom] == [r.completion_ids for r in every_step]
+    assert [r.finish_reason for r in seldom] == [r.finish_reason for r in every_step]
+
+
+def test_two_runs_are_bit_equal_and_follow_the_weights() -> None:
+    policy = random_policy(LLAMA)
+    prompts = _ragged_prompts(10)
+    params = SamplingParams(max_new_tokens=10, logprobs=True)
+    engine = _engine(policy)
+    first = engine.generate(prompts, params=params, seeds=range(10))
+    assert engine.generate(prompts, params=params, seeds=range(10)) == first
+    with torch.no_grad():
+        policy.model.layers[0].mlp.up_proj.weight.mul_(3.0)
+    changed = engine.generate(prompts, params=params, seeds=range(10))
+    assert changed != first
+    engine.release()
+    engine.load_weights(random_policy(LLAMA).state_dict().items())
+    assert engine.generate(prompts, params=params, seeds=range(10)) == first
+
+
+def test_training_works_after_sampling() -> None:
+    """Nothing cached under inference_mode may reach the backward pass."""
+    policy = random_policy(LLAMA)
+    _engine(policy).generate([_prompt(1, 2)], params=SamplingParams(max_new_tokens=3), seeds=[0])
+    ids = torch.tensor([[1, 2, 3]])
+    logprobs, _ = token_logprobs(policy, ids, torch.tensor([3]), torch.ones_like(ids), temperature=1.0)
+    logprobs.sum().backward()
+    assert policy.head_weight.grad is not None
+
+
+def test_stop_strings_end_text_before_and_ids_after() -> None:
+    policy = random_policy(LLAMA)
+    (free,) = _engine(policy).generate(
+        [_prompt(1, 2)], params=SamplingParams(max_new_tokens=40, temperature=0.0), seeds=[0]
+    )
+    cut_at = 5
+    stop = f" {free.completion_ids[cut_at]}"
+    params = SamplingParams(max_new_tokens=40, temperature=0.0, stop=("never", stop), logprobs=True)
+    (rollout,) = _engine(policy).generate([_prompt(1, 2)], params=params, seeds=[0])
+    before = next(n for n in range(1, 41) if stop in _text(free.completion_ids[:n]))
+    assert rollout.completion_ids == free.completion_ids[:before]
+    assert rollout.finish_reason == "stop"
+    assert stop not in rollout.text and _text(free.completion_ids).startswith(rollout.text)
+    assert rollout.sampler_logprobs is not None and len(rollout.sampler_logprobs) == before
+
+
+def test_truncation_by_hand() -> None:
+    probs = torch.tensor([[0.1, 0.4, 0.2, 0.3]])
+    # Ranked 0.4 0.3 0.2 0.1, cumulated before each: 0, 0.4, 0.7, 0.9. Below 0.65: the first two.
+    assert truncate(probs, top_k=0, top_p=0.65).tolist() == torch.tensor([[0, 0.4, 0, 0.3]]).tolist()
+    assert truncate(probs, top_k=3, top_p=1.0).tolist() == torch.tensor([[0, 0.4, 0.2, 0.3]]).tolist()
+    # top_k = 2 leaves 0.7; 0.5 of it is 0.35, so 0.4 alone is the nucleus of what is left.
+    assert truncate(probs, top_k=2, top_p=0.5).tolist() == torch.tensor([[0, 0.4, 0, 0]]).tolist()
+    # Equal probabilities: the lower id stays. The most probable token stays for any top_p.
+    assert truncate(torch.full((1, 4), 0.25), top_k=2, top_p=1.0).tolist() == [[0.25, 0.25, 0, 0]]
+    assert truncate(probs, top_k=0, top_p=1e-9).tolist() == torch.tensor([[0, 0.4, 0, 0]]).tolist()
+
+
+def test_inverse_cdf_by_hand() -> None:
+    logits = torch.tensor([[0.1, 0.4, 0.2, 0.3]]).log().repeat(6, 1)
+    # Cumulative 0.1, 0.5, 0.7, 1.0: token i for uniforms in [cum[i - 1], cum[i]).
+    uniform = torch.tensor([0.0, 0.09, 0.11, 0.49, 0.51, 0.99])
+    params = SamplingParams(max_new_tokens=1, logprobs=True)
+    tokens, logprobs = sample(logits, uniform, params)
+    assert tokens.tolist() == [0, 0, 1, 1, 2, 3]
+    assert logprobs is not None
+    np.testing.assert_allclose(logprobs.exp().tolist(), [0.1, 0.1, 0.4, 0.4, 0.2, 0.3], rtol=1e-5)
+    # top_k = 2 keeps tokens 1 and 3, 0.4 and 0.3 of 0.7: token 1 below 4/7 = 0.571. Logprobs are the whole's.
+    params = SamplingParams(max_new_tokens=1, top_k=2, logprobs=True)
+    tokens, logprobs = sample(logits, torch.tensor([0.0, 0.3, 0.56, 0.58, 0.7, 0.99]), params)
+    assert tokens.tolist() == [1, 1, 1, 3, 3, 3]
+    assert logprobs is not None
+    np.testing.assert_allclose(logprobs.exp().tolist(), [0.4] * 3 + [0.3] * 3, rtol=1e-5)
+
+
+def test_extreme_uniforms_never_draw_an_impossible_token() -> None:
+    largest = 1 - 2.0**-24  # the largest number that `uniforms` can return
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(200, 1000, generator=generator)
+    logits[:, 0] = float("-inf")
+    logits[:, -400:] = -200.0  # underflows to probability 0
+    for value in (0.0, largest):
+        tokens, _ = sample(logits, torch.full((200,), value), SamplingParams(max_new_tokens=1))
+        assert tokens.min() > 0 and tokens.max() < 600
+    tokens, _ = sample(torch.full((2, 5), float("nan")), torch.tensor([0.0, 0.5]), SamplingParams(1))
+    assert tokens.max() < 5
+
+
+def test_uniforms_depend_on_the_seed_alone_and_extend() -> None:
+    assert np.array_equal(uniforms(7, 9)[:5], uniforms(7, 5))
+    assert not np.array_equal(uniforms(7, 5), uniforms(8, 5))
+    many = uniforms(2**63 + 5, 20000)
+    assert many.dtype == np.float32 and many.min() >= 0 and many.max() < 1
+    assert abs(many.mean() - 0.5) < 4 * (1 / 12 / 20000) ** 0.5
+
+
+def test_requests_that_cannot_be_served_name_the_field() -> None:
+    engine = _engine(random_policy(LLAMA))
+    good = SamplingParams(max_new_tokens=4)
+    with pytest.raises(ValueError, match="seeds has 1"):
+        engine.generate([_prompt(1)] * 2, params=good, seeds=[0])
+    with pytest.raises(ValueError, match="max_position_embeddings 128"):
+        engine.generate([_prompt(1)], params=SamplingParams(max_new_tokens=128), seeds=[0])
+    with pytest.raises(ValueError, match="token_ids"):
+        engine.generate([_prompt()], params=good, seeds=[0])
+    with pytest.raises(ValueError, match="top_p"):
+        engine.generate([_prompt(1)], params=SamplingParams(max_new_tokens=1, top_p=0.0), seeds=[0])
+    assert engine.generate([], params=good, seeds=[]) == []
