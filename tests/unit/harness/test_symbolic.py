@@ -200,7 +200,7 @@ def test_an_explosion_costs_the_limit_and_the_pool_survives(pool: Pool, answer: 
 
 
 def test_the_kernel_holds_the_limits() -> None:
-    """As the kernel sees them: 512 MiB = 536,870,912 bytes of address space, no core file, no file writes, CPU."""
+    """As the kernel sees them: 512 MiB = 536,870,912 bytes of address space, no core, no file writes, CPU."""
     worker = Worker(Limits(memory_mib=512, cpu_s=2.0))
     assert worker.ask({"gold": "25", "pred": "5^2"})["equal"] is True
     with open(f"/proc/{worker.process.pid}/limits") as file:

@@ -1,0 +1,257 @@
+"""A parser for the arithmetic in running text. No eval; sizes are capped.
+
+Reads `17*23`, `3 x $5/box`, `20% of 50`, `\\frac{1}{2} \\cdot 6`, `2 1/2`, `2^{10}`, `396 mod 7`, `gcd(4,6)`,
+`C(5,2)`, `\\binom{5}{2}`, `5!`, thousands separators, currency signs, and units after an operand.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+
+from harness.tokens import MAX_DIGITS, Token
+
+MAX_DEPTH = 20
+MAX_TOKENS = 200  # of one expression
+MAX_UNIT_WORDS = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """An operation on `args`, or (op "num") a literal with `value` and its number of `decimals`."""
+
+    op: str
+    args: tuple[Node, ...] = ()
+    value: Fraction = Fraction(0)
+    decimals: int = 0
+
+
+_MULTIPLIERS = {"thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+_NOT_UNITS = frozenset(["is", "so", "then", "or", "but", "which", "because", "if", "was", "are", "get"])
+_LETTER_UNITS = frozenset("agklmshLA")
+
+
+def _closed_groups(tokens: list[Token]) -> set[int]:
+    """Brackets that are closed and hold at most MAX_DEPTH levels: no time is spent on hostile nesting."""
+    closed = set()
+    pending: list[int] = []
+    heights = [0]  # of what each pending bracket holds so far
+    for i, token in enumerate(tokens):
+        if token.kind == "open":
+            pending.append(i)
+            heights.append(0)
+        elif token.kind == "close" and pending:
+            opened, height = pending.pop(), heights.pop()
+            heights[-1] = max(heights[-1], height + 1)
+            if height < MAX_DEPTH:
+                closed.add(opened)
+    return closed
+
+
+class Parser:
+    """Recursive descent over tokens: `parse(i)` is (node, next index), or None if nothing starts at i."""
+
+    def __init__(self, tokens: list[Token]) -> None:
+        """Parse nothing yet."""
+        self.tokens = tokens
+        self.limit = 0
+        self.closed = _closed_groups(tokens)
+
+    def parse(self, i: int) -> tuple[Node, int] | None:
+        """The longest expression that starts at token `i`, units included."""
+        self.limit = min(len(self.tokens), i + MAX_TOKENS)
+        return self._modulo(i, 0)
+
+    def kind(self, i: int) -> str:
+        """The kind of token `i`; "end" past the last one."""
+        return self.tokens[i].kind if i < self.limit else "end"
+
+    def _modulo(self, i: int, depth: int) -> tuple[Node, int] | None:
+        left = self._sum(i, depth)
+        while left is not None and self.kind(left[1]) == "mod" and "p" not in self.tokens[left[1]].text[:2]:
+            right = self._sum(left[1] + 1, depth)
+            if right is None:
+                break
+            left = Node("mod", (left[0], right[0])), right[1]
+        return left
+
+    def _sum(self, i: int, depth: int) -> tuple[Node, int] | None:
+        left = self._product(i, depth)
+        while left is not None and (op := self.kind(left[1])) in ("plus", "minus"):
+            right = self._product(left[1] + 1, depth)
+            if right is None:
+                break
+            left = Node(op, (left[0], right[0])), right[1]
+        return left
+
+    def _product(self, i: int, depth: int) -> tuple[Node, int] | None:
+        left = self._unary(i, depth)
+        while left is not None:
+            op, after = self._multiplication(left[1])
+            right = self._tight_fraction(after) if op == "over" else None
+            right = right or (self._unary(after, depth) if op else None)
+            if right is None:
+                break
+            left = Node(op, (left[0], right[0])), right[1]
+        return left
+
+    def _tight_fraction(self, i: int) -> tuple[Node, int] | None:
+        """`1/3` in `25 / 1/3`: written without blanks after a division sign with one, it binds first."""
+        if [self.kind(j) for j in range(i, i + 3)] != ["number", "over", "number"] or self.tokens[i].glued:
+            return None
+        if not (self.tokens[i + 1].glued and self.tokens[i + 2].glued):
+            return None
+        top, bottom = self._number(i), self._number(i + 2)
+        return (Node("over", (top[0], bottom[0])), self._units(bottom[1])) if top and bottom else None
+
+    def _multiplication(self, i: int) -> tuple[str, int]:
+        """The multiplicative operator at `i` ("" for none) and the index after it."""
+        kind = self.kind(i)
+        if kind in ("times", "over"):
+            return kind, i + 1
+        if self._is_multiplication_sign(i) and (
+            self.tokens[i].text != "of" or self.tokens[i - 1].kind != "word"
+        ):
+            return "times", i + 1
+        if kind in ("frac", "binom") or (
+            kind == "open" and self.tokens[i].text == "(" and self._after_operand(i)
+        ):
+            return "times", i
+        return "", i
+
+    def _after_operand(self, i: int) -> bool:
+        return self.tokens[i].glued and self.tokens[i - 1].kind in ("number", "close")
+
+    def _unary(self, i: int, depth: int) -> tuple[Node, int] | None:
+        if self.kind(i) == "minus":
+            inner = self._unary(i + 1, depth + 1) if depth < MAX_DEPTH else None
+            return None if inner is None else (Node("neg", (inner[0],)), inner[1])
+        return self._power(i, depth)
+
+    def _power(self, i: int, depth: int) -> tuple[Node, int] | None:
+        base = self._postfix(i, depth)
+        if base is None or self.kind(base[1]) != "power":
+            return base
+        sign = self.tokens[base[1]].text
+        if sign in "²³":
+            node = Node("power", (base[0], Node("num", value=Fraction(2 if sign == "²" else 3))))
+            return node, self._units(base[1] + 1)
+        exponent = self._unary(base[1] + 1, depth + 1) if depth < MAX_DEPTH else None
+        return base if exponent is None else (Node("power", (base[0], exponent[0])), exponent[1])
+
+    def _postfix(self, i: int, depth: int) -> tuple[Node, int] | None:
+        operand = self._operand(i, depth)
+        if operand is None:
+            return None
+        node, i = operand
+        while self.kind(i) == "bang" and self.tokens[i].glued:
+            node, i = Node("factorial", (node,)), i + 1
+        while self.kind(i) == "percent":
+            node, i = Node("percent", (node,)), i + 1
+        return node, self._units(i)
+
+    def _operand(self, i: int, depth: int) -> tuple[Node, int] | None:
+        if depth >= MAX_DEPTH:
+            return None
+        kind = self.kind(i)
+        if kind == "number":
+            return self._number(i)
+        if kind == "open":
+            if i not in self.closed:
+                return None
+            inner = self._modulo(i + 1, depth + 1)
+            closed = inner is not None and self.kind(inner[1]) == "close"
+            return (Node("group", (inner[0],)), inner[1] + 1) if inner and closed else None
+        if kind in ("frac", "binom"):
+            return self._two_groups(i, depth)
+        if kind == "call":
+            return self._call(i, depth)
+        return None
+
+    def _number(self, i: int) -> tuple[Node, int] | None:
+        token = self.tokens[i]
+        digits = re.sub(r"[^\d.]", "", token.text)
+        if len(digits) > MAX_DIGITS:
+            return None
+        following = self.tokens[i + 1] if i + 1 < self.limit else None
+        if following is not None and self._is_variable(i + 1):
+            return None  # 2x: algebra, not arithmetic
+        node = Node("num", value=Fraction(digits), decimals=len(digits.partition(".")[2]))
+        if following is not None and following.kind == "word" and following.text in _MULTIPLIERS:
+            return Node("scaled", (node,), Fraction(_MULTIPLIERS[following.text])), i + 2
+        mixed = [self.kind(j) for j in range(i + 1, i + 4)] == ["number", "over", "number"]
+        if mixed and not self.tokens[i + 1].glued and self.tokens[i + 2].glued and self.tokens[i + 3].glued:
+            top, bottom = (int(re.sub(r"\D", "", self.tokens[j].text)) for j in (i + 1, i + 3))
+            if 0 < top < bottom and node.decimals == 0:
+                return Node("num", value=node.value + Fraction(top, bottom)), i + 4
+        return node, i + 1
+
+    def _is_variable(self, i: int) -> bool:
+        """A single letter glued to a number, unless it is a unit (800g) or multiplies (4x3)."""
+        token = self.tokens[i]
+        if token.kind != "word" or not token.glued or len(token.text) > 1 or token.text in "gkLl":
+            return False
+        return not self._is_multiplication_sign(i)
+
+    def _two_groups(self, i: int, depth: int) -> tuple[Node, int] | None:
+        top = self._operand(i + 1, depth + 1) if self.kind(i + 1) == "open" else None
+        bottom = self._operand(top[1], depth + 1) if top and self.kind(top[1]) == "open" else None
+        if top is None or bottom is None:
+            return None
+        return Node("over" if self.kind(i) == "frac" else "binom", (top[0], bottom[0])), bottom[1]
+
+    def _call(self, i: int, depth: int) -> tuple[Node, int] | None:
+        name = {"gcd": "gcd", "lcm": "lcm", "c": "binom"}[self.tokens[i].text.lstrip("\\").lower()]
+        first = self._modulo(i + 2, depth + 1) if i + 1 in self.closed else None
+        second = self._modulo(first[1] + 1, depth + 1) if first and self.kind(first[1]) == "comma" else None
+        if first is None or second is None or self.kind(second[1]) != "close":
+            return None
+        return Node(name, (first[0], second[0])), second[1] + 1
+
+    def _units(self, i: int) -> int:
+        """The index after the unit words at `i` (`miles/hour`, `-pound bags`) if an operator follows."""
+        j, words = i, 0
+        while words <= MAX_UNIT_WORDS:
+            if self.kind(j) == "word" and not self._is_multiplication_sign(j):
+                word = self.tokens[j].text
+                if word.lower() in _NOT_UNITS or (len(word) == 1 and word not in _LETTER_UNITS):
+                    return i
+                j, words = j + 1, words + 1
+                if self.kind(j) == "power" and self.kind(j + 1) == "number":
+                    j += 2
+            elif self._joins_unit(j):
+                j += 1
+            else:
+                break
+        goes_on = self.kind(j) in (
+            "times",
+            "over",
+            "plus",
+            "minus",
+            "equals",
+            "approx",
+            "equiv",
+            "close",
+            "mod",
+        )
+        # `2 chairs for a total of 16*2`: after unit words `of` does not multiply
+        multiplies = self._is_multiplication_sign(j) and (j == i or self.tokens[j].text != "of")
+        return j if goes_on or multiplies else i
+
+    def _joins_unit(self, i: int) -> bool:
+        """`/hour` and `-pound` go on with a unit; ` - x` does not."""
+        if (
+            self.kind(i) not in ("over", "minus")
+            or self.kind(i + 1) != "word"
+            or self.tokens[i].text not in "/-"
+        ):
+            return False
+        return self.kind(i) == "over" or (self.tokens[i].glued and self.tokens[i + 1].glued)
+
+    def _is_multiplication_sign(self, i: int) -> bool:
+        """`x` and `of` multiply where an operand follows."""
+        starts = ("number", "open", "frac", "binom", "call")
+        return (
+            self.kind(i) == "word" and self.tokens[i].text in ("x", "X", "of") and self.kind(i + 1) in starts
+        )

@@ -1,0 +1,81 @@
+"""The exact value of a parsed expression, by Fraction, with caps on size. No eval."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+
+from harness.arithmetic import Node
+
+MAX_BITS = 4096  # of any value
+MAX_EXPONENT = 1000
+MAX_FACTORIAL = 300
+
+
+class TooBig(ValueError):
+    """The value is over a cap, so the statement cannot be checked."""
+
+
+def evaluate(node: Node, *, percent: bool = True) -> Fraction | None:
+    """The exact value; None if undefined (a zero divisor, gcd of fractions). Raises TooBig over a cap.
+
+    `percent=False` reads 25% as 25 and 6 million as 6, for statements that drop the unit on the other side.
+    """
+    if node.op == "num":
+        return node.value
+    values = []
+    for arg in node.args:
+        value = evaluate(arg, percent=percent)
+        if value is None:
+            return None
+        values.append(value)
+    if node.op == "scaled":
+        return values[0] * node.value if percent else values[0]
+    result = _apply(node.op, values, percent=percent)
+    if result is not None and max(result.numerator.bit_length(), result.denominator.bit_length()) > MAX_BITS:
+        raise TooBig(node.op)
+    return result
+
+
+def _apply(op: str, v: list[Fraction], *, percent: bool) -> Fraction | None:
+    if op == "group":
+        return v[0]
+    if op == "neg":
+        return -v[0]
+    if op == "percent":
+        return v[0] / 100 if percent else v[0]
+    if op == "plus":
+        return v[0] + v[1]
+    if op == "minus":
+        return v[0] - v[1]
+    if op == "times":
+        return v[0] * v[1]
+    if op == "over":
+        return v[0] / v[1] if v[1] else None
+    if op == "mod":
+        return v[0] % v[1] if v[1] else None
+    if op == "power":
+        return _power(v[0], v[1])
+    return _integer_function(op, v)
+
+
+def _power(base: Fraction, exponent: Fraction) -> Fraction | None:
+    if exponent.denominator != 1 or (base == 0 and exponent < 0):
+        return None
+    bits = max(base.numerator.bit_length(), base.denominator.bit_length())
+    if abs(exponent) > MAX_EXPONENT or bits * abs(exponent) > MAX_BITS:
+        raise TooBig("power")
+    return base ** int(exponent)
+
+
+def _integer_function(op: str, v: list[Fraction]) -> Fraction | None:
+    if any(value.denominator != 1 or value < 0 for value in v):
+        return None
+    n = [int(value) for value in v]
+    if op == "gcd":
+        return Fraction(math.gcd(*n))
+    if op == "lcm":
+        return Fraction(math.lcm(*n))
+    if n[0] > MAX_FACTORIAL:
+        raise TooBig(op)
+    return Fraction(math.factorial(n[0]) if op == "factorial" else math.comb(n[0], n[1]))

@@ -1,0 +1,129 @@
+"""Running text as tokens of arithmetic, and the numbers that it mentions in digits or in words."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from itertools import zip_longest
+
+MAX_DIGITS = 60  # of a literal
+OPERAND_STARTS = frozenset(["number", "open", "frac", "binom", "call"])
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A piece of `text[start:end]`; `glued` says that no blank stands before it."""
+
+    kind: str
+    text: str
+    start: int
+    end: int
+    glued: bool
+
+
+_LEXICON = re.compile(
+    r"""
+      (?P<skip><<[^<>\n]{0,200}>>|\\?\$|[€£¥&]|\\[,;:! ]|\\left(?![a-z])|\\right(?![a-z])
+        |\\boxed(?=\s*\{)|\*\*(?=\s*[^\s\d(])|[ \t]+)
+    | (?P<number>(?:\d{1,3}(?:(?:,|\{,\}|,\\!)\d{3})+(?!\d)|\d{1,3}(?:\ 000)+(?!\d)|\d+)(?:\.\d+)?|\.\d+)
+    | (?P<equals>=|\bequals\b|\bis\ equal\ to\b)
+    | (?P<approx>≈|≃|\\approx(?![a-z]))
+    | (?P<equiv>≡|\\equiv(?![a-z]))
+    | (?P<times>\*\*|\*|×|·|⋅|∙|\\times(?![a-z])|\\cdot(?![a-z])|\btimes\b|\bmultiplied\ by\b)
+    | (?P<over>/|÷|\\div(?![a-z])|\bdivided\ by\b)
+    | (?P<plus>\+|\bplus\b)
+    | (?P<minus>[-−–]|\bminus\b)
+    | (?P<power>\^|[²³])
+    | (?P<mod>\\[bp]?mod(?![a-z])|\bmod(?:ulo)?\b)
+    | (?P<frac>\\[dtc]?frac(?![a-z]))
+    | (?P<binom>\\[dt]?binom(?![a-z]))
+    | (?P<call>\\?\b(?:gcd|lcm|C|GCD|LCM)(?=\s*\())
+    | (?P<percent>\\?%|\bpercent\b)
+    | (?P<bang>!)
+    | (?P<word>\\(?:text|mathrm|mbox)\s*\{[^{}]*\}|\([A-Za-z][A-Za-z ]*[A-Za-z]\)|\\?[A-Za-z¢°][\w'’]*)
+    | (?P<open>[({\[])
+    | (?P<close>[)}\]])
+    | (?P<comma>,)
+    | (?P<newline>\\\\|\n[ \t]*(?:[-*•+](?=\s)[ \t]*)?)
+    | (?P<other>.)
+    """,
+    re.VERBOSE,
+)
+_FIRST_BULLET = re.compile(r"\s*[-*•+](?=\s)")
+
+
+def tokenize(text: str) -> list[Token]:
+    """Tokens without blanks, currency signs, `<<...>>` annotations and list bullets."""
+    tokens: list[Token] = []
+    bullet = _FIRST_BULLET.match(text)
+    position, last_end = (bullet.end() if bullet else 0), -1
+    while position < len(text):
+        match = _LEXICON.match(text, position)
+        if match is None:  # a vertical tab or the like
+            position += 1
+            continue
+        kind = match.lastgroup or "other"
+        position = match.end()
+        if kind == "skip":
+            if not match[0].isspace() and last_end == match.start():
+                last_end = match.end()  # `$5` is glued to what stands before the sign
+            continue
+        if kind == "times" and match[0] == "**":
+            kind = "power"
+        tokens.append(Token(kind, match[0], match.start(), match.end(), match.start() == last_end))
+        last_end = match.end()
+    return [_as_word(token, following) for token, following in zip_longest(tokens, tokens[1:])]
+
+
+def _as_word(token: Token, following: Token | None) -> Token:
+    """`4 times * 20` counts occasions: `times` multiplies only where an operand follows."""
+    if token.text == "times" and (following is None or following.kind not in OPERAND_STARTS):
+        return replace(token, kind="word")
+    return token
+
+
+_NUMBER_WORDS = {
+    word: Fraction(value)
+    for value, words in enumerate(
+        re.findall(
+            r"\S+",
+            """zero one,once two,twice,double,pair,couple,both three,thrice,triple four five six seven eight
+            nine ten eleven twelve,dozen thirteen fourteen fifteen sixteen seventeen eighteen nineteen
+            twenty""",
+        )
+    )
+    for word in words.split(",")
+} | {
+    "thirty": Fraction(30),
+    "forty": Fraction(40),
+    "fifty": Fraction(50),
+    "sixty": Fraction(60),
+    "seventy": Fraction(70),
+    "eighty": Fraction(80),
+    "ninety": Fraction(90),
+    "hundred": Fraction(100),
+    "half": Fraction(1, 2),
+    "third": Fraction(1, 3),
+    "quarter": Fraction(1, 4),
+    "fourth": Fraction(1, 4),
+    "fifth": Fraction(1, 5),
+}
+
+
+def numbers_in(problem: str) -> set[Fraction]:
+    """Numbers that occur in the problem, in digits or in words, with twenty-five and a/b."""
+    digits = [re.sub(r"[^\d.]", "", token.text) for token in tokenize(problem) if token.kind == "number"]
+    values = {Fraction(number) for number in digits if len(number) <= MAX_DIGITS}
+    for top, bottom in re.findall(r"(\d{1,9})\s*/\s*(\d{1,9})", problem):
+        if int(bottom):
+            values.add(Fraction(int(top), int(bottom)))
+    words = re.findall(r"[a-z]+", problem.lower())
+    for word, following in zip(words, [*words[1:], ""], strict=True):
+        value = _NUMBER_WORDS.get(word.removesuffix("s") if word not in _NUMBER_WORDS else word)
+        if value is not None:
+            values.add(value)
+            unit = _NUMBER_WORDS.get(following)
+            if unit is not None and value >= 20 and 0 < unit < 10:
+                values.add(value + unit)
+    return values
