@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,12 @@ from pathlib import Path
 
 class Held(RuntimeError):
     """Another process holds the folder; the message says which."""
+
+
+def clear_temporaries(folder: Path) -> None:
+    """Remove what a killed process was writing when it died: nothing that was finished."""
+    for path in folder.rglob(".*.tmp"):
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -26,6 +33,7 @@ def hold(folder: Path, *, wait: bool = False) -> Iterator[None]:
             file.seek(0)
             holder = file.read().strip() or "another process"
             raise Held(f"{folder} is held by {holder}; wait for it, or stop it and launch again") from None
+        clear_temporaries(folder)
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}")
         file.flush()

@@ -53,7 +53,7 @@ def pretrain(config: RunConfig, folder: Path, report: Reporter) -> None:
     documents = encode_corpus(
         config, num_documents=settings.steps * settings.batch_size, seed=derive(root, "corpus")
     )
-    loss, num_tokens, save_every = float("nan"), 0, max(200, settings.steps // 5)
+    loss, num_tokens, save_every = float("nan"), 0, max(50, settings.steps // 5)
     for step in range(settings.steps):
         batch = [next(documents) for _ in range(settings.batch_size)]
         num_tokens += sum(len(ids) for ids, _ in batch)

@@ -1,0 +1,128 @@
+"""A run that is killed anywhere and launched again ends with the numbers of one that was left alone."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import multiprocessing
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+
+from harness.compose import Composer
+from harness.config import RunConfig
+from harness.execute import execute
+from harness.identity import base_folder, run_folder
+from harness.records import eval_paths, read_run
+
+# (module, function, nth call, before or after it): where SIGKILL strikes, in the order of a run's life.
+KILLS = [
+    ("harness.pretrain", "guarded_step", 3, "before"),
+    ("harness.checkpoint", "os.rename", 1, "before"),  # writing the base's resume state
+    ("harness.pretrain", "guarded_step", 52, "after"),
+    ("harness.pretrain", "save_tokenizer", 1, "after"),  # the base's folder half written
+    ("harness.pretrain", "write_record", 1, "before"),  # weights published, record missing
+    ("harness.state", "load_pretrained", 1, "after"),
+    ("harness.trainer", "sample", 1, "before"),
+    ("harness.trainer", "sample", 1, "after"),
+    ("harness.trainer", "score", 2, "after"),
+    ("harness.update", "guarded_step", 1, "before"),
+    ("harness.update", "guarded_step", 3, "after"),
+    ("harness.checkpoint", "torch.save", 1, "before"),
+    ("harness.checkpoint", "torch.save", 1, "after"),
+    ("harness.checkpoint", "os.rename", 1, "before"),
+    ("harness.trainer", "save", 1, "after"),
+    ("harness.trainer", "sample", 2, "after"),  # from here on after a resume at step 2
+    ("harness.trainer", "publish", 1, "before"),
+    ("harness.state", "save_tokenizer", 1, "after"),  # a checkpoint folder half written
+    ("harness.trainer", "save", 1, "before"),
+    ("harness.execute", "write_record", 2, "before"),
+    ("harness.execute", "evaluate", 1, "before"),
+    ("harness.evaluate", "write_samples", 1, "before"),
+    ("harness.records", "os.replace", 6, "before"),  # a record's file half written
+    ("harness.evaluate", "write_samples", 3, "after"),
+    ("harness.execute", "evaluate", 2, "after"),
+    ("harness.execute", "dead_flags", 1, "before"),
+]
+
+
+def config_at(folder: Path, *overrides: str) -> RunConfig:
+    return Composer().config(["experiment=smoke", f"output_dir={folder}", *overrides])
+
+
+def quiet(phase: str, done: int, total: int, note: str = "") -> None:
+    pass
+
+
+def _child(config: RunConfig, kill: tuple[str, str, int, str] | None) -> None:
+    torch.set_num_threads(1)
+    if kill is not None:
+        module_name, path, nth, when = kill
+        owner = importlib.import_module(module_name)
+        *parents, name = path.split(".")
+        for parent in parents:
+            owner = getattr(owner, parent)
+        original, calls = getattr(owner, name), 0
+
+        def strike(*args: object, **kwargs: object) -> object:
+            nonlocal calls
+            calls += 1
+            if calls == nth and when == "before":
+                os.kill(os.getpid(), signal.SIGKILL)
+            result = original(*args, **kwargs)
+            if calls == nth:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return result
+
+        setattr(owner, name, strike)
+    assert execute(config, overrides=[], report=quiet) == "finished"
+
+
+def launch(config: RunConfig, kill: tuple[str, str, int, str] | None) -> int:
+    process = multiprocessing.get_context("fork").Process(target=_child, args=(config, kill))
+    process.start()
+    process.join()
+    assert process.exitcode is not None
+    return process.exitcode
+
+
+def evidence(config: RunConfig) -> dict[str, object]:
+    """Everything a reader would use: metrics and weights to the byte, evaluations but for their seconds."""
+    folder, base = run_folder(config), base_folder(config)
+    found: dict[str, object] = {"metrics": (folder / "metrics.jsonl").read_bytes()}
+    for path in [*folder.glob("checkpoints/*/model.safetensors"), *base.glob("model/*")]:
+        found[f"{path.parent.name}/{path.name}"] = path.read_bytes()
+    for owner in (folder, base):
+        for path in eval_paths(owner):
+            record = json.loads(path.read_text())
+            record.pop("seconds")
+            found[f"{path.parent.name}/{path.name}"] = record
+            samples = path.with_name(path.name.replace(".json", ".samples.jsonl.gz"))
+            found[f"{path.parent.name}/{samples.name}"] = samples.read_bytes()
+    return found
+
+
+@pytest.mark.timeout(600)
+def test_killed_anywhere_ends_the_same(tmp_path: Path) -> None:
+    whole = config_at(tmp_path / "whole")
+    assert launch(whole, None) == 0
+    broken = config_at(tmp_path / "broken")
+    for kill in KILLS:
+        assert launch(broken, kill) == -signal.SIGKILL, f"{kill} never struck"
+    assert launch(broken, None) == 0
+    expected, found = evidence(whole), evidence(broken)
+    assert len(expected) > 20 and expected.keys() == found.keys()
+    for name in expected:
+        assert found[name] == expected[name], name
+    record = read_run(run_folder(broken))
+    assert record.status == "finished" and record.num_resumes > 10
+    assert not list((tmp_path / "broken").rglob("*.tmp"))
+
+
+def test_two_processes_give_the_same_bytes(tmp_path: Path) -> None:
+    first, second = config_at(tmp_path / "a"), config_at(tmp_path / "b")
+    assert launch(first, None) == launch(second, None) == 0
+    assert evidence(first) == evidence(second)
