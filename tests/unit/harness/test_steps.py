@@ -188,7 +188,7 @@ def test_hostile_text_costs_seconds_at_most(piece: str) -> None:
     start = time.process_time()
     check_steps(piece * (1_000_000 // len(piece)))
     check_steps("(" * 60_000 + piece + ")" * 60_000)
-    assert time.process_time() - start < 10.0
+    assert time.process_time() - start < 20.0
 
 
 def _change_a_number(text: str, start: int, end: int, rng: random.Random) -> str:
