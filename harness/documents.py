@@ -1,0 +1,47 @@
+"""What lm-eval sees of a problem: a document with its prompt rendered, and the dataset that holds them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from harness.config import DataConfig
+from harness.data.load import load_split
+from harness.prompts import render
+from harness.types import Problem
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+
+def problems_to_evaluate(
+    data: DataConfig, split: str, max_train_problems: int | None = None
+) -> list[Problem]:
+    """The problems of a split, in order. `max_train_problems` keeps the first so many training problems and
+    the perturbations of just these."""
+    problems = load_split(data, split)
+    if max_train_problems is None or split not in ("train", "perturbed"):
+        return problems
+    if split == "perturbed" and any(p.pair_id for p in problems):
+        kept = {p.id for p in load_split(data, "train")[:max_train_problems]}
+        return [p for p in problems if p.pair_id in kept]
+    return problems[:max_train_problems]
+
+
+def document(problem: Problem, template: str, rules: Sequence[str]) -> dict[str, Any]:
+    """`prompt` goes to the model, `answer` and `rules` to the grader."""
+    return {
+        "id": problem.id,
+        "prompt": render(problem.text, template),
+        "answer": problem.answer,
+        "rules": list(rules),
+    }
+
+
+def dataset(problems: Sequence[Problem], template: str, rules: Sequence[str]) -> dict[str, Dataset]:
+    """For lm-eval's `custom_dataset`: one split, named test. Raises ValueError for no problems."""
+    from datasets import Dataset
+
+    if not problems:
+        raise ValueError("the task's split holds no problems; set its size in the data preset, e.g. num_test")
+    return {"test": Dataset.from_list([document(p, template, rules) for p in problems])}

@@ -1,0 +1,63 @@
+"""Scorers of the lm-eval tasks: a document's completions -> floats. The grader is harness.grading.
+
+A standard error is a metric of its own: a document gives its contribution and the aggregation finishes it,
+`*_se_problems` (sd over problems / √P) and `*_se_sampling` (√Σ variances / P; these problems fixed).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import sqrt
+from statistics import stdev
+from typing import Any
+
+from analysis.metrics import avg_at_k, maj_at_k, pass_at_k
+from harness.scoring import Score, score, votes
+
+
+def sampled(doc: Mapping[str, Any], results: Sequence[Sequence[str]]) -> dict[str, float]:
+    """n samples of one document (filter take_first_k), k = n: avg@k, pass@k, maj@k and shares of answers."""
+    scores = _scores(doc, results[0])
+    correct = [[s.correct for s in scores]]
+    n = len(scores)
+    estimates = {
+        "avg_at_k": avg_at_k(correct),
+        "pass_at_k": pass_at_k(correct, n),
+        "maj_at_k": maj_at_k(correct, [votes(scores)], n),
+    }
+    values = {}
+    for name, estimate in estimates.items():
+        values[name] = values[f"{name}_se_problems"] = estimate.value
+        if estimate.se_sampling is not None:
+            values[f"{name}_se_sampling"] = estimate.se_sampling**2
+    return {**values, **_shares(scores)}
+
+
+def greedy(doc: Mapping[str, Any], results: Sequence[Sequence[str]]) -> dict[str, float]:
+    """The one greedy completion of a document."""
+    scores = _scores(doc, results[0])
+    accuracy = sum(s.correct for s in scores) / len(scores)
+    return {"greedy": accuracy, "greedy_se_problems": accuracy, **_shares(scores)}
+
+
+def se_problems(values: Sequence[float]) -> float:
+    """sd over problems / √P; nan for one problem."""
+    return stdev(values) / sqrt(len(values)) if len(values) > 1 else float("nan")
+
+
+def se_sampling(variances: Sequence[float]) -> float:
+    """√Σ_i var_i / P, from each problem's sampling variance."""
+    return sqrt(sum(variances)) / len(variances)
+
+
+def _scores(doc: Mapping[str, Any], completions: Sequence[str]) -> list[Score]:
+    rules = tuple(doc["rules"])
+    return [score(completion, doc["answer"], rules) for completion in completions]
+
+
+def _shares(scores: Sequence[Score]) -> dict[str, float]:
+    n = len(scores)
+    return {
+        "extracted_share": sum(s.extracted is not None for s in scores) / n,
+        "direct_share": sum(not s.stepped for s in scores) / n,
+    }
