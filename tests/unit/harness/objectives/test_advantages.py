@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+from math import sqrt
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness.objectives.advantages import (
+    ADVANTAGES,
+    group_centered,
+    group_normalized,
+    max_rl,
+    process,
+    reinforce_pp,
+    reinforce_pp_tokens,
+    rloo,
+)
+
+PARAMS = {
+    "accepted_only": {"threshold": 0.5},
+    "group_normalized": {"std": "sample", "eps": 1e-6},
+    "reinforce_pp": {"eps": 1e-6},
+}
+COMPARING = ["group_centered", "group_normalized", "rloo", "max_rl"]
+
+
+def one_success_in(size: int) -> dict[str, torch.Tensor]:
+    rewards = torch.zeros(size)
+    rewards[0] = 1.0
+    return {"rewards": rewards, "group_ids": torch.zeros(size, dtype=torch.long)}
+
+
+def test_one_success_in_eight() -> None:
+    # mean 1/8, sum of squares 7/8: sample std sqrt(1/8), population std sqrt(7)/8
+    sample = group_normalized(**one_success_in(8), std="sample", eps=0.0)
+    population = group_normalized(**one_success_in(8), std="population", eps=0.0)
+    assert sample[0].item() == pytest.approx(7 / 8 * sqrt(8), rel=1e-6)  # 2.4749
+    assert population[0].item() == pytest.approx(sqrt(7), rel=1e-6)  # 2.6458
+    assert group_centered(**one_success_in(8))[0].item() == 7 / 8
+    assert rloo(**one_success_in(8))[0].item() == 1.0  # the others' mean is 0
+    assert max_rl(**one_success_in(8)).tolist() == [7.0] + [-1.0] * 7  # (1 - 1/8) / (1/8)
+
+
+@pytest.mark.parametrize("name", COMPARING)
+def test_equal_rewards_give_exactly_0(name: str) -> None:
+    """The float32 mean of seven 1.2s is not 1.2: without the rule the residue over a tiny std is a signal."""
+    rewards, group_ids = torch.full((7,), 1.2), torch.zeros(7, dtype=torch.long)
+    params = {"std": "sample", "eps": 0.0} if name == "group_normalized" else {}
+    advantages = ADVANTAGES[name](rewards=rewards, group_ids=group_ids, **params)
+    assert advantages.tolist() == [0.0] * 7
+
+
+@pytest.mark.parametrize("std", ["sample", "population"])
+def test_a_group_of_one_is_an_error_for_a_std(std: str) -> None:
+    pair = {"rewards": torch.tensor([1.0, 0.0, 1.0]), "group_ids": torch.tensor([0, 0, 1])}
+    with pytest.raises(ValueError, match=r"group_size: 1 group\(s\) hold one sample"):
+        group_normalized(**pair, std=std, eps=1e-6)
+    with pytest.raises(ValueError, match="leave-one-out"):
+        rloo(**pair)
+    assert group_centered(**pair).tolist() == [0.5, -0.5, 0.0]
+
+
+def test_max_rl_refuses_negative_rewards() -> None:
+    with pytest.raises(ValueError, match="rewards must be >= 0, got -1"):
+        max_rl(rewards=torch.tensor([1.0, -1.0]), group_ids=torch.tensor([0, 0]))
+    assert max_rl(rewards=torch.zeros(2), group_ids=torch.tensor([0, 0])).tolist() == [0.0, 0.0]
+
+
+def test_reinforce_pp_normalises_over_the_batch_not_the_group() -> None:
+    # groups (1, 1) and (0, 0): nothing to learn within a group; over the batch mean .5, population std .5
+    advantages = reinforce_pp(
+        rewards=torch.tensor([1.0, 1.0, 0.0, 0.0]), group_ids=torch.tensor([0, 0, 1, 1]), eps=0.0
+    )
+    assert advantages.tolist() == [1.0, 1.0, -1.0, -1.0]
+
+
+def test_reinforce_pp_tokens_whitens_rewards_to_go() -> None:
+    # to go: row 0 (.5, 1), row 1 (0); mean .5, population variance (0 + .25 + .25) / 3 = 1/6
+    rewards = torch.tensor([[-0.5, 1.0], [0.0, 99.0]])
+    mask = torch.tensor([[1, 1], [1, 0]])
+    advantages = reinforce_pp_tokens(token_rewards=rewards, completion_mask=mask, eps=0.0)
+    root = sqrt(1.5)  # .5 / sqrt(1/6)
+    torch.testing.assert_close(advantages, torch.tensor([[0.0, root], [-root, 0.0]]))
+
+
+def test_process_sums_the_normalised_rewards_of_later_steps() -> None:
+    # One group; steps 1 | 0 end at tokens 1, 3 of row 0 and at 0, 2 of row 1. Four step rewards: mean .5,
+    # population std .5, normalised +1, -1. Row 0: +1 - 1 = 0 up to token 1, then -1. Row 1: 0, then -1.
+    step_rewards = torch.tensor([[0.0, 1.0, 0.0, 0.0], [1.0, 0.0, 0.0, 0.0]])
+    step_mask = torch.tensor([[0, 1, 0, 1], [1, 0, 1, 0]])
+    advantages = process(
+        step_rewards=step_rewards,
+        step_mask=step_mask,
+        completion_mask=torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0]]),
+        group_ids=torch.tensor([0, 0]),
+        std="population",
+        eps=0.0,
+    )
+    assert advantages.tolist() == [[0.0, 0.0, -1.0, -1.0], [0.0, -1.0, -1.0, 0.0]]
+
+
+def test_process_with_one_step_each_is_outcome_supervision() -> None:
+    rewards = torch.tensor([1.0, 0.0, 0.0, 1.0, 1.0, 0.0])
+    ids = torch.tensor([0, 0, 0, 1, 1, 1])
+    mask = torch.tensor([[1, 1], [1, 0], [1, 1], [1, 0], [1, 1], [1, 1]])
+    last = torch.tensor([[0, 1], [1, 0], [0, 1], [1, 0], [0, 1], [0, 1]])
+    outcome = group_normalized(rewards=rewards, group_ids=ids, std="sample", eps=1e-6)
+    by_step = process(
+        step_rewards=rewards[:, None] * last,
+        step_mask=last,
+        completion_mask=mask,
+        group_ids=ids,
+        std="sample",
+        eps=1e-6,
+    )
+    torch.testing.assert_close(by_step, outcome[:, None] * mask)
+
+
+groups = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 8)), min_size=1, max_size=24).filter(
+    lambda rows: all(sum(g == h for h, _ in rows) >= 2 for g, _ in rows)
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(rows=groups, name=st.sampled_from(sorted(ADVANTAGES)), data=st.data())
+def test_advantages_follow_their_rows_and_ids_are_only_labels(
+    rows: list[tuple[int, int]], name: str, data: st.DataObject
+) -> None:
+    group_ids = torch.tensor([g for g, _ in rows])
+    rewards = torch.tensor([r / 4 for _, r in rows], dtype=torch.float64)
+    advantages = ADVANTAGES[name](rewards=rewards, group_ids=group_ids, **PARAMS.get(name, {}))
+    order = torch.tensor(data.draw(st.permutations(range(len(rows)))))
+    shuffled = ADVANTAGES[name](
+        rewards=rewards[order], group_ids=100 - 7 * group_ids[order], **PARAMS.get(name, {})
+    )
+    torch.testing.assert_close(shuffled, advantages[order], rtol=1e-9, atol=1e-12)
+
+
+@settings(max_examples=60, deadline=None)
+@given(rows=groups, name=st.sampled_from(COMPARING))
+def test_advantages_sum_to_0_in_every_group_and_order_as_the_rewards(
+    rows: list[tuple[int, int]], name: str
+) -> None:
+    group_ids = torch.tensor([g for g, _ in rows])
+    rewards = torch.tensor([r / 4 for _, r in rows], dtype=torch.float64)
+    advantages = ADVANTAGES[name](rewards=rewards, group_ids=group_ids, **PARAMS.get(name, {}))
+    for g in group_ids.unique():
+        inside, scores = advantages[group_ids == g], rewards[group_ids == g]
+        assert inside.sum().abs() < 1e-9
+        assert bool((inside[scores.argsort()].diff() > -1e-12).all())

@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness.batching import make_batch, microbatches, minibatches, take
+from harness.types import Batch, FinishReason, Grade, Problem, Prompt, Rollout, ScoredGroup
+
+
+def rollout(
+    ids: tuple[int, ...], *, problem: str = "p", sample: int = 0, finish: FinishReason = "stop"
+) -> Rollout:
+    return Rollout(problem, sample, ids, "text", tuple(-0.5 * (i + 1) for i in range(len(ids))), finish)
+
+
+def group(
+    *completions: tuple[int, ...], problem: str = "p", prompt: tuple[int, ...] = (7, 3, 7)
+) -> ScoredGroup:
+    rollouts = tuple(rollout(ids, problem=problem, sample=i) for i, ids in enumerate(completions))
+    return ScoredGroup(
+        Problem(problem, "d", "train", "2+2", "4"),
+        Prompt(problem, "question", "2+2", prompt),
+        rollouts,
+        tuple(Grade(True, "4", "") for _ in rollouts),
+        tuple(1.0 for _ in rollouts),
+    )
+
+
+def lengths_batch(lengths: list[int]) -> Batch:
+    """One-token prompts; rows 2k and 2k + 1 share a group."""
+    return make_batch(
+        [
+            group(*(tuple(range(1, n)) for n in lengths[i : i + 2]), prompt=(9,))
+            for i in range(0, len(lengths), 2)
+        ],
+        pad_id=0,
+    )
+
+
+def test_make_batch_is_the_worked_example_of_types() -> None:
+    batch = make_batch([group((4, 1), (5, 9, 1))], pad_id=0)
+    assert batch.input_ids.tolist() == [[7, 3, 7, 4, 1, 0], [7, 3, 7, 5, 9, 1]]
+    assert batch.completion_mask.long().tolist() == [[0, 0, 0, 1, 1, 0], [0, 0, 0, 1, 1, 1]]
+    assert batch.sampler_logprobs.tolist() == [[0, 0, 0, -0.5, -1.0, 0], [0, 0, 0, -0.5, -1.0, -1.5]]
+    assert batch.lengths.tolist() == [5, 6]
+    assert not batch.old_logprobs.any() and not batch.advantages.any()
+
+
+def test_group_ids_are_of_groups_not_of_problems() -> None:
+    batch = make_batch([group((1,), (2,)), group((3,)), group((4,), (5,), problem="q")], pad_id=0)
+    assert batch.group_ids.tolist() == [0, 0, 1, 2, 2]
+
+
+def test_a_masked_truncated_row_keeps_its_place() -> None:
+    plain = group((4, 1), (5, 9))
+    cut = replace(plain, rollouts=(plain.rollouts[0], rollout((5, 9), sample=1, finish="length")))
+    batch = make_batch([cut], pad_id=0, mask_truncated=True)
+    assert batch.completion_mask.sum(1).tolist() == [2, 0]
+    assert batch.sampler_logprobs[1].tolist() == [0.0] * 5
+    assert batch.lengths.tolist() == [5, 5]
+    assert make_batch([cut], pad_id=0).completion_mask.sum(1).tolist() == [2, 2]
+
+
+def test_bad_rollouts_are_named() -> None:
+    one, two = group((4, 1)), group((5, 9))
+    without = replace(two, rollouts=(replace(two.rollouts[0], sampler_logprobs=None),))
+    with pytest.raises(ValueError, match="present in 1 of 2 rollouts; give all or none"):
+        make_batch([one, without], pad_id=0)
+    assert not make_batch([without], pad_id=0).sampler_logprobs.any()
+    short = replace(two, rollouts=(replace(two.rollouts[0], sampler_logprobs=(-1.0,)),))
+    with pytest.raises(ValueError, match="1 for 2 tokens of problem p sample 0"):
+        make_batch([short], pad_id=0)
+    with pytest.raises(ValueError, match="no rollouts"):
+        make_batch([], pad_id=0)
+
+
+def test_take_cuts_to_the_longest_row_taken() -> None:
+    batch = lengths_batch([3, 6, 2, 5])
+    part = take(batch, torch.tensor([2, 0]))
+    assert part.input_ids.tolist() == [[9, 1, 0], [9, 1, 2]]
+    assert part.group_ids.tolist() == [1, 0]
+    assert part.ref_logprobs is None
+    batch.values = batch.sampler_logprobs + 1
+    assert take(batch, torch.tensor([3])).values.shape == (1, 5)  # type: ignore[union-attr]
+
+
+sizes = st.lists(st.integers(2, 12), min_size=2, max_size=16).filter(lambda x: len(x) % 2 == 0)
+
+
+@settings(max_examples=60, deadline=None)
+@given(lengths=sizes, budget=st.integers(1, 60))
+def test_microbatches_partition_within_the_budget(lengths: list[int], budget: int) -> None:
+    batch = lengths_batch(lengths)
+    parts = microbatches(batch, token_budget=budget)
+    assert sorted(torch.cat(parts).tolist()) == list(range(len(lengths)))
+    for part in parts:
+        assert len(part) == 1 or len(part) * int(batch.lengths[part].max()) <= budget
+    assert [lengths[i] for i in torch.cat(parts)] == sorted(lengths, reverse=True)
+
+
+@settings(max_examples=40, deadline=None)
+@given(lengths=sizes, data=st.data())
+def test_minibatches_partition_and_keep_groups_whole(lengths: list[int], data: st.DataObject) -> None:
+    batch = lengths_batch(lengths)
+    num = data.draw(st.integers(1, len(lengths) // 2))
+    seed = data.draw(st.integers(0, 9))
+    parts = minibatches(batch, num=num, unit="group", generator=torch.Generator().manual_seed(seed))
+    again = minibatches(batch, num=num, unit="group", generator=torch.Generator().manual_seed(seed))
+    assert [p.tolist() for p in parts] == [p.tolist() for p in again]
+    assert sorted(torch.cat(parts).tolist()) == list(range(len(lengths)))
+    seen = [set(batch.group_ids[p].tolist()) for p in parts]
+    assert sum(len(s) for s in seen) == len(set().union(*seen))
+    assert max(len(s) for s in seen) - min(len(s) for s in seen) <= 1
+
+
+def test_minibatches_by_row_and_their_limit() -> None:
+    batch = lengths_batch([3, 3, 3, 3])
+    in_order = minibatches(batch, num=4, unit="row", generator=None)
+    assert [p.tolist() for p in in_order] == [[0], [1], [2], [3]]
+    with pytest.raises(ValueError, match="num_minibatches: must be 1 to 2"):
+        minibatches(batch, num=3, unit="group", generator=None)
