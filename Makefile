@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed
 EXTRAS ?= dev,launchers
 # Without a GPU the CPU build of torch is taken from here; the default index is the fallback.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
-PIP := $(PY) -m pip install --disable-pip-version-check -q
+PIP := $(PY) -m pip install --disable-pip-version-check -qq
 
 help:
 	@echo "make setup       virtual environment in .venv, pinned by constraints.txt (once)"
@@ -47,7 +47,7 @@ $(STAMP): pyproject.toml constraints.txt
 	  $(PIP) --no-deps --index-url "$(TORCH_INDEX)" --timeout 15 --retries 0 "$$torch" 2>/dev/null \
 	  || { echo "setup: not there; from the default index"; $(PIP) -c constraints.txt "$$torch"; }; \
 	fi
-	@echo "setup: the other packages"
+	@echo "setup: the other packages (about 1 GB; a few minutes)"
 	@$(PIP) -c constraints.txt -e ".[$(EXTRAS)]"
 	@touch $(STAMP)
 	@echo "setup: done"

@@ -23,10 +23,13 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import Field, ValidationError
 
 from harness.config import ConfigError, RunConfig, Section, check_folder, did_you_mean, validate
+from harness.data.load import check_data
 from harness.identity import run_id
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 GROUPS = tuple(sorted(p.name for p in CONF.iterdir() if p.is_dir() and p.name != "hydra"))
+
+OPTIONAL = ("experiment", "ablation")
 
 
 class AblationSpec(Section):
@@ -113,12 +116,12 @@ class Composer:
             return
         if key in GROUPS:
             for value in _values(override):
-                if value != "null" and value not in self.options(key):
+                if (value != "null" or key not in OPTIONAL) and value not in self.options(key):
                     raise ConfigError(
                         f"{key}={value}: no such option{did_you_mean(value, self.options(key))}"
                     )
         elif key not in _paths(RunConfig):
-            known = [*GROUPS, *_paths(RunConfig)]
+            known = list(dict.fromkeys([*GROUPS, *_paths(RunConfig)]))
             raise ConfigError(f"{override.input_line}: no setting {key}{_nearest(key, known)}")
 
     def raw(self, overrides: Sequence[str]) -> DictConfig:
@@ -236,8 +239,11 @@ def _job(composer: Composer, fixed: Sequence[str], levels: Sequence[Any], seed: 
 
 def _check_jobs(jobs: Sequence[Job]) -> None:
     seen: dict[str, Job] = {}
+    for data in {job.config.data.model_dump_json(): job.config.data for job in jobs}.values():
+        check_data(data)
+    for folder in {job.config.output_dir for job in jobs}:
+        check_folder(Path(folder))
     for job in jobs:
-        check_folder(Path(job.config.output_dir))
         other = seen.setdefault(job.run_id, job)
         if other is not job:
             raise ConfigError(

@@ -8,7 +8,7 @@ it: at that default it stays outside `run_id`, so adding one never renames a fin
 from __future__ import annotations
 
 import difflib
-import os
+import tempfile
 import warnings
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -394,10 +394,14 @@ def check_folder(path: Path) -> None:
     existing = next(p for p in (path, *path.absolute().parents) if p.exists())
     if not existing.is_dir():
         raise ConfigError(f"output_dir={path}: {existing} is a file; name a folder")
-    if not os.access(existing, os.W_OK):
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
         raise ConfigError(
-            f"output_dir={path}: {existing} is not writable; choose another: output_dir=/a/folder"
-        )
+            f"output_dir={path}: {existing} is not writable ({error.strerror}); "
+            "choose another: output_dir=/a/folder"
+        ) from None
 
 
 def warn(config: RunConfig) -> None:

@@ -22,6 +22,7 @@ SAMPLE_RATE, SAMPLE_POWER = 43e3, 0.70
 TRAIN_RATE, TRAIN_POWER = 21e3, 0.74
 REFERENCE_SIZE = 0.18e6
 PROMPT_TOKENS = 40  # a terse generated problem
+TYPICAL_LENGTH = 0.5  # completions as a share of the longest allowed
 ASSUMED_SD = 0.03  # of per-seed differences in accuracy, while no finished runs give one
 
 
@@ -57,8 +58,8 @@ def estimate(config: RunConfig, records: Sequence[RunRecord] = ()) -> Estimate:
     updates = config.objective.updates.epochs
     eval_tokens = _eval_samples(config) * config.eval.max_new_tokens
     trained = tokens * updates * (1 + PROMPT_TOKENS / config.rollout.max_new_tokens)
-    seconds = (tokens + eval_tokens) / rates[0] + trained / rates[1]
-    return Estimate(tokens, seconds, base, "rates of one CPU thread; no finished run of this model yet")
+    seconds = TYPICAL_LENGTH * ((tokens + eval_tokens) / rates[0] + trained / rates[1])
+    return Estimate(tokens, seconds, base, "stated rates of one CPU thread")
 
 
 def _rates(dims: DimsConfig) -> tuple[float, float]:
@@ -153,7 +154,7 @@ def describe(sweep: Sweep, todo: dict[str, str], *, workers: int) -> str:
     lines += ["", *_arm_table(arms, todo, records)]
     lines += ["", *_time_lines(sweep.jobs, todo, records, workers)]
     if len(arms) > 1:
-        lines += ["", "What differs between the arms:", *_difference_lines(list(arms), first)]
+        lines += ["", "What differs between the arms:", *_difference_lines(arms)]
         lines += ["", "Random streams, at one seed:", *_stream_lines(first)]
     lines += ["", detectable(len(sweep.seeds), records)]
     if sweep.shared_base:
@@ -193,15 +194,27 @@ def _time_lines(
     return [f"Bases to pretrain: {names}", f"Expected: {duration(seconds / workers)} on {workers} workers"]
 
 
-def _difference_lines(labels: Sequence[str], configs: Sequence[RunConfig]) -> list[str]:
+def _difference_lines(arms: dict[str, list[Job]]) -> list[str]:
+    """`key: value (levels that have it) | ...`, by the one factor that sets it where there is one."""
+    jobs = [jobs[0] for jobs in arms.values()]
     lines = []
-    for key, values in differences(configs).items():
+    for key, values in differences([job.config for job in jobs]).items():
+        labels = _labels_that_set(jobs, [_short(value) for value in values]) or list(arms)
         groups: dict[str, list[str]] = {}
         for label, value in zip(labels, values, strict=True):
             groups.setdefault(_short(value), []).append(label)
-        parts = [f"{value} ({'; '.join(names)})" for value, names in groups.items()]
+        parts = [f"{value} ({', '.join(dict.fromkeys(names))})" for value, names in groups.items()]
         lines.append(f"  {key}: {' | '.join(parts)}")
     return lines
+
+
+def _labels_that_set(jobs: Sequence[Job], values: Sequence[str]) -> list[str] | None:
+    """Each job's level of the factor whose level alone tells the value; None where it takes several."""
+    for factor in jobs[0].levels:
+        levels = [job.levels[factor] for job in jobs]
+        if len(set(zip(levels, values, strict=True))) == len(set(levels)):
+            return levels
+    return None
 
 
 def _short(value: Any) -> str:

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harness.code_state import code_state
 from harness.compose import CONF, Job, Sweep, command_line
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from hydra.plugins.launcher import Launcher
     from omegaconf import DictConfig
 
+PROCESS = "harness.launcher.ProcessLauncher"
 EXECUTE, ENSURE_BASE = "harness.execute:execute", "harness.pretrain:ensure_base"
 
 
@@ -49,7 +50,7 @@ def plan(sweep: Sweep) -> str:
 
     todo = {job.run_id: _decide(job.config)[0] for job in sweep.jobs}
     threads = max(job.config.threads for job in sweep.jobs)
-    workers = master_config(sweep).hydra.launcher.get("workers") or max(1, num_cores() // threads)
+    workers = launcher_settings(master_config(sweep)).get("workers") or max(1, num_cores() // threads)
     return describe(sweep, todo, workers=workers)
 
 
@@ -58,6 +59,7 @@ def run_sweep(sweep: Sweep, *, overrides: Sequence[str], functions: Functions = 
 
     Raises ConfigError when the study on disk is of another kind, KeyboardInterrupt after stopping the runs.
     """
+    launcher_settings(master_config(sweep))
     study = Path(sweep.jobs[0].config.output_dir) / sweep.jobs[0].config.study
     record = merged_study(sweep, study, command=command_line(["-m", *overrides]))
     write_record(study / "study.json", record)
@@ -208,8 +210,8 @@ def make_launcher(
     assert hydra is not None
     context = HydraContext(config_loader=hydra.config_loader, callbacks=Callbacks(config))
     task = partial(run_task, execute=functions.execute)
-    settings = dict(config.hydra.launcher)
-    if settings.pop("_target_") == "harness.launcher.ProcessLauncher":
+    settings = launcher_settings(config)
+    if settings.pop("_target_") == PROCESS:
         # Hydra instantiates plugins of the package hydra_plugins alone.
         launcher = ProcessLauncher(**settings)
         launcher.setup(hydra_context=context, task_function=task, config=config)
@@ -239,4 +241,15 @@ def master_config(sweep: Sweep) -> DictConfig:
             "config", overrides, run_mode=RunMode.MULTIRUN, with_log_configuration=False
         )
     except HydraException as error:
-        raise ConfigError(f"{', '.join(sweep.launcher)}: " + " ".join(str(error).split("\n")[:2])) from None
+        text = " ".join(str(error).split("\n")[:2])
+        known = ", ".join(hydra.config_loader.get_group_options("hydra/launcher"))
+        raise ConfigError(f"{', '.join(sweep.launcher)}: {text}; installed launchers: {known}") from None
+
+
+def launcher_settings(config: DictConfig) -> dict[str, Any]:
+    """hydra.launcher's fields. Raises ConfigError for a number of workers that is none."""
+    settings = {str(key): value for key, value in config.hydra.launcher.items()}
+    workers = settings.get("workers")
+    if settings["_target_"] == PROCESS and not (workers is None or (type(workers) is int and workers > 0)):
+        raise ConfigError(f"hydra.launcher.workers={workers}: give a positive number, or null for every core")
+    return settings

@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from harness.config import DataConfig, RunConfig
+from harness.config import ConfigError, DataConfig, RunConfig
 from harness.data import aime_gen, jsonl
 from harness.types import Problem
 
@@ -28,6 +28,32 @@ def load_split(data: DataConfig, split: str) -> list[Problem]:
     if not sizes[split]:
         return []
     return list(_generated(data.model_dump_json(), split, sizes[split]))
+
+
+def check_data(data: DataConfig) -> None:
+    """Raises ConfigError for a file that is missing, malformed or without training problems, or a family that
+    does not exist. How many problems a family has is checked when they are made, which takes seconds."""
+    try:
+        if data.dataset == "jsonl":
+            found = [load_split(data, split) for split in ("train", "validation", "test", "heldout")]
+            if not found[0]:
+                raise ConfigError(
+                    f'data.path={data.path}: no line with "split": "train"; training needs some problems'
+                )
+            return
+        for split in ("train", "heldout"):
+            field = "families" if split == "train" else "heldout_families"
+            if getattr(data, field) and getattr(data, f"num_{split}"):
+                load_split(data.model_copy(update={f"num_{split}": 1}), split)
+    except OSError as error:
+        raise ConfigError(f"data.path={data.path}: {error.strerror}; name a JSONL file") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"data.path={data.path}: not UTF-8 text; name a JSONL file") from None
+    except ConfigError:
+        raise
+    except ValueError as error:
+        text = str(error)
+        raise ConfigError(text if text.startswith("data.") else f"data.{text}") from None
 
 
 @lru_cache(maxsize=32)
