@@ -56,7 +56,8 @@ def run_all(works: Sequence[Work], *, workers: int, display: Display) -> dict[st
     children are stopped, their outcomes recorded as interrupted, and the interrupt goes on.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([*PRELOAD, *{w.function.partition(":")[0] for w in works}])
+    modules = {w.function.partition(":")[0] for w in works}
+    context.set_forkserver_preload([*(PRELOAD if "harness.execute" in modules else []), *modules])
     pending = sorted(works, key=lambda w: -max(w.priority, w.cost))
     active: dict[str, _Child] = {}
     outcomes: dict[str, Outcome] = {}

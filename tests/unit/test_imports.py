@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-# Each module stands above those it may import from; a module that is not named stands with its folder or below.
+# Each stands above those it may import from; a module that is not named stands below them all.
 ORDER = ["run", "sweep", "study", "plan", "launcher", "workers", "execute", "trainer"]
 LEAVES = ("types", "records", "seeds")
 
@@ -52,7 +52,11 @@ def test_nothing_below_the_trainer_imports_what_stands_above_it() -> None:
 
 def test_leaves_import_no_module_of_ours() -> None:
     for name in LEAVES:
-        found = {n for n in imports(ROOT / "harness" / f"{name}.py") if n.split(".")[0] in ("harness", "analysis", "tasks")}
+        found = {
+            n
+            for n in imports(ROOT / "harness" / f"{name}.py")
+            if n.split(".")[0] in ("harness", "analysis", "tasks")
+        }
         assert found == set(), name
 
 
@@ -75,7 +79,10 @@ def test_analysis_reads_records_alone_and_stays_light() -> None:
 def test_tasks_score_with_the_one_grader() -> None:
     for path in files("tasks"):
         ours = {n for n in imports(path) if n.startswith("harness.")}
-        assert all(n.startswith(("harness.grading", "harness.data", "harness.types", "harness.prompts")) for n in ours), path
+        assert all(
+            n.startswith(("harness.grading", "harness.data", "harness.types", "harness.prompts"))
+            for n in ours
+        ), path
 
 
 def test_the_estimators_are_a_leaf_and_the_only_analysis_that_harness_uses() -> None:
@@ -90,11 +97,28 @@ def test_the_estimators_are_a_leaf_and_the_only_analysis_that_harness_uses() -> 
                 pure.add(name)
                 waiting.append(path)
     for path in [*files("harness"), *files("tasks")]:
-        ours = {n for n in imports(path) if n.startswith("analysis.") and (ROOT / (n.replace(".", "/") + ".py")).exists()}
+        ours = {
+            n
+            for n in imports(path)
+            if n.startswith("analysis.") and (ROOT / (n.replace(".", "/") + ".py")).exists()
+        }
         assert ours <= pure, path
 
 
-LIGHT = ["run", "sweep", "study", "plan", "launcher", "workers", "compose", "config", "identity", "records", "seeds", "status"]
+LIGHT = [
+    "run",
+    "sweep",
+    "study",
+    "plan",
+    "launcher",
+    "workers",
+    "compose",
+    "config",
+    "identity",
+    "records",
+    "seeds",
+    "status",
+]
 
 
 @pytest.mark.parametrize("name", LIGHT)

@@ -25,7 +25,7 @@ def message(*overrides: str, multirun: bool = False) -> str:
     ("override", "parts"),
     [
         ("objectve=grpo", ["objectve=grpo", "did you mean objective"]),
-        ("objective=gpro", ["objective=gpro", "did you mean grpo?"]),
+        ("objective=gpro", ["objective=gpro: no such option; did you mean", "grpo"]),
         ("trainer.stps=3", ["trainer.stps=3", "did you mean trainer.steps"]),
         ("corpus=clan", ["corpus=clan", "not one of mixed, clean", "did you mean clean?"]),
         ("model=null", ["model=null", "tiny"]),
@@ -100,7 +100,9 @@ def test_every_option_of_conf_composes_and_validates() -> None:
 def test_values_set_on_a_copy_equal_what_hydra_composes() -> None:
     # Plain values bypass Hydra; ++ sends the same value through it.
     fast = Composer().config(["trainer.lr=1e-4", "eval.at_steps=[1,2]", "base_seed=${seed}", "seed=3"])
-    slow = Composer().config(["++trainer.lr=1e-4", "++eval.at_steps=[1,2]", "++base_seed=${seed}", "++seed=3"])
+    slow = Composer().config(
+        ["++trainer.lr=1e-4", "++eval.at_steps=[1,2]", "++base_seed=${seed}", "++seed=3"]
+    )
     assert fast == slow
     assert (fast.trainer.lr, fast.eval.at_steps, fast.base_seed) == (1e-4, [1, 2], 3)
 

@@ -13,7 +13,9 @@ from harness.run import main
 from harness.sweep import Functions
 
 CONF = str(Path(__file__).parent / "conf")
-STUBS = Functions(execute="tests.unit.harness.stubs:execute", ensure_base="tests.unit.harness.stubs:ensure_base")
+STUBS = Functions(
+    execute="tests.unit.harness.stubs:execute", ensure_base="tests.unit.harness.stubs:ensure_base"
+)
 ROOT = Path(__file__).resolve().parents[3]
 
 
@@ -39,12 +41,14 @@ def test_a_single_run_says_how_it_ended(tmp_path: Path, capsys) -> None:
         (["--pln"], "--pln: no such option; did you mean --plan"),
         (["--config-dir"], "expected one argument"),
         (["--config-dir", "/nowhere"], "--config-dir /nowhere: no such folder"),
-        (["objective=gpro"], "did you mean grpo?"),
+        (["objective=gpro"], "objective=gpro: no such option; did you mean"),
         (["-m", "seed=0,1", "hydra.launcher.workers=0"], "hydra.launcher.workers=0"),
         (["-m", "seed=0,1", "hydra/launcher=nosuch"], "installed launchers: "),
     ],
 )
-def test_bad_input_is_one_line_and_exit_code_2(arguments: list[str], part: str, capsys, tmp_path, monkeypatch):
+def test_bad_input_is_one_line_and_exit_code_2(
+    arguments: list[str], part: str, capsys, tmp_path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     assert main(arguments) == 2
     captured = capsys.readouterr()
@@ -61,7 +65,10 @@ def test_a_warning_is_said_once(tmp_path: Path, capsys) -> None:
 
 
 def test_config_prints_the_resolved_settings_and_the_name(capsys) -> None:
-    assert main(["--config", "--config-dir", CONF, "model=tiny", "data=tiny", "seed=7", "base_seed=${seed}"]) == 0
+    assert (
+        main(["--config", "--config-dir", CONF, "model=tiny", "data=tiny", "seed=7", "base_seed=${seed}"])
+        == 0
+    )
     said = capsys.readouterr().out
     assert said.startswith("# grpo-tiny-s7-") and "base_seed: 7" in said
 
