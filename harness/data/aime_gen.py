@@ -11,29 +11,20 @@ Number of steps at levels 1-5, over all families: at most MAX_STEPS_BY_LEVEL. Pu
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from itertools import count
 from random import Random
 
-from harness.data.families import algebra, counting, geometry, number_theory, sequences
-from harness.data.families.family import Derivation, Family, Params
+from harness.data.families.family import Derivation
+from harness.data.families.instance import DATASET, FAMILIES, LEVELS, Instance, check_names, generate, stream
 from harness.types import Problem
 
 GENERATOR_VERSION = 1  # part of every data hash: raise it with any change to what is generated
-DATASET = "aime_gen"
 
-FAMILIES: dict[str, Family] = {
-    family.name: family
-    for module in (number_theory, algebra, counting, geometry, sequences)
-    for family in module.FAMILIES
-}
 MINI_FAMILIES: tuple[str, ...] = tuple(name for name, family in FAMILIES.items() if family.mini)
-LEVELS = (1, 2, 3, 4, 5)
 MAX_STEPS_BY_LEVEL = {1: 20, 2: 30, 3: 40, 4: 60, 5: 80}
 
 CORPUS_BUCKETS = range(0, 60)
@@ -50,54 +41,8 @@ STYLES = ("full", "terse")
 # Shares of worked, direct and sloppy documents in each corpus mix.
 CORPUS_MIXES = {"mixed": (0.5, 0.3, 0.2), "clean": (1.0, 0.0, 0.0)}
 
-_MAX_REDRAWS = 10_000  # draws of parameters before a family is said to be at fault
 _DRY_DRAWS = 2_000  # problems in a row without a new one before a cell is said to be exhausted
 _SEED_STRIDE = 10**9  # keeps the problems of two data seeds apart
-
-
-@dataclass(frozen=True, slots=True)
-class Instance:
-    """One generated problem, in both styles, with the steps that lead to its answer."""
-
-    family: str
-    topic: str
-    level: int
-    params: Params
-    text: str
-    terse: str
-    answer: int
-    steps: tuple[str, ...]
-    canonical: str
-
-
-def generate(family: str, level: int, seed: int) -> Instance:
-    """The problem of (family, level, seed); the same three always give the same problem.
-
-    Raises ValueError for an unknown family or level.
-    """
-    _check_names("family", [family], FAMILIES)
-    _check_names("level", [level], LEVELS)
-    kind, rng = FAMILIES[family], _stream("problem", family, level, seed)
-    for _ in range(_MAX_REDRAWS):
-        params = kind.draw(rng, level)
-        if params is None:
-            continue
-        work = Derivation()
-        answer = kind.derive(params, work)
-        if 0 <= answer <= 999:
-            said = kind.state(params)
-            return Instance(
-                family=family,
-                topic=kind.topic,
-                level=level,
-                params=params,
-                text=said.text,
-                terse=said.terse,
-                answer=answer,
-                steps=tuple(work.steps),
-                canonical=said.canonical,
-            )
-    raise AssertionError(f"family {family} gives no problem at level {level}")
 
 
 def bucket(instance: Instance) -> int:
@@ -128,7 +73,7 @@ def load(
     problems in the split.
     """
     _check_request(families, levels, style)
-    _check_names("split", [split], SPLITS)
+    check_names("split", [split], SPLITS)
     if num_problems < 1:
         raise ValueError(f"num_problems={num_problems}: must be at least 1")
     if split == "perturbed":
@@ -168,7 +113,7 @@ def corpus(
     ValueError as `load` does.
     """
     _check_request(families, levels, style)
-    _check_names("mix", [mix], CORPUS_MIXES)
+    check_names("mix", [mix], CORPUS_MIXES)
     if num_documents < 1:
         raise ValueError(f"num_documents={num_documents}: must be at least 1")
     return _documents(mix, num_documents, families, levels, style, seed)
@@ -186,7 +131,7 @@ def best_constant(problems: Sequence[Problem]) -> tuple[str, float]:
 def _documents(
     mix: str, num_documents: int, families: Sequence[str], levels: Sequence[int], style: str, seed: int
 ) -> Iterator[tuple[str, str]]:
-    rng = _stream("corpus", seed)
+    rng = stream("corpus", seed)
     cells = [(family, level) for family in families for level in levels]
     candidates = count(seed * _SEED_STRIDE)
     for _ in range(num_documents):
@@ -234,7 +179,7 @@ def _split_instances(
                 f"{split}, which has about {len(cell)}; lower num_problems or name more families or levels"
             )
         found.append(cell)
-    rng, ordered = _stream("order", split, seed), []
+    rng, ordered = stream("order", split, seed), []
     for i in range(len(found[0])):
         row = [cell[i] for cell in found if i < len(cell)]
         rng.shuffle(row)
@@ -294,26 +239,7 @@ def _problem_id(split: str, index: int, instance: Instance) -> str:
     return f"{DATASET}/{split}/{index:06d}-{instance.family}-L{instance.level}"
 
 
-def _stream(*key: object) -> Random:
-    """Random numbers named by their key; the same on every platform and in every process."""
-    name = "|".join(map(str, (DATASET, *key)))
-    return Random(int.from_bytes(hashlib.sha256(name.encode()).digest()[:16], "big"))
-
-
 def _check_request(families: Sequence[str], levels: Sequence[int], style: str) -> None:
-    _check_names("families", families, FAMILIES)
-    _check_names("levels", levels, LEVELS)
-    _check_names("style", [style], STYLES)
-
-
-def _check_names(field: str, given: Sequence[object], known: Iterable[object]) -> None:
-    options = [str(name) for name in known]
-    if isinstance(given, str) or not given or len(set(given)) < len(given):
-        raise ValueError(
-            f"{field}={given!r}: give a list of one or more different values from {', '.join(options)}"
-        )
-    for value in given:
-        if str(value) not in options or isinstance(value, bool):
-            near = difflib.get_close_matches(str(value), options, n=3)
-            hint = f"did you mean {' or '.join(near)}" if near else f"use one of {', '.join(options)}"
-            raise ValueError(f"{field}={value!r}: unknown; {hint}?")
+    check_names("families", families, FAMILIES)
+    check_names("levels", levels, LEVELS)
+    check_names("style", [style], STYLES)

@@ -123,7 +123,111 @@ def _derive_league(params: Params, work: Derivation) -> int:
     return work.add(total, games_each[2]) if level == 4 else total
 
 
+# ---------------------------------------------------------------- committees
+_GROUPS = ("teachers", "students", "parents")
+
+
+def _draw_committee(rng: Random, level: int) -> Params | None:
+    """(level, sizes..., members...): (1) k of one group or j of the other, (2) k of one and j of the other,
+    k of all with (3) a student, (4) two students, (5) a member of each of three groups."""
+    if level <= 2:
+        n, m = rng.sample(range(4, 24), 2)
+        k, j = rng.randint(2, 4), rng.randint(2, 4)
+        return (level, n, m, k, j) if k < n and j < m else None
+    sizes = rng.sample(range(4, 24), 3 if level == 5 else 2)
+    return (level, *sizes, rng.randint(3, 6))
+
+
+def _state_committee(params: Params) -> Statement:
+    level, *n = params
+    sizes, members = (n[:2], n[2:]) if level <= 2 else (n[:-1], n[-1:])
+    named = [f"${size}$ {name}" for size, name in zip(sizes, _GROUPS, strict=False)]
+    head = f"A school has {', '.join(named[:-1])} and {named[-1]}. Let $N$ be the number of ways to choose "
+    listed = "+".join(map(str, sizes))
+    if level <= 2:
+        word = ("or", "and")[level - 1]
+        body = f"${members[0]}$ teachers {word} ${members[1]}$ students"
+        terse = f"choose {members[0]} of {sizes[0]} {word} {members[1]} of {sizes[1]} mod 1000"
+        pairs = sorted([(sizes[0], members[0]), (sizes[1], members[1])])
+        canonical = f"{word}:{pairs}"
+    else:
+        least = {
+            3: "at least one student",
+            4: "at least two students",
+            5: "at least one member of each group",
+        }
+        body = f"a committee of ${members[0]}$ with {least[level]}"
+        short = {3: "1 student", 4: "2 students", 5: "all groups"}[level]
+        terse = f"choose {members[0]} of {listed} with {short} mod 1000"
+        canonical = f"{level}:{joined(sorted(sizes) if level == 5 else sizes)}:{members[0]}"
+    return Statement(canonical, f"{head}{body}. Find the remainder when $N$ is divided by $1000$.", terse)
+
+
+def _derive_committee(params: Params, work: Derivation) -> int:
+    level, *n = params
+    if level <= 2:
+        first, second = work.choose(n[0], n[2]), work.choose(n[1], n[3])
+        return work.mod(work.add(first, second) if level == 1 else work.mul(first, second), 1000)
+    *sizes, k = n
+    total = work.choose(work.total(sizes), k)
+    if level <= 4:
+        teachers, students = sizes
+        fewer = work.choose(teachers, k) if k <= teachers else 0
+        if level == 4 and k - 1 <= teachers:
+            fewer = work.add(fewer, work.mul(students, work.choose(teachers, k - 1)))
+        return work.mod(work.sub(total, fewer), 1000)
+    pairs = [work.add(sizes[i], sizes[j]) for i, j in ((0, 1), (0, 2), (1, 2))]
+    missing_one = work.total([work.choose(pair, k) for pair in pairs if pair >= k])
+    missing_two = [work.choose(size, k) for size in sizes if size >= k]
+    kept = work.add(total, work.total(missing_two)) if missing_two else total
+    return work.mod(work.sub(kept, missing_one), 1000)
+
+
+# ---------------------------------------------------------------- integer solutions of x + y + ... = n
+def _draw_solutions(rng: Random, level: int) -> Params | None:
+    """(level, n, least values...); at levels 4 and 5 (level, n, greatest values...) of the first unknowns."""
+    if level <= 3:
+        least = [rng.randint(1, 12) for _ in range((0, 2, 3, 4)[level])]
+        return (level, sum(least) + rng.randint(5, 40 if level < 3 else 22), *least)
+    n = rng.randint(12, 75 if level == 4 else 40)
+    greatest = [rng.randint(4, n - 2) for _ in range(level - 3)]
+    return (level, n, *greatest)
+
+
+def _state_solutions(params: Params) -> Statement:
+    level, n, *bounds = params
+    unknowns = "xyz" if level in (1, 2, 4) else "xyzw"
+    sense, sign = ("least", r"\ge") if level <= 3 else ("greatest", r"\le")
+    conditions = [rf"${name} {sign} {bound}$" for name, bound in zip(unknowns, bounds, strict=False)]
+    where = ", ".join(conditions[:-1]) + (" and " if conditions[1:] else "") + conditions[-1]
+    short = ",".join(f"{u}{'>' if level <= 3 else '<'}={b}" for u, b in zip(unknowns, bounds, strict=False))
+    return Statement(
+        canonical=f"{len(unknowns)}{sense}:{n}:{joined(sorted(bounds))}",
+        text=f"Let $N$ be the number of solutions of ${' + '.join(unknowns)} = {n}$ in nonnegative integers "
+        f"with {where}. Find the remainder when $N$ is divided by $1000$.",
+        terse=f"solutions {'+'.join(unknowns)}={n},{short} mod 1000",
+    )
+
+
+def _derive_solutions(params: Params, work: Derivation) -> int:
+    """Stars and bars; a greatest value is undone by inclusion and exclusion."""
+    level, n, *bounds = params
+    bars = 2 if level in (1, 2, 4) else 3
+    if level <= 3:
+        for bound in bounds:
+            n = work.sub(n, bound)
+        return work.mod(work.choose(work.add(n, bars), bars), 1000)
+    total = work.choose(work.add(n, bars), bars)
+    over = [work.add(bound, 1) for bound in bounds]
+    beyond = [work.choose(work.add(work.sub(n, least), bars), bars) for least in over if least <= n]
+    if len(over) == 2 and sum(over) <= n:
+        total = work.add(total, work.choose(work.add(work.sub(n, work.add(*over)), bars), bars))
+    return work.mod(work.sub(total, work.total(beyond)), 1000)
+
+
 FAMILIES = (
     Family("multiples", TOPIC, _draw_multiples, _state_multiples, _derive_multiples, mini=True),
+    Family("committee", TOPIC, _draw_committee, _state_committee, _derive_committee),
+    Family("solutions", TOPIC, _draw_solutions, _state_solutions, _derive_solutions),
     Family("league", TOPIC, _draw_league, _state_league, _derive_league, mini=True),
 )
