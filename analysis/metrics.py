@@ -11,7 +11,7 @@ Every metric takes `correct[problem][sample]` and returns an `Estimate` in [0, 1
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import comb, sqrt
@@ -22,6 +22,7 @@ from analysis.voting import vote_value, vote_variance
 
 Correct = Sequence[Sequence[bool]]
 Answers = Sequence[Sequence[Hashable | None]]
+Shares = Mapping[str, tuple[float, float | None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +109,13 @@ def decompose_gain(
     and after may differ in samples. Uncertainty: apply it to each seed and give the parts to `paired_t`.
     Raises ValueError for empty or misaligned rows.
     """
-    before, after = _shares(correct_before, stepped_before), _shares(correct_after, stepped_after)
+    return decompose_shares(
+        kind_shares(correct_before, stepped_before), kind_shares(correct_after, stepped_after)
+    )
+
+
+def decompose_shares(before: Shares, after: Shares) -> Decomposition:
+    """`decompose_gain` from each kind's (share p_g, accuracy a_g or None where p_g is 0)."""
     choice, skill = {}, {}
     accuracy: dict[str, tuple[float | None, float | None]] = {}
     for kind in ("direct", "stepped"):
@@ -203,7 +210,7 @@ def _votes(
     return num_right, tuple(sorted(wrong.values())), abstained
 
 
-def _shares(correct: Correct, stepped: Correct) -> dict[str, tuple[float, float | None]]:
+def kind_shares(correct: Correct, stepped: Correct) -> Shares:
     """Kind -> (share of answers, accuracy within the kind or None where there are none)."""
     _counts(correct, k=1)
     if [len(row) for row in correct] != [len(row) for row in stepped]:

@@ -1,0 +1,179 @@
+"""`python -m analysis`: reports and tables from outputs/. Exit code 0, or 2 with one clear line."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from analysis.load import Study
+    from analysis.tables import Table
+
+FORMATS = ("text", "markdown", "latex", "csv")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parse, run one command, and turn what a user got wrong into one line on stderr."""
+    arguments = _parser().parse_args(argv)
+    try:
+        return int(arguments.run(arguments))
+    except BrokenPipeError:
+        return 0
+    except (ValueError, OSError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m analysis", description="Reports and tables from outputs/."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    report = commands.add_parser("report", help="write report.html, report.md, CSV and figures of a study")
+    report.add_argument("study", type=Path, metavar="STUDY_FOLDER")
+    report.add_argument("--out", type=Path, help="folder for the report (default: STUDY_FOLDER/report)")
+    report.set_defaults(run=_report)
+
+    table = commands.add_parser("table", help="print a study's table of arms")
+    table.add_argument("study", type=Path, metavar="STUDY_FOLDER")
+    table.add_argument("--name", default="arms", help="which table (default: arms)")
+    table.add_argument("--format", choices=FORMATS, default="text")
+    table.set_defaults(run=_table)
+
+    listing = commands.add_parser("list", help="list the studies under a folder and their runs' states")
+    listing.add_argument("outputs", type=Path, nargs="?", default=Path("outputs"))
+    listing.set_defaults(run=_list)
+
+    compare = commands.add_parser("compare", help="the same arms in two studies, side by side")
+    compare.add_argument("first", type=Path, metavar="STUDY_A")
+    compare.add_argument("second", type=Path, metavar="STUDY_B")
+    compare.set_defaults(run=_compare)
+
+    power = commands.add_parser("power", help="seeds needed for a difference, or the smallest one found")
+    power.add_argument("--sd", type=float, required=True, help="sd of per-seed differences, points")
+    power.add_argument("--effect", type=float, help="difference to detect, points")
+    power.add_argument("--seeds", type=int, help="number of seeds")
+    power.add_argument("--alpha", type=float, default=0.05)
+    power.add_argument("--power", type=float, default=0.8, dest="target")
+    power.set_defaults(run=_power)
+    return parser
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from analysis.report import build_report, write_report
+
+    report = build_report(_load(arguments.study))
+    path = write_report(report, arguments.out or arguments.study / "report")
+    for table in report.tables[:1]:
+        show(table)
+    for line in report.answers:
+        print(line)
+    for note in report.notes:
+        print(f"note: {note}", file=sys.stderr)
+    print(f"report: {path}")
+    return 0
+
+
+def _table(arguments: argparse.Namespace) -> int:
+    from analysis.report import build_report
+
+    tables = {t.name: t for t in build_report(_load(arguments.study), figures=False).tables}
+    if arguments.name not in tables:
+        raise ValueError(f"--name {arguments.name}: no such table here; choose one of {', '.join(tables)}")
+    table = tables[arguments.name]
+    if arguments.format == "text":
+        show(table)
+    else:
+        made = {
+            "markdown": table.markdown,
+            "latex": table.latex,
+            "csv": lambda: table.raw.to_csv(index=False),
+        }
+        print(made[arguments.format]())
+    return 0
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    from analysis.compare import list_table
+
+    show(list_table(arguments.outputs))
+    return 0
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    from analysis.compare import compare_table
+
+    show(compare_table(_load(arguments.first), _load(arguments.second)))
+    return 0
+
+
+def _power(arguments: argparse.Namespace) -> int:
+    from analysis.stats import power, seeds_needed, smallest_detectable
+
+    sd, effect, seeds, alpha, target = (
+        getattr(arguments, name) for name in ("sd", "effect", "seeds", "alpha", "target")
+    )
+    if not sd > 0 or not 0 < alpha < 1 or not 0 < target < 1:
+        raise ValueError(
+            f"--sd {sd} --alpha {alpha} --power {target}: need sd > 0, and both others between 0 and 1"
+        )
+    if effect is None and seeds is None:
+        raise ValueError("give --effect (how many seeds?), --seeds (how small a difference?), or both")
+    if seeds is not None and seeds < 2:
+        raise ValueError(f"--seeds {seeds}: need at least 2")
+    design = f"paired t, two-sided alpha {alpha:g}, sd of per-seed differences {sd:g} points"
+    if effect is None:
+        found = smallest_detectable(sd=sd, num_seeds=seeds, alpha=alpha, target=target)
+        print(f"{seeds} seeds find a difference of {found:.2f} points with power {target:g} ({design})")
+    elif seeds is None:
+        needed = seeds_needed(effect=effect, sd=sd, alpha=alpha, target=target)
+        print(f"{needed} seeds find a difference of {effect:g} points with power {target:g} ({design})")
+    else:
+        reached = power(effect=effect, sd=sd, num_seeds=seeds, alpha=alpha)
+        print(f"{seeds} seeds find a difference of {effect:g} points with power {reached:.2f} ({design})")
+    return 0
+
+
+def show(table: Table) -> None:
+    """A table on the terminal, its leading columns where all would not fit."""
+    import shutil
+
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    shown = table.terminal_columns or len(table.columns)
+    rows = [table.columns[:shown], *(row[:shown] for row in table.cells)]
+    # Piped output has no width of its own: take what the widest row needs.
+    needed = sum(max(map(len, column)) + 3 for column in zip(*rows, strict=True))
+    console = Console(width=shutil.get_terminal_size().columns if sys.stdout.isatty() else needed + 4)
+    drawn = RichTable(box=box.SIMPLE_HEAD, title=table.title, title_justify="left", pad_edge=False)
+    for name in rows[0]:
+        drawn.add_column(Text(name), overflow="fold")
+    for row in rows[1:]:
+        drawn.add_row(*(Text(cell) for cell in row))
+    console.print(drawn)
+    if table.note:
+        console.print(Text(table.note), style="dim", width=min(console.width, 110))
+
+
+def _load(folder: Path) -> Study:
+    from analysis.load import load_study
+
+    if not sys.stderr.isatty():
+        return load_study(folder)
+
+    def progress(done: int, total: int) -> None:
+        if total > 50 and (done % 20 == 0 or done == total):
+            print(f"\rloading runs {done}/{total}", end="" if done < total else "\n", file=sys.stderr)
+
+    return load_study(folder, progress=progress)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

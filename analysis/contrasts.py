@@ -1,0 +1,278 @@
+"""Which numbers of a study are compared: the primary metric, each arm's control, paired differences by
+seed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from analysis.load import Study
+from analysis.stats import Interval, crossed_t, decompose_shares, holm, memorisation_gap, paired_t
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+METRICS = {"avg": "avg@k", "greedy": "greedy", "maj": "maj@k", "pass": "pass@k"}
+Rows = Mapping[str, "pd.Series[Any]"]  # seed -> evaluation row
+FLAG_TEXT = {
+    "no_reward_variance": "no reward variance",
+    "all_truncated": "everything truncated",
+    "non_finite_gradients": "gradients not finite",
+    "no_updates": "no updates",
+}
+
+
+@dataclass(frozen=True)
+class Primary:
+    """The declared comparison. `metric` is a column of `evaluations`, `factor` what differences are taken
+    over."""
+
+    factor: str | None
+    task: str
+    metric: str
+    level: float
+    declared: bool
+
+
+@dataclass(frozen=True)
+class ArmResult:
+    """An arm's numbers over its finished runs. Accuracies in [0, 1]; differences are arm minus control."""
+
+    label: str
+    levels: dict[str, str]
+    seeds: list[str]
+    run_ids: list[str]
+    estimate: Interval | None
+    base: float | None
+    gain: Interval | None
+    control: str | None
+    difference: Interval | None
+    crossed: Interval | None
+    p_holm: float | None
+    means: dict[str, float | None]
+    choice: Interval | None
+    skill: Interval | None
+    gap: Interval | None
+    gap_problems: Interval | None
+    flags: list[str]
+
+
+@dataclass(frozen=True)
+class Headline:
+    """One level of the primary factor against the control level, averaged over the other factors."""
+
+    factor: str
+    level: str
+    control: str
+    difference: Interval | None
+    cells: int
+
+
+def primary_of(study: Study) -> Primary:
+    """From study.json's `primary` (factor, task or split, metric, level), else: first factor, test, avg.
+
+    Raises ValueError when nothing was evaluated, or the declared metric or task does not exist.
+    """
+    declared = study.record.primary
+    tasks = evaluated_tasks(study)
+    if not tasks:
+        raise ValueError(f"{study.folder}: no readable evaluation; finish a run, or evaluate its checkpoints")
+    wanted = declared.get("task") or declared.get("split") or "test"
+    named = [task for task, split in tasks.items() if wanted in (task, split)]
+    if not named and ("task" in declared or "split" in declared):
+        raise ValueError(f"primary task {wanted!r} was not evaluated; evaluated: {', '.join(tasks)}")
+    metric = str(declared.get("metric", "avg")).split("@")[0]
+    if metric not in METRICS:
+        raise ValueError(f"primary metric {metric!r} is not known; choose one of {', '.join(METRICS)}")
+    factors = list(study.record.factors)
+    factor = declared.get("factor") or (factors[0] if factors else None)
+    level = float(declared.get("level", 0.95))
+    return Primary(factor, named[0] if named else next(iter(tasks)), metric, level, bool(declared))
+
+
+def evaluated_tasks(study: Study) -> dict[str, str]:
+    """Task -> split, in the order found."""
+    if study.evaluations.empty:
+        return {}
+    pairs = study.evaluations[["task", "split"]].drop_duplicates()
+    return dict(zip(pairs["task"], pairs["split"], strict=True))
+
+
+def last_rows(study: Study, label: str, task: str, *, base: bool = False) -> dict[str, pd.Series[Any]]:
+    """Seed -> evaluation of the last checkpoint (or of the base) of an arm's finished runs."""
+    frame = study.evaluations
+    if frame.empty:
+        return {}
+    frame = frame[(frame["arm"] == label) & (frame["task"] == task) & (frame["status"] == "finished")]
+    done = dict(zip(study.runs["run_id"], study.runs["steps_done"], strict=True))
+    wanted = {str(r["seed"]): r for _, r in frame.iterrows() if r["step"] == _step(r, done, base)}
+    return {seed: wanted[seed] for seed in sorted(wanted, key=seed_order)}
+
+
+def paired(first: Rows, second: Rows, metric: str, *, level: float, varies: str) -> Interval | None:
+    """t on the per-seed differences first − second, over the seeds that both have; None without any."""
+    seeds = [s for s in first if s in second and _has(first[s], metric) and _has(second[s], metric)]
+    if not seeds:
+        return None
+    return paired_t([first[s][metric] - second[s][metric] for s in seeds], level=level, varies=varies)
+
+
+def crossed(first: Rows, second: Rows, *, level: float) -> Interval | None:
+    """Seeds × problems interval on avg@k differences; None where the arms' problems differ."""
+    seeds = [s for s in first if s in second]
+    if not seeds or len({r[s]["problem_ids"] for r in (first, second) for s in seeds}) != 1:
+        return None
+    grid = np.array([np.subtract(first[s]["per_problem"], second[s]["per_problem"]) for s in seeds])
+    return crossed_t(grid, level=level)
+
+
+def what_varies(study: Study) -> str:
+    """What the intervals over seeds vary, said in full."""
+    if study.record.shared_base:
+        return "training and rollout seeds only; problems are fixed, and so is the shared base"
+    return "seeds, each with a base of its own; problems are fixed"
+
+
+def control_of(study: Study, levels: Mapping[str, str], factor: str | None) -> str | None:
+    """The arm that differs from `levels` in the primary factor alone, at its control level."""
+    if factor is None or factor not in study.record.control:
+        return None
+    wanted = {**levels, factor: study.record.control[factor]}
+    if wanted == dict(levels):
+        return None
+    return next((arm.label for arm in study.record.arms if arm.levels == wanted), None)
+
+
+def arm_results(study: Study, primary: Primary) -> list[ArmResult]:
+    """Every planned arm, dead and empty ones included, with Holm over the differences to controls."""
+    results = [_arm_result(study, primary, arm.label, arm.levels) for arm in study.record.arms]
+    tested = [i for i, r in enumerate(results) if r.difference and r.difference.p_value is not None]
+    p_values = [results[i].difference.p_value for i in tested]  # type: ignore[union-attr]
+    adjusted = dict(zip(tested, holm(p_values), strict=True))  # type: ignore[arg-type]
+    return [ArmResult(**{**vars(r), "p_holm": adjusted.get(i)}) for i, r in enumerate(results)]
+
+
+def headlines(study: Study, primary: Primary) -> list[Headline]:
+    """Main effects of the primary factor: per seed, the mean difference over the other factors' cells."""
+    factor = primary.factor
+    if factor is None or factor not in study.record.control:
+        return []
+    control = study.record.control[factor]
+    found = []
+    for level in study.record.factors.get(factor, []):
+        arms = [a for a in study.record.arms if a.levels.get(factor) == level]
+        pairs = [(a.label, c) for a in arms if (c := control_of(study, a.levels, factor)) is not None]
+        if not pairs:
+            continue
+        cells = [(last_rows(study, a, primary.task), last_rows(study, c, primary.task)) for a, c in pairs]
+        metric = primary.metric
+        seeds = [
+            s for s in cells[0][0]
+            if all(s in rows and _has(rows[s], metric) for cell in cells for rows in cell)
+        ]  # fmt: skip
+        differences = [np.mean([a[s][metric] - c[s][metric] for a, c in cells]) for s in seeds]
+        interval = (
+            paired_t(differences, level=primary.level, varies=what_varies(study)) if differences else None
+        )
+        found.append(Headline(factor, level, control, interval, len(cells)))
+    return found
+
+
+def _arm_result(study: Study, primary: Primary, label: str, levels: dict[str, str]) -> ArmResult:
+    varies, level, metric = what_varies(study), primary.level, primary.metric
+    rows, base = last_rows(study, label, primary.task), last_rows(study, label, primary.task, base=True)
+    control = control_of(study, levels, primary.factor)
+    against = last_rows(study, control, primary.task) if control else {}
+    values = [float(r[metric]) for r in rows.values() if _has(r, metric)]
+    runs = study.finished[study.finished["arm"] == label]
+    parts = [decompose_shares(base[s]["shares"], rows[s]["shares"]) for s in rows if s in base]
+    gaps = memorisation_gaps(study, label, level)
+    return ArmResult(
+        label=label,
+        levels=levels,
+        seeds=list(rows),
+        run_ids=[str(r) for r in runs["run_id"]],
+        estimate=paired_t(values, level=level, varies=varies) if values else None,
+        base=_mean_of(base, metric),
+        gain=paired(rows, base, metric, level=level, varies=varies),
+        control=control,
+        difference=paired(rows, against, metric, level=level, varies=varies),
+        crossed=crossed(rows, against, level=level),
+        p_holm=None,
+        means=_means(rows, runs),
+        choice=paired_t([p.from_choice for p in parts], level=level, varies=varies) if parts else None,
+        skill=paired_t([p.from_skill for p in parts], level=level, varies=varies) if parts else None,
+        gap=paired_t([g.estimate for g in gaps], level=level, varies=varies) if gaps else None,
+        gap_problems=gaps[0] if gaps else None,
+        flags=_flags(study, label, rows, values),
+    )  # fmt: skip
+
+
+def _means(rows: Rows, runs: pd.DataFrame) -> dict[str, float | None]:
+    """Means over seeds of the secondary measures and of compute spent."""
+    names = ("avg", "greedy", "maj", "pass", "share_direct", "accuracy_stepped", "step_validity", "length",
+             "truncated", "best_constant", "se_sampling", "se_problems", "k", "n_problems")  # fmt: skip
+    means: dict[str, float | None] = {}
+    for name in names:
+        values = [float(r[name]) for r in rows.values() if _has(r, name)]
+        means[name] = float(np.mean(values)) if values else None
+    for name in ("sampled_tokens", "trained_tokens", "flops", "seconds", "gpu_seconds"):
+        means[name] = float(runs[name].mean()) if len(runs) and name in runs else None
+    return means
+
+
+def memorisation_gaps(study: Study, label: str, level: float = 0.95) -> list[Interval]:
+    """Per seed, accuracy on training problems minus on their perturbations, over the pairs both splits
+    hold."""
+    tasks = {split: task for task, split in evaluated_tasks(study).items()}
+    if "train" not in tasks or "perturbed" not in tasks:
+        return []
+    train, perturbed = (last_rows(study, label, tasks[split]) for split in ("train", "perturbed"))
+    gaps = []
+    for seed in train:
+        if seed not in perturbed:
+            continue
+        known = dict(zip(train[seed]["problem_ids"], train[seed]["per_problem"], strict=True))
+        row = perturbed[seed]
+        pairs = zip(row["pair_ids"], row["per_problem"], strict=True)
+        held = [(known[p], x) for p, x in pairs if p in known]
+        if held:
+            gaps.append(memorisation_gap([a for a, _ in held], [b for _, b in held], level=level))
+    return gaps
+
+
+def _flags(study: Study, label: str, rows: Rows, values: list[float]) -> list[str]:
+    runs = study.runs[study.runs["arm"] == label]
+    flags = sorted({FLAG_TEXT.get(flag, flag) for flags in runs["flags"] for flag in flags})
+    steps = study.steps[study.steps["arm"] == label]
+    if len(steps) and "reward" in steps and not np.isfinite(steps["reward"].astype(float)).all():
+        flags.append("NaN reward")
+    if rows and all(r["truncated"] == 1 for r in rows.values()) and FLAG_TEXT["all_truncated"] not in flags:
+        flags.append("everything truncated in evaluation")
+    constant = [float(r["best_constant"]) for r in rows.values()]
+    if values and np.mean(values) <= np.mean(constant):
+        flags.append("not above the best constant answer")
+    if len(runs) and not len(rows):
+        flags.append("no finished, evaluated run")
+    return flags
+
+
+def _step(row: pd.Series[Any], done: Any, base: bool) -> int:
+    return 0 if base else int(done[row["run_id"]])
+
+
+def _mean_of(rows: Rows, name: str) -> float | None:
+    values = [float(r[name]) for r in rows.values() if _has(r, name)]
+    return float(np.mean(values)) if values else None
+
+
+def _has(row: pd.Series[Any], name: str) -> bool:
+    value = row[name]
+    return value is not None and bool(np.isfinite(float(value)))
+
+
+def seed_order(seed: str) -> tuple[int, str]:
+    return (int(seed), "") if seed.isdigit() else (10**9, seed)

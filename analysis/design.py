@@ -1,0 +1,69 @@
+"""Is the comparison what it says: missing seeds, mixed code, what differs between two arms' configs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from analysis.contrasts import control_of, seed_order
+from analysis.load import Study, differing_keys
+from harness.records import Arm
+
+
+@dataclass(frozen=True)
+class ConfigDifference:
+    """Keys in which an arm's config differs from that of the arm it is compared with."""
+
+    arm: str
+    other: str
+    values: dict[str, tuple[Any, Any]]  # key -> (the other's, the arm's)
+    undeclared: list[str]
+
+
+def design_notes(study: Study) -> list[str]:
+    """Missing seeds, undeclared differences, mixed code, data or devices: one line each."""
+    notes = list(study.record.notes)
+    expected = {str(s) for s in study.record.seeds}
+    for arm in study.record.arms:
+        runs = study.finished[study.finished["arm"] == arm.label]
+        if lacking := sorted(expected - {str(s) for s in runs["seed"]}, key=seed_order):
+            notes.append(f"{arm.label}: no finished run for seed {', '.join(lacking)} (unbalanced design)")
+    kinds = {"commit": "commits", "device": "kinds of device", "data_hash": "data versions"}
+    for column, what in kinds.items():
+        values = sorted({str(v) for v in study.runs[column].dropna()}) if column in study.runs else []
+        if len(values) > 1:
+            notes.append(f"runs come from {len(values)} {what}: {', '.join(v[:12] for v in values)}")
+    if "dirty" in study.runs and (study.runs["dirty"] == True).any():  # noqa: E712
+        notes.append("some runs were made with uncommitted changes in the code")
+    if not study.evaluations.empty and study.evaluations["k"].nunique() > 1:
+        notes.append("evaluations differ in k; maj@k and pass@k are not comparable between them")
+    for found in config_differences(study):
+        if found.undeclared:
+            keys = ", ".join(found.undeclared)
+            notes.append(f"{found.arm} differs from {found.other} in more than the declared factor: {keys}")
+    return notes
+
+
+def config_differences(study: Study) -> list[ConfigDifference]:
+    """Each arm against its control, or against the first arm where it has none."""
+    arms = study.record.arms
+    factor = study.record.primary.get("factor") or next(iter(study.record.factors), None)
+    found = []
+    for arm in arms:
+        label = control_of(study, arm.levels, factor) or arms[0].label
+        other = next(a for a in arms if a.label == label)
+        ours, theirs = _config_of(study, arm), _config_of(study, other)
+        if arm is other or ours is None or theirs is None:
+            continue
+        keys = differing_keys(theirs, ours)
+        declared = {f for f in arm.levels if arm.levels[f] != other.levels.get(f)}
+        declared |= {line.split("=")[0].lstrip("+~") for line in set(arm.overrides) ^ set(other.overrides)}
+        outside = [k for k in keys if not any(k == d or k.startswith(f"{d}.") for d in declared)]
+        values = {k: (theirs.get(k), ours.get(k)) for k in keys}
+        # Without a study.json the arms are told apart by these very keys, so none can be undeclared.
+        found.append(ConfigDifference(arm.label, other.label, values, outside if arm.overrides else []))
+    return found
+
+
+def _config_of(study: Study, arm: Arm) -> dict[str, Any] | None:
+    return next((study.configs[run] for run in arm.runs.values() if run in study.configs), None)

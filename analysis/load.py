@@ -1,0 +1,269 @@
+"""From a study's folder to tidy pandas frames: runs, steps, evaluations, samples.
+
+Nothing is dropped in silence: a run that is damaged, missing, failed or still running has a row in `runs`
+with its status and reason, and a file that cannot be read has a line in `damaged`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from analysis.stats import avg_at_k, kind_shares, maj_at_k, pass_at_k
+from harness import records
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# What tells runs of one arm apart, or says nothing about what was trained.
+PER_RUN_KEYS = frozenset({"seed", "base_seed", "study", "output_dir"})
+UNCOMPARED = ("tracking.", "eval.")
+
+
+@dataclass
+class Study:
+    """One study in memory. `runs`: a row a run, planned or found; `evaluations`: a row a checkpoint and
+    task."""
+
+    folder: Path
+    record: records.StudyRecord
+    runs: pd.DataFrame
+    evaluations: pd.DataFrame
+    damaged: list[str] = field(default_factory=list)
+    configs: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return self.record.study
+
+    @cached_property
+    def steps(self) -> pd.DataFrame:
+        """A row an optimiser step of every readable run, with its arm and seed; damage goes to `damaged`."""
+        import pandas as pd
+
+        frames = []
+        for run_id, arm, seed in zip(self.runs["run_id"], self.runs["arm"], self.runs["seed"], strict=True):
+            try:
+                rows = records.read_metrics(self.folder / run_id / "metrics.jsonl")
+            except (records.RecordError, OSError, UnicodeDecodeError) as error:
+                self.damaged.append(str(error))
+                continue
+            if rows:
+                frames.append(pd.DataFrame(rows).assign(run_id=run_id, arm=arm, seed=seed))
+        return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame({"step": [], "arm": []})
+
+    def samples(self, run_id: str) -> Iterator[dict[str, Any]]:
+        """Completions of a run's evaluations, one at a time: memory stays flat as they grow."""
+        for path in sorted((self.folder / run_id).glob("eval/*/*.samples.jsonl.gz")):
+            for row in records.read_samples(path):
+                yield {"run_id": run_id, "checkpoint": path.parent.name, "file": path.name, **row}
+
+    @property
+    def finished(self) -> pd.DataFrame:
+        return self.runs[self.runs["status"] == "finished"]
+
+
+def load_study(folder: Path, *, progress: Callable[[int, int], None] | None = None) -> Study:
+    """Read every record of a study. Raises ValueError for a folder without runs, or a newer study.json."""
+    import pandas as pd
+
+    if not folder.is_dir():
+        raise ValueError(f"{folder}: no such folder; give outputs/<study>")
+    found = records.run_folders(folder)
+    damaged: list[str] = []
+    read: dict[str, records.RunRecord] = {}
+    reasons: dict[str, str] = {}
+    for run_folder in found:
+        try:
+            read[run_folder.name] = records.read_run(run_folder)
+        except records.RecordError as error:
+            reasons[run_folder.name] = str(error)
+            damaged.append(str(error))
+    study = _study_record(folder, read, damaged)
+    if not found and not any(arm.runs for arm in study.arms):
+        raise ValueError(f"{folder}: holds no runs; give a study's folder, outputs/<study>")
+    places = {run: (arm.label, seed) for arm in study.arms for seed, run in arm.runs.items()}
+    names = [*places, *(p.name for p in found if p.name not in places)]
+    runs = [_run_row(name, places.get(name), read.get(name), reasons.get(name)) for name in names]
+    evaluations: list[dict[str, Any]] = []
+    bases: dict[Path, dict[str, Any]] = {}
+    for i, row in enumerate(runs):
+        if (record := read.get(row["run_id"])) is not None:
+            evaluations += _run_evaluations(folder, row, record, bases, damaged)
+        if progress:
+            progress(i + 1, len(runs))
+    return Study(
+        folder=folder,
+        record=study,
+        runs=pd.DataFrame(runs),
+        evaluations=pd.DataFrame(evaluations),
+        damaged=damaged,
+        configs={name: flatten(record.config) for name, record in read.items()},
+    )
+
+
+def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested config -> {"trainer.lr": 0.001}."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, dict):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def differing_keys(first: dict[str, Any], second: dict[str, Any]) -> list[str]:
+    """Keys of two flat configs whose values differ, but for seeds, paths, tracking and evaluation."""
+    return sorted(
+        key
+        for key in first.keys() | second.keys()
+        if key not in PER_RUN_KEYS and not key.startswith(UNCOMPARED) and first.get(key) != second.get(key)
+    )
+
+
+def _study_record(
+    folder: Path, read: dict[str, records.RunRecord], damaged: list[str]
+) -> records.StudyRecord:
+    """study.json, or, where there is none, arms told apart by what differs between the runs' configs."""
+    if (folder / "study.json").exists():
+        try:
+            return records.read_study(folder)
+        except records.RecordError as error:
+            if "newer" in str(error):
+                raise ValueError(str(error)) from None
+            damaged.append(f"{error}; arms are told apart by their configs instead")
+    configs = {name: flatten(record.config) for name, record in read.items()}
+    varying = _varying(list(configs.values()))
+    shown = [k for k in varying if k in ("objective.name", "model.name", "corpus")] or varying
+    arms: dict[tuple[str, ...], records.Arm] = {}
+    for name, config in configs.items():
+        identity = tuple(str(config.get(key)) for key in varying)
+        levels = {key.removesuffix(".name"): str(config.get(key)) for key in shown}
+        label = " ".join(f"{k}={v}" for k, v in levels.items()) or "all runs"
+        if identity not in arms:
+            taken = sum(arm.label.split(" #")[0] == label for arm in arms.values())
+            label += f" #{taken + 1}" if taken else ""
+            arms[identity] = records.Arm(label=label, levels=levels, overrides=[])
+        arms[identity].runs.setdefault(str(config.get("seed", 0)), name)
+    listed = list(arms.values())
+    return records.StudyRecord(
+        study=folder.name,
+        question="What differs between these runs?",
+        factors={k: sorted({a.levels[k] for a in listed}) for k in (listed[0].levels if listed else {})},
+        seeds=sorted({int(s) for arm in listed for s in arm.runs}),
+        control=listed[0].levels if listed else {},
+        arms=listed,
+        shared_base=len({r.base_id for r in read.values()}) < len(read),
+        notes=["no readable study.json: arms were told apart by their configs"],
+        command="",
+    )
+
+
+def _varying(configs: list[dict[str, Any]]) -> list[str]:
+    return sorted({key for config in configs[1:] for key in differing_keys(configs[0], config)})
+
+
+def _run_row(
+    name: str, place: tuple[str, str] | None, record: records.RunRecord | None, reason: str | None
+) -> dict[str, Any]:
+    """A row of `runs`. Status beyond the record's own: damaged (unreadable), missing (planned, no folder)."""
+    arm, seed = place or (None, str(record.seeds.get("seed", record.config.get("seed"))) if record else None)
+    row: dict[str, Any] = {"run_id": name, "arm": arm, "seed": seed}
+    if record is None:
+        status = "damaged" if reason else "missing"
+        return row | {"status": status, "reason": reason or "planned, but not started", "flags": ()}
+    return row | {
+        "status": record.status,
+        "reason": record.reason,
+        "base_id": record.base_id,
+        "data_hash": record.data_hash,
+        "steps_done": record.steps_done,
+        "num_resumes": record.num_resumes,
+        "sampled_tokens": record.tokens.get("sampled", 0),
+        "trained_tokens": record.tokens.get("trained", 0),
+        "flops": sum(record.flops.values()),
+        "seconds": sum(record.seconds.values()),
+        "gpu_seconds": record.gpu_seconds,
+        "commit": record.code.get("commit"),
+        "dirty": record.code.get("dirty"),
+        "device": record.hardware.get("device"),
+        "nondeterminism": record.nondeterminism,
+        "overrides": tuple(record.overrides),
+        "flags": tuple(record.flags),
+    }
+
+
+def _run_evaluations(
+    folder: Path,
+    row: dict[str, Any],
+    record: records.RunRecord,
+    bases: dict[Path, dict[str, Any]],
+    damaged: list[str],
+) -> list[dict[str, Any]]:
+    """The run's own checkpoints, and its base's evaluations under the same protocol and sampling stream."""
+    found = []
+    keys = set()
+    for path in records.eval_paths(folder / row["run_id"]):
+        if (evaluation := _evaluation(path, bases, damaged)) is not None:
+            keys.add(evaluation["key"])
+            found.append(evaluation)
+    if record.base_id:
+        for path in records.eval_paths(folder.parent / records.BASES / record.base_id):
+            evaluation = _evaluation(path, bases, damaged)
+            if evaluation is not None and evaluation["key"] in keys:
+                found.append(evaluation | {"step": 0})
+    place = {"run_id": row["run_id"], "arm": row["arm"], "seed": row["seed"], "status": row["status"]}
+    return [place | evaluation for evaluation in found]
+
+
+def _evaluation(path: Path, cache: dict[Path, dict[str, Any]], damaged: list[str]) -> dict[str, Any] | None:
+    if path not in cache:
+        try:
+            cache[path] = summarise(records.read_eval(path))
+        except (records.RecordError, ValueError) as error:
+            cache[path] = {}
+            damaged.append(str(error) if str(path) in str(error) else f"{path}: {error}")
+    return cache[path] or None
+
+
+def summarise(record: records.EvalRecord) -> dict[str, Any]:
+    """One evaluation as a flat row: every metric recomputed from the samples by `analysis.stats`."""
+    avg = avg_at_k(record.correct)  # type: ignore[arg-type]
+    shares = kind_shares(record.correct, record.stepped)  # type: ignore[arg-type]
+    curve = [k for k in (2**i for i in range(20)) if k < record.k] + [record.k]
+    steps = sum(map(sum, record.num_steps))
+    greedy = record.greedy_correct
+    return {
+        "key": record.key,
+        "task": record.task,
+        "split": record.split,
+        "step": record.step,
+        "k": record.k,
+        "n_problems": record.n_problems,
+        "avg": avg.value,
+        "se_sampling": avg.se_sampling,
+        "se_problems": avg.se_problems,
+        "greedy": sum(greedy) / len(greedy) if greedy else None,
+        "maj": maj_at_k(record.correct, record.answers, record.k).value,  # type: ignore[arg-type]
+        "pass": pass_at_k(record.correct, record.k).value,  # type: ignore[arg-type]
+        "pass_curve": {k: pass_at_k(record.correct, k).value for k in curve},  # type: ignore[arg-type]
+        "share_direct": shares["direct"][0],
+        "shares": shares,
+        "accuracy_stepped": shares["stepped"][1],
+        "step_validity": 1 - sum(map(sum, record.num_wrong_steps)) / steps if steps else None,
+        "length": _mean(record.lengths),
+        "truncated": _mean(record.truncated),
+        "best_constant": record.best_constant,
+        "problem_ids": tuple(record.problem_ids),
+        "pair_ids": tuple(record.pair_ids),
+        "per_problem": avg.per_problem,
+    }
+
+
+def _mean(rows: list[list[int]]) -> float | None:
+    count = sum(map(len, rows))
+    return sum(map(sum, rows)) / count if count else None

@@ -1,0 +1,226 @@
+"""The report of a study: report.md, report.html (self-contained), a CSV a table, PNG and SVG figures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from analysis.contrasts import (
+    METRICS,
+    ArmResult,
+    Headline,
+    Primary,
+    arm_results,
+    headlines,
+    primary_of,
+    what_varies,
+)
+from analysis.design import design_notes
+from analysis.load import Study
+from analysis.plots import Drawing, all_drawings
+from analysis.stats import Interval
+from analysis.tables import (
+    Table,
+    arm_table,
+    config_table,
+    decomposition_table,
+    interval_text,
+    measures_table,
+    memorisation_table,
+    points,
+    runs_table,
+    splits_table,
+)
+from harness.records import write_text
+
+TEMPLATES = Path(__file__).resolve().parent / "templates"
+
+
+@dataclass(frozen=True)
+class ReportSection:
+    """A titled part of the report."""
+
+    title: str
+    text: list[str] = field(default_factory=list)
+    tables: list[Table] = field(default_factory=list)
+    figures: list[Drawing] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything the report says, before it is laid out."""
+
+    study: Study
+    answers: list[str]
+    notes: list[str]
+    sections: list[ReportSection]
+    runs: Table
+
+    @property
+    def tables(self) -> list[Table]:
+        return [*(t for s in self.sections for t in s.tables), self.runs]
+
+    @property
+    def figures(self) -> list[Drawing]:
+        return [f for s in self.sections for f in s.figures]
+
+
+def build_report(study: Study, *, figures: bool = True) -> Report:
+    """Compute every table and, if asked, figure. A study without evaluations still lists its runs."""
+    steps = study.steps  # read first: damage found there belongs among the notes
+    runs = runs_table(study)
+    try:
+        primary = primary_of(study)
+    except ValueError as error:
+        return Report(study, [f"No answer yet: {error}"], _notes(study), [], runs)
+    results = arm_results(study, primary)
+    drawings = {d.name: d for d in (all_drawings(study, primary, results) if figures else [])}
+    some = lambda *names: [drawings[n] for n in names if n in drawings]  # noqa: E731
+    gap, split = memorisation_table(results), decomposition_table(results)
+    sections = [
+        ReportSection("The arms", [], [arm_table(study, primary, results)], some("differences")),
+        ReportSection("Learning", [], [], some("learning_curves", "checkpoints")),
+        ReportSection(
+            "What changed",
+            [],
+            [measures_table(results), *([split] if split.cells else [])],
+            some("pass_at_k"),
+        ),
+        ReportSection(
+            "Does it hold elsewhere",
+            [] if gap.cells else ["No memorisation gap: it needs the train and perturbed splits."],
+            [splits_table(study, primary, results), *([gap] if gap.cells else [])],
+        ),
+        ReportSection(
+            "Cost and behaviour in training", [], [], some("compute", "diagnostics") if len(steps) else []
+        ),
+        ReportSection("What the intervals mean", _interval_text(study, primary, results), []),
+        ReportSection("Arms compared", [], [config_table(study)]),
+    ]
+    shown = [s for s in sections if s.text or s.tables or s.figures]
+    return Report(study, answers(study, primary, results), _notes(study), shown, runs)
+
+
+def answers(study: Study, primary: Primary, results: list[ArmResult]) -> list[str]:
+    """The answer in a sentence with its interval, one a level of the primary factor; then what to doubt."""
+    k = next((int(r.means["k"] or 0) for r in results if r.means["k"]), 0)
+    measure = f"{METRICS[primary.metric].replace('@k', f'@{k}')} on {primary.task}"
+    lines = [_answer(h, measure) for h in headlines(study, primary)]
+    if not lines:
+        best = [f"{r.label}: {interval_text(r.estimate)}" for r in results if r.estimate is not None]
+        lines = [f"{measure}, in points: " + "; ".join(best) + "."] if best else ["No finished run yet."]
+    if dead := [f"{r.label} ({'; '.join(r.flags)})" for r in results if r.flags]:
+        lines.append("Flagged arms, whose numbers may mean nothing: " + ", ".join(dead) + ".")
+    return lines
+
+
+def _answer(headline: Headline, measure: str) -> str:
+    who = f"{headline.factor}={headline.level} against {headline.factor}={headline.control}"
+    where = f", averaged over {headline.cells} settings of the other factors" if headline.cells > 1 else ""
+    d = headline.difference
+    if d is None:
+        return f"{who}: no seed has finished in both."
+    size = f"{points(abs(d.estimate))} points {'higher' if d.estimate >= 0 else 'lower'} {measure}{where}"
+    if d.low is None or d.high is None:
+        return f"{who}: {size}, without an interval ({d.reason}), so nothing can be concluded."
+    bracket = f"[{points(d.low, signed=True)}, {points(d.high, signed=True)}]"
+    tested = f"{100 * d.level:g} % interval {bracket}, {d.n} seeds, paired t"
+    if d.low <= 0 <= d.high:
+        return f"{who}: no difference found; {size} ({tested}). The interval includes 0."
+    return f"{who}: {size} ({tested})."
+
+
+def _interval_text(study: Study, primary: Primary, results: list[ArmResult]) -> list[str]:
+    lines = [
+        f"Primary intervals: Student's t over seeds, on differences paired by seed. What "
+        f"varies: {what_varies(study)}. They say nothing about other problems, other bases or other data.",
+    ]
+    crossed = [f"{r.label}: {_full(r.crossed)}" for r in results if r.crossed is not None]
+    if crossed:
+        lines.append(
+            "For new problems as well (avg@k difference to the control; seeds × problems crossed, "
+            "Satterthwaite degrees of freedom): " + "; ".join(crossed) + "."
+        )
+    reasons = {r.estimate.reason for r in results if r.estimate and r.estimate.reason}
+    reasons |= {r.difference.reason for r in results if r.difference and r.difference.reason}
+    lines += [f"Some arms have no interval: {reason}." for reason in sorted(filter(None, reasons))]
+    declared = "as the study declares" if primary.declared else "by default, as the study declares none"
+    lines.append(f"Primary measure: {METRICS[primary.metric]} on {primary.task}, {declared}.")
+    return lines
+
+
+def _full(interval: Interval) -> str:
+    text = interval_text(interval, signed=True)
+    return text if interval.reason is None else f"{text} ({interval.reason})"
+
+
+def _notes(study: Study) -> list[str]:
+    waiting = study.runs[study.runs["status"] != "finished"]
+    lines = [
+        f"{r['run_id']} is {r['status']}: {r['reason'] or 'no reason recorded'}"
+        for r in waiting.to_dict("records")
+    ]
+    listed = " ".join(lines)
+    return [*design_notes(study), *lines, *(d for d in dict.fromkeys(study.damaged) if d not in listed)]
+
+
+def status_line(study: Study) -> str:
+    """`12 runs, 11 finished, 1 failed`."""
+    counts = study.runs["status"].value_counts()
+    return ", ".join([f"{len(study.runs)} runs", *(f"{n} {status}" for status, n in counts.items())])
+
+
+def markdown(report: Report) -> str:
+    """The same report in Markdown; figures are linked from figures/."""
+    lines = [
+        f"# {report.study.record.question}",
+        "",
+        f"Study `{report.study.name}`: {status_line(report.study)}.",
+        "",
+    ]
+    lines += [f"> {line}\n>" for line in report.answers]
+    if report.notes:
+        lines += ["", "**Read with care**", "", *(f"- {note}" for note in report.notes)]
+    for section in report.sections:
+        lines += ["", f"## {section.title}", ""]
+        lines += [line + "\n" for line in section.text]
+        lines += [table.markdown() + "\n" for table in section.tables]
+        lines += [f"![{f.title}](figures/{f.name}.png)\n\n*{f.caption}*\n" for f in section.figures]
+    lines += ["", "## How to reproduce", ""]
+    if report.study.record.command:
+        lines += ["```", report.study.record.command, "```", ""]
+    return "\n".join([*lines, report.runs.markdown(), ""])
+
+
+def html(report: Report) -> str:
+    """One file without scripts or requests. Everything is escaped but the SVG that this program drew."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    environment.filters["inline_svg"] = Markup
+    return environment.get_template("report.html.j2").render(
+        title=f"{report.study.name}: {report.study.record.question}",
+        study=report.study.name,
+        question=report.study.record.question,
+        status=status_line(report.study),
+        answers=report.answers,
+        notes=report.notes,
+        sections=report.sections,
+        command=report.study.record.command,
+        runs=report.runs,
+    )
+
+
+def write_report(report: Report, folder: Path) -> Path:
+    """Write every file under `folder`; returns the path of report.html."""
+    write_text(folder / "report.md", markdown(report))
+    write_text(folder / "report.html", html(report))
+    for table in report.tables:
+        write_text(folder / f"{table.name}.csv", table.raw.to_csv(index=False))
+    for figure in report.figures:
+        write_text(folder / "figures" / f"{figure.name}.svg", figure.svg)
+        (folder / "figures" / f"{figure.name}.png").write_bytes(figure.png)
+    return folder / "report.html"

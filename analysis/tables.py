@@ -1,0 +1,298 @@
+"""The report's tables, each from one description: cells for readers, a raw frame for CSV."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from analysis.contrasts import METRICS, ArmResult, Primary, evaluated_tasks, last_rows, paired, what_varies
+from analysis.design import config_differences
+from analysis.load import Study
+from analysis.stats import Interval, paired_t
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Table:
+    """`cells` hold text as shown; `raw` holds numbers (accuracies in [0, 1]) for the CSV of the same name."""
+
+    name: str
+    title: str
+    columns: list[str]
+    cells: list[list[str]]
+    raw: pd.DataFrame
+    note: str = ""
+    terminal_columns: int | None = None  # a terminal is narrow: how many columns it shows
+
+    def markdown(self) -> str:
+        """A pipe table; a cell's own pipes and line breaks are escaped."""
+        lines = [self.columns, ["---"] * len(self.columns), *self.cells]
+        rows = ["| " + " | ".join(_escape(cell) for cell in line) + " |" for line in lines]
+        return "\n".join([f"### {self.title}", "", *rows, *(["", self.note] if self.note else [])])
+
+    def latex(self) -> str:
+        """A booktabs tabular."""
+        escape = str.maketrans(
+            {c: f"\\{c}" for c in "&%$#_{}"} | {"−": "$-$", "±": "$\\pm$", "×": "$\\times$"}
+        )
+        body = [" & ".join(cell.translate(escape) for cell in row) + r" \\" for row in self.cells]
+        head = " & ".join(c.translate(escape) for c in self.columns) + r" \\"
+        spec = "l" + "r" * (len(self.columns) - 1)
+        return "\n".join([rf"\begin{{tabular}}{{{spec}}}", r"\toprule", head, r"\midrule", *body,
+                          r"\bottomrule", r"\end{tabular}"])  # fmt: skip
+
+
+def points(value: float | None, *, signed: bool = False) -> str:
+    """An accuracy in points, one decimal; an em dash for what is not known."""
+    if value is None:
+        return "—"
+    text = f"{100 * value:+.1f}" if signed else f"{100 * value:.1f}"
+    text = text.replace("-0.0", "0.0").replace("+0.0", "0.0")
+    return text.replace("-", "−")
+
+
+def interval_text(interval: Interval | None, *, signed: bool = False) -> str:
+    """`3.1 [0.4, 5.8]` in points; the bare estimate where there is no interval."""
+    if interval is None:
+        return "—"
+    text = points(interval.estimate, signed=signed)
+    if interval.low is None or interval.high is None:
+        return text
+    return f"{text} [{points(interval.low, signed=signed)}, {points(interval.high, signed=signed)}]"
+
+
+def compact(value: float | None) -> str:
+    """A count with a unit prefix, three digits: 12.3k, 1.5T."""
+    if value is None:
+        return "—"
+    for size, unit in ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= size:
+            return f"{value / size:.3g}{unit}"
+    return f"{value:.3g}"
+
+
+def p_text(p: float | None) -> str:
+    return "—" if p is None else ("<0.001" if p < 0.001 else f"{p:.3f}")
+
+
+def arm_table(study: Study, primary: Primary, results: Sequence[ArmResult]) -> Table:
+    """Per arm: estimate, difference to its control, gain over the base, n, best constant, compute, flags."""
+    k = next((int(r.means["k"] or 0) for r in results if r.means["k"]), 0)
+    metric, level = METRICS[primary.metric].replace("@k", f"@{k}"), f"{100 * primary.level:g} %"
+    columns = ["arm", metric, "difference to control", "p (Holm)", "gain over base", "seeds", "flags", "base",
+               "best constant", "sampled tokens", "FLOPs", "seconds"]  # fmt: skip
+    cells = [
+        [
+            r.label,
+            interval_text(r.estimate),
+            interval_text(r.difference, signed=True) if r.control else "control",
+            p_text(r.p_holm),
+            interval_text(r.gain, signed=True),
+            str(len(r.seeds)),
+            "; ".join(r.flags) or "none",
+            points(r.base),
+            points(r.means["best_constant"]),
+            compact(r.means["sampled_tokens"]),
+            compact(r.means["flops"]),
+            compact(r.means["seconds"]),
+        ]
+        for r in results
+    ]
+    few = any(r.estimate is not None and r.estimate.low is None for r in results)
+    note = (
+        f"{metric} on {primary.task} at the last checkpoint (fixed beforehand), in points. Brackets: "
+        f"{level} intervals, Student's t over seeds, on differences paired by seed where there is a control "
+        f"or a base; what varies: {what_varies(study)}. Holm adjusts over all differences to controls. "
+        "Tokens, FLOPs and seconds are means per run, without pretraining."
+        + (" No bracket: the reason stands under “What the intervals mean”." if few else "")
+    )
+    return Table("arms", "Arms", columns, cells, _arm_frame(results), note, terminal_columns=7)
+
+
+def _arm_frame(results: Sequence[ArmResult]) -> pd.DataFrame:
+    import pandas as pd
+
+    rows: list[dict[str, Any]] = []
+    for r in results:
+        row: dict[str, Any] = {"arm": r.label, **r.levels, "seeds": len(r.seeds), "control": r.control}
+        named = {"estimate": r.estimate, "difference": r.difference, "difference_crossed": r.crossed,
+                 "gain_over_base": r.gain, "gain_from_choice": r.choice, "gain_from_skill": r.skill,
+                 "memorisation_gap": r.gap}  # fmt: skip
+        for name, interval in named.items():
+            row |= _interval_columns(name, interval)
+        rows.append(row | {"p_holm": r.p_holm, "base": r.base} | r.means | {
+            "flags": "; ".join(r.flags), "run_ids": " ".join(r.run_ids)})  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _interval_columns(name: str, interval: Interval | None) -> dict[str, Any]:
+    parts = ("low", "high", "se", "df", "p_value")
+    if interval is None:
+        return {name: None, **{f"{name}_{part}": None for part in parts}}
+    return {name: interval.estimate, **{f"{name}_{part}": getattr(interval, part) for part in parts}}
+
+
+def measures_table(results: Sequence[ArmResult]) -> Table:
+    """avg, greedy, majority, pass, direct answers, step validity, length, both standard errors."""
+    k = next((int(r.means["k"] or 0) for r in results if r.means["k"]), 0)
+    names = {"avg": f"avg@{k}", "greedy": "greedy", "maj": f"maj@{k}", "pass": f"pass@{k}",
+             "share_direct": "direct answers", "accuracy_stepped": "accuracy given steps",
+             "step_validity": "valid steps", "truncated": "truncated", "length": "length (tokens)",
+             "se_sampling": "SE sampling", "se_problems": "SE problems"}  # fmt: skip
+    cells = [
+        [r.label, *(_plain(r.means[n]) if n == "length" else points(r.means[n]) for n in names)]
+        for r in results
+    ]
+    note = (
+        "Means over seeds, in points (length in tokens). Direct answers hold no step. Valid steps: share of "
+        "checkable steps that are right. SE sampling: these problems, new samples; SE problems: new problems "
+        "as well; both for one run's avg@k."
+    )
+    raw = _frame([{"arm": r.label, **{n: r.means[n] for n in names}} for r in results])
+    return Table("measures", "Greedy, majority, pass and how answers are reached", ["arm", *names.values()],
+                 cells, raw, note)  # fmt: skip
+
+
+def decomposition_table(results: Sequence[ArmResult]) -> Table:
+    """Gain over the base = choosing to derive + deriving better."""
+    shown = [r for r in results if r.choice is not None]
+    cells = [
+        [r.label, interval_text(_total(r), signed=True), interval_text(r.choice, signed=True),
+         interval_text(r.skill, signed=True), points(r.means["share_direct"])]
+        for r in shown
+    ]  # fmt: skip
+    note = (
+        "avg@k, points. Δ = Σ(p′−p)·a + Σp′·(a′−a) over direct and stepped answers: the first sum is the "
+        "change in how often a derivation is written, the second the change in accuracy given the kind."
+    )
+    raw = _frame([
+        {"arm": r.label, **_interval_columns("choice", r.choice), **_interval_columns("skill", r.skill)}
+        for r in shown
+    ])  # fmt: skip
+    columns = [
+        "arm",
+        "gain over base",
+        "from choosing to derive",
+        "from deriving better",
+        "direct answers now",
+    ]
+    return Table("decomposition", "Where the gain comes from", columns, cells, raw, note)
+
+
+def _total(result: ArmResult) -> Interval | None:
+    if result.choice is None or result.skill is None:
+        return None
+    if (
+        result.gain is not None
+        and abs(result.gain.estimate - result.choice.estimate - result.skill.estimate) < 1e-9
+    ):
+        return result.gain
+    return paired_t([result.choice.estimate + result.skill.estimate])
+
+
+def memorisation_table(results: Sequence[ArmResult]) -> Table:
+    """Accuracy on training problems minus on the same problems with other numbers."""
+    shown = [r for r in results if r.gap is not None]
+    cells = [
+        [r.label, interval_text(r.gap, signed=True), interval_text(r.gap_problems, signed=True), str(r.gap.n)]
+        for r in shown if r.gap is not None
+    ]  # fmt: skip
+    note = (
+        "Points. Over seeds: t on per-seed gaps, problems fixed. First seed: t over problem pairs, run "
+        "fixed. Above 0, accuracy is tied to the very training problems."
+    )
+    raw = _frame([
+        {"arm": r.label, **_interval_columns("gap", r.gap),
+         **_interval_columns("gap_one_run", r.gap_problems)}
+        for r in shown
+    ])  # fmt: skip
+    columns = ["arm", "over seeds", "first seed, over problem pairs", "seeds"]
+    return Table("memorisation", "Memorisation gap", columns, cells, raw, note)
+
+
+def splits_table(study: Study, primary: Primary, results: Sequence[ArmResult]) -> Table:
+    """The primary metric, and its gain over the base, on every split."""
+    tasks = evaluated_tasks(study)
+    names = {t: (s if list(tasks.values()).count(s) == 1 else t) for t, s in tasks.items()}
+    cells, raw = [], []
+    for r in results:
+        line = [r.label]
+        for task, name in names.items():
+            rows = last_rows(study, r.label, task)
+            base = last_rows(study, r.label, task, base=True)
+            values = [float(x[primary.metric]) for x in rows.values() if x[primary.metric] is not None]
+            mean = sum(values) / len(values) if values else None
+            gain = paired(rows, base, primary.metric, level=primary.level, varies=what_varies(study))
+            line.append(f"{points(mean)} ({interval_text(gain, signed=True)})" if gain else points(mean))
+            best = [float(x["best_constant"]) for x in rows.values()]
+            raw.append({"arm": r.label, "task": task, "split": name, "value": mean,
+                        "best_constant": best[0] if best else None,
+                        **_interval_columns("gain", gain)})  # fmt: skip
+        cells.append(line)
+    constants = _best_constants(study, names)
+    note = f"{METRICS[primary.metric]}, points; in parentheses the gain over the base with its interval."
+    if constants:
+        cells.append(["best constant answer", *(points(constants.get(t)) for t in names)])
+    return Table(
+        "splits", "Does it generalise: every split", ["arm", *names.values()], cells, _frame(raw), note
+    )
+
+
+def _best_constants(study: Study, names: Mapping[str, str]) -> dict[str, float]:
+    frame = study.evaluations
+    return {t: float(frame[frame["task"] == t]["best_constant"].iloc[0]) for t in names}
+
+
+def runs_table(study: Study) -> Table:
+    """Every run with its status: how to reproduce each row."""
+    cells = [
+        [str(r["run_id"]), str(r["arm"] or "—"), str(r["seed"]), str(r["status"]), str(r["reason"] or ""),
+         _known(r.get("commit"))[:10], _command(r.get("overrides"))]
+        for r in study.runs.to_dict("records")
+    ]  # fmt: skip
+    raw = study.runs.drop(columns=["overrides", "flags"], errors="ignore")
+    columns = ["run", "arm", "seed", "status", "reason", "commit", "command"]
+    note = "A run's folder holds its resolved config.yaml, record, metrics and evaluations."
+    return Table("runs", "Runs, and how to reproduce each", columns, cells, raw, note)
+
+
+def config_table(study: Study) -> Table:
+    """Keys in which each arm's config differs from that of the arm it is compared with."""
+    found = config_differences(study)
+    cells = [
+        [d.arm, d.other, key, str(old), str(new), "NO" if key in d.undeclared else "yes"]
+        for d in found for key, (old, new) in d.values.items()
+    ]  # fmt: skip
+    columns = ["arm", "compared with", "key", "its value", "this arm's value", "declared"]
+    raw = _frame([dict(zip(columns, row, strict=True)) for row in cells])
+    note = "Seeds, paths, tracking and evaluation settings are left out. NO: outside the declared factors."
+    return Table("config_diff", "What differs between the arms' configs", columns, cells, raw, note)
+
+
+def _command(overrides: Any) -> str:
+    if not isinstance(overrides, tuple):
+        return "—"
+    import shlex
+
+    return "python -m harness " + " ".join(shlex.quote(o) for o in overrides)
+
+
+def _frame(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    import pandas as pd
+
+    return pd.DataFrame(list(rows))
+
+
+def _known(value: Any) -> str:
+    return value if isinstance(value, str) else "—"
+
+
+def _plain(value: float | None) -> str:
+    return "—" if value is None else f"{value:.1f}"
+
+
+def _escape(cell: str) -> str:
+    return cell.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")
