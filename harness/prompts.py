@@ -8,6 +8,7 @@ from harness.types import Problem, Prompt
 
 TEMPLATES = {
     "question": "{problem}\n",
+    "boxed_answer": "{problem}\nPlease reason step by step, and put your final answer within \\boxed{}.\n",
 }
 
 

@@ -80,9 +80,18 @@ def test_every_split_has_both_tasks_and_the_filter_takes_all_repeats() -> None:
     generated = {name for name in index if name.startswith("aime_gen_")}
     splits = ("train", "perturbed", "validation", "test", "heldout")
     assert generated == {f"aime_gen_{s}_{v}" for s in splits for v in ("k", "greedy")}
-    for path in TASKS.glob("**/_k*.yaml"):
-        text = path.read_text()
-        assert re.search(r"repeats: (\d+)", text)[1] == re.search(r", k: (\d+)", text)[1], path
+
+
+def test_every_sampled_task_scores_all_its_repeats() -> None:
+    checked = 0
+    for path in TASKS.glob("**/*.yaml"):
+        repeats = re.search(r"repeats: (\d+)", text := path.read_text())
+        taken = re.search(r"take_first_k, k: (\d+)", text)
+        assert bool(repeats) == bool(taken), path
+        if repeats and taken:
+            assert repeats[1] == taken[1], path
+            checked += 1
+    assert checked == 7  # the generated sets, five benchmarks, greedy
 
 
 def test_an_unknown_preset_names_the_known_ones() -> None:
