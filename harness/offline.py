@@ -29,7 +29,11 @@ class Offline:
         path = run.folder / "offline" / "accepted.jsonl.gz"
         if not path.exists():  # then no update has been made yet: the policy is still the base
             write_samples(path, self._sample(report))
-        self.summary, *rows = read_samples(path)
+        made, *rows = read_samples(path)
+        self.summary = made["metrics"]
+        if run.step == 0:  # killed since the sampling, or not: what it cost is counted once
+            for name, value in made["cost"].items():
+                setattr(run, name, value)
         self.rows = [_group(run, row) for row in rows]
         self.per_epoch = -(-len(self.rows) // settings.batch_size)
 
@@ -70,7 +74,8 @@ class Offline:
             raise ValueError(
                 "no sample of the base was accepted, so there is nothing to train on; use a better base"
             )
-        return [{**rollout_metrics(groups), "accepted_samples": len(rows)}, *rows]
+        cost = {name: getattr(run, name) for name in ("seconds", "tokens", "flops")}
+        return [{"metrics": {**rollout_metrics(groups), "accepted_samples": len(rows)}, "cost": cost}, *rows]
 
 
 def _group(run: Run, row: dict[str, Any]) -> ScoredGroup:

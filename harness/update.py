@@ -80,10 +80,11 @@ def update(
     objective, trainer = config.objective, config.trainer
     rows = active_rows(batch, objective)
     slots = objective.updates
+    num = min(slots.minibatches, len(batch.group_ids.unique()))  # an epoch's last offline batch may be short
     parts = [
         part
         for _ in range(slots.epochs)
-        for part in minibatches(batch, num=slots.minibatches, unit="group", generator=order)
+        for part in minibatches(batch, num=num, unit="group", generator=order)
     ]
     active = torch.zeros(len(batch.lengths), dtype=torch.bool)
     active[rows] = True
