@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -60,6 +61,10 @@ def pretrain(config: RunConfig, folder: Path, report: Reporter) -> None:
         if step < state["step"]:
             continue
         loss = _accumulate(policy, batch)
+        if not math.isfinite(loss):
+            raise RuntimeError(
+                f"pretraining {base_id(config)}: the loss is {loss} at step {step}; lower model.pretrain.lr"
+            )
         lr = lr_at(
             step,
             peak=settings.lr,
