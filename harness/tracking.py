@@ -30,7 +30,7 @@ class Tracker:
         import wandb
 
         mode = config.tracking.mode
-        if mode == "online" and not (os.environ.get("WANDB_API_KEY") or wandb.api.api_key):
+        if mode == "online" and not (os.environ.get("WANDB_API_KEY") or wandb.login(prompt=False)):
             self._warn(
                 "tracking.mode=online, but no W&B key is set; recording offline (`wandb login`, `wandb sync`)"
             )
