@@ -28,13 +28,13 @@ def save_resume(
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     try:
-        torch.save(
-            {"policy": policy.state_dict(), "optimizer": optimizer.state_dict()}, temporary / "state.pt"
-        )
+        # Through a file of ours: given a path, torch hides a full disk behind a RuntimeError.
+        with (temporary / "state.pt").open("wb") as file:
+            torch.save({"policy": policy.state_dict(), "optimizer": optimizer.state_dict()}, file)
         (temporary / "trainer.json").write_text(json.dumps(clean({"step": step, **trainer})))
         shutil.rmtree(target, ignore_errors=True)
         os.rename(temporary, target)
-    except OSError:
+    except Exception:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
     for other in target.parent.iterdir():
@@ -69,6 +69,6 @@ def publish(folder: Path, write: Any) -> None:
     try:
         write(temporary)
         os.rename(temporary, folder)
-    except OSError:
+    except Exception:
         shutil.rmtree(temporary, ignore_errors=True)
         raise

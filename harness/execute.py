@@ -24,10 +24,17 @@ from harness.identity import base_id, digest, run_folder, run_id
 from harness.locks import Held, hold
 from harness.pretrain import ensure_base
 from harness.progress import Reporter
-from harness.records import RunRecord, read_metrics, read_run, write_record, write_text
+from harness.records import RunRecord, read_metrics, write_record, write_text
 from harness.seeds import all_streams
 from harness.state import Run, load_engine, setup, weights_folder
-from harness.status import checkpoints_to_evaluate, evaluation_name, finished, is_evaluated, mark_evaluated
+from harness.status import (
+    checkpoints_to_evaluate,
+    evaluation_name,
+    finished,
+    is_evaluated,
+    mark_evaluated,
+    readable,
+)
 from harness.tracking import Tracker
 from harness.trainer import train
 from harness.types import RolloutEngine
@@ -58,6 +65,7 @@ def _execute(config: RunConfig, folder: Path, overrides: Sequence[str], report: 
         write_record(folder / "run.json", record)
         _run(config, folder, record, report)
         record.status, record.reason = "finished", None
+        (folder / "error.txt").unlink(missing_ok=True)  # of an earlier attempt
     except KeyboardInterrupt:
         record.status, record.reason = "interrupted", "stopped by the user; launch again to go on"
         _close(folder, record, started)
@@ -197,8 +205,8 @@ def _record(config: RunConfig, folder: Path, overrides: Sequence[str]) -> RunRec
         nondeterminism="GPU reductions and kernel choice" if device == "cuda" else None,
         started=_now(),
     )
-    if (folder / "run.json").exists():
-        earlier = read_run(folder)
+    earlier = readable(folder)
+    if earlier is not None:
         record.num_resumes = earlier.num_resumes + 1
         record.started = earlier.started
         for name in ("steps_done", "seconds", "tokens", "flops", "gpu_seconds"):
@@ -220,7 +228,12 @@ def _close(folder: Path, record: RunRecord, started: float) -> None:
 
 
 def _disk_full(error: BaseException) -> bool:
-    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    """safetensors has an error of its own, which tells in its text alone."""
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return type(error).__name__ == "SafetensorError" and any(
+        f"(os error {number})" in str(error) for number in (errno.ENOSPC, errno.EDQUOT)
+    )
 
 
 def _reason(error: BaseException) -> str:

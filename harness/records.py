@@ -34,6 +34,10 @@ class RecordError(ValueError):
     """A record that cannot be read: which file, and why."""
 
 
+class NewerRecord(RecordError):
+    """A record that a newer version of this program wrote: whole, and not to be overwritten."""
+
+
 class _Record(BaseModel):
     model_config = ConfigDict(extra="allow")
     schema_version: int = SCHEMA_VERSION
@@ -189,8 +193,9 @@ def _read(path: Path, kind: type[T]) -> T:
         data = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(data, dict):
             raise RecordError(f"{path}: not a JSON object; delete the file or restore it from a backup")
-        if (version := data.get("schema_version", 0)) > SCHEMA_VERSION:
-            raise RecordError(
+        version = data.get("schema_version", 0)
+        if isinstance(version, int) and version > SCHEMA_VERSION:
+            raise NewerRecord(
                 f"{path}: schema_version {version} is newer than this program's {SCHEMA_VERSION}; update it"
             )
         return kind.model_validate(data)
@@ -259,13 +264,13 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     """The steps of metrics.jsonl. A last line cut short is left out; other damage raises RecordError."""
     if not path.exists():
         return []
-    rows, lines = [], path.read_text(encoding="utf-8").split("\n")
+    rows, lines = [], path.read_bytes().split(b"\n")
     for i, line in enumerate(lines):
         if not line:
             continue
         try:
             rows.append({k: number(v) for k, v in json.loads(line).items()})
-        except (json.JSONDecodeError, AttributeError) as error:
+        except (ValueError, AttributeError) as error:  # not JSON or not UTF-8; not an object
             if i == len(lines) - 1:
                 break
             raise RecordError(f"{path}:{i + 1}: not a JSON object") from error

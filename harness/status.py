@@ -7,7 +7,7 @@ from pathlib import Path
 
 from harness.config import RunConfig
 from harness.identity import base_folder, eval_key, run_folder
-from harness.records import RunRecord, read_run, write_text
+from harness.records import NewerRecord, RecordError, RunRecord, read_run, write_text
 
 
 def evaluation_name(config: RunConfig, step: int) -> str:
@@ -28,19 +28,36 @@ def is_evaluated(config: RunConfig, step: int) -> bool:
 
 
 def checkpoints_to_evaluate(config: RunConfig, steps_done: int) -> list[int]:
-    """The base (0), the checkpoints asked for that exist, and the last."""
-    return sorted({0, *(s for s in config.eval.at_steps if s <= steps_done), steps_done})
+    """The base (0), the checkpoints asked for that exist, and the last.
+
+    `eval.at_steps` is no part of a run: one that was trained without it has no weights of those steps.
+    """
+    kept = run_folder(config) / "checkpoints"
+    asked = {s for s in config.eval.at_steps if (kept / f"step_{s:06d}").exists()}
+    return sorted({0, *(s for s in asked if s <= steps_done), steps_done})
 
 
 def finished(config: RunConfig) -> RunRecord | None:
-    """The record of a run that is trained and evaluated as asked, else None. RecordError if damaged."""
-    folder = run_folder(config)
-    if not (folder / "run.json").exists():
+    """The record of a run that is trained and evaluated as asked, else None.
+
+    A damaged record counts as none, so that the run is done again; a newer program's raises NewerRecord.
+    """
+    record = readable(run_folder(config))
+    if record is None:
         return None
-    record = read_run(folder)
     steps = checkpoints_to_evaluate(config, record.steps_done)
     done = record.status == "finished" and all(is_evaluated(config, step) for step in steps)
     return record if done else None
+
+
+def readable(folder: Path) -> RunRecord | None:
+    """The run record of a folder; None where there is none or it is damaged. Raises NewerRecord."""
+    try:
+        return read_run(folder)
+    except NewerRecord:
+        raise
+    except RecordError:
+        return None
 
 
 def _evaluated(config: RunConfig, folder: Path, step: int) -> set[str]:
