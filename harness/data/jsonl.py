@@ -55,7 +55,7 @@ def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
     except OSError as error:
-        raise ValueError(f"data.path={path}: cannot be read ({error.strerror}); name a JSONL file") from None
+        raise ValueError(f"data.path={path}: {error.strerror}; name a JSONL file to read") from None
     except UnicodeDecodeError as error:
         raise ValueError(f"data.path={path}: not UTF-8 at byte {error.start}; convert it") from None
 
