@@ -6,7 +6,9 @@ the pretraining corpus (0-59), train (60-69), perturbed (70-79), validation (80-
 share a problem. A derivation reads `17*23=391;391+5=396;396 mod 7=4;\boxed{4}`: each step is one true
 operation on integers and the last one gives the answer; a direct answer is `\boxed{4}` alone.
 
-Number of steps at levels 1-5, over all families: at most MAX_STEPS_BY_LEVEL. Pure Python, no torch.
+Number of steps at levels 1-5, over all families: at most MAX_STEPS_BY_LEVEL. A split of ten buckets holds
+at least 200 problems of every mini family at levels 1 and 2, and at least 60 of every family at every level.
+Pure Python, no torch.
 """
 
 from __future__ import annotations
