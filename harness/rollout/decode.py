@@ -83,6 +83,11 @@ class Slots:
         """Whether the buffers are at least this large."""
         return self.rows >= rows and self.columns >= columns and self.max_new_tokens >= max_new_tokens
 
+    def clear(self) -> None:
+        """Forget the last call: a diverged policy leaves NaN, which no mask hides."""
+        self.keys.zero_()
+        self.values.zero_()
+
     def _by_row(self) -> tuple[Tensor, ...]:
         return self.bias, self.tokens, self.logprobs, self.uniforms, self.start, self.done
 
@@ -104,11 +109,15 @@ class Slots:
 
 
 def decode_step(
-    policy: Policy, layers: list[FusedLayer], slots: Slots, *, rows: int, first: int, column: int
+    policy: Policy, layers: list[FusedLayer], slots: Slots, *, rows: int, first: int, ragged: int, column: int
 ) -> Tensor:
-    """Feed `slots.tokens[:rows, column]`; next logits [rows, V]. Attends to columns from `first` on."""
+    """Feed `slots.tokens[:rows, column]`; next logits [rows, V]. Attends to columns from `first` on.
+
+    `ragged` counts the columns from `first` on that some row does not have.
+    """
     dims, eps = policy.dims, policy.dims.rms_norm_eps
     heads, kv_heads, head_dim = dims.num_heads, dims.num_kv_heads, dims.head_dim
+    size = (dims.hidden_size,)
     group, seen = heads // kv_heads, column + 1 - first
     # An ended row that waits to be replaced grows older than any position; what it computes is never read.
     positions = (column - slots.start[:rows]).clamp_(max=slots.columns - 1)
@@ -119,7 +128,7 @@ def decode_step(
     bias = bias.expand(rows * kv_heads, group, seen)
     x = F.embedding(slots.tokens[:rows, column], policy.model.embed_tokens.weight)  # [S, D]
     for index, layer in enumerate(layers):
-        normed = rms_norm(x, layer.input_norm, eps)
+        normed = F.rms_norm(x, size, layer.input_norm, eps)
         qkv = normed @ layer.qkv if layer.qkv_bias is None else torch.addmm(layer.qkv_bias, normed, layer.qkv)
         qkv = qkv.view(rows, heads + 2 * kv_heads, head_dim)
         qk = qkv[:, : heads + kv_heads]
@@ -132,9 +141,13 @@ def decode_step(
         keys = keys[:, :, first : column + 1].flatten(0, 1)  # [S KV, W, Dh]
         values = values[:, :, first : column + 1].flatten(0, 1)
         queries = qk[:, :heads].reshape(rows * kv_heads, group, head_dim)
-        scores = torch.baddbmm(bias, queries, keys.transpose(1, 2), alpha=head_dim**-0.5)  # [S KV, G, W]
+        # beta 0 leaves the bias unread: adding it only where rows differ is faster than passing it through.
+        keys = keys.transpose(1, 2)
+        scores = torch.baddbmm(bias, queries, keys, beta=0, alpha=head_dim**-0.5)  # [S KV, G, W]
+        if ragged:
+            scores[:, :, :ragged] += bias[:, :, :ragged]
         attended = torch.bmm(torch.softmax(scores, dim=-1), values).view(rows, heads * head_dim)
         x = torch.addmm(x, attended, layer.output)
-        gate, up = (rms_norm(x, layer.post_norm, eps) @ layer.gate_up).chunk(2, dim=-1)
+        gate, up = (F.rms_norm(x, size, layer.post_norm, eps) @ layer.gate_up).chunk(2, dim=-1)
         x = torch.addmm(x, F.silu(gate).mul_(up), layer.down)
-    return rms_norm(x, policy.model.norm.weight, eps) @ policy.head_weight.t()
+    return F.rms_norm(x, size, policy.model.norm.weight, eps) @ policy.head_weight.t()

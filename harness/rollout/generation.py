@@ -89,11 +89,14 @@ class Generation:
 
     def _step(self) -> None:
         """Feed column t's tokens, put the next at t + 1."""
-        first = min(row.start for row in self._active())
+        starts = [row.start for row in self._active()]
+        first, ragged = min(starts), max(starts) - min(starts)
         if self.column == self.slots.columns:
             first -= self._shift(min(first, self.column - self.max_prompt))
         slots, count = self.slots, len(self.rows)
-        logits = decode_step(self.policy, self.layers, slots, rows=count, first=first, column=self.column)
+        logits = decode_step(
+            self.policy, self.layers, slots, rows=count, first=first, ragged=ragged, column=self.column
+        )
         self.column += 1
         tokens, logprobs = sample(logits, slots.uniforms[:count, self.column], self.params)
         slots.tokens[:count, self.column] = tokens

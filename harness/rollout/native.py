@@ -134,4 +134,6 @@ class NativeEngine:
         ):
             have = Slots(self.policy, rows=rows, columns=columns, max_new_tokens=max_new_tokens)
             self._slots = have
+        else:
+            have.clear()
         return have

@@ -160,6 +160,18 @@ def test_two_runs_are_bit_equal_and_follow_the_weights() -> None:
     assert engine.generate(prompts, params=params, seeds=range(10)) == first
 
 
+def test_a_diverged_policy_does_not_poison_the_next_call() -> None:
+    policy = random_policy(LLAMA)
+    prompts, params = _ragged_prompts(9), SamplingParams(max_new_tokens=6, logprobs=True)
+    engine = _engine(policy, prefill_tokens=8)
+    good = engine.generate(prompts, params=params, seeds=range(9))
+    weights = {name: tensor.clone() for name, tensor in policy.state_dict().items()}
+    engine.load_weights((name, tensor * float("nan")) for name, tensor in weights.items())
+    engine.generate([_prompt(*range(11))] * 9, params=params, seeds=range(9))
+    engine.load_weights(weights.items())
+    assert engine.generate(prompts, params=params, seeds=range(9)) == good
+
+
 def test_training_works_after_sampling() -> None:
     """Nothing cached under inference_mode may reach the backward pass."""
     policy = random_policy(LLAMA)

@@ -1,0 +1,106 @@
+"""Tokens a second on a CPU: the native engine against transformers.generate, and training.
+
+    python tests/benchmarks/rollout_native.py [--sizes xs,s] [--threads 1,2] [--repeats 5]
+
+Medians of interleaved runs in one process, so that a busy machine slows both alike; read the ratio.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+from harness.dims import ModelDims  # noqa: E402
+from harness.hub import save_pretrained  # noqa: E402
+from harness.model import Policy, init_policy, token_logprobs  # noqa: E402
+from harness.rollout.native import NativeEngine  # noqa: E402
+from harness.types import Prompt, SamplingParams  # noqa: E402
+
+BATCH, PROMPT_TOKENS, NEW_TOKENS, GROUP, VOCABULARY = 256, 24, 128, 8, 512
+
+
+def _policy(size: str) -> Policy:
+    dims = yaml.safe_load((ROOT / f"conf/model/ladder_{size}.yaml").read_text())["dims"]
+    return init_policy(ModelDims(vocab_size=VOCABULARY, **dims), seed=0)
+
+
+def _seconds(run: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+
+def _sampling(policy: Policy, repeats: int) -> tuple[float, float]:
+    """Median seconds of (native, transformers) for BATCH × NEW_TOKENS tokens, no end token."""
+    from transformers import AutoModelForCausalLM
+
+    with tempfile.TemporaryDirectory() as folder:
+        save_pretrained(policy, folder)
+        reference = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    generator = torch.Generator().manual_seed(0)
+    distinct = torch.randint(0, VOCABULARY, (BATCH // GROUP, PROMPT_TOKENS), generator=generator)
+    ids = distinct.repeat_interleave(GROUP, 0)
+    prompts = [Prompt(str(row), "none", "", tuple(row)) for row in ids.tolist()]
+    engine = NativeEngine(policy, eos_token_ids=(), decode=lambda _: "", max_batch_size=BATCH)
+    params = SamplingParams(max_new_tokens=NEW_TOKENS, logprobs=True)
+    settings = {"max_new_tokens": NEW_TOKENS, "do_sample": True, "top_k": 0, "pad_token_id": 0}
+
+    def native() -> None:
+        engine.generate(prompts, params=params, seeds=range(BATCH))
+
+    def transformers() -> None:
+        reference.generate(ids, attention_mask=torch.ones_like(ids), **settings)
+
+    times = [(_seconds(native), _seconds(transformers)) for _ in range(repeats + 1)][1:]
+    return statistics.median(t[0] for t in times), statistics.median(t[1] for t in times)
+
+
+def _training(policy: Policy, repeats: int) -> float:
+    """Median seconds of a forward and backward pass on 64 rows of 64 tokens."""
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.randint(0, VOCABULARY, (64, 64), generator=generator)
+    lengths, mask = torch.full((64,), 64), torch.ones(64, 64, dtype=torch.bool)
+
+    def step() -> None:
+        logprobs, _ = token_logprobs(policy, ids, lengths, mask, temperature=1.0)
+        logprobs.sum().backward()
+        policy.zero_grad(set_to_none=True)
+
+    step()
+    return statistics.median(_seconds(step) for _ in range(3 * repeats))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--sizes", default="xs,s")
+    parser.add_argument("--threads", default="1,2")
+    parser.add_argument("--repeats", type=int, default=5)
+    args = parser.parse_args()
+    print(f"{'size':>5}{'threads':>9}{'native':>10}{'generate':>10}{'ratio':>7}{'training':>10}  tok/s")
+    for threads in map(int, args.threads.split(",")):
+        torch.set_num_threads(threads)
+        for size in args.sizes.split(","):
+            native, generate = _sampling(_policy(size), args.repeats)
+            tokens = BATCH * NEW_TOKENS
+            training = 64 * 64 / _training(_policy(size), args.repeats)
+            columns = (
+                f"{tokens / native:10.0f}{tokens / generate:10.0f}{generate / native:7.2f}{training:10.0f}"
+            )
+            print(f"{size:>5}{threads:>9}{columns}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
