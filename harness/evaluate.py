@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.answers import Rule
 from harness.config import RunConfig
-from harness.documents import problems_to_evaluate
+from harness.data.documents import problems_to_evaluate
 from harness.eval_metrics import Scored, record_fields
 from harness.identity import eval_key
 from harness.records import EvalRecord, RecordError, read_eval, write_record, write_samples

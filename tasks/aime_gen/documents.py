@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
-from harness.config import DataConfig
-from harness.documents import dataset, problems_to_evaluate
+from harness.data.documents import data_config, dataset, problems_to_evaluate
 
 if TYPE_CHECKING:
     from datasets import Dataset
-
-PRESETS = Path(__file__).resolve().parents[2] / "conf" / "data"
 
 
 def generated(
@@ -26,13 +20,7 @@ def generated(
 
     Raises ValueError for an unknown preset or an empty split.
     """
-    if isinstance(data, str):
-        path = PRESETS / f"{data}.yaml"
-        if not path.is_file():
-            known = ", ".join(sorted(p.stem for p in PRESETS.glob("*.yaml")))
-            raise ValueError(f"data={data}: no such preset in conf/data; known: {known}")
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    config = DataConfig.model_validate(data)
+    config = data_config(data)
     return dataset(
         problems_to_evaluate(config, split, max_train_problems), config.template, config.answer_rules
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from harness.data import jsonl
-from harness.documents import dataset
+from harness.data.documents import dataset
 from harness.grading import DEFAULT_RULES
 from harness.prompts import TEMPLATES
 from harness.types import Problem

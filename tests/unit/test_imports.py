@@ -80,7 +80,9 @@ def test_tasks_score_with_the_one_grader() -> None:
     for path in files("tasks"):
         ours = {n for n in imports(path) if n.startswith("harness.")}
         assert all(
-            n.startswith(("harness.grading", "harness.data", "harness.types", "harness.prompts"))
+            n.startswith(
+                ("harness.grading", "harness.scoring", "harness.data", "harness.types", "harness.prompts")
+            )
             for n in ours
         ), path
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import yaml
 
 from harness.config import DataConfig
 from harness.data.load import load_split
@@ -12,6 +15,20 @@ from harness.types import Problem
 
 if TYPE_CHECKING:
     from datasets import Dataset
+
+
+PRESETS = Path(__file__).resolve().parents[2] / "conf" / "data"
+
+
+def data_config(data: str | dict[str, Any]) -> DataConfig:
+    """A preset of conf/data by name, or a config given in full. Raises ValueError for an unknown preset."""
+    if isinstance(data, str):
+        path = PRESETS / f"{data}.yaml"
+        if not path.is_file():
+            known = ", ".join(sorted(p.stem for p in PRESETS.glob("*.yaml")))
+            raise ValueError(f"data={data}: no such preset in conf/data; known: {known}")
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return DataConfig.model_validate(data)
 
 
 def problems_to_evaluate(
