@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+import shutil
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -73,12 +75,24 @@ def write_run(study: Path, record: RunRecord, rate: float) -> None:
 
 
 @pytest.fixture
-def make_study(tmp_path: Path) -> Callable[..., Path]:
+def make_study(tmp_path: Path, study_templates: Callable[..., Path]) -> Callable[..., Path]:
+    """A copy of the study: each design is written once a session, since writing records is slow."""
+
     def make(*, seeds: int = 3, models: tuple[str, ...] = ("xs", "s")) -> Path:
-        study = tmp_path / "outputs" / "toy"
+        return shutil.copytree(study_templates(seeds, models), tmp_path / "outputs") / "toy"
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def study_templates(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    @cache
+    def make(seeds: int, models: tuple[str, ...]) -> Path:
+        root = tmp_path_factory.mktemp("template") / "outputs"
+        study = root / "toy"
         arms = []
         for model in models:
-            base = tmp_path / "outputs" / "bases" / f"base-{model}"
+            base = root / "bases" / f"base-{model}"
             records.write_record(base / "base.json", BaseRecord(
                 base_id=base.name, identity={}, num_parameters=2 * 10**5, tokens=1, flops=1.0, seconds=1.0,
                 num_non_embedding_parameters=10**5, final_loss=0.5, code=COMMIT))  # fmt: skip
@@ -100,6 +114,6 @@ def make_study(tmp_path: Path) -> Callable[..., Path]:
             factors={"objective": ["sft_rejection", "grpo"], "model": list(models)}, seeds=list(range(seeds)),
             control={"objective": "sft_rejection", "model": models[0]}, arms=arms, shared_base=True,
             command="python -m harness -m objective=sft_rejection,grpo model=xs,s seed=0,1,2"))  # fmt: skip
-        return study
+        return root
 
     return make
