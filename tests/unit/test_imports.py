@@ -76,15 +76,14 @@ def test_analysis_reads_records_alone_and_stays_light() -> None:
         assert all(n.startswith("harness.records") for n in ours), path
 
 
-def test_tasks_score_with_the_one_grader() -> None:
+def test_tasks_stand_beside_the_harness_not_above_it() -> None:
+    """They score and load problems through it, with the one grader, and know nothing of runs."""
+    allowed = ("data", "grading", "prompts", "scoring", "types")
     for path in files("tasks"):
-        ours = {n for n in imports(path) if n.startswith("harness.")}
-        assert all(
-            n.startswith(
-                ("harness.grading", "harness.scoring", "harness.data", "harness.types", "harness.prompts")
-            )
-            for n in ours
-        ), path
+        ours = {n.split(".")[1] for n in imports(path) if n.startswith("harness.")}
+        assert ours <= set(allowed), path
+        assert roots(imports(path)) & {"torch", "transformers", "vllm", "wandb"} == set(), path
+    assert "harness.grading" in imports(ROOT / "harness" / "scoring.py")
 
 
 def test_the_estimators_are_a_leaf_and_the_only_analysis_that_harness_uses() -> None:
