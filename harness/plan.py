@@ -22,6 +22,7 @@ SAMPLE_RATE, SAMPLE_POWER = 43e3, 0.70
 TRAIN_RATE, TRAIN_POWER = 21e3, 0.74
 REFERENCE_SIZE = 0.18e6
 PROMPT_TOKENS = 40  # a terse generated problem
+FIXED_SECONDS = 8.0  # loading, and lm-eval's own time
 TYPICAL_LENGTH = 0.5  # completions as a share of the longest allowed
 ASSUMED_SD = 0.03  # of per-seed differences in accuracy, while no finished runs give one
 
@@ -58,7 +59,7 @@ def estimate(config: RunConfig, records: Sequence[RunRecord] = ()) -> Estimate:
     updates = config.objective.updates.epochs
     eval_tokens = _eval_samples(config) * config.eval.max_new_tokens
     trained = tokens * updates * (1 + PROMPT_TOKENS / config.rollout.max_new_tokens)
-    seconds = TYPICAL_LENGTH * ((tokens + eval_tokens) / rates[0] + trained / rates[1])
+    seconds = FIXED_SECONDS + TYPICAL_LENGTH * ((tokens + eval_tokens) / rates[0] + trained / rates[1])
     return Estimate(tokens, seconds, base, "stated rates of one CPU thread")
 
 
