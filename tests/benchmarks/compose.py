@@ -1,4 +1,4 @@
-"""How long until a sweep starts: composing and validating 100 runs (10 s at most), and --help (0.7 s at most).
+"""How long until a sweep starts: composing and validating 100 runs (≤ 10 s), and --help (≤ 0.7 s).
 
 python -m tests.benchmarks.compose
 """
