@@ -185,7 +185,11 @@ def expand(overrides: Sequence[str], *, multirun: bool, config_dir: str | None =
     control |= {k: v for k, v in (spec.control if spec else {}).items() if v in labels.get(k, [])}
     bases = {(job.config.model.name, job.config.base_seed) for job in jobs}
     return Sweep(
-        question=spec.question if spec else "What changes with " + ", ".join(labels or ["nothing"]) + "?",
+        question=spec.question
+        if spec
+        else f"What changes with {', '.join(labels)}?"
+        if labels
+        else "One arm.",
         factors=labels,
         seeds=sorted({job.config.seed for job in jobs}),
         control=control,

@@ -183,10 +183,15 @@ def _job_return(work: Work, outcome: tuple[str, str]) -> JobReturn:
     return ended
 
 
-def install_signal_handler() -> None:
-    """SIGTERM ends a sweep as Ctrl-C does."""
+@contextmanager
+def sigterm_as_ctrl_c() -> Iterator[None]:
+    """SIGTERM stops runs as Ctrl-C does: recorded as interrupted, ready to go on."""
 
     def stop(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    signal.signal(signal.SIGTERM, stop)
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -150,7 +150,7 @@ def describe(sweep: Sweep, todo: dict[str, str], *, workers: int) -> str:
     first = [jobs[0].config for jobs in arms.values()]
     lines = [
         f"Question: {sweep.question}",
-        f"{len(arms)} arms × {len(sweep.seeds)} seeds, {len(sweep.jobs)} runs",
+        f"{_count(len(arms), 'arm')} × {_count(len(sweep.seeds), 'seed')}, {_count(len(sweep.jobs), 'run')}",
     ]
     lines += ["", *_arm_table(arms, todo, records)]
     lines += ["", *_time_lines(sweep.jobs, todo, records, workers)]
@@ -163,6 +163,10 @@ def describe(sweep: Sweep, todo: dict[str, str], *, workers: int) -> str:
             "Seeds share a base: intervals are conditional on it (base_seed=${seed} gives each its own)."
         ]
     return "\n".join(lines)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("s" if number != 1 else "")
 
 
 def _arm_table(arms: dict[str, list[Job]], todo: dict[str, str], records: Sequence[RunRecord]) -> list[str]:
@@ -235,7 +239,7 @@ def _stream_lines(configs: Sequence[RunConfig]) -> list[str]:
 def detectable(num_seeds: int, records: Sequence[RunRecord] = ()) -> str:
     """The smallest true difference that the paired t finds with probability 0.8 at level 0.05."""
     if num_seeds < 3:
-        return f"{num_seeds} seeds give no interval; use at least 3."
+        return f"{_count(num_seeds, 'seed')}: no interval; use at least 3."
     from analysis.inference import smallest_detectable
 
     difference = smallest_detectable(sd=ASSUMED_SD, num_seeds=num_seeds)

@@ -117,9 +117,11 @@ def _run(options: argparse.Namespace, overrides: list[str], functions: Functions
         print(plan(sweep))
         return FINISHED
     if len(sweep.jobs) > 1 or options.multirun or sweep.factors:
+        from harness.launcher import sigterm_as_ctrl_c
         from harness.sweep import Functions, run_sweep
 
-        return run_sweep(sweep, overrides=overrides, functions=functions or Functions())
+        with sigterm_as_ctrl_c():
+            return run_sweep(sweep, overrides=overrides, functions=functions or Functions())
     return _single(sweep, functions)
 
 
@@ -141,7 +143,7 @@ def _print_configs(sweep: Sweep) -> int:
 
 def _single(sweep: Sweep, functions: Functions | None) -> int:
     """One run in this process."""
-    from harness.launcher import install_signal_handler, load
+    from harness.launcher import load, sigterm_as_ctrl_c
     from harness.progress import Display, Throttle
     from harness.status import finished
     from harness.sweep import Functions, skip_note
@@ -151,9 +153,8 @@ def _single(sweep: Sweep, functions: Functions | None) -> int:
         print(f"{job.run_id}  skipped: {skip_note(done)}", file=sys.stderr)
         return FINISHED
     execute: Callable[..., str] = load((functions or Functions()).execute)
-    install_signal_handler()
     last = [""]
-    with Display({job.run_id: 1.0}) as display:
+    with sigterm_as_ctrl_c(), Display({job.run_id: 1.0}) as display:
         display.start(job.run_id)
         forward = Throttle(display.reporter(job.run_id))
 

@@ -126,3 +126,16 @@ def test_a_plan_starts_nothing(tmp_path: Path, capsys) -> None:
     assert "Smallest difference that 3 seeds detect" in said
     # 24 steps x 32 prompts x 8 samples x 80 tokens
     assert "491,520" in said
+
+
+def test_the_joblib_launcher_runs_the_same_jobs(tmp_path: Path, capsys) -> None:
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    common = ["--config-dir", CONF, "model=tiny", "data=tiny", f"output_dir={tmp_path}", "study=s"]
+    joblib = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "seed=0,1"]
+    (tmp_path / "behaviour.json").write_text(json.dumps({"-s1-": "kill"}))
+    assert main(["-m", *common, *joblib], functions=STUBS) == 1
+    assert "the launcher gave up: TerminatedWorkerError" in capsys.readouterr().err
+    assert "failed" in statuses(tmp_path).values() and "running" not in statuses(tmp_path).values()
+    (tmp_path / "behaviour.json").write_text("{}")
+    assert main(["-m", *common, *joblib], functions=STUBS) == 0
+    assert set(statuses(tmp_path).values()) == {"finished"}
