@@ -10,6 +10,7 @@ from typing import Any
 from harness.config import RunConfig
 from harness.data.load import corpus_fingerprint, data_fingerprint
 from harness.records import BASES
+from harness.tokenizer import TOKENIZER_VERSION
 
 
 def digest(value: Any, length: int = 8) -> str:
@@ -24,6 +25,7 @@ def base_identity(config: RunConfig) -> dict[str, Any]:
         "dims": config.model.dims.model_dump(exclude_defaults=True),
         "pretrain": config.model.pretrain.model_dump(exclude_defaults=True),
         "corpus": corpus_fingerprint(config),
+        "tokenizer": TOKENIZER_VERSION,
         "base_seed": config.base_seed,
         "threads": config.threads,
     }

@@ -18,6 +18,7 @@ from harness.data.aime_gen import FAMILIES, LEVELS, generate
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
+TOKENIZER_VERSION = 1  # part of what a base is: raise it with any change to the pieces or their order
 PAD_TOKEN, EOS_TOKEN = "<pad>", "<eos>"
 PAD_ID, EOS_ID = 0, 1
 

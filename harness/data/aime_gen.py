@@ -24,7 +24,7 @@ from harness.data.families.family import Derivation
 from harness.data.families.instance import DATASET, FAMILIES, LEVELS, Instance, check_names, generate, stream
 from harness.types import Problem
 
-GENERATOR_VERSION = 1  # part of every data hash: raise it with any change to what is generated
+GENERATOR_VERSION = 2  # part of every data hash: raise it with any change to what is generated
 
 MINI_FAMILIES: tuple[str, ...] = tuple(name for name, family in FAMILIES.items() if family.mini)
 MAX_STEPS_BY_LEVEL = {1: 20, 2: 30, 3: 40, 4: 60, 5: 80}

@@ -14,9 +14,9 @@ TOPIC = "algebra"
 def _draw_linear(rng: Random, level: int) -> Params | None:
     """(1, a, b, c): ax+b=c; (2, a, b, c, d): ax+b=cx+d; (3, ...): a(x+b)=c(x+d);
     (4, ..., e): a(x+b)+c(x+d)=e; (5, ..., e, f): a(x+b)+c(x+d)=e(x+f)."""
-    x = rng.randint(2, (0, 40, 40, 99, 400, 999)[level])
+    x = rng.randint(2, (0, 12, 15, 99, 400, 999)[level])
     a, c = rng.sample(range(2, (0, 10, 13, 20, 30, 40)[level]), 2)
-    b, d = rng.sample(range(1, (0, 50, 60, 90, 99, 99)[level]), 2)
+    b, d = rng.sample(range(1, (0, 51, 51, 90, 99, 99)[level]), 2)
     if level == 1:
         return (1, a, b, a * x + b)
     if level == 4:
@@ -231,9 +231,10 @@ def _derive_composition(params: Params, work: Derivation) -> int:
 # ---------------------------------------------------------------- remainders of polynomials
 def _draw_polynomial(rng: Random, level: int) -> Params:
     """(level, r, s, coefficients...), leading one first; s is 0 below level 4."""
-    degree, top = {1: (2, 12), 2: (3, 8), 3: (4, 5), 4: (3, 6), 5: (4, 6)}[level]
+    degree, top = {1: (2, 5), 2: (3, 3), 3: (4, 5), 4: (3, 6), 5: (4, 6)}[level]
     s = rng.randint(1, top - 2) if level >= 4 else 0
-    return (level, rng.randint(s + 1, top), s, *(rng.randint(2, 12) for _ in range(degree + 1)))
+    largest = {1: 10, 2: 7}.get(level, 12)
+    return (level, rng.randint(s + 2, top), s, *(rng.randint(2, largest) for _ in range(degree + 1)))
 
 
 def _state_polynomial(params: Params) -> Statement:
@@ -272,5 +273,5 @@ FAMILIES = (
     Family("system", TOPIC, _draw_system, _state_system, _derive_system),
     Family("roots", TOPIC, _draw_roots, _state_roots, _derive_roots),
     Family("composition", TOPIC, _draw_composition, _state_composition, _derive_composition),
-    Family("polynomial", TOPIC, _draw_polynomial, _state_polynomial, _derive_polynomial),
+    Family("polynomial", TOPIC, _draw_polynomial, _state_polynomial, _derive_polynomial, mini=True),
 )

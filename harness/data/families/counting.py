@@ -226,8 +226,8 @@ def _derive_solutions(params: Params, work: Derivation) -> int:
 
 
 FAMILIES = (
-    Family("multiples", TOPIC, _draw_multiples, _state_multiples, _derive_multiples, mini=True),
+    Family("multiples", TOPIC, _draw_multiples, _state_multiples, _derive_multiples),
     Family("committee", TOPIC, _draw_committee, _state_committee, _derive_committee),
     Family("solutions", TOPIC, _draw_solutions, _state_solutions, _derive_solutions),
-    Family("league", TOPIC, _draw_league, _state_league, _derive_league, mini=True),
+    Family("league", TOPIC, _draw_league, _state_league, _derive_league),
 )

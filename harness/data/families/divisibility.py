@@ -49,7 +49,7 @@ def _draw_divisors(rng: Random, level: int) -> Params:
     """(level, k, primes[k], exponents[k]), at level 4 with the exponents[k] of a second number."""
     count = 2 if level == 1 else 3
     primes = sorted(rng.sample(_PRIMES, count))
-    low, high = {1: (2, 12), 2: (2, 8), 3: (2, 15), 4: (3, 11), 5: (2, 7)}[level]
+    low, high = {1: (2, 8), 2: (2, 5), 3: (2, 15), 4: (3, 11), 5: (2, 7)}[level]
     exponents = [rng.randint(low, high) for _ in primes]
     least = [rng.randint(1, exponent - 1) for exponent in exponents] if level == 4 else []
     return (level, count, *primes, *exponents, *least)
@@ -204,7 +204,7 @@ def _derive_congruences(params: Params, work: Derivation) -> int:
 
 FAMILIES = (
     Family("power_mod", TOPIC, _draw_power_mod, _state_power_mod, _derive_power_mod),
-    Family("divisors", TOPIC, _draw_divisors, _state_divisors, _derive_divisors),
+    Family("divisors", TOPIC, _draw_divisors, _state_divisors, _derive_divisors, mini=True),
     Family("factorial_power", TOPIC, _draw_factorial, _state_factorial, _derive_factorial),
     Family("congruences", TOPIC, _draw_congruences, _state_congruences, _derive_congruences),
 )

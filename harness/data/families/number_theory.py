@@ -11,7 +11,7 @@ TOPIC = "number_theory"
 
 # ---------------------------------------------------------------- remainder of a sum of products
 _SHAPES = {1: (2,), 2: (2, 1), 3: (2, 2), 4: (3, 2), 5: (3, 3)}  # factors in each product, by level
-_MODULI = {1: (6, 13), 2: (6, 12), 3: (11, 40), 4: (30, 99), 5: (101, 999)}
+_MODULI = {1: (5, 9), 2: (5, 9), 3: (11, 40), 4: (30, 99), 5: (101, 999)}
 
 
 def _products(params: Params) -> list[Params]:
@@ -25,8 +25,8 @@ def _products(params: Params) -> list[Params]:
 
 def _draw_remainder(rng: Random, level: int) -> Params | None:
     modulus = rng.randint(*_MODULI[level])
-    top = 99 if level < 4 else 999
-    factors = [rng.randint(11, top) for _ in range(sum(_SHAPES[level]))]
+    low, top = {1: (2, 50), 2: (2, 30), 3: (11, 99), 4: (11, 999), 5: (11, 999)}[level]
+    factors = [rng.randint(low, top) for _ in range(sum(_SHAPES[level]))]
     if level == 2:
         factors[-1] = rng.randint(2, 9)
     if level == 1 and math.gcd(modulus, math.prod(factors)) > 1:  # else a guess of 0 would be right too often
@@ -59,7 +59,7 @@ def _derive_remainder(params: Params, work: Derivation) -> int:
 
 
 # ---------------------------------------------------------------- greatest common divisor
-_GCD_TOP = {1: 200, 2: 400, 3: 999, 4: 999}
+_GCD_TOP = {1: 190, 2: 200, 3: 999, 4: 999}
 _GCD_STEPS = {1: 3, 2: 3, 3: 6, 4: 10, 5: 12}  # longest derivation that a level may ask for
 
 
@@ -107,9 +107,9 @@ def _derive_gcd(params: Params, work: Derivation) -> int:
 def _draw_digit_sum(rng: Random, level: int) -> Params:
     """(level, a, b[, c]); at level 5 (5, n, a) for 10^n - a."""
     if level == 1:
-        return (1, rng.randint(100, 999), rng.randint(11, 99))
+        return (1, rng.randint(11, 99), rng.randint(11, 99))
     if level == 2:
-        return (2, rng.randint(11, 99), rng.randint(3, 9), rng.randint(11, 99))
+        return (2, rng.randint(11, 40), rng.randint(2, 5), rng.randint(11, 60))
     if level == 3:
         return (3, rng.randint(11, 99), rng.randint(11, 99), rng.randint(100, 999))
     if level == 4:

@@ -16,7 +16,7 @@ def _draw_arithmetic(rng: Random, level: int) -> Params:
     end; (4, a, d, i, j, k): from terms i and j, term k; (5, a, d, n, m): the sum of terms n to m modulo
     1000."""
     if level == 1:
-        return (1, rng.randint(1, 60), rng.randint(2, 15), rng.randint(5, 40))
+        return (1, rng.randint(1, 30), rng.randint(2, 9), rng.randint(5, 20))
     if level == 2:
         return (2, rng.randint(1, 40), rng.randint(2, 9), rng.randint(5, 20))
     if level == 3:
