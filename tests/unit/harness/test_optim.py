@@ -1,0 +1,95 @@
+"""The learning rate at every step, decay, clipping, and the guard against gradients that are not finite."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from harness.optim import Schedule, adamw, guarded_step, lr_at
+
+
+def schedule(kind: Schedule, *, total: int, warmup: int) -> list[float]:
+    return [lr_at(step, peak=1.0, total=total, warmup=warmup, schedule=kind) for step in range(total)]
+
+
+def test_warm_up_is_linear_and_ends_at_the_peak() -> None:
+    # (step + 1) / 4 for the first four steps.
+    assert schedule("constant", total=6, warmup=4) == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
+    assert schedule("constant", total=3, warmup=0) == [1.0, 1.0, 1.0]
+
+
+def test_linear_goes_from_the_peak_to_a_tenth() -> None:
+    # Steps 1..5 after one of warm-up: progress 0, 1/4, .., 1; lr = 0.1 + 0.9 (1 - progress).
+    assert schedule("linear", total=6, warmup=1) == pytest.approx([1.0, 1.0, 0.775, 0.55, 0.325, 0.1])
+
+
+def test_cosine_goes_from_the_peak_to_a_tenth() -> None:
+    # progress 0, 1/2, 1: 0.5 (1 + cos) = 1, 0.5, 0; lr = 0.1 + 0.9 x = 1, 0.55, 0.1.
+    # At progress 1/4 the cosine is sqrt(1/2): 0.1 + 0.45 (1 + sqrt(1/2)).
+    found = schedule("cosine", total=5, warmup=0)
+    assert found == pytest.approx([1.0, 0.1 + 0.45 * (1 + math.sqrt(0.5)), 0.55, 0.2318019484660536, 0.1])
+
+
+def test_steps_beyond_the_last_stay_at_the_floor() -> None:
+    assert lr_at(9, peak=2.0, total=5, warmup=0, schedule="cosine") == pytest.approx(0.2)
+    assert lr_at(9, peak=2.0, total=5, warmup=0, schedule="linear") == pytest.approx(0.2)
+
+
+def test_a_run_of_one_step_trains_at_the_peak() -> None:
+    assert schedule("cosine", total=1, warmup=0) == [1.0]
+    assert schedule("linear", total=2, warmup=2) == [0.5, 1.0]
+
+
+def quadratic() -> tuple[nn.Linear, torch.optim.AdamW]:
+    module = nn.Linear(2, 1)
+    with torch.no_grad():
+        module.weight.copy_(torch.tensor([[2.0, -2.0]]))
+        module.bias.fill_(4.0)
+    return module, adamw(module, lr=0.0, betas=(0.9, 0.95), eps=1e-8, weight_decay=0.5)
+
+
+def test_matrices_decay_and_vectors_do_not() -> None:
+    module, optimizer = quadratic()
+    for parameter in module.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    norm, stepped = guarded_step(optimizer, module.parameters(), lr=0.1, max_grad_norm=1.0)
+    assert (norm, stepped) == (0.0, True)
+    # Decoupled decay with no gradient: w (1 - lr wd) = 2 (1 - 0.05) = 1.9.
+    assert torch.allclose(module.weight, torch.tensor([[1.9, -1.9]]))
+    assert module.bias.item() == 4.0
+
+
+def test_frozen_parameters_are_not_the_optimisers() -> None:
+    module = nn.Linear(2, 1)
+    module.weight.requires_grad_(False)
+    optimizer = adamw(module, lr=0.1, betas=(0.9, 0.95), eps=1e-8, weight_decay=0.1)
+    assert [p is module.bias for g in optimizer.param_groups for p in g["params"]] == [True]
+
+
+def test_the_gradient_norm_is_that_before_clipping() -> None:
+    # A plain SGD shows the clipping: gradient (3, 4) has norm 5, clipped to 1 it is (0.6, 0.8).
+    weight = nn.Parameter(torch.zeros(2))
+    optimizer = torch.optim.SGD([weight], lr=123.0)
+    weight.grad = torch.tensor([3.0, 4.0])
+    norm, stepped = guarded_step(optimizer, [weight], lr=0.5, max_grad_norm=1.0)
+    assert norm == pytest.approx(5.0) and stepped
+    assert torch.allclose(weight, torch.tensor([-0.3, -0.4]), atol=1e-6)
+    assert weight.grad is None
+
+
+@pytest.mark.parametrize("poison", [math.nan, math.inf, -math.inf])
+def test_a_gradient_that_is_not_finite_skips_the_step_and_touches_nothing(poison: float) -> None:
+    module, optimizer = quadratic()
+    module.weight.grad = torch.tensor([[1.0, poison]])
+    module.bias.grad = torch.ones(1)
+    norm, stepped = guarded_step(optimizer, module.parameters(), lr=0.1, max_grad_norm=1.0)
+    assert not stepped and not math.isfinite(norm)
+    assert module.weight.tolist() == [[2.0, -2.0]] and module.bias.tolist() == [4.0]
+    assert all(p.grad is None for p in module.parameters())  # or the next step would add to it
+    assert not optimizer.state  # neither moment has seen it
+    module.weight.grad, module.bias.grad = torch.ones(1, 2), torch.ones(1)
+    assert guarded_step(optimizer, module.parameters(), lr=0.1, max_grad_norm=1.0)[1]
+    assert torch.isfinite(module.weight).all() and module.bias.item() != 4.0
