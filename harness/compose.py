@@ -133,7 +133,7 @@ class Composer:
             self.cache[groups] = self._hydra(groups)
         config = self.cache[groups].copy()
         for override in plain:
-            OmegaConf.update(config, override.key_or_group, override.value(), merge=True)
+            OmegaConf.update(config, override.key_or_group, override.value(), merge=True, force_add=True)
         return config
 
     def _hydra(self, overrides: Sequence[str]) -> DictConfig:
