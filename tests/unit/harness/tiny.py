@@ -1,0 +1,62 @@
+"""The smallest things that train: a two-letter policy for updates, an untrained base for whole steps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from harness.compose import Composer
+from harness.config import RunConfig
+from harness.dims import ModelDims
+from harness.hub import save_pretrained
+from harness.model import init_policy
+from harness.state import Run, setup
+from harness.tokenizer import build_ladder_tokenizer, save_tokenizer
+from harness.types import Grade, Problem, Prompt, Rollout, ScoredGroup
+
+COMPOSER = Composer()
+DIMS = ModelDims(
+    architecture="llama",
+    hidden_size=16,
+    intermediate_size=24,
+    num_layers=1,
+    num_heads=1,
+    num_kv_heads=1,
+    head_dim=16,
+    vocab_size=11,
+    max_position_embeddings=64,
+    rope_theta=10000.0,
+    rms_norm_eps=1e-5,
+    tie_word_embeddings=True,
+)
+
+
+def configure(*overrides: str) -> RunConfig:
+    return COMPOSER.config(["experiment=smoke", *overrides])
+
+
+def group(
+    name: str, prompt: Sequence[int], completions: Sequence[Sequence[int]], rewards: Sequence[float]
+) -> ScoredGroup:
+    rollouts = tuple(
+        Rollout(name, i, tuple(ids), "", (-1.0,) * len(ids), "stop") for i, ids in enumerate(completions)
+    )
+    grades = tuple(Grade(correct=r > 0, extracted="1", reason="") for r in rewards)
+    problem = Problem(id=name, dataset="d", split="train", text="1+1", answer="2")
+    return ScoredGroup(problem, Prompt(name, "question", "", tuple(prompt)), rollouts, grades, tuple(rewards))
+
+
+def untrained_base(folder: Path) -> Path:
+    """A base that was never pretrained, in the place and form of a real one."""
+    tokenizer = build_ladder_tokenizer()
+    dims = replace(DIMS, vocab_size=tokenizer.get_vocab_size(), max_position_embeddings=256)
+    end = tokenizer.token_to_id("<eos>")
+    save_pretrained(init_policy(dims, 0), folder / "model", eos_token_ids=(end,))
+    save_tokenizer(folder / "model")
+    return folder
+
+
+def run_on_untrained_base(folder: Path, *overrides: str) -> Run:
+    config = configure(f"output_dir={folder}", *overrides)
+    return setup(config, base=untrained_base(folder / "base"), folder=folder / "run", device="cpu")
