@@ -27,7 +27,7 @@ ONE_STEP = (
     "trainer.max_grad_norm=1e9",
 )
 NO_KL = "objective.kl.coef=0"
-# Sample std of (1, 0, 0): the mean is 1/3, the deviations 2/3, -1/3, -1/3, so sqrt((4+1+1)/9/2) = 1/sqrt(3). The
+# Sample std of (1, 0, 0): the mean is 1/3, the deviations 2/3, -1/3, -1/3, so sqrt(6/9/2) = 1/sqrt(3). The
 # advantages are 2/3 sqrt(3) = 2/sqrt(3) and -1/sqrt(3), up to eps.
 MIXED = group("mixed", [7, 3], [[4, 1], [5, 9, 6, 1], [2, 2, 1]], [1.0, 0.0, 0.0])
 EQUAL = group("equal", [8], [[4, 4, 4, 4, 1], [1], [6, 1]], [1.0, 1.0, 1.0])
