@@ -18,6 +18,7 @@ from harness.identity import base_id, digest, run_folder, run_id
 from harness.plan import describe, estimate, finished_records
 from harness.progress import Display, duration
 from harness.records import (
+    NewerRecord,
     RecordError,
     RunRecord,
     Status,
@@ -150,6 +151,8 @@ def mark(config: RunConfig, status: Status, reason: str) -> None:
         record = read_run(folder)
         if record.status != "running":
             return
+    except NewerRecord:
+        return
     except RecordError:
         if status == "interrupted":
             return
