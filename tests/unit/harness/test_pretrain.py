@@ -1,0 +1,61 @@
+"""Bases: made once, the same every time, and never from a loss that is not finite."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness import pretrain as module
+from harness.config import RunConfig
+from harness.identity import base_folder, base_id
+from harness.locks import hold
+from harness.pretrain import encode_corpus, ensure_base, pad
+from harness.records import read_base
+from harness.tokenizer import build_ladder_tokenizer
+from tests.unit.harness.tiny import configure
+
+
+def quiet(phase: str, done: int, total: int, note: str = "") -> None:
+    pass
+
+
+def short(folder: Path, *overrides: str) -> RunConfig:
+    return configure(f"output_dir={folder}", "model.pretrain.steps=3", *overrides)
+
+
+def test_a_base_is_made_once_and_the_same_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, two = short(tmp_path / "one"), short(tmp_path / "two")
+    folders = [ensure_base(config, quiet) for config in (one, two)]
+    weights = [(folder / "model" / "model.safetensors").read_bytes() for folder in folders]
+    assert weights[0] == weights[1]
+    record = read_base(folders[0])
+    assert record.base_id == base_id(one) == folders[0].name and record.tokens > 3 * 8
+    monkeypatch.setattr(module, "pretrain", lambda *_: pytest.fail("made twice"))
+    ensure_base(one, quiet)
+    with pytest.raises(pytest.fail.Exception):  # another base seed is another base
+        ensure_base(short(tmp_path / "one", "base_seed=1"), quiet)
+
+
+def test_a_diverged_base_is_not_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_accumulate", lambda policy, batch: float("nan"))
+    config = short(tmp_path)
+    with pytest.raises(RuntimeError, match=r"the loss is nan at step 0; lower model\.pretrain\.lr"):
+        ensure_base(config, quiet)
+    assert not (base_folder(config) / "base.json").exists() and not (base_folder(config) / "model").exists()
+    with hold(base_folder(config)):  # and the folder is free again
+        pass
+
+
+def test_documents_are_prompt_and_completion_closed_by_the_end_token(tmp_path: Path) -> None:
+    tokenizer = build_ladder_tokenizer()
+    for ids, num_prompt in encode_corpus(short(tmp_path), num_documents=5, seed=1):
+        assert ids[-1] == tokenizer.token_to_id("<eos>") and 0 < num_prompt < len(ids)
+        assert tokenizer.decode(ids[:num_prompt]).endswith("\n")
+        assert "boxed" in tokenizer.decode(ids[num_prompt:])
+
+
+def test_padding_by_hand() -> None:
+    input_ids, lengths, mask = pad([([7, 3, 4], 2), ([5, 6], 1)])
+    assert input_ids.tolist() == [[7, 3, 4], [5, 6, 0]] and lengths.tolist() == [3, 2]
+    assert mask.tolist() == [[False, False, True], [False, True, False]]
