@@ -203,6 +203,7 @@ class DataConfig(Section):
     template: Literal["question"]
     answer_rules: list[AnswerRule] = Field(min_length=1)
     answer_range: tuple[int, int] | None
+    symbolic: bool = True
     families: list[str] = []
     heldout_families: list[str] = []
     levels: list[Annotated[int, Field(ge=1, le=5)]] = []

@@ -18,7 +18,7 @@ from harness.eval_metrics import Scored, record_fields
 from harness.identity import eval_key
 from harness.records import EvalRecord, RecordError, read_eval, write_record, write_samples
 from harness.scoring import score
-from harness.types import Problem, RolloutEngine
+from harness.types import Problem, Rollout, RolloutEngine
 
 if TYPE_CHECKING:
     from harness.engine_lm import EngineLM
@@ -174,14 +174,16 @@ def _scored(
 ) -> tuple[list[Scored], list[Scored] | None]:
     """(samples, greedy) of each problem, scored."""
     rules: tuple[Rule, ...] = tuple(config.data.answer_rules)
+    symbolic = config.data.symbolic
+
+    def scores(problem: Problem, rollouts: Sequence[Rollout]) -> Scored:
+        verdicts = tuple(score(r.text, problem.answer, rules, symbolic) for r in rollouts)
+        return Scored(problem, tuple(rollouts), verdicts)
 
     def rows(variant: str) -> list[Scored]:
         by_document = lm.rollouts[_task(config, split, variant)]
         assert len(by_document) == len(problems), (split, len(by_document), len(problems))
-        return [
-            Scored(p, tuple(by_document[i]), tuple(score(r.text, p.answer, rules) for r in by_document[i]))
-            for i, p in enumerate(problems)
-        ]
+        return [scores(p, by_document[i]) for i, p in enumerate(problems)]
 
     return rows("k"), rows("greedy") if config.eval.greedy else None
 

@@ -47,12 +47,13 @@ def sample(run: Run, problems: Sequence[Problem], step: int) -> list[Rollout]:
 
 def score(run: Run, problems: Sequence[Problem], rollouts: Sequence[Rollout]) -> list[ScoredGroup]:
     """Grades and rewards, group by group."""
-    size, rules = run.config.rollout.group_size, tuple(run.config.data.answer_rules)
+    size, data = run.config.rollout.group_size, run.config.data
+    rules = tuple(data.answer_rules)
     terms, weights = _reward_terms(run.config, run.seeds["rollout"])
     groups = []
     for place, problem in enumerate(problems):
         group = tuple(rollouts[place * size : (place + 1) * size])
-        grades = tuple(grade(r.text, problem.answer, rules=rules) for r in group)
+        grades = tuple(grade(r.text, problem.answer, rules=rules, use_symbolic=data.symbolic) for r in group)
         values = tuple(
             rewards.weighted_sum(
                 rewards.score(rollout=r, grade=g, problem=problem, terms=terms), weights=weights

@@ -23,7 +23,7 @@ from harness.progress import Reporter
 from harness.prompts import render
 from harness.records import BaseRecord, write_record
 from harness.seeds import derive, stream_seed
-from harness.tokenizer import build_ladder_tokenizer, save_tokenizer
+from harness.tokenizer import EOS_ID, build_ladder_tokenizer, save_tokenizer
 
 Document = tuple[list[int], int]  # token ids, and how many of them are the prompt's
 MAX_MICROBATCH_TOKENS = 16_384
@@ -87,10 +87,9 @@ def pretrain(config: RunConfig, folder: Path, report: Reporter) -> None:
 def encode_corpus(config: RunConfig, *, num_documents: int, seed: int) -> Iterator[Document]:
     """Documents as token ids under the config's template, each closed by the end token."""
     tokenizer = build_ladder_tokenizer()
-    end = tokenizer.token_to_id("<eos>")
     for prompt, completion in corpus(config, num_documents=num_documents, seed=seed):
         head = tokenizer.encode(render(prompt, config.data.template)).ids
-        yield [*head, *tokenizer.encode(completion).ids, end], len(head)
+        yield [*head, *tokenizer.encode(completion).ids, EOS_ID], len(head)
 
 
 def pad(documents: list[Document]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -123,10 +122,9 @@ def _publish(
     config: RunConfig, folder: Path, policy: Policy, *, loss: float, num_tokens: int, seconds: float
 ) -> None:
     """Weights and tokenizer in the hub's format, then base.json, whose presence says that all is there."""
-    end = build_ladder_tokenizer().token_to_id("<eos>")
 
     def write(target: Path) -> None:
-        save_pretrained(policy, target, eos_token_ids=(end,))
+        save_pretrained(policy, target, eos_token_ids=(EOS_ID,))
         save_tokenizer(target)
 
     checkpoint.publish(folder / "model", write)

@@ -28,9 +28,9 @@ class Score:
 
 
 @lru_cache(maxsize=65536)
-def score(completion: str, reference: str, rules: tuple[Rule, ...]) -> Score:
+def score(completion: str, reference: str, rules: tuple[Rule, ...], symbolic: bool) -> Score:
     """Grade, vote and check the steps. Cached, as lm-eval's scorer and the record both ask."""
-    verdict = grade(completion, reference, rules=rules)
+    verdict = grade(completion, reference, rules=rules, use_symbolic=symbolic)
     report = check_steps(completion)
     vote = None if verdict.extracted is None else answer_class(verdict.extracted)
     return Score(verdict.correct, verdict.extracted, verdict.reason, vote, report.num_steps, report.num_wrong)

@@ -22,7 +22,7 @@ from harness.optim import adamw
 from harness.prompts import make_prompt
 from harness.rollout.native import NativeEngine
 from harness.seeds import all_streams
-from harness.tokenizer import save_tokenizer
+from harness.tokenizer import EOS_ID, save_tokenizer
 from harness.types import Problem, Prompt
 
 COUNTERS = ("num_updates", "skipped_in_a_row", "seconds", "tokens", "flops")
@@ -72,7 +72,7 @@ def load_engine(config: RunConfig, weights: Path, device: str) -> tuple[Policy, 
     tokenizer = Tokenizer.from_file(str(weights / "tokenizer.json"))
     engine = NativeEngine(
         policy,
-        eos_token_ids=(tokenizer.token_to_id("<eos>"),),
+        eos_token_ids=(EOS_ID,),
         decode=lambda ids: tokenizer.decode(list(ids), skip_special_tokens=True),
         max_batch_size=config.rollout.max_batch_size,
     )
@@ -135,7 +135,7 @@ def publish(run: Run) -> None:
     """The weights in the hub's format with their tokenizer: what evaluation, vLLM and transformers load."""
 
     def write(target: Path) -> None:
-        save_pretrained(run.policy, target, eos_token_ids=(run.tokenizer.token_to_id("<eos>"),))
+        save_pretrained(run.policy, target, eos_token_ids=(EOS_ID,))
         save_tokenizer(target)
 
     checkpoint.publish(weights_folder(run.folder, run.step), write)

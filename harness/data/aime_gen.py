@@ -13,7 +13,6 @@ Pure Python, no torch.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -21,10 +20,32 @@ from itertools import count
 from random import Random
 
 from harness.data.families.family import Derivation
-from harness.data.families.instance import DATASET, FAMILIES, LEVELS, Instance, check_names, generate, stream
+from harness.data.families.instance import (
+    DATASET,
+    FAMILIES,
+    LEVELS,
+    Instance,
+    bucket_of,
+    candidate,
+    check_names,
+    generate,
+    stream,
+)
 from harness.types import Problem
 
-GENERATOR_VERSION = 2  # part of every data hash: raise it with any change to what is generated
+__all__ = [
+    "FAMILIES",
+    "LEVELS",
+    "Instance",
+    "best_constant",
+    "bucket",
+    "completion",
+    "corpus",
+    "generate",
+    "load",
+]
+
+GENERATOR_VERSION = 3  # part of every data hash: raise it with any change to what is generated
 
 MINI_FAMILIES: tuple[str, ...] = tuple(name for name, family in FAMILIES.items() if family.mini)
 MAX_STEPS_BY_LEVEL = {1: 20, 2: 30, 3: 40, 4: 60, 5: 80}
@@ -49,8 +70,7 @@ _SEED_STRIDE = 10**9  # keeps the problems of two data seeds apart
 
 def bucket(instance: Instance) -> int:
     """0-99, from the canonical form alone."""
-    digest = hashlib.sha256(f"{instance.family}|{instance.canonical}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") % 100
+    return bucket_of(instance.family, instance.canonical)
 
 
 def completion(steps: Sequence[str], answer: int) -> str:
@@ -138,9 +158,7 @@ def _documents(
     candidates = count(seed * _SEED_STRIDE)
     for _ in range(num_documents):
         family, level = rng.choice(cells)
-        instance = next(
-            found for i in candidates if bucket(found := generate(family, level, i)) in CORPUS_BUCKETS
-        )
+        instance = next(found for i in candidates if (found := candidate(family, level, i, CORPUS_BUCKETS)))
         (kind,) = rng.choices(("worked", "direct", "sloppy"), weights=CORPUS_MIXES[mix])
         answer, steps = instance.answer, list(instance.steps)
         if kind == "direct":
@@ -197,9 +215,9 @@ def _unique(
     for i in count(seed * _SEED_STRIDE):
         if wanted == 0 or dry == _DRY_DRAWS:
             return
-        instance = generate(family, level, i)
+        instance = candidate(family, level, i, SPLIT_BUCKETS[split])
         dry += 1
-        if (family, instance.canonical) in seen or bucket(instance) not in SPLIT_BUCKETS[split]:
+        if instance is None or (family, instance.canonical) in seen:
             continue
         seen.add((family, instance.canonical))
         wanted, dry = wanted - 1, 0

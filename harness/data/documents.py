@@ -45,20 +45,23 @@ def problems_to_evaluate(
     return problems[:max_train_problems]
 
 
-def document(problem: Problem, template: str, rules: Sequence[str]) -> dict[str, Any]:
-    """`prompt` goes to the model, `answer` and `rules` to the grader."""
+def document(problem: Problem, template: str, rules: Sequence[str], symbolic: bool) -> dict[str, Any]:
+    """`prompt` goes to the model; `answer`, `rules` and `symbolic` to the grader."""
     return {
         "id": problem.id,
         "prompt": render(problem.text, template),
         "answer": problem.answer,
         "rules": list(rules),
+        "symbolic": symbolic,
     }
 
 
-def dataset(problems: Sequence[Problem], template: str, rules: Sequence[str]) -> dict[str, Dataset]:
+def dataset(
+    problems: Sequence[Problem], template: str, rules: Sequence[str], *, symbolic: bool
+) -> dict[str, Dataset]:
     """For lm-eval's `custom_dataset`: one split, named test. Raises ValueError for no problems."""
     from datasets import Dataset
 
     if not problems:
         raise ValueError("the task's split holds no problems; set its size in the data preset, e.g. num_test")
-    return {"test": Dataset.from_list([document(p, template, rules) for p in problems])}
+    return {"test": Dataset.from_list([document(p, template, rules, symbolic) for p in problems])}

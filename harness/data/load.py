@@ -103,7 +103,8 @@ def data_fingerprint(data: DataConfig) -> dict[str, Any]:
     if data.dataset == "jsonl":
         assert data.path is not None
         content = hashlib.sha256(Path(data.path).read_bytes()).hexdigest()
-        return {"sha256": content, "template": data.template, "answer_rules": data.answer_rules}
+        grading = {"answer_rules": data.answer_rules, "symbolic": data.symbolic}
+        return {"sha256": content, "template": data.template, **grading}
     return {
         "generator": aime_gen.GENERATOR_VERSION,
         **data.model_dump(exclude_defaults=True, exclude={"name"}),

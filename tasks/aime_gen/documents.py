@@ -21,6 +21,5 @@ def generated(
     Raises ValueError for an unknown preset or an empty split.
     """
     config = data_config(data)
-    return dataset(
-        problems_to_evaluate(config, split, max_train_problems), config.template, config.answer_rules
-    )
+    problems = problems_to_evaluate(config, split, max_train_problems)
+    return dataset(problems, config.template, config.answer_rules, symbolic=config.symbolic)

@@ -58,7 +58,7 @@ def benchmark(name: str, template: str = "boxed_answer", **_: Any) -> dict[str, 
     problems = from_folder(Path(folder), source) if folder else from_hub(name, source)
     if len(problems) != source.num_problems:
         raise ValueError(f"{name}: {len(problems)} problems where {source.num_problems} are expected")
-    return dataset(problems, template, DEFAULT_RULES)
+    return dataset(problems, template, DEFAULT_RULES, symbolic=True)
 
 
 def from_folder(folder: Path, source: Source) -> list[Problem]:

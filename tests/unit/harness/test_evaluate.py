@@ -128,7 +128,7 @@ def test_standard_errors_match_brute_force() -> None:
     rows = [[rng.choice(["3", "3", "4", "5"]) for _ in range(4)] for _ in range(6)]
     scored = []
     for i, texts in enumerate(rows):
-        scores = tuple(score(rf"\boxed{{{t}}}", "3", ("boxed",)) for t in texts)
+        scores = tuple(score(rf"\boxed{{{t}}}", "3", ("boxed",), False) for t in texts)
         rollouts = tuple(Rollout(str(i), j, (1,), t, None, "stop") for j, t in enumerate(texts))
         scored.append(Scored(Problem(str(i), "d", "test", "?", "3"), rollouts, scores))
     m = metric_values(scored)
@@ -238,6 +238,6 @@ def test_loglikelihood_without_a_callable_says_what_is_missing() -> None:
 
 
 def test_a_class_graded_both_ways_votes_apart() -> None:
-    right, wrong = score(r"\boxed{3}", "3", ("boxed",)), score(r"\boxed{3}", "4", ("boxed",))
+    right, wrong = score(r"\boxed{3}", "3", ("boxed",), False), score(r"\boxed{3}", "4", ("boxed",), False)
     assert right.correct and not wrong.correct and right.vote == wrong.vote == "3"
     assert votes([right, wrong]) == ["3", "3 (graded wrong)"]

@@ -24,7 +24,7 @@ TOKENIZER = build_ladder_tokenizer()
 GOLDEN_SHA256 = "1072461683568c66b01d1358005479b6687d58d0dd58af02a285923fe76634a9"
 
 # Longest (statement, derivation) in tokens of a mini family at levels 1 and 2.
-MINI_TOKENS = {1: (16, 43), 2: (16, 52)}
+MINI_TOKENS = {1: (16, 43), 2: (16, 58)}
 
 
 def tokens(text: str) -> list[str]:
@@ -93,7 +93,9 @@ def test_mini_problems_are_short(family: str, level: int) -> None:
 def test_the_vocabulary_is_the_committed_one() -> None:
     assert grammar_pieces() == sorted(set(grammar_pieces()))
     ids = sorted((index, piece) for piece, index in TOKENIZER.get_vocab().items())
-    assert hashlib.sha256(json.dumps(ids).encode()).hexdigest() == GOLDEN_SHA256, f"{len(ids)} pieces: raise TOKENIZER_VERSION"
+    assert hashlib.sha256(json.dumps(ids).encode()).hexdigest() == GOLDEN_SHA256, (
+        f"{len(ids)} pieces: raise TOKENIZER_VERSION"
+    )
 
 
 def test_transformers_reads_the_saved_folder_with_the_same_ids(tmp_path: Path) -> None:

@@ -108,7 +108,7 @@ def test_grpos_step_is_the_equation_row_by_row() -> None:
 
 def test_sft_is_the_cross_entropy_of_accepted_completions_and_of_nothing_else() -> None:
     # Accepted: one of MIXED, three of EQUAL; the prompts' tokens are in no term.
-    config = configure("objective=sft_rejection", *ONE_STEP)
+    config = configure("objective=sft_rejection", "objective.reduce=sequence_mean", *ONE_STEP)
     found, metrics = stepped(config, [MIXED, EQUAL, WRONG])
     model = policy()
     chosen = [(MIXED, 0), (EQUAL, 0), (EQUAL, 1), (EQUAL, 2)]
@@ -157,7 +157,7 @@ def test_rows_without_advantage_add_nothing_but_count() -> None:
     ],
 )
 def test_reduce_over_is_a_factor(objective: str, over: str, factor: float) -> None:
-    lines = (f"objective={objective}", NO_KL, *ONE_STEP)
+    lines = (f"objective={objective}", "objective.reduce=sequence_mean", NO_KL, *ONE_STEP)
     groups = [MIXED, EQUAL, WRONG]
     everything, _ = stepped(configure(*lines, "objective.reduce_over=all"), groups)
     found, _ = stepped(configure(*lines, f"objective.reduce_over={over}"), groups)
