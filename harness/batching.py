@@ -67,6 +67,13 @@ def take(batch: Batch, rows: Tensor) -> Batch:
     return Batch(**cut)
 
 
+def move(batch: Batch, device: torch.device) -> Batch:
+    """The batch with every tensor on a device."""
+    tensors = {f.name: getattr(batch, f.name) for f in fields(batch)}
+    moved: dict[str, Any] = {name: None if x is None else x.to(device) for name, x in tensors.items()}
+    return Batch(**moved)
+
+
 def minibatches(
     batch: Batch, *, num: int, unit: Literal["group", "row"], generator: torch.Generator | None
 ) -> list[Tensor]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,20 @@ from harness.records import clean
 
 
 def save_resume(
-    folder: Path, *, step: int, policy: nn.Module, optimizer: torch.optim.Optimizer, trainer: dict[str, Any]
+    folder: Path,
+    *,
+    step: int,
+    policy: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    trainer: dict[str, Any],
+    others: Mapping[str, nn.Module] | None = None,
 ) -> None:
-    """Write the state after `step` beside the last one, then drop the last one. A kill leaves one whole."""
+    """Write the state after `step` beside the last one, then drop the last one. A kill leaves one whole.
+
+    `others` are further modules that training changes: a value model, a reference that is refreshed.
+    """
+    state = {"policy": policy.state_dict(), "optimizer": optimizer.state_dict()}
+    state |= {name: module.state_dict() for name, module in (others or {}).items()}
     target = folder / "resume" / f"step_{step:06d}"
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
@@ -30,7 +42,7 @@ def save_resume(
     try:
         # Through a file of ours: given a path, torch hides a full disk behind a RuntimeError.
         with (temporary / "state.pt").open("wb") as file:
-            torch.save({"policy": policy.state_dict(), "optimizer": optimizer.state_dict()}, file)
+            torch.save(state, file)
         (temporary / "trainer.json").write_text(json.dumps(clean({"step": step, **trainer})))
         shutil.rmtree(target, ignore_errors=True)
         os.rename(temporary, target)
@@ -43,15 +55,21 @@ def save_resume(
 
 
 def load_resume(
-    folder: Path, *, policy: nn.Module, optimizer: torch.optim.Optimizer
+    folder: Path,
+    *,
+    policy: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    others: Mapping[str, nn.Module] | None = None,
 ) -> dict[str, Any] | None:
-    """Fill policy and optimiser from the newest state. Returns its trainer.json; None when there is none."""
+    """Fill modules and optimiser from the newest state. Returns its trainer.json; None when there is none."""
     found = sorted((folder / "resume").glob("step_*"))
     if not found:
         return None
     state = torch.load(found[-1] / "state.pt", weights_only=True, map_location="cpu")
     policy.load_state_dict(state["policy"])
     optimizer.load_state_dict(state["optimizer"])
+    for name, module in (others or {}).items():
+        module.load_state_dict(state[name])
     return json.loads((found[-1] / "trainer.json").read_text())
 
 

@@ -13,16 +13,11 @@ import warnings
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
+from harness.objective_config import CLIPPED, COMPARED, ObjectiveConfig
 from harness.records import BASES
-
-Positive = Annotated[int, Field(gt=0)]
-NonNegative = Annotated[int, Field(ge=0)]
-PositiveFloat = Annotated[float, Field(gt=0)]
-NonNegativeFloat = Annotated[float, Field(ge=0)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
-
+from harness.section import Name, NonNegative, NonNegativeFloat, Positive, PositiveFloat, Section
 
 AnswerRule = Literal["boxed", "answer_is", "answer_colon", "a_colon", "hashes", "final_number"]
 
@@ -33,10 +28,6 @@ class ConfigError(ValueError):
 
 class ConfigWarning(UserWarning):
     """A setting that runs but cannot do what its name says."""
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
 
 
 class DimsConfig(Section):
@@ -81,120 +72,6 @@ class ModelConfig(Section):
     pretrain: PretrainConfig
 
 
-class RewardConfig(Section):
-    """Weights of the rule-based rewards; they are summed. Controls: `random`, `inverted`."""
-
-    accuracy: float
-    format_r1: float = 0.0
-    length_penalty: float = 0.0
-    soft_overlong: float = 0.0
-    random: float = 0.0
-    inverted: float = 0.0
-
-
-class SelectionConfig(Section):
-    """Which samples train: all, or the accepted ones, at most `cap_per_problem` of each and none twice."""
-
-    fn: Literal["all", "accepted"]
-    cap_per_problem: Positive | None = None
-    dedupe: bool = False
-
-
-class AdvantageConfig(Section):
-    """`threshold` is what a reward must exceed to be accepted; `eps` is added to a std."""
-
-    fn: Literal[
-        "accepted_only", "raw_reward", "group_centered", "group_normalized", "rloo", "reinforce_pp", "max_rl"
-    ]
-    std: Literal["none", "sample", "population"] = "none"
-    eps: NonNegativeFloat = 0.0
-    threshold: float = 0.0
-
-    @property
-    def params(self) -> dict[str, Any]:
-        """The keywords that `fn` takes beside rewards and group_ids."""
-        takes = {"accepted_only": ["threshold"], "group_normalized": ["std", "eps"], "reinforce_pp": ["eps"]}
-        return {name: getattr(self, name) for name in takes.get(self.fn, [])}
-
-
-class LossConfig(Section):
-    fn: Literal["nll", "policy_gradient", "surrogate", "ppo_clip", "cispo"]
-    clip_low: PositiveFloat | None = None
-    clip_high: PositiveFloat | None = None
-    dual_clip: Annotated[float, Field(gt=1)] | None = None
-
-    @property
-    def params(self) -> dict[str, float | None]:
-        """The keywords that `fn` takes beside its tensors."""
-        takes = {"ppo_clip": ["clip_low", "clip_high", "dual_clip"], "cispo": ["clip_low", "clip_high"]}
-        return {name: getattr(self, name) for name in takes.get(self.fn, [])}
-
-
-class KLConfig(Section):
-    """Penalty towards the base. `coef` 0 means none; KL to the base is measured in every arm all the same."""
-
-    estimator: Literal["k1", "k2", "k3"] = "k3"
-    placement: Literal["loss"] = "loss"
-    coef: NonNegativeFloat = 0.0
-
-
-class UpdatesConfig(Section):
-    """Optimiser steps per rollout batch = `epochs` × `minibatches`; old_logprobs stay fixed."""
-
-    epochs: Positive
-    minibatches: Positive
-
-
-class OfflineConfig(Section):
-    """Sample everything from the base once, then train: passes over the accepted set, rows a batch."""
-
-    epochs: Positive
-    batch_size: Positive
-
-
-CLIPPED = ("ppo_clip", "cispo")
-COMPARED = ("group_normalized", "group_centered", "rloo", "max_rl")
-
-
-class ObjectiveConfig(Section):
-    name: Name
-    reward: RewardConfig
-    selection: SelectionConfig
-    advantage: AdvantageConfig
-    ratio: Literal["token", "sequence", "sequence_mean"]
-    loss: LossConfig
-    kl: KLConfig
-    reduce: Literal["sequence_mean", "token_mean", "sequence_sum", "constant"]
-    reduce_over: Literal["all", "accepted", "nonzero"] = "all"
-    updates: UpdatesConfig
-    offline: OfflineConfig | None = None
-
-    @model_validator(mode="after")
-    def _slots_fit(self) -> Self:
-        fn, clips = self.loss.fn, (self.loss.clip_low, self.loss.clip_high)
-        if fn in CLIPPED and None in clips:
-            raise ValueError(f"loss.fn={fn} needs loss.clip_low and loss.clip_high; 0.2 is PPO's for both")
-        if fn not in CLIPPED and clips != (None, None):
-            raise ValueError(f"loss.clip_low, clip_high mean nothing to loss.fn={fn}; set null")
-        if fn != "ppo_clip" and self.loss.dual_clip is not None:
-            raise ValueError(
-                f"loss.dual_clip={self.loss.dual_clip:g} means nothing to loss.fn={fn}; set null"
-            )
-        if self.advantage.fn == "max_rl" and (
-            self.reward.length_penalty > 0 or self.reward.soft_overlong > 0
-        ):
-            raise ValueError(
-                "advantage.fn=max_rl needs rewards >= 0; set length_penalty and soft_overlong to 0"
-            )
-        if self.advantage.fn == "group_normalized" and self.advantage.std == "none":
-            raise ValueError("advantage.std=none with fn=group_normalized; choose sample or population")
-        if self.advantage.fn != "group_normalized" and self.advantage.std != "none":
-            raise ValueError(
-                f"advantage.std={self.advantage.std} means nothing to fn={self.advantage.fn}; set none"
-            )
-        return self
-
-
 class DataConfig(Section):
     """`dataset` is a module of harness/data. Generated problems use the fields below it; `jsonl` the path."""
 
@@ -204,9 +81,9 @@ class DataConfig(Section):
     answer_rules: list[AnswerRule] = Field(min_length=1)
     answer_range: tuple[int, int] | None
     symbolic: bool = True
-    families: list[str] = []
-    heldout_families: list[str] = []
-    levels: list[Annotated[int, Field(ge=1, le=5)]] = []
+    families: list[str] = Field(default=[])
+    heldout_families: list[str] = Field(default=[])
+    levels: list[Annotated[int, Field(ge=1, le=5)]] = Field(default=[])
     style: Literal["full", "terse"] = "full"
     data_seed: int = 0
     num_train: NonNegative = 0
@@ -266,7 +143,7 @@ class EvalConfig(Section):
     max_new_tokens: Positive
     greedy: bool
     max_train_problems: Positive | None = None
-    at_steps: list[NonNegative] = []
+    at_steps: list[NonNegative] = Field(default=[])
 
 
 class TrackingConfig(Section):

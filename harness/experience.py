@@ -9,7 +9,9 @@ import torch
 from harness import rewards
 from harness.config import RunConfig
 from harness.grading import grade
+from harness.objective_config import COMPARED, ObjectiveConfig
 from harness.seeds import derive
+from harness.select import drop_zero_variance, needs_refill, truncated
 from harness.state import Run
 from harness.types import Problem, Rollout, SamplingParams, ScoredGroup
 
@@ -26,8 +28,11 @@ def problems_at(run: Run, step: int) -> list[Problem]:
     return chosen
 
 
-def sample(run: Run, problems: Sequence[Problem], step: int) -> list[Rollout]:
-    """`group_size` completions of each problem from the current policy."""
+def sample(run: Run, problems: Sequence[Problem], step: int, *, first_place: int = 0) -> list[Rollout]:
+    """`group_size` completions of each problem from the current policy.
+
+    A place in the step names its random numbers; `first_place` counts the problems sampled before these.
+    """
     rollout = run.config.rollout
     params = SamplingParams(
         max_new_tokens=rollout.max_new_tokens, temperature=rollout.temperature, logprobs=True
@@ -35,7 +40,7 @@ def sample(run: Run, problems: Sequence[Problem], step: int) -> list[Rollout]:
     prompts = [run.prompts[p.id] for p in problems for _ in range(rollout.group_size)]
     seeds = [
         derive(run.seeds["rollout"], step, place, index)
-        for place in range(len(problems))
+        for place in range(first_place, first_place + len(problems))
         for index in range(rollout.group_size)
     ]
     rollouts = run.engine.generate(prompts, params=params, seeds=seeds, policy_step=run.num_updates)
@@ -46,33 +51,70 @@ def sample(run: Run, problems: Sequence[Problem], step: int) -> list[Rollout]:
 
 
 def score(run: Run, problems: Sequence[Problem], rollouts: Sequence[Rollout]) -> list[ScoredGroup]:
-    """Grades and rewards, group by group."""
-    size, data = run.config.rollout.group_size, run.config.data
-    rules = tuple(data.answer_rules)
-    terms, weights = _reward_terms(run.config, run.seeds["rollout"])
+    """Grades and rewards, group by group; with `truncated: fail` an output that was cut has `fail_reward`."""
+    objective, data = run.config.objective, run.config.data
+    size, rules = run.config.rollout.group_size, tuple(data.answer_rules)
+    terms = _reward_terms(run.config, run.seeds["rollout"])
     groups = []
     for place, problem in enumerate(problems):
         group = tuple(rollouts[place * size : (place + 1) * size])
         grades = tuple(grade(r.text, problem.answer, rules=rules, use_symbolic=data.symbolic) for r in group)
         values = tuple(
             rewards.weighted_sum(
-                rewards.score(rollout=r, grade=g, problem=problem, terms=terms), weights=weights
+                rewards.score(rollout=r, grade=g, problem=problem, terms=terms),
+                weights=objective.reward.weights,
             )
             for r, g in zip(group, grades, strict=True)
         )
         groups.append(ScoredGroup(problem, run.prompts[problem.id], group, grades, values))
+    if objective.truncated == "fail":
+        return truncated(groups, rule="fail", fail_reward=objective.fail_reward, min_group_size=1)
     return groups
 
 
-def _reward_terms(config: RunConfig, seed: int) -> tuple[dict[str, dict[str, float]], dict[str, float]]:
-    weights = {name: weight for name, weight in config.objective.reward.model_dump().items() if weight}
-    longest = config.rollout.max_new_tokens
+def _reward_terms(config: RunConfig, seed: int) -> dict[str, dict[str, float]]:
+    slot, longest = config.objective.reward, config.rollout.max_new_tokens
     parameters: dict[str, dict[str, float]] = {
-        "random": {"p": 0.5, "seed": seed},
+        "random": {"p": slot.random_p, "seed": seed},
         "length_penalty": {"max_tokens": longest},
-        "soft_overlong": {"max_tokens": longest, "buffer_tokens": max(1, longest // 5)},
+        "soft_overlong": {
+            "max_tokens": longest,
+            "buffer_tokens": slot.overlong_buffer or max(1, longest // 5),
+        },
     }
-    return {name: parameters.get(name, {}) for name in weights}, weights
+    return {name: parameters.get(name, {}) for name in slot.weights}
+
+
+def trainable(groups: Sequence[ScoredGroup], objective: ObjectiveConfig) -> list[ScoredGroup]:
+    """The groups that training sees: without outputs that were cut, or only those that differ, if asked."""
+    if objective.truncated == "drop":
+        smallest = 2 if objective.advantage.fn in COMPARED else 1
+        groups = truncated(groups, rule="drop", fail_reward=0.0, min_group_size=smallest)
+    if objective.selection.fn == "dynamic":
+        groups = drop_zero_variance(groups, by=objective.selection.by)
+    return list(groups)
+
+
+def refill(run: Run, groups: Sequence[ScoredGroup]) -> list[Problem]:
+    """The problems to sample next in this step, none when it has what it wants or may not sample more.
+
+    They are drawn from those that the step has not met, in an order of the step's own, so that the next
+    step's problems are those of an arm that samples nothing twice.
+    """
+    selection, wanted = run.config.objective.selection, run.config.rollout.prompts_per_step
+    if selection.fn != "dynamic":
+        return []
+    assert selection.max_sampled is not None
+    num = needs_refill(
+        num_kept=len(trainable(groups, run.config.objective)),
+        num_wanted=wanted,
+        num_sampled=len(groups),
+        max_sampled=int(selection.max_sampled * wanted),
+    )
+    met = {group.problem.id for group in groups}
+    generator = torch.Generator().manual_seed(derive(run.seeds["data_order"], "refill", run.step))
+    order = torch.randperm(len(run.problems), generator=generator).tolist()
+    return [run.problems[i] for i in order if run.problems[i].id not in met][:num]
 
 
 def rollout_metrics(groups: Sequence[ScoredGroup]) -> dict[str, float]:
@@ -89,5 +131,6 @@ def rollout_metrics(groups: Sequence[ScoredGroup]) -> dict[str, float]:
         "completion_length": sum(len(r.completion_ids) for r in rollouts) / len(rollouts),
         "truncated": sum(r.finish_reason == "length" for r in rollouts) / len(rollouts),
         "entropy": -sum(logprobs) / max(1, len(logprobs)),
+        "sampled_groups": float(len(groups)),
         "sampled_tokens": float(sum(len(r.completion_ids) for r in rollouts)),
     }

@@ -26,6 +26,7 @@ __all__ = [
     "lm_loss",
     "num_non_embedding_parameters",
     "num_parameters",
+    "states_before",
     "token_logprobs",
 ]
 
@@ -238,6 +239,21 @@ def init_policy(dims: ModelDims, seed: int) -> Policy:
     return policy
 
 
+def states_before(
+    policy: Policy, input_ids: Tensor, lengths: Tensor, completion_mask: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Hidden states [M, D] from which the M completion tokens are predicted, and where these stand.
+
+    The second is their flat padded position [M], increasing. Position 0 and padding are left out.
+    """
+    width = input_ids.shape[1]
+    column = torch.arange(width, device=input_ids.device)
+    wanted = completion_mask.bool() & (column > 0) & (column < lengths[:, None])  # [B, T]
+    at = wanted.flatten().nonzero().squeeze(1)  # [M]
+    packed_from = (lengths.cumsum(0) - lengths)[at // width] + at % width - 1  # [M] the token before, packed
+    return pack(policy.hidden(input_ids, lengths), packed_from), at
+
+
 def token_logprobs(
     policy: Policy,
     input_ids: Tensor,
@@ -247,22 +263,21 @@ def token_logprobs(
     temperature: float,
     with_entropy: bool = False,
     chunk_tokens: int | None = None,
+    states_out: list[Tensor] | None = None,
 ) -> tuple[Tensor, Tensor | None]:
     """log p(input_ids[t] | input_ids[:t]) of logits / temperature at t, float32 nats, [B, T]; with gradient.
 
     Exactly 0.0 where `completion_mask` [B, T] is 0, at position 0 (nothing precedes it) and in padding.
     Logits are computed for the other positions, `chunk_tokens` at a time (None: by the vocabulary's size),
     and again in the backward pass, so no [T, V] tensor outlives a chunk. The second result is the entropy
-    [B, T] of the same distributions, without gradient, or None. Raises ValueError unless temperature > 0.
+    [B, T] of the same distributions, without gradient, or None. The states [M, D] of `states_before` are
+    appended to `states_out` when it is given. Raises ValueError unless temperature > 0.
     """
     if not temperature > 0:
         raise ValueError(f"temperature is {temperature}; logprobs need a positive one (greedy uses 1)")
-    width = input_ids.shape[1]
-    column = torch.arange(width, device=input_ids.device)
-    wanted = completion_mask.bool() & (column > 0) & (column < lengths[:, None])  # [B, T]
-    at = wanted.flatten().nonzero().squeeze(1)  # [M] flat padded positions
-    packed_from = (lengths.cumsum(0) - lengths)[at // width] + at % width - 1  # [M] the token before, packed
-    states = pack(policy.hidden(input_ids, lengths), packed_from)  # [M, D]
+    states, at = states_before(policy, input_ids, lengths, completion_mask)
+    if states_out is not None:
+        states_out.append(states)
     targets = input_ids.flatten()[at]
     flat, entropy = chunked_logprobs(
         states, policy.head_weight, targets, temperature, with_entropy=with_entropy, chunk_tokens=chunk_tokens

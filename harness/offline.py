@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from harness.experience import problems_at, rollout_metrics, sample, score
+from harness.experience import problems_at, rollout_metrics, sample, score, trainable
 from harness.progress import Reporter
 from harness.records import read_samples, write_samples
 from harness.seeds import derive
@@ -60,7 +60,7 @@ class Offline:
             report("sampling from the base", step + 1, steps)
         selection = run.config.objective.selection
         kept = accepted(
-            groups,
+            trainable(groups, run.config.objective),
             threshold=run.config.objective.advantage.threshold,
             cap_per_problem=selection.cap_per_problem,
             dedupe=selection.dedupe,

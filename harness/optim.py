@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -13,14 +13,26 @@ Schedule = Literal["constant", "linear", "cosine"]
 
 
 def adamw(
-    module: nn.Module, *, lr: float, betas: tuple[float, float], eps: float, weight_decay: float
+    module: nn.Module,
+    *,
+    lr: float,
+    betas: tuple[float, float],
+    eps: float,
+    weight_decay: float,
+    others: Sequence[tuple[nn.Module, float]] = (),
 ) -> torch.optim.AdamW:
-    """AdamW (arXiv:1711.05101); norms and biases (one dimension) are not decayed."""
-    parameters = [p for p in module.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
+    """AdamW (arXiv:1711.05101); norms and biases (one dimension) are not decayed.
+
+    `others` are trained along, each with the module's learning rate times its own factor.
+    """
+    groups: list[dict[str, Any]] = []
+    for each, scale in [(module, 1.0), *others]:
+        parameters = [p for p in each.parameters() if p.requires_grad]
+        wide, narrow = [p for p in parameters if p.ndim > 1], [p for p in parameters if p.ndim <= 1]
+        groups += [
+            {"params": wide, "weight_decay": weight_decay, "lr_scale": scale},
+            {"params": narrow, "weight_decay": 0.0, "lr_scale": scale},
+        ]
     return torch.optim.AdamW(groups, lr=lr, betas=betas, eps=eps, fused=True)
 
 
@@ -55,7 +67,7 @@ def guarded_step(
     finite = bool(torch.isfinite(grad_norm))
     if finite:
         for group in optimizer.param_groups:
-            group["lr"] = lr
+            group["lr"] = lr * group.get("lr_scale", 1.0)
         optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     return float(grad_norm), finite

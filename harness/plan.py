@@ -41,7 +41,8 @@ def sampled_tokens(config: RunConfig) -> int:
     """At most: every completion as long as it may be."""
     rollout = config.rollout
     samples = config.trainer.steps * rollout.prompts_per_step * rollout.group_size
-    return samples * rollout.max_new_tokens
+    refilled = config.objective.selection.max_sampled or 1
+    return int(samples * refilled) * rollout.max_new_tokens
 
 
 def estimate(config: RunConfig, records: Sequence[RunRecord] = ()) -> Estimate:

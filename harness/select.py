@@ -41,8 +41,15 @@ def accepted(
     return out
 
 
-def drop_zero_variance(groups: Sequence[ScoredGroup]) -> list[ScoredGroup]:
-    """Groups whose rewards differ: DAPO's dynamic sampling (arXiv:2503.14476 eq. 11), for any rewards."""
+def drop_zero_variance(
+    groups: Sequence[ScoredGroup], *, by: Literal["reward", "accuracy"] = "reward"
+) -> list[ScoredGroup]:
+    """Groups whose rewards differ; `by` accuracy, those with right and wrong answers.
+
+    DAPO's dynamic sampling (arXiv:2503.14476 eq. 11) asks for the latter: 0 < number right < G.
+    """
+    if by == "accuracy":
+        return [group for group in groups if len({grade.correct for grade in group.grades}) == 2]
     return [group for group in groups if max(group.rewards) != min(group.rewards)]
 
 

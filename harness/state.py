@@ -10,9 +10,11 @@ from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer
+from torch import nn
 
 from harness import checkpoint
 from harness.config import ConfigError, RunConfig
+from harness.critic import ValueModel, init_value
 from harness.data.load import load_split
 from harness.dims import flops_per_token
 from harness.hub import load_pretrained, save_pretrained
@@ -21,11 +23,11 @@ from harness.model import Policy
 from harness.optim import adamw
 from harness.prompts import make_prompt
 from harness.rollout.native import NativeEngine
-from harness.seeds import all_streams
+from harness.seeds import all_streams, derive
 from harness.tokenizer import EOS_ID, save_tokenizer
 from harness.types import Problem, Prompt
 
-COUNTERS = ("num_updates", "skipped_in_a_row", "seconds", "tokens", "flops")
+COUNTERS = ("num_updates", "skipped_in_a_row", "seconds", "tokens", "flops", "kl_coef")
 
 
 @dataclass
@@ -43,12 +45,22 @@ class Run:
     prompts: dict[str, Prompt]
     seeds: dict[str, int]
     kept: Kept
+    value: ValueModel | None
+    kl_coef: float
     step: int = 0
     num_updates: int = 0
     skipped_in_a_row: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
     tokens: dict[str, int] = field(default_factory=dict)
     flops: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def trained(self) -> dict[str, nn.Module]:
+        """What training changes beside the policy: the value model, a reference that is refreshed."""
+        found: dict[str, nn.Module] = {} if self.value is None else {"value": self.value}
+        if self.reference is not None and self.config.objective.kl.refresh_every is not None:
+            found["reference"] = self.reference
+        return found
 
     def encode(self, text: str) -> list[int]:
         return list(self.tokenizer.encode(text).ids)
@@ -82,39 +94,65 @@ def load_engine(config: RunConfig, weights: Path, device: str) -> tuple[Policy, 
 def setup(config: RunConfig, *, base: Path, folder: Path, device: str) -> Run:
     """Load the base and, if the run was interrupted, the state it had."""
     policy, engine, tokenizer = load_engine(config, base / "model", device)
-    original = load_pretrained(base / "model", dtype=torch.float32, device=device)
+    original = _load(base / "model", device)
     problems = load_split(config.data, "train")
     if len(problems) < config.rollout.prompts_per_step:
         raise ConfigError(
             f"rollout.prompts_per_step={config.rollout.prompts_per_step} exceeds the {len(problems)} "
             "training problems of data.num_train; lower it"
         )
-    trainer = config.trainer
+    seeds = all_streams(seed=config.seed, base_seed=config.base_seed, replicate=config.replicate)
+    value = _value_model(config, base, policy, seed=derive(seeds["init"], "value"), device=device)
+    kl = config.objective.kl
+    # The base stays what `kept` measures against, so a reference that changes is another copy.
+    reference = _load(base / "model", device) if kl.refresh_every is not None else original
     run = Run(
         config=config,
         folder=folder,
         policy=policy,
-        reference=original if config.objective.kl.coef > 0 else None,
-        optimizer=adamw(
-            policy,
-            lr=trainer.lr,
-            betas=(trainer.beta1, trainer.beta2),
-            eps=trainer.adam_eps,
-            weight_decay=trainer.weight_decay,
-        ),
+        reference=reference if kl.uses_reference else None,
+        optimizer=_optimizer(config, policy, value),
         engine=engine,
         tokenizer=tokenizer,
         problems=problems,
         prompts={},
-        seeds=all_streams(seed=config.seed, base_seed=config.base_seed, replicate=config.replicate),
+        seeds=seeds,
         kept=Kept(config, original),
+        value=value,
+        kl_coef=kl.coef,
     )
     run.prompts = {p.id: make_prompt(p, config.data.template, run.encode) for p in problems}
-    state = checkpoint.load_resume(folder, policy=policy, optimizer=run.optimizer)
+    state = checkpoint.load_resume(folder, policy=policy, optimizer=run.optimizer, others=run.trained)
     if state is not None:
         for name in ("step", *COUNTERS):
             setattr(run, name, state[name])
     return run
+
+
+def _load(weights: Path, device: str) -> Policy:
+    return load_pretrained(weights, dtype=torch.float32, device=device)
+
+
+def _value_model(
+    config: RunConfig, base: Path, policy: Policy, *, seed: int, device: str
+) -> ValueModel | None:
+    slot = config.objective.value
+    if slot is None:
+        return None
+    trunk = None if slot.shared_trunk else _load(base / "model", device)
+    return init_value(policy.dims.hidden_size, trunk=trunk, seed=seed).to(device)
+
+
+def _optimizer(config: RunConfig, policy: Policy, value: ValueModel | None) -> torch.optim.AdamW:
+    trainer, slot = config.trainer, config.objective.value
+    return adamw(
+        policy,
+        lr=trainer.lr,
+        betas=(trainer.beta1, trainer.beta2),
+        eps=trainer.adam_eps,
+        weight_decay=trainer.weight_decay,
+        others=[] if value is None or slot is None else [(value, slot.lr_scale)],
+    )
 
 
 def save(run: Run) -> None:
@@ -124,6 +162,7 @@ def save(run: Run) -> None:
         policy=run.policy,
         optimizer=run.optimizer,
         trainer={name: getattr(run, name) for name in COUNTERS},
+        others=run.trained,
     )
 
 

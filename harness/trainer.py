@@ -11,14 +11,14 @@ from typing import Any
 
 import torch
 
-from harness.experience import problems_at, rollout_metrics, sample, score
+from harness.experience import problems_at, refill, rollout_metrics, sample, score, trainable
 from harness.offline import Offline
 from harness.progress import Reporter
 from harness.records import MetricsWriter, write_samples
 from harness.seeds import derive
 from harness.state import Run, publish, save
 from harness.types import ScoredGroup
-from harness.update import build_batch, update
+from harness.update import adapted_coef, build_batch, update
 
 MAX_SKIPPED_IN_A_ROW = 5
 
@@ -45,6 +45,7 @@ def train(
         with run.timed("train"):
             metrics |= learn(run, groups, total=total)
         run.step += 1
+        refresh_reference(run)
         asked, last = run.step in config.eval.at_steps, run.step == total
         due = last or run.step % config.trainer.checkpoint_every == 0
         if due:
@@ -65,20 +66,28 @@ def train(
 
 
 def experience(run: Run) -> tuple[list[ScoredGroup], dict[str, Any]]:
-    """Fresh samples of the current policy, scored, and what they look like."""
+    """Fresh samples of the current policy, scored: those to train on, and what all of them look like."""
+    groups: list[ScoredGroup] = []
     problems = problems_at(run, run.step)
-    with run.timed("sample"):
-        rollouts = sample(run, problems, run.step)
-    with run.timed("grade"):
-        groups = score(run, problems, rollouts)
-    return groups, rollout_metrics(groups)
+    while problems:
+        with run.timed("sample"):
+            rollouts = sample(run, problems, run.step, first_place=len(groups))
+        with run.timed("grade"):
+            groups += score(run, problems, rollouts)
+        problems = refill(run, groups)
+    chosen = trainable(groups, run.config.objective)[: run.config.rollout.prompts_per_step]
+    return chosen, rollout_metrics(groups)
 
 
 def learn(run: Run, groups: Sequence[ScoredGroup], *, total: int) -> dict[str, float]:
     """The optimiser steps on one batch of scored groups; TrainingError after repeated non-finite ones."""
-    batch = build_batch(groups, run.config.objective)
+    objective = run.config.objective
+    num_updates = objective.updates.epochs * objective.updates.minibatches
+    if not groups:  # everything was dropped: the step has no gradient
+        run.num_updates += num_updates
+        return {"loss": 0.0, "grad_norm": 0.0, "updates": 0.0, "skipped_updates": 0.0}
+    batch = build_batch(groups, objective)
     order = torch.Generator().manual_seed(derive(run.seeds["data_order"], "minibatches", run.step))
-    slots = run.config.objective.updates
     metrics = update(
         run.policy,
         run.reference,
@@ -87,17 +96,30 @@ def learn(run: Run, groups: Sequence[ScoredGroup], *, total: int) -> dict[str, f
         config=run.config,
         order=order,
         num_updates_done=run.num_updates,
-        num_updates_total=total * slots.epochs * slots.minibatches,
+        num_updates_total=total * num_updates,
+        value=run.value,
+        kl_coef=run.kl_coef,
     )
-    run.num_updates += slots.epochs * slots.minibatches
+    run.num_updates += num_updates
     run.skipped_in_a_row = run.skipped_in_a_row + 1 if metrics["skipped_updates"] else 0
     if run.skipped_in_a_row >= MAX_SKIPPED_IN_A_ROW:
         raise TrainingError(
             f"{MAX_SKIPPED_IN_A_ROW} steps in a row had a gradient that is not finite; lower trainer.lr"
         )
+    if objective.kl.target is not None:
+        metrics["kl_coef"] = run.kl_coef
+        run.kl_coef = adapted_coef(run.policy, batch, config=run.config, kl_coef=run.kl_coef)
     context = float(batch.lengths.float().mean())
     run.count("trained", int(metrics.pop("trained_tokens")), context=context, passes=3)
     return metrics
+
+
+def refresh_reference(run: Run) -> None:
+    """Every `kl.refresh_every` steps the reference becomes the current policy."""
+    every = run.config.objective.kl.refresh_every
+    if every is not None and run.step % every == 0:
+        assert run.reference is not None
+        run.reference.load_state_dict(run.policy.state_dict())
 
 
 def keep_rollouts(run: Run, groups: Sequence[ScoredGroup]) -> None:

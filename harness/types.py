@@ -119,7 +119,8 @@ class Batch:
     """Right-padded rows of one rollout batch, [B, T] unless said otherwise. Padding is 0.
 
     `advantages` and `old_logprobs` are fixed for the whole rollout batch. `group_ids` [B] says which rows
-    share a prompt; `lengths` [B] counts a row's tokens, prompt and completion.
+    share a prompt; `lengths` [B] counts a row's tokens, prompt and completion. `rewards` [B] are there where
+    advantages wait for logprobs or values: a KL in the reward, GAE.
     """
 
     input_ids: Tensor
@@ -132,6 +133,7 @@ class Batch:
     ref_logprobs: Tensor | None = None
     values: Tensor | None = None
     returns: Tensor | None = None
+    rewards: Tensor | None = None
 
 
 @dataclass(slots=True)

@@ -1,0 +1,144 @@
+"""The value model and the exact KL: what an update needs of a model beside the logprobs of its tokens."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from harness.batching import move
+from harness.fused import unpack
+from harness.model import Policy, states_before
+from harness.objective_config import ObjectiveConfig
+from harness.objectives import kl
+from harness.objectives.value import value_loss
+from harness.types import Batch
+
+_CHUNK_ELEMENTS = 1 << 22  # of logits alive at once
+
+
+class ValueModel(nn.Module):
+    """V(prefix), a linear head on a decoder's last states; `trunk` None: on the policy's own."""
+
+    def __init__(self, hidden_size: int, trunk: Policy | None) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.head = nn.Linear(hidden_size, 1)
+
+    def values(self, states: Tensor) -> Tensor:
+        """States [M, D] -> values [M], float32, in units of reward."""
+        return F.linear(states.float(), self.head.weight, self.head.bias).squeeze(1)
+
+
+def init_value(hidden_size: int, *, trunk: Policy | None, seed: int) -> ValueModel:
+    """A head of normal(0, 1 / sqrt(D + 1)) (arXiv:2009.01325 App. B) and bias 0, from `seed` alone."""
+    model = ValueModel(hidden_size, trunk)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        model.head.weight.normal_(0.0, 1 / math.sqrt(hidden_size + 1), generator=generator)
+        model.head.bias.zero_()
+    return model
+
+
+@dataclass(frozen=True)
+class Models:
+    """What an update evaluates; the first and the third are trained. `kl_coef` is the penalty's, now."""
+
+    policy: Policy
+    reference: Policy | None
+    value: ValueModel | None
+    kl_coef: float
+
+    @property
+    def shares_trunk(self) -> bool:
+        return self.value is not None and self.value.trunk is None
+
+
+def token_values(
+    value: ValueModel, policy: Policy, input_ids: Tensor, lengths: Tensor, completion_mask: Tensor
+) -> Tensor:
+    """V(input_ids[:t]) at each completion token t, the value before it is emitted; 0 elsewhere. [B, T]."""
+    trunk = policy if value.trunk is None else value.trunk
+    states, at = states_before(trunk, input_ids, lengths, completion_mask)
+    return unpack(value.values(states), at, *input_ids.shape)
+
+
+def exact_kl(
+    policy: Policy,
+    reference: Policy,
+    input_ids: Tensor,
+    lengths: Tensor,
+    completion_mask: Tensor,
+    *,
+    temperature: float,
+) -> Tensor:
+    """KL(policy || reference) over the vocabulary at each completion token, prefixes fixed, nats [B, T].
+
+    Both are distributions of logits / temperature. The gradient reaches the policy; logits are computed a
+    chunk at a time and again in the backward pass.
+    """
+    ours, at = states_before(policy, input_ids, lengths, completion_mask)  # [M, D]
+    with torch.no_grad():
+        theirs, _ = states_before(reference, input_ids, lengths, completion_mask)
+
+    def part(mine: Tensor, other: Tensor) -> Tensor:
+        log_softmax = (F.linear(mine, policy.head_weight).float() / temperature).log_softmax(-1)
+        with torch.no_grad():
+            against = (F.linear(other, reference.head_weight).float() / temperature).log_softmax(-1)
+        return kl.exact(log_softmax=log_softmax, ref_log_softmax=against)  # [m]
+
+    size = max(1, _CHUNK_ELEMENTS // policy.head_weight.shape[0])
+    pieces = [
+        checkpoint(part, mine, other, use_reentrant=False)
+        for mine, other in zip(ours.split(size), theirs.split(size), strict=True)
+    ]
+    return unpack(torch.cat(pieces), at, *input_ids.shape)
+
+
+def values_of(models: Models, batch: Batch) -> Tensor:
+    """`token_values` of some rows, [b, t]."""
+    assert models.value is not None
+    moved = move(batch, models.policy.head_weight.device)
+    return token_values(models.value, models.policy, moved.input_ids, moved.lengths, moved.completion_mask)
+
+
+def kl_over_vocabulary(models: Models, batch: Batch, temperature: float) -> Tensor:
+    """`exact_kl` of some rows to the reference, [b, t]."""
+    assert models.reference is not None
+    moved = move(batch, models.policy.head_weight.device)
+    return exact_kl(
+        models.policy,
+        models.reference,
+        moved.input_ids,
+        moved.lengths,
+        moved.completion_mask,
+        temperature=temperature,
+    )
+
+
+def critic_loss(
+    models: Models,
+    piece: Batch,
+    states: list[Tensor] | None,
+    objective: ObjectiveConfig,
+    metrics: dict[str, Tensor],
+) -> Tensor:
+    """coef × the value loss, summed over completion tokens; its metrics are added to `metrics`.
+
+    `states` holds the policy's states [M, D] before each completion token where the trunk is shared.
+    """
+    slot, mask = objective.value, piece.completion_mask
+    assert slot is not None and models.value is not None
+    assert piece.values is not None and piece.returns is not None
+    if states:
+        at = mask.flatten().nonzero().squeeze(1)  # [M]
+        values = unpack(models.value.values(states[0]), at, *piece.input_ids.shape)  # [b, t]
+    else:
+        values = values_of(models, piece)
+    loss, extra = value_loss(values=values, old_values=piece.values, returns=piece.returns, clip=slot.clip)
+    metrics |= {"value_loss": loss, "values": values, "returns": piece.returns, **extra}
+    return slot.coef * torch.where(mask, loss, 0.0).sum()
