@@ -15,9 +15,10 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from harness.objective_config import CLIPPED, COMPARED, ObjectiveConfig
+from harness.objective_config import ObjectiveConfig, doubts
 from harness.records import BASES
 from harness.section import Name, NonNegative, NonNegativeFloat, Positive, PositiveFloat, Section
+from harness.slots import COMPARED
 
 AnswerRule = Literal["boxed", "answer_is", "answer_colon", "a_colon", "hashes", "final_number"]
 
@@ -187,6 +188,16 @@ class RunConfig(Section):
                 f"rollout.group_size=1 with objective.advantage.fn={objective.advantage.fn}: one sample "
                 "has no group to compare with; use group_size >= 2 or advantage.fn=raw_reward"
             )
+        if rollout.group_size == 1 and objective.selection.fn == "dynamic":
+            raise ValueError(
+                "rollout.group_size=1 with objective.selection.fn=dynamic: one sample never differs from "
+                "itself, so nothing would be kept; use group_size >= 2 or selection.fn=all"
+            )
+        if (buffer := objective.reward.overlong_buffer or 0) > rollout.max_new_tokens:
+            raise ValueError(
+                f"objective.reward.overlong_buffer={buffer} exceeds rollout.max_new_tokens="
+                f"{rollout.max_new_tokens}; lower it"
+            )
         if objective.updates.minibatches > rollout.prompts_per_step:
             raise ValueError(
                 f"objective.updates.minibatches={objective.updates.minibatches} exceeds "
@@ -204,24 +215,7 @@ class RunConfig(Section):
 
 def warnings_of(config: RunConfig) -> list[str]:
     """Settings that run but cannot do what their names say."""
-    found = []
-    objective = config.objective
-    updates = objective.updates.epochs * objective.updates.minibatches
-    if objective.loss.fn in CLIPPED and updates == 1:
-        found.append(
-            "objective.loss: with one update per rollout batch the ratio is 1 and the clip can never bind; "
-            "set objective.updates.epochs or minibatches above 1 to study clipping"
-        )
-    if objective.kl.coef and objective.kl.estimator == "k1" and objective.kl.placement == "loss":
-        found.append(
-            "objective.kl: k1 as a loss has an expected gradient of zero; use k2 or k3, or placement=reward"
-        )
-    if objective.ratio == "sequence" and objective.reduce != "sequence_mean":
-        found.append(
-            f"objective.ratio=sequence with reduce={objective.reduce}: each token carries its whole output's "
-            "term, which weights it by length; use reduce=sequence_mean"
-        )
-    return found
+    return doubts(config.objective)
 
 
 def validate(data: dict[str, Any], *, where: str = "") -> RunConfig:

@@ -9,9 +9,10 @@ import torch
 from harness import rewards
 from harness.config import RunConfig
 from harness.grading import grade
-from harness.objective_config import COMPARED, ObjectiveConfig
+from harness.objective_config import ObjectiveConfig
 from harness.seeds import derive
 from harness.select import drop_zero_variance, needs_refill, truncated
+from harness.slots import COMPARED
 from harness.state import Run
 from harness.types import Problem, Rollout, SamplingParams, ScoredGroup
 
@@ -131,6 +132,5 @@ def rollout_metrics(groups: Sequence[ScoredGroup]) -> dict[str, float]:
         "completion_length": sum(len(r.completion_ids) for r in rollouts) / len(rollouts),
         "truncated": sum(r.finish_reason == "length" for r in rollouts) / len(rollouts),
         "entropy": -sum(logprobs) / max(1, len(logprobs)),
-        "sampled_groups": float(len(groups)),
         "sampled_tokens": float(sum(len(r.completion_ids) for r in rollouts)),
     }

@@ -5,223 +5,24 @@ A slot that a run leaves at its default is off and stays outside its `run_id` (s
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
-from harness.section import Name, NonNegativeFloat, Positive, PositiveFloat, Section, Share
-
-Level = Literal["token", "sequence", "sequence_mean"]
-
-
-class RewardConfig(Section):
-    """Weights of the rewards, which are summed, and their parameters. Controls: `random`, `inverted`.
-
-    `random_p` is the share of random rewards that are 1; `overlong_buffer` the tokens before
-    `rollout.max_new_tokens` over which the soft overlong reward falls to -1 (null: a fifth of it).
-    """
-
-    accuracy: float
-    format_r1: float = 0.0
-    length_penalty: float = 0.0
-    soft_overlong: float = 0.0
-    random: float = 0.0
-    inverted: float = 0.0
-    random_p: Share = 0.5
-    overlong_buffer: Positive | None = None
-
-    @property
-    def weights(self) -> dict[str, float]:
-        """The rewards that count, by name."""
-        parameters = {"random_p", "overlong_buffer"}
-        return {name: w for name, w in self.model_dump(exclude=parameters).items() if w}
-
-    @model_validator(mode="after")
-    def _used(self) -> Self:
-        if self.random_p != 0.5 and not self.random:
-            raise ValueError(f"random_p={self.random_p:g} means nothing with random=0; set random=1")
-        if self.overlong_buffer is not None and not self.soft_overlong:
-            raise ValueError(
-                f"overlong_buffer={self.overlong_buffer} means nothing with soft_overlong=0; "
-                "set soft_overlong=1"
-            )
-        return self
-
-
-class SelectionConfig(Section):
-    """Which samples train.
-
-    all       every one
-    accepted  rewards above advantage.threshold, at most `cap_per_problem` of each problem and none twice
-    dynamic   groups that differ `by` reward or by accuracy; others are replaced by freshly sampled problems,
-              with at most `max_sampled` × rollout.prompts_per_step problems sampled in a step (DAPO)
-    """
-
-    fn: Literal["all", "accepted", "dynamic"]
-    cap_per_problem: Positive | None = None
-    dedupe: bool = False
-    by: Literal["reward", "accuracy"] = "reward"
-    max_sampled: Annotated[float, Field(ge=1)] | None = None
-
-    @model_validator(mode="after")
-    def _used(self) -> Self:
-        if self.fn == "dynamic" and self.max_sampled is None:
-            raise ValueError("max_sampled=null with fn=dynamic; give its limit, such as max_sampled=3")
-        if self.fn != "dynamic" and self.max_sampled is not None:
-            raise ValueError(f"max_sampled={self.max_sampled:g} means nothing to fn={self.fn}; set null")
-        if self.fn != "accepted" and (self.cap_per_problem is not None or self.dedupe):
-            raise ValueError(f"cap_per_problem and dedupe mean nothing to fn={self.fn}; use fn=accepted")
-        return self
-
-
-class AdvantageConfig(Section):
-    """`threshold` is what a reward must exceed to be accepted; `eps` is added to a std."""
-
-    fn: Literal[
-        "accepted_only",
-        "raw_reward",
-        "group_centered",
-        "group_normalized",
-        "rloo",
-        "reinforce_pp",
-        "max_rl",
-        "gae",
-    ]
-    std: Literal["none", "sample", "population"] = "none"
-    eps: NonNegativeFloat = 0.0
-    threshold: float = 0.0
-
-    @property
-    def params(self) -> dict[str, Any]:
-        """The keywords that `fn` takes beside rewards and group_ids."""
-        takes = {"accepted_only": ["threshold"], "group_normalized": ["std", "eps"], "reinforce_pp": ["eps"]}
-        return {name: getattr(self, name) for name in takes.get(self.fn, [])}
-
-    @model_validator(mode="after")
-    def _used(self) -> Self:
-        if self.fn == "group_normalized" and self.std == "none":
-            raise ValueError("std=none with fn=group_normalized; choose sample or population")
-        if self.fn != "group_normalized" and self.std != "none":
-            raise ValueError(f"std={self.std} means nothing to fn={self.fn}; set none")
-        return self
-
-
-class LossConfig(Section):
-    fn: Literal["nll", "policy_gradient", "surrogate", "ppo_clip", "cispo"]
-    clip_low: PositiveFloat | None = None
-    clip_high: PositiveFloat | None = None
-    dual_clip: Annotated[float, Field(gt=1)] | None = None
-
-    @property
-    def params(self) -> dict[str, float | None]:
-        """The keywords that `fn` takes beside its tensors."""
-        takes = {"ppo_clip": ["clip_low", "clip_high", "dual_clip"], "cispo": ["clip_low", "clip_high"]}
-        return {name: getattr(self, name) for name in takes.get(self.fn, [])}
-
-    @model_validator(mode="after")
-    def _used(self) -> Self:
-        clips = (self.clip_low, self.clip_high)
-        if self.fn in CLIPPED and None in clips:
-            raise ValueError(f"fn={self.fn} needs clip_low and clip_high; 0.2 is PPO's for both")
-        if self.fn not in CLIPPED and clips != (None, None):
-            raise ValueError(f"clip_low, clip_high mean nothing to fn={self.fn}; set null")
-        if self.fn != "ppo_clip" and self.dual_clip is not None:
-            raise ValueError(f"dual_clip={self.dual_clip:g} means nothing to fn={self.fn}; set null")
-        return self
-
-
-class TISConfig(Section):
-    """Truncated importance sampling: every loss is weighed by min(pi_old / pi_sampler, cap)."""
-
-    cap: PositiveFloat
-    level: Level
-
-
-class KLConfig(Section):
-    """A KL penalty. `coef` 0 means none; KL to the base is measured in every arm all the same.
-
-    against    ref: KL(policy || reference) | old: KL(sampling policy || policy), PPO's penalty
-    placement  loss: a term of the loss | reward: -coef × KL in the reward, of each token where advantages
-               are a token's own (gae, reinforce_pp), else of the whole output
-    target     adapts the coefficient to this KL, nats a token: PPO's rule (× 2 or / 2), or with `horizon`
-               (samples) InstructGPT's proportional one
-    refresh_every  the reference becomes the current policy every so many steps; null: it stays
-    """
-
-    estimator: Literal["k1", "k2", "k3", "exact"] = "k3"
-    placement: Literal["loss", "reward"] = "loss"
-    coef: NonNegativeFloat = 0.0
-    against: Literal["ref", "old"] = "ref"
-    target: PositiveFloat | None = None
-    horizon: Positive | None = None
-    refresh_every: Positive | None = None
-
-    @property
-    def uses_reference(self) -> bool:
-        return self.coef > 0 and self.against == "ref"
-
-    @property
-    def in_loss(self) -> bool:
-        return self.coef > 0 and self.placement == "loss"
-
-    @property
-    def in_reward(self) -> bool:
-        return self.coef > 0 and self.placement == "reward"
-
-    @model_validator(mode="after")
-    def _used(self) -> Self:
-        if self.against == "old" and self.placement == "reward":
-            raise ValueError("placement=reward with against=old: it is 0 at sampling; use placement=loss")
-        if self.against == "old" and self.estimator == "exact":
-            raise ValueError(
-                "estimator=exact with against=old needs the old policy's whole distributions; use k3, "
-                "which is unbiased there in value and gradient"
-            )
-        if self.target is not None and not self.coef:
-            raise ValueError(f"target={self.target:g} with coef=0: 0 cannot adapt; start with coef=1")
-        if self.horizon is not None and self.target is None:
-            raise ValueError(f"horizon={self.horizon} means nothing without target; set target or null")
-        if self.refresh_every is not None and not self.uses_reference:
-            raise ValueError(
-                f"refresh_every={self.refresh_every} with no reference in use; set coef above 0 and "
-                "against=ref"
-            )
-        return self
-
-
-class ValueConfig(Section):
-    """The critic: GAE(gamma, lam), and its loss `coef` × (V - return)² / 2, with V held within ±`clip`.
-
-    shared_trunk  a head on the policy's own states, else a model of its own that starts as the base
-    lr_scale      the critic's learning rate as a multiple of trainer.lr
-    whiten        advantages get mean 0 and std 1 over the batch's tokens
-    """
-
-    shared_trunk: bool
-    gamma: Share
-    lam: Share
-    coef: PositiveFloat
-    clip: PositiveFloat | None = None
-    lr_scale: PositiveFloat = 1.0
-    whiten: bool = False
-
-
-class UpdatesConfig(Section):
-    """Optimiser steps per rollout batch = `epochs` × `minibatches`; old_logprobs stay fixed."""
-
-    epochs: Positive
-    minibatches: Positive
-
-
-class OfflineConfig(Section):
-    """Sample everything from the base once, then train: passes over the accepted set, rows a batch."""
-
-    epochs: Positive
-    batch_size: Positive
-
-
-CLIPPED = ("ppo_clip", "cispo")
-COMPARED = ("group_normalized", "group_centered", "rloo", "max_rl")
+from harness.section import Name, Section
+from harness.slots import (
+    CLIPPED,
+    AdvantageConfig,
+    KLConfig,
+    Level,
+    LossConfig,
+    OfflineConfig,
+    RewardConfig,
+    SelectionConfig,
+    TISConfig,
+    UpdatesConfig,
+    ValueConfig,
+)
 
 
 class ObjectiveConfig(Section):
@@ -265,6 +66,11 @@ class ObjectiveConfig(Section):
                 f"fail_reward={self.fail_reward:g} means nothing with truncated={self.truncated}; "
                 "set truncated=fail"
             )
+        if self.kl.in_reward and (self.selection.fn == "accepted" or fn == "accepted_only"):
+            raise ValueError(
+                "kl.placement=reward with samples accepted by their reward: the KL would decide what is "
+                "right; use kl.placement=loss"
+            )
         self._offline_fits()
         return self
 
@@ -277,3 +83,28 @@ class ObjectiveConfig(Section):
             raise ValueError("selection.fn=dynamic with offline: nothing is sampled anew; use accepted")
         if self.value is not None:
             raise ValueError("value with offline: GAE needs samples of the current policy; set offline=null")
+
+
+def doubts(objective: ObjectiveConfig) -> list[str]:
+    """Settings that run but cannot do what their names say."""
+    found = []
+    kl, value = objective.kl, objective.value
+    if objective.updates.epochs * objective.updates.minibatches == 1:
+        once = "with one update per rollout batch the ratio is 1 and"
+        more = "set objective.updates.epochs or minibatches above 1"
+        if objective.loss.fn in CLIPPED:
+            found.append(f"objective.loss: {once} the clip can never bind; {more} to study clipping")
+        if kl.in_loss and kl.against == "old":
+            found.append(f"objective.kl: {once} KL(old || policy) has no gradient; {more}")
+        if value is not None and value.clip is not None:
+            found.append(f"objective.value.clip: {once} values are those it clips around; {more}")
+    if kl.in_loss and kl.estimator == "k1":
+        found.append(
+            "objective.kl: k1 as a loss has an expected gradient of zero; use k2 or k3, or placement=reward"
+        )
+    if objective.ratio == "sequence" and objective.reduce != "sequence_mean":
+        found.append(
+            f"objective.ratio=sequence with reduce={objective.reduce}: each token carries its whole output's "
+            "term, which weights it by length; use reduce=sequence_mean"
+        )
+    return found

@@ -76,7 +76,10 @@ def experience(run: Run) -> tuple[list[ScoredGroup], dict[str, Any]]:
             groups += score(run, problems, rollouts)
         problems = refill(run, groups)
     chosen = trainable(groups, run.config.objective)[: run.config.rollout.prompts_per_step]
-    return chosen, rollout_metrics(groups)
+    metrics = rollout_metrics(groups)
+    if len(chosen) != len(groups):
+        metrics |= {"sampled_groups": float(len(groups)), "kept_groups": float(len(chosen))}
+    return chosen, metrics
 
 
 def learn(run: Run, groups: Sequence[ScoredGroup], *, total: int) -> dict[str, float]:

@@ -60,10 +60,13 @@ def value_loss(
 def explained_variance(*, values: Tensor, returns: Tensor, completion_mask: Tensor) -> Tensor:
     """1 - Var(R - V) / Var(R) over completion tokens: 1 is a perfect critic, 0 a constant one. Scalar.
 
-    0 when the returns do not vary: there is nothing to explain.
+    0 when the returns vary by no more than the rounding of advantages + values: there is nothing to explain.
     """
     mask = completion_mask.bool()
     inside, error = returns[mask], (returns - values)[mask]  # [num_tokens]
-    if inside.numel() == 0 or bool(inside.max() == inside.min()):
+    if inside.numel() == 0:
+        return torch.zeros((), dtype=returns.dtype, device=returns.device)
+    scale = torch.maximum(inside.abs().max(), values[mask].abs().max())
+    if bool(inside.max() - inside.min() <= 16 * torch.finfo(returns.dtype).eps * scale):
         return torch.zeros((), dtype=returns.dtype, device=returns.device)
     return 1 - error.var(correction=0) / inside.var(correction=0)

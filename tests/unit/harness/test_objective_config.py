@@ -1,0 +1,147 @@
+"""Slots that do not go together are one line, before any model is loaded; what cannot act is a warning."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from harness.compose import Composer
+from harness.config import ConfigError, warnings_of
+from harness.identity import run_id
+
+COMPOSER = Composer()
+
+
+def message(*overrides: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        COMPOSER.config(["experiment=smoke", *overrides])
+    text = str(caught.value)
+    assert "\n" not in text and text.startswith(("objective", "rollout"))
+    return text
+
+
+@pytest.mark.parametrize(
+    ("overrides", "parts"),
+    [
+        (["objective.advantage.fn=group_normalised"], ["did you mean group_normalized"]),
+        (["objective.loss.fn=ppo_klip"], ["did you mean ppo_clip?"]),
+        (["objective.kl.estimator=k4"], ["not one of k1, k2, k3, exact"]),
+        (["objective.reduce=token_sum"], ["did you mean", "token_mean"]),
+        (["objective.ratio=tokens"], ["did you mean token?"]),
+        (["objective.loss.clip_low=0"], ["objective.loss.clip_low=0", "greater than 0"]),
+        (["objective.loss.clip_high=-0.2"], ["objective.loss.clip_high=-0.2", "greater than 0"]),
+        (["objective.loss.clip_low=null"], ["fn=ppo_clip needs clip_low and clip_high", "0.2"]),
+        (["objective=pg", "objective.loss.clip_low=0.2"], ["mean nothing to fn=policy_gradient", "set null"]),
+        (["objective=cispo", "objective.loss.dual_clip=3"], ["dual_clip=3 means nothing to fn=cispo"]),
+        (
+            ["objective=pg", "objective.advantage.std=sample"],
+            ["std=sample means nothing to fn=group_centered"],
+        ),
+        (["objective.advantage.std=none"], ["std=none with fn=group_normalized", "choose sample"]),
+        (["rollout.group_size=1"], ["rollout.group_size=1", "use group_size >= 2"]),
+        (["objective=dapo", "rollout.group_size=1"], ["rollout.group_size=1"]),
+        (["objective=rloo", "rollout.group_size=1"], ["objective.advantage.fn=rloo", "group_size >= 2"]),
+        (["objective=pg", "objective.kl.refresh_every=2"], ["refresh_every=2 with no reference in use"]),
+        (["objective=ppo", "objective.kl.refresh_every=2"], ["refresh_every=2 with no reference in use"]),
+        (["objective=pg", "objective.kl.target=0.1"], ["target=0.1 with coef=0", "start with coef=1"]),
+        (["objective.kl.horizon=100"], ["horizon=100 means nothing without target"]),
+        (["objective=ppo", "objective.kl.placement=reward"], ["placement=reward with against=old"]),
+        (["objective=ppo", "objective.kl.estimator=exact"], ["estimator=exact with against=old", "use k3"]),
+        (["objective.kl.coef=-1"], ["objective.kl.coef=-1", "greater than or equal to 0"]),
+        (
+            ["objective=sft_rejection", "objective.kl.coef=0.1", "objective.kl.placement=reward"],
+            ["kl.placement=reward with samples accepted", "use kl.placement=loss"],
+        ),
+        (["objective.advantage.fn=gae", "objective.advantage.std=none"], ["gae without a value model"]),
+        (
+            ["objective=ppo", "objective.advantage.fn=group_centered"],
+            ["a value model that advantage.fn=group_centered does not ask for", "value=null"],
+        ),
+        (
+            ["objective=ppo", "objective.value.gamma=1.1"],
+            ["objective.value.gamma=1.1", "less than or equal to 1"],
+        ),
+        (["objective=ppo", "objective.value.lamda=1"], ["no setting objective.value.lamda"]),
+        (["objective.selection.fn=dynamic"], ["max_sampled=null with fn=dynamic", "max_sampled=3"]),
+        (["objective.selection.max_sampled=3"], ["max_sampled=3 means nothing to fn=all"]),
+        (["objective.selection.cap_per_problem=3"], ["cap_per_problem and dedupe mean nothing to fn=all"]),
+        (["objective.fail_reward=-1"], ["fail_reward=-1 means nothing with truncated=keep"]),
+        (["objective.reward.random_p=0.2"], ["random_p=0.2 means nothing with random=0"]),
+        (["objective.reward.overlong_buffer=4"], ["overlong_buffer=4 means nothing with soft_overlong=0"]),
+        (
+            ["objective=dapo", "objective.reward.overlong_buffer=99"],
+            ["objective.reward.overlong_buffer=99 exceeds rollout.max_new_tokens=24"],
+        ),
+        (["objective.tis.cap=0", "objective.tis.level=token"], ["objective.tis.cap=0", "greater than 0"]),
+        (
+            ["objective=sft_rejection_offline", "objective.tis.cap=2", "objective.tis.level=token"],
+            ["tis with offline", "set tis=null"],
+        ),
+    ],
+)
+def test_slots_that_do_not_fit(overrides: list[str], parts: list[str]) -> None:
+    try:
+        COMPOSER.parse(overrides)
+    except ConfigError as error:  # a name that is in no schema is found before composing
+        text = str(error)
+    else:
+        text = message(*overrides)
+    for part in parts:
+        assert part in text
+
+
+@pytest.mark.parametrize(
+    ("overrides", "parts"),
+    [
+        (["objective.updates.minibatches=1"], ["the clip can never bind"]),
+        (["objective=dapo"], []),
+        (["objective.kl.estimator=k1"], ["k1 as a loss has an expected gradient of zero"]),
+        (
+            [
+                "objective=rloo",
+                "objective.kl.coef=1",
+                "objective.kl.placement=reward",
+                "objective.kl.estimator=k1",
+            ],
+            [],
+        ),
+        (["objective=ppo"], []),
+        (
+            ["objective=ppo", "objective.updates.minibatches=1"],
+            ["the clip can never bind", "KL(old || policy) has no gradient", "objective.value.clip"],
+        ),
+        (["objective=ppo", "objective.ratio=sequence"], ["weights it by length; use reduce=sequence_mean"]),
+    ],
+)
+def test_warnings(overrides: list[str], parts: list[str]) -> None:
+    found = warnings_of(COMPOSER.config(["experiment=smoke", *overrides]))
+    assert len(found) == len(parts)
+    for text, part in zip(found, parts, strict=True):
+        assert part in text
+
+
+def test_an_objective_is_named_after_its_file() -> None:
+    for name in COMPOSER.options("objective"):
+        config = COMPOSER.config([f"objective={name}"])
+        assert config.objective.name == name and warnings_of(config) == []
+
+
+def test_new_slots_at_their_defaults_do_not_rename_a_run() -> None:
+    plain = run_id(COMPOSER.config(["experiment=smoke"]))
+    off = [
+        "tis=null",
+        "value=null",
+        "truncated=keep",
+        "fail_reward=0",
+        "kl.against=ref",
+        "kl.target=null",
+        "kl.refresh_every=null",
+        "reward.random_p=0.5",
+        "selection.by=reward",
+    ]
+    assert run_id(COMPOSER.config(["experiment=smoke", *(f"objective.{line}" for line in off)])) == plain
+    assert re.fullmatch(r"grpo-ladder_xs-s0-[0-9a-f]{8}", plain)
+    on = ["tis={cap: 2.0, level: token}", "truncated=fail", "kl.refresh_every=4"]
+    names = {run_id(COMPOSER.config(["experiment=smoke", f"objective.{line}"])) for line in on}
+    assert len(names | {plain}) == 4
