@@ -24,7 +24,7 @@ from harness.identity import base_id, digest, run_folder, run_id
 from harness.locks import Held, hold
 from harness.pretrain import ensure_base
 from harness.progress import Reporter
-from harness.records import RunRecord, read_metrics, write_record, write_text
+from harness.records import RunRecord, read_eval, read_metrics, write_record, write_text
 from harness.seeds import all_streams
 from harness.state import Run, load_engine, setup, weights_folder
 from harness.status import (
@@ -34,6 +34,7 @@ from harness.status import (
     is_evaluated,
     mark_evaluated,
     readable,
+    skip_note,
 )
 from harness.tracking import Tracker
 from harness.trainer import train
@@ -101,6 +102,7 @@ def _run(config: RunConfig, folder: Path, record: RunRecord, report: Reporter) -
             checkpoint.drop_resume(folder)
         _evaluate_missing(config, folder, base, record, device, report)
         record.flags = dead_flags(read_metrics(folder / "metrics.jsonl"))
+        tracker.summary(final_numbers(config, folder, record.steps_done))
         failed = False
     finally:
         tracker.finish(failed=failed)
@@ -165,11 +167,10 @@ def resolve_device(config: RunConfig) -> str:
     return config.device
 
 
-def skip_note(record: RunRecord) -> str:
-    """Why a finished run is not run again, and whether other code made it."""
-    made, now = record.code.get("commit"), code_state()["commit"]
-    other = f", made by commit {made[:10]}, this is {now[:10]}" if made and now and made != now else ""
-    return f"finished {record.finished}{other}"
+def final_numbers(config: RunConfig, folder: Path, step: int) -> dict[str, float]:
+    """Every metric of the last checkpoint's evaluations as `<split>/<metric>`."""
+    records = [read_eval(path) for path in (folder / "eval" / evaluation_name(config, step)).glob("*.json")]
+    return {f"{r.split}/{name}": value for r in records for name, value in r.metrics.items()}
 
 
 def dead_flags(metrics: Sequence[dict[str, float]]) -> list[str]:

@@ -47,6 +47,7 @@ def sample(run: Run, problems: Sequence[Problem], step: int, *, first_place: int
     rollouts = run.engine.generate(prompts, params=params, seeds=seeds, policy_step=run.num_updates)
     lengths = [len(r.completion_ids) for r in rollouts]
     context = sum(len(p.token_ids) for p in prompts) / len(prompts) + sum(lengths) / len(lengths)
+    run.tokens["prompt"] = run.tokens.get("prompt", 0) + sum(len(p.token_ids) for p in prompts)
     run.count("sampled", sum(lengths), context=context, passes=1)
     return rollouts
 

@@ -145,8 +145,8 @@ def _single(sweep: Sweep, functions: Functions | None) -> int:
     """One run in this process."""
     from harness.launcher import load, sigterm_as_ctrl_c
     from harness.progress import Display, Throttle
-    from harness.status import finished
-    from harness.sweep import Functions, skip_note
+    from harness.status import finished, skip_note
+    from harness.sweep import Functions
 
     job = sweep.jobs[0]
     if (done := finished(job.config)) is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from harness.code_state import code_state
 from harness.config import RunConfig
 from harness.identity import base_folder, eval_key, run_folder
 from harness.records import NewerRecord, RecordError, RunRecord, read_run, write_text
@@ -63,3 +64,10 @@ def readable(folder: Path) -> RunRecord | None:
 def _evaluated(config: RunConfig, folder: Path, step: int) -> set[str]:
     path = folder / "eval" / evaluation_name(config, step) / ".done"
     return set(json.loads(path.read_text())) if path.exists() else set()
+
+
+def skip_note(record: RunRecord) -> str:
+    """Why a finished run is not run again, and whether other code made it."""
+    made, now = record.code.get("commit"), code_state()["commit"]
+    other = f", made by commit {made[:10]}, this is {now[:10]}" if made and now and made != now else ""
+    return f"finished {record.finished}{other}"

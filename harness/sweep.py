@@ -26,7 +26,7 @@ from harness.records import (
     write_record,
 )
 from harness.seeds import all_streams
-from harness.status import finished
+from harness.status import finished, skip_note
 from harness.study import merged_study
 
 if TYPE_CHECKING:
@@ -96,13 +96,6 @@ def _decide(config: RunConfig) -> tuple[str, str]:
     if record.status == "finished":
         return "evaluate", "trained; an evaluation is missing"
     return ("resume", "interrupted") if record.status != "failed" else ("resume", f"failed: {record.reason}")
-
-
-def skip_note(record: RunRecord) -> str:
-    """Why a finished run is not run again, and whether other code made it."""
-    made, now = record.code.get("commit"), code_state()["commit"]
-    other = f", made by commit {made[:10]}, this is {now[:10]}" if made and now and made != now else ""
-    return f"finished {record.finished}{other}"
 
 
 def _launch(

@@ -9,14 +9,15 @@ import os
 import signal
 from pathlib import Path
 
+import lm_eval.evaluator  # noqa: F401  children are forked: what is imported here is imported once
 import pytest
 import torch
 
 from harness.compose import Composer
 from harness.config import RunConfig
-from harness.execute import execute
+from harness.execute import execute, final_numbers
 from harness.identity import base_folder, run_folder
-from harness.records import eval_paths, read_run
+from harness.records import eval_paths, read_eval, read_run
 
 # (module, function, nth call, before or after it): where SIGKILL strikes, in the order of a run's life.
 KILLS = [
@@ -126,3 +127,7 @@ def test_two_processes_give_the_same_bytes(tmp_path: Path) -> None:
     first, second = config_at(tmp_path / "a"), config_at(tmp_path / "b")
     assert launch(first, None) == launch(second, None) == 0
     assert evidence(first) == evidence(second)
+    last = final_numbers(first, run_folder(first), step=4)  # what W&B's summary is given
+    records = [read_eval(path) for path in eval_paths(run_folder(first))]
+    assert last["test/avg_at_k"] == next(r.metrics["avg_at_k"] for r in records if r.split == "test")
+    assert {name.split("/")[0] for name in last} == {"train", "perturbed", "validation", "test", "heldout"}

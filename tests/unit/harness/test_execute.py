@@ -11,8 +11,9 @@ import torch
 from safetensors import SafetensorError
 
 from harness import execute as module
+from harness import status
 from harness.config import RunConfig
-from harness.execute import dead_flags, execute, resolve_device, skip_note
+from harness.execute import dead_flags, execute, resolve_device
 from harness.identity import base_folder, run_folder
 from harness.records import MetricsWriter, NewerRecord, RunRecord, read_run, write_json, write_record
 from harness.state import Run, weights_folder
@@ -137,11 +138,14 @@ def test_a_skip_says_when_another_commit_made_the_run(
 ) -> None:
     execute(config, overrides=[], report=Reports())
     record = read_run(run_folder(config)).model_copy(update={"code": {"commit": "a" * 40}})
-    monkeypatch.setattr(module, "code_state", lambda: {"commit": "b" * 40})
-    assert skip_note(record) == f"finished {record.finished}, made by commit aaaaaaaaaa, this is bbbbbbbbbb"
+    monkeypatch.setattr(status, "code_state", lambda: {"commit": "b" * 40})
+    assert (
+        status.skip_note(record)
+        == f"finished {record.finished}, made by commit aaaaaaaaaa, this is bbbbbbbbbb"
+    )
     for same in ("a" * 40, None):
-        monkeypatch.setattr(module, "code_state", lambda commit=same: {"commit": commit})
-        assert skip_note(record) == f"finished {record.finished}"
+        monkeypatch.setattr(status, "code_state", lambda commit=same: {"commit": commit})
+        assert status.skip_note(record) == f"finished {record.finished}"
 
 
 def test_a_split_that_is_missing_is_evaluated_without_training_again(
