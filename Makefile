@@ -1,7 +1,7 @@
-# make setup | quickstart | test | lint | clean | help. Everything lies in .venv and outputs/ of this folder.
+# make setup | quickstart | learning-check | test | lint | clean | help. All lies in .venv and outputs/ here.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup quickstart test lint clean
+.PHONY: help setup quickstart learning-check test lint clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -14,6 +14,7 @@ PIP := $(PY) -m pip install --disable-pip-version-check -qq
 help:
 	@echo "make setup       virtual environment in .venv, pinned by constraints.txt (once)"
 	@echo "make quickstart  a real ablation of from-scratch models on this machine, and its report"
+	@echo "make learning-check  does every objective learn? 21 runs of the smallest model, about half an hour"
 	@echo "make test        lint, types and tests"
 	@echo "make lint        ruff and mypy alone"
 	@echo "make clean       delete .venv and caches; outputs/ stays"
@@ -55,6 +56,10 @@ $(STAMP): pyproject.toml constraints.txt
 quickstart: setup
 	@$(PY) -m harness ablation=quickstart
 	@$(PY) -m analysis report outputs/quickstart
+
+learning-check: setup
+	@$(PY) -m harness ablation=learning_check
+	@$(PY) -m analysis report outputs/learning_check
 
 lint: setup
 	$(PY) -m ruff check .

@@ -25,6 +25,7 @@ from pydantic import Field, ValidationError
 from harness.config import ConfigError, RunConfig, Section, check_folder, did_you_mean, validate
 from harness.data.load import check_data
 from harness.identity import run_id
+from harness.teacher_files import check_teacher
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 GROUPS = tuple(sorted(p.name for p in CONF.iterdir() if p.is_dir() and p.name != "hydra"))
@@ -245,6 +246,8 @@ def _check_jobs(jobs: Sequence[Job]) -> None:
     seen: dict[str, Job] = {}
     for data in {job.config.data.model_dump_json(): job.config.data for job in jobs}.values():
         check_data(data)
+    for objective in {job.config.objective.model_dump_json(): job.config.objective for job in jobs}.values():
+        check_teacher(objective)
     for folder in {job.config.output_dir for job in jobs}:
         check_folder(Path(folder))
     for job in jobs:

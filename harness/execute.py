@@ -102,6 +102,8 @@ def _run(config: RunConfig, folder: Path, record: RunRecord, report: Reporter) -
             checkpoint.drop_resume(folder)
         _evaluate_missing(config, folder, base, record, device, report)
         record.flags = dead_flags(read_metrics(folder / "metrics.jsonl"))
+        if not config.objective.reward.weights:  # there is no reward that could vary
+            record.flags = [flag for flag in record.flags if flag != "no_reward_variance"]
         tracker.summary(final_numbers(config, folder, record.steps_done))
         failed = False
     finally:

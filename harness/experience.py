@@ -125,6 +125,7 @@ def rollout_metrics(groups: Sequence[ScoredGroup]) -> dict[str, float]:
     grades = [x for g in groups for x in g.grades]
     values = [x for g in groups for x in g.rewards]
     logprobs = [x for r in rollouts for x in (r.sampler_logprobs or ())]
+    entropy = {"entropy": -sum(logprobs) / len(logprobs)} if logprobs else {}  # a teacher's has no place here
     return {
         "reward": sum(values) / len(values),
         "accuracy": sum(x.correct for x in grades) / len(grades),
@@ -132,6 +133,6 @@ def rollout_metrics(groups: Sequence[ScoredGroup]) -> dict[str, float]:
         "zero_variance_groups": sum(max(g.rewards) == min(g.rewards) for g in groups) / len(groups),
         "completion_length": sum(len(r.completion_ids) for r in rollouts) / len(rollouts),
         "truncated": sum(r.finish_reason == "length" for r in rollouts) / len(rollouts),
-        "entropy": -sum(logprobs) / max(1, len(logprobs)),
+        **entropy,
         "sampled_tokens": float(sum(len(r.completion_ids) for r in rollouts)),
     }

@@ -10,6 +10,7 @@ from typing import Any
 from harness.config import RunConfig
 from harness.data.load import corpus_fingerprint, data_fingerprint
 from harness.records import BASES
+from harness.teacher_files import teacher_fingerprint
 from harness.tokenizer import TOKENIZER_VERSION
 
 
@@ -43,6 +44,8 @@ def run_identity(config: RunConfig) -> dict[str, Any]:
         )
         for name in ("objective", "rollout", "trainer")
     }
+    if config.objective.teacher is not None:
+        sections["objective"]["teacher"] = teacher_fingerprint(config.objective.teacher.path)
     return {
         **sections,
         "base": base_id(config),

@@ -19,6 +19,7 @@ from harness.slots import (
     OfflineConfig,
     RewardConfig,
     SelectionConfig,
+    TeacherConfig,
     TISConfig,
     UpdatesConfig,
     ValueConfig,
@@ -41,8 +42,15 @@ class ObjectiveConfig(Section):
     offline: OfflineConfig | None = None
     tis: TISConfig | None = None
     value: ValueConfig | None = None
+    teacher: TeacherConfig | None = None
     truncated: Literal["keep", "fail", "mask", "drop"] = "keep"
     fail_reward: float = 0.0
+
+    @property
+    def asks_teacher(self) -> list[str]:
+        """The settings that use a teacher."""
+        sampler = self.offline is not None and self.offline.sampler == "teacher"
+        return ["offline.sampler"] * sampler + ["kl.reference"] * (self.kl.reference == "teacher")
 
     @model_validator(mode="after")
     def _slots_fit(self) -> Self:
@@ -60,6 +68,16 @@ class ObjectiveConfig(Section):
             raise ValueError(
                 f"value: a value model that advantage.fn={fn} does not ask for; set value=null or "
                 "advantage.fn=gae"
+            )
+        if self.asks_teacher and self.teacher is None:
+            raise ValueError(
+                f"{self.asks_teacher[0]}=teacher without one; give a model folder: "
+                "objective.teacher.path=/folder/checkpoints/step_000024"
+            )
+        if self.teacher is not None and not self.asks_teacher:
+            raise ValueError(
+                f"teacher.path={self.teacher.path}: a teacher that nothing asks for; set "
+                "offline.sampler=teacher or kl.reference=teacher, or teacher=null"
             )
         if self.fail_reward and self.truncated != "fail":
             raise ValueError(

@@ -1,4 +1,4 @@
-"""Offline rejection sampling: sample from the base once, keep what is accepted, train passes over it.
+"""Offline rejection sampling: sample from the base or a teacher once, keep what is accepted, train on it.
 
 It samples the prompts, with the seeds, that an online run of `trainer.steps` would: equal sampled tokens.
 """
@@ -16,6 +16,7 @@ from harness.records import read_samples, write_samples
 from harness.seeds import derive
 from harness.select import accepted
 from harness.state import Run
+from harness.teacher import Teacher
 from harness.types import Grade, Rollout, ScoredGroup
 
 
@@ -50,14 +51,15 @@ class Offline:
 
     def _sample(self, report: Reporter) -> list[dict[str, Any]]:
         run, steps = self.run, self.run.config.trainer.steps
+        teacher = Teacher(run) if self.settings.sampler == "teacher" else None
         groups: list[ScoredGroup] = []
         for step in range(steps):
             problems = problems_at(run, step)
             with run.timed("sample"):
-                rollouts = sample(run, problems, step)
+                rollouts = teacher.sample(problems, step) if teacher else sample(run, problems, step)
             with run.timed("grade"):
                 groups += score(run, problems, rollouts)
-            report("sampling from the base", step + 1, steps)
+            report(f"sampling from the {self.settings.sampler}", step + 1, steps)
         selection = run.config.objective.selection
         kept = accepted(
             trainable(groups, run.config.objective),
@@ -72,7 +74,8 @@ class Offline:
         ]
         if not rows:
             raise ValueError(
-                "no sample of the base was accepted, so there is nothing to train on; use a better base"
+                f"no sample of the {self.settings.sampler} was accepted, so there is nothing to train on; "
+                f"use a better {self.settings.sampler}"
             )
         cost = {name: getattr(run, name) for name in ("seconds", "tokens", "flops")}
         return [{"metrics": {**rollout_metrics(groups), "accepted_samples": len(rows)}, "cost": cost}, *rows]
@@ -81,7 +84,8 @@ class Offline:
 def _group(run: Run, row: dict[str, Any]) -> ScoredGroup:
     stored = row["rollout"]
     stored["completion_ids"] = tuple(stored["completion_ids"])
-    stored["sampler_logprobs"] = tuple(stored["sampler_logprobs"])
+    if stored["sampler_logprobs"] is not None:
+        stored["sampler_logprobs"] = tuple(stored["sampler_logprobs"])
     rollout, grade = Rollout(**stored), Grade(**row["grade"])
     problem = next(p for p in run.problems if p.id == rollout.problem_id)
     return ScoredGroup(problem, run.prompts[problem.id], (rollout,), (grade,), (row["reward"],))

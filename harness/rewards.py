@@ -80,7 +80,7 @@ def score(
 
 def weighted_sum(parts: Mapping[str, float], *, weights: Mapping[str, float]) -> float:
     """Sum of weight * term. Raises KeyError if a term has no weight."""
-    return sum(weights[name] * value for name, value in parts.items())
+    return sum((weights[name] * value for name, value in parts.items()), 0.0)
 
 
 REWARDS: dict[str, Callable[..., float]] = {

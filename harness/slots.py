@@ -140,6 +140,7 @@ class KLConfig(Section):
     """A KL penalty. `coef` 0 means none; KL to the base is measured in every arm all the same.
 
     against    ref: KL(policy || reference) | old: KL(sampling policy || policy), PPO's penalty
+    reference  the base | the teacher: with estimator exact, on-policy distillation
     placement  loss: a term of the loss | reward: -coef × KL in the reward, of each token where advantages
                are a token's own (gae, reinforce_pp), else of the whole output
     target     adapts the coefficient to this KL, nats a token: PPO's rule (× 2 or / 2), or with `horizon`
@@ -154,6 +155,7 @@ class KLConfig(Section):
     target: PositiveFloat | None = None
     horizon: Positive | None = None
     refresh_every: Positive | None = None
+    reference: Literal["base", "teacher"] = "base"
 
     @property
     def uses_reference(self) -> bool:
@@ -180,6 +182,10 @@ class KLConfig(Section):
             raise ValueError(f"target={self.target:g} with coef=0: 0 cannot adapt; start with coef=1")
         if self.horizon is not None and self.target is None:
             raise ValueError(f"horizon={self.horizon} means nothing without target; set target or null")
+        if self.reference == "teacher" and (not self.uses_reference or self.refresh_every is not None):
+            raise ValueError(
+                "reference=teacher needs coef above 0, against=ref and refresh_every=null: the teacher stays"
+            )
         if self.refresh_every is not None and not self.uses_reference:
             raise ValueError(
                 f"refresh_every={self.refresh_every} with no reference in use; set coef above 0 and "
@@ -213,7 +219,17 @@ class UpdatesConfig(Section):
 
 
 class OfflineConfig(Section):
-    """Sample everything from the base once, then train: passes over the accepted set, rows a batch."""
+    """Sample everything once, then train: passes over the accepted set, rows a batch."""
 
     epochs: Positive
     batch_size: Positive
+    sampler: Literal["base", "teacher"] = "base"
+
+
+class TeacherConfig(Section):
+    """A model folder in the hub's layout with its tokenizer.json: a run's checkpoint, or any other model.
+
+    Its content names a run, not where it lies.
+    """
+
+    path: str

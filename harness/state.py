@@ -16,7 +16,7 @@ from harness import checkpoint
 from harness.config import ConfigError, RunConfig
 from harness.critic import ValueModel, init_value
 from harness.data.load import load_split
-from harness.dims import flops_per_token
+from harness.dims import ModelDims, flops_per_token
 from harness.hub import load_pretrained, save_pretrained
 from harness.kept import Kept
 from harness.model import Policy
@@ -71,10 +71,21 @@ class Run:
         yield
         self.seconds[phase] = self.seconds.get(phase, 0.0) + time.perf_counter() - start
 
-    def count(self, phase: str, num_tokens: int, *, context: float, passes: float) -> None:
-        """Tokens, and model FLOPs: a forward pass is a third of forward and backward."""
+    def count(
+        self,
+        phase: str,
+        num_tokens: int,
+        *,
+        context: float,
+        passes: float,
+        dims: ModelDims | None = None,
+    ) -> None:
+        """Tokens, and model FLOPs: a forward pass is a third of forward and backward.
+
+        `dims` are those of another model than the policy.
+        """
         self.tokens[phase] = self.tokens.get(phase, 0) + num_tokens
-        cost = num_tokens * flops_per_token(self.policy.dims, int(context)) / 3 * passes
+        cost = num_tokens * flops_per_token(dims or self.policy.dims, int(context)) / 3 * passes
         self.flops[phase] = self.flops.get(phase, 0.0) + cost
 
 
@@ -103,14 +114,11 @@ def setup(config: RunConfig, *, base: Path, folder: Path, device: str) -> Run:
         )
     seeds = all_streams(seed=config.seed, base_seed=config.base_seed, replicate=config.replicate)
     value = _value_model(config, base, policy, seed=derive(seeds["init"], "value"), device=device)
-    kl = config.objective.kl
-    # The base stays what `kept` measures against, so a reference that changes is another copy.
-    reference = _load(base / "model", device) if kl.refresh_every is not None else original
     run = Run(
         config=config,
         folder=folder,
         policy=policy,
-        reference=reference if kl.uses_reference else None,
+        reference=_reference(config, base, original, device),
         optimizer=_optimizer(config, policy, value),
         engine=engine,
         tokenizer=tokenizer,
@@ -119,7 +127,7 @@ def setup(config: RunConfig, *, base: Path, folder: Path, device: str) -> Run:
         seeds=seeds,
         kept=Kept(config, original),
         value=value,
-        kl_coef=kl.coef,
+        kl_coef=config.objective.kl.coef,
     )
     run.prompts = {p.id: make_prompt(p, config.data.template, run.encode) for p in problems}
     state = checkpoint.load_resume(folder, policy=policy, optimizer=run.optimizer, others=run.trained)
@@ -131,6 +139,17 @@ def setup(config: RunConfig, *, base: Path, folder: Path, device: str) -> Run:
 
 def _load(weights: Path, device: str) -> Policy:
     return load_pretrained(weights, dtype=torch.float32, device=device)
+
+
+def _reference(config: RunConfig, base: Path, original: Policy, device: str) -> Policy | None:
+    kl, teacher = config.objective.kl, config.objective.teacher
+    if not kl.uses_reference:
+        return None
+    if kl.reference == "teacher":
+        assert teacher is not None
+        return _load(Path(teacher.path), device)
+    # The base stays what `kept` measures against, so a reference that changes is another copy.
+    return original if kl.refresh_every is None else _load(base / "model", device)
 
 
 def _value_model(

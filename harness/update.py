@@ -221,8 +221,9 @@ def _accumulate(
             batch.old_logprobs[micro, : logprobs.shape[1]] = piece.old_logprobs.cpu()
         output = _policy_loss(models, piece, logprobs, config)
         loss = reduce(loss=output.loss, completion_mask=mask, kind=objective.reduce, denominator=divisor)
-        gap = (piece.sampler_logprobs - piece.old_logprobs).abs()
-        token_metrics = {**output.metrics, "sampler_gap": gap}
+        token_metrics = dict(output.metrics)
+        if "offline.sampler" not in objective.asks_teacher:
+            token_metrics["sampler_gap"] = (piece.sampler_logprobs - piece.old_logprobs).abs()
         sums["loss"] = sums.get("loss", 0.0) + float(loss.detach())
         if objective.value is not None:
             loss = loss + critic_loss(models, piece, states, objective, token_metrics) / max(1.0, num_tokens)

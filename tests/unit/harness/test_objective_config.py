@@ -73,6 +73,14 @@ def message(*overrides: str) -> str:
             ["objective=dapo", "objective.reward.overlong_buffer=99"],
             ["objective.reward.overlong_buffer=99 exceeds rollout.max_new_tokens=24"],
         ),
+        (["objective=distill"], ["objective.teacher.path", "give it on the command line"]),
+        (["objective=distill", "objective.teacher=null"], ["offline.sampler=teacher without one"]),
+        (["objective.teacher.path=/a/model"], ["teacher.path=/a/model: a teacher that nothing asks for"]),
+        (["objective.kl.reference=teacher"], ["kl.reference=teacher without one"]),
+        (
+            ["objective.kl.reference=teacher", "objective.kl.coef=0", "objective.teacher.path=/a/model"],
+            ["reference=teacher needs coef above 0"],
+        ),
         (["objective.tis.cap=0", "objective.tis.level=token"], ["objective.tis.cap=0", "greater than 0"]),
         (
             ["objective=sft_rejection_offline", "objective.tis.cap=2", "objective.tis.level=token"],
@@ -123,7 +131,8 @@ def test_warnings(overrides: list[str], parts: list[str]) -> None:
 
 def test_an_objective_is_named_after_its_file() -> None:
     for name in COMPOSER.options("objective"):
-        config = COMPOSER.config([f"objective={name}"])
+        teacher = ["objective.teacher.path=/a/model"] if name.startswith("distill") else []
+        config = COMPOSER.config([f"objective={name}", *teacher])
         assert config.objective.name == name and warnings_of(config) == []
 
 

@@ -1,0 +1,75 @@
+"""Another model's rollouts as training data: distillation by supervised learning on its outputs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer
+
+from harness.hub import load_pretrained
+from harness.prompts import make_prompt
+from harness.rollout.native import NativeEngine
+from harness.seeds import derive
+from harness.state import Run
+from harness.teacher_files import same_vocabulary
+from harness.tokenizer import EOS_ID
+from harness.types import Problem, Rollout, SamplingParams
+
+
+class Teacher:
+    """A model of its own folder, with its own tokenizer; it samples what the run's policy would be asked."""
+
+    def __init__(self, run: Run) -> None:
+        teacher = run.config.objective.teacher
+        assert teacher is not None
+        folder, self.run = Path(teacher.path), run
+        self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        self.same = same_vocabulary(folder)
+        policy = load_pretrained(folder, dtype=torch.float32, device=run.policy.head_weight.device)
+        self.dims = policy.dims
+        self.engine = NativeEngine(
+            policy,
+            eos_token_ids=_end_tokens(folder),
+            decode=lambda ids: self.tokenizer.decode(list(ids), skip_special_tokens=True),
+            max_batch_size=run.config.rollout.max_batch_size,
+        )
+
+    def sample(self, problems: Sequence[Problem], step: int) -> list[Rollout]:
+        """`group_size` outputs of each problem, in the student's tokens, without sampler_logprobs.
+
+        With another vocabulary the text is encoded anew, and ends with the student's end token if the
+        teacher's had ended. The random numbers are those of the policy's own samples at this step.
+        """
+        run, rollout = self.run, self.run.config.rollout
+        own = [make_prompt(p, run.config.data.template, self._encode) for p in problems]
+        rollouts = self.engine.generate(
+            [prompt for prompt in own for _ in range(rollout.group_size)],
+            params=SamplingParams(max_new_tokens=rollout.max_new_tokens, temperature=rollout.temperature),
+            seeds=[
+                derive(run.seeds["rollout"], step, place, index)
+                for place in range(len(problems))
+                for index in range(rollout.group_size)
+            ],
+        )
+        num_tokens = sum(len(r.completion_ids) for r in rollouts)
+        context = sum(len(p.token_ids) for p in own) / len(own) + num_tokens / len(rollouts)
+        run.count("teacher", num_tokens, context=context, passes=1, dims=self.dims)
+        return rollouts if self.same else [self._translated(r) for r in rollouts]
+
+    def _encode(self, text: str) -> list[int]:
+        return list(self.tokenizer.encode(text, add_special_tokens=False).ids)
+
+    def _translated(self, rollout: Rollout) -> Rollout:
+        end = (EOS_ID,) if rollout.finish_reason == "stop" else ()
+        return replace(rollout, completion_ids=(*self.run.encode(rollout.text), *end))
+
+
+def _end_tokens(folder: Path) -> tuple[int, ...]:
+    found = json.loads((folder / "config.json").read_text()).get("eos_token_id")
+    if found is None:
+        raise ValueError(f"objective.teacher.path={folder}: config.json has no eos_token_id; add it")
+    return tuple(found) if isinstance(found, list) else (found,)
