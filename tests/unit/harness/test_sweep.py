@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 
 import pytest
@@ -85,7 +86,9 @@ def test_a_held_run_gives_exit_code_3_and_says_who(launch, capsys) -> None:
     assert "process 12 on host" in capsys.readouterr().err
 
 
-def test_ctrl_c_stops_the_children_and_records_them(launch, tmp_path: Path, capsys) -> None:
+def test_ctrl_c_stops_the_children_and_records_them(launch, tmp_path: Path) -> None:
+    # A shell's background job inherits SIGINT ignored, and Python then leaves it so.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     assert launch("seed=0,1", behaviour={"-s1-": "interrupt_parent"}) == 130
     assert "interrupted" in set(statuses(tmp_path).values())
     assert "running" not in set(statuses(tmp_path).values())
