@@ -56,17 +56,22 @@ def score(run: Run, problems: Sequence[Problem], rollouts: Sequence[Rollout]) ->
     """Grades and rewards, group by group; with `truncated: fail` an output that was cut has `fail_reward`."""
     objective, data = run.config.objective, run.config.data
     size, rules = run.config.rollout.group_size, tuple(data.answer_rules)
+    weights = {"model": 0.0, **objective.reward.weights}
     terms = _reward_terms(run.config, run.seeds["rollout"])
+    learned = [0.0] * len(rollouts)
+    if run.reward_model is not None:
+        prompts = [run.prompts[r.problem_id] for r in rollouts]
+        learned = run.reward_model.score(prompts, rollouts)
     groups = []
     for place, problem in enumerate(problems):
         group = tuple(rollouts[place * size : (place + 1) * size])
         grades = tuple(grade(r.text, problem.answer, rules=rules, use_symbolic=data.symbolic) for r in group)
         values = tuple(
             rewards.weighted_sum(
-                rewards.score(rollout=r, grade=g, problem=problem, terms=terms),
-                weights=objective.reward.weights,
+                rewards.score(rollout=r, grade=g, problem=problem, terms=terms) | {"model": x},
+                weights=weights,
             )
-            for r, g in zip(group, grades, strict=True)
+            for r, g, x in zip(group, grades, learned[place * size : (place + 1) * size], strict=True)
         )
         groups.append(ScoredGroup(problem, run.prompts[problem.id], group, grades, values))
     if objective.truncated == "fail":
@@ -84,7 +89,7 @@ def _reward_terms(config: RunConfig, seed: int) -> dict[str, dict[str, float]]:
             "buffer_tokens": slot.overlong_buffer or max(1, longest // 5),
         },
     }
-    return {name: parameters.get(name, {}) for name in slot.weights}
+    return {name: parameters.get(name, {}) for name in slot.weights if name != "model"}
 
 
 def trainable(groups: Sequence[ScoredGroup], objective: ObjectiveConfig) -> list[ScoredGroup]:

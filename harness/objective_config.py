@@ -18,6 +18,7 @@ from harness.slots import (
     LossConfig,
     OfflineConfig,
     RewardConfig,
+    RewardModelConfig,
     SelectionConfig,
     TeacherConfig,
     TISConfig,
@@ -43,6 +44,7 @@ class ObjectiveConfig(Section):
     tis: TISConfig | None = None
     value: ValueConfig | None = None
     teacher: TeacherConfig | None = None
+    reward_model: RewardModelConfig | None = None
     truncated: Literal["keep", "fail", "mask", "drop"] = "keep"
     fail_reward: float = 0.0
 
@@ -78,6 +80,11 @@ class ObjectiveConfig(Section):
             raise ValueError(
                 f"teacher.path={self.teacher.path}: a teacher that nothing asks for; set "
                 "offline.sampler=teacher or kl.reference=teacher, or teacher=null"
+            )
+        if (self.reward_model is not None) != bool(reward.model):
+            raise ValueError(
+                f"reward.model={reward.model:g} {'without' if reward.model else 'with'} reward_model: a "
+                "learned reward needs both; see conf/objective/rlhf_ppo.yaml"
             )
         if self.fail_reward and self.truncated != "fail":
             raise ValueError(

@@ -16,6 +16,8 @@ COMPARED = ("group_normalized", "group_centered", "rloo", "max_rl")
 class RewardConfig(Section):
     """Weights of the rewards, which are summed, and their parameters. Controls: `random`, `inverted`.
 
+    `model` is a learned reward model's probability that the output is right.
+
     `random_p` is the share of random rewards that are 1; `overlong_buffer` the tokens before
     `rollout.max_new_tokens` over which the soft overlong reward falls to -1 (null: a fifth of it).
     """
@@ -26,6 +28,7 @@ class RewardConfig(Section):
     soft_overlong: float = 0.0
     random: float = 0.0
     inverted: float = 0.0
+    model: float = 0.0
     random_p: Share = 0.5
     overlong_buffer: Positive | None = None
 
@@ -224,6 +227,18 @@ class OfflineConfig(Section):
     epochs: Positive
     batch_size: Positive
     sampler: Literal["base", "teacher"] = "base"
+
+
+class RewardModelConfig(Section):
+    """A classifier of right outputs: the base with a head, trained on its own graded samples (BCE).
+
+    `num_problems` of the training set, rollout.group_size samples each; every fifth problem is held out.
+    """
+
+    num_problems: Annotated[int, Field(ge=2)]
+    epochs: Positive
+    batch_size: Positive
+    lr: PositiveFloat
 
 
 class TeacherConfig(Section):

@@ -22,6 +22,7 @@ from harness.kept import Kept
 from harness.model import Policy
 from harness.optim import adamw
 from harness.prompts import make_prompt
+from harness.reward_model import RewardModel, reward_model
 from harness.rollout.native import NativeEngine
 from harness.seeds import all_streams, derive
 from harness.tokenizer import EOS_ID, save_tokenizer
@@ -47,6 +48,7 @@ class Run:
     kept: Kept
     value: ValueModel | None
     kl_coef: float
+    reward_model: RewardModel | None = None
     step: int = 0
     num_updates: int = 0
     skipped_in_a_row: int = 0
@@ -134,6 +136,8 @@ def setup(config: RunConfig, *, base: Path, folder: Path, device: str) -> Run:
     if state is not None:
         for name in ("step", *COUNTERS):
             setattr(run, name, state[name])
+    if config.objective.reward_model is not None:
+        run.reward_model = reward_model(run, base)
     return run
 
 

@@ -73,6 +73,8 @@ def message(*overrides: str) -> str:
             ["objective=dapo", "objective.reward.overlong_buffer=99"],
             ["objective.reward.overlong_buffer=99 exceeds rollout.max_new_tokens=24"],
         ),
+        (["objective.reward.model=1"], ["reward.model=1 without reward_model", "rlhf_ppo.yaml"]),
+        (["objective=rlhf_ppo", "objective.reward.model=0"], ["reward.model=0 with reward_model"]),
         (["objective=distill"], ["objective.teacher.path", "give it on the command line"]),
         (["objective=distill", "objective.teacher=null"], ["offline.sampler=teacher without one"]),
         (["objective.teacher.path=/a/model"], ["teacher.path=/a/model: a teacher that nothing asks for"]),
