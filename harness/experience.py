@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 
@@ -10,6 +11,7 @@ from harness import rewards
 from harness.config import RunConfig
 from harness.grading import grade
 from harness.objective_config import ObjectiveConfig
+from harness.process import step_rewards
 from harness.seeds import derive
 from harness.select import drop_zero_variance, needs_refill, truncated
 from harness.slots import COMPARED
@@ -73,7 +75,12 @@ def score(run: Run, problems: Sequence[Problem], rollouts: Sequence[Rollout]) ->
             )
             for r, g, x in zip(group, grades, learned[place * size : (place + 1) * size], strict=True)
         )
-        groups.append(ScoredGroup(problem, run.prompts[problem.id], group, grades, values))
+        scored = ScoredGroup(problem, run.prompts[problem.id], group, grades, values)
+        if objective.reward.steps:
+            weight = objective.reward.steps
+            found = tuple(step_rewards(r, decode=run.decode, weight=weight) for r in group)
+            scored = replace(scored, step_rewards=found)
+        groups.append(scored)
     if objective.truncated == "fail":
         return truncated(groups, rule="fail", fail_reward=objective.fail_reward, min_group_size=1)
     return groups
@@ -131,7 +138,10 @@ def rollout_metrics(groups: Sequence[ScoredGroup]) -> dict[str, float]:
     values = [x for g in groups for x in g.rewards]
     logprobs = [x for r in rollouts for x in (r.sampler_logprobs or ())]
     entropy = {"entropy": -sum(logprobs) / len(logprobs)} if logprobs else {}  # a teacher's has no place here
+    steps = [x for g in groups for of in g.step_rewards or () for _, x in of]
+    checked = {"right_steps": sum(x > 0 for x in steps) / len(steps)} if steps else {}
     return {
+        **checked,
         "reward": sum(values) / len(values),
         "accuracy": sum(x.correct for x in grades) / len(grades),
         "extracted": sum(x.extracted is not None for x in grades) / len(grades),

@@ -81,6 +81,16 @@ class ObjectiveConfig(Section):
                 f"teacher.path={self.teacher.path}: a teacher that nothing asks for; set "
                 "offline.sampler=teacher or kl.reference=teacher, or teacher=null"
             )
+        if (fn == "process") != bool(reward.steps):
+            raise ValueError(
+                f"reward.steps={reward.steps:g} with advantage.fn={fn}: step rewards go with "
+                "advantage.fn=process alone; see conf/objective/grpo_process.yaml"
+            )
+        if fn == "process" and (self.kl.in_reward or self.offline or self.selection.fn == "accepted"):
+            raise ValueError(
+                "advantage.fn=process takes no kl.placement=reward, offline or selection.fn=accepted; set "
+                "loss, null and all"
+            )
         if (self.reward_model is not None) != bool(reward.model):
             raise ValueError(
                 f"reward.model={reward.model:g} {'without' if reward.model else 'with'} reward_model: a "

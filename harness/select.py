@@ -97,9 +97,11 @@ def _fail_truncated(group: ScoredGroup, reward: float) -> ScoredGroup:
 
 
 def _only(group: ScoredGroup, keep: Sequence[int]) -> ScoredGroup:
+    steps = group.step_rewards
     return replace(
         group,
         rollouts=tuple(group.rollouts[i] for i in keep),
         grades=tuple(group.grades[i] for i in keep),
         rewards=tuple(group.rewards[i] for i in keep),
+        step_rewards=None if steps is None else tuple(steps[i] for i in keep),
     )

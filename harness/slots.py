@@ -10,13 +10,14 @@ from harness.section import NonNegativeFloat, Positive, PositiveFloat, Section, 
 
 Level = Literal["token", "sequence", "sequence_mean"]
 CLIPPED = ("ppo_clip", "cispo")
-COMPARED = ("group_normalized", "group_centered", "rloo", "max_rl")
+COMPARED = ("group_normalized", "group_centered", "rloo", "max_rl", "process")
 
 
 class RewardConfig(Section):
     """Weights of the rewards, which are summed, and their parameters. Controls: `random`, `inverted`.
 
-    `model` is a learned reward model's probability that the output is right.
+    `model` is a learned reward model's probability that the output is right; `steps` what a right arithmetic
+    statement earns at its last token (a wrong one: 0), for advantage.fn=process.
 
     `random_p` is the share of random rewards that are 1; `overlong_buffer` the tokens before
     `rollout.max_new_tokens` over which the soft overlong reward falls to -1 (null: a fifth of it).
@@ -29,14 +30,15 @@ class RewardConfig(Section):
     random: float = 0.0
     inverted: float = 0.0
     model: float = 0.0
+    steps: float = 0.0
     random_p: Share = 0.5
     overlong_buffer: Positive | None = None
 
     @property
     def weights(self) -> dict[str, float]:
-        """The rewards that count, by name."""
-        parameters = {"random_p", "overlong_buffer"}
-        return {name: w for name, w in self.model_dump(exclude=parameters).items() if w}
+        """The rewards of whole outputs that count, by name."""
+        others = {"random_p", "overlong_buffer", "steps"}
+        return {name: w for name, w in self.model_dump(exclude=others).items() if w}
 
     @model_validator(mode="after")
     def _used(self) -> Self:
@@ -88,6 +90,7 @@ class AdvantageConfig(Section):
         "reinforce_pp",
         "max_rl",
         "gae",
+        "process",
     ]
     std: Literal["none", "sample", "population"] = "none"
     eps: NonNegativeFloat = 0.0
@@ -103,7 +106,7 @@ class AdvantageConfig(Section):
     def _used(self) -> Self:
         if self.fn == "group_normalized" and self.std == "none":
             raise ValueError("std=none with fn=group_normalized; choose sample or population")
-        if self.fn != "group_normalized" and self.std != "none":
+        if self.fn not in ("group_normalized", "process") and self.std != "none":
             raise ValueError(f"std={self.std} means nothing to fn={self.fn}; set none")
         return self
 

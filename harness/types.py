@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 FinishReason = Literal["stop", "length"]
+StepReward = tuple[int, float]  # index among a completion's tokens, reward
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,13 +106,17 @@ class Grade:
 
 @dataclass(frozen=True, slots=True)
 class ScoredGroup:
-    """The G rollouts of one prompt, each with its grade and its reward."""
+    """The G rollouts of one prompt, each with its grade and its reward.
+
+    `step_rewards` are there under process supervision: those of each rollout's steps, in order.
+    """
 
     problem: Problem
     prompt: Prompt
     rollouts: tuple[Rollout, ...]
     grades: tuple[Grade, ...]
     rewards: tuple[float, ...]
+    step_rewards: tuple[tuple[StepReward, ...], ...] | None = None
 
 
 @dataclass(slots=True)

@@ -19,6 +19,7 @@ from harness.objectives.kl import adaptive_coef, k3, proportional_coef
 from harness.objectives.reduce import counted_rows, denominator, reduce
 from harness.objectives.value import explained_variance
 from harness.optim import guarded_step, lr_at
+from harness.process import process_advantages
 from harness.select import accepted
 from harness.types import Batch, LossOutput, ScoredGroup
 
@@ -47,6 +48,9 @@ def build_batch(groups: Sequence[ScoredGroup], objective: ObjectiveConfig) -> Ba
     batch = make_batch(groups, pad_id=0, mask_truncated=objective.truncated == "mask")
     if waits(objective):
         batch.rewards = torch.tensor([r for g in groups for r in g.rewards], dtype=torch.float32)  # [B]
+    elif objective.advantage.fn == "process":
+        outcome = bool(objective.reward.weights)
+        batch.advantages = process_advantages(groups, batch, objective.advantage, outcome=outcome)
     else:
         batch.advantages = advantages_of(groups, objective)[:, None] * batch.completion_mask  # [B, T]
     return batch

@@ -75,6 +75,15 @@ def message(*overrides: str) -> str:
         ),
         (["objective.reward.model=1"], ["reward.model=1 without reward_model", "rlhf_ppo.yaml"]),
         (["objective=rlhf_ppo", "objective.reward.model=0"], ["reward.model=0 with reward_model"]),
+        (["objective.reward.steps=1"], ["reward.steps=1 with advantage.fn=group_normalized"]),
+        (
+            ["objective=grpo_process", "objective.reward.steps=0"],
+            ["reward.steps=0 with advantage.fn=process"],
+        ),
+        (
+            ["objective=grpo_process", "objective.kl.placement=reward"],
+            ["process takes no kl.placement=reward"],
+        ),
         (["objective=distill"], ["objective.teacher.path", "give it on the command line"]),
         (["objective=distill", "objective.teacher=null"], ["offline.sampler=teacher without one"]),
         (["objective.teacher.path=/a/model"], ["teacher.path=/a/model: a teacher that nothing asks for"]),
