@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -35,11 +34,15 @@ class ValueModel(nn.Module):
 
 
 def init_value(hidden_size: int, *, trunk: Policy | None, seed: int) -> ValueModel:
-    """A head of normal(0, 1 / sqrt(D + 1)) (arXiv:2009.01325 App. B) and bias 0, from `seed` alone."""
+    """A head of normal(0, 1 / (D + 1)) and bias 0, from `seed` alone: values start near 0.
+
+    With arXiv:2009.01325's 1 / sqrt(D + 1) they start at the size of a reward, and the first steps' gradients
+    are the critic's.
+    """
     model = ValueModel(hidden_size, trunk)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        model.head.weight.normal_(0.0, 1 / math.sqrt(hidden_size + 1), generator=generator)
+        model.head.weight.normal_(0.0, 1 / (hidden_size + 1), generator=generator)
         model.head.bias.zero_()
     return model
 
