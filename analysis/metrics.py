@@ -18,6 +18,7 @@ from math import comb, sqrt
 
 import numpy as np
 
+from analysis.best import best_value_and_variance
 from analysis.voting import vote_value, vote_variance
 
 Correct = Sequence[Sequence[bool]]
@@ -95,6 +96,23 @@ def maj_at_k(correct: Correct, answers: Answers, k: int) -> Estimate:
     votes = [_votes(i, c, a) for i, (c, a) in enumerate(zip(correct, answers, strict=True))]
     values = [vote_value(*v, k) for v in votes]
     return _estimate(values, [vote_variance(*v, k) for v in votes], k=k)
+
+
+def best_of_k(correct: Correct, scores: Sequence[Sequence[float]]) -> Estimate:
+    """Accuracy of the sample with the highest score among a problem's n = k: best-of-n, arXiv:2110.14168.
+
+    `scores[problem][sample]` are a verifier's. Samples tied at the top count by their mean, the expectation
+    of a choice at random. se_sampling: exact variance under n draws with their scores from the problem's own
+    samples, as for the vote of `maj_at_k`; None for n = 1.
+    Raises ValueError for rows that differ in length from correct's, or a score that is not finite.
+    """
+    counts = _counts(correct, k=1)
+    if [len(row) for row in scores] != [n for n, _ in counts]:
+        raise ValueError("scores: rows differ in number or length from correct's; give one score a sample")
+    if not all(np.isfinite(row).all() for row in scores):
+        raise ValueError("scores: one is not finite; train the reward model with a lower learning rate")
+    found = [best_value_and_variance(c, s) for c, s in zip(correct, scores, strict=True)]
+    return _estimate([v for v, _ in found], [v for _, v in found], k=min(n for n, _ in counts))
 
 
 def decompose_gain(

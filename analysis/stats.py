@@ -1,6 +1,6 @@
 """Every estimator behind the tables, pure and in one namespace: formula, source, what varies.
 
-analysis.metrics     avg@k, pass@k, maj@k, decomposition of a gain, best constant answer
+analysis.metrics     avg@k, pass@k, maj@k, best of k, decomposition of a gain, best constant answer
 analysis.intervals   paired t (primary), crossed seeds × problems, bootstrap, interquartile mean, ...
 analysis.inference   Holm, equivalence, power, trend, scaling fit, variance components
 """
@@ -35,6 +35,7 @@ from analysis.metrics import (
     Estimate,
     avg_at_k,
     best_constant_answer,
+    best_of_k,
     decompose_gain,
     decompose_shares,
     kind_shares,
@@ -51,6 +52,7 @@ __all__ = [
     "VarianceComponents",
     "avg_at_k",
     "best_constant_answer",
+    "best_of_k",
     "bootstrap_interval",
     "crossed_t",
     "decompose_gain",

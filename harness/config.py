@@ -18,7 +18,7 @@ from pydantic import Field, ValidationError, model_validator
 from harness.objective_config import ObjectiveConfig, doubts
 from harness.records import BASES
 from harness.section import Name, NonNegative, NonNegativeFloat, Positive, PositiveFloat, Section
-from harness.slots import COMPARED
+from harness.slots import COMPARED, ProcessRewardModelConfig, RewardModelConfig
 
 AnswerRule = Literal["boxed", "answer_is", "answer_colon", "a_colon", "hashes", "final_number"]
 
@@ -135,7 +135,11 @@ class TrainerConfig(Section):
 
 
 class EvalConfig(Section):
-    """What is measured on the base and on each checkpoint; it has a key of its own, outside `run_id`."""
+    """What is measured on the base and on each checkpoint; it has a key of its own, outside `run_id`.
+
+    `rerank` names the reward models of the base that choose the best of the k samples (harness/rerank.py);
+    `outcome_model` and `process_model` say how these are trained.
+    """
 
     splits: list[Literal["train", "perturbed", "validation", "test", "heldout"]]
     k: Positive
@@ -145,6 +149,18 @@ class EvalConfig(Section):
     greedy: bool
     max_train_problems: Positive | None = None
     at_steps: list[NonNegative] = Field(default=[])
+    rerank: list[Literal["outcome", "process"]] = Field(default=[])
+    outcome_model: RewardModelConfig | None = None
+    process_model: ProcessRewardModelConfig | None = None
+
+    @model_validator(mode="after")
+    def _reranks(self) -> Self:
+        for kind in self.rerank:
+            if getattr(self, f"{kind}_model") is None:
+                raise ValueError(
+                    f"rerank={kind} with {kind}_model=null; give its training as conf/eval/default.yaml does"
+                )
+        return self
 
 
 class TrackingConfig(Section):

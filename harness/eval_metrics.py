@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from analysis.metrics import Estimate, avg_at_k, best_constant_answer, maj_at_k, pass_at_k
+from analysis.metrics import Estimate, avg_at_k, best_constant_answer, best_of_k, maj_at_k, pass_at_k
 from harness.scoring import Score, votes
 from harness.types import Problem, Rollout
 
@@ -20,8 +20,13 @@ class Scored:
     scores: tuple[Score, ...]
 
 
-def record_fields(sampled: Sequence[Scored], greedy: Sequence[Scored] | None) -> dict[str, Any]:
-    """The fields of an EvalRecord that come from the samples."""
+def record_fields(
+    sampled: Sequence[Scored],
+    greedy: Sequence[Scored] | None,
+    rerank: Mapping[str, list[list[float]]] | None = None,
+) -> dict[str, Any]:
+    """The fields of an EvalRecord that come from the samples, and from reward models' scores of them."""
+    scores = dict(rerank or {})
     constant, accuracy = best_constant_answer([row.problem.answer for row in sampled])
     fields: dict[str, Any] = {
         "n_problems": len(sampled),
@@ -39,7 +44,8 @@ def record_fields(sampled: Sequence[Scored], greedy: Sequence[Scored] | None) ->
         "truncated": [[int(r.finish_reason == "length") for r in row.rollouts] for row in sampled],
         "best_constant": accuracy,
         "best_constant_answer": constant,
-        "metrics": metric_values(sampled, greedy),
+        "rerank_scores": scores,
+        "metrics": metric_values(sampled, greedy, scores),
     }
     if greedy is not None:
         fields["greedy_correct"] = [int(row.scores[0].correct) for row in greedy]
@@ -47,12 +53,17 @@ def record_fields(sampled: Sequence[Scored], greedy: Sequence[Scored] | None) ->
     return fields
 
 
-def metric_values(sampled: Sequence[Scored], greedy: Sequence[Scored] | None = None) -> dict[str, float]:
+def metric_values(
+    sampled: Sequence[Scored],
+    greedy: Sequence[Scored] | None = None,
+    rerank: Mapping[str, list[list[float]]] | None = None,
+) -> dict[str, float]:
     """`metrics` of an EvalRecord. A metric that the data cannot give (no sample of the kind) is left out.
 
     avg_at_k                     share of right samples
     pass_at_1, _2, _4 ... _k     at least one of so many samples is right, unbiased
     maj_at_k                     a majority vote of the k samples is right
+    best_of_k_outcome, _process  the sample that a reward model scores highest is right (harness/rerank.py)
     *_se_sampling, *_se_problems standard errors: these problems fixed; across problems (analysis.metrics)
     greedy, greedy_se_problems   share of problems right by greedy decoding, and its error across problems
     direct_share                 samples without a checkable step
@@ -72,6 +83,8 @@ def metric_values(sampled: Sequence[Scored], greedy: Sequence[Scored] | None = N
     for size in sorted({2**i for i in range(k.bit_length()) if 2**i <= k} | {k}):
         values |= _with_errors(f"pass_at_{size}", pass_at_k(correct, size))
     values |= _with_errors("maj_at_k", maj_at_k(correct, answers, k))
+    for name, scored in (rerank or {}).items():
+        values |= _with_errors(f"best_of_k_{name}", best_of_k(correct, scored))
     scores = [s for row in sampled for s in row.scores]
     stepped = [s for s in scores if s.stepped]
     wrong, num_steps = sum(s.num_wrong_steps for s in stepped), sum(s.num_steps for s in stepped)

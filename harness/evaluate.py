@@ -6,7 +6,7 @@ import contextlib
 import io
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,9 +16,10 @@ from harness.config import RunConfig
 from harness.data.documents import problems_to_evaluate
 from harness.eval_metrics import Scored, record_fields
 from harness.identity import eval_key
+from harness.prompts import make_prompt
 from harness.records import EvalRecord, RecordError, read_eval, write_record, write_samples
 from harness.scoring import score
-from harness.types import Problem, Rollout, RolloutEngine
+from harness.types import Problem, Prompt, Rollout, RolloutEngine
 
 if TYPE_CHECKING:
     from harness.engine_lm import EngineLM
@@ -27,6 +28,7 @@ TASKS = Path(__file__).resolve().parent.parent / "tasks"
 TASK_VERSION = 1.0  # with the version in tasks/_sampled.yaml: raise both when the same text is scored anew
 
 Progress = Callable[[str, int, int], None]
+Scorers = Mapping[str, Callable[[Sequence[Prompt], Sequence[Rollout]], list[float]]]
 
 
 def evaluate(
@@ -41,13 +43,15 @@ def evaluate(
     base_id: str | None,
     eval_seed: int,
     progress: Progress | None = None,
+    scorers: Callable[[], Scorers] = dict,
 ) -> list[EvalRecord]:
     """Every split of `config.eval.splits` that has problems: k samples and greedy, in one lm-eval call.
 
     Writes folder/eval/<checkpoint>/<task>.json and, before it, <task>.samples.jsonl.gz. A task whose record
     has this protocol's key is not done again, and a task's numbers do not depend on which others are done, so
     an interrupted evaluation ends with the numbers of an uninterrupted one (`seconds` apart). `progress` gets
-    (task, completions done, completions in all).
+    (task, completions done, completions in all). `scorers` gives the reward models of `eval.rerank`, by
+    name; it is called only when something is left to evaluate.
     """
     key, out = eval_key(config), folder / "eval" / checkpoint
     splits = {
@@ -57,10 +61,12 @@ def evaluate(
     done = {s: _existing(out / f"{_task(config, s)}.json", key) for s in splits}
     missing = [s for s in splits if done[s] is None]
     lm = _run_lm_eval(engine, config, missing, encode, step, eval_seed, progress) if missing else None
+    rerank = scorers() if missing and config.eval.rerank else {}
     for split in missing:
         assert lm is not None
         start = time.perf_counter()
         sampled, greedy = _scored(lm, config, split, splits[split])
+        scores = {name: _rerank(score, sampled, config, encode) for name, score in rerank.items()}
         task = _task(config, split)
         record = EvalRecord(
             key=key,
@@ -77,7 +83,7 @@ def evaluate(
             eval_sampling_seed=eval_seed,
             lm_eval_version=version("lm_eval"),
             seconds=lm.seconds[task] + lm.seconds[_task(config, split, "greedy")],
-            **record_fields(sampled, greedy),
+            **record_fields(sampled, greedy, scores),
         )
         record.seconds += time.perf_counter() - start
         write_samples(out / f"{task}.samples.jsonl.gz", _sample_rows(sampled, greedy))
@@ -186,6 +192,22 @@ def _scored(
         return [scores(p, by_document[i]) for i, p in enumerate(problems)]
 
     return rows("k"), rows("greedy") if config.eval.greedy else None
+
+
+def _rerank(
+    score_outputs: Callable[[Sequence[Prompt], Sequence[Rollout]], list[float]],
+    sampled: Sequence[Scored],
+    config: RunConfig,
+    encode: Callable[[str], list[int]],
+) -> list[list[float]]:
+    """A reward model's score of each sample, [problem][sample]."""
+    prompts = [make_prompt(row.problem, config.data.template, encode) for row in sampled]
+    flat = score_outputs(
+        [prompt for prompt, row in zip(prompts, sampled, strict=True) for _ in row.rollouts],
+        [rollout for row in sampled for rollout in row.rollouts],
+    )
+    values = iter(flat)
+    return [[next(values) for _ in row.rollouts] for row in sampled]
 
 
 def _sample_rows(sampled: Sequence[Scored], greedy: Sequence[Scored] | None) -> Iterator[dict[str, Any]]:

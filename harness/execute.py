@@ -20,11 +20,12 @@ from harness.code_state import code_state, hardware, packages
 from harness.config import RunConfig
 from harness.data.load import data_fingerprint
 from harness.evaluate import evaluate
-from harness.identity import base_id, digest, run_folder, run_id
+from harness.identity import base_folder, base_id, digest, run_folder, run_id
 from harness.locks import Held, hold
 from harness.pretrain import ensure_base
 from harness.progress import Reporter
 from harness.records import RunRecord, read_eval, read_metrics, write_record, write_text
+from harness.rerank import scorers
 from harness.seeds import all_streams
 from harness.state import Run, load_engine, setup, weights_folder
 from harness.status import (
@@ -156,6 +157,7 @@ def _evaluate(
         base_id=base_id(config),
         eval_seed=streams["eval_sampling"],
         progress=lambda task, done, total: report(what, done, total, task),
+        scorers=lambda: scorers(config, base_folder(config), resolve_device(config)),
     )
     mark_evaluated(config, folder, step)
 

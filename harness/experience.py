@@ -16,7 +16,7 @@ from harness.seeds import derive
 from harness.select import drop_zero_variance, needs_refill, truncated
 from harness.slots import COMPARED
 from harness.state import Run
-from harness.types import Problem, Rollout, SamplingParams, ScoredGroup
+from harness.types import Problem, Rollout, SamplingParams, ScoredGroup, StepReward
 
 
 def problems_at(run: Run, step: int) -> list[Problem]:
@@ -64,6 +64,7 @@ def score(run: Run, problems: Sequence[Problem], rollouts: Sequence[Rollout]) ->
     if run.reward_model is not None:
         prompts = [run.prompts[r.problem_id] for r in rollouts]
         learned = run.reward_model.score(prompts, rollouts)
+    steps = _step_rewards(run, rollouts)
     groups = []
     for place, problem in enumerate(problems):
         group = tuple(rollouts[place * size : (place + 1) * size])
@@ -76,14 +77,27 @@ def score(run: Run, problems: Sequence[Problem], rollouts: Sequence[Rollout]) ->
             for r, g, x in zip(group, grades, learned[place * size : (place + 1) * size], strict=True)
         )
         scored = ScoredGroup(problem, run.prompts[problem.id], group, grades, values)
-        if objective.reward.steps:
-            weight = objective.reward.steps
-            found = tuple(step_rewards(r, decode=run.decode, weight=weight) for r in group)
-            scored = replace(scored, step_rewards=found)
+        if steps is not None:
+            scored = replace(scored, step_rewards=tuple(steps[place * size : (place + 1) * size]))
         groups.append(scored)
     if objective.truncated == "fail":
         return truncated(groups, rule="fail", fail_reward=objective.fail_reward, min_group_size=1)
     return groups
+
+
+def _step_rewards(run: Run, rollouts: Sequence[Rollout]) -> list[tuple[StepReward, ...]] | None:
+    """Of each output's statements: `reward.steps` where right, and `reward.step_model` × P(right)."""
+    weights = run.config.objective.reward
+    if not weights.steps and not weights.step_model:
+        return None
+    found = [step_rewards(r, decode=run.decode, weight=weights.steps) for r in rollouts]
+    if run.step_model is None:
+        return found
+    learned = run.step_model.steps([run.prompts[r.problem_id] for r in rollouts], rollouts)
+    return [
+        tuple((place, reward + weights.step_model * dict(of)[place]) for place, reward in steps)
+        for steps, of in zip(found, learned, strict=True)
+    ]
 
 
 def _reward_terms(config: RunConfig, seed: int) -> dict[str, dict[str, float]]:
@@ -131,15 +145,22 @@ def refill(run: Run, groups: Sequence[ScoredGroup]) -> list[Problem]:
     return [run.problems[i] for i in order if run.problems[i].id not in met][:num]
 
 
-def rollout_metrics(groups: Sequence[ScoredGroup]) -> dict[str, float]:
-    """What the samples of a step look like, over all of them, whatever the objective trains on."""
+def rollout_metrics(groups: Sequence[ScoredGroup], *, learned_steps: bool = False) -> dict[str, float]:
+    """What the samples of a step look like, over all of them, whatever the objective trains on.
+
+    `right_steps` is the share of rewarded steps; with `learned_steps`, `step_reward` is their mean reward.
+    """
     rollouts = [r for g in groups for r in g.rollouts]
     grades = [x for g in groups for x in g.grades]
     values = [x for g in groups for x in g.rewards]
     logprobs = [x for r in rollouts for x in (r.sampler_logprobs or ())]
     entropy = {"entropy": -sum(logprobs) / len(logprobs)} if logprobs else {}  # a teacher's has no place here
     steps = [x for g in groups for of in g.step_rewards or () for _, x in of]
-    checked = {"right_steps": sum(x > 0 for x in steps) / len(steps)} if steps else {}
+    checked = {}
+    if steps and learned_steps:
+        checked = {"step_reward": sum(steps) / len(steps)}
+    elif steps:
+        checked = {"right_steps": sum(x > 0 for x in steps) / len(steps)}
     return {
         **checked,
         "reward": sum(values) / len(values),

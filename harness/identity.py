@@ -65,8 +65,15 @@ def run_id(config: RunConfig) -> str:
 
 
 def eval_key(config: RunConfig) -> str:
-    """Names an evaluation protocol: settings, problems and sampling stream, not the checkpoint."""
-    settings = config.eval.model_dump(exclude_defaults=True, exclude={"splits", "at_steps"})
+    """Names an evaluation protocol: settings, problems and sampling stream, not the checkpoint.
+
+    How a reward model is trained belongs to it where `eval.rerank` uses that model.
+    """
+    apart = {"splits", "at_steps", "rerank", "outcome_model", "process_model"}
+    settings = config.eval.model_dump(exclude_defaults=True, exclude=apart)
+    if config.eval.rerank:
+        whole = config.eval.model_dump()
+        settings["rerank"] = {kind: whole[f"{kind}_model"] for kind in config.eval.rerank}
     identity = {
         **settings,
         "data": data_fingerprint(config.data),

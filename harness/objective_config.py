@@ -17,6 +17,7 @@ from harness.slots import (
     Level,
     LossConfig,
     OfflineConfig,
+    ProcessRewardModelConfig,
     RewardConfig,
     RewardModelConfig,
     SelectionConfig,
@@ -45,6 +46,7 @@ class ObjectiveConfig(Section):
     value: ValueConfig | None = None
     teacher: TeacherConfig | None = None
     reward_model: RewardModelConfig | None = None
+    process_reward_model: ProcessRewardModelConfig | None = None
     truncated: Literal["keep", "fail", "mask", "drop"] = "keep"
     fail_reward: float = 0.0
 
@@ -81,7 +83,7 @@ class ObjectiveConfig(Section):
                 f"teacher.path={self.teacher.path}: a teacher that nothing asks for; set "
                 "offline.sampler=teacher or kl.reference=teacher, or teacher=null"
             )
-        if (fn == "process") != bool(reward.steps):
+        if (fn == "process") != bool(reward.steps or reward.step_model):
             raise ValueError(
                 f"reward.steps={reward.steps:g} with advantage.fn={fn}: step rewards go with "
                 "advantage.fn=process alone; see conf/objective/grpo_process.yaml"
@@ -95,6 +97,11 @@ class ObjectiveConfig(Section):
             raise ValueError(
                 f"reward.model={reward.model:g} {'without' if reward.model else 'with'} reward_model: a "
                 "learned reward needs both; see conf/objective/rlhf_ppo.yaml"
+            )
+        if (self.process_reward_model is not None) != bool(reward.step_model):
+            raise ValueError(
+                f"reward.step_model={reward.step_model:g} {'without' if reward.step_model else 'with'} "
+                "process_reward_model: a learned step reward needs both; see conf/objective/grpo_prm.yaml"
             )
         if self.fail_reward and self.truncated != "fail":
             raise ValueError(

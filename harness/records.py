@@ -92,7 +92,8 @@ class EvalRecord(_Record):
     `answers` are the grader's equivalence classes (None: nothing extracted); `stepped` says whether a
     derivation has at least one checkable step, `num_steps` and `num_wrong_steps` count them; `lengths` are in
     tokens. `metrics` holds the task's own numbers with both standard errors; `best_constant` is the accuracy
-    of the best constant answer on these problems.
+    of the best constant answer on these problems. `rerank_scores` are those of each reward model of
+    `eval.rerank`, by name.
     """
 
     key: str
@@ -122,6 +123,7 @@ class EvalRecord(_Record):
     truncated: list[list[int]]
     greedy_correct: list[int] | None = None
     greedy_lengths: list[int] | None = None
+    rerank_scores: dict[str, list[list[float]]] = Field(default_factory=dict)
     best_constant: float
     best_constant_answer: str
     metrics: dict[str, float]

@@ -17,7 +17,8 @@ class RewardConfig(Section):
     """Weights of the rewards, which are summed, and their parameters. Controls: `random`, `inverted`.
 
     `model` is a learned reward model's probability that the output is right; `steps` what a right arithmetic
-    statement earns at its last token (a wrong one: 0), for advantage.fn=process.
+    statement earns at its last token (a wrong one: 0), `step_model` the weight of a learned process reward
+    model's probability there; these two are for advantage.fn=process.
 
     `random_p` is the share of random rewards that are 1; `overlong_buffer` the tokens before
     `rollout.max_new_tokens` over which the soft overlong reward falls to -1 (null: a fifth of it).
@@ -31,13 +32,14 @@ class RewardConfig(Section):
     inverted: float = 0.0
     model: float = 0.0
     steps: float = 0.0
+    step_model: float = 0.0
     random_p: Share = 0.5
     overlong_buffer: Positive | None = None
 
     @property
     def weights(self) -> dict[str, float]:
         """The rewards of whole outputs that count, by name."""
-        others = {"random_p", "overlong_buffer", "steps"}
+        others = {"random_p", "overlong_buffer", "steps", "step_model"}
         return {name: w for name, w in self.model_dump(exclude=others).items() if w}
 
     @model_validator(mode="after")
@@ -242,6 +244,28 @@ class RewardModelConfig(Section):
     epochs: Positive
     batch_size: Positive
     lr: PositiveFloat
+
+
+class ProcessRewardModelConfig(RewardModelConfig):
+    """A classifier of the steps of an output, trained the same way on the base's own samples.
+
+    labels    checked: a statement's truth by the step check | monte_carlo: how `completions` samples from
+              the step's end turn out
+    estimate  of monte_carlo: hard (one of them ends right) | soft (the share that does)
+    """
+
+    labels: Literal["checked", "monte_carlo"] = "checked"
+    completions: Positive = 4
+    estimate: Literal["hard", "soft"] = "hard"
+
+    @model_validator(mode="after")
+    def _used(self) -> Self:
+        if self.labels == "checked" and (self.completions, self.estimate) != (4, "hard"):
+            raise ValueError(
+                f"completions={self.completions}, estimate={self.estimate} mean nothing with labels=checked; "
+                "set labels=monte_carlo"
+            )
+        return self
 
 
 class TeacherConfig(Section):

@@ -21,6 +21,7 @@ from harness.hub import load_pretrained, save_pretrained
 from harness.kept import Kept
 from harness.model import Policy
 from harness.optim import adamw
+from harness.process_reward_model import ProcessRewardModel, process_reward_model
 from harness.prompts import make_prompt
 from harness.reward_model import RewardModel, reward_model
 from harness.rollout.native import NativeEngine
@@ -49,6 +50,7 @@ class Run:
     value: ValueModel | None
     kl_coef: float
     reward_model: RewardModel | None = None
+    step_model: ProcessRewardModel | None = None
     step: int = 0
     num_updates: int = 0
     skipped_in_a_row: int = 0
@@ -141,6 +143,8 @@ def setup(config: RunConfig, *, base: Path, folder: Path, device: str) -> Run:
             setattr(run, name, state[name])
     if config.objective.reward_model is not None:
         run.reward_model = reward_model(run, base)
+    if config.objective.process_reward_model is not None:
+        run.step_model = process_reward_model(run, base)
     return run
 
 

@@ -76,7 +76,9 @@ def experience(run: Run) -> tuple[list[ScoredGroup], dict[str, Any]]:
             groups += score(run, problems, rollouts)
         problems = refill(run, groups)
     chosen = trainable(groups, run.config.objective)[: run.config.rollout.prompts_per_step]
-    metrics = rollout_metrics(groups) | (run.reward_model.metrics if run.reward_model else {})
+    metrics: dict[str, Any] = rollout_metrics(groups, learned_steps=run.step_model is not None)
+    for model in (run.reward_model, run.step_model):
+        metrics |= model.metrics if model is not None else {}
     if len(chosen) != len(groups):
         metrics |= {"sampled_groups": float(len(groups)), "kept_groups": float(len(chosen))}
     return chosen, metrics

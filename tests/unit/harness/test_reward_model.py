@@ -8,8 +8,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from harness.classifier import judge
 from harness.experience import score
-from harness.reward_model import RewardModel, fit, judge
+from harness.reward_model import RewardModel, fit, source_of
 from harness.types import Prompt, Rollout
 from tests.unit.harness.test_critic import value_model
 from tests.unit.harness.tiny import run_on_untrained_base
@@ -44,7 +45,9 @@ def samples(num: int) -> tuple[list[Prompt], list[Rollout], list[bool]]:
 def test_it_learns_to_tell_right_from_wrong_on_held_out_problems(tmp_path: Path) -> None:
     lines = ("objective.reward_model.epochs=8", "objective.reward_model.batch_size=8")
     run = run_on_untrained_base(tmp_path, *LINES, *lines, "objective.reward_model.lr=1e-2")
-    metrics = fit(run, value_model(False), *samples(30))
+    slot = run.config.objective.reward_model
+    assert slot is not None
+    metrics = fit(source_of(run), slot, value_model(False), *samples(30))
     assert metrics["rm_auc"] > 0.95 and metrics["rm_brier"] < 0.1
     assert metrics["rm_held_out"] == 12.0  # every fifth of 30 problems, two outputs each
 
