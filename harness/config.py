@@ -11,16 +11,17 @@ import difflib
 import tempfile
 import warnings
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import ValidationError, model_validator
 
+from harness.data_config import DataConfig
+from harness.model_config import ModelConfig
 from harness.objective_config import ObjectiveConfig, doubts
 from harness.records import BASES
-from harness.section import Name, NonNegative, NonNegativeFloat, Positive, PositiveFloat, Section
-from harness.slots import COMPARED, ProcessRewardModelConfig, RewardModelConfig
-
-AnswerRule = Literal["boxed", "answer_is", "answer_colon", "a_colon", "hashes", "final_number"]
+from harness.section import Name, NonNegative, Positive, Section
+from harness.slots import COMPARED
+from harness.trainer_config import EvalConfig, RolloutConfig, TrainerConfig
 
 
 class ConfigError(ValueError):
@@ -29,138 +30,6 @@ class ConfigError(ValueError):
 
 class ConfigWarning(UserWarning):
     """A setting that runs but cannot do what its name says."""
-
-
-class DimsConfig(Section):
-    """Shape of a from-scratch model, in the hub's terms; the vocabulary comes from the tokenizer."""
-
-    architecture: Literal["llama", "qwen2", "qwen3"]
-    hidden_size: Positive
-    intermediate_size: Positive
-    num_layers: Positive
-    num_heads: Positive
-    num_kv_heads: Positive
-    head_dim: Positive
-    max_position_embeddings: Positive
-    rope_theta: PositiveFloat
-    rms_norm_eps: PositiveFloat
-    tie_word_embeddings: bool
-
-    @model_validator(mode="after")
-    def _heads_divide(self) -> Self:
-        if self.num_heads % self.num_kv_heads:
-            raise ValueError(
-                f"num_kv_heads={self.num_kv_heads} does not divide num_heads={self.num_heads}; use a divisor"
-            )
-        return self
-
-
-class PretrainConfig(Section):
-    """How a base is made: `steps` of `batch_size` documents (fixed steps, never seconds)."""
-
-    steps: Positive
-    batch_size: Positive
-    lr: PositiveFloat
-    warmup_steps: NonNegative
-    weight_decay: NonNegativeFloat
-    max_grad_norm: PositiveFloat
-
-
-class ModelConfig(Section):
-    name: Name
-    source: Literal["ladder"]
-    dims: DimsConfig
-    pretrain: PretrainConfig
-
-
-class DataConfig(Section):
-    """`dataset` is a module of harness/data. Generated problems use the fields below it; `jsonl` the path."""
-
-    name: Name
-    dataset: Literal["aime_gen", "jsonl"]
-    template: Literal["question"]
-    answer_rules: list[AnswerRule] = Field(min_length=1)
-    answer_range: tuple[int, int] | None
-    symbolic: bool = True
-    families: list[str] = Field(default=[])
-    heldout_families: list[str] = Field(default=[])
-    levels: list[Annotated[int, Field(ge=1, le=5)]] = Field(default=[])
-    style: Literal["full", "terse"] = "full"
-    data_seed: int = 0
-    num_train: NonNegative = 0
-    num_validation: NonNegative = 0
-    num_test: NonNegative = 0
-    num_heldout: NonNegative = 0
-    path: str | None = None
-
-    @model_validator(mode="after")
-    def _source(self) -> Self:
-        if self.dataset == "jsonl" and self.path is None:
-            raise ValueError("path=null with dataset=jsonl; give the file: data.path=/folder/problems.jsonl")
-        if self.dataset == "aime_gen" and not (self.families and self.levels and self.num_train):
-            raise ValueError(
-                "families, levels and num_train are needed with dataset=aime_gen; see conf/data/"
-            )
-        return self
-
-
-class RolloutConfig(Section):
-    """How training completions are sampled: `prompts_per_step` × `group_size` each step."""
-
-    engine: Literal["native"]
-    prompts_per_step: Positive
-    group_size: Positive
-    max_new_tokens: Positive
-    temperature: PositiveFloat
-    top_p: Annotated[float, Field(gt=0, le=1)]
-    top_k: NonNegative
-    max_batch_size: Positive
-    keep: NonNegative = 0
-
-
-class TrainerConfig(Section):
-    """AdamW. `microbatch_tokens` bounds the padded tokens of one forward; it does not change the gradient."""
-
-    steps: Positive
-    lr: PositiveFloat
-    schedule: Literal["constant", "linear", "cosine"]
-    warmup_steps: NonNegative
-    beta1: Annotated[float, Field(ge=0, lt=1)]
-    beta2: Annotated[float, Field(ge=0, lt=1)]
-    adam_eps: PositiveFloat
-    weight_decay: NonNegativeFloat
-    max_grad_norm: PositiveFloat
-    microbatch_tokens: Positive
-    checkpoint_every: Positive
-
-
-class EvalConfig(Section):
-    """What is measured on the base and on each checkpoint; it has a key of its own, outside `run_id`.
-
-    `rerank` names the reward models of the base that choose the best of the k samples (harness/rerank.py);
-    `outcome_model` and `process_model` say how these are trained.
-    """
-
-    splits: list[Literal["train", "perturbed", "validation", "test", "heldout"]]
-    k: Positive
-    temperature: PositiveFloat
-    top_p: Annotated[float, Field(gt=0, le=1)]
-    max_new_tokens: Positive
-    greedy: bool
-    max_train_problems: Positive | None = None
-    at_steps: list[NonNegative] = Field(default=[])
-    rerank: list[Literal["outcome", "process"]] = Field(default=[])
-    outcome_model: RewardModelConfig | None = None
-    process_model: ProcessRewardModelConfig | None = None
-
-    @model_validator(mode="after")
-    def _reranks(self) -> Self:
-        for kind in self.rerank:
-            if getattr(self, f"{kind}_model") is None:
-                raise ValueError(
-                    f"rerank={kind} with {kind}_model=null; give its training as conf/eval/default.yaml does"
-                )
-        return self
 
 
 class TrackingConfig(Section):

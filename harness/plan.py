@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from harness.compose import Job, Sweep
-from harness.config import DimsConfig, RunConfig
+from harness.config import RunConfig
 from harness.dims import ModelDims, num_non_embedding_parameters
 from harness.identity import base_folder, base_id
+from harness.model_config import DimsConfig
 from harness.progress import duration
 from harness.records import RecordError, RunRecord, read_run
 from harness.seeds import STREAMS, all_streams

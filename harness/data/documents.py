@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from harness.config import DataConfig
 from harness.data.load import load_split
+from harness.data_config import DataConfig
 from harness.prompts import render
 from harness.types import Problem
 

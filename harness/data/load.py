@@ -8,8 +8,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from harness.config import ConfigError, DataConfig, RunConfig
+from harness.config import ConfigError, RunConfig
 from harness.data import aime_gen, jsonl
+from harness.data_config import DataConfig
 from harness.types import Problem
 
 

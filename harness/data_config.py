@@ -1,0 +1,42 @@
+"""The schema of a run's problems. Imports no torch."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from harness.section import Name, NonNegative, Section
+
+AnswerRule = Literal["boxed", "answer_is", "answer_colon", "a_colon", "hashes", "final_number"]
+
+
+class DataConfig(Section):
+    """`dataset` is a module of harness/data. Generated problems use the fields below it; `jsonl` the path."""
+
+    name: Name
+    dataset: Literal["aime_gen", "jsonl"]
+    template: Literal["question"]
+    answer_rules: list[AnswerRule] = Field(min_length=1)
+    answer_range: tuple[int, int] | None
+    symbolic: bool = True
+    families: list[str] = Field(default=[])
+    heldout_families: list[str] = Field(default=[])
+    levels: list[Annotated[int, Field(ge=1, le=5)]] = Field(default=[])
+    style: Literal["full", "terse"] = "full"
+    data_seed: int = 0
+    num_train: NonNegative = 0
+    num_validation: NonNegative = 0
+    num_test: NonNegative = 0
+    num_heldout: NonNegative = 0
+    path: str | None = None
+
+    @model_validator(mode="after")
+    def _source(self) -> Self:
+        if self.dataset == "jsonl" and self.path is None:
+            raise ValueError("path=null with dataset=jsonl; give the file: data.path=/folder/problems.jsonl")
+        if self.dataset == "aime_gen" and not (self.families and self.levels and self.num_train):
+            raise ValueError(
+                "families, levels and num_train are needed with dataset=aime_gen; see conf/data/"
+            )
+        return self
