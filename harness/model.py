@@ -7,7 +7,6 @@ of a padded batch; attention alone sees [B, T]. Right padding with a causal mask
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -96,14 +95,40 @@ class Norm(nn.Module):
 
 
 class Layer(nn.Module):
-    """One pre-norm block's weights."""
+    """One pre-norm block; called as a module, so that what wraps modules (FSDP) sees it."""
 
     def __init__(self, dims: ModelDims) -> None:
         super().__init__()
+        self.dims = dims
         self.input_layernorm = Norm(dims.hidden_size)
         self.self_attn = Attention(dims)
         self.post_attention_layernorm = Norm(dims.hidden_size)
         self.mlp = MLP(dims)
+
+    def forward(
+        self, x: Tensor, rotations: Tensor, index: Tensor, batch: int, width: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Packed tokens x [N, D] -> (x [N, D], keys [N, KV, Dh], values [N, KV, Dh])."""
+        dims, eps = self.dims, self.dims.rms_norm_eps
+        heads, kv_heads = dims.num_heads, dims.num_kv_heads
+        weight, bias = self.self_attn.fused_qkv()
+        qkv = F.linear(rms_norm(x, self.input_layernorm.weight, eps), weight, bias)  # [N, (H + 2 KV) Dh]
+        qkv = qkv.view(-1, heads + 2 * kv_heads, dims.head_dim)
+        qk, values = qkv.split((heads + kv_heads, kv_heads), dim=1)
+        scale = self.self_attn.head_norm()
+        if scale is not None:
+            qk = rms_norm(qk, scale, eps)
+        qk = rotate(qk, rotations)  # [N, H + KV, Dh]
+        queries, keys = qk.split((heads, kv_heads), dim=1)
+        padded = [unpack(t, index, batch, width).transpose(1, 2) for t in (queries, keys, values)]
+        attended = F.scaled_dot_product_attention(
+            padded[0], padded[1], padded[2], is_causal=True, enable_gqa=heads != kv_heads
+        )  # [B, H, T, Dh]
+        attended = pack(attended.transpose(1, 2).flatten(0, 1), index).flatten(1)  # [N, H Dh]
+        x = torch.addmm(x, attended, self.self_attn.o_proj.weight.t())
+        normed = rms_norm(x, self.post_attention_layernorm.weight, eps)
+        x = torch.addmm(x, swiglu(F.linear(normed, self.mlp.fused_gate_up())), self.mlp.down_proj.weight.t())
+        return x, keys, values
 
 
 class Decoder(nn.Module):
@@ -166,41 +191,14 @@ class Policy(nn.Module):
         rotations = self.rotations(width)[index % width].unsqueeze(1)  # [N, 1, Dh/2]
         x = F.embedding(input_ids.flatten()[index], self.model.embed_tokens.weight)  # [N, D]
         for layer in self.model.layers:
-            args = (layer, x, rotations, index, batch, width)
+            args = (x, rotations, index, batch, width)
             if self.recompute_layers and torch.is_grad_enabled():
-                x, keys, values = checkpoint(self._block, *args, use_reentrant=False)
+                x, keys, values = checkpoint(layer, *args, use_reentrant=False)
             else:
-                x, keys, values = self._block(*args)
+                x, keys, values = layer(*args)
             if kv_out is not None:
                 kv_out.append((keys, values))
         return rms_norm(x, self.model.norm.weight, self.dims.rms_norm_eps)
-
-    def _block(
-        self, layer: Any, x: Tensor, rotations: Tensor, index: Tensor, batch: int, width: int
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """One layer on packed tokens: x [N, D] -> (x [N, D], keys [N, KV, Dh], values [N, KV, Dh])."""
-        dims, eps = self.dims, self.dims.rms_norm_eps
-        heads, kv_heads = dims.num_heads, dims.num_kv_heads
-        weight, bias = layer.self_attn.fused_qkv()
-        qkv = F.linear(rms_norm(x, layer.input_layernorm.weight, eps), weight, bias)  # [N, (H + 2 KV) Dh]
-        qkv = qkv.view(-1, heads + 2 * kv_heads, dims.head_dim)
-        qk, values = qkv.split((heads + kv_heads, kv_heads), dim=1)
-        scale = layer.self_attn.head_norm()
-        if scale is not None:
-            qk = rms_norm(qk, scale, eps)
-        qk = rotate(qk, rotations)  # [N, H + KV, Dh]
-        queries, keys = qk.split((heads, kv_heads), dim=1)
-        padded = [unpack(t, index, batch, width).transpose(1, 2) for t in (queries, keys, values)]
-        attended = F.scaled_dot_product_attention(
-            padded[0], padded[1], padded[2], is_causal=True, enable_gqa=heads != kv_heads
-        )  # [B, H, T, Dh]
-        attended = pack(attended.transpose(1, 2).flatten(0, 1), index).flatten(1)  # [N, H Dh]
-        x = torch.addmm(x, attended, layer.self_attn.o_proj.weight.t())
-        normed = rms_norm(x, layer.post_attention_layernorm.weight, eps)
-        x = torch.addmm(
-            x, swiglu(F.linear(normed, layer.mlp.fused_gate_up())), layer.mlp.down_proj.weight.t()
-        )
-        return x, keys, values
 
 
 def _frequencies(dims: ModelDims) -> Tensor:
