@@ -10,12 +10,28 @@ from harness.section import Name, NonNegative, Section
 
 AnswerRule = Literal["boxed", "answer_is", "answer_colon", "a_colon", "hashes", "final_number"]
 
+Published = Literal[
+    "gsm8k",
+    "math",
+    "aime_1983_2023",
+    "amc23",
+    "aime24",
+    "aime25",
+    "math500",
+    "deepscaler",
+    "dapo_17k",
+]
+Dataset = Literal["aime_gen", "jsonl", Published]
+
 
 class DataConfig(Section):
-    """`dataset` is a module of harness/data. Generated problems use the fields below it; `jsonl` the path."""
+    """`dataset` is a module of harness/data. Generated problems use the fields below it; `jsonl` the path.
+
+    `num_*` null: all there are of a published set or a file, none of a generated one.
+    """
 
     name: Name
-    dataset: Literal["aime_gen", "jsonl"]
+    dataset: Dataset
     template: Literal["question"]
     answer_rules: list[AnswerRule] = Field(min_length=1)
     answer_range: tuple[int, int] | None
@@ -25,10 +41,10 @@ class DataConfig(Section):
     levels: list[Annotated[int, Field(ge=1, le=5)]] = Field(default=[])
     style: Literal["full", "terse"] = "full"
     data_seed: int = 0
-    num_train: NonNegative = 0
-    num_validation: NonNegative = 0
-    num_test: NonNegative = 0
-    num_heldout: NonNegative = 0
+    num_train: NonNegative | None = None
+    num_validation: NonNegative | None = None
+    num_test: NonNegative | None = None
+    num_heldout: NonNegative | None = None
     path: str | None = None
 
     @model_validator(mode="after")

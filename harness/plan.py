@@ -88,7 +88,7 @@ def _eval_samples(config: RunConfig) -> int:
         "test": data.num_test,
         "heldout": data.num_heldout,
     }
-    problems = sum(sizes[split] for split in sampling.splits)
+    problems = sum(sizes[split] or 0 for split in sampling.splits)
     return problems * (sampling.k + sampling.greedy) * (1 + len(sampling.at_steps))
 
 

@@ -3,92 +3,55 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+from harness.data.rows import AnswerRange, problems_of
 from harness.types import Problem
 
 
-def load(path: Path, *, split: str, answer_range: tuple[int, int] | None) -> list[Problem]:
+def load(
+    path: Path, *, split: str, answer_range: AnswerRange | None, bad_rows: list[str] | None = None
+) -> list[Problem]:
     """The rows whose `split` is the one asked for (`test` where a row has none).
 
-    Raises ValueError naming file and line for a row that is malformed, whose answer is out of range, or whose
-    id another row of the split has.
+    A row that is malformed, whose answer is out of range or whose id another row of the split has is named by
+    file and line: in `bad_rows`, or with None in a ValueError.
     """
-    problems: list[Problem] = []
-    lines: dict[str, int] = {}
+    rows = (
+        (where, row)
+        for where, row in read(path, f"data.path={path}")
+        if isinstance(row, str) or row.get("split", "test") == split
+    )
+    return problems_of(rows, dataset=path.stem, split=split, answer_range=answer_range, bad_rows=bad_rows)
+
+
+def read(path: Path, name: str) -> Iterator[tuple[str, dict[str, Any] | str]]:
+    """(`<name>, line <n>`, row) for each line that is not blank; a text says why a line is no row.
+
+    Raises ValueError for a file that cannot be read.
+    """
     # Not splitlines: JSON strings may hold line separators of Unicode's.
-    for number, line in enumerate(_text(path).split("\n"), start=1):
-        if not line.strip():
-            continue
-        where = f"data.path={path}, line {number}"
-        row = _row(line, where)
-        if row.get("split", "test") != split:
-            continue
-        text = row.get("problem") or row.get("question")
-        given = row.get("answer")
-        answer = "" if given is None else str(given).strip()
-        if not isinstance(text, str) or not text.strip():
-            raise ValueError(f"{where}: no text; each line needs a non-empty `problem`")
-        if not answer:
-            raise ValueError(f"{where}: no answer; each line needs a non-empty `answer`")
-        check_answer(answer, answer_range, where)
-        name = str(row.get("id", f"{path.stem}-{number}"))
-        if lines.setdefault(name, number) != number:
-            raise ValueError(f"{where}: id={name!r} is line {lines[name]}'s too; give each problem its own")
-        problems.append(
-            Problem(
-                id=name,
-                dataset=path.stem,
-                split=split,
-                text=text,
-                answer=answer,
-                topic=row.get("topic") or row.get("subject"),
-                level=_level(row.get("level"), where),
-                solution=row.get("solution"),
-                pair_id=row.get("pair_id"),
-            )
-        )
-    return problems
+    for number, line in enumerate(_text(path, name).split("\n"), start=1):
+        if line and not line.isspace():
+            yield f"{name}, line {number}", _row(line)
 
 
-def _text(path: Path) -> str:
+def _text(path: Path, name: str) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
     except OSError as error:
-        raise ValueError(f"data.path={path}: {error.strerror}; name a JSONL file to read") from None
+        raise ValueError(f"{name}: {error.strerror}; name a JSONL file to read") from None
     except UnicodeDecodeError as error:
-        raise ValueError(f"data.path={path}: not UTF-8 at byte {error.start}; convert it") from None
+        raise ValueError(f"{name}: not UTF-8 at byte {error.start}; convert it") from None
 
 
-def _level(value: object, where: str) -> int | None:
-    """5, "5" or MATH's "Level 5"."""
-    if value is None or (isinstance(value, int) and not isinstance(value, bool)):
-        return value
-    digits = str(value).lower().removeprefix("level").strip()
-    if not (digits.isascii() and digits.isdigit()):
-        raise ValueError(f"{where}: level={value!r} is not a whole number; mend it, or leave it out")
-    return int(digits)
-
-
-def _row(line: str, where: str) -> dict:
+def _row(line: str) -> dict[str, Any] | str:
     try:
         row = json.loads(line)
     except json.JSONDecodeError as error:
-        raise ValueError(
-            f"{where}: not JSON ({error.msg} at column {error.colno}); mend or delete it"
-        ) from None
+        return f"not JSON ({error.msg} at column {error.colno}); mend or delete it"
     if not isinstance(row, dict):
-        raise ValueError(f'{where}: not a JSON object; write {{"problem": ..., "answer": ...}}')
+        return 'not a JSON object; write {"problem": ..., "answer": ...}'
     return row
-
-
-def check_answer(answer: str, answer_range: tuple[int, int] | None, where: str) -> None:
-    """An AIME answer is an integer from 0 to 999. Raises ValueError."""
-    if answer_range is None:
-        return
-    low, high = answer_range
-    if not (answer.isascii() and answer.isdigit() and low <= int(answer) <= high):
-        raise ValueError(
-            f"{where}: answer={answer!r} is not an integer from {low} to {high}; "
-            "mend it, or set data.answer_range=null for a task that is not AIME-like"
-        )

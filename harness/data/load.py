@@ -2,23 +2,45 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from harness.config import ConfigError, RunConfig
-from harness.data import aime_gen, jsonl
+from harness.data import (
+    aime24,
+    aime25,
+    aime_1983_2023,
+    aime_gen,
+    amc23,
+    dapo_17k,
+    deepscaler,
+    gsm8k,
+    hendrycks_math,
+    jsonl,
+    math500,
+)
+from harness.data.sources import file_hash
 from harness.data_config import DataConfig
 from harness.types import Problem
+
+# Each has load(split, *, seed, bad_rows) and SOURCES, the file or hub data set behind each split.
+PUBLISHED = {
+    "gsm8k": gsm8k,
+    "math": hendrycks_math,
+    "aime_1983_2023": aime_1983_2023,
+    "amc23": amc23,
+    "aime24": aime24,
+    "aime25": aime25,
+    "math500": math500,
+    "deepscaler": deepscaler,
+    "dapo_17k": dapo_17k,
+}
 
 
 def load_split(data: DataConfig, split: str) -> list[Problem]:
     """The problems of one split, in a fixed order; an empty list where the dataset has none of it."""
-    if data.dataset == "jsonl":
-        assert data.path is not None
-        return jsonl.load(Path(data.path), split=split, answer_range=data.answer_range)
     sizes = {
         "train": data.num_train,
         "perturbed": data.num_train,
@@ -26,20 +48,28 @@ def load_split(data: DataConfig, split: str) -> list[Problem]:
         "test": data.num_test,
         "heldout": data.num_heldout,
     }
-    if not sizes[split]:
-        return []
-    return list(_generated(data.model_dump_json(), split, sizes[split]))
+    size = sizes[split]
+    if data.dataset == "aime_gen":
+        return list(_generated(data.model_dump_json(), split, size)) if size else []
+    if data.dataset == "jsonl":
+        assert data.path is not None
+        problems = jsonl.load(Path(data.path), split=split, answer_range=data.answer_range)
+    else:
+        problems = PUBLISHED[data.dataset].load(split, seed=data.data_seed)
+    return problems[:size]
 
 
 def check_data(data: DataConfig) -> None:
-    """Raises ConfigError for a file that is missing, malformed or without training problems, or a family that
-    does not exist. How many problems a family has is checked when they are made, which takes seconds."""
+    """Raises ConfigError for problems that are missing, malformed or none to train on, or a family that does
+    not exist. How many problems a family has is checked when they are made, which takes seconds."""
     try:
-        if data.dataset == "jsonl":
+        if data.dataset != "aime_gen":
             found = [load_split(data, split) for split in ("train", "validation", "test", "heldout")]
             if not found[0]:
                 raise ConfigError(
                     f'data.path={data.path}: no line with "split": "train"; training needs some problems'
+                    if data.dataset == "jsonl"
+                    else f"data.dataset={data.dataset}: has no training problems; choose another"
                 )
             return
         for split in ("train", "heldout"):
@@ -100,13 +130,16 @@ def corpus_fingerprint(config: RunConfig) -> dict[str, Any]:
 
 
 def data_fingerprint(data: DataConfig) -> dict[str, Any]:
-    """What makes the problems what they are: the generator's version and settings, or the file's content."""
+    """What makes the problems what they are: settings, with the generator's version or the files' content."""
+    settings = data.model_dump(exclude_defaults=True, exclude={"name", "path"})
+    if data.dataset == "aime_gen":
+        # No number and none mean the same there; the second is older.
+        settings = {k: v for k, v in settings.items() if not (k.startswith("num_") and v == 0)}
+        return {"generator": aime_gen.GENERATOR_VERSION, **settings}
     if data.dataset == "jsonl":
         assert data.path is not None
-        content = hashlib.sha256(Path(data.path).read_bytes()).hexdigest()
-        grading = {"answer_rules": data.answer_rules, "symbolic": data.symbolic}
-        return {"sha256": content, "template": data.template, **grading}
-    return {
-        "generator": aime_gen.GENERATOR_VERSION,
-        **data.model_dump(exclude_defaults=True, exclude={"name"}),
-    }
+        kept = {k: v for k, v in settings.items() if k not in ("dataset", "answer_range")}
+        return {"sha256": file_hash(Path(data.path)), "symbolic": data.symbolic, **kept}
+    sources = dict.fromkeys(PUBLISHED[data.dataset].SOURCES.values())
+    content = {name: value for source in sources for name, value in source.fingerprint().items()}
+    return {"content": content, **settings}

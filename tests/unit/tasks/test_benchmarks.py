@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -13,6 +12,7 @@ pytest.importorskip("lm_eval")
 
 from lm_eval.tasks import TaskManager
 
+from harness.data.load import PUBLISHED
 from tasks.benchmarks import documents
 
 TASKS = Path(__file__).resolve().parents[3] / "tasks"
@@ -24,7 +24,7 @@ needs_data = pytest.mark.skipif("MATH_DATA_DIR" not in os.environ, reason="MATH_
 @pytest.mark.parametrize("name", NAMES)
 def test_a_benchmark_loads_whole_with_its_prompt(name: str) -> None:
     rows = documents.benchmark(name)["test"]
-    assert len(rows) == documents.SOURCES[name].num_problems == len(set(rows["id"]))
+    assert len(rows) == PUBLISHED[name].SOURCES["test"].num_problems == len(set(rows["id"]))
     assert all("\\boxed{}" in prompt and prompt.endswith("\n") for prompt in rows["prompt"])
     if name.startswith("aime"):
         assert all(str(int(answer)) == answer and 0 <= int(answer) <= 999 for answer in rows["answer"])
@@ -40,22 +40,6 @@ def test_the_tasks_follow_r1s_protocol() -> None:
         assert config.repeats == k and (options["temperature"], options["top_p"]) == (0.6, 0.95)
         assert options["max_gen_toks"] == 32768
         assert tasks[f"{name}_greedy"].config.generation_kwargs["do_sample"] is False
-
-
-def test_the_hubs_columns_become_problems(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[Any] = []
-
-    def load_dataset(path: str, config: str | None, split: str) -> list[dict[str, Any]]:
-        asked.append((path, config, split))
-        if path == "openai/gsm8k":
-            return [{"question": "q", "answer": "because <<2*600=1200>>\n#### 1,200"}]
-        return [{"Problem": "q", "Answer": 25}]
-
-    monkeypatch.setattr("datasets.load_dataset", load_dataset)
-    gsm8k = documents.from_hub("gsm8k", documents.SOURCES["gsm8k"])
-    assert [(p.text, p.answer) for p in gsm8k] == [("q", "1200")]
-    assert [p.answer for p in documents.from_hub("aime24", documents.SOURCES["aime24"])] == ["25"]
-    assert asked == [("openai/gsm8k", "main", "test"), ("Maxwell-Jia/AIME_2024", None, "train")]
 
 
 def test_a_wrong_folder_template_or_count_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

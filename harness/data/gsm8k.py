@@ -1,0 +1,45 @@
+"""GSM8K (arXiv:2110.14168): 7,473 training and 1,319 test problems with annotated solutions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from harness.data.sources import Source, train_or_validation
+from harness.types import Problem
+
+
+def _row(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The hub has a solution that ends in "#### 1,200"."""
+    final = str(row["answer"]).split("####")[-1].replace(",", "")
+    return {"problem": row["question"], "answer": final, "subject": "grade school", "solution": row["answer"]}
+
+
+TRAIN = Source(
+    name="gsm8k",
+    file="gsm8k_train.jsonl",
+    hub_id="openai/gsm8k",
+    hub_split="train",
+    hub_configs=("main",),
+    row=_row,
+    num_problems=7473,
+)
+TEST = Source(
+    name="gsm8k",
+    file="gsm8k_test.jsonl",
+    hub_id="openai/gsm8k",
+    hub_split="test",
+    hub_configs=("main",),
+    row=_row,
+    num_problems=1319,
+)
+SOURCES = {"train": TRAIN, "validation": TRAIN, "test": TEST}
+
+
+def load(split: str, *, seed: int = 0, bad_rows: list[str] | None = None) -> list[Problem]:
+    """`test` is the official one; a tenth of the training file (a hash with the seed) is `validation`."""
+    if split == "test":
+        return TEST.load(split, bad_rows)
+    if split in SOURCES:
+        return train_or_validation(TRAIN.load(split, bad_rows), split, seed)
+    return []

@@ -1,0 +1,98 @@
+"""Rows of any source -> problems, with every bad row named by where it stands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from harness.types import Problem
+
+AnswerRange = tuple[int, int]
+MAX_NAMED = 5  # bad rows that an error spells out; the others are counted
+
+
+def problems_of(
+    rows: Iterable[tuple[str, Mapping[str, Any] | str]],
+    *,
+    dataset: str,
+    split: str,
+    answer_range: AnswerRange | None,
+    bad_rows: list[str] | None,
+    prefix: str | None = None,
+) -> list[Problem]:
+    """A problem for each (where, row); where a row is a text, that is what is wrong with it.
+
+    A row has `problem` (or `question`) and `answer`, and may have id, topic (or subject), level, solution and
+    pair_id; a row without an id is called <prefix, else dataset>-<its number>. Bad rows go to `bad_rows`, one
+    line each; with None they raise ValueError, all in one.
+    """
+    problems: list[Problem] = []
+    places: dict[str, str] = {}
+    bad: list[str] = []
+    for where, row in rows:
+        try:
+            if isinstance(row, str):
+                raise ValueError(row)
+            name = f"{prefix or dataset}-{where.rsplit(' ', 1)[-1]}"
+            problem = _problem(row, dataset, split, name, answer_range)
+            if (first := places.setdefault(problem.id, where)) != where:
+                last = first.rsplit(", ", 1)[-1]
+                raise ValueError(f"id={problem.id!r} is {last}'s too; give each problem its own")
+        except ValueError as error:
+            bad.append(f"{where}: {error}")
+        else:
+            problems.append(problem)
+    if bad and bad_rows is None:
+        more = f"; and {len(bad) - MAX_NAMED} more bad rows" if len(bad) > MAX_NAMED else ""
+        raise ValueError("; ".join(bad[:MAX_NAMED]) + more)
+    if bad_rows is not None:
+        bad_rows += bad
+    return problems
+
+
+def _problem(
+    row: Mapping[str, Any], dataset: str, split: str, name: str, answer_range: AnswerRange | None
+) -> Problem:
+    text = row.get("problem") or row.get("question")
+    given = row.get("answer")
+    answer = "" if given is None else str(given).strip()
+    if not isinstance(text, str) or not text.strip():
+        raise ValueError("no text; each line needs a non-empty `problem`")
+    if not answer:
+        raise ValueError("no answer; each line needs a non-empty `answer`")
+    _check_answer(answer, answer_range)
+    return Problem(
+        id=name if row.get("id") is None else str(row["id"]),
+        dataset=dataset,
+        split=split,
+        text=text,
+        answer=answer,
+        topic=row.get("topic") or row.get("subject"),
+        level=_level(row.get("level")),
+        solution=row.get("solution"),
+        pair_id=row.get("pair_id"),
+    )
+
+
+def _level(value: object) -> int | None:
+    """5, "5" or MATH's "Level 5"; "Level ?", which MATH has, is None."""
+    if value is None or (isinstance(value, int) and not isinstance(value, bool)):
+        return value
+    digits = str(value).lower().removeprefix("level").strip()
+    if digits == "?":
+        return None
+    if not (digits.isascii() and digits.isdigit()):
+        raise ValueError(f"level={value!r} is not a whole number; mend it, or leave it out")
+    return int(digits)
+
+
+def _check_answer(answer: str, answer_range: AnswerRange | None) -> None:
+    """An AIME answer is an integer from 0 to 999."""
+    if answer_range is None:
+        return
+    low, high = answer_range
+    if not (answer.isascii() and answer.isdigit() and low <= int(answer) <= high):
+        raise ValueError(
+            f"answer={answer!r} is not an integer from {low} to {high}; "
+            "mend it, or set data.answer_range=null for a task that is not AIME-like"
+        )

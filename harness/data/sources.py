@@ -1,0 +1,139 @@
+"""Where published problems come from: a file in the folder MATH_DATA_DIR, or the hub."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.data import jsonl
+from harness.data.rows import AnswerRange, problems_of
+from harness.types import Problem
+
+FOLDER = "MATH_DATA_DIR"
+VALIDATION_PERCENT = 10  # of a training file
+
+
+@dataclass(frozen=True)
+class Source:
+    """One file: `file` in the folder (None: hub only), else the rows of `hub_split` of a hub data set.
+
+    `row` turns a hub's row into one with problem, answer, and whatever else it has. `num_problems` is checked
+    where it is known. Several `hub_configs` are read one after the other; `keep` says which hub rows belong.
+    """
+
+    name: str
+    file: str | None
+    hub_id: str
+    hub_split: str
+    row: Callable[[Mapping[str, Any]], dict[str, Any]]
+    hub_configs: tuple[str | None, ...] = (None,)
+    keep: Callable[[Mapping[str, Any]], bool] = lambda row: True
+    num_problems: int | None = None
+    answer_range: AnswerRange | None = None
+
+    def load(self, split: str, bad_rows: list[str] | None = None) -> list[Problem]:
+        """All its problems, as `split`.
+
+        Raises ValueError for a file or data set that cannot be read, a bad row (file and line) unless
+        `bad_rows` collects them, or a number of problems that is not the expected one.
+        """
+        path = self.path()
+        problems = problems_of(
+            self._hub_rows() if path is None else jsonl.read(path, str(path)),
+            dataset=self.name,
+            split=split,
+            answer_range=self.answer_range,
+            bad_rows=bad_rows,
+            prefix=Path(self.file).stem if self.file else self.name,
+        )
+        if self.num_problems is not None and len(problems) != self.num_problems:
+            raise ValueError(
+                f"{path or self.hub_id}: {len(problems)} problems where {self.num_problems} are expected; "
+                "use the whole file"
+            )
+        return problems
+
+    def path(self) -> Path | None:
+        """The file to read, or None for the hub. Raises ValueError where the folder does not have it."""
+        folder = os.environ.get(FOLDER)
+        if self.file is None or not folder:
+            return None
+        path = Path(folder) / self.file
+        if not path.is_file():
+            raise ValueError(f"{FOLDER}={folder}: no {self.file} there; unset it to read from the hub")
+        return path
+
+    def fingerprint(self) -> dict[str, str]:
+        """What is read, and the hash of its content (of its problems, where they come from the hub)."""
+        path = self.path()
+        if path is not None:
+            assert self.file is not None
+            return {self.file: file_hash(path)}
+        content = hashlib.sha256()
+        for problem in self.load("all", []):
+            content.update("\x1f".join((problem.id, problem.text, problem.answer, "\x1e")).encode())
+        return {self.hub_id: content.hexdigest()}
+
+    def _hub_rows(self) -> Iterator[tuple[str, dict[str, Any] | str]]:
+        from datasets import load_dataset
+
+        number = 0
+        for config in self.hub_configs:
+            try:
+                rows = load_dataset(self.hub_id, config, split=self.hub_split)
+            except Exception as error:  # network, cache and hub each raise a family of their own
+                reason = str(error).split("\n")[0]
+                remedy = (
+                    f"set {FOLDER} to the folder with {self.file}" if self.file else "connect to a network"
+                )
+                raise ValueError(
+                    f"{self.name}: {self.hub_id} cannot be read from the hub ({reason}); {remedy}"
+                ) from None
+            for row in rows:
+                if self.keep(row):
+                    yield f"{self.hub_id}, row {number}", self.row(row)
+                number += 1
+
+
+_HASHES: dict[tuple[str, int, int], str] = {}
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file, read again only when its time or size has changed."""
+    status = path.stat()
+    key = (str(path), status.st_mtime_ns, status.st_size)
+    if key not in _HASHES:
+        _HASHES[key] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return _HASHES[key]
+
+
+def in_validation(text: str, seed: int) -> bool:
+    """Whether a training problem is held out for validation: a hash of its text, so copies go together."""
+    key = f"{seed}\x1f{' '.join(text.lower().split())}".encode()
+    return int.from_bytes(hashlib.sha256(key).digest()[:8], "big") % 100 < VALIDATION_PERCENT
+
+
+def train_or_validation(problems: list[Problem], split: str, seed: int) -> list[Problem]:
+    """The part of a training file that is `train` or `validation` under this seed."""
+    return [p for p in problems if in_validation(p.text, seed) == (split == "validation")]
+
+
+def columns(**names: str) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
+    """A `row` that renames columns: our name = the hub's."""
+    return lambda row: {ours: row[theirs] for ours, theirs in names.items()}
+
+
+def last_box(solution: str) -> str:
+    r"""The content of the last complete \boxed{} of a solution, "" where there is none."""
+    from harness.answers import extract
+
+    return extract(solution, ("boxed",)).answer or ""
+
+
+def whole_number(value: object) -> str:
+    """27.0 as 27; anything else as it is."""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
