@@ -6,7 +6,7 @@
 VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
-EXTRAS ?= dev,launchers
+EXTRAS ?= dev,launchers,report
 # Without a GPU the CPU build of torch is taken from here; the default index is the fallback.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 PIP := $(PY) -m pip install --disable-pip-version-check -qq
@@ -18,7 +18,7 @@ help:
 	@echo "make test        lint, types and tests"
 	@echo "make lint        ruff and mypy alone"
 	@echo "make clean       delete .venv and caches; outputs/ stays"
-	@echo "variables: PYTHON=python3.12  TORCH_INDEX=<index of CPU builds>  EXTRAS=dev,launchers,vllm"
+	@echo "variables: PYTHON=python3.12  TORCH_INDEX=<index of CPU builds>  EXTRAS=dev,launchers,report,vllm"
 
 setup: $(STAMP)
 

@@ -6,13 +6,14 @@ with its status and reason, and a file that cannot be read has a line in `damage
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analysis.stats import avg_at_k, kind_shares, maj_at_k, pass_at_k
+from analysis.steps import Progress, read_steps
 from harness import records
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class Study:
     evaluations: pd.DataFrame
     damaged: list[str] = field(default_factory=list)
     configs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    progress: Progress | None = None
 
     @property
     def name(self) -> str:
@@ -42,18 +44,12 @@ class Study:
     @cached_property
     def steps(self) -> pd.DataFrame:
         """A row an optimiser step of every readable run, with its arm and seed; damage goes to `damaged`."""
-        import pandas as pd
-
-        frames = []
-        for run_id, arm, seed in zip(self.runs["run_id"], self.runs["arm"], self.runs["seed"], strict=True):
-            try:
-                rows = records.read_metrics(self.folder / run_id / "metrics.jsonl")
-            except (records.RecordError, OSError, UnicodeDecodeError) as error:
-                self.damaged.append(str(error))
-                continue
-            if rows:
-                frames.append(pd.DataFrame(rows).assign(run_id=run_id, arm=arm, seed=seed))
-        return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame({"step": [], "arm": []})
+        names = ("run_id", "arm", "seed")
+        labels = [dict(zip(names, row, strict=True)) for row in zip(*map(self.runs.get, names), strict=True)]
+        files = [(self.folder / label["run_id"] / "metrics.jsonl", label) for label in labels]
+        frame, damaged = read_steps(files, progress=self.progress)
+        self.damaged += damaged
+        return frame
 
     def samples(self, run_id: str) -> Iterator[dict[str, Any]]:
         """Completions of a run's evaluations, one at a time: memory stays flat as they grow."""
@@ -66,7 +62,7 @@ class Study:
         return self.runs[self.runs["status"] == "finished"]
 
 
-def load_study(folder: Path, *, progress: Callable[[int, int], None] | None = None) -> Study:
+def load_study(folder: Path, *, progress: Progress | None = None) -> Study:
     """Read every record of a study. Raises ValueError for a folder without runs, or a newer study.json."""
     import pandas as pd
 
@@ -102,6 +98,7 @@ def load_study(folder: Path, *, progress: Callable[[int, int], None] | None = No
         evaluations=pd.DataFrame(evaluations),
         damaged=damaged,
         configs={name: flatten(record.config) for name, record in read.items()},
+        progress=progress,
     )
 
 

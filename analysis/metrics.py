@@ -171,7 +171,7 @@ def _counts(correct: Correct, *, k: int) -> list[tuple[int, int]]:
         raise ValueError("correct: no problems; give at least one row of samples")
     if k < 1:
         raise ValueError(f"k={k}: must be at least 1")
-    counts = [(len(row), int(sum(bool(c) for c in row))) for row in correct]
+    counts = [(len(row), sum(map(bool, row))) for row in correct]
     for i, (n, _) in enumerate(counts):
         if n < k:
             raise ValueError(f"k={k}: problem {i} has {n} samples; draw at least k a problem or lower k")
