@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from analysis.load import Study
-    from analysis.tables import Table
+    from analysis.table import Table
 
-FORMATS = ("text", "markdown", "latex", "csv")
+FORMATS = ("text", "markdown", "latex", "csv", "html")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -88,12 +88,7 @@ def _table(arguments: argparse.Namespace) -> int:
     if arguments.format == "text":
         show(table)
     else:
-        made = {
-            "markdown": table.markdown,
-            "latex": table.latex,
-            "csv": lambda: table.raw.to_csv(index=False),
-        }
-        print(made[arguments.format]())
+        print(getattr(table, arguments.format)())
     return 0
 
 

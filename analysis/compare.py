@@ -9,7 +9,7 @@ from analysis.contrasts import METRICS, last_rows, primary_of, what_varies
 from analysis.load import Study, load_study
 from analysis.report import status_line
 from analysis.stats import Interval, paired_t
-from analysis.tables import Table, interval_text
+from analysis.table import Table, interval_text
 from harness import records
 
 STUDY_MARKS = ("study.json", "*/run.json", "*/config.yaml")

@@ -15,7 +15,7 @@ import numpy as np
 
 from analysis.contrasts import METRICS, ArmResult, Primary
 from analysis.load import Study
-from analysis.tables import compact
+from analysis.table import compact
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -19,15 +19,13 @@ from analysis.design import design_notes
 from analysis.load import Study
 from analysis.plots import Drawing, all_drawings
 from analysis.stats import Interval
+from analysis.table import Table, interval_text, points
 from analysis.tables import (
-    Table,
     arm_table,
     config_table,
     decomposition_table,
-    interval_text,
     measures_table,
     memorisation_table,
-    points,
     runs_table,
     splits_table,
 )

@@ -1,81 +1,18 @@
-"""The report's tables, each from one description: cells for readers, a raw frame for CSV."""
+"""The report's tables: cells for readers, a raw frame for CSV."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from analysis.contrasts import METRICS, ArmResult, Primary, evaluated_tasks, last_rows, paired, what_varies
 from analysis.design import config_differences
 from analysis.load import Study
 from analysis.stats import Interval, paired_t
+from analysis.table import Table, compact, interval_text, p_text, points
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-@dataclass(frozen=True)
-class Table:
-    """`cells` hold text as shown; `raw` holds numbers (accuracies in [0, 1]) for the CSV of the same name."""
-
-    name: str
-    title: str
-    columns: list[str]
-    cells: list[list[str]]
-    raw: pd.DataFrame
-    note: str = ""
-    terminal_columns: int | None = None  # a terminal is narrow: how many columns it shows
-
-    def markdown(self) -> str:
-        """A pipe table; a cell's own pipes and line breaks are escaped."""
-        lines = [self.columns, ["---"] * len(self.columns), *self.cells]
-        rows = ["| " + " | ".join(_escape(cell) for cell in line) + " |" for line in lines]
-        return "\n".join([f"### {self.title}", "", *rows, *(["", self.note] if self.note else [])])
-
-    def latex(self) -> str:
-        """A booktabs tabular."""
-        escape = str.maketrans(
-            {c: f"\\{c}" for c in "&%$#_{}"} | {"−": "$-$", "±": "$\\pm$", "×": "$\\times$"}
-        )
-        body = [" & ".join(cell.translate(escape) for cell in row) + r" \\" for row in self.cells]
-        head = " & ".join(c.translate(escape) for c in self.columns) + r" \\"
-        spec = "l" + "r" * (len(self.columns) - 1)
-        return "\n".join([rf"\begin{{tabular}}{{{spec}}}", r"\toprule", head, r"\midrule", *body,
-                          r"\bottomrule", r"\end{tabular}"])  # fmt: skip
-
-
-def points(value: float | None, *, signed: bool = False) -> str:
-    """An accuracy in points, one decimal; an em dash for what is not known."""
-    if value is None:
-        return "—"
-    text = f"{100 * value:+.1f}" if signed else f"{100 * value:.1f}"
-    text = text.replace("-0.0", "0.0").replace("+0.0", "0.0")
-    return text.replace("-", "−")
-
-
-def interval_text(interval: Interval | None, *, signed: bool = False) -> str:
-    """`3.1 [0.4, 5.8]` in points; the bare estimate where there is no interval."""
-    if interval is None:
-        return "—"
-    text = points(interval.estimate, signed=signed)
-    if interval.low is None or interval.high is None:
-        return text
-    return f"{text} [{points(interval.low, signed=signed)}, {points(interval.high, signed=signed)}]"
-
-
-def compact(value: float | None) -> str:
-    """A count with a unit prefix, three digits: 12.3k, 1.5T."""
-    if value is None:
-        return "—"
-    for size, unit in ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= size:
-            return f"{value / size:.3g}{unit}"
-    return f"{value:.3g}"
-
-
-def p_text(p: float | None) -> str:
-    return "—" if p is None else ("<0.001" if p < 0.001 else f"{p:.3f}")
 
 
 def arm_table(study: Study, primary: Primary, results: Sequence[ArmResult]) -> Table:
@@ -83,7 +20,7 @@ def arm_table(study: Study, primary: Primary, results: Sequence[ArmResult]) -> T
     k = next((int(r.means["k"] or 0) for r in results if r.means["k"]), 0)
     metric, level = METRICS[primary.metric].replace("@k", f"@{k}"), f"{100 * primary.level:g} %"
     columns = ["arm", metric, "difference to control", "p (Holm)", "gain over base", "seeds", "flags", "base",
-               "best constant", "sampled tokens", "FLOPs", "seconds"]  # fmt: skip
+               "best constant", "sampled tokens", "FLOPs", "GPU-seconds", "seconds"]  # fmt: skip
     cells = [
         [
             r.label,
@@ -97,6 +34,7 @@ def arm_table(study: Study, primary: Primary, results: Sequence[ArmResult]) -> T
             points(r.means["best_constant"]),
             compact(r.means["sampled_tokens"]),
             compact(r.means["flops"]),
+            compact(r.means["gpu_seconds"] or None),
             compact(r.means["seconds"]),
         ]
         for r in results
@@ -292,7 +230,3 @@ def _known(value: Any) -> str:
 
 def _plain(value: float | None) -> str:
     return "—" if value is None else f"{value:.1f}"
-
-
-def _escape(cell: str) -> str:
-    return cell.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")

@@ -19,7 +19,8 @@ from analysis.contrasts import arm_results, headlines, primary_of
 from analysis.load import load_study
 from analysis.plots import learning_curves
 from analysis.report import build_report, html, markdown, status_line
-from analysis.tables import arm_table, interval_text, points
+from analysis.table import interval_text, points
+from analysis.tables import arm_table
 from harness import records
 from tests.unit.analysis.conftest import run_record, write_run
 
@@ -262,3 +263,17 @@ def test_levels_of_a_study_are_named_in_the_answer(make_study) -> None:
         .answers[0]
         .startswith("objective=grpo against objective=sft_rejection")
     )
+
+
+def test_one_description_gives_every_form(make_study, capsys) -> None:
+    study = load_study(make_study(seeds=3, models=("xs",)))
+    primary = primary_of(study)
+    table = arm_table(study, primary, arm_results(study, primary))
+    table.cells[0][0] = "[<b>&~^|\\_"
+    latex = table.latex()
+    row = r"{}[\textless{}b\textgreater{}\&\textasciitilde{}\textasciicircum{}\textbar{}\textbackslash{}\_ & "
+    assert row in latex and latex.count(r"\begin") == latex.count(r"\end") == 2
+    assert "<td>[&lt;b&gt;&amp;~^|\\_</td>" in table.html() and "<b>" not in table.html()
+    assert table.wandb() == {"columns": table.columns, "data": table.cells}
+    assert len(list(csv.DictReader(table.csv().splitlines()))) == len(table.cells)
+    assert {"sampled tokens", "FLOPs", "GPU-seconds"} <= set(table.columns)

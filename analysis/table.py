@@ -1,0 +1,106 @@
+"""One description of a table, and its forms: Markdown, LaTeX, CSV, HTML, W&B; numbers as readers see them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from analysis.stats import Interval
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LATEX = {
+    **{c: f"\\{c}" for c in "&%$#_{}"}, "\\": r"\textbackslash{}", "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", "−": "$-$",
+    "±": r"$\pm$", "×": r"$\times$", "—": "---", "–": "--", "Δ": r"$\Delta$", "≥": r"$\geq$",
+    "≤": r"$\leq$", "′": r"$'$", "→": r"$\rightarrow$", "\n": " ",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Table:
+    """`cells` hold text as shown; `raw` holds numbers (accuracies in [0, 1]) for the CSV of the same name."""
+
+    name: str
+    title: str
+    columns: list[str]
+    cells: list[list[str]]
+    raw: pd.DataFrame
+    note: str = ""
+    terminal_columns: int | None = None  # a terminal is narrow: how many columns it shows
+
+    def markdown(self) -> str:
+        """A pipe table; a cell's own pipes and line breaks are escaped."""
+        lines = [self.columns, ["---"] * len(self.columns), *self.cells]
+        rows = ["| " + " | ".join(_pipe_safe(cell) for cell in line) + " |" for line in lines]
+        return "\n".join([f"### {self.title}", "", *rows, *(["", self.note] if self.note else [])])
+
+    def latex(self) -> str:
+        """A booktabs table with the title as its caption and the note below: \\usepackage{booktabs}."""
+        translate = str.maketrans(LATEX)
+        rows = [[cell.translate(translate) for cell in row] for row in [self.columns, *self.cells]]
+        # A bracket that opens a row would be read as the argument of the \\ before it.
+        lines = ["{}" * row[0].startswith("[") + " & ".join(row) + r" \\" for row in rows]
+        spec = "l" + "r" * (len(self.columns) - 1)
+        note = [r"\par\smallskip\footnotesize " + self.note.translate(translate)] if self.note else []
+        return "\n".join([
+            r"\begin{table}", r"\centering", rf"\caption{{{self.title.translate(translate)}}}",
+            rf"\label{{tab:{self.name}}}", rf"\begin{{tabular}}{{{spec}}}", r"\toprule", lines[0],
+            r"\midrule", *lines[1:], r"\bottomrule", r"\end{tabular}", *note, r"\end{table}",
+        ])  # fmt: skip
+
+    def csv(self) -> str:
+        """The numbers behind the cells, full precision."""
+        return self.raw.to_csv(index=False)
+
+    def html(self) -> str:
+        """A bare <table>, every cell escaped."""
+        head = "".join(f'<th scope="col">{escape(c)}</th>' for c in self.columns)
+        rows = ["".join(f"<td>{escape(cell)}</td>" for cell in row) for row in self.cells]
+        note = f"<p>{escape(self.note)}</p>" if self.note else ""
+        body = "\n".join(f"<tr>{row}</tr>" for row in rows)
+        caption = f"<caption>{escape(self.title)}</caption>"
+        return f"<table>{caption}\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table>{note}"
+
+    def wandb(self) -> dict[str, Any]:
+        """Arguments of `wandb.Table`: the cells as readers see them."""
+        return {"columns": self.columns, "data": self.cells}
+
+
+def points(value: float | None, *, signed: bool = False) -> str:
+    """An accuracy in points, one decimal; an em dash for what is not known."""
+    if value is None:
+        return "—"
+    text = f"{100 * value:+.1f}" if signed else f"{100 * value:.1f}"
+    text = text.replace("-0.0", "0.0").replace("+0.0", "0.0")
+    return text.replace("-", "−")
+
+
+def interval_text(interval: Interval | None, *, signed: bool = False) -> str:
+    """`3.1 [0.4, 5.8]` in points; the bare estimate where there is no interval."""
+    if interval is None:
+        return "—"
+    text = points(interval.estimate, signed=signed)
+    if interval.low is None or interval.high is None:
+        return text
+    return f"{text} [{points(interval.low, signed=signed)}, {points(interval.high, signed=signed)}]"
+
+
+def compact(value: float | None) -> str:
+    """A count with a unit prefix, three digits: 12.3k, 1.5T."""
+    if value is None:
+        return "—"
+    for size, unit in ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= size:
+            return f"{value / size:.3g}{unit}"
+    return f"{value:.3g}"
+
+
+def p_text(p: float | None) -> str:
+    return "—" if p is None else ("<0.001" if p < 0.001 else f"{p:.3f}")
+
+
+def _pipe_safe(cell: str) -> str:
+    return cell.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")
