@@ -57,6 +57,12 @@ class Models:
     kl_coef: float
 
     @property
+    def parameters(self) -> list[nn.Parameter]:
+        """Of the models that are trained."""
+        others = [] if self.value is None else list(self.value.parameters())
+        return [*self.policy.parameters(), *others]
+
+    @property
     def shares_trunk(self) -> bool:
         return self.value is not None and self.value.trunk is None
 

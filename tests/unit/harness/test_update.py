@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from harness import update as module
+from harness import gradient as module
 from harness.config import RunConfig
 from harness.model import Policy, init_policy
 from harness.optim import adamw
