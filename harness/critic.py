@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from harness.batching import move
-from harness.fused import unpack
+from harness.fused import unpack, widened
 from harness.model import Policy, states_before
 from harness.objective_config import ObjectiveConfig
 from harness.objectives import kl
@@ -29,8 +29,8 @@ class ValueModel(nn.Module):
         self.head = nn.Linear(hidden_size, 1)
 
     def values(self, states: Tensor) -> Tensor:
-        """States [M, D] -> values [M], float32, in units of reward."""
-        return F.linear(states.float(), self.head.weight, self.head.bias).squeeze(1)
+        """States [M, D] -> values [M], float32 at least, in units of reward."""
+        return F.linear(widened(states), self.head.weight, self.head.bias).squeeze(1)
 
 
 def init_value(hidden_size: int, *, trunk: Policy | None, seed: int) -> ValueModel:
@@ -95,9 +95,9 @@ def exact_kl(
         theirs, _ = states_before(reference, input_ids, lengths, completion_mask)
 
     def part(mine: Tensor, other: Tensor) -> Tensor:
-        log_softmax = (F.linear(mine, policy.head_weight).float() / temperature).log_softmax(-1)
+        log_softmax = (widened(F.linear(mine, policy.head_weight)) / temperature).log_softmax(-1)
         with torch.no_grad():
-            against = (F.linear(other, reference.head_weight).float() / temperature).log_softmax(-1)
+            against = (widened(F.linear(other, reference.head_weight)) / temperature).log_softmax(-1)
         return kl.exact(log_softmax=log_softmax, ref_log_softmax=against)  # [m]
 
     size = max(1, _CHUNK_ELEMENTS // policy.head_weight.shape[0])

@@ -14,6 +14,11 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 
+def widened(x: Tensor) -> Tensor:
+    """x in float32, or in float64 where it is that already."""
+    return x if x.dtype == torch.float64 else x.float()
+
+
 class _Gather(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, index: Tensor) -> Tensor:
@@ -56,7 +61,7 @@ def unpack(x: Tensor, index: Tensor, batch: int, width: int) -> Tensor:
 class _RMSNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
-        wide = x.float()
+        wide = widened(x)
         scale = (
             torch.linalg.vector_norm(wide, dim=-1, keepdim=True)
             .square_()
@@ -84,7 +89,7 @@ class _RMSNorm(torch.autograd.Function):
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     """x / sqrt(mean(x²) + eps) × weight over the last dimension; arXiv:1910.07467.
 
-    x [N, D] with weight [D], or x [N, heads, Dh] with weight [heads, Dh]. The mean is taken in float32.
+    x [N, D] with weight [D], or x [N, heads, Dh] with weight [heads, Dh]. The mean is in float32 at least.
     """
     if x.is_cuda and weight.ndim == 1:
         return F.rms_norm(x, weight.shape, weight, eps)
@@ -105,7 +110,7 @@ class _Rotate(torch.autograd.Function):
 
 
 def _complex_multiply(x: Tensor, rotations: Tensor) -> Tensor:
-    pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))
+    pairs = torch.view_as_complex(widened(x).unflatten(-1, (-1, 2)))
     return torch.view_as_real(pairs * rotations).flatten(-2).to(x.dtype)
 
 

@@ -8,13 +8,19 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from harness.fused import widened
+
 # Logits alive at once, in elements of float32: a chunk that stays in a CPU's cache, or fills a GPU.
 _CHUNK_ELEMENTS = {"cpu": 1 << 18, "cuda": 1 << 28}
 
 
+def _wide(x: Tensor) -> torch.dtype:
+    return torch.promote_types(x.dtype, torch.float32)
+
+
 def _scaled_logits(states: Tensor, weight: Tensor, temperature: float) -> Tensor:
-    """float32 logits / temperature of one chunk, [n, V]."""
-    logits = (states @ weight.t()).float()
+    """Logits / temperature of one chunk, [n, V], in float32 at least."""
+    logits = widened(states @ weight.t())
     return logits if temperature == 1.0 else logits.div_(temperature)
 
 
@@ -29,7 +35,7 @@ class _ChunkedLogprobs(torch.autograd.Function):
         with_entropy: bool,
         chunk: int,
     ) -> tuple[Tensor, Tensor]:
-        logprobs = torch.empty(states.shape[0], dtype=torch.float32, device=states.device)
+        logprobs = torch.empty(states.shape[0], dtype=_wide(states), device=states.device)
         normalisers = torch.empty_like(logprobs)
         entropy = torch.empty_like(logprobs) if with_entropy else logprobs.new_empty(0)
         for start in range(0, states.shape[0], chunk):
@@ -52,7 +58,7 @@ class _ChunkedLogprobs(torch.autograd.Function):
         """d logprob / d logits = (onehot(target) − softmax) / T, with the softmax computed again."""
         states, weight, targets, normalisers = ctx.saved_tensors
         grad_states = torch.empty_like(states)
-        grad_weight = torch.zeros_like(weight, dtype=torch.float32)
+        grad_weight = torch.zeros_like(weight, dtype=_wide(weight))
         grad = grad / ctx.temperature
         for start in range(0, states.shape[0], ctx.chunk):
             part = slice(start, start + ctx.chunk)
@@ -61,7 +67,7 @@ class _ChunkedLogprobs(torch.autograd.Function):
             grad_logits.scatter_add_(1, targets[part, None], grad[part, None])
             grad_logits = grad_logits.to(states.dtype)
             torch.mm(grad_logits, weight, out=grad_states[part])
-            if grad_logits.dtype == torch.float32:
+            if grad_logits.dtype == grad_weight.dtype:
                 grad_weight.addmm_(grad_logits.t(), states[part])
             else:
                 grad_weight.add_(grad_logits.t() @ states[part])
@@ -77,7 +83,7 @@ def chunked_logprobs(
     with_entropy: bool,
     chunk_tokens: int | None,
 ) -> tuple[Tensor, Tensor | None]:
-    """log softmax(states weightᵀ / temperature)[targets], float32 nats [M], and the entropy [M] or None.
+    """log softmax(states weightᵀ / temperature)[targets] and the entropy or None, nats [M], float32 at least.
 
     states [M, D], weight [V, D], targets [M]. Gradients reach states and weight; the entropy carries none.
     """

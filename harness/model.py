@@ -263,7 +263,7 @@ def token_logprobs(
     chunk_tokens: int | None = None,
     states_out: list[Tensor] | None = None,
 ) -> tuple[Tensor, Tensor | None]:
-    """log p(input_ids[t] | input_ids[:t]) of logits / temperature at t, float32 nats, [B, T]; with gradient.
+    """log p(input_ids[t] | input_ids[:t]) of logits / temperature at t, nats, float32 at least, [B, T].
 
     Exactly 0.0 where `completion_mask` [B, T] is 0, at position 0 (nothing precedes it) and in padding.
     Logits are computed for the other positions, `chunk_tokens` at a time (None: by the vocabulary's size),

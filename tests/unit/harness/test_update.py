@@ -6,7 +6,7 @@ Plain SGD with lr 1 and no clipping stands in for AdamW: the change of the weigh
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 import torch
@@ -56,22 +56,31 @@ def logprobs_of(model: Policy, prompt: tuple[int, ...], completion: tuple[int, .
     return logits.log_softmax(-1)[range(len(prompt) - 1, ids.shape[1] - 1), list(completion)]
 
 
+def in_dtype(batch: Batch, dtype: torch.dtype) -> Batch:
+    """Its float tensors in another precision."""
+    made = {f.name: getattr(batch, f.name) for f in fields(batch)}
+    return Batch(
+        **{k: x.to(dtype) if x is not None and x.is_floating_point() else x for k, x in made.items()}
+    )
+
+
 def stepped(
     config: RunConfig,
     groups: list[ScoredGroup],
     *,
     reference: Policy | None = None,
     batch: Batch | None = None,
-    seed: int = 0,
+    dtype: torch.dtype = torch.float32,
 ) -> tuple[Tensor, dict[str, float]]:
     """(minus the change of the weights = the gradient, the metrics) of one call of `update`."""
-    model = policy(seed)
+    model = policy().to(dtype)
+    batch = batch or build_batch(groups, config.objective)
     before = weights(model)
     metrics = update(
         model,
         reference,
         torch.optim.SGD(model.parameters(), lr=0.0),
-        batch or build_batch(groups, config.objective),
+        batch if dtype == torch.float32 else in_dtype(batch, dtype),
         config=config,
         order=torch.Generator().manual_seed(0),
         num_updates_done=0,
