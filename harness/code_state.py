@@ -36,6 +36,7 @@ def code_state() -> dict[str, Any]:
     return {"version": version, "commit": commit, "dirty": None if dirty is None else bool(dirty)}
 
 
+@lru_cache(maxsize=1)
 def packages() -> dict[str, str]:
     found = {name: _version(name) for name in PACKAGES}
     return {"python": platform.python_version(), **{k: v for k, v in found.items() if v is not None}}

@@ -15,7 +15,7 @@ from typing import Literal
 import torch
 import yaml
 
-from harness import checkpoint
+from harness import checkpoint, warm
 from harness.code_state import code_state, hardware, packages
 from harness.config import RunConfig
 from harness.data.load import data_fingerprint
@@ -27,7 +27,7 @@ from harness.progress import Reporter
 from harness.records import RunRecord, read_eval, read_metrics, write_record, write_text
 from harness.rerank import scorers
 from harness.seeds import all_streams
-from harness.state import Run, load_engine, setup, weights_folder
+from harness.state import Run, setup, warm_engine, weights_folder
 from harness.status import (
     checkpoints_to_evaluate,
     evaluation_name,
@@ -75,6 +75,8 @@ def _execute(config: RunConfig, folder: Path, overrides: Sequence[str], report: 
     except Exception as error:
         record.status, record.reason = "failed", _reason(error)
         (folder / "error.txt").write_text(traceback.format_exc()) if not _disk_full(error) else None
+    if record.status != "finished":
+        warm.drop()  # here, where no traceback holds the run's tensors any more
     _close(folder, record, started)
     report(record.status, 1, 1, record.reason or "")
     return "finished" if record.status == "finished" else "failed"
@@ -125,7 +127,7 @@ def _evaluate_missing(
         with hold(owner / "eval", wait=True):
             if is_evaluated(config, step):
                 continue
-            _, engine, tokenizer = load_engine(config, weights, device)
+            _, engine, tokenizer = warm_engine(config, weights, device)
             encode = _encoder(tokenizer)
             _evaluate(config, engine, encode, owner, step, record.run_id if step else None, report)
     record.seconds["evaluate"] = record.seconds.get("evaluate", 0.0) + time.perf_counter() - start

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 
 import torch
@@ -17,7 +18,7 @@ from harness.config import ConfigError, RunConfig
 from harness.critic import ValueModel, init_value
 from harness.data.load import load_split
 from harness.dims import ModelDims, flops_per_token
-from harness.hub import load_pretrained, save_pretrained
+from harness.hub import load_pretrained, load_weights, read_weights, save_pretrained
 from harness.kept import Kept
 from harness.model import Policy
 from harness.optim import adamw
@@ -28,7 +29,10 @@ from harness.rollout.native import NativeEngine
 from harness.seeds import all_streams, derive
 from harness.tokenizer import EOS_ID, save_tokenizer
 from harness.types import Problem, Prompt
+from harness.warm import keep
 
+# Settings of `rollout` that an engine is told at each call, not when it is built.
+RUN_ROLLOUT = ("prompts_per_step", "group_size", "max_new_tokens", "temperature", "top_p", "top_k", "keep")
 COUNTERS = ("num_updates", "skipped_in_a_row", "seconds", "tokens", "flops", "kl_coef")
 
 
@@ -109,10 +113,37 @@ def load_engine(config: RunConfig, weights: Path, device: str) -> tuple[Policy, 
     return policy, engine, tokenizer
 
 
+def warm_engine(
+    config: RunConfig, weights: Path, device: str, *, original: Policy | None = None
+) -> tuple[Policy, NativeEngine, Tokenizer]:
+    """`load_engine`, or what this process has from an earlier run of this architecture and these settings.
+
+    Then the weights are replaced in place, by those of `original` (the same weights, loaded) or from disk, so
+    that buffers and graphs stay valid. One at a time: the next call takes the weights away from the last.
+    """
+    (policy, engine, tokenizer), warm = keep(
+        "engine", engine_key(config, weights, device), lambda: load_engine(config, weights, device)
+    )
+    if warm:
+        load_weights(policy, read_weights(weights) if original is None else original.state_dict())
+        policy.zero_grad(set_to_none=True)
+        if device == "cpu":
+            engine.release()  # as in a fresh process, to the bit: a CPU allocates its buffers in no time
+    return policy, engine, tokenizer
+
+
+def engine_key(config: RunConfig, weights: Path, device: str) -> tuple[str, ...]:
+    """What an engine is built for: the architecture, the tokenizer, the settings. Not the weights."""
+    rollout = config.rollout.model_dump(exclude=set(RUN_ROLLOUT))
+    files = [(weights / name).read_bytes() for name in ("config.json", "tokenizer.json")]
+    return (*(sha256(content).hexdigest() for content in files), config.dtype, device, str(rollout))
+
+
 def setup(config: RunConfig, *, base: Path, folder: Path, device: str) -> Run:
     """Load the base and, if the run was interrupted, the state it had."""
-    policy, engine, tokenizer = load_engine(config, base / "model", device)
-    original = _load(base / "model", device)
+    made = (base / "model" / "config.json").stat().st_mtime_ns
+    original, _ = keep("base", (str(base), made, device), lambda: _load(base / "model", device))
+    policy, engine, tokenizer = warm_engine(config, base / "model", device, original=original)
     problems = load_split(config.data, "train")
     if len(problems) < config.rollout.prompts_per_step:
         raise ConfigError(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,7 +32,8 @@ _ASCII = tuple(map(chr, range(32, 127)))
 _BYTE_SCORE = -1000.0  # far below any spelling in ordinary pieces, so that a literal "<0x41>" stays text
 
 
-def grammar_pieces() -> list[str]:
+@cache
+def grammar_pieces() -> tuple[str, ...]:
     """The pieces longer than one character, sorted: what the statements of all families are made of."""
     pieces = set(DERIVATION_PIECES)
     for family in FAMILIES:
@@ -40,7 +42,7 @@ def grammar_pieces() -> list[str]:
                 instance = generate(family, level, seed)
                 pieces.update(re.split(r"\d+", instance.terse))
                 pieces.update(_WORD.findall(instance.text))
-    return sorted(piece for piece in pieces if len(piece) > 1)
+    return tuple(sorted(piece for piece in pieces if len(piece) > 1))
 
 
 def build_ladder_tokenizer() -> Tokenizer:
