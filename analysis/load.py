@@ -201,11 +201,17 @@ def _run_evaluations(
     bases: dict[Path, dict[str, Any]],
     damaged: list[str],
 ) -> list[dict[str, Any]]:
-    """The run's own checkpoints, and its base's evaluations under the same protocol and sampling stream."""
+    """The run's own checkpoints, and its base's evaluations under the same protocol and sampling stream.
+
+    Of a task evaluated under several protocols, the one last asked for counts.
+    """
     found = []
     keys = set()
     for path in records.eval_paths(folder / row["run_id"]):
-        if (evaluation := _evaluation(path, bases, damaged)) is not None:
+        evaluation = _evaluation(path, bases, damaged)
+        if evaluation is not None and evaluation["key"] == record.eval_keys.get(
+            evaluation["task"], evaluation["key"]
+        ):
             keys.add(evaluation["key"])
             found.append(evaluation)
     if record.base_id:

@@ -23,6 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import Field, ValidationError
 
 from harness.config import ConfigError, RunConfig, Section, check_folder, did_you_mean, validate
+from harness.data.documents import check_benchmark
 from harness.data.load import check_data
 from harness.identity import run_id
 from harness.teacher_files import check_teacher
@@ -246,6 +247,8 @@ def _check_jobs(jobs: Sequence[Job]) -> None:
     seen: dict[str, Job] = {}
     for data in {job.config.data.model_dump_json(): job.config.data for job in jobs}.values():
         check_data(data)
+    for template, benchmark in {(j.config.data.template, b) for j in jobs for b in j.config.eval.benchmarks}:
+        check_benchmark(benchmark, template)
     for objective in {job.config.objective.model_dump_json(): job.config.objective for job in jobs}.values():
         check_teacher(objective)
     for folder in {job.config.output_dir for job in jobs}:

@@ -88,9 +88,14 @@ class RunConfig(Section):
                 f"objective.updates.minibatches={objective.updates.minibatches} exceeds "
                 f"rollout.prompts_per_step={rollout.prompts_per_step}; a minibatch holds whole groups"
             )
+        own = {f"{self.data.dataset}_{split}" for split in self.eval.splits}
+        if taken := sorted(own & {b.name for b in self.eval.benchmarks}):
+            raise ValueError(f"eval.benchmarks: {taken[0]} is one of the data's own splits; change the name")
         longest = self.model.dims.max_position_embeddings
-        for name in ("rollout", "eval"):
-            if (tokens := getattr(self, name).max_new_tokens) >= longest:
+        limits = {"rollout": self.rollout.max_new_tokens, "eval": self.eval.max_new_tokens}
+        limits |= {f"eval.benchmarks.{b.name}": b.max_new_tokens for b in self.eval.benchmarks}
+        for name, tokens in limits.items():
+            if tokens >= longest:
                 raise ValueError(
                     f"{name}.max_new_tokens={tokens} leaves no room for a prompt in the model's {longest} "
                     "positions (model.dims.max_position_embeddings); lower it"

@@ -35,14 +35,13 @@ class EngineLM(LM):
         *,
         encode: Callable[[str], list[int]],
         eval_seed: int,
-        template: str,
         policy_step: int = 0,
         progress: Progress | None = None,
         loglikelihood: Loglikelihood | None = None,
     ) -> None:
         super().__init__()
         self.engine, self.encode, self.eval_seed = engine, encode, eval_seed
-        self.template, self.policy_step = template, policy_step
+        self.policy_step = policy_step
         self.progress, self.loglikelihood_fn = progress, loglikelihood
         self.stderr = sys.stderr
         self.rollouts: dict[str, dict[int, list[Rollout]]] = defaultdict(lambda: defaultdict(list))
@@ -82,8 +81,9 @@ class EngineLM(LM):
         text = request.args[0]
         if text not in known:
             digest = hashlib.sha256(text.encode()).hexdigest()
-            problem_id = str(request.doc.get("id", digest)) if isinstance(request.doc, dict) else digest
-            known[text] = Prompt(problem_id, self.template, text, tuple(self.encode(text)))
+            doc = request.doc if isinstance(request.doc, dict) else {}
+            template = str(doc.get("template", "none"))
+            known[text] = Prompt(str(doc.get("id", digest)), template, text, tuple(self.encode(text)))
         return known[text]
 
     def _report(self, task: str, done: int, total: int) -> None:

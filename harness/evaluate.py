@@ -11,11 +11,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.answers import Rule
 from harness.config import RunConfig
-from harness.data.documents import problems_to_evaluate
 from harness.eval_metrics import Scored, record_fields
-from harness.identity import eval_key
+from harness.eval_tasks import EvalTask, eval_tasks
 from harness.prompts import make_prompt
 from harness.records import EvalRecord, RecordError, read_eval, write_record, write_samples
 from harness.scoring import score
@@ -24,7 +22,6 @@ from harness.types import Problem, Prompt, Rollout, RolloutEngine
 if TYPE_CHECKING:
     from harness.engine_lm import EngineLM
 
-TASKS = Path(__file__).resolve().parent.parent / "tasks"
 TASK_VERSION = 1.0  # with the version in tasks/_sampled.yaml: raise both when the same text is scored anew
 
 Progress = Callable[[str, int, int], None]
@@ -45,55 +42,55 @@ def evaluate(
     progress: Progress | None = None,
     scorers: Callable[[], Scorers] = dict,
 ) -> list[EvalRecord]:
-    """Every split of `config.eval.splits` that has problems: k samples and greedy, in one lm-eval call.
+    """Every split and benchmark of `config.eval` with problems: k samples and greedy, in one lm-eval call.
 
-    Writes folder/eval/<checkpoint>/<task>.json and, before it, <task>.samples.jsonl.gz. A task whose record
-    has this protocol's key is not done again, and a task's numbers do not depend on which others are done, so
-    an interrupted evaluation ends with the numbers of an uninterrupted one (`seconds` apart). `progress` gets
-    (task, completions done, completions in all). `scorers` gives the reward models of `eval.rerank`, by
-    name; it is called only when something is left to evaluate.
+    Writes folder/eval/<checkpoint>-<key>/<task>.json and, before it, <task>.samples.jsonl.gz. A task whose
+    record has this protocol's key is not done again, and a task's numbers do not depend on which others are
+    done, so an interrupted evaluation ends with the numbers of an uninterrupted one (`seconds` apart).
+    `progress` gets (task, completions done, completions in all). `scorers` gives the reward models of
+    `eval.rerank`, by name; it is called only when a split is left to evaluate.
     """
-    key, out = eval_key(config), folder / "eval" / checkpoint
-    splits = {
-        s: problems_to_evaluate(config.data, s, config.eval.max_train_problems) for s in config.eval.splits
-    }
-    splits = {s: problems for s, problems in splits.items() if problems}
-    done = {s: _existing(out / f"{_task(config, s)}.json", key) for s in splits}
-    missing = [s for s in splits if done[s] is None]
-    lm = _run_lm_eval(engine, config, missing, encode, step, eval_seed, progress) if missing else None
-    rerank = scorers() if missing and config.eval.rerank else {}
-    for split in missing:
+    problems = {task.name: (task, found) for task in eval_tasks(config) if (found := task.problems())}
+    done = {name: _existing(_path(folder, checkpoint, t), t.key) for name, (t, _) in problems.items()}
+    missing = [task for name, (task, _) in problems.items() if done[name] is None]
+    lm = _run_lm_eval(engine, missing, encode, step, eval_seed, progress) if missing else None
+    rerank = scorers() if any(task.rerank for task in missing) else {}
+    for task in missing:
         assert lm is not None
-        start = time.perf_counter()
-        sampled, greedy = _scored(lm, config, split, splits[split])
-        scores = {name: _rerank(score, sampled, config, encode) for name, score in rerank.items()}
-        task = _task(config, split)
+        start, path = time.perf_counter(), _path(folder, checkpoint, task)
+        sampled, greedy = _scored(lm, *problems[task.name])
+        chosen = rerank if task.rerank else {}
+        scores = {name: _rerank(score, sampled, task, encode) for name, score in chosen.items()}
         record = EvalRecord(
-            key=key,
-            task=task,
+            key=task.key,
+            task=task.task_name(),
             task_version=TASK_VERSION,
-            split=split,
-            checkpoint=checkpoint,
+            split=task.label,
+            checkpoint=path.parent.name,
             step=step,
             run_id=run_id,
             base_id=base_id,
-            temperature=config.eval.temperature,
-            top_p=config.eval.top_p,
-            max_new_tokens=config.eval.max_new_tokens,
+            temperature=task.temperature,
+            top_p=task.top_p,
+            max_new_tokens=task.max_new_tokens,
             eval_sampling_seed=eval_seed,
             lm_eval_version=version("lm_eval"),
-            seconds=lm.seconds[task] + lm.seconds[_task(config, split, "greedy")],
+            seconds=sum(lm.seconds[task.task_name(variant)] for variant in _variants(task)),
             **record_fields(sampled, greedy, scores),
         )
         record.seconds += time.perf_counter() - start
-        write_samples(out / f"{task}.samples.jsonl.gz", _sample_rows(sampled, greedy))
-        write_record(out / f"{task}.json", record)
-        done[split] = record
+        write_samples(path.with_suffix(".samples.jsonl.gz"), _sample_rows(sampled, greedy))
+        write_record(path, record)
+        done[task.name] = record
     return [record for record in done.values() if record is not None]
 
 
-def _task(config: RunConfig, split: str, variant: str = "k") -> str:
-    return f"{config.data.dataset}_{split}_{variant}"
+def _path(folder: Path, checkpoint: str, task: EvalTask) -> Path:
+    return folder / "eval" / f"{checkpoint}-{task.key}" / f"{task.task_name()}.json"
+
+
+def _variants(task: EvalTask) -> tuple[str, ...]:
+    return ("k", "greedy") if task.greedy else ("k",)
 
 
 def _existing(path: Path, key: str) -> EvalRecord | None:
@@ -109,57 +106,24 @@ def _existing(path: Path, key: str) -> EvalRecord | None:
 
 def _run_lm_eval(
     engine: RolloutEngine,
-    config: RunConfig,
-    splits: Sequence[str],
+    tasks: Sequence[EvalTask],
     encode: Callable[[str], list[int]],
     step: int,
     eval_seed: int,
     progress: Progress | None,
 ) -> EngineLM:
-    """One lm-eval call over the tasks of these splits; the rollouts are on what is returned."""
+    """One lm-eval call over these tasks; the rollouts are on what is returned."""
     from lm_eval.evaluator import evaluate as lm_evaluate
     from lm_eval.tasks import TaskManager
 
     from harness.engine_lm import EngineLM
 
-    lm = EngineLM(
-        engine,
-        encode=encode,
-        eval_seed=eval_seed,
-        template=config.data.template,
-        policy_step=step,
-        progress=progress,
-    )
-    variants = ("k", "greedy") if config.eval.greedy else ("k",)
+    lm = EngineLM(engine, encode=encode, eval_seed=eval_seed, policy_step=step, progress=progress)
     with _quiet():
-        configs = [task_config(config, split, variant) for split in splits for variant in variants]
-        tasks = TaskManager(include_defaults=False).load(configs)
-        lm_evaluate(lm, tasks, bootstrap_iters=0, log_samples=False)
+        configs = [task.task_config(variant) for task in tasks for variant in _variants(task)]
+        loaded = TaskManager(include_defaults=False).load(configs)
+        lm_evaluate(lm, loaded, bootstrap_iters=0, log_samples=False)
     return lm
-
-
-def task_config(config: RunConfig, split: str, variant: str) -> dict[str, Any]:
-    """The YAML of tasks/aime_gen with this run's data, k and sampling in place of the preset's."""
-    from lm_eval.tasks._yaml_loader import load_yaml
-
-    settings = config.eval
-    task = load_yaml(TASKS / "aime_gen" / f"aime_gen_{split}_{variant}.yaml")
-    options = {**task["generation_kwargs"], "max_gen_toks": settings.max_new_tokens}
-    task |= {
-        "task": _task(config, split, variant),
-        "generation_kwargs": options,
-        "dataset_kwargs": {
-            "split": split,
-            "data": config.data.model_dump(mode="json"),
-            "max_train_problems": settings.max_train_problems,
-        },
-    }
-    if variant == "k":
-        options |= {"temperature": settings.temperature, "top_p": settings.top_p}
-        task["repeats"] = settings.k
-        task["filter_list"] = [{"name": "all", "filter": [{"function": "take_first_k", "k": settings.k}]}]
-    task.pop("tag", None)
-    return task
 
 
 @contextlib.contextmanager
@@ -176,32 +140,30 @@ def _quiet() -> Iterator[None]:
 
 
 def _scored(
-    lm: EngineLM, config: RunConfig, split: str, problems: Sequence[Problem]
+    lm: EngineLM, task: EvalTask, problems: Sequence[Problem]
 ) -> tuple[list[Scored], list[Scored] | None]:
     """(samples, greedy) of each problem, scored."""
-    rules: tuple[Rule, ...] = tuple(config.data.answer_rules)
-    symbolic = config.data.symbolic
 
     def scores(problem: Problem, rollouts: Sequence[Rollout]) -> Scored:
-        verdicts = tuple(score(r.text, problem.answer, rules, symbolic) for r in rollouts)
+        verdicts = tuple(score(r.text, problem.answer, task.rules, task.data.symbolic) for r in rollouts)
         return Scored(problem, tuple(rollouts), verdicts)
 
     def rows(variant: str) -> list[Scored]:
-        by_document = lm.rollouts[_task(config, split, variant)]
-        assert len(by_document) == len(problems), (split, len(by_document), len(problems))
+        by_document = lm.rollouts[task.task_name(variant)]
+        assert len(by_document) == len(problems), (task.name, len(by_document), len(problems))
         return [scores(p, by_document[i]) for i, p in enumerate(problems)]
 
-    return rows("k"), rows("greedy") if config.eval.greedy else None
+    return rows("k"), rows("greedy") if task.greedy else None
 
 
 def _rerank(
     score_outputs: Callable[[Sequence[Prompt], Sequence[Rollout]], list[float]],
     sampled: Sequence[Scored],
-    config: RunConfig,
+    task: EvalTask,
     encode: Callable[[str], list[int]],
 ) -> list[list[float]]:
     """A reward model's score of each sample, [problem][sample]."""
-    prompts = [make_prompt(row.problem, config.data.template, encode) for row in sampled]
+    prompts = [make_prompt(row.problem, task.data.template, encode) for row in sampled]
     flat = score_outputs(
         [prompt for prompt, row in zip(prompts, sampled, strict=True) for _ in row.rollouts],
         [rollout for row in sampled for rollout in row.rollouts],

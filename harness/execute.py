@@ -19,6 +19,7 @@ from harness import checkpoint, warm
 from harness.code_state import code_state, hardware, packages
 from harness.config import RunConfig
 from harness.data.load import data_fingerprint
+from harness.eval_tasks import eval_tasks
 from harness.evaluate import evaluate
 from harness.identity import base_folder, base_id, digest, run_folder, run_id
 from harness.locks import Held, hold
@@ -29,8 +30,9 @@ from harness.rerank import scorers
 from harness.seeds import all_streams
 from harness.state import Run, setup, warm_engine, weights_folder
 from harness.status import (
+    checkpoint_name,
     checkpoints_to_evaluate,
-    evaluation_name,
+    evaluation_folders,
     finished,
     is_evaluated,
     mark_evaluated,
@@ -152,7 +154,7 @@ def _evaluate(
         engine,
         config=config,
         encode=encode,
-        checkpoint=evaluation_name(config, step),
+        checkpoint=checkpoint_name(step),
         step=step,
         folder=folder,
         run_id=run_id,
@@ -174,8 +176,9 @@ def resolve_device(config: RunConfig) -> str:
 
 
 def final_numbers(config: RunConfig, folder: Path, step: int) -> dict[str, float]:
-    """Every metric of the last checkpoint's evaluations as `<split>/<metric>`."""
-    records = [read_eval(path) for path in (folder / "eval" / evaluation_name(config, step)).glob("*.json")]
+    """Every metric of the last checkpoint's evaluations as `<split or benchmark>/<metric>`."""
+    folders = evaluation_folders(config, folder, step)
+    records = [read_eval(path) for place in folders for path in sorted(place.glob("*.json"))]
     return {f"{r.split}/{name}": value for r in records for name, value in r.metrics.items()}
 
 
@@ -209,6 +212,7 @@ def _record(config: RunConfig, folder: Path, overrides: Sequence[str]) -> RunRec
         code=code_state(),
         packages=packages(),
         hardware={**hardware(device), "threads": config.threads},
+        eval_keys={task.task_name(): task.key for task in eval_tasks(config)},
         nondeterminism="GPU reductions and kernel choice" if device == "cuda" else None,
         started=_now(),
     )
@@ -216,6 +220,7 @@ def _record(config: RunConfig, folder: Path, overrides: Sequence[str]) -> RunRec
     if earlier is not None:
         record.num_resumes = earlier.num_resumes + 1
         record.started = earlier.started
+        record.eval_keys = earlier.eval_keys | record.eval_keys
         for name in ("steps_done", "seconds", "tokens", "flops", "gpu_seconds"):
             setattr(record, name, getattr(earlier, name))
     return record

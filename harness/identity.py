@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from harness.config import RunConfig
+from harness.data.documents import benchmark_data
 from harness.data.load import corpus_fingerprint, data_fingerprint
 from harness.records import BASES
 from harness.teacher_files import teacher_fingerprint
 from harness.tokenizer import TOKENIZER_VERSION
+from harness.trainer_config import BenchmarkConfig
 
 
 def digest(value: Any, length: int = 8) -> str:
@@ -69,7 +71,7 @@ def eval_key(config: RunConfig) -> str:
 
     How a reward model is trained belongs to it where `eval.rerank` uses that model.
     """
-    apart = {"splits", "at_steps", "rerank", "outcome_model", "process_model"}
+    apart = {"splits", "at_steps", "rerank", "outcome_model", "process_model", "benchmarks"}
     settings = config.eval.model_dump(exclude_defaults=True, exclude=apart)
     if config.eval.rerank:
         whole = config.eval.model_dump()
@@ -77,6 +79,17 @@ def eval_key(config: RunConfig) -> str:
     identity = {
         **settings,
         "data": data_fingerprint(config.data),
+        "dtype": config.dtype,
+        "threads": config.threads,
+    }
+    return digest({**identity, "seed": config.seed, "replicate": config.replicate})
+
+
+def benchmark_key(config: RunConfig, benchmark: BenchmarkConfig) -> str:
+    """The same for one of `eval.benchmarks`: independent of the training data and of its protocol."""
+    identity = {
+        **benchmark.model_dump(include={"split", "k", "temperature", "top_p", "max_new_tokens", "greedy"}),
+        "data": data_fingerprint(benchmark_data(benchmark, config.data.template)),
         "dtype": config.dtype,
         "threads": config.threads,
     }

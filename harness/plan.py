@@ -11,6 +11,7 @@ from typing import Any
 from harness.compose import Job, Sweep
 from harness.config import RunConfig
 from harness.dims import ModelDims, num_non_embedding_parameters
+from harness.eval_tasks import eval_tasks
 from harness.identity import base_folder, base_id
 from harness.model_config import DimsConfig
 from harness.progress import duration
@@ -59,7 +60,7 @@ def estimate(config: RunConfig, records: Sequence[RunRecord] = ()) -> Estimate:
         seconds = per_sample * _samples(config.model_dump())
         return Estimate(tokens, seconds, base, f"{len(finished)} finished runs of {config.model.name}")
     updates = config.objective.updates.epochs
-    eval_tokens = _eval_samples(config) * config.eval.max_new_tokens
+    eval_tokens = _eval_tokens(config)
     trained = tokens * updates * (1 + PROMPT_TOKENS / config.rollout.max_new_tokens)
     seconds = FIXED_SECONDS + TYPICAL_LENGTH * ((tokens + eval_tokens) / rates[0] + trained / rates[1])
     return Estimate(tokens, seconds, base, "stated rates of one CPU thread")
@@ -79,8 +80,8 @@ def _samples(config: dict[str, Any]) -> int:
     return int(trainer["steps"] * rollout["prompts_per_step"] * rollout["group_size"])
 
 
-def _eval_samples(config: RunConfig) -> int:
-    data, sampling = config.data, config.eval
+def _eval_tokens(config: RunConfig) -> int:
+    data = config.data
     sizes = {
         "train": data.num_train,
         "perturbed": data.num_train,
@@ -88,8 +89,12 @@ def _eval_samples(config: RunConfig) -> int:
         "test": data.num_test,
         "heldout": data.num_heldout,
     }
-    problems = sum(sizes[split] or 0 for split in sampling.splits)
-    return problems * (sampling.k + sampling.greedy) * (1 + len(sampling.at_steps))
+    tokens = 0
+    for task in eval_tasks(config):
+        known = sizes.get(task.label) if data.dataset == "aime_gen" else None  # making them takes seconds
+        num_problems = len(task.problems()) if known is None else known
+        tokens += num_problems * (task.k + task.greedy) * task.max_new_tokens
+    return tokens * (1 + len(config.eval.at_steps))
 
 
 def finished_records(output_dir: str) -> list[RunRecord]:

@@ -25,8 +25,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 SCHEMA_VERSION = 1
 BASES = "bases"
 Status = Literal["running", "finished", "failed", "interrupted"]
-
-
 T = TypeVar("T", bound="_Record")
 
 
@@ -44,7 +42,8 @@ class _Record(BaseModel):
 
 
 class RunRecord(_Record):
-    """One run. `seconds` and `flops` are by phase, `tokens` by use (prompt, sampled, trained)."""
+    """One run. `seconds` and `flops` are by phase, `tokens` by use (prompt, sampled, trained); `eval_keys`
+    names the protocol last asked for of each task: evaluations under an earlier one are not its result."""
 
     run_id: str
     study: str
@@ -69,6 +68,7 @@ class RunRecord(_Record):
     gpu_seconds: float = 0.0
     peak_memory_bytes: int = 0
     flags: list[str] = Field(default_factory=list)
+    eval_keys: dict[str, str] = Field(default_factory=dict)
     wandb_id: str | None = None
 
 

@@ -7,25 +7,35 @@ from pathlib import Path
 
 from harness.code_state import code_state
 from harness.config import RunConfig
-from harness.identity import base_folder, eval_key, run_folder
+from harness.identity import base_folder, benchmark_key, eval_key, run_folder
 from harness.records import NewerRecord, RecordError, RunRecord, read_run, write_text
 
 
-def evaluation_name(config: RunConfig, step: int) -> str:
-    """Folder of one evaluation under eval/: the checkpoint (step 0: the base) and the protocol's key."""
-    return (f"step_{step:06d}" if step else "base") + f"-{eval_key(config)}"
+def checkpoint_name(step: int) -> str:
+    """What a checkpoint is called under eval/; step 0 is the base."""
+    return f"step_{step:06d}" if step else "base"
+
+
+def evaluation_folders(config: RunConfig, folder: Path, step: int) -> list[Path]:
+    """Where the evaluations of a checkpoint are, as now asked for: the splits', then each benchmark's."""
+    keys = [eval_key(config), *(benchmark_key(config, b) for b in config.eval.benchmarks)]
+    return [folder / "eval" / f"{checkpoint_name(step)}-{key}" for key in dict.fromkeys(keys)]
+
+
+def _asked(config: RunConfig) -> set[str]:
+    return {*config.eval.splits, *(f"{b.name}-{benchmark_key(config, b)}" for b in config.eval.benchmarks)}
 
 
 def mark_evaluated(config: RunConfig, folder: Path, step: int) -> None:
-    """Say that every split asked for has its record."""
-    done = set(config.eval.splits) | _evaluated(config, folder, step)
-    write_text(folder / "eval" / evaluation_name(config, step) / ".done", json.dumps(sorted(done)))
+    """Say that every split and benchmark asked for has its record."""
+    done = _asked(config) | _evaluated(config, folder, step)
+    write_text(_done_file(config, folder, step), json.dumps(sorted(done)))
 
 
 def is_evaluated(config: RunConfig, step: int) -> bool:
-    """Whether the checkpoint (step 0: the base) has been evaluated on every split asked for."""
+    """Whether the checkpoint (step 0: the base) was evaluated on every split and benchmark asked for."""
     folder = run_folder(config) if step else base_folder(config)
-    return set(config.eval.splits) <= _evaluated(config, folder, step)
+    return _asked(config) <= _evaluated(config, folder, step)
 
 
 def checkpoints_to_evaluate(config: RunConfig, steps_done: int) -> list[int]:
@@ -61,8 +71,12 @@ def readable(folder: Path) -> RunRecord | None:
         return None
 
 
+def _done_file(config: RunConfig, folder: Path, step: int) -> Path:
+    return evaluation_folders(config, folder, step)[0] / ".done"
+
+
 def _evaluated(config: RunConfig, folder: Path, step: int) -> set[str]:
-    path = folder / "eval" / evaluation_name(config, step) / ".done"
+    path = _done_file(config, folder, step)
     return set(json.loads(path.read_text())) if path.exists() else set()
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
-from harness.section import NonNegative, NonNegativeFloat, Positive, PositiveFloat, Section
+from harness.section import Name, NonNegative, NonNegativeFloat, Positive, PositiveFloat, Section
 from harness.slots import ProcessRewardModelConfig, RewardModelConfig
 
 
@@ -40,14 +40,53 @@ class TrainerConfig(Section):
     checkpoint_every: Positive
 
 
+Split = Literal["train", "perturbed", "validation", "test", "heldout"]
+MANY_SAMPLES, FEW_SAMPLES = 64, 4  # of a set of 30 or 40 problems, of a large one
+SMALL_SETS = ("aime24", "aime25", "amc23")
+
+
+class BenchmarkConfig(Section):
+    """Problems to measure on beside the training data's own splits; a string alone is its `task`.
+
+    `task` is a preset of conf/data, `limit` takes its first so many problems. The protocol is DeepSeek-R1's
+    (arXiv:2501.12948 section 3) unless said otherwise. `template` null: the one that the run trains with.
+    `name` is what records and tables call it; `path` is the file of task=jsonl.
+    """
+
+    task: Name
+    name: Name
+    split: Split = "test"
+    limit: Positive | None = None
+    k: Positive
+    temperature: PositiveFloat = 0.6
+    top_p: Annotated[float, Field(gt=0, le=1)] = 0.95
+    max_new_tokens: Positive = 32768
+    greedy: bool = True
+    template: str | None = None
+    path: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _complete(cls, value: Any) -> Any:
+        """A bare name, the default of `name`, and k by the size of the set."""
+        if not isinstance(value, str | dict):
+            return value
+        given = {"task": value} if isinstance(value, str) else dict(value)
+        if (task := given.get("task")) is not None:
+            given.setdefault("name", task)
+            given.setdefault("k", MANY_SAMPLES if task in SMALL_SETS else FEW_SAMPLES)
+        return given
+
+
 class EvalConfig(Section):
     """What is measured on the base and on each checkpoint; it has a key of its own, outside `run_id`.
 
-    `rerank` names the reward models of the base that choose the best of the k samples (harness/rerank.py);
+    `splits` of the training data, and `benchmarks`, each with a key and a record of its own. `rerank` names
+    the reward models of the base that choose the best of the k samples (harness/rerank.py);
     `outcome_model` and `process_model` say how these are trained.
     """
 
-    splits: list[Literal["train", "perturbed", "validation", "test", "heldout"]]
+    splits: list[Split]
     k: Positive
     temperature: PositiveFloat
     top_p: Annotated[float, Field(gt=0, le=1)]
@@ -58,6 +97,17 @@ class EvalConfig(Section):
     rerank: list[Literal["outcome", "process"]] = Field(default=[])
     outcome_model: RewardModelConfig | None = None
     process_model: ProcessRewardModelConfig | None = None
+    benchmarks: list[BenchmarkConfig] = Field(default=[])
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Self:
+        names = [b.name for b in self.benchmarks]
+        if twice := sorted({name for name in names if names.count(name) > 1 or name in get_args(Split)}):
+            raise ValueError(
+                f"benchmarks: the name {twice[0]} is taken; give this one another, e.g. "
+                f"{{task: {twice[0]}, name: {twice[0]}_2}}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _reranks(self) -> Self:

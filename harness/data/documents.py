@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
+from pydantic import ValidationError
 
+from harness.config import ConfigError
 from harness.data.load import load_split
 from harness.data_config import DataConfig
 from harness.prompts import render
+from harness.trainer_config import BenchmarkConfig
 from harness.types import Problem
 
 if TYPE_CHECKING:
@@ -29,6 +32,40 @@ def data_config(data: str | dict[str, Any]) -> DataConfig:
             raise ValueError(f"data={data}: no such preset in conf/data; known: {known}")
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     return DataConfig.model_validate(data)
+
+
+def benchmark_data(benchmark: BenchmarkConfig, template: str) -> DataConfig:
+    """The preset that a benchmark names, with its limit, its file and its template (else `template`).
+
+    Raises ValueError for an unknown preset or template.
+    """
+    preset = data_config(benchmark.task) if benchmark.path is None else _file_preset(benchmark)
+    changes: dict[str, Any] = {"template": benchmark.template or template}
+    if benchmark.limit is not None:
+        size = "train" if benchmark.split == "perturbed" else benchmark.split
+        changes[f"num_{size}"] = benchmark.limit
+    return DataConfig.model_validate({**preset.model_dump(), **changes})
+
+
+def _file_preset(benchmark: BenchmarkConfig) -> DataConfig:
+    preset = yaml.safe_load((PRESETS / "jsonl.yaml").read_text(encoding="utf-8"))
+    return DataConfig.model_validate({**preset, "path": benchmark.path, "answer_range": None})
+
+
+def check_benchmark(benchmark: BenchmarkConfig, template: str) -> None:
+    """Raises ConfigError for a benchmark that cannot be loaded or holds no problems."""
+    where = f"eval.benchmarks.{benchmark.name}"
+    try:
+        problems = load_split(benchmark_data(benchmark, template), benchmark.split)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ConfigError(f"{where}.{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    except ValueError as error:
+        raise ConfigError(f"{where}: {error}") from None
+    if not problems:
+        raise ConfigError(
+            f"{where}.split={benchmark.split}: {benchmark.task} has no such problems; try split=test"
+        )
 
 
 def problems_to_evaluate(
@@ -50,6 +87,7 @@ def document(problem: Problem, template: str, rules: Sequence[str], symbolic: bo
     return {
         "id": problem.id,
         "prompt": render(problem.text, template),
+        "template": template,
         "answer": problem.answer,
         "rules": list(rules),
         "symbolic": symbolic,

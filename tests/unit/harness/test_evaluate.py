@@ -74,6 +74,12 @@ def run(config: RunConfig, folder: Path, engine: ScriptedEngine, **changes: obje
     return evaluate(engine, config=config, encode=lambda t: list(t.encode()), folder=folder, **settings)
 
 
+def out_of(folder: Path) -> Path:
+    """Where the one protocol of a test put its records."""
+    (out,) = (folder / "eval").glob("base-*")
+    return out
+
+
 @pytest.fixture(autouse=True)
 def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
@@ -117,7 +123,7 @@ def test_metrics_of_scripted_completions_match_hand_work(config: RunConfig, tmp_
 
 def test_every_completion_is_kept_with_its_grade(config: RunConfig, tmp_path: Path) -> None:
     run(config, tmp_path, ScriptedEngine())
-    rows = list(read_samples(tmp_path / "eval" / "base" / "jsonl_test_k.samples.jsonl.gz"))
+    rows = list(read_samples(out_of(tmp_path) / "jsonl_test_k.samples.jsonl.gz"))
     assert [r["completion"] for r in rows[:4]] == SCRIPT["p0"][:4] and len(rows) == 10
     assert [r["sample_idx"] for r in rows] == [0, 1, 2, 3, 0, 1, 2, 3, None, None]
     assert rows[5]["extracted"] is None and rows[5]["finish_reason"] == "length" and rows[5]["reason"]
@@ -166,7 +172,7 @@ def test_a_task_with_a_record_is_not_done_again_and_a_damaged_one_is(
     config: RunConfig, tmp_path: Path
 ) -> None:
     run(config, tmp_path, ScriptedEngine())
-    out = tmp_path / "eval" / "base"
+    out = out_of(tmp_path)
     samples = (out / "jsonl_test_k.samples.jsonl.gz").read_bytes()
     before = read_eval(out / "jsonl_test_k.json").model_dump(exclude={"seconds"})
     idle = ScriptedEngine()
@@ -194,7 +200,7 @@ def test_a_kill_between_samples_and_record_ends_with_the_same_bytes(
         patch.setattr("harness.evaluate.write_record", die)
         run(config, tmp_path / "killed", ScriptedEngine())
     run(config, tmp_path / "killed", ScriptedEngine())
-    files = [sorted((tmp_path / name / "eval" / "base").iterdir()) for name in ("whole", "killed")]
+    files = [sorted(out_of(tmp_path / name).iterdir()) for name in ("whole", "killed")]
     assert [f.name for f in files[0]] == [f.name for f in files[1]] and len(files[0]) == 4
     for a, b in zip(*files, strict=True):
         if a.suffix == ".gz":
@@ -232,7 +238,7 @@ def test_generation_options_become_sampling_params() -> None:
 
 
 def test_loglikelihood_without_a_callable_says_what_is_missing() -> None:
-    lm = EngineLM(ScriptedEngine(), encode=lambda t: [1], eval_seed=0, template="question")
+    lm = EngineLM(ScriptedEngine(), encode=lambda t: [1], eval_seed=0)
     with pytest.raises(ValueError, match="EngineLM\\(loglikelihood"):
         lm.loglikelihood([])
 

@@ -1,0 +1,98 @@
+"""What a checkpoint is measured on: every split and benchmark asked for, with its protocol and its key."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.answers import Rule
+from harness.config import RunConfig
+from harness.data.documents import benchmark_data, problems_to_evaluate
+from harness.data_config import DataConfig
+from harness.identity import benchmark_key, eval_key
+from harness.types import Problem
+
+TASKS = Path(__file__).resolve().parent.parent / "tasks"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalTask:
+    """One set of problems under one protocol: an EvalRecord for each checkpoint.
+
+    `name` is the lm-eval task's, less `_k` or `_greedy`; `label` is what tables call it: the split of the
+    training data, or the benchmark's name. `key` names the protocol.
+    """
+
+    name: str
+    label: str
+    key: str
+    data: DataConfig
+    split: str
+    max_train_problems: int | None
+    k: int
+    temperature: float
+    top_p: float
+    max_new_tokens: int
+    greedy: bool
+    rerank: bool
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        return tuple(self.data.answer_rules)
+
+    def problems(self) -> list[Problem]:
+        return problems_to_evaluate(self.data, self.split, self.max_train_problems)
+
+    def task_name(self, variant: str = "k") -> str:
+        return f"{self.name}_{variant}"
+
+    def task_config(self, variant: str) -> dict[str, Any]:
+        """The YAML of tasks/aime_gen with these problems, k and sampling in place of the preset's."""
+        from lm_eval.tasks._yaml_loader import load_yaml
+
+        task = load_yaml(TASKS / "aime_gen" / f"_{variant}.yaml")
+        options = {**task["generation_kwargs"], "max_gen_toks": self.max_new_tokens}
+        task |= {
+            "task": self.task_name(variant),
+            "generation_kwargs": options,
+            "dataset_kwargs": {
+                "split": self.split,
+                "data": self.data.model_dump(mode="json"),
+                "max_train_problems": self.max_train_problems,
+            },
+        }
+        if variant == "k":
+            options |= {"temperature": self.temperature, "top_p": self.top_p}
+            task["repeats"] = self.k
+            task["filter_list"] = [{"name": "all", "filter": [{"function": "take_first_k", "k": self.k}]}]
+        task.pop("tag", None)
+        return task
+
+
+def eval_tasks(config: RunConfig) -> Iterator[EvalTask]:
+    """The training data's splits, then the benchmarks, in the order given."""
+    settings = config.eval
+    for split in settings.splits:
+        yield EvalTask(
+            name=f"{config.data.dataset}_{split}",
+            label=split,
+            key=eval_key(config),
+            data=config.data,
+            split=split,
+            max_train_problems=settings.max_train_problems,
+            rerank=bool(settings.rerank),
+            **settings.model_dump(include={"k", "temperature", "top_p", "max_new_tokens", "greedy"}),
+        )
+    for benchmark in settings.benchmarks:
+        yield EvalTask(
+            name=benchmark.name,
+            label=benchmark.name,
+            key=benchmark_key(config, benchmark),
+            data=benchmark_data(benchmark, config.data.template),
+            split=benchmark.split,
+            max_train_problems=None,
+            rerank=False,
+            **benchmark.model_dump(include={"k", "temperature", "top_p", "max_new_tokens", "greedy"}),
+        )
