@@ -1,5 +1,5 @@
 """Launching on one machine. On CPUs `ProcessLauncher` starts a child process a run, so that a killed worker
-costs its own run only; on a GPU the runs go one after another through this process.
+costs its own run only; on GPUs the runs go one after another through one warm process each.
 
 joblib, Submitit and Ray launchers get the same overrides and the same task, `run_task`.
 """
@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from harness.config import RunConfig, validate
 from harness.identity import base_folder, base_id, run_id
-from harness.progress import Display, Reporter
+from harness.progress import Display
 from harness.workers import Work, run_all
 
 if TYPE_CHECKING:
@@ -88,14 +88,15 @@ def own_code_first(threads: int) -> Iterator[None]:
 
 
 class ProcessLauncher(Launcher):
-    """conf/hydra/launcher/process.yaml. `workers` null: as many as cores // threads.
+    """conf/hydra/launcher/process.yaml. `workers` null: every GPU, or as many as cores // threads; `warm`:
+    processes last from run to run on CPUs too.
 
     `compose` turns a job's overrides into a validated config; `costs` are expected seconds by run id, which
     set the order: a base counts for the longest run that waits for it.
     """
 
-    def __init__(self, workers: int | None = None, **_: Any) -> None:
-        self.workers = workers
+    def __init__(self, workers: int | None = None, warm: bool = False, **_: Any) -> None:
+        self.workers, self.warm = workers, warm
         self.execute, self.ensure_base = "harness.execute:execute", "harness.pretrain:ensure_base"
         self.compose: Callable[[Sequence[str]], RunConfig]
         self.costs: dict[str, float] = {}
@@ -108,19 +109,29 @@ class ProcessLauncher(Launcher):
         """One JobReturn a job, in order; its return value is (outcome, reason)."""
         configs = [self.compose(overrides) for overrides in job_overrides]
         works = [
-            Work(run_id(c), c, tuple(o), self.execute, self._cost(c), needs=self._missing_base(c))
+            Work(
+                run_id(c),
+                c,
+                tuple(o),
+                self.execute,
+                self._cost(c),
+                needs=self._missing_base(c),
+                engine=_engine(c),
+            )
             for c, o in zip(configs, job_overrides, strict=True)
         ]
         if not configs:
             return []
         display = self.display or Display({work.name: work.cost for work in works})
-        if has_gpu(configs[0].device):
-            outcomes = _one_after_another(works, display)
-        else:
-            threads = max(c.threads for c in configs)
-            workers = self.workers or max(1, num_cores() // threads)
-            with own_code_first(threads):
-                outcomes = run_all([*self._bases(works), *works], workers=workers, display=display)
+        threads = max(c.threads for c in configs)
+        devices = gpus() if has_gpu(configs[0].device) else []
+        workers = self.workers or len(devices) or max(1, num_cores() // threads)
+        if self.warm and not devices:
+            devices = [""] * workers  # no GPU to see, and the processes last
+        with own_code_first(threads):
+            outcomes = run_all(
+                [*self._bases(works), *works], workers=workers, display=display, devices=devices[:workers]
+            )
         return [_job_return(w, outcomes[w.name]) for w in works]
 
     def _cost(self, config: RunConfig) -> float:
@@ -145,6 +156,7 @@ class ProcessLauncher(Launcher):
                         cost,
                         is_base=True,
                         priority=cost + work.cost,
+                        engine=work.engine,
                     )
         return list(bases.values())
 
@@ -154,27 +166,17 @@ def num_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _one_after_another(works: Sequence[Work], display: Display) -> dict[str, tuple[str, str]]:
-    outcomes = {}
-    for work in works:
-        display.start(work.name)
-        last: list[str] = [""]
-        report = _remember(display.reporter(work.name), last)
-        try:
-            outcome = load(work.function)(work.config, overrides=list(work.overrides), report=report)
-            outcomes[work.name] = (outcome, last[0])
-        except Exception as error:  # execute records its own failures; this is a fault outside it
-            outcomes[work.name] = ("failed", f"{type(error).__name__}: {error}")
-        display.end(work.name, *outcomes[work.name])
-    return outcomes
+def gpus() -> list[str]:
+    """A value of CUDA_VISIBLE_DEVICES for each GPU that this process may use."""
+    import torch
+
+    shown = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return shown.split(",") if shown else [str(i) for i in range(torch.cuda.device_count())]
 
 
-def _remember(report: Reporter, last: list[str]) -> Reporter:
-    def inner(phase: str, done: int, total: int, note: str = "") -> None:
-        last[0] = note
-        report(phase, done, total, note)
-
-    return inner
+def _engine(config: RunConfig) -> str:
+    """Runs that agree in this can share a warm engine, so they go one after another."""
+    return f"{config.model.name} {config.dtype} {config.rollout.engine} {config.rollout.max_batch_size}"
 
 
 def _job_return(work: Work, outcome: tuple[str, str]) -> JobReturn:

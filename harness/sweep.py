@@ -248,4 +248,6 @@ def launcher_settings(config: DictConfig) -> dict[str, Any]:
     workers = settings.get("workers")
     if settings["_target_"] == PROCESS and not (workers is None or (type(workers) is int and workers > 0)):
         raise ConfigError(f"hydra.launcher.workers={workers}: give a positive number, or null for every core")
+    if settings["_target_"] == PROCESS and type(settings["warm"]) is not bool:
+        raise ConfigError(f"hydra.launcher.warm={settings['warm']}: give true or false")
     return settings

@@ -1,4 +1,5 @@
-"""Child processes for a sweep: one a job, from a fork server that has paid the imports once."""
+"""Child processes for a sweep, from a fork server that has paid the imports once: one a job on CPUs, one
+lasting child a GPU, which keeps its engine from run to run (harness.warm)."""
 
 from __future__ import annotations
 
@@ -33,7 +34,8 @@ Outcome = tuple[str, str]
 class Work:
     """One job: a base to pretrain or a run. `function` is `module:name`; `needs` names the base it waits for.
 
-    The function is called with the config, `report`, and for a run its `overrides`.
+    The function is called with the config, `report`, and for a run its `overrides`. Works of one `engine`
+    follow each other in a lasting child.
     """
 
     name: str
@@ -44,68 +46,113 @@ class Work:
     needs: str | None = None
     is_base: bool = False
     priority: float = 0.0
+    engine: str = ""
 
     @property
     def log(self) -> Path:
         return Path(self.config.output_dir) / self.config.study / "logs" / f"{self.name}.txt"
 
 
-def run_all(works: Sequence[Work], *, workers: int, display: Display) -> dict[str, Outcome]:
+def run_all(
+    works: Sequence[Work], *, workers: int, display: Display, devices: Sequence[str] = ()
+) -> dict[str, Outcome]:
     """Run every job, `workers` at once, longest first; a run starts once its base was tried.
 
     A child that dies costs its own job: outcome ("failed", "killed by signal 9"). On KeyboardInterrupt the
-    children are stopped, their outcomes recorded as interrupted, and the interrupt goes on.
+    children are stopped, their outcomes recorded as interrupted, and the interrupt goes on. With `devices`
+    (values of CUDA_VISIBLE_DEVICES) there is one lasting child each, and it is replaced when a run failed: an
+    error on a GPU may leave the whole process unable to use it.
     """
     context = multiprocessing.get_context("forkserver")
     modules = {w.function.partition(":")[0] for w in works}
     context.set_forkserver_preload([*(PRELOAD if "harness.execute" in modules else []), *modules])
     pending = sorted(works, key=lambda w: -max(w.priority, w.cost))
+    seats: list[str | None] = list(devices) or [None] * workers
     active: dict[str, _Child] = {}
+    idle: list[_Child] = []
     outcomes: dict[str, Outcome] = {}
     bases = {w.name for w in works if w.is_base}
     try:
         while pending or active:
-            for work in _ready(pending, waiting_for=bases - outcomes.keys(), room=workers - len(active)):
+            while ready := _ready(pending, waiting_for=bases - outcomes.keys(), room=len(seats) + len(idle)):
+                child = idle.pop() if idle else _Child(context, seats.pop())
+                work = next((w for w in ready if w.engine == child.engine), ready[0])
                 pending.remove(work)
                 display.start(work.name)
-                active[work.name] = _Child(context, work)
+                active[work.name] = child
+                child.start(work)
             for name in _ended(active, display):
-                outcomes[name] = active.pop(name).outcome()
+                child = active.pop(name)
+                outcomes[name] = child.outcome()
                 display.end(name, *outcomes[name])
+                if child.usable:
+                    idle.append(child)
+                else:
+                    seats.append(child.device)
     except KeyboardInterrupt:
         _stop(active, display)
         raise
+    finally:
+        for child in idle:
+            child.close()
     return outcomes
 
 
 def _ready(pending: Sequence[Work], *, waiting_for: set[str], room: int) -> list[Work]:
-    return [w for w in pending if w.needs not in waiting_for][: max(0, room)]
+    """What may start now, in order; nothing when there is no room."""
+    return [w for w in pending if w.needs not in waiting_for] if room else []
 
 
 def _ended(active: dict[str, _Child], display: Display) -> list[str]:
     """Pass on what the children said, and name those that ended; waits up to half a second."""
     ready = wait([c.messages for c in active.values() if not c.closed], timeout=0.5)
-    for child in active.values():
+    for name, child in active.items():
         if child.messages in ready:
             for phase, done, total, note in child.receive():
-                display.update(child.work.name, phase, done, total, note)
-    return [name for name, child in active.items() if child.closed or not child.process.is_alive()]
+                display.update(name, phase, done, total, note)
+    return [name for name, child in active.items() if child.done]
 
 
 class _Child:
-    """A process, and the pipe through which it says where it is and how it ended.
+    """A process, the pipe through which it is given jobs, and the one through which it says how they go.
 
-    Each child has a pipe of its own: a shared queue stays locked when a writer is killed.
+    Each child has pipes of its own: a shared queue stays locked when a writer is killed. Without a `device`
+    it ends after its first job.
     """
 
-    def __init__(self, context: Any, work: Work) -> None:
-        self.work, self.closed, self.last_note = work, False, ""
+    def __init__(self, context: Any, device: str | None) -> None:
+        self.device, self.closed, self.last_note, self.engine = device, False, "", ""
         self.result: Outcome | None = None
         self.messages, writer = context.Pipe(duplex=False)
-        work.log.parent.mkdir(parents=True, exist_ok=True)
-        self.process: ForkServerProcess = context.Process(target=_child, args=(work, writer), daemon=True)
+        reader, self.jobs = context.Pipe(duplex=False)
+        # What runs on a GPU may start processes of its own, which a daemon may not.
+        arguments = (reader, writer, device)
+        self.process: ForkServerProcess = context.Process(
+            target=_serve, args=arguments, daemon=device is None
+        )
         self.process.start()
+        reader.close()
         writer.close()
+
+    def start(self, work: Work) -> None:
+        self.work, self.result, self.last_note, self.engine = work, None, "", work.engine
+        work.log.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(BrokenPipeError):  # it died while it was idle; its exit code says so
+            self.jobs.send(work)
+        if self.device is None:
+            self.jobs.close()
+
+    @property
+    def done(self) -> bool:
+        """Whether its job has ended, well or not."""
+        if self.closed or not self.process.is_alive():
+            return True
+        return self.device is not None and self.result is not None
+
+    @property
+    def usable(self) -> bool:
+        """Whether it can be given another job."""
+        return not self.messages.closed
 
     def receive(self) -> list[tuple[str, int, int, str]]:
         found = []
@@ -122,16 +169,27 @@ class _Child:
         return found  # type: ignore[return-value]
 
     def outcome(self) -> Outcome:
+        """How the job ended; the process is gone afterwards unless it goes on to another."""
         self.receive()
-        self.process.join(GRACE)
-        code = self.process.exitcode
-        self.messages.close()
+        lasts = self.device is not None and not self.closed and self.process.is_alive()
+        if not (lasts and self.result and self.result[0] in ("finished", "skipped", "held")):
+            self.close()
         if self.result:
             outcome, reason = self.result
             return outcome, reason or (self.last_note if outcome in ("held", "skipped", "failed") else "")
+        code = self.process.exitcode
         if code is not None and code < 0:
             return "failed", f"killed by signal {-code}"
         return "failed", f"its process ended with exit code {code}; see {self.work.log}"
+
+    def close(self) -> None:
+        """No more jobs: the process ends by itself, or is killed after the grace."""
+        self.jobs.close()
+        self.process.join(GRACE)
+        if self.process.is_alive() and self.device is not None:
+            self.process.kill()
+            self.process.join(5)
+        self.messages.close()
 
 
 def _stop(active: dict[str, _Child], display: Display) -> None:
@@ -156,34 +214,42 @@ def _signal(pid: int, number: int) -> None:
         os.kill(pid, number)
 
 
-def _child(work: Work, messages: Connection) -> None:
-    """Runs in the child: pin threads, send the job's output to its log, run it, say how it ended."""
+def _serve(jobs: Connection, messages: Connection, device: str | None) -> None:
+    """Runs in the child: take jobs until there are no more."""
     # A process group of its own: Ctrl-C reaches the parent alone, which then stops each child once.
     os.setpgid(0, 0)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    _redirect(work.log)
+    if device is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = device
     threading.Thread(target=_die_with_parent, daemon=True).start()
+    with suppress(EOFError, KeyboardInterrupt):
+        while True:
+            work = jobs.recv()
+            messages.send(("result", *_run(work, messages)))
+    messages.close()
+
+
+def _run(work: Work, messages: Connection) -> Outcome:
+    """Pin threads, send the job's output to its log, run it, say how it ended."""
+    _redirect(work.log)
     if "torch" in sys.modules:
         import torch
 
         torch.set_num_threads(work.config.threads)
     report = Throttle(lambda *message: messages.send(("progress", *_message(*message))))
     module, _, name = work.function.partition(":")
-    function = getattr(import_module(module), name)
     try:
+        function = getattr(import_module(module), name)
         if work.is_base:
             function(work.config, report)
-            result = ("finished", "")
-        else:
-            result = (function(work.config, overrides=list(work.overrides), report=report), "")
+            return "finished", ""
+        return function(work.config, overrides=list(work.overrides), report=report), ""
     except KeyboardInterrupt:
-        result = ("interrupted", "stopped by the user")
+        return "interrupted", "stopped by the user"
     except BaseException as error:
         traceback.print_exc()
-        result = ("failed", f"{type(error).__name__}: {error}".splitlines()[0])
-    messages.send(("result", *result))
-    messages.close()
+        return "failed", f"{type(error).__name__}: {error}".splitlines()[0]
 
 
 def _message(phase: str, done: int, total: int, note: str = "") -> tuple[str, int, int, str]:

@@ -42,6 +42,8 @@ def execute(config: RunConfig, *, overrides: list[str], report: Reporter) -> str
     assert (base_folder(config) / "base.json").exists() or not _behaviour(config, "needs_base")
     with (Path(config.output_dir) / "calls.txt").open("a") as file:
         file.write(run_id(config) + "\n")
+    with (Path(config.output_dir) / "processes.txt").open("a") as file:
+        file.write(f"{config.model.name} {config.seed} {os.getpid()}\n")
     record(config, "running")
     report("training", 1, 2, "accuracy 0.5")
     action = _behaviour(config, run_id(config))

@@ -59,9 +59,13 @@ def test_bases_are_made_once_and_before_their_runs(launch, tmp_path: Path) -> No
     assert all(set(arm.runs) == {"0", "1"} for arm in study.arms)
 
 
-def test_a_killed_a_failed_and_a_raising_run_cost_themselves_alone(launch, tmp_path: Path, capsys) -> None:
+@pytest.mark.parametrize("warm", ["false", "true"])
+def test_a_killed_a_failed_and_a_raising_run_cost_themselves_alone(
+    launch, warm: str, tmp_path: Path, capsys
+) -> None:
     behaviour = {"-s0-": "kill", "-s1-": "fail", "-s2-": "raise", "-s3-": "exit"}
-    assert launch("objective=grpo", "seed=0,1,2,3,4", behaviour=behaviour) == 1
+    lines = ("objective=grpo", "seed=0,1,2,3,4", f"hydra.launcher.warm={warm}")
+    assert launch(*lines, behaviour=behaviour) == 1
     runs = {
         read_run(p.parent).config["seed"]: read_run(p.parent) for p in (tmp_path / "s").glob("*/run.json")
     }
@@ -86,12 +90,36 @@ def test_a_held_run_gives_exit_code_3_and_says_who(launch, capsys) -> None:
     assert "process 12 on host" in capsys.readouterr().err
 
 
-def test_ctrl_c_stops_the_children_and_records_them(launch, tmp_path: Path) -> None:
+@pytest.mark.parametrize("warm", ["false", "true"])
+def test_ctrl_c_stops_the_children_and_records_them(launch, warm: str, tmp_path: Path) -> None:
     # A shell's background job inherits SIGINT ignored, and Python then leaves it so.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    assert launch("seed=0,1", behaviour={"-s1-": "interrupt_parent"}) == 130
+    lines = ("seed=0,1", f"hydra.launcher.warm={warm}")
+    assert launch(*lines, behaviour={"-s1-": "interrupt_parent"}) == 130
     assert "interrupted" in set(statuses(tmp_path).values())
     assert "running" not in set(statuses(tmp_path).values())
+
+
+def test_a_warm_process_takes_run_after_run_and_is_replaced_when_one_failed(launch, tmp_path: Path) -> None:
+    def used() -> list[tuple[str, int, int]]:
+        """(model, seed, process number), in order of the runs."""
+        found = [line.split() for line in (tmp_path / "processes.txt").read_text().splitlines()]
+        (tmp_path / "processes.txt").unlink()
+        known = list(dict.fromkeys(pid for _, _, pid in found))
+        return [(model, int(seed), known.index(pid)) for model, seed, pid in found]
+
+    lines = ("objective=grpo", "model=tiny,tiny2", "hydra.launcher.workers=1", "study=w")
+    assert launch(*lines, "seed=0,1", "hydra.launcher.warm=true") == 0
+    order = used()
+    assert [number for *_, number in order] == [0, 0, 0, 0]
+    # Runs that share an engine follow each other, whatever the order of the sweep.
+    assert order[0][0] == order[1][0] != order[2][0] == order[3][0]
+    assert launch(*lines, "seed=5,6", "hydra.launcher.warm=true", behaviour={"-s6-": "fail"}) == 1
+    order = used()
+    for place, (_, _, number) in enumerate(order):  # a failed run's process takes no other
+        assert number == sum(seed == 6 for _, seed, _ in order[:place])
+    assert launch(*lines, "seed=10,11") == 0
+    assert len({number for *_, number in used()}) == 4  # without `warm` one process a run
 
 
 def test_more_seeds_and_arms_join_the_study(launch, tmp_path: Path) -> None:
