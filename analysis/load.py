@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analysis.stats import avg_at_k, kind_shares, maj_at_k, pass_at_k
+from analysis.evaluations import run_evaluations
 from analysis.steps import Progress, read_steps
 from harness import records
 
@@ -83,12 +83,13 @@ def load_study(folder: Path, *, progress: Progress | None = None) -> Study:
         raise ValueError(f"{folder}: holds no runs; give a study's folder, outputs/<study>")
     places = {run: (arm.label, seed) for arm in study.arms for seed, run in arm.runs.items()}
     names = [*places, *(p.name for p in found if p.name not in places)]
-    runs = [_run_row(name, places.get(name), read.get(name), reasons.get(name)) for name in names]
+    sizes = _base_sizes(folder, {r.base_id for r in read.values() if r.base_id})
+    runs = [_run_row(name, places.get(name), read.get(name), reasons.get(name), sizes) for name in names]
     evaluations: list[dict[str, Any]] = []
     bases: dict[Path, dict[str, Any]] = {}
     for i, row in enumerate(runs):
         if (record := read.get(row["run_id"])) is not None:
-            evaluations += _run_evaluations(folder, row, record, bases, damaged)
+            evaluations += run_evaluations(folder, row, record, bases, damaged)
         if progress:
             progress(i + 1, len(runs))
     return Study(
@@ -165,7 +166,11 @@ def _varying(configs: list[dict[str, Any]]) -> list[str]:
 
 
 def _run_row(
-    name: str, place: tuple[str, str] | None, record: records.RunRecord | None, reason: str | None
+    name: str,
+    place: tuple[str, str] | None,
+    record: records.RunRecord | None,
+    reason: str | None,
+    sizes: dict[str, int],
 ) -> dict[str, Any]:
     """A row of `runs`. Status beyond the record's own: damaged (unreadable), missing (planned, no folder)."""
     arm, seed = place or (None, str(record.seeds.get("seed", record.config.get("seed"))) if record else None)
@@ -178,6 +183,7 @@ def _run_row(
         "reason": record.reason,
         "base_id": record.base_id,
         "data_hash": record.data_hash,
+        "parameters": sizes.get(record.base_id or ""),
         "steps_done": record.steps_done,
         "num_resumes": record.num_resumes,
         "sampled_tokens": record.tokens.get("sampled", 0),
@@ -194,79 +200,13 @@ def _run_row(
     }
 
 
-def _run_evaluations(
-    folder: Path,
-    row: dict[str, Any],
-    record: records.RunRecord,
-    bases: dict[Path, dict[str, Any]],
-    damaged: list[str],
-) -> list[dict[str, Any]]:
-    """The run's own checkpoints, and its base's evaluations under the same protocol and sampling stream.
-
-    Of a task evaluated under several protocols, the one last asked for counts.
-    """
-    found = []
-    keys = set()
-    for path in records.eval_paths(folder / row["run_id"]):
-        evaluation = _evaluation(path, bases, damaged)
-        if evaluation is not None and evaluation["key"] == record.eval_keys.get(
-            evaluation["task"], evaluation["key"]
-        ):
-            keys.add(evaluation["key"])
-            found.append(evaluation)
-    if record.base_id:
-        for path in records.eval_paths(folder.parent / records.BASES / record.base_id):
-            evaluation = _evaluation(path, bases, damaged)
-            if evaluation is not None and evaluation["key"] in keys:
-                found.append(evaluation | {"step": 0})
-    place = {"run_id": row["run_id"], "arm": row["arm"], "seed": row["seed"], "status": row["status"]}
-    return [place | evaluation for evaluation in found]
-
-
-def _evaluation(path: Path, cache: dict[Path, dict[str, Any]], damaged: list[str]) -> dict[str, Any] | None:
-    if path not in cache:
+def _base_sizes(folder: Path, base_ids: set[str]) -> dict[str, int]:
+    """Parameters without embeddings of each base that left a record; a pretrained one leaves none."""
+    sizes = {}
+    for base_id in base_ids:
         try:
-            cache[path] = summarise(records.read_eval(path))
-        except (records.RecordError, ValueError) as error:
-            cache[path] = {}
-            damaged.append(str(error) if str(path) in str(error) else f"{path}: {error}")
-    return cache[path] or None
-
-
-def summarise(record: records.EvalRecord) -> dict[str, Any]:
-    """One evaluation as a flat row: every metric recomputed from the samples by `analysis.stats`."""
-    avg = avg_at_k(record.correct)  # type: ignore[arg-type]
-    shares = kind_shares(record.correct, record.stepped)  # type: ignore[arg-type]
-    curve = [k for k in (2**i for i in range(20)) if k < record.k] + [record.k]
-    steps = sum(map(sum, record.num_steps))
-    greedy = record.greedy_correct
-    return {
-        "key": record.key,
-        "task": record.task,
-        "split": record.split,
-        "step": record.step,
-        "k": record.k,
-        "n_problems": record.n_problems,
-        "avg": avg.value,
-        "se_sampling": avg.se_sampling,
-        "se_problems": avg.se_problems,
-        "greedy": sum(greedy) / len(greedy) if greedy else None,
-        "maj": maj_at_k(record.correct, record.answers, record.k).value,  # type: ignore[arg-type]
-        "pass": pass_at_k(record.correct, record.k).value,  # type: ignore[arg-type]
-        "pass_curve": {k: pass_at_k(record.correct, k).value for k in curve},  # type: ignore[arg-type]
-        "share_direct": shares["direct"][0],
-        "shares": shares,
-        "accuracy_stepped": shares["stepped"][1],
-        "step_validity": 1 - sum(map(sum, record.num_wrong_steps)) / steps if steps else None,
-        "length": _mean(record.lengths),
-        "truncated": _mean(record.truncated),
-        "best_constant": record.best_constant,
-        "problem_ids": tuple(record.problem_ids),
-        "pair_ids": tuple(record.pair_ids),
-        "per_problem": avg.per_problem,
-    }
-
-
-def _mean(rows: list[list[int]]) -> float | None:
-    count = sum(map(len, rows))
-    return sum(map(sum, rows)) / count if count else None
+            record = records.read_base(folder.parent / records.BASES / base_id)
+            sizes[base_id] = record.num_non_embedding_parameters
+        except records.RecordError:
+            continue
+    return sizes

@@ -1,20 +1,16 @@
-"""Figures by matplotlib's Agg: PNG on white, and SVG that takes the page's text colour.
-
-Bands over seeds run from the lowest to the highest; what a bar is stands in each caption.
-"""
+"""Charts drawn still, by matplotlib's Agg: PNG on white, and SVG that takes the page's text colour."""
 
 from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analysis.contrasts import METRICS, ArmResult, Primary
-from analysis.load import Study
+from analysis.charts import Chart, Heat, Panel, Series
 from analysis.table import compact
 
 if TYPE_CHECKING:
@@ -22,173 +18,138 @@ if TYPE_CHECKING:
 
 # Okabe–Ito without black and yellow: told apart by colour-blind readers, on white and on near-black.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#7f7f7f", "#8c6bb1")
+NEUTRAL = "#8a939d"
 INK = "#010203"  # stands for the page's text colour until the SVG is written
-DIAGNOSTICS = {
-    "reward": "reward", "entropy": "entropy (nats)", "kl": "KL to the base (nats)",
-    "kept_kl_reverse": "KL to the base on kept text (nats)", "kept_loss": "loss on base text (nats)",
-    "clip_frac": "clip fraction", "completion_length": "completion length (tokens)", "truncated": "truncated",
-    "zero_variance_groups": "groups without reward variance", "grad_norm": "gradient norm",
-}  # fmt: skip
+WIDTH = 7.2
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure in both formats. `svg` is inline-ready: no XML prolog, text kept as text."""
+    """A chart in both still formats. `svg` is inline-ready: no XML prolog, text kept as text."""
 
-    name: str
-    title: str
-    caption: str
+    chart: Chart
     svg: str
     png: bytes
 
-
-def all_drawings(study: Study, primary: Primary, results: Sequence[ArmResult]) -> list[Drawing]:
-    """Every figure that the study has data for, in the report's order."""
-    makers: list[Callable[[], Drawing | None]] = [
-        lambda: differences(primary, results),
-        lambda: learning_curves(study),
-        lambda: checkpoints(study, primary),
-        lambda: pass_curves(study, primary),
-        lambda: diagnostics(study),
-        lambda: compute(primary, results),
-    ]
-    return [drawing for make in makers if (drawing := make()) is not None]
+    @property
+    def name(self) -> str:
+        return self.chart.name
 
 
-def differences(primary: Primary, results: Sequence[ArmResult]) -> Drawing | None:
-    """Forest plot: each arm's paired difference to its control, in points."""
-    shown = [r for r in results if r.difference is not None][::-1]
-    if not shown:
-        return None
-    figure, axes = _figure(height=1.1 + 0.45 * len(shown))
-    for y, r in enumerate(shown):
-        assert r.difference is not None
-        d, colour = r.difference, COLOURS[0]
-        if d.low is not None and d.high is not None:
-            axes.plot([100 * d.low, 100 * d.high], [y, y], color=colour, lw=2, solid_capstyle="round")
-        axes.plot(100 * d.estimate, y, "o", color=colour, ms=6)
-    axes.axvline(0, color=INK, lw=1, alpha=0.6)
-    axes.set_yticks(range(len(shown)), [r.label for r in shown])
-    axes.set_ylim(-0.6, len(shown) - 0.4)
-    axes.set_xlabel(f"{METRICS[primary.metric]} minus the control's, points")
-    caption = "Paired differences to the control; a bar is the table's interval, none means too few seeds."
-    return _drawing(figure, "differences", "Differences to the control", caption)
+def draw(chart: Chart) -> Drawing:
+    """Both files of a chart; the same chart gives the same bytes."""
+    figure = _heat(chart.heat) if chart.heat is not None else _panels(chart.panels)
+    return _drawing(figure, chart)
 
 
-def learning_curves(study: Study) -> Drawing | None:
-    """Accuracy of the training rollouts against steps: mean over seeds, band from lowest to highest."""
-    if "accuracy" not in study.steps:
-        return None
-    figure, axes = _figure()
-    _curves(axes, study, "accuracy", scale=100)
-    axes.set(xlabel="step", ylabel="accuracy of training rollouts, points")
-    _legend(axes)
-    caption = "Mean over seeds; the band runs from the lowest seed to the highest. Training problems."
-    return _drawing(figure, "learning_curves", "Learning curves", caption)
+def colour(i: int) -> str:
+    return NEUTRAL if i < 0 else COLOURS[i % len(COLOURS)]
 
 
-def checkpoints(study: Study, primary: Primary) -> Drawing | None:
-    """The primary metric at the base and every evaluated checkpoint."""
-    frame = study.evaluations
-    frame = frame[(frame["task"] == primary.task) & (frame["status"] == "finished")]
-    frame = frame[frame[primary.metric].notna()]
-    if frame["step"].nunique() < 2:
-        return None
-    figure, axes = _figure()
-    for i, arm in enumerate(a.label for a in study.record.arms):
-        groups = frame[frame["arm"] == arm].groupby("step")[primary.metric]
-        if not len(groups):
-            continue
-        mean, low, high = (100 * getattr(groups, f)().astype(float) for f in ("mean", "min", "max"))
-        spread = np.array([mean - low, high - mean]).clip(min=0)
-        axes.errorbar(mean.index, mean, yerr=spread, color=_colour(i), marker="o", ms=4, capsize=2, label=arm)
-    axes.set(xlabel="step (0: the base)", ylabel=f"{METRICS[primary.metric]} on {primary.task}, points")
-    _legend(axes)
-    caption = "Mean over seeds at evaluated checkpoints; the bar runs from the lowest seed to the highest."
-    return _drawing(figure, "checkpoints", "Accuracy against steps", caption)
-
-
-def pass_curves(study: Study, primary: Primary) -> Drawing | None:
-    """pass@k of the last checkpoint and of the base (dashed), mean over seeds."""
-    frame = study.evaluations
-    frame = frame[(frame["task"] == primary.task) & (frame["status"] == "finished")]
-    if frame.empty or frame["k"].min() < 2:
-        return None
-    figure, axes = _figure()
-    for i, arm in enumerate(a.label for a in study.record.arms):
-        rows = frame[frame["arm"] == arm]
-        for base in (True, False):
-            part = rows[rows["step"] == 0] if base else rows[rows["step"] == rows["step"].max()]
-            curves = list(part["pass_curve"])
-            if not curves:
-                continue
-            ks = sorted(set.intersection(*(set(c) for c in curves)))
-            values = [100 * float(np.mean([c[k] for c in curves])) for k in ks]
-            style = {"ls": "--", "lw": 1, "alpha": 0.7} if base else {"marker": "o", "ms": 4, "label": arm}
-            axes.plot(ks, values, color=_colour(i), **style)
-    axes.set_xscale("log", base=2)
-    _ticks(axes, sorted({k for curve in frame["pass_curve"] for k in curve}))
-    axes.set(xlabel="k", ylabel=f"pass@k on {primary.task}, points")
-    _legend(axes)
-    caption = (
-        "Unbiased pass@k, mean over seeds; dashed: the base. Curves that meet at large k tell of sharpening."
-    )
-    return _drawing(figure, "pass_at_k", "pass@k", caption)
-
-
-def diagnostics(study: Study) -> Drawing | None:
-    """Small multiples of what the optimiser did."""
-    names = [n for n in DIAGNOSTICS if n in study.steps and study.steps[n].notna().any()]
-    if not names:
-        return None
-    figure, grid = _figure(rows=-(-len(names) // 2), columns=2, height=2.1 * -(-len(names) // 2))
-    flat = np.ravel(grid)
-    for axes, name in zip(flat, names, strict=False):
-        _curves(axes, study, name)
-        axes.set_title(DIAGNOSTICS[name], fontsize=9, color=INK)
-    for axes in flat[len(names) :]:
+def _panels(panels: Sequence[Panel]) -> Figure:
+    columns = 1 if len(panels) == 1 else 2
+    rows = -(-len(panels) // columns)
+    longest = max((len(n) for p in panels for n in p.names or ()), default=0)
+    tall = 1.1 + 0.45 * len(panels[0].names or ()) if panels[0].flat else 3.4 if columns == 1 else 2.3
+    figure, grid = _figure(rows, columns, height=tall * rows)
+    flat = np.ravel(np.array(grid, dtype=object))
+    for axes, panel in zip(flat, panels, strict=False):
+        _panel(axes, panel, slanted=longest > 60 / max(1, len(panel.names or ())) / columns)
+    for axes in flat[len(panels) :]:
         axes.axis("off")
-    handles, labels = flat[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", frameon=False, fontsize=8, labelcolor=INK)
-    caption = "Means over seeds against steps, bands from the lowest seed to the highest."
-    return _drawing(figure, "diagnostics", "Reward, entropy, length and what was kept", caption)
+    keys = dict(reversed([(h[1], h[0]) for axes in flat for h in _keys(axes)]))
+    if len(keys) > 1:
+        names = [n for n in dict.fromkeys(s.label for p in panels for s in p.series) if n in keys]
+        figure.legend([keys[n] for n in names], names, loc="outside lower center", frameon=False, fontsize=8,
+                      labelcolor=INK, ncols=1 if max(map(len, names)) > 45 else 2)  # fmt: skip
+    return figure
 
 
-def compute(primary: Primary, results: Sequence[ArmResult]) -> Drawing | None:
-    """The primary metric against FLOPs spent after pretraining."""
-    shown = [(i, r) for i, r in enumerate(results) if r.estimate is not None and r.means["flops"]]
-    if len(shown) < 2:
-        return None
-    figure, axes = _figure()
-    for i, r in shown:
-        assert r.estimate is not None
-        e, x = r.estimate, r.means["flops"]
-        if e.low is not None and e.high is not None:
-            axes.plot([x, x], [100 * e.low, 100 * e.high], color=_colour(i), lw=1.5)
-        axes.plot(x, 100 * e.estimate, "o", color=_colour(i), ms=6, label=r.label)
-    axes.set_xscale("log")
-    _ticks(axes, sorted({float(r.means["flops"] or 0) for _, r in shown}))
-    axes.set(xlabel="FLOPs per run, without pretraining", ylabel=f"{METRICS[primary.metric]}, points")
-    _legend(axes)
-    return _drawing(figure, "compute", "Accuracy against compute", "Bars: intervals over seeds.")
+def _keys(axes: Any) -> list[tuple[Any, str]]:
+    return list(zip(*axes.get_legend_handles_labels(), strict=True))
 
 
-def _curves(axes: Any, study: Study, column: str, *, scale: float = 1.0) -> None:
-    steps = study.steps
-    for i, arm in enumerate(a.label for a in study.record.arms):
-        groups = steps[(steps["arm"] == arm) & steps[column].notna()].groupby("step")[column]
-        if not len(groups):
-            continue
-        mean, low, high = (scale * getattr(groups, f)().astype(float) for f in ("mean", "min", "max"))
-        axes.plot(mean.index, mean, color=_colour(i), lw=1.6, label=arm)
-        axes.fill_between(mean.index, low, high, color=_colour(i), alpha=0.18, lw=0)
+def _panel(axes: Any, panel: Panel, *, slanted: bool) -> None:
+    bars = [s for s in panel.series if s.mark == "bar"]
+    for series in panel.series:
+        if series.mark == "bar":
+            _bar(axes, series, bars.index(series), len(bars))
+        else:
+            _line(axes, series, panel)
+    if panel.zero:
+        (axes.axvline if panel.flat else axes.axhline)(0, color=INK, lw=1, alpha=0.6)
+    if panel.log:
+        axes.set_xscale("log", base=panel.log)
+        _ticks(axes, sorted({x for s in panel.series for x in s.x}))
+    if panel.names and panel.flat:
+        axes.set_yticks(range(len(panel.names)), panel.names)
+        axes.set_ylim(-0.6, len(panel.names) - 0.4)
+    elif panel.names:
+        axes.set_xticks(range(len(panel.names)), panel.names)
+        if slanted:
+            for tick in axes.get_xticklabels():
+                tick.set(rotation=25, ha="right", rotation_mode="anchor")
+    axes.set(xlabel=panel.x_label, ylabel=panel.y_label)
+    if panel.title:
+        axes.set_title(panel.title, fontsize=9, color=INK)
 
 
-def _figure(*, rows: int = 1, columns: int = 1, height: float = 3.4) -> tuple[Figure, Any]:
+def _line(axes: Any, series: Series, panel: Panel) -> None:
+    hue, label = colour(series.colour), series.label if series.key else None
+    style: dict[str, Any] = {"color": hue, "label": label, "lw": 1.0 if series.dashed else 1.6}
+    style |= {"ls": "--", "alpha": 0.75} if series.dashed else {}
+    if series.mark in ("points", "both"):
+        style |= {"marker": "o", "ms": 6 if series.mark == "points" else 4}
+    if series.mark == "points":
+        style["ls"] = ""
+    if series.mark == "stairs":
+        style["drawstyle"] = "steps-post"
+    axes.plot(series.x, series.y, **style)
+    if series.low is None or series.high is None:
+        return
+    if panel.band:
+        axes.fill_between(series.x, series.low, series.high, color=hue, alpha=0.18, lw=0)
+    else:
+        _error(axes, series, series.x, flat=panel.flat)
+
+
+def _error(axes: Any, series: Series, places: Sequence[float], *, flat: bool) -> None:
+    """Interval bars, over values that are on y, or on x where the panel is flat."""
+    for place, y, low, high in zip(places, series.y, series.low or (), series.high or (), strict=True):
+        if low < high:
+            ends = ([low, high], [y, y]) if flat else ([place, place], [low, high])
+            ink = INK if series.mark == "bar" else colour(series.colour)
+            axes.plot(*ends, color=ink, lw=1.2 if series.mark == "bar" else 1.8, solid_capstyle="round")
+
+
+def _bar(axes: Any, series: Series, index: int, count: int) -> None:
+    width = 0.8 / count
+    places = [x - 0.4 + width * (index + 0.5) for x in series.x]
+    label = series.label if series.key else None
+    axes.bar(places, series.y, width * 0.92, color=colour(series.colour), label=label, alpha=0.85)
+    if series.low is not None:
+        _error(axes, series, places, flat=False)
+
+
+def _heat(heat: Heat) -> Figure:
+    figure, axes = _figure(1, 1, height=1.3 + 0.32 * len(heat.rows))
+    values = np.array([[np.nan if v is None else v for v in row] for row in heat.values])
+    image = axes.imshow(values, aspect="auto", vmin=0, vmax=1, cmap="cividis", interpolation="nearest")
+    axes.set_yticks(range(len(heat.rows)), heat.rows)
+    axes.set_xticks([])
+    axes.grid(False)
+    axes.set_xlabel(f"{len(heat.columns)} problems")
+    bar = figure.colorbar(image, ax=axes, fraction=0.04, pad=0.02)
+    bar.ax.tick_params(colors=INK, labelsize=8)
+    bar.set_label(heat.label, color=INK, fontsize=8)
+    return figure
+
+
+def _figure(rows: int, columns: int, *, height: float) -> tuple[Figure, Any]:
     """A figure apart from pyplot's global state, without the top and right spines."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7.2, height), layout="constrained")
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
     grid = figure.subplots(rows, columns)
     for axes in np.ravel(np.array(grid, dtype=object)):
         axes.spines[["top", "right"]].set_visible(False)
@@ -205,30 +166,36 @@ def _ticks(axes: Any, values: Sequence[float]) -> None:
     from matplotlib.ticker import NullFormatter
 
     axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.set_xticks(values, [compact(v) for v in values])
+    kept: list[float] = []
+    for value in values:  # too close to read apart: the first stands for both
+        if not kept or value > 1.2 * kept[-1]:
+            kept.append(value)
+    axes.set_xticks(kept, [compact(v) for v in kept])
 
 
-def _legend(axes: Any) -> None:
-    axes.legend(frameon=False, fontsize=8, labelcolor=INK)
-
-
-def _colour(i: int) -> str:
-    return COLOURS[i % len(COLOURS)]
-
-
-def _drawing(figure: Figure, name: str, title: str, caption: str) -> Drawing:
+def _drawing(figure: Figure, chart: Chart) -> Drawing:
     import matplotlib
 
     png, svg = io.BytesIO(), io.StringIO()
     with matplotlib.rc_context({"text.parse_math": False}):
-        figure.savefig(png, format="png", dpi=150, facecolor="white")
+        figure.savefig(png, format="png", dpi=120, facecolor="white")
     figure.set_layout_engine("none")  # laid out once; the SVG repeats the PNG
     # A salt a figure keeps ids apart when several are inlined in one page; no date, so bytes repeat.
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name, "text.parse_math": False}):
+    still: Any = {"svg.fonttype": "none", "svg.hashsalt": chart.name, "text.parse_math": False}
+    with matplotlib.rc_context(still):
         figure.savefig(svg, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     text = svg.getvalue()
     text = text[text.index("<svg") :].replace(INK, "currentColor")
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     for size in ("width", "height"):  # the page sets them; the viewBox keeps the proportions
         text = re.sub(rf'(<svg[^>]*?) {size}="[^"]*"', r"\1", text, count=1)
-    return Drawing(name, title, caption, text, png.getvalue())
+    return Drawing(chart, text, _few_colours(png))
+
+
+def _few_colours(png: io.BytesIO) -> bytes:
+    """256 colours are all that lines and flat areas need, at a third of the bytes."""
+    from PIL import Image
+
+    small = io.BytesIO()
+    Image.open(png).convert("RGB").quantize(256).save(small, format="png", optimize=True)
+    return small.getvalue()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from analysis.charts import all_charts
 from analysis.contrasts import (
     METRICS,
     ArmResult,
@@ -17,7 +20,9 @@ from analysis.contrasts import (
 )
 from analysis.design import design_notes
 from analysis.load import Study
-from analysis.plots import Drawing, all_drawings
+from analysis.page import html
+from analysis.plots import Drawing, draw
+from analysis.samples import sample_rows
 from analysis.stats import Interval
 from analysis.table import Table, interval_text, points
 from analysis.tables import (
@@ -30,8 +35,6 @@ from analysis.tables import (
     splits_table,
 )
 from harness.records import write_text
-
-TEMPLATES = Path(__file__).resolve().parent / "templates"
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,11 @@ class Report:
     notes: list[str]
     sections: list[ReportSection]
     runs: Table
+    samples: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def status(self) -> str:
+        return status_line(self.study)
 
     @property
     def tables(self) -> list[Table]:
@@ -63,40 +71,49 @@ class Report:
         return [f for s in self.sections for f in s.figures]
 
 
-def build_report(study: Study, *, figures: bool = True) -> Report:
+def build_report(
+    study: Study, *, figures: bool = True, progress: Callable[[str], None] = lambda what: None
+) -> Report:
     """Compute every table and, if asked, figure. A study without evaluations still lists its runs."""
-    steps = study.steps  # read first: damage found there belongs among the notes
+    progress("reading steps")
+    len(study.steps)  # read first: damage found there belongs among the notes
     runs = runs_table(study)
     try:
         primary = primary_of(study)
     except ValueError as error:
         return Report(study, [f"No answer yet: {error}"], _notes(study), [], runs)
     results = arm_results(study, primary)
-    drawings = {d.name: d for d in (all_drawings(study, primary, results) if figures else [])}
-    some = lambda *names: [drawings[n] for n in names if n in drawings]  # noqa: E731
-    gap, split = memorisation_table(results), decomposition_table(results)
-    sections = [
-        ReportSection("The arms", [], [arm_table(study, primary, results)], some("differences")),
-        ReportSection("Learning", [], [], some("learning_curves", "checkpoints")),
-        ReportSection(
-            "What changed",
-            [],
-            [measures_table(results), *([split] if split.cells else [])],
-            some("pass_at_k"),
-        ),
-        ReportSection(
-            "Does it hold elsewhere",
-            [] if gap.cells else ["No memorisation gap: it needs the train and perturbed splits."],
-            [splits_table(study, primary, results), *([gap] if gap.cells else [])],
-        ),
-        ReportSection(
-            "Cost and behaviour in training", [], [], some("compute", "diagnostics") if len(steps) else []
-        ),
-        ReportSection("What the intervals mean", _interval_text(study, primary, results), []),
-        ReportSection("Arms compared", [], [config_table(study)]),
-    ]
+    samples = sample_rows(study, primary) if figures else []
+    drawings = {}
+    for chart in all_charts(study, primary, results) if figures else []:
+        progress(f"drawing {chart.title}")
+        drawings[chart.name] = draw(chart)
+    sections = _sections(study, primary, results, drawings)
     shown = [s for s in sections if s.text or s.tables or s.figures]
-    return Report(study, answers(study, primary, results), _notes(study), shown, runs)
+    return Report(study, answers(study, primary, results), _notes(study), shown, runs, samples)
+
+
+def _sections(
+    study: Study, primary: Primary, results: list[ArmResult], drawings: dict[str, Drawing]
+) -> list[ReportSection]:
+    some = lambda *names: [drawings[n] for n in names if n in drawings]  # noqa: E731
+    filled = lambda *tables: [t for t in tables if t.cells]  # noqa: E731
+    gap = memorisation_table(results)
+    return [
+        ReportSection("The arms", [], [arm_table(study, primary, results)], some("differences")),
+        ReportSection("Learning", [], [], some("checkpoints", "size", "learning_curves")),
+        ReportSection("What changed", [], filled(measures_table(results), decomposition_table(results)),
+                      some("decomposition", "pass_at_k")),
+        ReportSection("Derivations", [], [], some("derivations")),
+        ReportSection("Does it hold elsewhere",
+                      [] if gap.cells else ["No memorisation gap: it needs the train and perturbed splits."],
+                      filled(splits_table(study, primary, results), gap), some("splits")),
+        ReportSection("What it cost", [], [], some("compute", "kept")),
+        ReportSection("Training", [], [], some("diagnostics")),
+        ReportSection("Single problems", [], [], some("problems")),
+        ReportSection("What the intervals mean", _interval_text(study, primary, results)),
+        ReportSection("Arms compared", [], [config_table(study)]),
+    ]  # fmt: skip
 
 
 def answers(study: Study, primary: Primary, results: list[ArmResult]) -> list[str]:
@@ -183,33 +200,13 @@ def markdown(report: Report) -> str:
         lines += ["", f"## {section.title}", ""]
         lines += [line + "\n" for line in section.text]
         lines += [table.markdown() + "\n" for table in section.tables]
-        lines += [f"![{f.title}](figures/{f.name}.png)\n\n*{f.caption}*\n" for f in section.figures]
+        lines += [
+            f"![{f.chart.title}](figures/{f.name}.png)\n\n*{f.chart.caption}*\n" for f in section.figures
+        ]
     lines += ["", "## How to reproduce", ""]
     if report.study.record.command:
         lines += ["```", report.study.record.command, "```", ""]
     return "\n".join([*lines, report.runs.markdown(), ""])
-
-
-def html(report: Report) -> str:
-    """One file without scripts or requests. Everything is escaped but the SVG that this program drew."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-    from markupsafe import Markup
-
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    environment.filters["inline_svg"] = Markup
-    return environment.get_template("report.html.j2").render(
-        title=f"{report.study.name}: {report.study.record.question}",
-        study=report.study.name,
-        question=report.study.record.question,
-        status=status_line(report.study),
-        answers=report.answers,
-        notes=report.notes,
-        sections=report.sections,
-        command=report.study.record.command,
-        runs=report.runs,
-    )
 
 
 def write_report(report: Report, folder: Path) -> Path:
@@ -217,7 +214,7 @@ def write_report(report: Report, folder: Path) -> Path:
     write_text(folder / "report.md", markdown(report))
     write_text(folder / "report.html", html(report))
     for table in report.tables:
-        write_text(folder / f"{table.name}.csv", table.raw.to_csv(index=False))
+        write_text(folder / f"{table.name}.csv", table.csv())
     for figure in report.figures:
         write_text(folder / "figures" / f"{figure.name}.svg", figure.svg)
         (folder / "figures" / f"{figure.name}.png").write_bytes(figure.png)

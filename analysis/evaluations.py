@@ -1,0 +1,102 @@
+"""An evaluation's record as a flat row: every metric recomputed from its samples by `analysis.stats`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from analysis.stats import avg_at_k, kind_shares, maj_at_k, pass_at_k
+from harness import records
+
+
+def run_evaluations(
+    folder: Path,
+    row: dict[str, Any],
+    record: records.RunRecord,
+    bases: dict[Path, dict[str, Any]],
+    damaged: list[str],
+) -> list[dict[str, Any]]:
+    """The run's own checkpoints, and its base's evaluations under the same protocol and sampling stream.
+
+    Of a task evaluated under several protocols, the one last asked for counts.
+    """
+    found = []
+    keys = set()
+    for path in records.eval_paths(folder / row["run_id"]):
+        evaluation = _evaluation(path, bases, damaged)
+        if evaluation is not None and evaluation["key"] == record.eval_keys.get(
+            evaluation["task"], evaluation["key"]
+        ):
+            keys.add(evaluation["key"])
+            found.append(evaluation)
+    if record.base_id:
+        for path in records.eval_paths(folder.parent / records.BASES / record.base_id):
+            evaluation = _evaluation(path, bases, damaged)
+            if evaluation is not None and evaluation["key"] in keys:
+                found.append(evaluation | {"step": 0})
+    place = {"run_id": row["run_id"], "arm": row["arm"], "seed": row["seed"], "status": row["status"]}
+    return [place | evaluation for evaluation in found]
+
+
+def _evaluation(path: Path, cache: dict[Path, dict[str, Any]], damaged: list[str]) -> dict[str, Any] | None:
+    if path not in cache:
+        try:
+            samples = path.with_suffix(".samples.jsonl.gz")
+            cache[path] = summarise(records.read_eval(path)) | {"samples": samples}
+        except (records.RecordError, ValueError) as error:
+            cache[path] = {}
+            damaged.append(str(error) if str(path) in str(error) else f"{path}: {error}")
+    return cache[path] or None
+
+
+def summarise(record: records.EvalRecord) -> dict[str, Any]:
+    """One evaluation as a flat row: every metric recomputed from the samples by `analysis.stats`."""
+    avg = avg_at_k(record.correct)  # type: ignore[arg-type]
+    shares = kind_shares(record.correct, record.stepped)  # type: ignore[arg-type]
+    curve = [k for k in (2**i for i in range(20)) if k < record.k] + [record.k]
+    steps = sum(map(sum, record.num_steps))
+    greedy = record.greedy_correct
+    return {
+        "key": record.key,
+        "task": record.task,
+        "split": record.split,
+        "step": record.step,
+        "k": record.k,
+        "n_problems": record.n_problems,
+        "avg": avg.value,
+        "se_sampling": avg.se_sampling,
+        "se_problems": avg.se_problems,
+        "greedy": sum(greedy) / len(greedy) if greedy else None,
+        "maj": maj_at_k(record.correct, record.answers, record.k).value,  # type: ignore[arg-type]
+        "pass": pass_at_k(record.correct, record.k).value,  # type: ignore[arg-type]
+        "pass_curve": {k: pass_at_k(record.correct, k).value for k in curve},  # type: ignore[arg-type]
+        "share_direct": shares["direct"][0],
+        "shares": shares,
+        "share_stepped": shares["stepped"][0],
+        "accuracy_stepped": shares["stepped"][1],
+        "step_validity": 1 - sum(map(sum, record.num_wrong_steps)) / steps if steps else None,
+        "sound": _sound(record),
+        "length": _mean(record.lengths),
+        "truncated": _mean(record.truncated),
+        "best_constant": record.best_constant,
+        "problem_ids": tuple(record.problem_ids),
+        "pair_ids": tuple(record.pair_ids),
+        "per_problem": avg.per_problem,
+    }
+
+
+def _sound(record: records.EvalRecord) -> float | None:
+    """Of the right answers that were derived, the share whose every checked step is right."""
+    lists = (record.correct, record.num_steps, record.num_wrong_steps)
+    found = [
+        not wrong
+        for rows in zip(*lists, strict=True)
+        for right, steps, wrong in zip(*rows, strict=True)
+        if right and steps
+    ]
+    return sum(found) / len(found) if found else None
+
+
+def _mean(rows: list[list[int]]) -> float | None:
+    count = sum(map(len, rows))
+    return sum(map(sum, rows)) / count if count else None

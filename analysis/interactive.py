@@ -1,0 +1,135 @@
+"""Charts as plotly.js figures, one a panel, and the library packed small enough to travel in the page."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import importlib.util
+import math
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from analysis.charts import Chart, Heat, Panel, Series
+from analysis.plots import colour
+from analysis.table import compact
+
+
+@cache
+def packed_library() -> str | None:
+    """plotly.min.js, gzipped and in base64 (1.9 MB instead of 4.8); None where plotly is not installed."""
+    found = importlib.util.find_spec("plotly")
+    if found is None or not found.submodule_search_locations:
+        return None
+    path = Path(found.submodule_search_locations[0]) / "package_data" / "plotly.min.js"
+    if not path.exists():
+        return None
+    return base64.b64encode(gzip.compress(path.read_bytes(), 9, mtime=0)).decode()
+
+
+def figure(chart: Chart) -> dict[str, Any]:
+    """`panels`: what Plotly.newPlot takes, colours of text and grid left to the page; `keys`: the legend."""
+    if chart.heat is not None:
+        return {"panels": [_heat(chart.heat)], "keys": []}
+    keys = {s.label: s for p in chart.panels for s in p.series if s.key}
+    listed = [{"label": s.label, "colour": colour(s.colour), "dashed": s.dashed} for s in keys.values()]
+    return {"panels": [_panel(p) for p in chart.panels], "keys": listed if len(listed) > 1 else []}
+
+
+def _panel(panel: Panel) -> dict[str, Any]:
+    traces = [trace for series in panel.series for trace in _traces(series, panel)]
+    x: dict[str, Any] = {"title": {"text": panel.x_label}, "automargin": True}
+    y: dict[str, Any] = {"title": {"text": panel.y_label}, "automargin": True}
+    if panel.log:
+        values = sorted({v for s in panel.series for v in s.x})
+        x |= {"type": "log", "tickvals": values, "ticktext": [compact(v) for v in values]}
+    if panel.names:
+        places = {"tickvals": list(range(len(panel.names))), "ticktext": [_wrap(n) for n in panel.names],
+                  "ticklabeloverflow": "allow"}  # fmt: skip
+        (y if panel.flat else x).update(places, range=[-0.6, len(panel.names) - 0.4])
+    for axis in (x, y):
+        axis.setdefault("zeroline", False)
+    if panel.zero:
+        (x if panel.flat else y)["zeroline"] = True
+    layout: dict[str, Any] = {"xaxis": x, "yaxis": y, "showlegend": False, "barmode": "group", "bargap": 0.25}
+    if panel.title:
+        layout["title"] = {"text": panel.title}
+    rows = len(panel.names or ())
+    layout["height"] = 120 + 44 * rows if panel.flat else 260 if panel.title else 380
+    return {"data": traces, "layout": layout}
+
+
+def _traces(series: Series, panel: Panel) -> list[dict[str, Any]]:
+    hue = colour(series.colour)
+    shared = {"name": series.label, "meta": series.label, "x": _numbers(series.x), "y": _numbers(series.y)}
+    value = "%{x:.3~f}" if panel.flat else "%{y:.3~f}" if panel.title and not panel.names else "%{y:.1f}"
+    at = "" if panel.names else f"<br>{panel.x_label} %{{x:.4~s}}"
+    shared["hovertemplate"] = f"{series.label}: <b>{value}</b>{at}<extra></extra>"
+    if series.mark == "bar":
+        return [shared | {"type": "bar", "marker": {"color": hue}} | _error(series, "error_y", None)]
+    modes = {"points": "markers", "both": "lines+markers"}
+    main = shared | {
+        "type": "scatter", "mode": modes.get(series.mark, "lines"),
+        "line": {"color": hue, "width": 1.3 if series.dashed else 2,
+                 "dash": "dash" if series.dashed else "solid",
+                 "shape": "hv" if series.mark == "stairs" else "linear"},
+        "marker": {"color": hue, "size": 9 if series.mark == "points" else 6},
+    }  # fmt: skip
+    if series.low is None or series.high is None:
+        return [main]
+    if not panel.band:
+        return [main | _error(series, "error_x" if panel.flat else "error_y", hue)]
+    edge = {"type": "scatter", "mode": "lines", "x": shared["x"], "line": {"width": 0}, "hoverinfo": "skip",
+            "meta": series.label}  # fmt: skip
+    upper = edge | {"y": _numbers(series.high), "fill": "tonexty", "fillcolor": _faint(hue)}
+    return [edge | {"y": _numbers(series.low)}, upper, main]
+
+
+def _error(series: Series, name: str, hue: str | None) -> dict[str, Any]:
+    """Asymmetric interval bars; none where all have no length. Without a hue the page's text colour."""
+    if series.low is None or series.high is None:
+        return {}
+    values = series.x if name == "error_x" else series.y
+    up = [h - v for h, v in zip(series.high, values, strict=True)]
+    down = [v - low for low, v in zip(series.low, values, strict=True)]
+    if not any(u > 0 or d > 0 for u, d in zip(up, down, strict=True)):
+        return {}
+    bar: dict[str, Any] = {"type": "data", "symmetric": False, "array": _numbers(up),
+                           "arrayminus": _numbers(down), "thickness": 1.6, "width": 0}  # fmt: skip
+    return {name: bar | ({"color": hue} if hue else {})}
+
+
+def _heat(heat: Heat) -> dict[str, Any]:
+    rows = heat.rows[::-1]
+    trace = {
+        "type": "heatmap", "z": [_numbers(row) for row in heat.values[::-1]], "x": heat.columns,
+        "y": [_wrap(r) for r in rows], "zmin": 0, "zmax": 1, "colorscale": "Cividis",
+        "hovertemplate": "%{x}<br>%{y}: <b>%{z:.2f}</b><extra></extra>",
+        "colorbar": {"thickness": 10, "outlinewidth": 0, "title": {"text": heat.label, "side": "right"}},
+    }  # fmt: skip
+    layout = {
+        "xaxis": {"title": {"text": f"{len(heat.columns)} problems"}, "showticklabels": False, "ticks": "",
+                  "showgrid": False},
+        "yaxis": {"automargin": True, "showgrid": False}, "height": 130 + 34 * len(rows),
+    }  # fmt: skip
+    return {"data": [trace], "layout": layout}
+
+
+def _numbers(values: Any) -> list[float | None]:
+    """Six digits are more than a screen has; JSON has no NaN."""
+    return [None if v is None or not math.isfinite(v) else float(f"{v:.6g}") for v in values]
+
+
+def _wrap(name: str, width: int = 18) -> str:
+    """A category on lines of about `width` characters."""
+    lines = [""]
+    for word in name.split():
+        if lines[-1] and len(lines[-1]) + len(word) >= width:
+            lines.append("")
+        lines[-1] = f"{lines[-1]} {word}".strip()
+    return "<br>".join(lines)
+
+
+def _faint(hue: str) -> str:
+    red, green, blue = (int(hue[i : i + 2], 16) for i in (1, 3, 5))
+    return f"rgba({red},{green},{blue},0.18)"

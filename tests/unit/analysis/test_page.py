@@ -1,0 +1,148 @@
+"""The report's page as a reader meets it: in a browser, with what a hostile model wrote."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from analysis import interactive
+from analysis.contrasts import primary_of
+from analysis.load import load_study
+from analysis.page import embedded_json, html
+from analysis.report import build_report
+from analysis.samples import PROBLEMS, SAMPLES, sample_rows
+from harness import records
+from tests.unit.analysis import browser
+
+HOSTILE = (
+    "<script>window.pwned = 1</script>",
+    "</script><img src=x onerror='window.pwned = 2'>",
+    "<!-- <script> {{ 7 * 7 }} \u2028 \\u003c/script\\u003e",
+)
+
+
+def add_samples(study: Path) -> None:
+    """Completions of every evaluation, hostile ones among them; those of one arm mention a word."""
+    for path in [*study.glob("*/eval/*/*.json"), *study.parent.glob("bases/*/eval/*/*.json")]:
+        record = records.read_eval(path)
+        texts = [*HOSTILE, "17*3=51; \\boxed{51} kumquat" if "grpo" in str(path) else "\\boxed{7}"]
+        rows = [
+            {"problem_id": problem, "sample_idx": i if i < 3 else None, "completion": text,
+             "correct": bool(record.correct[p][i]), "extracted": text, "reason": "boxed: <b>equal</b>",
+             "num_steps": i, "num_wrong_steps": int(i == 2), "length": 9, "finish_reason": "stop"}
+            for p, problem in enumerate(record.problem_ids) for i, text in enumerate(texts)
+        ]  # fmt: skip
+        records.write_samples(path.with_suffix(".samples.jsonl.gz"), rows)
+
+
+@pytest.fixture
+def page_file(make_study, tmp_path: Path) -> Path:
+    folder = make_study(seeds=3)
+    add_samples(folder)
+    path = tmp_path / "report.html"
+    path.write_text(html(build_report(load_study(folder))), encoding="utf-8")
+    return path
+
+
+def test_json_in_the_page_cannot_close_its_element() -> None:
+    text = embedded_json(list(HOSTILE))
+    assert not set("<>&\u2028") & set(text)
+    assert json.loads(text) == list(HOSTILE)
+
+
+def test_completions_of_every_arm_on_the_same_problems(make_study) -> None:
+    folder = make_study(seeds=3)
+    add_samples(folder)
+    study = load_study(folder)
+    rows = sample_rows(study, primary_of(study))
+    arms = {row["arm"] for row in rows}
+    assert len(arms) == 6  # four arms, and the two bases that they share
+    problems = {arm: {r["problem"] for r in rows if r["arm"] == arm} for arm in arms}
+    assert len({frozenset(p) for p in problems.values()}) == 1
+    count = len(next(iter(problems.values())))
+    assert count == min(PROBLEMS, 20) and len(rows) == 6 * count * (SAMPLES + 1)
+    assert [r["problem"] for r in rows] == sorted((r["problem"] for r in rows), key=list(
+        dict.fromkeys(r["problem"] for r in rows)).index)  # fmt: skip
+
+
+def test_damaged_completions_are_named_and_the_rest_shown(make_study) -> None:
+    folder = make_study(seeds=3, models=("xs",))
+    add_samples(folder)
+    (path,) = folder.glob("grpo-xs-s0*/eval/step_*/aime_gen_test.samples.jsonl.gz")
+    path.write_bytes(gzip.compress(b"{}\n")[:-4])
+    report = build_report(load_study(folder))
+    assert any(str(path) in note for note in report.notes)
+    assert report.samples and all(row["arm"] != "objective=grpo model=xs" for row in report.samples)
+
+
+def test_without_plotly_the_still_figures_stay(make_study, monkeypatch) -> None:
+    monkeypatch.setattr("analysis.page.packed_library", lambda: None)
+    report = build_report(load_study(make_study(seeds=3, models=("xs",))))
+    text = html(report)
+    assert 'id="library"' not in text and text.count("<svg ") == len(report.figures)
+
+
+def test_figures_hold_what_the_charts_say(make_study) -> None:
+    report = build_report(load_study(make_study(seeds=3)))
+    for drawing in report.figures:
+        spec = interactive.figure(drawing.chart)
+        json.dumps(spec, allow_nan=False)
+        assert len(spec["panels"]) == max(1, len(drawing.chart.panels))
+    (chart,) = (d.chart for d in report.figures if d.name == "differences")
+    trace = interactive.figure(chart)["panels"][0]["data"][0]
+    series = chart.panels[0].series[0]
+    assert trace["x"] == pytest.approx(series.x, rel=1e-5)
+    up = [h - x for h, x in zip(series.high, series.x, strict=True)]
+    assert trace["error_x"]["array"] == pytest.approx(up, rel=1e-5)
+
+
+@pytest.mark.skipif(browser.BINARY is None, reason="no Chromium here; .ci/run installs it")
+@pytest.mark.parametrize(("width", "theme"), [(1280, "light"), (390, "dark")])
+def test_in_a_browser(page_file: Path, width: int, theme: str) -> None:
+    pytest.importorskip("plotly")
+
+    async def look(page: browser.Page) -> None:
+        await page.until("document.documentElement.dataset.live === 'yes'")
+        await page.value("document.getElementById('completions').scrollIntoView()")
+        await _filters(page)
+        await page.value("document.querySelector('figure').scrollIntoView()")
+        await page.until("document.querySelector('figure .live svg')")
+        still = "getComputedStyle(document.querySelector('figure .still')).display"
+        assert await page.value(still) == "none"
+        assert await page.value("document.documentElement.scrollWidth") <= width  # nothing sticks out
+        assert await page.value("window.pwned") is None
+        assert page.errors == []
+        own = page_file.resolve().as_uri()
+        assert [url for url in page.requests if url != own and not url.startswith(("data:", "blob:"))] == []
+
+    browser.visit(page_file, look, width=width, theme=theme)
+
+
+async def _filters(page: browser.Page) -> None:
+    """Every card is text, and each filter leaves those rows that it names."""
+    rows = json.loads(await page.value("document.getElementById('samples').textContent"))
+    assert await page.value("document.querySelector('.count').textContent.split(' ')[0]") == str(len(rows))
+    shown = await page.value("[...document.querySelectorAll('.card pre')].map((e) => e.textContent)")
+    assert set(HOSTILE) <= set(shown)
+    assert await page.value("document.querySelectorAll('.cards script, .cards img, .cards b').length") == 0
+    for name, value, keep in (
+        ("text", "KUMQUAT", lambda r: "kumquat" in r["text"]),
+        ("grade", "unsound", lambda r: r["right"] and r["wrong"]),
+        ("kind", "direct", lambda r: not r["steps"]),
+        ("arm", "objective=grpo model=xs", lambda r: r["arm"] == "objective=grpo model=xs"),
+    ):
+        expected: int = sum(bool(keep(r)) for r in rows)
+        assert await _count(page, name, value) == expected and 0 < expected < len(rows)
+        assert await _count(page, name, "") == len(rows)
+
+
+async def _count(page: browser.Page, name: str, value: Any) -> int:
+    """Set one filter as a user does, and read how many match."""
+    field = f"document.querySelector('.filters').elements[{json.dumps(name)}]"
+    await page.value(f"{field}.value = {json.dumps(value)}")
+    await page.value(f"{field}.dispatchEvent(new Event('input', {{bubbles: true}}))")
+    return int(await page.value("document.querySelector('.count').textContent.split(' ')[0]"))
