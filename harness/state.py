@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer
@@ -26,13 +27,18 @@ from harness.process_reward_model import ProcessRewardModel, process_reward_mode
 from harness.prompts import make_prompt
 from harness.reward_model import RewardModel, reward_model
 from harness.rollout.native import NativeEngine
+from harness.rollout.vllm import VllmEngine
 from harness.seeds import all_streams, derive
 from harness.tokenizer import EOS_ID, save_tokenizer
-from harness.types import Problem, Prompt
+from harness.trainer_config import RolloutConfig
+from harness.types import Problem, Prompt, RolloutEngine
 from harness.warm import keep
 
 # Settings of `rollout` that an engine is told at each call, not when it is built.
-RUN_ROLLOUT = ("prompts_per_step", "group_size", "max_new_tokens", "temperature", "top_p", "top_k", "keep")
+RUN_ROLLOUT = (
+    *("prompts_per_step", "group_size", "max_new_tokens", "temperature", "top_p", "top_k", "keep"),
+    "max_sampler_kl",
+)
 COUNTERS = ("num_updates", "skipped_in_a_row", "seconds", "tokens", "flops", "kl_coef")
 
 
@@ -45,7 +51,7 @@ class Run:
     policy: Policy
     reference: Policy | None
     optimizer: torch.optim.Optimizer
-    engine: NativeEngine
+    engine: RolloutEngine
     tokenizer: Tokenizer
     problems: list[Problem]
     prompts: dict[str, Prompt]
@@ -100,22 +106,27 @@ class Run:
         self.flops[phase] = self.flops.get(phase, 0.0) + cost
 
 
-def load_engine(config: RunConfig, weights: Path, device: str) -> tuple[Policy, NativeEngine, Tokenizer]:
-    """A policy in hub format, its sampler (sharing the weights) and its tokenizer."""
+def load_engine(config: RunConfig, weights: Path, device: str) -> tuple[Policy, RolloutEngine, Tokenizer]:
+    """A policy in hub format, its sampler and its tokenizer."""
     policy = load_pretrained(weights, dtype=torch.float32, device=device)
     tokenizer = Tokenizer.from_file(str(weights / "tokenizer.json"))
-    engine = NativeEngine(
-        policy,
-        eos_token_ids=(EOS_ID,),
-        decode=lambda ids: tokenizer.decode(list(ids), skip_special_tokens=True),
-        max_batch_size=config.rollout.max_batch_size,
-    )
-    return policy, engine, tokenizer
+    shared: dict[str, Any] = {
+        "eos_token_ids": (EOS_ID,),
+        "decode": lambda ids: tokenizer.decode(list(ids), skip_special_tokens=True),
+        "max_batch_size": config.rollout.max_batch_size,
+    }
+    return policy, _engine(config.rollout, policy, shared), tokenizer
+
+
+def _engine(rollout: RolloutConfig, policy: Policy, shared: dict[str, Any]) -> RolloutEngine:
+    if rollout.engine == "native":
+        return NativeEngine(policy, **shared)
+    return VllmEngine(policy, **shared, **rollout.vllm.model_dump(), sleep=rollout.release)
 
 
 def warm_engine(
     config: RunConfig, weights: Path, device: str, *, original: Policy | None = None
-) -> tuple[Policy, NativeEngine, Tokenizer]:
+) -> tuple[Policy, RolloutEngine, Tokenizer]:
     """`load_engine`, or what this process has from an earlier run of this architecture and these settings.
 
     Then the weights are replaced in place, by those of `original` (the same weights, loaded) or from disk, so
@@ -127,6 +138,7 @@ def warm_engine(
     if warm:
         load_weights(policy, read_weights(weights) if original is None else original.state_dict())
         policy.zero_grad(set_to_none=True)
+        engine.load_weights(policy.state_dict().items())
         if device == "cpu":
             engine.release()  # as in a fresh process, to the bit: a CPU allocates its buffers in no time
     return policy, engine, tokenizer
@@ -172,6 +184,8 @@ def setup(config: RunConfig, *, base: Path, folder: Path, device: str) -> Run:
     if state is not None:
         for name in ("step", *COUNTERS):
             setattr(run, name, state[name])
+    with run.timed("start"):
+        engine.load_weights(policy.state_dict().items())
     if config.objective.reward_model is not None:
         run.reward_model = reward_model(run, base)
     if config.objective.process_reward_model is not None:

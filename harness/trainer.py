@@ -17,6 +17,7 @@ from harness.progress import Reporter
 from harness.records import MetricsWriter, write_samples
 from harness.seeds import derive
 from harness.state import Run, publish, save
+from harness.sync import max_kl, sync
 from harness.types import ScoredGroup
 from harness.update import adapted_coef, build_batch, update
 
@@ -42,9 +43,12 @@ def train(
     total = offline.num_steps if offline else config.trainer.steps
     while run.step < total:
         groups, metrics = offline.batch(run.step) if offline else experience(run)
+        if config.rollout.release:
+            run.engine.release()
         with run.timed("train"):
             metrics |= learn(run, groups, total=total)
         run.step += 1
+        metrics |= hand_over(run)
         refresh_reference(run)
         asked, last = run.step in config.eval.at_steps, run.step == total
         due = last or run.step % config.trainer.checkpoint_every == 0
@@ -117,6 +121,18 @@ def learn(run: Run, groups: Sequence[ScoredGroup], *, total: int) -> dict[str, f
     context = float(batch.lengths.float().mean())
     run.count("trained", int(metrics.pop("trained_tokens")), context=context, passes=3)
     return metrics
+
+
+def hand_over(run: Run) -> dict[str, float]:
+    """The updated weights to the engine; TrainingError when it does not sample from them."""
+    kl, limit = sync(run), max_kl(run.config)
+    if not kl <= limit:
+        raise TrainingError(
+            f"sampler_trainer_kl is {kl:.3g} after step {run.step}, above {limit:g}: the engine does not "
+            "sample from the trainer's weights; look for an update that did not reach it, or a coarser dtype "
+            "(rollout.max_sampler_kl sets the limit)"
+        )
+    return {"sampler_trainer_kl": kl}
 
 
 def refresh_reference(run: Run) -> None:

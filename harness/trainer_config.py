@@ -10,10 +10,24 @@ from harness.section import Name, NonNegative, NonNegativeFloat, Positive, Posit
 from harness.slots import ProcessRewardModelConfig, RewardModelConfig
 
 
-class RolloutConfig(Section):
-    """How training completions are sampled: `prompts_per_step` × `group_size` each step."""
+class VllmConfig(Section):
+    """Options of `engine: vllm`; `harness/rollout/vllm.py` says what each does. `memory` is of the GPU's."""
 
-    engine: Literal["native"]
+    memory: Annotated[float, Field(gt=0, lt=1)] = 0.3
+    enforce_eager: bool | None = None
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    max_model_len: Positive | None = None
+
+
+class RolloutConfig(Section):
+    """How training completions are sampled: `prompts_per_step` × `group_size` each step.
+
+    `max_sampler_kl` is the `sampler_trainer_kl` above which a run stops, in nats a token (None: 1e-5 where
+    the engine computes in float32, else 0.01). With `release` the engine gives memory back while gradients
+    are computed: the native one its cache, vLLM on a GPU its weights too.
+    """
+
+    engine: Literal["native", "vllm"]
     prompts_per_step: Positive
     group_size: Positive
     max_new_tokens: Positive
@@ -22,6 +36,15 @@ class RolloutConfig(Section):
     top_k: NonNegative
     max_batch_size: Positive
     keep: NonNegative = 0
+    vllm: VllmConfig = VllmConfig()
+    max_sampler_kl: PositiveFloat | None = None
+    release: bool = False
+
+    @model_validator(mode="after")
+    def _options_are_of_the_engine(self) -> Self:
+        if self.engine != "vllm" and self.vllm != VllmConfig():
+            raise ValueError(f"vllm.* is set with engine={self.engine}; set engine=vllm, or leave vllm out")
+        return self
 
 
 class TrainerConfig(Section):

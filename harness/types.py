@@ -94,6 +94,10 @@ class RolloutEngine(Protocol):
         """Take the trainer's tensors (hub names) in place."""
         ...
 
+    def release(self) -> None:
+        """Give back the memory that sampling needs, until it is needed again."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Grade:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 
 import torch
@@ -12,6 +11,7 @@ from harness.hub import load_weights
 from harness.model import Policy
 from harness.rollout.decode import Slots
 from harness.rollout.generation import Generation, Request
+from harness.rollout.results import check_requests, has_stop, rollouts
 from harness.types import Prompt, Rollout, SamplingParams
 
 
@@ -53,60 +53,12 @@ class NativeEngine:
         self, prompts: Sequence[Prompt], *, params: SamplingParams, seeds: Sequence[int], policy_step: int = 0
     ) -> list[Rollout]:
         """See `RolloutEngine`. Raises ValueError for requests that cannot fit or make sense."""
-        self._validate(prompts, params, seeds)
+        check_requests(prompts, params, seeds, max_positions=self.policy.dims.max_position_embeddings)
         requests = [Request(prompt.token_ids, seed) for prompt, seed in zip(prompts, seeds, strict=True)]
         if requests:
             with torch.inference_mode():
                 self._sample(requests, params)
-        rollouts, counts = [], dict[str, int]()
-        for prompt, request in zip(prompts, requests, strict=True):
-            sample_idx = counts.get(prompt.problem_id, 0)
-            counts[prompt.problem_id] = sample_idx + 1
-            rollouts.append(self._rollout(prompt.problem_id, sample_idx, request, params, policy_step))
-        return rollouts
-
-    def _validate(self, prompts: Sequence[Prompt], params: SamplingParams, seeds: Sequence[int]) -> None:
-        if len(prompts) != len(seeds):
-            raise ValueError(f"seeds has {len(seeds)} entries; give one to each of {len(prompts)} prompts")
-        if params.max_new_tokens < 1:
-            raise ValueError(f"max_new_tokens is {params.max_new_tokens}; sample at least one token")
-        if params.temperature < 0 or not 0 < params.top_p <= 1 or params.top_k < 0:
-            raise ValueError(f"params is {params}; need temperature >= 0, 0 < top_p <= 1 and top_k >= 0")
-        limit = self.policy.dims.max_position_embeddings
-        for prompt in prompts:
-            if not prompt.token_ids:
-                raise ValueError(f"token_ids of {prompt.problem_id!r} is empty; a prompt needs a token")
-            if len(prompt.token_ids) + params.max_new_tokens > limit:
-                raise ValueError(
-                    f"max_new_tokens is {params.max_new_tokens}; with the {len(prompt.token_ids)} tokens of "
-                    f"{prompt.problem_id!r} it passes max_position_embeddings {limit}"
-                )
-
-    def _rollout(
-        self, problem_id: str, sample_idx: int, request: Request, params: SamplingParams, policy_step: int
-    ) -> Rollout:
-        ids = request.tokens
-        end = len(ids) - (request.finish_reason == "stop")
-        text, finish_reason = self._decode(ids[:end]), request.finish_reason
-        if any(stop in text for stop in params.stop):
-            kept = (
-                bisect_left(range(1, end + 1), True, key=lambda n: self._has_stop(ids[:n], params.stop)) + 1
-            )
-            ids, text, finish_reason = ids[:kept], self._decode(ids[:kept]), "stop"
-            text = text[: min(text.find(stop) for stop in params.stop if stop in text)]
-        return Rollout(
-            problem_id=problem_id,
-            sample_idx=sample_idx,
-            completion_ids=tuple(ids),
-            text=text,
-            sampler_logprobs=tuple(request.logprobs[: len(ids)]) if params.logprobs else None,
-            finish_reason=finish_reason,
-            policy_step=policy_step,
-        )
-
-    def _has_stop(self, ids: Sequence[int], stops: tuple[str, ...]) -> bool:
-        text = self._decode(ids)
-        return any(stop in text for stop in stops)
+        return rollouts(prompts, requests, params=params, decode=self._decode, policy_step=policy_step)
 
     def _sample(self, requests: list[Request], params: SamplingParams) -> None:
         capacity = min(self._max_batch_size, len(requests))
@@ -120,7 +72,7 @@ class NativeEngine:
             params,
             capacity=capacity,
             eos_token_ids=self._eos,
-            has_stop=lambda ids: self._has_stop(ids, params.stop),
+            has_stop=lambda ids: has_stop(ids, params.stop, self._decode),
             prefill_tokens=self._prefill_tokens,
         ).run()
 

@@ -125,7 +125,7 @@ def test_a_field_at_its_default_does_not_rename_a_run() -> None:
         *sections, name = path.split(".")
         inner = written
         for section in sections:
-            inner = inner[section]
+            inner = inner.setdefault(section, {})
         if name not in inner:
             inner[name] = field.get_default(call_default_factory=True)
             num_written += 1

@@ -1,0 +1,91 @@
+"""The weights reach the engine, and a run whose engine samples from others stops."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from harness.config import ConfigError
+from harness.identity import eval_key, run_id
+from harness.state import Run
+from harness.sync import max_kl, sampler_trainer_kl, sync
+from harness.trainer import TrainingError, hand_over
+from harness.types import Rollout
+from tests.unit.harness.tiny import configure, run_on_untrained_base
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    return run_on_untrained_base(tmp_path, "rollout.max_new_tokens=6", "rollout.temperature=0.8")
+
+
+def _shift(run: Run, monkeypatch: pytest.MonkeyPatch, by: Callable[[int], float]) -> None:
+    """An engine whose logprobs are off by `by(place in the completion)`."""
+    original = run.engine.generate
+
+    def shifted(*args: object, **keywords: object) -> list[Rollout]:
+        found = original(*args, **keywords)  # type: ignore[arg-type]
+        assert all(r.sampler_logprobs for r in found)
+        return [
+            replace(r, sampler_logprobs=tuple(x + by(i) for i, x in enumerate(r.sampler_logprobs or ())))
+            for r in found
+        ]
+
+    monkeypatch.setattr(run.engine, "generate", shifted)
+
+
+def test_the_native_engine_agrees_with_the_trainer(run: Run) -> None:
+    for _ in range(2):
+        with torch.no_grad():
+            for parameter in run.policy.parameters():
+                parameter.add_(0.1 * torch.randn(parameter.shape))
+        assert 0.0 <= sync(run) < 1e-10
+    assert run.seconds["sync"] > 0 and run.seconds["sync_check"] > 0
+
+
+def test_a_shift_of_every_logprob(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The engine's logprobs are 0.1 higher, so d = −0.1: exp(−0.1) − 1 + 0.1 = 0.9048374 − 0.9 = 0.0048374.
+    _shift(run, monkeypatch, lambda i: 0.1)
+    assert sampler_trainer_kl(run) == pytest.approx(0.0048374, rel=1e-4)
+
+
+def test_one_wrong_token_of_each_completion(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Every completion has 6 tokens here; the first is off by d = 1, the others are right: (e − 2) / 6.
+    run.engine._eos = frozenset()  # type: ignore[attr-defined]
+    _shift(run, monkeypatch, lambda i: -1.0 if i == 0 else 0.0)
+    assert sampler_trainer_kl(run) == pytest.approx((math.e - 2) / 6, rel=1e-4)
+
+
+def test_too_large_a_gap_or_none_at_all_stops_the_run(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert hand_over(run)["sampler_trainer_kl"] < 1e-10
+    _shift(run, monkeypatch, lambda i: 0.01)  # exp(−0.01) − 1 + 0.01 = 5.0e-5, above 1e-5
+    with pytest.raises(TrainingError, match=r"sampler_trainer_kl is 4\.98e-05 after step 0, above 1e-05"):
+        hand_over(run)
+    _shift(run, monkeypatch, lambda i: math.nan)
+    with pytest.raises(TrainingError, match="sampler_trainer_kl is nan"):
+        hand_over(run)
+
+
+def test_the_limit_follows_the_engines_dtype() -> None:
+    assert max_kl(configure()) == max_kl(configure("rollout.engine=vllm")) == 1e-5
+    assert max_kl(configure("rollout.engine=vllm", "+rollout.vllm.dtype=bfloat16")) == 1e-2
+    assert max_kl(configure("+rollout.max_sampler_kl=0.5")) == 0.5
+
+
+def test_the_engine_and_its_options_name_the_run_and_its_evaluations() -> None:
+    native, vllm = configure(), configure("rollout.engine=vllm")
+    options = configure("rollout.engine=vllm", "+rollout.vllm.memory=0.5")
+    assert len({run_id(c) for c in (native, vllm, options)}) == 3
+    assert len({eval_key(c) for c in (native, vllm, options)}) == 3
+    # The check and the release of memory change no sample.
+    assert run_id(configure("+rollout.max_sampler_kl=1", "+rollout.release=true")) == run_id(native)
+
+
+def test_options_of_another_engine_are_refused() -> None:
+    with pytest.raises(ConfigError, match="engine=native"):
+        configure("+rollout.vllm.memory=0.5")
