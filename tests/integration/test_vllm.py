@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 import torch
 
-import harness.rollout.vllm as module
 from harness.dims import ModelDims
 from harness.model import Policy, init_policy, token_logprobs
 from harness.rollout.vllm import VllmEngine
@@ -194,10 +193,10 @@ def test_requests_that_cannot_be_met_are_refused(engine: VllmEngine) -> None:
 def test_engines_of_one_shape_share_the_process_and_not_the_weights(engine: VllmEngine) -> None:
     params = SamplingParams(max_new_tokens=8, logprobs=True)
     before = engine.generate(PROMPTS[:4], params=params, seeds=range(4))
-    running = module._running
+    running = engine._core()
     other = _engine(_policy(engine.policy.dims))
     _disturb(other.policy, 0.1, seed=9)
     assert _gap(other, other.generate(PROMPTS[:4], params=params, seeds=range(4)), 1.0) <= 1e-4
     again = engine.generate(PROMPTS[:4], params=params, seeds=range(4))
     assert again == before and _gap(engine, again, 1.0) <= 1e-4
-    assert module._running is running
+    assert engine._core() is other._core() is running
