@@ -26,6 +26,7 @@ from harness.config import ConfigError, RunConfig, Section, check_folder, did_yo
 from harness.data.documents import check_benchmark
 from harness.data.load import check_data
 from harness.identity import run_id
+from harness.source import check_model
 from harness.teacher_files import check_teacher
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
@@ -245,12 +246,14 @@ def _job(composer: Composer, fixed: Sequence[str], levels: Sequence[Any], seed: 
 
 def _check_jobs(jobs: Sequence[Job]) -> None:
     seen: dict[str, Job] = {}
+    for config in {_model_key(job.config): job.config for job in jobs}.values():
+        check_model(config.model, config.data.template)
     for data in {job.config.data.model_dump_json(): job.config.data for job in jobs}.values():
         check_data(data)
     for template, benchmark in {(j.config.data.template, b) for j in jobs for b in j.config.eval.benchmarks}:
         check_benchmark(benchmark, template)
-    for objective in {job.config.objective.model_dump_json(): job.config.objective for job in jobs}.values():
-        check_teacher(objective)
+    for config in {_teacher_key(job.config): job.config for job in jobs}.values():
+        check_teacher(config.objective, config.model)
     for folder in {job.config.output_dir for job in jobs}:
         check_folder(Path(folder))
     for job in jobs:
@@ -260,6 +263,14 @@ def _check_jobs(jobs: Sequence[Job]) -> None:
                 f"two arms are the same run {job.run_id}: {other.levels} and {job.levels}; "
                 "drop one, or let them differ in replicate for an A/A pair"
             )
+
+
+def _model_key(config: RunConfig) -> str:
+    return f"{config.model.model_dump_json()} {config.data.template}"
+
+
+def _teacher_key(config: RunConfig) -> str:
+    return f"{config.model.model_dump_json()} {config.objective.model_dump_json()}"
 
 
 def _values(override: Override) -> list[str]:

@@ -18,6 +18,7 @@ from pydantic import ValidationError, model_validator
 from harness.data_config import DataConfig
 from harness.model_config import ModelConfig
 from harness.objective_config import ObjectiveConfig, doubts
+from harness.prompts import CHAT
 from harness.records import BASES
 from harness.section import Name, NonNegative, Positive, Section
 from harness.slots import COMPARED
@@ -48,7 +49,7 @@ class RunConfig(Section):
     replicate: NonNegative
     corpus: Literal["mixed", "clean"]
     device: Literal["auto", "cpu", "cuda"]
-    dtype: Literal["float32"]
+    dtype: Literal["float32", "bfloat16"]
     threads: Positive
     model: ModelConfig
     objective: ObjectiveConfig
@@ -91,16 +92,25 @@ class RunConfig(Section):
         own = {f"{self.data.dataset}_{split}" for split in self.eval.splits}
         if taken := sorted(own & {b.name for b in self.eval.benchmarks}):
             raise ValueError(f"eval.benchmarks: {taken[0]} is one of the data's own splits; change the name")
-        longest = self.model.dims.max_position_embeddings
+        self._model_fits()
+        return self
+
+    def _model_fits(self) -> None:
+        dims = self.model.dims
+        longest = None if dims is None else dims.max_position_embeddings
         limits = {"rollout": self.rollout.max_new_tokens, "eval": self.eval.max_new_tokens}
         limits |= {f"eval.benchmarks.{b.name}": b.max_new_tokens for b in self.eval.benchmarks}
         for name, tokens in limits.items():
-            if tokens >= longest:
+            if longest is not None and tokens >= longest:
                 raise ValueError(
                     f"{name}.max_new_tokens={tokens} leaves no room for a prompt in the model's {longest} "
                     "positions (model.dims.max_position_embeddings); lower it"
                 )
-        return self
+        if self.model.is_ladder and self.data.template in CHAT:
+            raise ValueError(
+                f"data.template={self.data.template} with model.source=ladder: it has no chat template; "
+                "use question"
+            )
 
 
 def warnings_of(config: RunConfig) -> list[str]:
@@ -144,11 +154,13 @@ def _fields_at(location: tuple[Any, ...]) -> list[str]:
 
 
 def did_you_mean(word: str, names: list[str]) -> str:
-    """The nearest names, as the end of a message; the whole short list when none is near."""
+    """The nearest names, as the end of a message; when none is near, the whole list, if it is short."""
     near = difflib.get_close_matches(word, names, n=3, cutoff=0.5)
     if near:
         return f"; did you mean {' or '.join(near)}?"
-    return f"; known: {', '.join(sorted(names))}" if 0 < len(names) <= 20 else ""
+    if len(names) > 20:
+        return "; --help lists what there is"
+    return f"; known: {', '.join(sorted(names))}" if names else ""
 
 
 def check_folder(path: Path) -> None:

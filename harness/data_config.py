@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from harness.prompts import TemplateName
 from harness.section import Name, NonNegative, Section
 
 AnswerRule = Literal["boxed", "answer_is", "answer_colon", "a_colon", "hashes", "final_number"]
@@ -32,7 +33,7 @@ class DataConfig(Section):
 
     name: Name
     dataset: Dataset
-    template: Literal["question"]
+    template: TemplateName
     answer_rules: list[AnswerRule] = Field(min_length=1)
     answer_range: tuple[int, int] | None
     symbolic: bool = True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 Architecture = Literal["llama", "qwen2", "qwen3"]
 
@@ -87,3 +87,46 @@ def flops_per_token(dims: ModelDims, context: int) -> float:
     head = dims.hidden_size * dims.vocab_size
     attention = dims.num_layers * dims.num_heads * dims.head_dim * context
     return 6.0 * (_matmul_parameters(dims) + head) + 6.0 * attention
+
+
+def dims_from_config(config: dict[str, Any]) -> ModelDims:
+    """Dimensions from a hub config.json, of transformers 4 or 5; ValueError for what the model lacks."""
+    architecture: Any = config.get("model_type")
+    if architecture not in get_args(Architecture):
+        raise ValueError(f"model_type is {architecture!r}; supported are {', '.join(get_args(Architecture))}")
+    for name, only in (("hidden_act", "silu"), ("attention_bias", False), ("mlp_bias", False)):
+        if config.get(name, only) != only:
+            raise ValueError(f"{name} is {config[name]!r}; only {only!r} is supported")
+    if config.get("use_sliding_window"):
+        raise ValueError("use_sliding_window is true; only full attention is supported")
+    rope = {**(config.get("rope_scaling") or {}), **(config.get("rope_parameters") or {})}
+    heads = config["num_attention_heads"]
+    return ModelDims(
+        architecture=architecture,
+        hidden_size=config["hidden_size"],
+        intermediate_size=config["intermediate_size"],
+        num_layers=config["num_hidden_layers"],
+        num_heads=heads,
+        num_kv_heads=config.get("num_key_value_heads") or heads,
+        head_dim=config.get("head_dim") or config["hidden_size"] // heads,
+        vocab_size=config["vocab_size"],
+        max_position_embeddings=config["max_position_embeddings"],
+        rope_theta=float(rope.get("rope_theta") or config.get("rope_theta") or 10000.0),
+        rms_norm_eps=config["rms_norm_eps"],
+        tie_word_embeddings=bool(config.get("tie_word_embeddings", False)),
+        rope_scaling=_rope_scaling(rope),
+    )
+
+
+def _rope_scaling(rope: dict[str, Any]) -> RopeScaling | None:
+    kind = rope.get("rope_type") or rope.get("type") or "default"
+    if kind == "default":
+        return None
+    if kind != "llama3":
+        raise ValueError(f"rope_type is {kind!r}; use a model with 'default' or 'llama3'")
+    return RopeScaling(
+        factor=float(rope["factor"]),
+        low_freq_factor=float(rope["low_freq_factor"]),
+        high_freq_factor=float(rope["high_freq_factor"]),
+        original_max_position_embeddings=int(rope["original_max_position_embeddings"]),
+    )

@@ -33,7 +33,7 @@ class EngineLM(LM):
         self,
         engine: RolloutEngine,
         *,
-        encode: Callable[[str], list[int]],
+        encode: Callable[[str, str], list[int]],
         eval_seed: int,
         policy_step: int = 0,
         progress: Progress | None = None,
@@ -78,13 +78,12 @@ class EngineLM(LM):
         return rollouts
 
     def _prompt(self, request: Instance, known: dict[str, Prompt]) -> Prompt:
-        text = request.args[0]
-        if text not in known:
-            digest = hashlib.sha256(text.encode()).hexdigest()
-            doc = request.doc if isinstance(request.doc, dict) else {}
-            template = str(doc.get("template", "none"))
-            known[text] = Prompt(str(doc.get("id", digest)), template, text, tuple(self.encode(text)))
-        return known[text]
+        text, doc = request.args[0], request.doc if isinstance(request.doc, dict) else {}
+        template = str(doc.get("template", "none"))
+        if (key := f"{template} {text}") not in known:
+            problem_id = str(doc.get("id", hashlib.sha256(text.encode()).hexdigest()))
+            known[key] = Prompt(problem_id, template, text, tuple(self.encode(text, template)))
+        return known[key]
 
     def _report(self, task: str, done: int, total: int) -> None:
         if self.progress is not None:

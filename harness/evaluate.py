@@ -32,7 +32,7 @@ def evaluate(
     engine: RolloutEngine,
     *,
     config: RunConfig,
-    encode: Callable[[str], list[int]],
+    encode: Callable[[str, str], list[int]],
     checkpoint: str,
     step: int,
     folder: Path,
@@ -107,7 +107,7 @@ def _existing(path: Path, key: str) -> EvalRecord | None:
 def _run_lm_eval(
     engine: RolloutEngine,
     tasks: Sequence[EvalTask],
-    encode: Callable[[str], list[int]],
+    encode: Callable[[str, str], list[int]],
     step: int,
     eval_seed: int,
     progress: Progress | None,
@@ -160,7 +160,7 @@ def _rerank(
     score_outputs: Callable[[Sequence[Prompt], Sequence[Rollout]], list[float]],
     sampled: Sequence[Scored],
     task: EvalTask,
-    encode: Callable[[str], list[int]],
+    encode: Callable[[str, str], list[int]],
 ) -> list[list[float]]:
     """A reward model's score of each sample, [problem][sample]."""
     prompts = [make_prompt(row.problem, task.data.template, encode) for row in sampled]

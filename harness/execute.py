@@ -116,7 +116,7 @@ def _run(config: RunConfig, folder: Path, record: RunRecord, report: Reporter) -
 
 
 def _evaluate_now(run: Run, run_id: str, report: Reporter) -> None:
-    _evaluate(run.config, run.engine, run.encode, run.folder, run.step, run_id, report)
+    _evaluate(run.config, run.engine, run.codec.prompt_ids, run.folder, run.step, run_id, report)
 
 
 def _evaluate_missing(
@@ -129,20 +129,16 @@ def _evaluate_missing(
         with hold(owner / "eval", wait=True):
             if is_evaluated(config, step):
                 continue
-            _, engine, tokenizer = warm_engine(config, weights, device)
-            encode = _encoder(tokenizer)
-            _evaluate(config, engine, encode, owner, step, record.run_id if step else None, report)
+            _, engine, codec = warm_engine(config, weights, device)
+            run = record.run_id if step else None
+            _evaluate(config, engine, codec.prompt_ids, owner, step, run, report)
     record.seconds["evaluate"] = record.seconds.get("evaluate", 0.0) + time.perf_counter() - start
-
-
-def _encoder(tokenizer: object) -> Callable[[str], list[int]]:
-    return lambda text: list(tokenizer.encode(text).ids)  # type: ignore[attr-defined]
 
 
 def _evaluate(
     config: RunConfig,
     engine: RolloutEngine,
-    encode: Callable[[str], list[int]],
+    encode: Callable[[str, str], list[int]],
     folder: Path,
     step: int,
     run_id: str | None,

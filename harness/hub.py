@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -12,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from harness.dims import ModelDims, RopeScaling
+from harness.dims import ModelDims, dims_from_config
 from harness.model import Policy
 
 _CLASS = {"llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM"}
@@ -54,54 +55,18 @@ def config_from_dims(
     return config
 
 
-def dims_from_config(config: dict[str, Any]) -> ModelDims:
-    """Dimensions from a hub config.json, of transformers 4 or 5; ValueError for what the model lacks."""
-    architecture = config.get("model_type")
-    if architecture not in _CLASS:
-        raise ValueError(f"model_type is {architecture!r}; supported are {', '.join(_CLASS)}")
-    for name, only in (("hidden_act", "silu"), ("attention_bias", False), ("mlp_bias", False)):
-        if config.get(name, only) != only:
-            raise ValueError(f"{name} is {config[name]!r}; only {only!r} is supported")
-    if config.get("use_sliding_window"):
-        raise ValueError("use_sliding_window is true; only full attention is supported")
-    rope = {**(config.get("rope_scaling") or {}), **(config.get("rope_parameters") or {})}
-    heads = config["num_attention_heads"]
-    return ModelDims(
-        architecture=architecture,
-        hidden_size=config["hidden_size"],
-        intermediate_size=config["intermediate_size"],
-        num_layers=config["num_hidden_layers"],
-        num_heads=heads,
-        num_kv_heads=config.get("num_key_value_heads") or heads,
-        head_dim=config.get("head_dim") or config["hidden_size"] // heads,
-        vocab_size=config["vocab_size"],
-        max_position_embeddings=config["max_position_embeddings"],
-        rope_theta=float(rope.get("rope_theta") or config.get("rope_theta") or 10000.0),
-        rms_norm_eps=config["rms_norm_eps"],
-        tie_word_embeddings=bool(config.get("tie_word_embeddings", False)),
-        rope_scaling=_rope_scaling(rope),
-    )
-
-
-def _rope_scaling(rope: dict[str, Any]) -> RopeScaling | None:
-    kind = rope.get("rope_type") or rope.get("type") or "default"
-    if kind == "default":
-        return None
-    if kind != "llama3":
-        raise ValueError(f"rope_type is {kind!r}; use a model with 'default' or 'llama3'")
-    return RopeScaling(
-        factor=float(rope["factor"]),
-        low_freq_factor=float(rope["low_freq_factor"]),
-        high_freq_factor=float(rope["high_freq_factor"]),
-        original_max_position_embeddings=int(rope["original_max_position_embeddings"]),
-    )
-
-
-def save_pretrained(policy: Policy, folder: Path | str, *, eos_token_ids: Sequence[int] = ()) -> None:
+def save_pretrained(
+    policy: Policy,
+    folder: Path | str,
+    *,
+    eos_token_ids: Sequence[int] = (),
+    bos_token_id: int | None = None,
+) -> None:
     """Write `config.json` and `model.safetensors`; tied weights are stored once."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     config = config_from_dims(policy.dims, dtype=policy.head_weight.dtype, eos_token_ids=eos_token_ids)
+    config["bos_token_id"] = bos_token_id
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in policy.state_dict().items()}
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
@@ -141,3 +106,20 @@ def load_weights(policy: Policy, weights: dict[str, Tensor]) -> None:
         raise ValueError(
             f"weights do not fit {policy.dims.architecture}: {' '.join(str(error).split())}"
         ) from error
+
+
+# What makes up a tokenizer in a hub folder, with how it ends a text.
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+    "generation_config.json",
+)
+
+
+def copy_tokenizer(source: Path, target: Path) -> None:
+    """The tokenizer's files of a model folder, as they are, beside other weights."""
+    for name in TOKENIZER_FILES:
+        if (source / name).exists():
+            shutil.copyfile(source / name, target / name)

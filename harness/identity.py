@@ -10,7 +10,9 @@ from typing import Any
 from harness.config import RunConfig
 from harness.data.documents import benchmark_data
 from harness.data.load import corpus_fingerprint, data_fingerprint
+from harness.data.sources import file_hash
 from harness.records import BASES
+from harness.source import content
 from harness.teacher_files import teacher_fingerprint
 from harness.tokenizer import TOKENIZER_VERSION
 from harness.trainer_config import BenchmarkConfig
@@ -23,10 +25,13 @@ def digest(value: Any, length: int = 8) -> str:
 
 
 def base_identity(config: RunConfig) -> dict[str, Any]:
-    """What makes a base what it is."""
+    """What makes a base what it is: a pretrained one, its files' content."""
+    if not config.model.is_ladder:
+        return {"content": content(config.model)}
+    dims, pretrain = config.model.ladder()
     return {
-        "dims": config.model.dims.model_dump(exclude_defaults=True),
-        "pretrain": config.model.pretrain.model_dump(exclude_defaults=True),
+        "dims": dims.model_dump(exclude_defaults=True),
+        "pretrain": pretrain.model_dump(exclude_defaults=True),
         "corpus": corpus_fingerprint(config),
         "tokenizer": TOKENIZER_VERSION,
         "base_seed": config.base_seed,
@@ -35,7 +40,8 @@ def base_identity(config: RunConfig) -> dict[str, Any]:
 
 
 def base_id(config: RunConfig) -> str:
-    return f"{config.model.name}-{config.corpus}-b{config.base_seed}-{digest(base_identity(config))}"
+    made = f"-{config.corpus}-b{config.base_seed}" if config.model.is_ladder else ""
+    return f"{config.model.name}{made}-{digest(base_identity(config))}"
 
 
 def run_identity(config: RunConfig) -> dict[str, Any]:
@@ -48,8 +54,10 @@ def run_identity(config: RunConfig) -> dict[str, Any]:
     }
     if config.objective.teacher is not None:
         sections["objective"]["teacher"] = teacher_fingerprint(config.objective.teacher.path)
+    kept = config.model.kept_text  # what the run's own metrics are measured on
     return {
         **sections,
+        **({} if kept is None else {"kept_text": file_hash(Path(kept))}),
         "base": base_id(config),
         "data": data_fingerprint(config.data),
         "seed": config.seed,

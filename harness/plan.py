@@ -10,13 +10,14 @@ from typing import Any
 
 from harness.compose import Job, Sweep
 from harness.config import RunConfig
-from harness.dims import ModelDims, num_non_embedding_parameters
+from harness.dims import num_non_embedding_parameters
 from harness.eval_tasks import eval_tasks
 from harness.identity import base_folder, base_id
-from harness.model_config import DimsConfig
+from harness.model_config import ModelConfig
 from harness.progress import duration
 from harness.records import RecordError, RunRecord, read_run
 from harness.seeds import STREAMS, all_streams
+from harness.source import shape
 
 # One CPU thread, measured on the ladder: tokens/s at 0.18M non-embedding parameters, falling with a power of
 # their number. They order runs and give a first idea of the time; finished runs of a model replace them.
@@ -50,8 +51,11 @@ def sampled_tokens(config: RunConfig) -> int:
 def estimate(config: RunConfig, records: Sequence[RunRecord] = ()) -> Estimate:
     """From finished runs of the same model and objective, else of the model, else from stated rates."""
     tokens = sampled_tokens(config)
-    rates = _rates(config.model.dims)
-    base = config.model.pretrain.steps * config.model.pretrain.batch_size * 2 * PROMPT_TOKENS / rates[1]
+    rates = _rates(config.model)
+    base = 0.0
+    if config.model.pretrain is not None:
+        pretrain = config.model.pretrain
+        base = pretrain.steps * pretrain.batch_size * 2 * PROMPT_TOKENS / rates[1]
     same_model = [r for r in records if _model(r) == config.model.name and _samples(r.config)]
     same_arm = [r for r in same_model if r.config["objective"]["name"] == config.objective.name]
     if finished := same_arm or same_model:
@@ -66,8 +70,9 @@ def estimate(config: RunConfig, records: Sequence[RunRecord] = ()) -> Estimate:
     return Estimate(tokens, seconds, base, "stated rates of one CPU thread")
 
 
-def _rates(dims: DimsConfig) -> tuple[float, float]:
-    size = num_non_embedding_parameters(ModelDims(**dims.model_dump(), vocab_size=1)) / REFERENCE_SIZE
+def _rates(model: ModelConfig) -> tuple[float, float]:
+    dims = shape(model, vocab_size=1)
+    size = 1.0 if dims is None else num_non_embedding_parameters(dims) / REFERENCE_SIZE
     return SAMPLE_RATE * size**-SAMPLE_POWER, TRAIN_RATE * size**-TRAIN_POWER
 
 

@@ -10,18 +10,17 @@ from pathlib import Path
 import torch
 
 from harness import checkpoint
-from harness.code_state import code_state
+from harness.base import adopt, write_base
 from harness.config import RunConfig
 from harness.data.load import corpus
-from harness.dims import ModelDims, flops_per_token, num_non_embedding_parameters, num_parameters
+from harness.dims import ModelDims, flops_per_token
 from harness.hub import save_pretrained
-from harness.identity import base_folder, base_id, base_identity
+from harness.identity import base_folder, base_id
 from harness.locks import hold
 from harness.model import Policy, init_policy, token_logprobs
 from harness.optim import adamw, guarded_step, lr_at
 from harness.progress import Reporter
 from harness.prompts import render
-from harness.records import BaseRecord, write_record
 from harness.seeds import derive, stream_seed
 from harness.tokenizer import EOS_ID, build_ladder_tokenizer, save_tokenizer
 
@@ -30,23 +29,28 @@ MAX_MICROBATCH_TOKENS = 16_384
 
 
 def ensure_base(config: RunConfig, report: Reporter) -> Path:
-    """The folder of the config's base, pretrained now if absent; waits for another process that makes it."""
+    """The folder of the config's base, made now if absent; waits for another process that makes it."""
     folder = base_folder(config)
-    if (folder / "base.json").exists():
+    if _made(folder):
         return folder
     with hold(folder, wait=True):
-        if not (folder / "base.json").exists():
-            pretrain(config, folder, report)
+        if not _made(folder):
+            (pretrain if config.model.is_ladder else adopt)(config, folder, report)
     return folder
+
+
+def _made(folder: Path) -> bool:
+    """A pretrained model's weights may lie elsewhere, behind a link, and may have been moved."""
+    return (folder / "base.json").exists() and (folder / "model").exists()
 
 
 def pretrain(config: RunConfig, folder: Path, report: Reporter) -> None:
     """Train from scratch on the corpus; the loss is on completions alone, a mean over each batch's tokens."""
     torch.set_num_threads(config.threads)
     started = time.perf_counter()
-    settings = config.model.pretrain
-    tokenizer = build_ladder_tokenizer()
-    dims = ModelDims(**config.model.dims.model_dump(), vocab_size=tokenizer.get_vocab_size())
+    shape, settings = config.model.ladder()
+    size = build_ladder_tokenizer().get_vocab_size()
+    dims = ModelDims(**{**shape.model_dump(), "vocab_size": size})
     root = stream_seed("base", seed=config.seed, base_seed=config.base_seed, replicate=0)
     policy = init_policy(dims, derive(root, "weights"))
     optimizer = adamw(policy, lr=settings.lr, betas=(0.9, 0.95), eps=1e-8, weight_decay=settings.weight_decay)
@@ -81,7 +85,10 @@ def pretrain(config: RunConfig, folder: Path, report: Reporter) -> None:
                 folder, step=step + 1, policy=policy, optimizer=optimizer, trainer={"seconds": seconds}
             )
     seconds = state["seconds"] + time.perf_counter() - started
-    _publish(config, folder, policy, loss=loss, num_tokens=num_tokens, seconds=seconds)
+    _publish(folder, policy)
+    context = num_tokens // (settings.steps * settings.batch_size)
+    flops = num_tokens * flops_per_token(dims, context)
+    write_base(config, folder, dims, tokens=num_tokens, flops=flops, seconds=seconds, final_loss=loss)
 
 
 def encode_corpus(config: RunConfig, *, num_documents: int, seed: int) -> Iterator[Document]:
@@ -118,10 +125,8 @@ def _accumulate(policy: Policy, batch: list[Document]) -> float:
     return value
 
 
-def _publish(
-    config: RunConfig, folder: Path, policy: Policy, *, loss: float, num_tokens: int, seconds: float
-) -> None:
-    """Weights and tokenizer in the hub's format, then base.json, whose presence says that all is there."""
+def _publish(folder: Path, policy: Policy) -> None:
+    """Weights and tokenizer in the hub's format."""
 
     def write(target: Path) -> None:
         save_pretrained(policy, target, eos_token_ids=(EOS_ID,))
@@ -129,16 +134,3 @@ def _publish(
 
     checkpoint.publish(folder / "model", write)
     checkpoint.drop_resume(folder)
-    context = num_tokens // (config.model.pretrain.steps * config.model.pretrain.batch_size)
-    record = BaseRecord(
-        base_id=base_id(config),
-        identity=base_identity(config),
-        num_parameters=num_parameters(policy.dims),
-        num_non_embedding_parameters=num_non_embedding_parameters(policy.dims),
-        tokens=num_tokens,
-        flops=num_tokens * flops_per_token(policy.dims, context),
-        seconds=seconds,
-        final_loss=loss,
-        code=code_state(),
-    )
-    write_record(folder / "base.json", record)

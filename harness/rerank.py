@@ -87,13 +87,13 @@ def _train(
 
 
 def _source(config: RunConfig, base: Path, device: str, seed: int) -> Source:
-    _, engine, tokenizer = load_engine(config, base / "model", device)
+    _, engine, codec = load_engine(config, base / "model", device)
     problems, settings = load_split(config.data, "train"), config.eval
     template = config.data.template
-    prompts = {p.id: make_prompt(p, template, lambda t: list(tokenizer.encode(t).ids)) for p in problems}
+    prompts = {p.id: make_prompt(p, template, codec.prompt_ids) for p in problems}
     return Source(
         engine=engine,
-        decode=lambda ids: str(tokenizer.decode(list(ids), skip_special_tokens=True)),
+        decode=codec.decode,
         problems=problems,
         prompts=prompts,
         size=settings.k,

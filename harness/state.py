@@ -11,15 +11,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer
 from torch import nn
 
 from harness import checkpoint
+from harness.codec import Codec
 from harness.config import ConfigError, RunConfig
 from harness.critic import ValueModel, init_value
 from harness.data.load import load_split
 from harness.dims import ModelDims, flops_per_token
-from harness.hub import load_pretrained, load_weights, read_weights, save_pretrained
+from harness.hub import (
+    TOKENIZER_FILES,
+    copy_tokenizer,
+    load_pretrained,
+    load_weights,
+    read_weights,
+    save_pretrained,
+)
 from harness.kept import Kept
 from harness.model import Policy
 from harness.optim import adamw
@@ -29,7 +36,6 @@ from harness.reward_model import RewardModel, reward_model
 from harness.rollout.native import NativeEngine
 from harness.rollout.vllm import VllmEngine
 from harness.seeds import all_streams, derive
-from harness.tokenizer import EOS_ID, save_tokenizer
 from harness.trainer_config import RolloutConfig
 from harness.types import Problem, Prompt, RolloutEngine
 from harness.warm import keep
@@ -48,11 +54,12 @@ class Run:
 
     config: RunConfig
     folder: Path
+    base: Path
     policy: Policy
     reference: Policy | None
     optimizer: torch.optim.Optimizer
     engine: RolloutEngine
-    tokenizer: Tokenizer
+    codec: Codec
     problems: list[Problem]
     prompts: dict[str, Prompt]
     seeds: dict[str, int]
@@ -77,10 +84,11 @@ class Run:
         return found
 
     def encode(self, text: str) -> list[int]:
-        return list(self.tokenizer.encode(text).ids)
+        """A completion's tokens; a prompt's are the codec's under the template."""
+        return self.codec.encode(text)
 
     def decode(self, ids: Sequence[int]) -> str:
-        return str(self.tokenizer.decode(list(ids), skip_special_tokens=True))
+        return self.codec.decode(ids)
 
     @contextmanager
     def timed(self, phase: str) -> Iterator[None]:
@@ -106,16 +114,20 @@ class Run:
         self.flops[phase] = self.flops.get(phase, 0.0) + cost
 
 
-def load_engine(config: RunConfig, weights: Path, device: str) -> tuple[Policy, RolloutEngine, Tokenizer]:
+def load_engine(config: RunConfig, weights: Path, device: str) -> tuple[Policy, RolloutEngine, Codec]:
     """A policy in hub format, its sampler and its tokenizer."""
-    policy = load_pretrained(weights, dtype=torch.float32, device=device)
-    tokenizer = Tokenizer.from_file(str(weights / "tokenizer.json"))
+    policy, codec = load_policy(config, weights, device), Codec.from_folder(weights)
     shared: dict[str, Any] = {
-        "eos_token_ids": (EOS_ID,),
-        "decode": lambda ids: tokenizer.decode(list(ids), skip_special_tokens=True),
+        "eos_token_ids": codec.eos_token_ids,
+        "decode": codec.decode,
         "max_batch_size": config.rollout.max_batch_size,
     }
-    return policy, _engine(config.rollout, policy, shared), tokenizer
+    return policy, _engine(config.rollout, policy, shared), codec
+
+
+def load_policy(config: RunConfig, weights: Path, device: str) -> Policy:
+    """A hub folder's model in the run's dtype."""
+    return load_pretrained(weights, dtype=getattr(torch, config.dtype), device=device)
 
 
 def _engine(rollout: RolloutConfig, policy: Policy, shared: dict[str, Any]) -> RolloutEngine:
@@ -126,13 +138,13 @@ def _engine(rollout: RolloutConfig, policy: Policy, shared: dict[str, Any]) -> R
 
 def warm_engine(
     config: RunConfig, weights: Path, device: str, *, original: Policy | None = None
-) -> tuple[Policy, RolloutEngine, Tokenizer]:
+) -> tuple[Policy, RolloutEngine, Codec]:
     """`load_engine`, or what this process has from an earlier run of this architecture and these settings.
 
     Then the weights are replaced in place, by those of `original` (the same weights, loaded) or from disk, so
     that buffers and graphs stay valid. One at a time: the next call takes the weights away from the last.
     """
-    (policy, engine, tokenizer), warm = keep(
+    (policy, engine, codec), warm = keep(
         "engine", engine_key(config, weights, device), lambda: load_engine(config, weights, device)
     )
     if warm:
@@ -141,21 +153,23 @@ def warm_engine(
         engine.load_weights(policy.state_dict().items())
         if device == "cpu":
             engine.release()  # as in a fresh process, to the bit: a CPU allocates its buffers in no time
-    return policy, engine, tokenizer
+    return policy, engine, codec
 
 
 def engine_key(config: RunConfig, weights: Path, device: str) -> tuple[str, ...]:
     """What an engine is built for: the architecture, the tokenizer, the settings. Not the weights."""
     rollout = config.rollout.model_dump(exclude=set(RUN_ROLLOUT))
-    files = [(weights / name).read_bytes() for name in ("config.json", "tokenizer.json")]
+    named = [weights / name for name in ("config.json", *TOKENIZER_FILES)]
+    files = [path.read_bytes() if path.exists() else b"" for path in named]
     return (*(sha256(content).hexdigest() for content in files), config.dtype, device, str(rollout))
 
 
 def setup(config: RunConfig, *, base: Path, folder: Path, device: str) -> Run:
     """Load the base and, if the run was interrupted, the state it had."""
     made = (base / "model" / "config.json").stat().st_mtime_ns
-    original, _ = keep("base", (str(base), made, device), lambda: _load(base / "model", device))
-    policy, engine, tokenizer = warm_engine(config, base / "model", device, original=original)
+    key = (str(base), made, config.dtype, device)
+    original, _ = keep("base", key, lambda: load_policy(config, base / "model", device))
+    policy, engine, codec = warm_engine(config, base / "model", device, original=original)
     problems = load_split(config.data, "train")
     if len(problems) < config.rollout.prompts_per_step:
         raise ConfigError(
@@ -167,19 +181,21 @@ def setup(config: RunConfig, *, base: Path, folder: Path, device: str) -> Run:
     run = Run(
         config=config,
         folder=folder,
+        base=base,
         policy=policy,
         reference=_reference(config, base, original, device),
         optimizer=_optimizer(config, policy, value),
         engine=engine,
-        tokenizer=tokenizer,
+        codec=codec,
         problems=problems,
         prompts={},
         seeds=seeds,
-        kept=Kept(config, original),
+        kept=Kept(config, original, codec, base),
         value=value,
         kl_coef=config.objective.kl.coef,
     )
-    run.prompts = {p.id: make_prompt(p, config.data.template, run.encode) for p in problems}
+    template = config.data.template
+    run.prompts = {p.id: make_prompt(p, template, codec.prompt_ids) for p in problems}
     state = checkpoint.load_resume(folder, policy=policy, optimizer=run.optimizer, others=run.trained)
     if state is not None:
         for name in ("step", *COUNTERS):
@@ -193,19 +209,21 @@ def setup(config: RunConfig, *, base: Path, folder: Path, device: str) -> Run:
     return run
 
 
-def _load(weights: Path, device: str) -> Policy:
-    return load_pretrained(weights, dtype=torch.float32, device=device)
-
-
 def _reference(config: RunConfig, base: Path, original: Policy, device: str) -> Policy | None:
     kl, teacher = config.objective.kl, config.objective.teacher
     if not kl.uses_reference:
         return None
     if kl.reference == "teacher":
         assert teacher is not None
-        return _load(Path(teacher.path), device)
+        found = load_policy(config, Path(teacher.path), device)
+        if found.dims.vocab_size != original.dims.vocab_size:
+            raise ConfigError(
+                f"objective.teacher.path={teacher.path}: {found.dims.vocab_size} tokens where the student "
+                f"has {original.dims.vocab_size}; use objective=distill"
+            )
+        return found
     # The base stays what `kept` measures against, so a reference that changes is another copy.
-    return original if kl.refresh_every is None else _load(base / "model", device)
+    return original if kl.refresh_every is None else load_policy(config, base / "model", device)
 
 
 def _value_model(
@@ -214,7 +232,7 @@ def _value_model(
     slot = config.objective.value
     if slot is None:
         return None
-    trunk = None if slot.shared_trunk else _load(base / "model", device)
+    trunk = None if slot.shared_trunk else load_policy(config, base / "model", device)
     return init_value(policy.dims.hidden_size, trunk=trunk, seed=seed).to(device)
 
 
@@ -249,7 +267,8 @@ def publish(run: Run) -> None:
     """The weights in the hub's format with their tokenizer: what evaluation, vLLM and transformers load."""
 
     def write(target: Path) -> None:
-        save_pretrained(run.policy, target, eos_token_ids=(EOS_ID,))
-        save_tokenizer(target)
+        ends, begin = run.codec.eos_token_ids, run.codec.bos_token_id
+        save_pretrained(run.policy, target, eos_token_ids=ends, bos_token_id=begin)
+        copy_tokenizer(run.base / "model", target)
 
     checkpoint.publish(weights_folder(run.folder, run.step), write)

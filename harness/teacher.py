@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import torch
-from tokenizers import Tokenizer
 
+from harness.codec import Codec
 from harness.hub import load_pretrained
 from harness.prompts import make_prompt
 from harness.rollout.native import NativeEngine
 from harness.seeds import derive
 from harness.state import Run
 from harness.teacher_files import same_vocabulary
-from harness.tokenizer import EOS_ID
 from harness.types import Problem, Rollout, SamplingParams
 
 
@@ -27,14 +25,16 @@ class Teacher:
         teacher = run.config.objective.teacher
         assert teacher is not None
         folder, self.run = Path(teacher.path), run
-        self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        self.same = same_vocabulary(folder)
-        policy = load_pretrained(folder, dtype=torch.float32, device=run.policy.head_weight.device)
+        self.codec = Codec.from_folder(folder)
+        self.same = same_vocabulary(folder, run.codec.tokenizer.get_vocab(), run.policy.dims.vocab_size)
+        policy = load_pretrained(
+            folder, dtype=getattr(torch, run.config.dtype), device=run.policy.head_weight.device
+        )
         self.dims = policy.dims
         self.engine = NativeEngine(
             policy,
-            eos_token_ids=_end_tokens(folder),
-            decode=lambda ids: self.tokenizer.decode(list(ids), skip_special_tokens=True),
+            eos_token_ids=self.codec.eos_token_ids,
+            decode=self.codec.decode,
             max_batch_size=run.config.rollout.max_batch_size,
         )
 
@@ -45,7 +45,8 @@ class Teacher:
         teacher's had ended. The random numbers are those of the policy's own samples at this step.
         """
         run, rollout = self.run, self.run.config.rollout
-        own = [make_prompt(p, run.config.data.template, self._encode) for p in problems]
+        template = run.config.data.template
+        own = [make_prompt(p, template, self.codec.prompt_ids) for p in problems]
         rollouts = self.engine.generate(
             [prompt for prompt in own for _ in range(rollout.group_size)],
             params=SamplingParams(max_new_tokens=rollout.max_new_tokens, temperature=rollout.temperature),
@@ -60,16 +61,6 @@ class Teacher:
         run.count("teacher", num_tokens, context=context, passes=1, dims=self.dims)
         return rollouts if self.same else [self._translated(r) for r in rollouts]
 
-    def _encode(self, text: str) -> list[int]:
-        return list(self.tokenizer.encode(text, add_special_tokens=False).ids)
-
     def _translated(self, rollout: Rollout) -> Rollout:
-        end = (EOS_ID,) if rollout.finish_reason == "stop" else ()
+        end = self.run.codec.eos_token_ids[:1] if rollout.finish_reason == "stop" else ()
         return replace(rollout, completion_ids=(*self.run.encode(rollout.text), *end))
-
-
-def _end_tokens(folder: Path) -> tuple[int, ...]:
-    found = json.loads((folder / "config.json").read_text()).get("eos_token_id")
-    if found is None:
-        raise ValueError(f"objective.teacher.path={folder}: config.json has no eos_token_id; add it")
-    return tuple(found) if isinstance(found, list) else (found,)

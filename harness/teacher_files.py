@@ -8,10 +8,12 @@ from functools import lru_cache
 from pathlib import Path
 
 from harness.config import ConfigError
+from harness.model_config import ModelConfig
 from harness.objective_config import ObjectiveConfig
+from harness.source import kind_of, local_folder, shape
 
 
-def check_teacher(objective: ObjectiveConfig) -> None:
+def check_teacher(objective: ObjectiveConfig, model: ModelConfig) -> None:
     """Raises ConfigError, one line, for a folder that is no model, or whose vocabulary cannot be compared."""
     if objective.teacher is None:
         return
@@ -22,22 +24,36 @@ def check_teacher(objective: ObjectiveConfig) -> None:
     for names in (("config.json",), ("tokenizer.json",), _WEIGHTS):
         if not any((folder / name).exists() for name in names):
             raise ConfigError(f"{said}: it holds no {names[0]}; give a model folder in the hub's layout")
-    if objective.kl.reference == "teacher" and not same_vocabulary(folder):
+    student = _student(model)
+    if objective.kl.reference == "teacher" and student is not None and not same_vocabulary(folder, *student):
         raise ConfigError(
             f"{said}: its vocabulary is not the student's, so their distributions over tokens cannot be "
             "compared; use a teacher with the student's tokenizer, or objective=distill"
         )
 
 
-def same_vocabulary(folder: Path) -> bool:
-    """Whether a token id means the same to the teacher in a folder and to the from-scratch ladder."""
+def same_vocabulary(folder: Path, ours: dict[str, int], size: int) -> bool:
+    """Whether a token id means the same to the teacher in a folder and to a student; `size` is its head's."""
+    from tokenizers import Tokenizer
+
+    theirs = Tokenizer.from_file(str(folder / "tokenizer.json")).get_vocab()
+    return theirs == ours and json.loads((folder / "config.json").read_text())["vocab_size"] == size
+
+
+def _student(model: ModelConfig) -> tuple[dict[str, int], int] | None:
+    """The student's vocabulary and head size; None where its files are not at hand yet."""
     from tokenizers import Tokenizer
 
     from harness.tokenizer import build_ladder_tokenizer
 
-    ours = build_ladder_tokenizer().get_vocab()
-    theirs = Tokenizer.from_file(str(folder / "tokenizer.json")).get_vocab()
-    return theirs == ours and json.loads((folder / "config.json").read_text())["vocab_size"] == len(ours)
+    if model.is_ladder:
+        ladder = build_ladder_tokenizer().get_vocab()
+        return ladder, len(ladder)
+    folder = local_folder(model) if kind_of(model) in ("hub", "folder") else None
+    dims = shape(model)
+    if folder is None or dims is None:
+        return None
+    return Tokenizer.from_file(str(folder / "tokenizer.json")).get_vocab(), dims.vocab_size
 
 
 def teacher_fingerprint(path: str) -> str:

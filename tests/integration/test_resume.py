@@ -25,7 +25,7 @@ KILLS = [
     ("harness.checkpoint", "os.rename", 1, "before"),  # writing the base's resume state
     ("harness.pretrain", "guarded_step", 52, "after"),
     ("harness.pretrain", "save_tokenizer", 1, "after"),  # the base's folder half written
-    ("harness.pretrain", "write_record", 1, "before"),  # weights published, record missing
+    ("harness.base", "write_record", 1, "before"),  # weights published, record missing
     ("harness.state", "load_pretrained", 1, "after"),
     ("harness.trainer", "sample", 1, "before"),
     ("harness.trainer", "sample", 1, "after"),
@@ -38,7 +38,7 @@ KILLS = [
     ("harness.trainer", "save", 1, "after"),
     ("harness.trainer", "sample", 2, "after"),  # from here on after a resume at step 2
     ("harness.trainer", "publish", 1, "before"),
-    ("harness.state", "save_tokenizer", 1, "after"),  # a checkpoint folder half written
+    ("harness.state", "copy_tokenizer", 1, "after"),  # a checkpoint folder half written
     ("harness.trainer", "save", 1, "before"),
     ("harness.execute", "write_record", 2, "before"),
     ("harness.execute", "evaluate", 1, "before"),

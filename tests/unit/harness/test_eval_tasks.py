@@ -65,7 +65,7 @@ def run(config: RunConfig, folder: Path) -> tuple[dict[str, object], Echo]:
     records = evaluate(
         engine,
         config=config,
-        encode=lambda t: list(t.encode()),
+        encode=lambda t, _: list(t.encode()),
         checkpoint="base",
         step=0,
         folder=folder,

@@ -71,7 +71,7 @@ def config(tmp_path: Path) -> RunConfig:
 
 def run(config: RunConfig, folder: Path, engine: ScriptedEngine, **changes: object) -> list:
     settings = {"checkpoint": "base", "step": 0, "run_id": None, "base_id": "b", "eval_seed": 7, **changes}
-    return evaluate(engine, config=config, encode=lambda t: list(t.encode()), folder=folder, **settings)
+    return evaluate(engine, config=config, encode=lambda t, _: list(t.encode()), folder=folder, **settings)
 
 
 def out_of(folder: Path) -> Path:
@@ -238,7 +238,7 @@ def test_generation_options_become_sampling_params() -> None:
 
 
 def test_loglikelihood_without_a_callable_says_what_is_missing() -> None:
-    lm = EngineLM(ScriptedEngine(), encode=lambda t: [1], eval_seed=0)
+    lm = EngineLM(ScriptedEngine(), encode=lambda t, _: [1], eval_seed=0)
     with pytest.raises(ValueError, match="EngineLM\\(loglikelihood"):
         lm.loglikelihood([])
 

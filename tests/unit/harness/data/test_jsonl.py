@@ -84,6 +84,6 @@ def test_bytes_that_are_no_text_are_named(path: Path) -> None:
 
 def test_a_problem_with_braces_is_rendered_as_it_is() -> None:
     problem = Problem("p", "d", "test", r"\frac{1}{2} {problem} {0}", "1")
-    prompt = make_prompt(problem, "question", lambda text: [len(text)])
+    prompt = make_prompt(problem, "question", lambda text, _: [len(text)])
     assert prompt.text == "\\frac{1}{2} {problem} {0}\n"
     assert prompt.token_ids == (len(prompt.text),) and prompt.problem_id == "p"
