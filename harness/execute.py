@@ -101,7 +101,7 @@ def _run(config: RunConfig, folder: Path, record: RunRecord, report: Reporter) -
                 evaluate=lambda r: _evaluate_now(r, record.run_id, report),
             )
             record.steps_done = run.step
-            for name in ("seconds", "tokens", "flops"):
+            for name in ("seconds", "tokens", "flops", "peak_memory"):
                 setattr(record, name, getattr(run, name))
             write_record(folder / "run.json", record)
             checkpoint.drop_resume(folder)
@@ -217,7 +217,7 @@ def _record(config: RunConfig, folder: Path, overrides: Sequence[str]) -> RunRec
         record.num_resumes = earlier.num_resumes + 1
         record.started = earlier.started
         record.eval_keys = earlier.eval_keys | record.eval_keys
-        for name in ("steps_done", "seconds", "tokens", "flops", "gpu_seconds"):
+        for name in ("steps_done", "seconds", "tokens", "flops", "peak_memory", "gpu_seconds"):
             setattr(record, name, getattr(earlier, name))
     return record
 
@@ -228,7 +228,7 @@ def _close(folder: Path, record: RunRecord, started: float) -> None:
     record.peak_memory_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     if record.hardware["device"] == "cuda":
         record.gpu_seconds += time.perf_counter() - started
-        record.peak_memory_bytes = torch.cuda.max_memory_allocated()
+        record.peak_memory_bytes = max(torch.cuda.max_memory_allocated(), *record.peak_memory.values(), 0)
     try:
         write_record(folder / "run.json", record)
     except OSError as error:

@@ -67,6 +67,7 @@ class RunRecord(_Record):
     seconds: dict[str, float] = Field(default_factory=dict)
     gpu_seconds: float = 0.0
     peak_memory_bytes: int = 0
+    peak_memory: dict[str, int] = Field(default_factory=dict)
     flags: list[str] = Field(default_factory=list)
     eval_keys: dict[str, str] = Field(default_factory=dict)
     wandb_id: str | None = None

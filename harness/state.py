@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ import torch
 from torch import nn
 
 from harness import checkpoint
+from harness.accounting import Meter
 from harness.codec import Codec
 from harness.config import ConfigError, RunConfig
 from harness.critic import ValueModel, init_value
@@ -45,7 +45,7 @@ RUN_ROLLOUT = (
     *("prompts_per_step", "group_size", "max_new_tokens", "temperature", "top_p", "top_k", "keep"),
     "max_sampler_kl",
 )
-COUNTERS = ("num_updates", "skipped_in_a_row", "seconds", "tokens", "flops", "kl_coef")
+COUNTERS = ("num_updates", "skipped_in_a_row", "seconds", "tokens", "flops", "peak_memory", "kl_coef")
 
 
 @dataclass
@@ -74,6 +74,17 @@ class Run:
     seconds: dict[str, float] = field(default_factory=dict)
     tokens: dict[str, int] = field(default_factory=dict)
     flops: dict[str, float] = field(default_factory=dict)
+    peak_memory: dict[str, int] = field(default_factory=dict)  # bytes, by phase
+    lap_seconds: dict[str, float] = field(default_factory=dict)  # of the current step
+    lap_peaks: dict[str, int] = field(default_factory=dict)
+    world_size: int = 1
+
+    def __post_init__(self) -> None:
+        self.meter = Meter(self.device, self._book)
+
+    @property
+    def device(self) -> torch.device:
+        return self.policy.head_weight.device
 
     @property
     def trained(self) -> dict[str, nn.Module]:
@@ -92,9 +103,15 @@ class Run:
 
     @contextmanager
     def timed(self, phase: str) -> Iterator[None]:
-        start = time.perf_counter()
-        yield
-        self.seconds[phase] = self.seconds.get(phase, 0.0) + time.perf_counter() - start
+        """Seconds and peak memory of a phase; one inside another is not counted in it."""
+        with self.meter.phase(phase):
+            yield
+
+    def _book(self, phase: str, seconds: float, peak: int) -> None:
+        for totals in (self.seconds, self.lap_seconds):
+            totals[phase] = totals.get(phase, 0.0) + seconds
+        for peaks in (self.peak_memory, self.lap_peaks):
+            peaks[phase] = max(peaks.get(phase, 0), peak)
 
     def count(
         self,
@@ -198,7 +215,7 @@ def setup(config: RunConfig, *, base: Path, folder: Path, device: str) -> Run:
     run.prompts = {p.id: make_prompt(p, template, codec.prompt_ids) for p in problems}
     state = checkpoint.load_resume(folder, policy=policy, optimizer=run.optimizer, others=run.trained)
     if state is not None:
-        for name in ("step", *COUNTERS):
+        for name in state.keys() & {"step", *COUNTERS}:
             setattr(run, name, state[name])
     with run.timed("start"):
         engine.load_weights(policy.state_dict().items())

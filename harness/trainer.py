@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from harness.accounting import Lap
 from harness.experience import problems_at, refill, rollout_metrics, sample, score, trainable
 from harness.offline import Offline
 from harness.progress import Reporter
@@ -42,6 +43,7 @@ def train(
     offline = Offline(run, report) if config.objective.offline else None
     total = offline.num_steps if offline else config.trainer.steps
     while run.step < total:
+        lap = Lap(run)
         groups, metrics = offline.batch(run.step) if offline else experience(run)
         if config.rollout.release:
             run.engine.release()
@@ -55,7 +57,7 @@ def train(
         if due:
             with run.timed("kept"):
                 metrics |= run.kept.measure(run.policy)
-        metrics = {"step": run.step, **metrics}
+        metrics = {"step": run.step, **metrics, **lap.metrics()}
         writer.append(metrics)
         log(metrics)
         keep_rollouts(run, groups)
@@ -108,6 +110,7 @@ def learn(run: Run, groups: Sequence[ScoredGroup], *, total: int) -> dict[str, f
         num_updates_total=total * num_updates,
         value=run.value,
         kl_coef=run.kl_coef,
+        phase=run.timed,
     )
     run.num_updates += num_updates
     run.skipped_in_a_row = run.skipped_in_a_row + 1 if metrics["skipped_updates"] else 0
@@ -118,8 +121,12 @@ def learn(run: Run, groups: Sequence[ScoredGroup], *, total: int) -> dict[str, f
     if objective.kl.target is not None:
         metrics["kl_coef"] = run.kl_coef
         run.kl_coef = adapted_coef(run.policy, batch, config=run.config, kl_coef=run.kl_coef)
-    context = float(batch.lengths.float().mean())
+    lengths = batch.lengths.double()
+    # Attention costs a sequence its length squared: this context gives the sum over the rows exactly.
+    context = float(lengths.square().sum() / lengths.sum())
     run.count("trained", int(metrics.pop("trained_tokens")), context=context, passes=3)
+    if scored := int(metrics.pop("scored_tokens")):
+        run.count("scored", scored, context=context, passes=1)
     return metrics
 
 

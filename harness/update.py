@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 import torch
@@ -22,6 +23,8 @@ from harness.optim import guarded_step, lr_at
 from harness.process import process_advantages
 from harness.select import accepted
 from harness.types import Batch, ScoredGroup
+
+Phase = Callable[[str], AbstractContextManager[None]]
 
 
 def advantages_of(groups: Sequence[ScoredGroup], objective: ObjectiveConfig) -> Tensor:
@@ -75,17 +78,18 @@ def update(
     num_updates_total: int,
     value: ValueModel | None = None,
     kl_coef: float | None = None,
+    phase: Phase = lambda name: nullcontext(),
 ) -> dict[str, float]:
     """`epochs` × `minibatches` optimiser steps on one rollout batch; `old_logprobs` stay at the sampling
     weights.
 
     A step's denominator is taken over its whole minibatch, so microbatches do not change it. Metrics are
     means over the tokens of rows with a gradient, averaged over the optimiser steps. `kl_coef` None is the
-    config's; another is what it has adapted to.
+    config's; another is what it has adapted to. `phase` times the pass over the reference.
     """
     objective = config.objective
     models = Models(policy, reference, value, objective.kl.coef if kl_coef is None else kl_coef)
-    metrics = _prepare(models, batch, config)
+    metrics = _prepare(models, batch, config, phase) if waits(objective) else {}
     rows = active_rows(batch, objective)
     active = torch.zeros(len(batch.lengths), dtype=torch.bool)  # [B]
     active[rows] = True
@@ -94,9 +98,7 @@ def update(
         # The first minibatch meets the sampling weights: its own logprobs are its old ones.
         later = active.clone()
         later[parts[0]] = False
-        batch.old_logprobs = fill_logprobs(policy, batch, later.nonzero().squeeze(1), config)
-        if reference is not None:
-            batch.ref_logprobs = fill_logprobs(reference, batch, rows, config)
+        metrics |= _score(models, batch, later.nonzero().squeeze(1), rows, config, phase)
     tally = _Tally()
     for index, part in enumerate(parts):
         found = accumulate(models, batch, part, part[active[part]], config, on_policy=index == 0)
@@ -149,26 +151,35 @@ class _Tally:
         }
 
 
-def _prepare(models: Models, batch: Batch, config: RunConfig) -> dict[str, float]:
+def _score(
+    models: Models, batch: Batch, own: Tensor, theirs: Tensor, config: RunConfig, phase: Phase
+) -> dict[str, float]:
+    """Fill old logprobs of the rows `own` and reference logprobs of the rows `theirs`; how many tokens."""
+    batch.old_logprobs = fill_logprobs(models.policy, batch, own, config)
+    num_tokens = float(batch.lengths[own].sum())
+    if models.reference is not None:
+        with phase("reference"):
+            batch.ref_logprobs = fill_logprobs(models.reference, batch, theirs, config)
+        num_tokens += float(batch.lengths[theirs].sum())
+    return {"scored_tokens": num_tokens}
+
+
+def _prepare(models: Models, batch: Batch, config: RunConfig, phase: Phase) -> dict[str, float]:
     """Old and reference logprobs, values and advantages at the sampling weights, where advantages wait."""
     objective = config.objective
-    if not waits(objective):
-        return {}
     rows, kl_exact, temperature = torch.arange(len(batch.lengths)), None, config.rollout.temperature
-    batch.old_logprobs = fill_logprobs(models.policy, batch, rows, config)
-    if models.reference is not None:
-        batch.ref_logprobs = fill_logprobs(models.reference, batch, rows, config)
-        if objective.kl.in_reward and objective.kl.estimator == "exact":
-            kl_exact = fill(batch, rows, config, lambda piece: kl_over_vocabulary(models, piece, temperature))
+    metrics = _score(models, batch, rows, rows, config, phase)
+    if models.reference is not None and objective.kl.in_reward and objective.kl.estimator == "exact":
+        kl_exact = fill(batch, rows, config, lambda piece: kl_over_vocabulary(models, piece, temperature))
     if models.value is not None:
         batch.values = fill(batch, rows, config, lambda piece: values_of(models, piece))
     credit(batch, objective, kl_coef=models.kl_coef, kl_exact=kl_exact)
     if batch.values is None or batch.returns is None:
-        return {}
+        return metrics
     explained = explained_variance(
         values=batch.values, returns=batch.returns, completion_mask=batch.completion_mask
     )
-    return {"explained_variance": float(explained)}
+    return {**metrics, "explained_variance": float(explained)}
 
 
 def adapted_coef(policy: Policy, batch: Batch, *, config: RunConfig, kl_coef: float) -> float:

@@ -13,6 +13,7 @@ import lm_eval.evaluator  # noqa: F401  children are forked: what is imported he
 import pytest
 import torch
 
+from harness.accounting import reproducible
 from harness.compose import Composer
 from harness.config import RunConfig
 from harness.execute import execute, final_numbers
@@ -91,9 +92,11 @@ def launch(config: RunConfig, kill: tuple[str, str, int, str] | None) -> int:
 
 
 def evidence(config: RunConfig) -> dict[str, object]:
-    """Everything a reader would use: metrics and weights to the byte, evaluations but for their seconds."""
+    """Everything a reader would use, to the bit, but for seconds and memory."""
     folder, base = run_folder(config), base_folder(config)
-    found: dict[str, object] = {"metrics": (folder / "metrics.jsonl").read_bytes()}
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert all(row["seconds_sample"] > 0 and row["peak_memory_train"] > 0 for row in rows)
+    found: dict[str, object] = {"metrics": json.dumps([reproducible(row) for row in rows])}
     for path in [*folder.glob("checkpoints/*/model.safetensors"), *base.glob("model/*")]:
         found[f"{path.parent.name}/{path.name}"] = path.read_bytes()
     for owner in (folder, base):

@@ -1,0 +1,123 @@
+"""What a run costs: seconds and peak memory by phase, rates, the share of the peak that training reaches.
+
+MFU is (6 x matmul parameters, the output head once, + the causal half of attention) x trained tokens, over
+the seconds of the phase `train` and the device's dense bf16 peak, whatever the dtype (`harness.dims` has the
+formula). What is computed again (recomputed layers, old logprobs) is not counted.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+if TYPE_CHECKING:
+    from harness.state import Run
+
+# Dense bf16 tensor-core FLOP/s by a part of the device's name (vendors' data sheets, without sparsity).
+PEAK_FLOPS = {
+    "H100 PCIe": 756e12,
+    "H100 NVL": 835e12,
+    "H100": 989e12,
+    "H200": 989e12,
+    "B200": 2250e12,
+    "A100": 312e12,
+    "A10G": 70e12,
+    "L40S": 362e12,
+    "L4": 121e12,
+    "RTX 4090": 165e12,
+    "RTX 3090": 71e12,
+}
+# Names, or their beginnings, of what differs between two runs of the same numbers.
+MEASURED = ("seconds_", "peak_memory_", "sampled_per_second", "trained_per_second", "mfu", "gpu_seconds")
+
+
+def reproducible(metrics: dict[str, Any]) -> dict[str, Any]:
+    """A step's metrics without what a clock or a memory counter said."""
+    return {name: x for name, x in metrics.items() if not name.startswith(MEASURED)}
+
+
+def peak_flops(device_name: str) -> float | None:
+    """None for a device that is not in the table, and so for CPUs: then there is no MFU."""
+    return next((peak for name, peak in PEAK_FLOPS.items() if name in device_name), None)
+
+
+class Meter:
+    """Times phases. A phase inside another is taken out of it, so that phases add up to the whole.
+
+    `book(phase, seconds, peak memory in bytes)` is called each time one ends or is interrupted by another.
+    Memory is what PyTorch allocated at most on a GPU; on a CPU the resident size at the phase's end, as its
+    peak cannot be asked for by phase.
+    """
+
+    def __init__(self, device: torch.device, book: Callable[[str, float, int], None]) -> None:
+        self.device, self.book = device, book
+        self._open: list[str] = []
+        self._since = 0.0
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        self._turn()
+        self._open.append(name)
+        try:
+            yield
+        finally:
+            self._turn()
+            self._open.pop()
+
+    def _turn(self) -> None:
+        cuda = self.device.type == "cuda"
+        if cuda:
+            torch.cuda.synchronize(self.device)  # kernels still running belong to the phase that ends
+        now = time.perf_counter()
+        if self._open:
+            peak = torch.cuda.max_memory_allocated(self.device) if cuda else resident_bytes()
+            self.book(self._open[-1], now - self._since, peak)
+        if cuda:
+            torch.cuda.reset_peak_memory_stats(self.device)
+        self._since = now
+
+
+def resident_bytes() -> int:
+    """Resident memory of this process; 0 where /proc does not say."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except OSError:
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+class Lap:
+    """The costs of one step: what the run's counters gained since `begin`."""
+
+    def __init__(self, run: Run) -> None:
+        self.run, self.started = run, time.perf_counter()
+        self.tokens, self.flops = dict(run.tokens), dict(run.flops)
+        run.lap_seconds, run.lap_peaks = {}, {}
+
+    def metrics(self) -> dict[str, float]:
+        run, seconds = self.run, self.run.lap_seconds
+        flops = {name: x - self.flops.get(name, 0.0) for name, x in run.flops.items()}
+        found = {f"seconds_{name}": x for name, x in seconds.items()}
+        found |= {f"peak_memory_{name}": float(x) for name, x in run.lap_peaks.items()}
+        found["flops"] = sum(flops.values())
+        for use, phase in (("sampled", "sample"), ("trained", "train")):
+            gained = run.tokens.get(use, 0) - self.tokens.get(use, 0)
+            if gained and seconds.get(phase):
+                found[f"{use}_per_second"] = gained / seconds[phase]
+        if run.device.type == "cuda":
+            found["gpu_seconds"] = (time.perf_counter() - self.started) * run.world_size
+            if seconds.get("train"):
+                found |= mfu(flops.get("trained", 0.0), seconds["train"], run.device, run.world_size)
+        return found
+
+
+def mfu(flops: float, seconds: float, device: torch.device, num_devices: int) -> dict[str, float]:
+    """{"mfu": share of the peak}, or nothing for a device whose peak is not known."""
+    peak = peak_flops(torch.cuda.get_device_name(device))
+    return {} if peak is None else {"mfu": flops / seconds / (peak * num_devices)}

@@ -1,0 +1,77 @@
+"""What a step cost: phases that add up, rates and MFU by hand."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from harness import accounting
+from harness.accounting import Lap, Meter, mfu, peak_flops, reproducible
+from harness.dims import flops_per_token
+from harness.trainer import experience, learn
+from tests.unit.harness.tiny import DIMS, run_on_untrained_base
+
+
+def test_an_inner_phase_is_taken_out_of_the_outer_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([0.0, 1.0, 4.0, 9.0])  # outer starts, inner starts, inner ends, outer ends
+    monkeypatch.setattr(time, "perf_counter", lambda: next(clock))
+    booked: list[tuple[str, float]] = []
+    meter = Meter(torch.device("cpu"), lambda name, seconds, peak: booked.append((name, seconds)))
+    with meter.phase("train"), meter.phase("reference"):
+        pass
+    assert booked == [("train", 1.0), ("reference", 3.0), ("train", 5.0)]
+
+
+def test_a_phase_that_raises_is_booked_and_closed() -> None:
+    booked: list[str] = []
+    meter = Meter(torch.device("cpu"), lambda name, seconds, peak: booked.append(name))
+    with pytest.raises(RuntimeError), meter.phase("sample"):
+        raise RuntimeError
+    with meter.phase("grade"):
+        pass
+    assert booked == ["sample", "grade"]
+
+
+def test_a_step_counts_its_own_costs_alone(tmp_path: Path) -> None:
+    run = run_on_untrained_base(tmp_path, "objective=grpo", "objective.updates.minibatches=1")
+    run.seconds, run.tokens, run.flops = {"sample": 50.0}, {"sampled": 1000}, {"sampled": 1e9}
+    lap = Lap(run)
+    groups, metrics = experience(run)
+    with run.timed("train"):
+        learn(run, groups, total=2)
+    found = lap.metrics()
+    assert found["sampled_per_second"] == pytest.approx(metrics["sampled_tokens"] / found["seconds_sample"])
+    assert found["trained_per_second"] == pytest.approx(run.tokens["trained"] / found["seconds_train"])
+    # The reference pass stands beside `train`, not in it; every row is scored once by the reference, and
+    # trained once.
+    assert found["seconds_reference"] > 0 and run.tokens["scored"] == run.tokens["trained"]
+    assert run.seconds["sample"] == pytest.approx(50 + found["seconds_sample"])
+    assert found["flops"] == pytest.approx(sum(run.flops.values()) - 1e9)
+    assert run.flops["trained"] == pytest.approx(3 * run.flops["scored"])
+    assert not {"mfu", "gpu_seconds"} & found.keys()  # a CPU has neither
+    assert found["peak_memory_train"] == run.peak_memory["train"] > 1e7
+    assert set(reproducible(found)) == {"flops"}
+
+
+def test_trained_flops_are_exact_over_rows_of_different_lengths(tmp_path: Path) -> None:
+    run = run_on_untrained_base(tmp_path, "objective=grpo")
+    groups, _ = experience(run)
+    learn(run, groups, total=2)
+    lengths = [len(g.prompt.token_ids) + len(r.completion_ids) for g in groups for r in g.rollouts]
+    assert len(set(lengths)) > 1
+    by_hand = sum(n * flops_per_token(run.policy.dims, n) for n in lengths)
+    assert run.flops["trained"] == pytest.approx(by_hand, rel=1e-2)  # the context is cut to an integer
+
+
+def test_mfu_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    # D 16, F 24, one head of 16, V 11: q, k, v, o 4 * 16 * 16 = 1024, MLP 3 * 16 * 24 = 1152, head 176.
+    # 6 * 2352 + causal attention 6 * 16 * 10 at a context of 10 = 15072 FLOPs a token.
+    assert flops_per_token(DIMS, 10) == 15072
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA H100 80GB HBM3")
+    assert accounting.peak_flops("NVIDIA H100 PCIe") == 756e12
+    found = mfu(15072 * 1e9, 2.0, torch.device("cuda"), 2)
+    assert found == {"mfu": pytest.approx(15072e9 / 2.0 / (2 * 989e12))}
+    assert peak_flops("AMD EPYC") is None
