@@ -93,6 +93,11 @@ def primary_of(study: Study) -> Primary:
     return Primary(factor, named[0] if named else next(iter(tasks)), metric, level, bool(declared))
 
 
+def declared(study: Study) -> dict[str, Any]:
+    """What the ablation declared beside its primary contrast: `family`, `margin`, `fixed`."""
+    return getattr(study.record, "declared", None) or {}
+
+
 def evaluated_tasks(study: Study) -> dict[str, str]:
     """Task -> split, in the order found."""
     if study.evaluations.empty:
@@ -147,9 +152,17 @@ def control_of(study: Study, levels: Mapping[str, str], factor: str | None) -> s
 
 
 def arm_results(study: Study, primary: Primary) -> list[ArmResult]:
-    """Every planned arm, dead and empty ones included, with Holm over the differences to controls."""
+    """Every planned arm, dead and empty ones included, with Holm over the differences to controls.
+
+    The family is what the study declares, levels of the primary factor; all differences where it does not.
+    """
+    family = declared(study).get("family") or None
     results = [_arm_result(study, primary, arm.label, arm.levels) for arm in study.record.arms]
-    tested = [i for i, r in enumerate(results) if r.difference and r.difference.p_value is not None]
+    tested = [
+        i for i, r in enumerate(results)
+        if r.difference and r.difference.p_value is not None
+        and (family is None or r.levels.get(primary.factor or "") in family)
+    ]  # fmt: skip
     p_values = [results[i].difference.p_value for i in tested]  # type: ignore[union-attr]
     adjusted = dict(zip(tested, holm(p_values), strict=True))  # type: ignore[arg-type]
     return [ArmResult(**{**vars(r), "p_holm": adjusted.get(i)}) for i, r in enumerate(results)]

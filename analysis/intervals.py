@@ -5,7 +5,7 @@ Scores are in the caller's unit (accuracies in [0, 1], or points). `analysis.sta
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import sqrt
 
@@ -127,33 +127,6 @@ def memorisation_gap(train: ArrayLike, perturbed: ArrayLike, *, level: float = 0
     would raise it. One model's gap varies over problem pairs; for an arm, give per-seed gaps to `paired_t`.
     """
     return problems_t(train, perturbed, level=level)
-
-
-def bootstrap_interval(
-    differences: ArrayLike,
-    *,
-    seed: int,
-    statistic: Callable[[NDArray[np.float64]], float] | None = None,
-    level: float = 0.95,
-    num_resamples: int = 5000,
-) -> Interval:
-    """Secondary view: percentile bootstrap over seeds (Efron & Tibshirani 1993, ch. 13).
-
-    Undercovers at 3–5 seeds. Resamples the first axis; `statistic` defaults to the mean. Varies: seeds;
-    problems fixed.
-    """
-    d = np.asarray(differences, dtype=float)
-    stat = statistic or (lambda x: float(x.mean()))
-    if len(d) < MIN_SEEDS:
-        reason = f"{len(d)} seeds: 3 are needed for an interval"
-        return _bare(stat(d), len(d), level, "percentile bootstrap", SEEDS, reason)
-    rows = np.random.default_rng(seed).integers(len(d), size=(num_resamples, len(d)))
-    draws = np.array([stat(d[r]) for r in rows])
-    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(
-        estimate=stat(d), low=float(low), high=float(high), level=level, se=float(draws.std(ddof=1)), df=None,
-        p_value=None, n=len(d), method="percentile bootstrap", varies=SEEDS,
-    )  # fmt: skip
 
 
 def interquartile_mean(scores: ArrayLike) -> float:

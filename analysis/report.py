@@ -23,6 +23,7 @@ from analysis.load import Study
 from analysis.page import html
 from analysis.plots import Drawing, draw
 from analysis.samples import sample_rows
+from analysis.secondary import finding_table, pilot_table, trend_table, variance_table, views_table
 from analysis.stats import Interval
 from analysis.table import Table, interval_text, points
 from analysis.tables import (
@@ -100,8 +101,10 @@ def _sections(
     filled = lambda *tables: [t for t in tables if t.cells]  # noqa: E731
     gap = memorisation_table(results)
     return [
-        ReportSection("The arms", [], [arm_table(study, primary, results)], some("differences")),
-        ReportSection("Learning", [], [], some("checkpoints", "size", "learning_curves")),
+        ReportSection("The arms", [], filled(arm_table(study, primary, results),
+                                             finding_table(study, primary, results)), some("differences")),
+        ReportSection("Learning", [], filled(trend_table(study, primary, results), pilot_table(study)),
+                      some("checkpoints", "size", "learning_curves")),
         ReportSection("What changed", [], filled(measures_table(results), decomposition_table(results)),
                       some("decomposition", "pass_at_k")),
         ReportSection("Derivations", [], [], some("derivations")),
@@ -111,7 +114,8 @@ def _sections(
         ReportSection("What it cost", [], [], some("compute", "kept")),
         ReportSection("Training", [], [], some("diagnostics")),
         ReportSection("Single problems", [], [], some("problems")),
-        ReportSection("What the intervals mean", _interval_text(study, primary, results)),
+        ReportSection("What the intervals mean", _interval_text(study, primary, results),
+                      filled(views_table(study, primary, results), variance_table(study, primary, results))),
         ReportSection("Arms compared", [], [config_table(study)]),
     ]  # fmt: skip
 

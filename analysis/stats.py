@@ -1,12 +1,14 @@
 """Every estimator behind the tables, pure and in one namespace: formula, source, what varies.
 
 analysis.metrics     avg@k, pass@k, maj@k, best of k, decomposition of a gain, best constant answer
-analysis.intervals   paired t (primary), crossed seeds × problems, bootstrap, interquartile mean, ...
+analysis.intervals   paired t (primary), crossed seeds × problems, interquartile mean, ...
+analysis.bootstrap   percentile, pigeonhole and stratified bootstraps: secondary views
 analysis.inference   Holm, equivalence, power, trend, scaling fit, variance components
 """
 
 from __future__ import annotations
 
+from analysis.bootstrap import bootstrap_interval, crossed_bootstrap, two_sample_bootstrap
 from analysis.inference import (
     Equivalence,
     ScalingFit,
@@ -22,7 +24,6 @@ from analysis.inference import (
 )
 from analysis.intervals import (
     Interval,
-    bootstrap_interval,
     crossed_t,
     interquartile_mean,
     memorisation_gap,
@@ -54,6 +55,7 @@ __all__ = [
     "best_constant_answer",
     "best_of_k",
     "bootstrap_interval",
+    "crossed_bootstrap",
     "crossed_t",
     "decompose_gain",
     "decompose_shares",
@@ -72,5 +74,6 @@ __all__ = [
     "smallest_detectable",
     "tost",
     "trend_test",
+    "two_sample_bootstrap",
     "variance_components",
 ]

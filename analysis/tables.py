@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from analysis.contrasts import METRICS, ArmResult, Primary, evaluated_tasks, last_rows, paired, what_varies
+from analysis.contrasts import (
+    METRICS,
+    ArmResult,
+    Primary,
+    declared,
+    evaluated_tasks,
+    last_rows,
+    paired,
+    what_varies,
+)
 from analysis.design import config_differences
 from analysis.load import Study
 from analysis.stats import Interval, paired_t
@@ -43,11 +52,16 @@ def arm_table(study: Study, primary: Primary, results: Sequence[ArmResult]) -> T
     note = (
         f"{metric} on {primary.task} at the last checkpoint (fixed beforehand), in points. Brackets: "
         f"{level} intervals, Student's t over seeds, on differences paired by seed where there is a control "
-        f"or a base; what varies: {what_varies(study)}. Holm adjusts over all differences to controls. "
+        f"or a base; what varies: {what_varies(study)}. Holm adjusts over {_family(study)}. "
         "Tokens, FLOPs and seconds are means per run, without pretraining."
         + (" No bracket: the reason stands under “What the intervals mean”." if few else "")
     )
     return Table("arms", "Arms", columns, cells, _arm_frame(results), note, terminal_columns=7)
+
+
+def _family(study: Study) -> str:
+    family = declared(study).get("family")
+    return f"the declared family: {', '.join(family)}" if family else "all differences to controls"
 
 
 def _arm_frame(results: Sequence[ArmResult]) -> pd.DataFrame:
