@@ -67,7 +67,7 @@ def _execute(config: RunConfig, folder: Path, overrides: Sequence[str], report: 
     try:
         write_text(folder / "config.yaml", yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
         write_record(folder / "run.json", record)
-        _run(config, folder, record, report)
+        _run(config, folder, record, report, started)
         record.status, record.reason = "finished", None
         (folder / "error.txt").unlink(missing_ok=True)  # of an earlier attempt
     except KeyboardInterrupt:
@@ -84,7 +84,7 @@ def _execute(config: RunConfig, folder: Path, overrides: Sequence[str], report: 
     return "finished" if record.status == "finished" else "failed"
 
 
-def _run(config: RunConfig, folder: Path, record: RunRecord, report: Reporter) -> None:
+def _run(config: RunConfig, folder: Path, record: RunRecord, report: Reporter, started: float) -> None:
     device = resolve_device(config)
     base = ensure_base(config, report)
     tags = [config.objective.name, config.model.name, f"seed={config.seed}", f"corpus={config.corpus}"]
@@ -94,6 +94,8 @@ def _run(config: RunConfig, folder: Path, record: RunRecord, report: Reporter) -
     try:
         if not (record.steps_done and weights_folder(folder, record.steps_done).exists()):
             run = setup(config, base=base, folder=folder, device=device)
+            spent = time.perf_counter() - started - sum(run.lap_seconds.values())
+            run.seconds["setup"] = run.seconds.get("setup", 0.0) + spent
             train(
                 run,
                 report=report,
