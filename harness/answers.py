@@ -246,6 +246,16 @@ def without_base(normalised: str) -> str:
     return based[1] if based else normalised
 
 
+_ESCAPED = re.compile(r"\\([_%&#$])")
+_AFTER_SIGN = re.compile(r"(?<=[,;])\s+")
+
+
+def literal_text(text: str) -> str:
+    r"""What stands there: `\text{}` wrappers opened, escapes undone, blanks as one and none after commas."""
+    out = _ESCAPED.sub(r"\1", _WRAPPED.sub(r"\1", text))
+    return _AFTER_SIGN.sub("", " ".join(out.split()))
+
+
 _WORDS = re.compile(r"[A-Za-z][A-Za-z '\-.]*")
 
 

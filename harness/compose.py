@@ -24,8 +24,10 @@ from pydantic import Field, ValidationError
 
 from harness.config import ConfigError, RunConfig, Section, check_folder, did_you_mean, validate
 from harness.data.documents import check_benchmark
-from harness.data.load import check_data
+from harness.data.load import check_corpus, check_data
+from harness.data.presets import with_components
 from harness.identity import run_id
+from harness.settings import is_setting, nearest
 from harness.source import check_model
 from harness.teacher_files import check_teacher
 
@@ -123,9 +125,8 @@ class Composer:
                     raise ConfigError(
                         f"{key}={value}: no such option{did_you_mean(value, self.options(key))}"
                     )
-        elif key not in _paths(RunConfig):
-            known = list(dict.fromkeys([*GROUPS, *_paths(RunConfig)]))
-            raise ConfigError(f"{override.input_line}: no setting {key}{_nearest(key, known)}")
+        elif not is_setting(key):
+            raise ConfigError(f"{override.input_line}: no setting {key}{nearest(key, GROUPS)}")
 
     def raw(self, overrides: Sequence[str]) -> DictConfig:
         """The composed config, unresolved. Group choices hit Hydra; plain values are set on a copy."""
@@ -136,7 +137,8 @@ class Composer:
             self.cache[groups] = self._hydra(groups)
         config = self.cache[groups].copy()
         for override in plain:
-            OmegaConf.update(config, override.key_or_group, override.value(), merge=True, force_add=True)
+            key = override.key_or_group  # a mixture's components are given whole
+            OmegaConf.update(config, key, override.value(), merge=key != "data.components", force_add=True)
         return config
 
     def _hydra(self, overrides: Sequence[str]) -> DictConfig:
@@ -155,6 +157,11 @@ class Composer:
             first = str(error).splitlines()[0]
             raise ConfigError(f"{error.full_key or ''}: {first}; give it on the command line") from None
         assert isinstance(data, dict)
+        folders = [root / "data" for root in (CONF, self.extra) if root]
+        try:
+            data["data"] = with_components(data["data"], folders)
+        except ValueError as error:
+            raise ConfigError(str(error)) from None
         return validate({str(key): value for key, value in data.items() if key != "ablation"})
 
 
@@ -250,6 +257,8 @@ def _check_jobs(jobs: Sequence[Job]) -> None:
         check_model(config.model, config.data.template)
     for data in {job.config.data.model_dump_json(): job.config.data for job in jobs}.values():
         check_data(data)
+    for job in jobs:
+        check_corpus(job.config)
     for template, benchmark in {(j.config.data.template, b) for j in jobs for b in j.config.eval.benchmarks}:
         check_benchmark(benchmark, template)
     for config in {_teacher_key(job.config): job.config for job in jobs}.values():
@@ -282,26 +291,6 @@ def _values(override: Override) -> list[str]:
 
 def _is_plain(override: Override) -> bool:
     return not (override.is_add() or override.is_delete() or override.key_or_group.startswith("hydra"))
-
-
-def _paths(kind: type[Section], prefix: str = "") -> list[str]:
-    """Every dotted path of the schema."""
-    found = []
-    for name, field in kind.model_fields.items():
-        found.append(prefix + name)
-        for inner in (field.annotation, *getattr(field.annotation, "__args__", ())):
-            if isinstance(inner, type) and issubclass(inner, Section):
-                found += _paths(inner, f"{prefix}{name}.")
-    return found
-
-
-def _nearest(key: str, known: Sequence[str]) -> str:
-    tails = {path.rsplit(".", 1)[-1]: path for path in known}
-    hint = did_you_mean(key, list(known))
-    if "did you mean" not in hint and (close := did_you_mean(key.rsplit(".", 1)[-1], list(tails))):
-        names = [tails[word] for word in tails if f" {word}" in close.replace("?", " ")]
-        hint = f"; did you mean {' or '.join(names)}?" if names and "did you mean" in close else ""
-    return hint
 
 
 def command_line(overrides: Sequence[str]) -> str:

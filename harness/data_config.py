@@ -7,12 +7,12 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from harness.prompts import TemplateName
-from harness.section import Name, NonNegative, Section
+from harness.section import Name, NonNegative, NonNegativeFloat, Positive, Section
 
 AnswerRule = Literal["boxed", "answer_is", "answer_colon", "a_colon", "hashes", "final_number"]
-
 Published = Literal[
     "gsm8k",
+    "gsm8k_perturbed",
     "math",
     "aime_1983_2023",
     "amc23",
@@ -22,13 +22,29 @@ Published = Literal[
     "deepscaler",
     "dapo_17k",
 ]
-Dataset = Literal["aime_gen", "jsonl", Published]
+Dataset = Literal["aime_gen", "general", "mixture", "jsonl", Published]
+GENERATED = ("aime_gen", "general")
+SPLITS = ("train", "perturbed", "validation", "test", "heldout")
+
+
+class DoseConfig(Section):
+    """A control arm: `percent` of an evaluation set takes the place of as many training problems."""
+
+    dataset: Published
+    percent: Annotated[float, Field(gt=0, le=100)]
 
 
 class DataConfig(Section):
-    """`dataset` is a module of harness/data. Generated problems use the fields below it; `jsonl` the path.
+    """`dataset` is a module of harness/data, `jsonl` the file at `path`, `mixture` the sum of its components.
 
-    `num_*` null: all there are of a published set or a file, none of a generated one.
+    `num_*` null: all there are of a published set or a file, none of a generated one. Of a mixture only
+    `num_train` is set, which `weight` shares out; every other split is the components' own, one after the
+    other. `families` name generated problems, `subjects` the topics of others; `levels` are for both. (With
+    `families`, a set that is not generated has a from-scratch base pretrained on these, of those `levels` and
+    in that `style`, and is not filtered by them.) `order: seeded` shuffles by `data_seed` before `num_train`
+    cuts. `num_distinct` and `num_families` hold the number of training problems fixed and make them of fewer
+    different ones. `drop_contaminated` leaves out what holds at least `drop_share` of the 13-grams of a
+    problem of these evaluation sets (harness/data/contamination.py).
     """
 
     name: Name
@@ -47,13 +63,77 @@ class DataConfig(Section):
     num_test: NonNegative | None = None
     num_heldout: NonNegative | None = None
     path: str | None = None
+    subjects: list[str] = Field(default=[])
+    bad_rows: Literal["stop", "leave_out"] = "stop"
+    order: Literal["source", "seeded"] = "source"
+    deduplicate: bool = False
+    num_distinct: Positive | None = None
+    num_families: Positive | None = None
+    drop_contaminated: list[Published] = Field(default=[])
+    drop_share: Annotated[float, Field(gt=0, le=1)] = 0.5
+    dose: DoseConfig | None = None
+    components: dict[Name, DataConfig] = Field(default={})
+    weight: NonNegativeFloat | None = None
+
+    def size(self, split: str) -> int | None:
+        """The number of problems asked of a split; `perturbed` has one for each training problem."""
+        return {
+            "train": self.num_train,
+            "perturbed": self.num_train,
+            "validation": self.num_validation,
+            "test": self.num_test,
+            "heldout": self.num_heldout,
+        }[split]
 
     @model_validator(mode="after")
     def _source(self) -> Self:
         if self.dataset == "jsonl" and self.path is None:
             raise ValueError("path=null with dataset=jsonl; give the file: data.path=/folder/problems.jsonl")
-        if self.dataset == "aime_gen" and not (self.families and self.levels and self.num_train):
+        if self.dataset in GENERATED and not (self.families and self.levels and self.num_train):
             raise ValueError(
-                "families, levels and num_train are needed with dataset=aime_gen; see conf/data/"
+                f"families, levels and num_train are needed with dataset={self.dataset}; see conf/data/"
+            )
+        if self.dataset in GENERATED and self.subjects:
+            raise ValueError(f"subjects={self.subjects} with dataset={self.dataset}: name families instead")
+        return self
+
+    @model_validator(mode="after")
+    def _diversity(self) -> Self:
+        fewer = "num_distinct" if self.num_distinct else "num_families"
+        if (self.num_distinct or self.num_families) and not self.num_train:
+            raise ValueError(
+                f"{fewer}={getattr(self, fewer)} with num_train={self.num_train}: it makes a fixed number of "
+                "problems out of fewer; set num_train"
+            )
+        if self.num_distinct and self.num_train and self.num_distinct > self.num_train:
+            raise ValueError(f"num_distinct={self.num_distinct} exceeds num_train={self.num_train}; lower it")
+        return self
+
+    @model_validator(mode="after")
+    def _mixture(self) -> Self:
+        if self.dataset != "mixture":
+            if self.components:
+                raise ValueError(f"components with dataset={self.dataset}: they make a mixture; data=mixture")
+            return self
+        if not self.components:
+            raise ValueError("components={} with dataset=mixture; name some: {gsm8k: 0.5, math: 0.5}")
+        weights = {name: part.weight for name, part in self.components.items()}
+        shown = ", ".join(f"{name} {weight}" for name, weight in weights.items())
+        if None in weights.values():
+            raise ValueError(f"components: each needs a weight ({shown})")
+        if abs(sum(w for w in weights.values() if w is not None) - 1) > 1e-6:
+            raise ValueError(f"components: the weights ({shown}) do not sum to 1; let them")
+        if not self.num_train:
+            raise ValueError(
+                "num_train=null with dataset=mixture: say how many problems the weights share out"
+            )
+        if any(part.dataset == "mixture" for part in self.components.values()):
+            raise ValueError("components: a mixture of mixtures; name their components in one")
+        if self.num_validation is not None or self.num_test is not None or self.num_heldout is not None:
+            raise ValueError("num_validation, num_test and num_heldout of a mixture are its components' own")
+        if self.levels or self.subjects or self.num_families:
+            raise ValueError(
+                "levels, subjects and num_families of a mixture belong to its components: "
+                "data.components.<name>.levels"
             )
         return self

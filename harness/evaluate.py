@@ -145,7 +145,9 @@ def _scored(
     """(samples, greedy) of each problem, scored."""
 
     def scores(problem: Problem, rollouts: Sequence[Rollout]) -> Scored:
-        verdicts = tuple(score(r.text, problem.answer, task.rules, task.data.symbolic) for r in rollouts)
+        verdicts = tuple(
+            score(r.text, problem.answer, task.rules, task.data.symbolic, problem.exact) for r in rollouts
+        )
         return Scored(problem, tuple(rollouts), verdicts)
 
     def rows(variant: str) -> list[Scored]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import resource
 import sys
 import time
@@ -18,7 +19,7 @@ import yaml
 from harness import checkpoint, warm
 from harness.code_state import code_state, hardware, packages
 from harness.config import RunConfig
-from harness.data.load import data_fingerprint
+from harness.data.load import data_fingerprint, data_report
 from harness.eval_tasks import eval_tasks
 from harness.evaluate import evaluate
 from harness.identity import base_folder, base_id, digest, run_folder, run_id
@@ -66,6 +67,7 @@ def _execute(config: RunConfig, folder: Path, overrides: Sequence[str], report: 
     record = _record(config, folder, overrides)
     try:
         write_text(folder / "config.yaml", yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+        write_text(folder / "data.json", json.dumps(data_report(config.data), indent=1))
         write_record(folder / "run.json", record)
         _run(config, folder, record, report, started)
         record.status, record.reason = "finished", None

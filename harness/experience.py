@@ -68,7 +68,10 @@ def score(run: Run, problems: Sequence[Problem], rollouts: Sequence[Rollout]) ->
     groups = []
     for place, problem in enumerate(problems):
         group = tuple(rollouts[place * size : (place + 1) * size])
-        grades = tuple(grade(r.text, problem.answer, rules=rules, use_symbolic=data.symbolic) for r in group)
+        grades = tuple(
+            grade(r.text, problem.answer, rules=rules, use_symbolic=data.symbolic, exact=problem.exact)
+            for r in group
+        )
         values = tuple(
             rewards.weighted_sum(
                 rewards.score(rollout=r, grade=g, problem=problem, terms=terms) | {"model": x},

@@ -32,8 +32,9 @@ class Source:
     rollout_seed: int
     token_budget: int
 
-    def right(self, text: str, answer: str) -> bool:
-        return grade(text, answer, rules=self.rules, use_symbolic=self.symbolic).correct
+    def right(self, text: str, problem: Problem) -> bool:
+        found = grade(text, problem.answer, rules=self.rules, use_symbolic=self.symbolic, exact=problem.exact)
+        return found.correct
 
 
 def graded(
@@ -46,7 +47,7 @@ def graded(
     prompts = [source.prompts[p.id] for p in problems]
     seeds = [derive(source.rollout_seed, name, i, j) for i in range(len(order)) for j in range(source.size)]
     rollouts = source.engine.generate(prompts, params=source.params, seeds=seeds)
-    labels = [source.right(r.text, p.answer) for r, p in zip(rollouts, problems, strict=True)]
+    labels = [source.right(r.text, p) for r, p in zip(rollouts, problems, strict=True)]
     return problems, prompts, rollouts, labels
 
 
@@ -79,6 +80,6 @@ def continued(
         for place, i in enumerate(rows):
             mine = found[place * num : (place + 1) * num]
             texts = [source.decode((*prefixes[i], *r.completion_ids)) for r in mine]
-            shares[i] = sum(source.right(t, problems[i].answer) for t in texts) / num
+            shares[i] = sum(source.right(t, problems[i]) for t in texts) / num
         sampled += sum(len(r.completion_ids) for r in found)
     return shares, sampled

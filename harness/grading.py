@@ -16,6 +16,7 @@ from harness.answers import (
     UnfinishedBox,
     canonical_text,
     extract,
+    literal_text,
     normalise,
     parse_number,
     without_base,
@@ -43,18 +44,23 @@ def grade(
     rules: tuple[Rule, ...] = DEFAULT_RULES,
     unfinished_box: UnfinishedBox = "reject",
     use_symbolic: bool = True,
+    exact: bool = False,
 ) -> Grade:
     """Whether the answer that `rules` find in `completion` equals `reference`.
 
     The last complete box wins over an earlier one and over every other rule. `unfinished_box` says what a box
-    that was never closed means (see `extract`). `use_symbolic=False` never starts a worker. Raises ValueError
-    if the reference is empty.
+    that was never closed means (see `extract`). `use_symbolic=False` never starts a worker. `exact` compares
+    the answer as a text, capitals and signs included, and reads no numbers in it. Raises ValueError if the
+    reference is empty.
     """
     if not reference.strip():
         raise ValueError(f"reference={reference!r} is empty: drop the problem or give it an answer")
     found = extract(completion, rules, unfinished_box=unfinished_box)
     if found.answer is None:
         return Grade(correct=False, extracted=None, reason=found.reason)
+    if exact:
+        correct = literal_text(found.answer) == literal_text(reference)
+        return Grade(correct, found.answer, f"{found.rule}: {'same' if correct else 'not the same'} text")
     correct, reason = _compare(reference, found.answer, use_symbolic=use_symbolic)
     return Grade(correct=correct, extracted=found.answer, reason=f"{found.rule}: {reason}")
 

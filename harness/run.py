@@ -127,8 +127,10 @@ def _run(options: argparse.Namespace, overrides: list[str], functions: Functions
 
 def _warn(configs: Sequence[RunConfig]) -> None:
     from harness.config import warnings_of
+    from harness.data.load import left_out
 
-    for text in dict.fromkeys(text for config in configs for text in warnings_of(config)):
+    found = [text for config in configs for text in (*warnings_of(config), *left_out(config.data))]
+    for text in dict.fromkeys(found):
         print(f"warning: {text}", file=sys.stderr)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from harness.answers import Rule
+from harness.answers import Rule, literal_text
 from harness.grading import answer_class, grade
 from harness.steps import check_steps
 
@@ -28,11 +28,14 @@ class Score:
 
 
 @lru_cache(maxsize=65536)
-def score(completion: str, reference: str, rules: tuple[Rule, ...], symbolic: bool) -> Score:
+def score(
+    completion: str, reference: str, rules: tuple[Rule, ...], symbolic: bool, exact: bool = False
+) -> Score:
     """Grade, vote and check the steps. Cached, as lm-eval's scorer and the record both ask."""
-    verdict = grade(completion, reference, rules=rules, use_symbolic=symbolic)
+    verdict = grade(completion, reference, rules=rules, use_symbolic=symbolic, exact=exact)
     report = check_steps(completion)
-    vote = None if verdict.extracted is None else answer_class(verdict.extracted)
+    found = verdict.extracted
+    vote = None if found is None else literal_text(found) if exact else answer_class(found)
     return Score(verdict.correct, verdict.extracted, verdict.reason, vote, report.num_steps, report.num_wrong)
 
 

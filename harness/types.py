@@ -24,7 +24,10 @@ StepReward = tuple[int, float]  # index among a completion's tokens, reward
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One question with a reference answer. `pair_id` names the training problem that this one perturbs."""
+    """One question with a reference answer. `pair_id` names the training problem that this one perturbs.
+
+    With `exact` the answer is a text to be given as it stands: capitals count, nothing is read as algebra.
+    """
 
     id: str
     dataset: str
@@ -35,6 +38,7 @@ class Problem:
     level: int | None = None
     solution: str | None = None
     pair_id: str | None = None
+    exact: bool = False
 
 
 @dataclass(frozen=True, slots=True)

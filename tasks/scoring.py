@@ -52,7 +52,9 @@ def se_sampling(variances: Sequence[float]) -> float:
 
 def _scores(doc: Mapping[str, Any], completions: Sequence[str]) -> list[Score]:
     rules = tuple(doc["rules"])
-    return [score(completion, doc["answer"], rules, doc["symbolic"]) for completion in completions]
+    return [
+        score(completion, doc["answer"], rules, doc["symbolic"], doc["exact"]) for completion in completions
+    ]
 
 
 def _shares(scores: Sequence[Score]) -> dict[str, float]:

@@ -25,12 +25,12 @@ from harness.data.families.instance import (
     FAMILIES,
     LEVELS,
     Instance,
-    bucket_of,
     candidate,
     check_names,
     generate,
     stream,
 )
+from harness.data.splits import CORPUS_BUCKETS, SEED_STRIDE, SPLIT_BUCKETS, balanced, bucket_of, unique
 from harness.types import Problem
 
 __all__ = [
@@ -50,22 +50,11 @@ GENERATOR_VERSION = 3  # part of every data hash: raise it with any change to wh
 MINI_FAMILIES: tuple[str, ...] = tuple(name for name, family in FAMILIES.items() if family.mini)
 MAX_STEPS_BY_LEVEL = {1: 20, 2: 30, 3: 40, 4: 60, 5: 80}
 
-CORPUS_BUCKETS = range(0, 60)
-SPLIT_BUCKETS = {
-    "train": range(60, 70),
-    "perturbed": range(70, 80),
-    "validation": range(80, 90),
-    "test": range(90, 100),
-    "heldout": range(90, 100),  # the test bucket of families that the caller kept out of training
-}
 SPLITS = tuple(SPLIT_BUCKETS)
 STYLES = ("full", "terse")
 
 # Shares of worked, direct and sloppy documents in each corpus mix.
 CORPUS_MIXES = {"mixed": (0.5, 0.3, 0.2), "clean": (1.0, 0.0, 0.0)}
-
-_DRY_DRAWS = 2_000  # problems in a row without a new one before a cell is said to be exhausted
-_SEED_STRIDE = 10**9  # keeps the problems of two data seeds apart
 
 
 def bucket(instance: Instance) -> int:
@@ -155,7 +144,7 @@ def _documents(
 ) -> Iterator[tuple[str, str]]:
     rng = stream("corpus", seed)
     cells = [(family, level) for family in families for level in levels]
-    candidates = count(seed * _SEED_STRIDE)
+    candidates = count(seed * SEED_STRIDE)
     for _ in range(num_documents):
         family, level = rng.choice(cells)
         instance = next(found for i in candidates if (found := candidate(family, level, i, CORPUS_BUCKETS)))
@@ -185,43 +174,8 @@ def _sloppy(instance: Instance, rng: Random) -> tuple[int, list[str]]:
 def _split_instances(
     split: str, num_problems: int, families: Sequence[str], levels: Sequence[int], seed: int
 ) -> list[Instance]:
-    """Rounds of one problem a cell, shuffled; where the cells do not divide num_problems the first have
-    more."""
-    cells = [(family, level) for family in families for level in levels]
-    found: list[list[Instance]] = []
-    seen: set[tuple[str, str]] = set()
-    for index, (family, level) in enumerate(cells):
-        wanted = num_problems // len(cells) + (index < num_problems % len(cells))
-        cell = list(_unique(split, family, level, seed, seen, wanted))
-        if len(cell) < wanted:
-            raise ValueError(
-                f"num_problems={num_problems}: needs {wanted} problems of {family} at level {level} in split "
-                f"{split}, which has about {len(cell)}; lower num_problems or name more families or levels"
-            )
-        found.append(cell)
-    rng, ordered = stream("order", split, seed), []
-    for i in range(len(found[0])):
-        row = [cell[i] for cell in found if i < len(cell)]
-        rng.shuffle(row)
-        ordered += row
-    return ordered
-
-
-def _unique(
-    split: str, family: str, level: int, seed: int, seen: set[tuple[str, str]], wanted: int
-) -> Iterator[Instance]:
-    """Up to `wanted` problems of one cell that are not in `seen`, fewer where the draws run dry."""
-    dry = 0
-    for i in count(seed * _SEED_STRIDE):
-        if wanted == 0 or dry == _DRY_DRAWS:
-            return
-        instance = candidate(family, level, i, SPLIT_BUCKETS[split])
-        dry += 1
-        if instance is None or (family, instance.canonical) in seen:
-            continue
-        seen.add((family, instance.canonical))
-        wanted, dry = wanted - 1, 0
-        yield instance
+    order = stream("order", split, seed)
+    return balanced(candidate, split, num_problems, families, levels, seed, order)
 
 
 def _perturbations(originals: Sequence[Instance], seed: int) -> list[Instance]:
@@ -235,7 +189,7 @@ def _perturbations(originals: Sequence[Instance], seed: int) -> list[Instance]:
     for (family, level), wordings in waiting.items():
         left = sum(map(len, wordings.values()))
         wanted = left
-        for instance in _unique("perturbed", family, level, seed, seen, wanted=10**9):
+        for instance in unique(candidate, "perturbed", family, level, seed, seen, wanted=10**9):
             if indices := wordings.get(_wording(instance)):
                 found[indices.pop(0)] = instance
                 left -= 1

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
 from pydantic import ValidationError
 
 from harness.config import ConfigError
 from harness.data.load import load_split
+from harness.data.presets import preset, with_components
+from harness.data.stages import without_copies
 from harness.data_config import DataConfig
 from harness.prompts import render
 from harness.trainer_config import BenchmarkConfig
@@ -20,18 +20,9 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 
-PRESETS = Path(__file__).resolve().parents[2] / "conf" / "data"
-
-
 def data_config(data: str | dict[str, Any]) -> DataConfig:
     """A preset of conf/data by name, or a config given in full. Raises ValueError for an unknown preset."""
-    if isinstance(data, str):
-        path = PRESETS / f"{data}.yaml"
-        if not path.is_file():
-            known = ", ".join(sorted(p.stem for p in PRESETS.glob("*.yaml")))
-            raise ValueError(f"data={data}: no such preset in conf/data; known: {known}")
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    return DataConfig.model_validate(data)
+    return DataConfig.model_validate(with_components(preset(data) if isinstance(data, str) else data))
 
 
 def benchmark_data(benchmark: BenchmarkConfig, template: str) -> DataConfig:
@@ -39,17 +30,16 @@ def benchmark_data(benchmark: BenchmarkConfig, template: str) -> DataConfig:
 
     Raises ValueError for an unknown preset or template.
     """
-    preset = data_config(benchmark.task) if benchmark.path is None else _file_preset(benchmark)
+    whole = data_config(benchmark.task) if benchmark.path is None else _file_preset(benchmark)
     changes: dict[str, Any] = {"template": benchmark.template or template}
     if benchmark.limit is not None:
         size = "train" if benchmark.split == "perturbed" else benchmark.split
         changes[f"num_{size}"] = benchmark.limit
-    return DataConfig.model_validate({**preset.model_dump(), **changes})
+    return DataConfig.model_validate({**whole.model_dump(), **changes})
 
 
 def _file_preset(benchmark: BenchmarkConfig) -> DataConfig:
-    preset = yaml.safe_load((PRESETS / "jsonl.yaml").read_text(encoding="utf-8"))
-    return DataConfig.model_validate({**preset, "path": benchmark.path, "answer_range": None})
+    return DataConfig.model_validate({**preset("jsonl"), "path": benchmark.path, "answer_range": None})
 
 
 def check_benchmark(benchmark: BenchmarkConfig, template: str) -> None:
@@ -71,19 +61,19 @@ def check_benchmark(benchmark: BenchmarkConfig, template: str) -> None:
 def problems_to_evaluate(
     data: DataConfig, split: str, max_train_problems: int | None = None
 ) -> list[Problem]:
-    """The problems of a split, in order. `max_train_problems` keeps the first so many training problems and
-    the perturbations of just these."""
-    problems = load_split(data, split)
+    """The problems of a split, in order, each once. `max_train_problems` keeps the first so many training
+    problems and the perturbations of just these."""
+    problems = without_copies(load_split(data, split))
     if max_train_problems is None or split not in ("train", "perturbed"):
         return problems
     if split == "perturbed" and any(p.pair_id for p in problems):
-        kept = {p.id for p in load_split(data, "train")[:max_train_problems]}
+        kept = {p.id for p in without_copies(load_split(data, "train"))[:max_train_problems]}
         return [p for p in problems if p.pair_id in kept]
     return problems[:max_train_problems]
 
 
 def document(problem: Problem, template: str, rules: Sequence[str], symbolic: bool) -> dict[str, Any]:
-    """`prompt` goes to the model; `answer`, `rules` and `symbolic` to the grader."""
+    """`prompt` goes to the model; `answer`, `rules`, `symbolic` and `exact` to the grader."""
     return {
         "id": problem.id,
         "prompt": render(problem.text, template),
@@ -91,6 +81,7 @@ def document(problem: Problem, template: str, rules: Sequence[str], symbolic: bo
         "answer": problem.answer,
         "rules": list(rules),
         "symbolic": symbolic,
+        "exact": problem.exact,
     }
 
 

@@ -5,77 +5,85 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
+from random import Random
 from typing import Any
 
 from harness.config import ConfigError, RunConfig
-from harness.data import (
-    aime24,
-    aime25,
-    aime_1983_2023,
-    aime_gen,
-    amc23,
-    dapo_17k,
-    deepscaler,
-    gsm8k,
-    hendrycks_math,
-    jsonl,
-    math500,
-)
-from harness.data.sources import file_hash
-from harness.data_config import DataConfig
+from harness.data.assemble import GENERATORS, PUBLISHED, Report, assemble
+from harness.data.sources import Source, file_hash
+from harness.data_config import GENERATED, SPLITS, DataConfig
 from harness.types import Problem
 
-# Each has load(split, *, seed, bad_rows) and SOURCES, the file or hub data set behind each split.
-PUBLISHED = {
-    "gsm8k": gsm8k,
-    "math": hendrycks_math,
-    "aime_1983_2023": aime_1983_2023,
-    "amc23": amc23,
-    "aime24": aime24,
-    "aime25": aime25,
-    "math500": math500,
-    "deepscaler": deepscaler,
-    "dapo_17k": dapo_17k,
-}
+__all__ = [
+    "PUBLISHED",
+    "check_corpus",
+    "check_data",
+    "corpus",
+    "corpus_fingerprint",
+    "data_fingerprint",
+    "data_report",
+    "left_out",
+    "load_split",
+]
+
+READING_VERSION = (
+    1  # of filters, order, perturbation and dose: raise it when the same files give other problems
+)
 
 
 def load_split(data: DataConfig, split: str) -> list[Problem]:
     """The problems of one split, in a fixed order; an empty list where the dataset has none of it."""
-    sizes = {
-        "train": data.num_train,
-        "perturbed": data.num_train,
-        "validation": data.num_validation,
-        "test": data.num_test,
-        "heldout": data.num_heldout,
+    return list(_assembled(data.model_dump_json(), split, _stamp(data))[0])
+
+
+def data_report(data: DataConfig) -> dict[str, Any]:
+    """For each split that has problems: how many, what was left out and why, by id or file and line."""
+    splits = [split for split in SPLITS if split != "perturbed"]  # it leaves out nothing, and takes seconds
+    found = {split: _assembled(data.model_dump_json(), split, _stamp(data)) for split in splits}
+    return {split: report.as_json() for split, (problems, report) in found.items() if problems}
+
+
+def left_out(data: DataConfig) -> list[str]:
+    """One line if training problems were left out for what they are; the ids are in the run's data.json."""
+    if data.dataset in GENERATED:
+        return []
+    _, report = _assembled(data.model_dump_json(), "train", _stamp(data))
+    counts = {
+        "bad rows": len(report.bad_rows),
+        "copies": len(report.duplicates),
+        "contaminated problems": len({hit["train_id"] for hit in report.contaminated}),
     }
-    size = sizes[split]
-    if data.dataset == "aime_gen":
-        return list(_generated(data.model_dump_json(), split, size)) if size else []
-    if data.dataset == "jsonl":
-        assert data.path is not None
-        problems = jsonl.load(Path(data.path), split=split, answer_range=data.answer_range)
-    else:
-        problems = PUBLISHED[data.dataset].load(split, seed=data.data_seed)
-    return problems[:size]
+    said = ", ".join(f"{number} {what}" for what, number in counts.items() if number)
+    first = f" (the first: {report.bad_rows[0]})" if report.bad_rows else ""
+    return [f"data={data.name}: left out of training: {said}{first}; named in data.json"] if said else []
+
+
+@lru_cache(maxsize=32)
+def _assembled(data_json: str, split: str, stamp: tuple[Any, ...]) -> tuple[tuple[Problem, ...], Report]:
+    problems, report = assemble(DataConfig.model_validate_json(data_json), split)
+    return tuple(problems), report
 
 
 def check_data(data: DataConfig) -> None:
     """Raises ConfigError for problems that are missing, malformed or none to train on, or a family that does
     not exist. How many problems a family has is checked when they are made, which takes seconds."""
+    if data.weight is not None:
+        raise ConfigError(f"data.weight={data.weight:g}: only a component of a mixture has one; leave it out")
     try:
-        if data.dataset != "aime_gen":
+        if data.dataset not in GENERATED:
             found = [load_split(data, split) for split in ("train", "validation", "test", "heldout")]
             if not found[0]:
                 raise ConfigError(
                     f'data.path={data.path}: no line with "split": "train"; training needs some problems'
                     if data.dataset == "jsonl"
-                    else f"data.dataset={data.dataset}: has no training problems; choose another"
+                    else f"data={data.name}: has no training problems; choose another"
                 )
             return
         for split in ("train", "heldout"):
             field = "families" if split == "train" else "heldout_families"
             if getattr(data, field) and getattr(data, f"num_{split}"):
-                load_split(data.model_copy(update={f"num_{split}": 1}), split)
+                few = {f"num_{split}": 1, "num_distinct": None, "dose": None}
+                assemble(data.model_copy(update=few), split)
     except OSError as error:
         raise ConfigError(f"data.path={data.path}: {error.strerror}; name a JSONL file") from None
     except UnicodeDecodeError:
@@ -83,63 +91,105 @@ def check_data(data: DataConfig) -> None:
     except ConfigError:
         raise
     except ValueError as error:
-        text = str(error)
-        raise ConfigError(text if text.startswith("data.") else f"data.{text}") from None
-
-
-@lru_cache(maxsize=32)
-def _generated(data_json: str, split: str, num_problems: int) -> tuple[Problem, ...]:
-    data = DataConfig.model_validate_json(data_json)
-    families = data.heldout_families if split == "heldout" else data.families
-    return tuple(
-        aime_gen.load(
-            split,
-            num_problems=num_problems,
-            families=families,
-            levels=data.levels,
-            style=data.style,
-            seed=data.data_seed,
-        )
-    )
+        raise ConfigError(str(error)) from None
 
 
 def corpus(config: RunConfig, *, num_documents: int, seed: int) -> Iterator[tuple[str, str]]:
-    """Pretraining documents (prompt text, completion text): derivations, never of a split's problems."""
-    data = config.data
-    return aime_gen.corpus(
-        mix=config.corpus,
-        num_documents=num_documents,
-        families=data.families,
-        levels=data.levels,
-        style=data.style,
-        seed=seed,
-    )
+    """Pretraining documents (prompt text, completion text): derivations, never of a split's problems.
+
+    Of a mixture: its generated components in turn by chance, equally often whatever their weights.
+    """
+    parts = _grammar(config)
+    streams = [
+        _generator(part).corpus(
+            mix=config.corpus,
+            num_documents=num_documents,
+            families=part.families,
+            levels=part.levels,
+            style=part.style,
+            seed=seed,
+        )
+        for part in parts
+    ]
+    if len(streams) == 1:
+        return streams[0]
+    rng = Random(seed)
+    return (next(rng.choice(streams)) for _ in range(num_documents))
 
 
 def corpus_fingerprint(config: RunConfig) -> dict[str, Any]:
     """What makes the pretraining text what it is."""
+    found = [
+        {
+            "generator": _version(part),
+            "mix": config.corpus,
+            "families": part.families,
+            "levels": part.levels,
+            "style": part.style,
+            "template": config.data.template,
+        }
+        for part in _grammar(config)
+    ]
+    return found[0] if len(found) == 1 else {"parts": found}
+
+
+def check_corpus(config: RunConfig) -> None:
+    """Raises ConfigError where a base would be pretrained on generated problems and there are none."""
+    if config.model.pretrain is not None and not any(part.families for part in _grammar(config)):
+        raise ConfigError(
+            f"data={config.data.name} with model={config.model.name}: that model is pretrained on generated "
+            "problems, and these are not; choose a pretrained model, or data=aime_gen_mini"
+        )
+
+
+def _grammar(config: RunConfig) -> list[DataConfig]:
+    """The data configs whose families make the pretraining text."""
     data = config.data
-    return {
-        "generator": aime_gen.GENERATOR_VERSION,
-        "mix": config.corpus,
-        "families": data.families,
-        "levels": data.levels,
-        "style": data.style,
-        "template": data.template,
-    }
+    return [part for part in data.components.values() if part.families] or [data]
+
+
+def _generator(data: DataConfig) -> Any:
+    return GENERATORS.get(data.dataset, GENERATORS["aime_gen"])
+
+
+def _version(data: DataConfig) -> int | str:
+    version = _generator(data).GENERATOR_VERSION
+    return f"general {version}" if data.dataset == "general" else version
 
 
 def data_fingerprint(data: DataConfig) -> dict[str, Any]:
-    """What makes the problems what they are: settings, with the generator's version or the files' content."""
-    settings = data.model_dump(exclude_defaults=True, exclude={"name", "path"})
-    if data.dataset == "aime_gen":
+    """What makes the problems what they are: settings, generators' versions, and the files' content."""
+    settings = data.model_dump(exclude_defaults=True, exclude={"name", "path", "components", "weight"})
+    if data.dataset in GENERATED:
         # No number and none mean the same there; the second is older.
         settings = {k: v for k, v in settings.items() if not (k.startswith("num_") and v == 0)}
-        return {"generator": aime_gen.GENERATOR_VERSION, **settings}
-    if data.dataset == "jsonl":
+        found: dict[str, Any] = {"generator": _version(data), **settings}
+    elif data.dataset == "jsonl":
         assert data.path is not None
         kept = {k: v for k, v in settings.items() if k not in ("dataset", "answer_range")}
-        return {"sha256": file_hash(Path(data.path)), "symbolic": data.symbolic, **kept}
-    sources = dict.fromkeys(PUBLISHED[data.dataset].SOURCES.values())
-    content = {name: value for source in sources for name, value in source.fingerprint().items()}
-    return {"content": content, **settings}
+        found = {"sha256": file_hash(Path(data.path)), "symbolic": data.symbolic, **kept}
+    else:
+        found = {"reading": READING_VERSION, **settings}
+        found["parts"] = {
+            name: {"weight": part.weight, **data_fingerprint(part)} for name, part in data.components.items()
+        }
+    if content := {k: v for source in _sources(data) for k, v in source.fingerprint().items()}:
+        found["content"] = content
+    return found
+
+
+def _sources(data: DataConfig) -> list[Source]:
+    """The published files that a config reads, components apart."""
+    modules = [PUBLISHED[data.dataset]] if data.dataset in PUBLISHED else []
+    modules += [PUBLISHED[name] for name in data.drop_contaminated]
+    modules += [PUBLISHED[data.dose.dataset]] if data.dose else []
+    return list(dict.fromkeys(source for module in modules for source in module.SOURCES.values()))
+
+
+def _stamp(data: DataConfig) -> tuple[Any, ...]:
+    """Changes when a file that is read does."""
+    paths = [source.path() for source in _sources(data)]
+    if data.dataset == "jsonl" and data.path is not None:
+        paths.append(Path(data.path))
+    seen = [(str(p), p.stat().st_mtime_ns, p.stat().st_size) for p in paths if p is not None and p.is_file()]
+    return (*seen, *(_stamp(part) for part in data.components.values()))

@@ -22,9 +22,9 @@ def problems_of(
 ) -> list[Problem]:
     """A problem for each (where, row); where a row is a text, that is what is wrong with it.
 
-    A row has `problem` (or `question`) and `answer`, and may have id, topic (or subject), level, solution and
-    pair_id; a row without an id is called <prefix, else dataset>-<its number>. Bad rows go to `bad_rows`, one
-    line each; with None they raise ValueError, all in one.
+    A row has `problem` (or `question`) and `answer`, and may have id, topic (or subject), level, solution,
+    pair_id and exact; a row without an id is called <prefix, else dataset>-<its number>. Bad rows go to
+    `bad_rows`, one line each; with None they raise ValueError, all in one.
     """
     problems: list[Problem] = []
     places: dict[str, str] = {}
@@ -71,6 +71,7 @@ def _problem(
         level=_level(row.get("level")),
         solution=row.get("solution"),
         pair_id=row.get("pair_id"),
+        exact=row.get("exact") is True,
     )
 
 

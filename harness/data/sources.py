@@ -42,19 +42,23 @@ class Source:
         `bad_rows` collects them, or a number of problems that is not the expected one.
         """
         path = self.path()
+        bad: list[str] | None = None if bad_rows is None else []
         problems = problems_of(
             self._hub_rows() if path is None else jsonl.read(path, str(path)),
             dataset=self.name,
             split=split,
             answer_range=self.answer_range,
-            bad_rows=bad_rows,
+            bad_rows=bad,
             prefix=Path(self.file).stem if self.file else self.name,
         )
-        if self.num_problems is not None and len(problems) != self.num_problems:
+        number = len(problems) + len(bad or ())
+        if self.num_problems is not None and number != self.num_problems:
             raise ValueError(
-                f"{path or self.hub_id}: {len(problems)} problems where {self.num_problems} are expected; "
+                f"{path or self.hub_id}: {number} problems where {self.num_problems} are expected; "
                 "use the whole file"
             )
+        if bad_rows is not None:
+            bad_rows += bad or ()
         return problems
 
     def path(self) -> Path | None:

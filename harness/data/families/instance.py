@@ -18,6 +18,7 @@ from harness.data.families import (
     sequences,
 )
 from harness.data.families.family import Derivation, Family, Params
+from harness.data.splits import NUM_BUCKETS, bucket_of
 
 DATASET = "aime_gen"
 
@@ -28,7 +29,6 @@ FAMILIES: dict[str, Family] = {
 }
 LEVELS = (1, 2, 3, 4, 5)
 
-NUM_BUCKETS = 100
 _MAX_REDRAWS = 10_000  # draws of parameters before a family is said to be at fault
 
 
@@ -57,12 +57,6 @@ def generate(family: str, level: int, seed: int) -> Instance:
     instance = candidate(family, level, seed, range(NUM_BUCKETS))
     assert instance is not None
     return instance
-
-
-def bucket_of(family: str, canonical: str) -> int:
-    """0 to NUM_BUCKETS - 1, from the canonical form alone."""
-    digest = hashlib.sha256(f"{family}|{canonical}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") % NUM_BUCKETS
 
 
 def candidate(family: str, level: int, seed: int, buckets: range) -> Instance | None:

@@ -1,0 +1,216 @@
+"""From a data config to a split's problems: read, filter, drop, order, cut, repeat, dose; with a report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from harness.data import (
+    aime24,
+    aime25,
+    aime_1983_2023,
+    aime_gen,
+    amc23,
+    dapo_17k,
+    deepscaler,
+    general,
+    gsm8k,
+    gsm8k_perturbed,
+    hendrycks_math,
+    jsonl,
+    math500,
+    perturb,
+    stages,
+)
+from harness.data.contamination import scan
+from harness.data_config import GENERATED, DataConfig
+from harness.types import Problem
+
+# Each has load(split, *, seed, bad_rows) and SOURCES, the file or hub data set behind each split.
+PUBLISHED = {
+    "gsm8k": gsm8k,
+    "gsm8k_perturbed": gsm8k_perturbed,
+    "math": hendrycks_math,
+    "aime_1983_2023": aime_1983_2023,
+    "amc23": amc23,
+    "aime24": aime24,
+    "aime25": aime25,
+    "math500": math500,
+    "deepscaler": deepscaler,
+    "dapo_17k": dapo_17k,
+}
+GENERATORS = {"aime_gen": aime_gen, "general": general}
+
+
+@dataclass
+class Report:
+    """What was left out or put in on the way, by id or by file and line; never a problem's text."""
+
+    bad_rows: list[str] = field(default_factory=list)
+    filtered: int = 0
+    duplicates: list[tuple[str, str]] = field(default_factory=list)
+    contaminated: list[dict[str, Any]] = field(default_factory=list)
+    dose: list[str] = field(default_factory=list)
+    size: dict[str, Any] = field(default_factory=dict)
+    components: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """For the run's folder: counts first."""
+        shown: dict[str, Any] = dict(self.size)
+        for name in ("bad_rows", "duplicates", "contaminated", "dose"):
+            shown[f"num_{name}"], shown[name] = len(getattr(self, name)), getattr(self, name)
+        return {**shown, "num_filtered": self.filtered, "components": self.components}
+
+
+def assemble(data: DataConfig, split: str, *, where: str = "data.") -> tuple[list[Problem], Report]:
+    """The problems of a split in order, none where the set has no such split. Raises ValueError.
+
+    For training, in this order: rows that are bad or not of the levels and subjects are left out, then copies
+    of an earlier problem and contaminated ones; then order, number, fewer different problems, dose. Other
+    splits are filtered and cut alone (validation also loses copies and contaminated problems). `where` names
+    the config in messages.
+    """
+    report = Report()
+    if data.dataset == "mixture":
+        problems = _mixture(data, split, report)
+    elif split == "perturbed" and data.dataset not in GENERATED:
+        problems = _perturbed(data, where)
+    else:
+        problems = _taken(data, split, _pool(data, split, report, where), report, where)
+    report.size = stages.size(problems)
+    return problems, report
+
+
+def _mixture(data: DataConfig, split: str, report: Report) -> list[Problem]:
+    wanted = stages.shares(
+        data.num_train or 0, {name: part.weight or 0.0 for name, part in data.components.items()}
+    )
+    parts = {
+        name: part.model_copy(update={"num_train": wanted[name]}) for name, part in data.components.items()
+    }
+    places = {name: f"data.components.{name}." for name in parts}
+    if split != "train":
+        found = []
+        for name, part in parts.items():
+            problems, below = assemble(part, split, where=places[name])
+            report.bad_rows += below.bad_rows
+            found += problems
+        return found
+    pools = {n: _pool(part, split, report, places[n]) for n, part in parts.items() if wanted[n]}
+    left = _apart(data, [p for pool in pools.values() for p in pool], report)
+    owners: dict[str, int] = {}
+    for problem in left:
+        if owners.setdefault(problem.id, id(problem)) != id(problem):
+            raise ValueError(
+                f"data.components: two of them have a problem {problem.id}; leave one out, or set "
+                "data.deduplicate=true if they are copies"
+            )
+    chosen = {}
+    for name, pool in pools.items():
+        mine = [p for p in pool if owners.get(p.id) == id(p)]
+        chosen[name] = _taken(parts[name], split, mine, report, places[name])
+        report.components[name] = stages.size(chosen[name])
+    return _fixed_number(data, stages.interleaved(chosen), report, "data.")
+
+
+def _pool(data: DataConfig, split: str, report: Report, where: str) -> list[Problem]:
+    """Everything that the settings let through, in the source's order."""
+    if data.dataset in GENERATED:
+        with _field(where):
+            problems = _generated(data, split)
+    else:
+        bad = report.bad_rows if data.bad_rows == "leave_out" else None
+        problems = _read(data, split, bad)
+        with _field(where):
+            before = len(problems)
+            levels = [] if data.families else data.levels
+            problems = stages.filtered(problems, levels=levels, subjects=data.subjects, name=data.name)
+            if data.num_families and split == "train":
+                problems = stages.of_families(problems, data.num_families, data.data_seed)
+            report.filtered += before - len(problems)
+    return _apart(data, problems, report) if split in ("train", "validation") else problems
+
+
+def _generated(data: DataConfig, split: str) -> list[Problem]:
+    size = data.size(split)
+    families = data.heldout_families if split == "heldout" else data.families
+    if not size:
+        return []
+    if data.num_families and split in ("train", "perturbed"):
+        families = stages.fewer_families(families, data.num_families, data.data_seed)
+    return GENERATORS[data.dataset].load(
+        split,
+        num_problems=size,
+        families=families,
+        levels=data.levels,
+        style=data.style,
+        seed=data.data_seed,
+    )
+
+
+def _read(data: DataConfig, split: str, bad_rows: list[str] | None) -> list[Problem]:
+    if data.dataset == "jsonl":
+        assert data.path is not None
+        return jsonl.load(Path(data.path), split=split, answer_range=data.answer_range, bad_rows=bad_rows)
+    return PUBLISHED[data.dataset].load(split, seed=data.data_seed, bad_rows=bad_rows)
+
+
+def _apart(data: DataConfig, problems: list[Problem], report: Report) -> list[Problem]:
+    """Without copies of an earlier problem, and without what is in an evaluation set."""
+    if data.deduplicate:
+        problems, pairs = stages.without_duplicates(problems)
+        report.duplicates += pairs
+    if not data.drop_contaminated:
+        return problems
+    evaluation = [p for name in data.drop_contaminated for p in PUBLISHED[name].load("test")]
+    hits = scan(problems, evaluation).over(data.drop_share)
+    report.contaminated += [
+        {"train_id": h.train_id, "eval_id": h.eval_id, "exact": h.exact, "share": round(h.share, 4)}
+        for h in hits
+    ]
+    dropped = {h.train_id for h in hits}
+    return [p for p in problems if p.id not in dropped]
+
+
+def _taken(data: DataConfig, split: str, pool: list[Problem], report: Report, where: str) -> list[Problem]:
+    if split == "train" and data.order == "seeded":
+        pool = stages.seeded(pool, data.data_seed)
+    size = data.size(split)
+    if split == "train" and size is not None and size > len(pool):
+        raise ValueError(
+            f"{where}num_train={size}: {len(pool)} training problems are left after filters; lower it, or "
+            "widen them"
+        )
+    problems = pool if size is None else pool[:size]
+    return _fixed_number(data, problems, report, where) if split == "train" else problems
+
+
+def _fixed_number(data: DataConfig, problems: list[Problem], report: Report, where: str) -> list[Problem]:
+    """The same number of problems, fewer of them different, some of them an evaluation set's."""
+    with _field(where):
+        if data.num_distinct:
+            problems = stages.repeated(problems, data.num_distinct, data.data_seed)
+        if data.dose:
+            evaluation = PUBLISHED[data.dose.dataset].load("test")
+            problems, ids = stages.dosed(problems, evaluation, percent=data.dose.percent, seed=data.data_seed)
+            report.dose += ids
+    return problems
+
+
+def _perturbed(data: DataConfig, where: str) -> list[Problem]:
+    """Of GSM8K's training problems, those whose numbers a rule can change."""
+    if data.dataset != "gsm8k":
+        return []
+    return perturb.perturbations(stages.without_copies(assemble(data, "train", where=where)[0]))
+
+
+@contextmanager
+def _field(where: str) -> Iterator[None]:
+    """Put the place of a setting in front of what is wrong with it."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{where}{error}") from None

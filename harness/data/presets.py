@@ -1,0 +1,46 @@
+"""Presets of conf/data by name, and the components of a mixture filled in from them."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+PRESETS = Path(__file__).resolve().parents[2] / "conf" / "data"
+_OF_THE_WHOLE = ("template", "answer_rules", "symbolic")  # one prompt and one grader for all components
+
+
+def preset(name: str, folders: Sequence[Path] = (PRESETS,), *, field: str = "data") -> dict[str, Any]:
+    """Raises ValueError for a name that no folder has."""
+    for folder in folders:
+        if (path := folder / f"{name}.yaml").is_file():
+            return yaml.safe_load(path.read_text(encoding="utf-8"))
+    known = sorted({p.stem for folder in folders for p in folder.glob("*.yaml")})
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"
+    raise ValueError(f"{field}={name}: no such preset in conf/data; {hint}")
+
+
+def with_components(data: Mapping[str, Any], folders: Sequence[Path] = (PRESETS,)) -> dict[str, Any]:
+    """A data config whose components, a weight or some fields of a preset each, are given in full.
+
+    A component takes the preset of its own name, or of its `preset`. Raises ValueError for an unknown preset
+    or a component that is neither.
+    """
+    whole, parts = dict(data), data.get("components") or {}
+    if not isinstance(parts, Mapping):
+        raise ValueError(f"data.components={parts}: give names and weights, {{gsm8k: 0.5, math: 0.5}}")
+    full = {}
+    for name, part in parts.items():
+        field = f"data.components.{name}"
+        if part is not None and not isinstance(part, (Mapping, int, float)):
+            raise ValueError(f"{field}={part}: give a weight, or a weight and fields of conf/data")
+        given = dict(part) if isinstance(part, Mapping) else {"weight": part}
+        chosen = str(given.pop("preset", name))
+        if "dataset" not in given:
+            given = {**preset(chosen, folders, field=f"{field}.preset"), **given}
+        full[name] = given | {key: whole[key] for key in _OF_THE_WHOLE if key in whole}
+    return {**whole, "components": full} if parts else whole
