@@ -4,8 +4,8 @@
 
 The base and its evaluation are made beforehand, by a run that is not counted. A fresh process is
 `python -m harness ...`, from its start to its end; the warm sweep is `python -m harness -m ...`, its start
-and end included. Start to first rollout: of a warm run, from the beginning of its work; of a fresh one, from the
-start of its process (its exit, some tenths of a second, is counted in).
+and end included. Start to first rollout: of a warm run, from the beginning of its work; of a fresh one, from
+the start of its process (its exit, some tenths of a second, is counted in).
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@
 
 On a CPU the answer is a test to the bit (tests/integration/test_warm.py). On a GPU two runs of the same
 process differ already, so this is a TOST over seeds: for each number below the paired differences (warm
-minus fresh) must have a mean whose 90 % interval (Student's t; two one-sided tests at 5 %) lies inside the margin. The
-margins stand here, before any run. Exit code 1 if one does not.
+minus fresh) must have a mean whose 90 % interval (Student's t; two one-sided tests at 5 %) lies inside the
+margin. The margins stand here, before any run. Exit code 1 if one does not.
 """
 
 from __future__ import annotations
