@@ -23,7 +23,8 @@ def adamw(
 ) -> torch.optim.AdamW:
     """AdamW (arXiv:1711.05101); norms and biases (one dimension) are not decayed.
 
-    `others` are trained along, each with the module's learning rate times its own factor.
+    `others` are trained along, each with the module's learning rate times its own factor. Parameters below
+    float32 are updated through masters.
     """
     groups: list[dict[str, Any]] = []
     for each, scale in [(module, 1.0), *others]:
@@ -33,7 +34,58 @@ def adamw(
             {"params": wide, "weight_decay": weight_decay, "lr_scale": scale},
             {"params": narrow, "weight_decay": 0.0, "lr_scale": scale},
         ]
-    return torch.optim.AdamW(groups, lr=lr, betas=betas, eps=eps, fused=True)
+    low = any(p.dtype != torch.float32 for group in groups for p in group["params"])
+    kind = MasterAdamW if low else torch.optim.AdamW
+    return kind(groups, lr=lr, betas=betas, eps=eps, fused=True)
+
+
+class MasterAdamW(torch.optim.AdamW):
+    """AdamW on float32 master copies of parameters in a lower precision, which are rounded from them.
+
+    An update of 1e-6 of a weight is lost in bfloat16, whose spacing is 2^-8 of it, and adds up in a master.
+    Moments and masters are float32 (12 bytes a parameter); float32 copies of the gradients live for a step.
+    Gradients themselves are summed over microbatches in the parameters' own dtype. A float32 parameter is its
+    own master.
+    """
+
+    def __init__(self, groups: list[dict[str, Any]], **settings: Any) -> None:
+        own = [p for group in groups for p in group["params"]]
+        self._masters = {p: p.detach().float().clone() for p in own if p.dtype != torch.float32}
+        super().__init__(
+            [{**g, "params": [self._masters.get(p, p) for p in g["params"]]} for g in groups], **settings
+        )
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        assert closure is None
+        live = [(p, master) for p, master in self._masters.items() if p.grad is not None]
+        low, masters = [p for p, _ in live], [master for _, master in live]
+        gradients = [torch.empty_like(master) for master in masters]
+        if live:
+            torch._foreach_copy_(gradients, [p.grad for p in low])
+        for master, gradient in zip(masters, gradients, strict=True):
+            master.grad = gradient
+        super().step()
+        if live:
+            torch._foreach_copy_(low, masters)
+        for master in masters:
+            master.grad = None
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        super().zero_grad(set_to_none)
+        for parameter in self._masters:
+            parameter.grad = None
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "masters": list(self._masters.values())}
+
+    @torch.no_grad()
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        rest = dict(state_dict)
+        for (parameter, master), saved in zip(self._masters.items(), rest.pop("masters"), strict=True):
+            master.copy_(saved)
+            parameter.copy_(master)
+        super().load_state_dict(rest)
 
 
 def lr_at(

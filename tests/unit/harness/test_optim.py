@@ -93,3 +93,72 @@ def test_a_gradient_that_is_not_finite_skips_the_step_and_touches_nothing(poison
     module.weight.grad, module.bias.grad = torch.ones(1, 2), torch.ones(1)
     assert guarded_step(optimizer, module.parameters(), lr=0.1, max_grad_norm=1.0)[1]
     assert torch.isfinite(module.weight).all() and module.bias.item() != 4.0
+
+
+def trained(
+    module: nn.Module, *, steps: int, lr: float, state: dict[str, object] | None = None, first: int = 0
+) -> torch.optim.AdamW:
+    """Steps on gradients drawn from the step's number, the same in any precision."""
+    optimizer = adamw(module, lr=lr, betas=(0.9, 0.95), eps=1e-8, weight_decay=0.1)
+    if state is not None:
+        optimizer.load_state_dict(state)
+    for step in range(first, first + steps):
+        generator = torch.Generator().manual_seed(step)
+        for p in module.parameters():
+            gradient = torch.randn(p.shape, generator=generator).bfloat16()  # exact in either dtype
+            p.grad = gradient.to(p.dtype)
+        guarded_step(optimizer, list(module.parameters()), lr=lr, max_grad_norm=1e9)
+    return optimizer
+
+
+def pair() -> tuple[nn.Module, nn.Module]:
+    """The same weights, which bfloat16 holds exactly, in float32 and in bfloat16."""
+    torch.manual_seed(0)
+    low = nn.Sequential(nn.Linear(5, 7), nn.Linear(7, 3)).bfloat16()
+    wide = nn.Sequential(nn.Linear(5, 7), nn.Linear(7, 3))
+    wide.load_state_dict({k: v.float() for k, v in low.state_dict().items()})
+    return wide, low
+
+
+def test_masters_follow_float32_adamw_to_the_bit() -> None:
+    wide, low = pair()
+    trained(wide, steps=20, lr=1e-3)
+    trained(low, steps=20, lr=1e-3)
+    for a, b in zip(wide.parameters(), low.parameters(), strict=True):
+        assert torch.equal(a.bfloat16(), b) and b.dtype == torch.bfloat16
+
+
+def test_a_thousand_tiny_updates_do_not_vanish() -> None:
+    # One moves a weight of 1 by 1e-5, far below bfloat16's spacing of 2^-8 there; all of them by 0.01.
+    module = nn.Linear(1, 1, bias=False).bfloat16()
+    with torch.no_grad():
+        module.weight.fill_(1.0)
+    optimizer = adamw(module, lr=0.0, betas=(0.9, 0.95), eps=1e-8, weight_decay=0.0)
+    plain = torch.optim.AdamW([pure := nn.Parameter(module.weight.detach().clone())], betas=(0.9, 0.95))
+    for _ in range(1000):
+        module.weight.grad = torch.ones_like(module.weight)
+        guarded_step(optimizer, list(module.parameters()), lr=1e-5, max_grad_norm=10.0)
+        pure.grad = torch.ones_like(pure)
+        plain.param_groups[0].update(lr=1e-5, weight_decay=0.0)
+        plain.step()
+    assert module.weight.item() == pytest.approx(0.99, abs=2**-8)
+    assert module.weight.item() != 1.0 and pure.item() == 1.0
+
+
+def test_masters_resume_to_the_bit() -> None:
+    _, whole = pair()
+    _, broken = pair()
+    trained(whole, steps=12, lr=1e-4)
+    state = trained(broken, steps=5, lr=1e-4).state_dict()
+    _, resumed = pair()
+    resumed.load_state_dict(broken.state_dict())
+    trained(resumed, steps=7, lr=1e-4, state=state, first=5)
+    for a, b in zip(whole.parameters(), resumed.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_a_step_clears_both_kinds_of_gradient() -> None:
+    _, low = pair()
+    optimizer = trained(low, steps=1, lr=1e-3)
+    assert all(p.grad is None for p in low.parameters())
+    assert all(p.grad is None for group in optimizer.param_groups for p in group["params"])
