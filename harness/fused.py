@@ -106,10 +106,16 @@ class _Rotate(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         (rotations,) = ctx.saved_tensors
-        return _complex_multiply(grad, rotations.conj()), None
+        return _complex_multiply(grad, rotations, back=True), None
 
 
-def _complex_multiply(x: Tensor, rotations: Tensor) -> Tensor:
+def _complex_multiply(x: Tensor, rotations: Tensor, *, back: bool = False) -> Tensor:
+    """x times the rotations, or times their conjugates, which turn `back`."""
+    if x.is_cuda:
+        from harness import kernels
+
+        return kernels.rotate(x, rotations, back=back)
+    rotations = rotations.conj() if back else rotations
     pairs = torch.view_as_complex(widened(x).unflatten(-1, (-1, 2)))
     return torch.view_as_real(pairs * rotations).flatten(-2).to(x.dtype)
 
@@ -123,6 +129,10 @@ class _SwiGLU(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, gate_up: Tensor) -> Tensor:
         ctx.save_for_backward(gate_up)
+        if gate_up.is_cuda:
+            from harness import kernels
+
+            return kernels.swiglu(gate_up)
         gate, up = gate_up.chunk(2, dim=-1)
         return F.silu(gate).mul_(up)
 
@@ -131,6 +141,10 @@ class _SwiGLU(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         """d silu(g) = s (1 + g (1 − s)), s = sigmoid(g)."""
         (gate_up,) = ctx.saved_tensors
+        if gate_up.is_cuda:
+            from harness import kernels
+
+            return kernels.swiglu_backward(grad, gate_up)
         gate, up = gate_up.chunk(2, dim=-1)
         grad_both = torch.empty_like(gate_up)
         grad_gate, grad_up = grad_both.chunk(2, dim=-1)

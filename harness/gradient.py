@@ -10,7 +10,7 @@ from torch import Tensor
 from harness.batching import microbatches, move, take
 from harness.config import RunConfig
 from harness.critic import Models, critic_loss, kl_over_vocabulary
-from harness.model import Policy, token_logprobs
+from harness.model import Policy, joined, token_logprobs
 from harness.objectives.compose import policy_loss
 from harness.objectives.reduce import counted_rows, denominator, reduce
 from harness.types import Batch, LossOutput
@@ -48,28 +48,32 @@ def accumulate(
         kind=objective.reduce, completion_mask=step_rows.completion_mask, counted=counted, constant=constant
     )
     num_tokens = float(batch.completion_mask[rows].sum())
-    sums: dict[str, float] = {}
-    for micro in microbatches(batch, token_budget=config.trainer.microbatch_tokens, rows=rows):
-        piece = move(take(batch, micro), models.policy.head_weight.device)
-        mask = piece.completion_mask
-        states: list[Tensor] | None = [] if models.shares_trunk else None
-        logprobs = _logprobs(models.policy, piece, config, states)
-        if on_policy:
-            piece.old_logprobs = logprobs.detach()
-            batch.old_logprobs[micro, : logprobs.shape[1]] = piece.old_logprobs.cpu()
-        output = _policy_loss(models, piece, logprobs, config)
-        loss = reduce(loss=output.loss, completion_mask=mask, kind=objective.reduce, denominator=divisor)
-        token_metrics = dict(output.metrics)
-        if "offline.sampler" not in objective.asks_teacher:
-            token_metrics["sampler_gap"] = (piece.sampler_logprobs - piece.old_logprobs).abs()
-        sums["loss"] = sums.get("loss", 0.0) + float(loss.detach())
-        if objective.value is not None:
-            loss = loss + critic_loss(models, piece, states, objective, token_metrics) / max(1.0, num_tokens)
-        loss.backward()
-        for name, x in token_metrics.items():
-            share = float(torch.where(mask, x.detach(), 0.0).sum()) / max(1.0, num_tokens)
-            sums[name] = sums.get(name, 0.0) + share
-    return sums
+    sums: dict[str, Tensor] = {}
+    with joined(models.policy):
+        for micro in microbatches(batch, token_budget=config.trainer.microbatch_tokens, rows=rows):
+            piece = move(take(batch, micro), models.policy.head_weight.device)
+            mask = piece.completion_mask
+            states: list[Tensor] | None = [] if models.shares_trunk else None
+            logprobs = _logprobs(models.policy, piece, config, states)
+            if on_policy:
+                piece.old_logprobs = logprobs.detach()
+                batch.old_logprobs[micro, : logprobs.shape[1]] = piece.old_logprobs.cpu()
+            output = _policy_loss(models, piece, logprobs, config)
+            loss = reduce(loss=output.loss, completion_mask=mask, kind=objective.reduce, denominator=divisor)
+            token_metrics = dict(output.metrics)
+            if "offline.sampler" not in objective.asks_teacher:
+                token_metrics["sampler_gap"] = (piece.sampler_logprobs - piece.old_logprobs).abs()
+            sums["loss"] = sums.get("loss", 0.0) + loss.detach()
+            if objective.value is not None:
+                loss = loss + critic_loss(models, piece, states, objective, token_metrics) / max(
+                    1.0, num_tokens
+                )
+            loss.backward()
+            for name, x in token_metrics.items():
+                share = torch.where(mask, x.detach(), 0.0).sum() / max(1.0, num_tokens)
+                sums[name] = sums.get(name, 0.0) + share
+    # Read once, at the end: reading a number waits for the GPU.
+    return {name: float(x) for name, x in sums.items()}
 
 
 def _policy_loss(models: Models, piece: Batch, logprobs: Tensor, config: RunConfig) -> LossOutput:

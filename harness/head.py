@@ -10,8 +10,8 @@ from torch.autograd.function import once_differentiable
 
 from harness.fused import widened
 
-# Logits alive at once, in elements of float32: a chunk that stays in a CPU's cache, or fills a GPU.
-_CHUNK_ELEMENTS = {"cpu": 1 << 18, "cuda": 1 << 28}
+# Logits alive at once, in elements: a chunk that stays in a CPU's cache, or fills a GPU.
+_CHUNK_ELEMENTS = {"cpu": 1 << 18, "cuda": 1 << 30}
 
 
 def _wide(x: Tensor) -> torch.dtype:
@@ -22,6 +22,26 @@ def _scaled_logits(states: Tensor, weight: Tensor, temperature: float) -> Tensor
     """Logits / temperature of one chunk, [n, V], in float32 at least."""
     logits = widened(states @ weight.t())
     return logits if temperature == 1.0 else logits.div_(temperature)
+
+
+def _kernels() -> Any:
+    from harness import kernels  # Triton comes with CUDA builds of PyTorch alone
+
+    return kernels
+
+
+def _grad_logits(
+    ctx: Any, states: Tensor, weight: Tensor, targets: Tensor, normalisers: Tensor, grad: Tensor
+) -> Tensor:
+    """The gradient [n, V] at one chunk's logits, computed again: (onehot(target) − softmax) grad / T."""
+    if states.is_cuda:
+        logits = states @ weight.t()
+        return _kernels().logits_gradient_(logits, targets, normalisers, grad, ctx.temperature)
+    grad = grad / ctx.temperature
+    logits = _scaled_logits(states, weight, ctx.temperature)
+    grad_logits = logits.sub_(normalisers[:, None]).exp_().mul_(-grad[:, None])
+    grad_logits.scatter_add_(1, targets[:, None], grad[:, None])
+    return grad_logits.to(states.dtype)
 
 
 class _ChunkedLogprobs(torch.autograd.Function):
@@ -40,6 +60,12 @@ class _ChunkedLogprobs(torch.autograd.Function):
         entropy = torch.empty_like(logprobs) if with_entropy else logprobs.new_empty(0)
         for start in range(0, states.shape[0], chunk):
             part = slice(start, start + chunk)
+            if states.is_cuda:
+                found = _kernels().logprobs_of(states[part] @ weight.t(), targets[part], temperature)
+                logprobs[part], normalisers[part] = found[:2]
+                if with_entropy:
+                    entropy[part] = found[2]
+                continue
             logits = _scaled_logits(states[part], weight, temperature)
             picked = logits.gather(1, targets[part, None]).squeeze(1)
             normalisers[part] = torch.logsumexp(logits, dim=1)
@@ -59,13 +85,11 @@ class _ChunkedLogprobs(torch.autograd.Function):
         states, weight, targets, normalisers = ctx.saved_tensors
         grad_states = torch.empty_like(states)
         grad_weight = torch.zeros_like(weight, dtype=_wide(weight))
-        grad = grad / ctx.temperature
         for start in range(0, states.shape[0], ctx.chunk):
             part = slice(start, start + ctx.chunk)
-            logits = _scaled_logits(states[part], weight, ctx.temperature)
-            grad_logits = logits.sub_(normalisers[part, None]).exp_().mul_(-grad[part, None])
-            grad_logits.scatter_add_(1, targets[part, None], grad[part, None])
-            grad_logits = grad_logits.to(states.dtype)
+            grad_logits = _grad_logits(
+                ctx, states[part], weight, targets[part], normalisers[part], grad[part]
+            )
             torch.mm(grad_logits, weight, out=grad_states[part])
             if grad_logits.dtype == grad_weight.dtype:
                 grad_weight.addmm_(grad_logits.t(), states[part])

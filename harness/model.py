@@ -7,12 +7,16 @@ of a padded batch; attention alone sees [B, T]. Right padding with a causal mask
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from harness.attention import Layout, attend, layout_of
 from harness.dims import ModelDims, flops_per_token, num_non_embedding_parameters, num_parameters
 from harness.fused import pack, rms_norm, rotate, swiglu, unpack
 from harness.head import chunked_logprobs
@@ -94,6 +98,9 @@ class Norm(nn.Module):
         self.weight = nn.Parameter(torch.empty(size))
 
 
+Projections = tuple[Tensor, Tensor | None, Tensor]
+
+
 class Layer(nn.Module):
     """One pre-norm block; called as a module, so that what wraps modules (FSDP) sees it."""
 
@@ -104,14 +111,17 @@ class Layer(nn.Module):
         self.self_attn = Attention(dims)
         self.post_attention_layernorm = Norm(dims.hidden_size)
         self.mlp = MLP(dims)
+        self.joined: Projections | None = None
 
-    def forward(
-        self, x: Tensor, rotations: Tensor, index: Tensor, batch: int, width: int
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def projections(self) -> Projections:
+        """Weight and bias of queries, keys and values in one, and the weight of gate and up in one."""
+        return (*self.self_attn.fused_qkv(), self.mlp.fused_gate_up())
+
+    def forward(self, x: Tensor, rotations: Tensor, layout: Layout) -> tuple[Tensor, Tensor, Tensor]:
         """Packed tokens x [N, D] -> (x [N, D], keys [N, KV, Dh], values [N, KV, Dh])."""
         dims, eps = self.dims, self.dims.rms_norm_eps
         heads, kv_heads = dims.num_heads, dims.num_kv_heads
-        weight, bias = self.self_attn.fused_qkv()
+        weight, bias, gate_up = self.joined or self.projections()
         qkv = F.linear(rms_norm(x, self.input_layernorm.weight, eps), weight, bias)  # [N, (H + 2 KV) Dh]
         qkv = qkv.view(-1, heads + 2 * kv_heads, dims.head_dim)
         qk, values = qkv.split((heads + kv_heads, kv_heads), dim=1)
@@ -120,14 +130,10 @@ class Layer(nn.Module):
             qk = rms_norm(qk, scale, eps)
         qk = rotate(qk, rotations)  # [N, H + KV, Dh]
         queries, keys = qk.split((heads, kv_heads), dim=1)
-        padded = [unpack(t, index, batch, width).transpose(1, 2) for t in (queries, keys, values)]
-        attended = F.scaled_dot_product_attention(
-            padded[0], padded[1], padded[2], is_causal=True, enable_gqa=heads != kv_heads
-        )  # [B, H, T, Dh]
-        attended = pack(attended.transpose(1, 2).flatten(0, 1), index).flatten(1)  # [N, H Dh]
+        attended = attend(queries, keys, values, layout)  # [N, H Dh]
         x = torch.addmm(x, attended, self.self_attn.o_proj.weight.t())
         normed = rms_norm(x, self.post_attention_layernorm.weight, eps)
-        x = torch.addmm(x, swiglu(F.linear(normed, self.mlp.fused_gate_up())), self.mlp.down_proj.weight.t())
+        x = torch.addmm(x, swiglu(F.linear(normed, gate_up)), self.mlp.down_proj.weight.t())
         return x, keys, values
 
 
@@ -185,13 +191,13 @@ class Policy(nn.Module):
         `input_ids` [B, T] is right-padded with anything; `lengths` [B] counts each row's tokens. Each layer's
         keys and values [N, KV, Dh] are appended to `kv_out` when it is given.
         """
-        batch, width = input_ids.shape
-        valid = torch.arange(width, device=input_ids.device) < lengths[:, None]  # [B, T]
-        index = valid.flatten().nonzero().squeeze(1)  # [N]
+        width = input_ids.shape[1]
+        layout = layout_of(lengths, width)
+        index = layout.index  # [N]
         rotations = self.rotations(width)[index % width].unsqueeze(1)  # [N, 1, Dh/2]
         x = F.embedding(input_ids.flatten()[index], self.model.embed_tokens.weight)  # [N, D]
         for layer in self.model.layers:
-            args = (x, rotations, index, batch, width)
+            args = (x, rotations, layout)
             if self.recompute_layers and torch.is_grad_enabled():
                 x, keys, values = checkpoint(layer, *args, use_reentrant=False)
             else:
@@ -199,6 +205,33 @@ class Policy(nn.Module):
             if kv_out is not None:
                 kv_out.append((keys, values))
         return rms_norm(x, self.model.norm.weight, self.dims.rms_norm_eps)
+
+
+@contextmanager
+def joined(policy: Policy) -> Iterator[None]:
+    """Join each layer's projections once for many forward passes; their gradients are split once, at the end.
+
+    Within it, weights must not change. Where layers are sharded they can be joined in their own forward pass
+    alone, and nothing is done here.
+    """
+    if hasattr(policy.head_weight, "device_mesh"):
+        yield
+        return
+    made: list[tuple[Tensor, Tensor]] = []  # (joined, with its history; what the passes read)
+    layer: Any
+    for layer in policy.model.layers:
+        parts = layer.projections()
+        leaves = [None if x is None else x.detach().requires_grad_(x.requires_grad) for x in parts]
+        layer.joined = tuple(leaves)
+        made += [(x, leaf) for x, leaf in zip(parts, leaves, strict=True) if x is not None]
+    try:
+        yield
+        trained = [(x, leaf.grad) for x, leaf in made if leaf.grad is not None]
+        if trained:
+            torch.autograd.backward([x for x, _ in trained], [grad for _, grad in trained])
+    finally:
+        for layer in policy.model.layers:
+            layer.joined = None
 
 
 def _frequencies(dims: ModelDims) -> Tensor:

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from harness.kernels import swiglu
 from harness.model import Policy
 from harness.rollout import gpu_kernels as kernels
 from harness.rollout.decode import FusedLayer, fuse
@@ -20,12 +21,6 @@ from harness.types import SamplingParams
 
 _PROGRAMS_WANTED = 264  # two a multiprocessor: fewer rows than that share their keys among several
 _MAX_SPLITS = 16
-
-
-def supported(policy: Policy) -> bool:
-    """Whether the kernels take this policy: a head's size is a power of two, and the weights are on a GPU."""
-    head_dim = policy.dims.head_dim
-    return policy.head_weight.is_cuda and head_dim >= 16 and head_dim & (head_dim - 1) == 0
 
 
 def graph_rows(num_rows: int, capacity: int) -> int:
@@ -166,7 +161,7 @@ class SlotDecoder:
             )
             x = torch.addmm(x, attended, layer.output)
             gate_up = F.rms_norm(x, size, layer.post_norm, eps) @ layer.gate_up
-            x = torch.addmm(x, kernels.swiglu_rows(gate_up), layer.down)
+            x = torch.addmm(x, swiglu(gate_up), layer.down)
         return F.rms_norm(x, size, policy.model.norm.weight, eps) @ policy.head_weight.t()
 
 

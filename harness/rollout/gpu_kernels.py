@@ -303,25 +303,6 @@ def draw(logits: Tensor, uniforms: Tensor, temperature: Tensor) -> tuple[Tensor,
 
 
 @triton.jit
-def _swiglu_kernel(gate_up, out, width, BLOCK: tl.constexpr):
-    row = tl.program_id(0).to(tl.int64)
-    at = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
-    inside = at < width
-    gate = tl.load(gate_up + row * 2 * width + at, mask=inside, other=0.0).to(tl.float32)
-    up = tl.load(gate_up + row * 2 * width + width + at, mask=inside, other=0.0)
-    gate = (gate * tl.sigmoid(gate)).to(up.dtype)
-    tl.store(out + row * width + at, gate * up, mask=inside)
-
-
-def swiglu_rows(gate_up: Tensor) -> Tensor:
-    """silu(gate) × up, [n, 2 F] -> [n, F]; arXiv:2002.05202."""
-    rows, width = gate_up.shape[0], gate_up.shape[1] // 2
-    out = gate_up.new_empty(rows, width)
-    _swiglu_kernel[(rows, triton.cdiv(width, 1024))](gate_up, out, width, BLOCK=1024)
-    return out
-
-
-@triton.jit
 def _advance_kernel(
     row_slot,
     new_tokens,

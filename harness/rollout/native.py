@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -13,6 +15,9 @@ from harness.rollout.decode import Slots
 from harness.rollout.generation import Generation, Request
 from harness.rollout.results import check_requests, has_stop, rollouts
 from harness.types import Prompt, Rollout, SamplingParams
+
+if TYPE_CHECKING:
+    from harness.rollout.gpu_decode import SlotDecoder
 
 
 class NativeEngine:
@@ -40,6 +45,7 @@ class NativeEngine:
         self._prefill_tokens = prefill_tokens
         self._eos = frozenset(eos_token_ids)
         self._slots: Slots | None = None
+        self._decoder: SlotDecoder | None = None
 
     def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> None:
         """Copy foreign tensors (hub names) into the shared policy in place."""
@@ -48,6 +54,7 @@ class NativeEngine:
     def release(self) -> None:
         """Give the cache's memory back; the next call allocates it again."""
         self._slots = None
+        self._decoder = None
 
     def generate(
         self, prompts: Sequence[Prompt], *, params: SamplingParams, seeds: Sequence[int], policy_step: int = 0
@@ -63,18 +70,39 @@ class NativeEngine:
     def _sample(self, requests: list[Request], params: SamplingParams) -> None:
         capacity = min(self._max_batch_size, len(requests))
         longest = max(len(request.prompt) for request in requests) + params.max_new_tokens
+        rules: dict[str, Any] = {
+            "eos_token_ids": self._eos,
+            "has_stop": partial(has_stop, stops=params.stop, decode=self._decode),
+            "prefill_tokens": self._prefill_tokens,
+        }
+        if self._uses_kernels:
+            from harness.rollout.gpu_generation import SlotGeneration
+
+            decoder = self._decoder_for(capacity, longest, params.max_new_tokens)
+            SlotGeneration(decoder, requests, params, capacity=capacity, **rules).run()
+            return
         # Refilled rows push the columns on; room to spare makes shifting them back rare.
         columns = longest if capacity == len(requests) else longest + max(64, longest // 2)
-        Generation(
-            self.policy,
-            self._slots_for(rows=capacity, columns=columns, max_new_tokens=params.max_new_tokens),
-            requests,
-            params,
-            capacity=capacity,
-            eos_token_ids=self._eos,
-            has_stop=lambda ids: has_stop(ids, params.stop, self._decode),
-            prefill_tokens=self._prefill_tokens,
-        ).run()
+        slots = self._slots_for(rows=capacity, columns=columns, max_new_tokens=params.max_new_tokens)
+        Generation(self.policy, slots, requests, params, capacity=capacity, **rules).run()
+
+    @property
+    def _uses_kernels(self) -> bool:
+        """On a GPU, where the kernels take a head's size: a power of two."""
+        head_dim = self.policy.dims.head_dim
+        return self.policy.head_weight.is_cuda and head_dim >= 16 and head_dim & (head_dim - 1) == 0
+
+    def _decoder_for(self, num_slots: int, columns: int, max_new_tokens: int) -> SlotDecoder:
+        """The GPU's buffers and graphs, made anew only when they are too small or the weights have moved."""
+        from harness.rollout.gpu_decode import SlotDecoder
+
+        have = self._decoder
+        if have is None or not have.fits(num_slots, columns, max_new_tokens):
+            self._decoder = None  # its memory is free before the new one asks for its own
+            have = self._decoder = SlotDecoder(
+                self.policy, num_slots=num_slots, columns=columns, max_new_tokens=max_new_tokens
+            )
+        return have
 
     def _slots_for(self, *, rows: int, columns: int, max_new_tokens: int) -> Slots:
         """The static buffers, allocated anew only when they are too small."""

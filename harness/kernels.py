@@ -1,0 +1,160 @@
+"""Triton kernels of training on a GPU: SwiGLU, rotary embedding, and logprobs from logits, each one pass.
+
+On a CPU `harness.fused` and `harness.head` do the same in PyTorch; a test compares the two.
+"""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+_BLOCK = 1024
+_LOGITS_PER_BLOCK = 4096
+
+
+@triton.jit
+def _swiglu_kernel(gate_up, out, width, BLOCK: tl.constexpr):
+    row = tl.program_id(0).to(tl.int64)
+    at = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    inside = at < width
+    gate = tl.load(gate_up + row * 2 * width + at, mask=inside, other=0.0).to(tl.float32)
+    up = tl.load(gate_up + row * 2 * width + width + at, mask=inside, other=0.0)
+    gate = (gate * tl.sigmoid(gate)).to(up.dtype)
+    tl.store(out + row * width + at, gate * up, mask=inside)
+
+
+@triton.jit
+def _swiglu_backward_kernel(grad, gate_up, out, width, BLOCK: tl.constexpr):
+    row = tl.program_id(0).to(tl.int64)
+    at = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    inside = at < width
+    gate = tl.load(gate_up + row * 2 * width + at, mask=inside, other=0.0).to(tl.float32)
+    up = tl.load(gate_up + row * 2 * width + width + at, mask=inside, other=0.0).to(tl.float32)
+    above = tl.load(grad + row * width + at, mask=inside, other=0.0).to(tl.float32)
+    sigmoid = tl.sigmoid(gate)
+    tl.store(out + row * 2 * width + at, above * up * sigmoid * (1 + gate * (1 - sigmoid)), mask=inside)
+    tl.store(out + row * 2 * width + width + at, above * gate * sigmoid, mask=inside)
+
+
+def swiglu(gate_up: Tensor) -> Tensor:
+    """silu(gate) × up, [n, 2 F] -> [n, F]; arXiv:2002.05202."""
+    rows, width = gate_up.shape[0], gate_up.shape[1] // 2
+    out = gate_up.new_empty(rows, width)
+    _swiglu_kernel[(rows, triton.cdiv(width, _BLOCK))](gate_up, out, width, BLOCK=_BLOCK)
+    return out
+
+
+def swiglu_backward(grad: Tensor, gate_up: Tensor) -> Tensor:
+    """Gradient [n, 2 F] of `swiglu` from the gradient [n, F] above; d silu(g) = s (1 + g (1 − s))."""
+    rows, width = gate_up.shape[0], gate_up.shape[1] // 2
+    out = torch.empty_like(gate_up)
+    _swiglu_backward_kernel[(rows, triton.cdiv(width, _BLOCK))](
+        grad.contiguous(), gate_up, out, width, BLOCK=_BLOCK
+    )
+    return out
+
+
+@triton.jit
+def _rotate_kernel(
+    x, rotations, out, row_stride, sign, PAIRS: tl.constexpr, PADDED: tl.constexpr, HALF: tl.constexpr
+):
+    row = tl.program_id(0).to(tl.int64)
+    pair = tl.arange(0, PADDED)
+    at = 2 * pair[:, None] + tl.arange(0, 2)[None, :]
+    inside = at < 2 * PAIRS
+    even, odd = tl.split(tl.load(x + row * row_stride + at, mask=inside, other=0.0).to(tl.float32))
+    turn = 2 * (pair % HALF)[:, None] + tl.arange(0, 2)[None, :]
+    cos, sin = tl.split(tl.load(rotations + row * 2 * HALF + turn))
+    sin *= sign
+    turned = tl.join(even * cos - odd * sin, even * sin + odd * cos)
+    tl.store(out + row * 2 * PAIRS + at, turned, mask=inside)
+
+
+def rotate(x: Tensor, rotations: Tensor, *, back: bool = False) -> Tensor:
+    """Rotary embedding of x [N, heads, Dh], 2i and 2i + 1 one complex number; `back` turns the other way.
+
+    rotations [N, 1, Dh/2] complex64. x may be a slice of wider rows.
+    """
+    rows, heads, head_dim = x.shape
+    if x.stride(2) != 1 or x.stride(1) != head_dim:
+        x = x.contiguous()
+    out = torch.empty(x.shape, dtype=x.dtype, device=x.device)
+    _rotate_kernel[(rows,)](
+        x,
+        torch.view_as_real(rotations).contiguous(),
+        out,
+        x.stride(0),
+        -1.0 if back else 1.0,
+        PAIRS=heads * head_dim // 2,
+        PADDED=triton.next_power_of_2(heads * head_dim // 2),
+        HALF=head_dim // 2,
+    )
+    return out
+
+
+@triton.jit
+def _logprobs_kernel(
+    logits, targets, logprobs, normalisers, entropy, inverse_temperature, vocab, BLOCK: tl.constexpr
+):
+    row = tl.program_id(0).to(tl.int64)
+    base = logits + row * vocab
+    highest = float("-inf")
+    total = 0.0
+    weighted = 0.0
+    for start in range(0, vocab, BLOCK):
+        token = start + tl.arange(0, BLOCK)
+        inside = token < vocab
+        value = tl.load(base + token, mask=inside, other=float("-inf")).to(tl.float32) * inverse_temperature
+        new_highest = tl.maximum(highest, tl.max(value, axis=0))
+        keep = tl.exp(highest - new_highest)
+        probs = tl.exp(value - new_highest)
+        total = total * keep + tl.sum(probs, axis=0)
+        weighted = weighted * keep + tl.sum(tl.where(inside, probs * value, 0.0), axis=0)
+        highest = new_highest
+    normaliser = highest + tl.log(total)
+    picked = tl.load(base + tl.load(targets + row)).to(tl.float32) * inverse_temperature
+    tl.store(logprobs + row, picked - normaliser)
+    tl.store(normalisers + row, normaliser)
+    tl.store(entropy + row, normaliser - weighted / total)
+
+
+def logprobs_of(logits: Tensor, targets: Tensor, temperature: float) -> tuple[Tensor, Tensor, Tensor]:
+    """log softmax(logits / temperature)[targets], its normaliser and its entropy, float32 nats [n] each.
+
+    logits [n, V] in any float type, read once; targets [n].
+    """
+    rows, vocab = logits.shape
+    out = [torch.empty(rows, dtype=torch.float32, device=logits.device) for _ in range(3)]
+    _logprobs_kernel[(rows,)](
+        logits, targets, *out, 1.0 / temperature, vocab, BLOCK=_LOGITS_PER_BLOCK, num_warps=8
+    )
+    return out[0], out[1], out[2]
+
+
+@triton.jit
+def _logits_gradient_kernel(
+    logits, targets, normalisers, grad, inverse_temperature, vocab, BLOCK: tl.constexpr
+):
+    row = tl.program_id(0).to(tl.int64)
+    token = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    inside = token < vocab
+    at = logits + row * vocab + token
+    value = tl.load(at, mask=inside, other=0.0).to(tl.float32) * inverse_temperature
+    above = tl.load(grad + row) * inverse_temperature
+    slope = tl.where(token == tl.load(targets + row), above, 0.0)
+    slope -= above * tl.exp(value - tl.load(normalisers + row))
+    tl.store(at, slope, mask=inside)
+
+
+def logits_gradient_(
+    logits: Tensor, targets: Tensor, normalisers: Tensor, grad: Tensor, temperature: float
+) -> Tensor:
+    """Overwrite logits [n, V] by `logprobs_of`'s gradient times grad [n]: (onehot − softmax) grad / T."""
+    rows, vocab = logits.shape
+    grid = (rows, triton.cdiv(vocab, _LOGITS_PER_BLOCK))
+    _logits_gradient_kernel[grid](
+        logits, targets, normalisers, grad.contiguous(), 1.0 / temperature, vocab, BLOCK=_LOGITS_PER_BLOCK
+    )
+    return logits

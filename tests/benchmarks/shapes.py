@@ -1,0 +1,71 @@
+"""Models of published shapes with random weights, made on the device: timings do not depend on values."""
+
+from __future__ import annotations
+
+import torch
+
+from harness.dims import ModelDims
+from harness.model import Policy
+
+QWEN_0_5B = ModelDims(
+    architecture="qwen2",
+    hidden_size=896,
+    intermediate_size=4864,
+    num_layers=24,
+    num_heads=14,
+    num_kv_heads=2,
+    head_dim=64,
+    vocab_size=151936,
+    max_position_embeddings=32768,
+    rope_theta=1e6,
+    rms_norm_eps=1e-6,
+    tie_word_embeddings=True,
+)
+SMOLLM2_135M = ModelDims(
+    architecture="llama",
+    hidden_size=576,
+    intermediate_size=1536,
+    num_layers=30,
+    num_heads=9,
+    num_kv_heads=3,
+    head_dim=64,
+    vocab_size=49152,
+    max_position_embeddings=8192,
+    rope_theta=1e5,
+    rms_norm_eps=1e-5,
+    tie_word_embeddings=True,
+)
+LADDER_L = ModelDims(
+    architecture="llama",
+    hidden_size=384,
+    intermediate_size=1152,
+    num_layers=6,
+    num_heads=6,
+    num_kv_heads=2,
+    head_dim=64,
+    vocab_size=700,
+    max_position_embeddings=2048,
+    rope_theta=1e4,
+    rms_norm_eps=1e-5,
+    tie_word_embeddings=True,
+)
+
+
+def random_policy(dims: ModelDims, *, dtype: torch.dtype, device: str, std: float = 0.02) -> Policy:
+    policy = Policy(dims, dtype=dtype, device=device)
+    generator = torch.Generator(device).manual_seed(0)
+    with torch.no_grad():
+        for name, parameter in policy.named_parameters():
+            if parameter.ndim == 1:
+                parameter.fill_(0.0 if name.endswith("bias") else 1.0)
+            else:
+                parameter.normal_(0.0, std, generator=generator)
+    return policy
+
+
+def matmul_parameters(dims: ModelDims) -> tuple[int, int]:
+    """(those of the layers, those of the output head)."""
+    qkv = dims.hidden_size * (dims.num_heads + 2 * dims.num_kv_heads) * dims.head_dim
+    output = dims.hidden_size * dims.num_heads * dims.head_dim
+    mlp = 3 * dims.hidden_size * dims.intermediate_size
+    return dims.num_layers * (qkv + output + mlp), dims.vocab_size * dims.hidden_size

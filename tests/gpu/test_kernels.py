@@ -1,0 +1,121 @@
+"""The GPU's paths against PyTorch in higher precision: kernels, logprobs and gradients, decoding."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from harness.model import Policy, token_logprobs
+from harness.rollout.native import NativeEngine
+from harness.types import Prompt, SamplingParams
+from tests.benchmarks.shapes import QWEN_0_5B, random_policy
+
+if not torch.cuda.is_available():
+    pytest.skip("needs a CUDA GPU", allow_module_level=True)
+
+SMALL = dataclasses.replace(
+    QWEN_0_5B, hidden_size=128, intermediate_size=320, num_layers=3, num_heads=4, vocab_size=9001
+)
+SHAPES = {
+    "qwen2": SMALL,
+    "qwen3": dataclasses.replace(SMALL, architecture="qwen3", head_dim=128),
+    "llama_mqa": dataclasses.replace(SMALL, architecture="llama", num_kv_heads=1, head_dim=32),
+}
+
+
+def error(out: torch.Tensor, reference: torch.Tensor) -> float:
+    out, reference = out.double().cpu(), reference.double().cpu()
+    return float((out - reference).norm() / reference.norm())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_elementwise_kernels_equal_float64(dtype: torch.dtype) -> None:
+    from harness import kernels
+
+    limit = 1e-6 if dtype == torch.float32 else 8e-3
+    gate_up = torch.randn(37, 2 * 1300, device="cuda", dtype=dtype)
+    grad = torch.randn(37, 1300, device="cuda", dtype=dtype)
+    wide = gate_up.double().requires_grad_()
+    gate, up = wide.chunk(2, dim=-1)
+    reference = F.silu(gate) * up
+    reference.backward(grad.double())
+    assert error(kernels.swiglu(gate_up), reference.detach()) < limit
+    assert error(kernels.swiglu_backward(grad, gate_up), wide.grad) < limit
+    x = torch.randn(21, 11, 64, device="cuda", dtype=dtype)[:, 1:8]
+    angles = torch.randn(21, 1, 32, device="cuda")
+    rotations = torch.polar(torch.ones_like(angles), angles)
+    pairs = torch.view_as_complex(x.double().unflatten(-1, (-1, 2)).contiguous())
+    reference = torch.view_as_real(pairs * rotations).flatten(-2)
+    assert error(kernels.rotate(x, rotations), reference) < limit
+    assert error(kernels.rotate(kernels.rotate(x, rotations), rotations, back=True), x) < limit
+
+
+@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_logprobs_and_gradients_equal_the_cpu_in_float64(name: str, dtype: torch.dtype) -> None:
+    limit = 2e-5 if dtype == torch.float32 else 3e-2
+    policy = random_policy(SHAPES[name], dtype=dtype, device="cuda", std=0.05)
+    reference = Policy(SHAPES[name], dtype=torch.float64, device="cpu")
+    reference.load_state_dict({k: v.double().cpu() for k, v in policy.state_dict().items()})
+    lengths = torch.tensor([50, 3, 131, 64])
+    ids = torch.randint(0, 9001, (4, 131))
+    mask = torch.rand(4, 131) < 0.7
+    weight = torch.randn(4, 131)
+    ours, entropy = token_logprobs(
+        policy, ids.cuda(), lengths.cuda(), mask.cuda(), temperature=0.8, with_entropy=True
+    )
+    theirs, their_entropy = token_logprobs(reference, ids, lengths, mask, temperature=0.8, with_entropy=True)
+    assert error(ours.detach(), theirs.detach()) < limit
+    assert entropy is not None and their_entropy is not None
+    assert error(entropy, their_entropy) < limit
+    (ours * weight.cuda()).sum().backward()
+    (theirs * weight).sum().backward()
+    for (key, a), b in zip(policy.named_parameters(), reference.parameters(), strict=True):
+        assert a.grad is not None and b.grad is not None
+        assert error(a.grad, b.grad) < limit * (1 if dtype == torch.float32 else 2), key
+
+
+@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_sampler_logprobs_are_the_trainers(name: str, dtype: torch.dtype) -> None:
+    policy = random_policy(SHAPES[name], dtype=dtype, device="cuda", std=0.05)
+    engine = NativeEngine(policy, eos_token_ids=(5, 7), decode=str, max_batch_size=24)
+    rng = torch.Generator().manual_seed(1)
+    prompts = [
+        Prompt(str(i), "t", "", tuple(torch.randint(0, 9001, (1 + i % 40,), generator=rng).tolist()))
+        for i in range(60)
+    ]
+    params = SamplingParams(max_new_tokens=70, temperature=0.9, logprobs=True)
+    first = engine.generate(prompts, params=params, seeds=range(60))
+    with torch.no_grad():  # an update in place must reach the graphs
+        for parameter in policy.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.01)
+    second = engine.generate(prompts, params=params, seeds=range(60))
+    assert [r.completion_ids for r in first] != [r.completion_ids for r in second]
+    again = engine.generate(prompts, params=params, seeds=range(60))
+    assert [r.completion_ids for r in again] == [r.completion_ids for r in second]
+    for prompt, rollout in zip(prompts, second, strict=True):
+        ids = torch.tensor([prompt.token_ids + rollout.completion_ids], device="cuda")
+        lengths = torch.tensor([ids.shape[1]], device="cuda")
+        with torch.no_grad():
+            logprobs, _ = token_logprobs(policy, ids, lengths, torch.ones_like(ids), temperature=0.9)
+        gap = logprobs[0, len(prompt.token_ids) :].cpu() - torch.tensor(rollout.sampler_logprobs)
+        assert float(gap.abs().mean()) < (1e-4 if dtype == torch.float32 else 3e-2)
+        assert rollout.finish_reason == ("stop" if rollout.completion_ids[-1] in (5, 7) else "length")
+
+
+def test_greedy_and_nucleus_run_and_the_splits_agree() -> None:
+    policy = random_policy(SMALL, dtype=torch.float32, device="cuda", std=0.05)
+    prompt = Prompt("p", "t", "", tuple(range(1, 300)))
+    greedy = SamplingParams(max_new_tokens=40, temperature=0.0)
+    alone = NativeEngine(policy, eos_token_ids=(), decode=str, max_batch_size=1)
+    many = NativeEngine(policy, eos_token_ids=(), decode=str, max_batch_size=256)
+    one = alone.generate([prompt], params=greedy, seeds=[0])[0]
+    all_of_them = many.generate([prompt] * 256, params=greedy, seeds=range(256))
+    assert all(r.completion_ids == one.completion_ids for r in all_of_them)
+    nucleus = SamplingParams(max_new_tokens=40, temperature=0.6, top_p=0.01)
+    narrow = many.generate([prompt] * 256, params=nucleus, seeds=range(256))
+    assert all(r.completion_ids == one.completion_ids for r in narrow)
