@@ -51,29 +51,44 @@ def accumulate(
     sums: dict[str, Tensor] = {}
     with joined(models.policy):
         for micro in microbatches(batch, token_budget=config.trainer.microbatch_tokens, rows=rows):
-            piece = move(take(batch, micro), models.policy.head_weight.device)
-            mask = piece.completion_mask
-            states: list[Tensor] | None = [] if models.shares_trunk else None
-            logprobs = _logprobs(models.policy, piece, config, states)
-            if on_policy:
-                piece.old_logprobs = logprobs.detach()
-                batch.old_logprobs[micro, : logprobs.shape[1]] = piece.old_logprobs.cpu()
-            output = _policy_loss(models, piece, logprobs, config)
-            loss = reduce(loss=output.loss, completion_mask=mask, kind=objective.reduce, denominator=divisor)
-            token_metrics = dict(output.metrics)
-            if "offline.sampler" not in objective.asks_teacher:
-                token_metrics["sampler_gap"] = (piece.sampler_logprobs - piece.old_logprobs).abs()
-            sums["loss"] = sums.get("loss", 0.0) + loss.detach()
-            if objective.value is not None:
-                loss = loss + critic_loss(models, piece, states, objective, token_metrics) / max(
-                    1.0, num_tokens
-                )
-            loss.backward()
-            for name, x in token_metrics.items():
-                share = torch.where(mask, x.detach(), 0.0).sum() / max(1.0, num_tokens)
-                sums[name] = sums.get(name, 0.0) + share
-    # Read once, at the end: reading a number waits for the GPU.
-    return {name: float(x) for name, x in sums.items()}
+            found = _microbatch(models, batch, micro, config, divisor, num_tokens, on_policy=on_policy)
+            for name, x in found.items():
+                sums[name] = sums.get(name, 0.0) + x
+    return {name: float(x) for name, x in sums.items()}  # read once: reading a number waits for a GPU
+
+
+def _microbatch(
+    models: Models,
+    batch: Batch,
+    rows: Tensor,
+    config: RunConfig,
+    divisor: float,
+    num_tokens: float,
+    *,
+    on_policy: bool,
+) -> dict[str, Tensor]:
+    """Add the gradient of some rows; their shares of the step's metrics, which stay on the device."""
+    objective = config.objective
+    piece = move(take(batch, rows), models.policy.head_weight.device)
+    mask = piece.completion_mask
+    states: list[Tensor] | None = [] if models.shares_trunk else None
+    logprobs = _logprobs(models.policy, piece, config, states)
+    if on_policy:
+        piece.old_logprobs = logprobs.detach()
+        batch.old_logprobs[rows, : logprobs.shape[1]] = piece.old_logprobs.cpu()
+    output = _policy_loss(models, piece, logprobs, config)
+    loss = reduce(loss=output.loss, completion_mask=mask, kind=objective.reduce, denominator=divisor)
+    token_metrics = dict(output.metrics)
+    if "offline.sampler" not in objective.asks_teacher:
+        token_metrics["sampler_gap"] = (piece.sampler_logprobs - piece.old_logprobs).abs()
+    shares = {"loss": loss.detach()}
+    if objective.value is not None:
+        critic = critic_loss(models, piece, states, objective, token_metrics)
+        loss = loss + critic / max(1.0, num_tokens)
+    loss.backward()
+    for name, x in token_metrics.items():
+        shares[name] = torch.where(mask, x.detach(), 0.0).sum() / max(1.0, num_tokens)
+    return shares
 
 
 def _policy_loss(models: Models, piece: Batch, logprobs: Tensor, config: RunConfig) -> LossOutput:

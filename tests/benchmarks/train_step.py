@@ -2,7 +2,7 @@
 
 python -m tests.benchmarks.train_step [--tokens 8192 16384 32768] [--profile]
 
-MFU = (6 × (layers' matmul parameters × tokens + the head's × completion tokens) + the causal half of attention,
+MFU = (6 × (layers' matmul parameters × tokens + the head's × completion tokens) + causal half of attention,
 12 × layers × H Dh × Σ length² / 2) / seconds / 989e12: recomputed work is not counted.
 """
 
