@@ -12,6 +12,8 @@ from harness.fused import widened
 
 # Logits alive at once, in elements: a chunk that stays in a CPU's cache, or fills a GPU.
 _CHUNK_ELEMENTS = {"cpu": 1 << 18, "cuda": 1 << 30}
+# On a GPU, logits of one call that are kept for its backward pass: 4 GiB in half precision.
+_KEPT_ELEMENTS = 1 << 31
 
 
 def _wide(x: Tensor) -> torch.dtype:
@@ -22,26 +24,6 @@ def _scaled_logits(states: Tensor, weight: Tensor, temperature: float) -> Tensor
     """Logits / temperature of one chunk, [n, V], in float32 at least."""
     logits = widened(states @ weight.t())
     return logits if temperature == 1.0 else logits.div_(temperature)
-
-
-def _kernels() -> Any:
-    from harness import kernels  # Triton comes with CUDA builds of PyTorch alone
-
-    return kernels
-
-
-def _grad_logits(
-    ctx: Any, states: Tensor, weight: Tensor, targets: Tensor, normalisers: Tensor, grad: Tensor
-) -> Tensor:
-    """The gradient [n, V] at one chunk's logits, computed again: (onehot(target) − softmax) grad / T."""
-    if states.is_cuda:
-        logits = states @ weight.t()
-        return _kernels().logits_gradient_(logits, targets, normalisers, grad, ctx.temperature)
-    grad = grad / ctx.temperature
-    logits = _scaled_logits(states, weight, ctx.temperature)
-    grad_logits = logits.sub_(normalisers[:, None]).exp_().mul_(-grad[:, None])
-    grad_logits.scatter_add_(1, targets[:, None], grad[:, None])
-    return grad_logits.to(states.dtype)
 
 
 class _ChunkedLogprobs(torch.autograd.Function):
@@ -60,12 +42,6 @@ class _ChunkedLogprobs(torch.autograd.Function):
         entropy = torch.empty_like(logprobs) if with_entropy else logprobs.new_empty(0)
         for start in range(0, states.shape[0], chunk):
             part = slice(start, start + chunk)
-            if states.is_cuda:
-                found = _kernels().logprobs_of(states[part] @ weight.t(), targets[part], temperature)
-                logprobs[part], normalisers[part] = found[:2]
-                if with_entropy:
-                    entropy[part] = found[2]
-                continue
             logits = _scaled_logits(states[part], weight, temperature)
             picked = logits.gather(1, targets[part, None]).squeeze(1)
             normalisers[part] = torch.logsumexp(logits, dim=1)
@@ -85,16 +61,62 @@ class _ChunkedLogprobs(torch.autograd.Function):
         states, weight, targets, normalisers = ctx.saved_tensors
         grad_states = torch.empty_like(states)
         grad_weight = torch.zeros_like(weight, dtype=_wide(weight))
+        grad = grad / ctx.temperature
         for start in range(0, states.shape[0], ctx.chunk):
             part = slice(start, start + ctx.chunk)
-            grad_logits = _grad_logits(
-                ctx, states[part], weight, targets[part], normalisers[part], grad[part]
-            )
+            logits = _scaled_logits(states[part], weight, ctx.temperature)
+            grad_logits = logits.sub_(normalisers[part, None]).exp_().mul_(-grad[part, None])
+            grad_logits.scatter_add_(1, targets[part, None], grad[part, None])
+            grad_logits = grad_logits.to(states.dtype)
             torch.mm(grad_logits, weight, out=grad_states[part])
             if grad_logits.dtype == grad_weight.dtype:
                 grad_weight.addmm_(grad_logits.t(), states[part])
             else:
                 grad_weight.add_(grad_logits.t() @ states[part])
+        return grad_states, grad_weight.to(weight.dtype), None, None, None, None
+
+
+class _KernelLogprobs(torch.autograd.Function):
+    """The same on a GPU: one kernel reads a chunk's logits once, another overwrites them by their gradient."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, states: Tensor, weight: Tensor, targets: Tensor, temperature: float, chunk: int, keep: bool
+    ) -> tuple[Tensor, Tensor]:
+        from harness import kernels  # Triton comes with CUDA builds of PyTorch alone
+
+        found, kept = [], []
+        for some, wanted in zip(states.split(chunk), targets.split(chunk), strict=True):
+            logits = some @ weight.t()
+            found.append(kernels.logprobs_of(logits, wanted, temperature))
+            kept.append(logits if keep else None)
+        logprobs, normalisers, entropy = (torch.cat(parts) for parts in zip(*found, strict=True))
+        ctx.save_for_backward(states, weight, targets, normalisers)
+        ctx.temperature, ctx.chunk, ctx.kept = temperature, chunk, kept
+        ctx.mark_non_differentiable(entropy)
+        return logprobs, entropy
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor, Tensor, None, None, None, None]:
+        from harness import kernels
+
+        states, weight, targets, normalisers = ctx.saved_tensors
+        grad_states = torch.empty_like(states)
+        grad_weight: Tensor | None = None
+        kept, ctx.kept = ctx.kept, [None] * len(ctx.kept)  # they are overwritten: a second pass recomputes
+        for i, logits in enumerate(kept):
+            part = slice(i * ctx.chunk, (i + 1) * ctx.chunk)
+            if logits is None:
+                logits = states[part] @ weight.t()
+            kernels.logits_gradient_(logits, targets[part], normalisers[part], grad[part], ctx.temperature)
+            torch.mm(logits, weight, out=grad_states[part])
+            product = logits.t() @ states[part]
+            if len(kept) == 1:
+                return grad_states, product, None, None, None, None
+            grad_weight = product.float() if grad_weight is None else grad_weight.add_(product)
+            kept[i] = logits = None
+        assert grad_weight is not None
         return grad_states, grad_weight.to(weight.dtype), None, None, None, None
 
 
@@ -112,5 +134,11 @@ def chunked_logprobs(
     states [M, D], weight [V, D], targets [M]. Gradients reach states and weight; the entropy carries none.
     """
     chunk = chunk_tokens or max(64, _CHUNK_ELEMENTS[states.device.type] // weight.shape[0])
-    logprobs, entropy = _ChunkedLogprobs.apply(states, weight, targets, temperature, with_entropy, chunk)
+    if states.is_cuda and len(states):
+        keep = torch.is_grad_enabled() and len(states) * weight.shape[0] <= _KEPT_ELEMENTS
+        chunk = chunk_tokens or (len(states) if keep else chunk)
+        logprobs, entropy = _KernelLogprobs.apply(states, weight, targets, temperature, chunk, keep)
+    else:
+        args = (states, weight, targets, temperature, with_entropy, chunk)
+        logprobs, entropy = _ChunkedLogprobs.apply(*args)
     return logprobs, entropy if with_entropy else None

@@ -223,7 +223,7 @@ def joined(policy: Policy) -> Iterator[None]:
         parts = layer.projections()
         leaves = [None if x is None else x.detach().requires_grad_(x.requires_grad) for x in parts]
         layer.joined = tuple(leaves)
-        made += [(x, leaf) for x, leaf in zip(parts, leaves, strict=True) if x is not None]
+        made += [(x, y) for x, y in zip(parts, leaves, strict=True) if x is not None and y is not None]
     try:
         yield
         trained = [(x, leaf.grad) for x, leaf in made if leaf.grad is not None]

@@ -39,34 +39,28 @@ def _rope_cache_kernel(
     slot = tl.load(row_slot + row).to(tl.int64)
     position = tl.load(positions + slot).to(tl.int64)
     head = tl.arange(0, PADDED)[:, None]
+    dim = tl.arange(0, HEAD_DIM)[None, :]
     pair = tl.arange(0, HEAD_DIM // 2)[None, :]
-    at = head * HEAD_DIM + 2 * pair
-    inside = head < HEADS + 2 * KV_HEADS
+    at = head * HEAD_DIM + dim
     turns = head < HEADS + KV_HEADS
+    inside = head < HEADS + 2 * KV_HEADS
     source = qkv + row * (HEADS + 2 * KV_HEADS) * HEAD_DIM + at
-    even = tl.load(source, mask=inside, other=0.0).to(tl.float32)
-    odd = tl.load(source + 1, mask=inside, other=0.0).to(tl.float32)
+    x = tl.load(source, mask=inside, other=0.0).to(tl.float32)
     if HAS_NORM:
-        mean = tl.sum(even * even + odd * odd, axis=1)[:, None] / HEAD_DIM
-        scale = tl.where(turns, tl.rsqrt(mean + eps), 1.0)
-        even *= scale * tl.load(head_norm + at, mask=turns, other=1.0).to(tl.float32)
-        odd *= scale * tl.load(head_norm + at + 1, mask=turns, other=1.0).to(tl.float32)
+        mean = tl.sum(x * x, axis=1)[:, None] / HEAD_DIM
+        weight = tl.load(head_norm + at, mask=turns, other=1.0).to(tl.float32)
+        x *= tl.where(turns, tl.rsqrt(mean + eps), 1.0) * weight
+    even, odd = tl.split(tl.reshape(x, (PADDED, HEAD_DIM // 2, 2)))
     cos = tl.load(rotations + position * HEAD_DIM + 2 * pair)
     sin = tl.load(rotations + position * HEAD_DIM + 2 * pair + 1)
     first = tl.where(turns, even * cos - odd * sin, even)
     second = tl.where(turns, even * sin + odd * cos, odd)
-    target = queries + row * HEADS * HEAD_DIM + at
-    tl.store(target, first, mask=head < HEADS)
-    tl.store(target + 1, second, mask=head < HEADS)
-    cell = slot * slot_stride + position * HEAD_DIM + 2 * pair
-    key = keys + cell + (head - HEADS) * head_stride
-    is_key = (head >= HEADS) & turns
-    tl.store(key, first, mask=is_key)
-    tl.store(key + 1, second, mask=is_key)
+    x = tl.reshape(tl.join(first, second), (PADDED, HEAD_DIM))
+    tl.store(queries + row * HEADS * HEAD_DIM + at, x, mask=head < HEADS)
+    cell = slot * slot_stride + position * HEAD_DIM + dim
+    tl.store(keys + cell + (head - HEADS) * head_stride, x, mask=(head >= HEADS) & turns)
     value = values + cell + (head - HEADS - KV_HEADS) * head_stride
-    is_value = (head >= HEADS + KV_HEADS) & inside
-    tl.store(value, first, mask=is_value)
-    tl.store(value + 1, second, mask=is_value)
+    tl.store(value, x, mask=(head >= HEADS + KV_HEADS) & inside)
 
 
 def rope_into_cache(

@@ -17,12 +17,12 @@ if not torch.cuda.is_available():
     pytest.skip("needs a CUDA GPU", allow_module_level=True)
 
 SMALL = dataclasses.replace(
-    QWEN_0_5B, hidden_size=128, intermediate_size=320, num_layers=3, num_heads=4, vocab_size=9001
+    QWEN_0_5B, hidden_size=256, intermediate_size=320, num_layers=3, num_heads=4, vocab_size=9001
 )
 SHAPES = {
     "qwen2": SMALL,
     "qwen3": dataclasses.replace(SMALL, architecture="qwen3", head_dim=128),
-    "llama_mqa": dataclasses.replace(SMALL, architecture="llama", num_kv_heads=1, head_dim=32),
+    "llama_mqa": dataclasses.replace(SMALL, architecture="llama", num_heads=8, num_kv_heads=1, head_dim=32),
 }
 
 
