@@ -77,7 +77,7 @@ class _ChunkedLogprobs(torch.autograd.Function):
 
 
 class _KernelLogprobs(torch.autograd.Function):
-    """The same on a GPU: one kernel reads a chunk's logits once, another overwrites them by their gradient."""
+    """The same on a GPU: one kernel reads a chunk of logits, another overwrites it by its gradient."""
 
     @staticmethod
     def forward(
