@@ -28,6 +28,7 @@ from harness.hub import (
     save_pretrained,
 )
 from harness.kept import Kept
+from harness.memory import explained
 from harness.model import Policy
 from harness.optim import adamw
 from harness.process_reward_model import ProcessRewardModel, process_reward_model
@@ -45,7 +46,10 @@ RUN_ROLLOUT = (
     *("prompts_per_step", "group_size", "max_new_tokens", "temperature", "top_p", "top_k", "keep"),
     "max_sampler_kl",
 )
-COUNTERS = ("num_updates", "skipped_in_a_row", "seconds", "tokens", "flops", "peak_memory", "kl_coef")
+COUNTERS = (
+    *("num_updates", "skipped_in_a_row", "seconds", "tokens", "flops", "peak_memory", "kl_coef"),
+    "microbatch_tokens",
+)
 
 
 @dataclass
@@ -78,8 +82,10 @@ class Run:
     lap_seconds: dict[str, float] = field(default_factory=dict)  # of the current step
     lap_peaks: dict[str, int] = field(default_factory=dict)
     world_size: int = 1
+    microbatch_tokens: int = 0  # the config's, or what is left of it after running out of memory
 
     def __post_init__(self) -> None:
+        self.microbatch_tokens = self.microbatch_tokens or self.config.trainer.microbatch_tokens
         self.meter = Meter(self.device, self._book)
 
     @property
@@ -104,7 +110,8 @@ class Run:
     @contextmanager
     def timed(self, phase: str) -> Iterator[None]:
         """Seconds and peak memory of a phase; one inside another is not counted in it."""
-        with self.meter.phase(phase):
+        dtype = self.policy.head_weight.dtype
+        with explained(phase, self.config, self.policy.dims, dtype), self.meter.phase(phase):
             yield
 
     def _book(self, phase: str, seconds: float, peak: int) -> None:

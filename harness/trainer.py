@@ -13,6 +13,7 @@ import torch
 
 from harness.accounting import Lap
 from harness.experience import problems_at, refill, rollout_metrics, sample, score, trainable
+from harness.memory import with_microbatch
 from harness.offline import Offline
 from harness.progress import Reporter
 from harness.records import MetricsWriter, write_samples
@@ -104,7 +105,7 @@ def learn(run: Run, groups: Sequence[ScoredGroup], *, total: int) -> dict[str, f
         run.reference,
         run.optimizer,
         batch,
-        config=run.config,
+        config=with_microbatch(run.config, run.microbatch_tokens),
         order=order,
         num_updates_done=run.num_updates,
         num_updates_total=total * num_updates,
@@ -113,6 +114,9 @@ def learn(run: Run, groups: Sequence[ScoredGroup], *, total: int) -> dict[str, f
         phase=run.timed,
     )
     run.num_updates += num_updates
+    used = int(metrics.pop("microbatch_tokens"))
+    if used != run.microbatch_tokens:
+        metrics["microbatch_tokens"], run.microbatch_tokens = float(used), used
     run.skipped_in_a_row = run.skipped_in_a_row + 1 if metrics["skipped_updates"] else 0
     if run.skipped_in_a_row >= MAX_SKIPPED_IN_A_ROW:
         raise TrainingError(
@@ -120,7 +124,8 @@ def learn(run: Run, groups: Sequence[ScoredGroup], *, total: int) -> dict[str, f
         )
     if objective.kl.target is not None:
         metrics["kl_coef"] = run.kl_coef
-        run.kl_coef = adapted_coef(run.policy, batch, config=run.config, kl_coef=run.kl_coef)
+        config = with_microbatch(run.config, run.microbatch_tokens)
+        run.kl_coef = adapted_coef(run.policy, batch, config=config, kl_coef=run.kl_coef)
     lengths = batch.lengths.double()
     # Attention costs a sequence its length squared: this context gives the sum over the rows exactly.
     context = float(lengths.square().sum() / lengths.sum())

@@ -48,7 +48,11 @@ class RolloutConfig(Section):
 
 
 class TrainerConfig(Section):
-    """AdamW. `microbatch_tokens` bounds the padded tokens of one forward; it does not change the gradient."""
+    """AdamW. `microbatch_tokens` bounds the padded tokens of one forward; it does not change the gradient.
+
+    With `on_oom: halve_microbatch` a step that runs out of memory starts again with half of it, and later
+    steps keep that.
+    """
 
     steps: Positive
     lr: PositiveFloat
@@ -61,6 +65,7 @@ class TrainerConfig(Section):
     max_grad_norm: PositiveFloat
     microbatch_tokens: Positive
     checkpoint_every: Positive
+    on_oom: Literal["raise", "halve_microbatch"] = "raise"
 
 
 Split = Literal["train", "perturbed", "validation", "test", "heldout"]

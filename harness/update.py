@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from harness.batching import make_batch, minibatches
 from harness.config import RunConfig
 from harness.credit import credit, waits
 from harness.critic import Models, ValueModel, kl_over_vocabulary, values_of
 from harness.gradient import accumulate, fill, fill_logprobs
+from harness.memory import halving
 from harness.model import Policy
 from harness.objective_config import ObjectiveConfig
 from harness.objectives.advantages import ADVANTAGES
@@ -85,11 +87,17 @@ def update(
 
     A step's denominator is taken over its whole minibatch, so microbatches do not change it. Metrics are
     means over the tokens of rows with a gradient, averaged over the optimiser steps. `kl_coef` None is the
-    config's; another is what it has adapted to. `phase` times the pass over the reference.
+    config's; another is what it has adapted to. `phase` times the pass over the reference. The metric
+    `microbatch_tokens` is what it ended with.
     """
-    objective = config.objective
+    objective, longest = config.objective, int(batch.lengths.max())
     models = Models(policy, reference, value, objective.kl.coef if kl_coef is None else kl_coef)
-    metrics = _prepare(models, batch, config, phase) if waits(objective) else {}
+    trained: list[nn.Module] = [policy] if value is None else [policy, value]
+    metrics: dict[str, float] = {}
+    if waits(objective):
+        metrics, config = halving(
+            lambda config: _prepare(models, batch, config, phase), config, trained, longest=longest
+        )
     rows = active_rows(batch, objective)
     active = torch.zeros(len(batch.lengths), dtype=torch.bool)  # [B]
     active[rows] = True
@@ -98,15 +106,19 @@ def update(
         # The first minibatch meets the sampling weights: its own logprobs are its old ones.
         later = active.clone()
         later[parts[0]] = False
-        metrics |= _score(models, batch, later.nonzero().squeeze(1), rows, config, phase)
+        own = later.nonzero().squeeze(1)
+        metrics, config = halving(
+            lambda config: _score(models, batch, own, rows, config, phase), config, trained, longest=longest
+        )
     tally = _Tally()
     for index, part in enumerate(parts):
-        found = accumulate(models, batch, part, part[active[part]], config, on_policy=index == 0)
+        step = partial(accumulate, models, batch, part, part[active[part]], on_policy=index == 0)
+        found, config = halving(step, config, trained, longest=longest)
         if any(p.grad is not None for p in models.parameters):  # else no row of this minibatch has one
             number = num_updates_done + index
             tally.add(found, *_step(optimizer, models, config, number=number, total=num_updates_total))
-    trained = float(batch.lengths[rows].sum()) * objective.updates.epochs
-    return {**tally.means(), **metrics, "trained_tokens": trained}
+    metrics["trained_tokens"] = float(batch.lengths[rows].sum()) * objective.updates.epochs
+    return {**tally.means(), **metrics, "microbatch_tokens": float(config.trainer.microbatch_tokens)}
 
 
 def _minibatches(batch: Batch, objective: ObjectiveConfig, order: torch.Generator) -> list[Tensor]:

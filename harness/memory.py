@@ -1,0 +1,88 @@
+"""Out of memory: say in which phase, with which tensors and what to change; or go on with less at once."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TypeVar
+
+import torch
+from torch import nn
+
+from harness.config import RunConfig
+from harness.dims import ModelDims, num_parameters
+
+T = TypeVar("T")
+_GIB = 2**30
+
+
+class OutOfMemory(RuntimeError):
+    """What a phase needed, and the settings that need less; the message is the run's recorded reason."""
+
+
+@contextmanager
+def explained(phase: str, config: RunConfig, dims: ModelDims, dtype: torch.dtype) -> Iterator[None]:
+    """Turn PyTorch's OutOfMemoryError into an OutOfMemory that names phase, sizes and settings."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        said = ". ".join(str(error).split(". ")[:2]).strip(". ")
+        raise OutOfMemory(
+            f"out of memory in {phase}: {_needs(phase, config, dims, dtype)} ({said})"
+        ) from error
+
+
+def _needs(phase: str, config: RunConfig, dims: ModelDims, dtype: torch.dtype) -> str:
+    """The tensors that decide a phase's memory, and the settings that set them."""
+    rollout, trainer, size = config.rollout, config.trainer, dtype.itemsize
+    weights = f"weights {num_parameters(dims) * size / _GIB:.2f} GiB"
+    if phase in ("sample", "sync_check", "evaluate"):
+        tokens = rollout.max_new_tokens if phase != "evaluate" else config.eval.max_new_tokens
+        rows = rollout.max_batch_size
+        cache = 2 * dims.num_layers * rows * dims.num_kv_heads * tokens * dims.head_dim * size / _GIB
+        return (
+            f"{weights}, keys and values of {rows} rows × {tokens} new tokens and their prompts, at least "
+            f"[{dims.num_layers}, {rows}, {dims.num_kv_heads}, {tokens}, {dims.head_dim}] twice, "
+            f"{cache:.2f} GiB; lower rollout.max_batch_size={rows}"
+        )
+    tokens, wide = trainer.microbatch_tokens, max(dims.intermediate_size * 2, dims.hidden_size * 4)
+    hidden = dims.num_layers * tokens * wide * size / _GIB
+    return (
+        f"{weights}, gradients as much, AdamW's moments {8 * num_parameters(dims) / _GIB:.2f} GiB, and for "
+        f"a microbatch of {tokens} tokens activations of {dims.num_layers} layers × [{tokens}, {wide}] and "
+        f"more, at least {hidden:.2f} GiB, beside logits of the vocabulary's {dims.vocab_size}; lower "
+        f"trainer.microbatch_tokens={tokens} (the gradient stays the same), or set "
+        "trainer.on_oom=halve_microbatch, rollout.release=true or a shorter rollout.max_new_tokens"
+    )
+
+
+def halving(
+    work: Callable[[RunConfig], T], config: RunConfig, modules: Sequence[nn.Module], *, longest: int
+) -> tuple[T, RunConfig]:
+    """`work(config)`; under `trainer.on_oom: halve_microbatch` again with half as much where memory is out.
+
+    What was accumulated is thrown away first, so the gradient is the whole one, once. Returns the result and
+    the config to go on with. A microbatch of one row (`longest` tokens) cannot be halved: the error goes on.
+    """
+    while True:
+        try:
+            return work(config), config
+        except (torch.OutOfMemoryError, OutOfMemory):
+            tokens = config.trainer.microbatch_tokens
+            if config.trainer.on_oom != "halve_microbatch" or tokens <= longest:
+                raise
+        for module in modules:
+            module.zero_grad(set_to_none=True)
+        gc.collect()
+        if torch.cuda.is_initialized():
+            torch.cuda.empty_cache()
+        config = with_microbatch(config, max(longest, tokens // 2))
+
+
+def with_microbatch(config: RunConfig, tokens: int) -> RunConfig:
+    """The config with another `trainer.microbatch_tokens`; itself where it has that."""
+    if config.trainer.microbatch_tokens == tokens:
+        return config
+    trainer = config.trainer.model_copy(update={"microbatch_tokens": tokens})
+    return config.model_copy(update={"trainer": trainer})

@@ -1,0 +1,114 @@
+"""Out of memory, injected: the same gradient with half the microbatch, or a message with the remedy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from harness import gradient
+from harness.checkpoint import load_resume
+from harness.config import ConfigError
+from harness.memory import OutOfMemory
+from harness.state import COUNTERS, Run, save
+from harness.trainer import experience, learn
+from tests.unit.harness.tiny import configure, run_on_untrained_base
+
+HALVE = "trainer.on_oom=halve_microbatch"
+
+
+def learned(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, *overrides: str, room: int | None
+) -> tuple[Run, dict[str, float], list[int]]:
+    """A step in which a forward pass of more than `room` padded tokens runs out of memory; all sizes."""
+    run = run_on_untrained_base(folder, "trainer.max_grad_norm=1000", *overrides)
+    groups, _ = experience(run)
+    original, sizes = gradient.token_logprobs, list[int]()
+
+    def limited(policy: object, input_ids: Tensor, *args: object, **keywords: object) -> object:
+        sizes.append(input_ids.numel())
+        if room is not None and input_ids.numel() > room:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 is full.")
+        return original(policy, input_ids, *args, **keywords)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(gradient, "token_logprobs", limited)
+        with run.timed("train"):
+            metrics = learn(run, groups, total=4)
+    return run, metrics, sizes
+
+
+@pytest.mark.parametrize("objective", ["grpo", "ppo"])
+def test_half_the_microbatch_gives_the_same_step(
+    objective: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = (f"objective={objective}", HALVE)
+    whole, expected, _ = learned(tmp_path / "a", monkeypatch, *lines, room=None)
+    small, found, sizes = learned(tmp_path / "b", monkeypatch, *lines, room=300)
+    assert max(sizes) > 300 and small.microbatch_tokens < whole.microbatch_tokens == 8192
+    assert found.pop("microbatch_tokens") == small.microbatch_tokens
+    assert found == pytest.approx(expected, rel=1e-4, abs=1e-6)
+    for (name, x), y in zip(whole.policy.named_parameters(), small.policy.parameters(), strict=True):
+        torch.testing.assert_close(x, y, rtol=1e-4, atol=1e-6, msg=name)
+
+
+def test_what_was_accumulated_before_memory_ran_out_does_not_count_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second microbatch of a step fails, when the first one's gradient is there."""
+    lines = ("objective=grpo", HALVE, "objective.updates.minibatches=1", "trainer.microbatch_tokens=400")
+    norms = []
+    for fail_at in (None, 2):
+        run = run_on_untrained_base(tmp_path / str(fail_at), "trainer.max_grad_norm=1000", *lines)
+        groups, _ = experience(run)
+        original, calls = gradient._policy_loss, []
+
+        def failing(*args: object, fail_at: int | None = fail_at, calls: list[int] = calls) -> object:
+            calls.append(1)
+            if len(calls) == fail_at:
+                raise torch.OutOfMemoryError("CUDA out of memory.")
+            return original(*args)  # type: ignore[arg-type]  # noqa: B023
+
+        with monkeypatch.context() as patch:
+            patch.setattr(gradient, "_policy_loss", failing)
+            norms.append(learn(run, groups, total=2)["grad_norm"])
+        assert len(calls) > (fail_at or 1)
+    assert norms[0] > 0 and norms[1] == pytest.approx(norms[0], rel=1e-4)
+
+
+def test_later_steps_and_a_resumed_run_keep_the_smaller_microbatch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, _, _ = learned(tmp_path, monkeypatch, "objective=grpo", HALVE, room=300)
+    smaller = run.microbatch_tokens
+    save(run)
+    state = load_resume(run.folder, policy=run.policy, optimizer=run.optimizer)
+    assert state is not None and "microbatch_tokens" in COUNTERS
+    assert state["microbatch_tokens"] == smaller < 8192
+
+
+def test_a_single_row_that_does_not_fit_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(OutOfMemory):
+        learned(tmp_path, monkeypatch, "objective=grpo", HALVE, room=10)
+
+
+def test_the_message_names_phase_sizes_and_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(OutOfMemory) as caught:
+        learned(tmp_path, monkeypatch, "objective=grpo", room=300)
+    text = str(caught.value)
+    # D 16, F 24: the widest activation counted has max(2 * 24, 4 * 16) = 64.
+    for part in ("in train", "[8192, 64]", "trainer.microbatch_tokens=8192", "halve_microbatch", "2.00 GiB"):
+        assert part in text, text
+    run = run_on_untrained_base(tmp_path / "sample", "rollout.max_batch_size=7")
+    with pytest.raises(OutOfMemory) as caught, run.timed("sample"):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+    # One layer, one head of 16, 24 new tokens, and at most 7 rows at once.
+    for part in ("in sample", "[1, 7, 1, 24, 16]", "rollout.max_batch_size=7"):
+        assert part in str(caught.value), str(caught.value)
+
+
+def test_an_unknown_remedy_is_refused() -> None:
+    with pytest.raises(ConfigError, match="on_oom=ignore"):
+        configure("trainer.on_oom=ignore")
