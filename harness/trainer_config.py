@@ -11,7 +11,7 @@ from harness.slots import ProcessRewardModelConfig, RewardModelConfig
 
 
 class VllmConfig(Section):
-    """Options of `engine: vllm`; `harness/rollout/vllm.py` says what each does. `memory` is of the GPU's."""
+    """Options of `engine: vllm`; `VllmEngine` says what each does. `memory` is of the GPU's."""
 
     memory: Annotated[float, Field(gt=0, lt=1)] = 0.3
     enforce_eager: bool | None = None

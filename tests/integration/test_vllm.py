@@ -63,7 +63,7 @@ def _disturb(policy: Policy, std: float, *, seed: int) -> None:
 
 def _engine(policy: Policy, **options: Any) -> VllmEngine:
     return VllmEngine(
-        policy, eos_token_ids=EOS, decode=lambda ids: "".join(map(chr, ids)), max_batch_size=32, **options
+        policy, eos_token_ids=EOS, decode=lambda ids: "".join(map(chr, ids)), max_batch_size=64, **options
     )
 
 
@@ -179,6 +179,17 @@ def test_a_stop_string_ends_a_completion_where_it_is_complete(engine: VllmEngine
             assert cut == whole
     # Nothing of what was aborted turns up in the next call.
     assert engine.generate(PROMPTS[:8], params=SamplingParams(max_new_tokens=60), seeds=range(8)) == plain
+
+
+def test_more_prompt_tokens_than_one_step_takes(engine: VllmEngine) -> None:
+    # 64 prompts of 100 tokens are 6,400, above the 4,096 that vLLM takes at once on a CPU.
+    prompts = [
+        Prompt(f"q{i}", "raw", "", tuple((7 * i + j) % 290 + 6 for j in range(100))) for i in range(64)
+    ]
+    params = SamplingParams(max_new_tokens=4)
+    rollouts = engine.generate(prompts, params=params, seeds=range(64))
+    alone = engine.generate(prompts[-1:], params=params, seeds=[63])
+    assert alone[0].completion_ids == rollouts[-1].completion_ids
 
 
 def test_requests_that_cannot_be_met_are_refused(engine: VllmEngine) -> None:

