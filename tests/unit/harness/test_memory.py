@@ -17,13 +17,15 @@ from harness.trainer import experience, learn
 from tests.unit.harness.tiny import configure, run_on_untrained_base
 
 HALVE = "trainer.on_oom=halve_microbatch"
+# An untrained model is never right: a reward that differs within a group, so that there is a gradient.
+PLAIN = ("trainer.max_grad_norm=1000", "objective.reward.accuracy=0", "objective.reward.random=1")
 
 
 def learned(
     folder: Path, monkeypatch: pytest.MonkeyPatch, *overrides: str, room: int | None
 ) -> tuple[Run, dict[str, float], list[int]]:
     """A step in which a forward pass of more than `room` padded tokens runs out of memory; all sizes."""
-    run = run_on_untrained_base(folder, "trainer.max_grad_norm=1000", *overrides)
+    run = run_on_untrained_base(folder, *PLAIN, *overrides)
     groups, _ = experience(run)
     original, sizes = gradient.token_logprobs, list[int]()
 
@@ -49,6 +51,7 @@ def test_half_the_microbatch_gives_the_same_step(
     small, found, sizes = learned(tmp_path / "b", monkeypatch, *lines, room=300)
     assert max(sizes) > 300 and small.microbatch_tokens < whole.microbatch_tokens == 8192
     assert found.pop("microbatch_tokens") == small.microbatch_tokens
+    assert expected["grad_norm"] > 0
     assert found == pytest.approx(expected, rel=1e-4, abs=1e-6)
     for (name, x), y in zip(whole.policy.named_parameters(), small.policy.parameters(), strict=True):
         torch.testing.assert_close(x, y, rtol=1e-4, atol=1e-6, msg=name)
@@ -61,7 +64,7 @@ def test_what_was_accumulated_before_memory_ran_out_does_not_count_twice(
     lines = ("objective=grpo", HALVE, "objective.updates.minibatches=1", "trainer.microbatch_tokens=400")
     norms = []
     for fail_at in (None, 2):
-        run = run_on_untrained_base(tmp_path / str(fail_at), "trainer.max_grad_norm=1000", *lines)
+        run = run_on_untrained_base(tmp_path / str(fail_at), *PLAIN, *lines)
         groups, _ = experience(run)
         original, calls = gradient._policy_loss, []
 
@@ -96,7 +99,7 @@ def test_a_single_row_that_does_not_fit_ends_the_run(tmp_path: Path, monkeypatch
 
 def test_the_message_names_phase_sizes_and_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(OutOfMemory) as caught:
-        learned(tmp_path, monkeypatch, "objective=grpo", room=300)
+        learned(tmp_path, monkeypatch, "objective=dr_grpo", room=100)
     text = str(caught.value)
     # D 16, F 24: the widest activation counted has max(2 * 24, 4 * 16) = 64.
     for part in ("in train", "[8192, 64]", "trainer.microbatch_tokens=8192", "halve_microbatch", "2.00 GiB"):
