@@ -37,9 +37,9 @@ class DoseConfig(Section):
 class DataConfig(Section):
     """`dataset` is a module of harness/data, `jsonl` the file at `path`, `mixture` the sum of its components.
 
-    `num_*` null: all there are of a published set or a file, none of a generated one. Of a mixture only
-    `num_train` is set, which `weight` shares out; every other split is the components' own, one after the
-    other. `families` name generated problems, `subjects` the topics of others; `levels` are for both. (With
+    `num_*` null: all there are of a published set or a file, none of a generated one. Of a mixture `weight`
+    shares out `num_train`; every other split is the components' own, in turn, whatever the weights.
+    `families` name generated problems, `subjects` the topics of others; `levels` are for both. (With
     `families`, a set that is not generated has a from-scratch base pretrained on these, of those `levels` and
     in that `style`, and is not filtered by them.) `order: seeded` shuffles by `data_seed` before `num_train`
     cuts. `num_distinct` and `num_families` hold the number of training problems fixed and make them of fewer
@@ -129,8 +129,6 @@ class DataConfig(Section):
             )
         if any(part.dataset == "mixture" for part in self.components.values()):
             raise ValueError("components: a mixture of mixtures; name their components in one")
-        if self.num_validation is not None or self.num_test is not None or self.num_heldout is not None:
-            raise ValueError("num_validation, num_test and num_heldout of a mixture are its components' own")
         if self.levels or self.subjects or self.num_families:
             raise ValueError(
                 "levels, subjects and num_families of a mixture belong to its components: "

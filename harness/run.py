@@ -23,7 +23,12 @@ EXAMPLES = """examples:
   python -m harness -m objective=sft_rejection,grpo model=ladder_xs,ladder_s seed=0,1,2 study=first
   python -m harness ablation=quickstart --plan
   python -m harness objective=grpo trainer.lr=1e-4 --config
+  python -m harness model=smollm2_135m_instruct data=math data.levels=[4,5] data.num_train=512
+  python -m harness model=smollm2_135m_instruct data=mixture 'data.components={gsm8k: 0.3, math: 0.7}'
   python -m analysis report outputs/first
+
+published problems are read from the folder MATH_DATA_DIR, or from the hub where it is not set;
+python -m harness.data.contamination --help scans training sets for evaluation problems
 
 exit codes: 0 finished or skipped, 1 a run failed, 2 bad input, 3 another process holds a run, 130 interrupted
 """

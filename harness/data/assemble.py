@@ -93,12 +93,11 @@ def _mixture(data: DataConfig, split: str, report: Report) -> list[Problem]:
     }
     places = {name: f"data.components.{name}." for name in parts}
     if split != "train":
-        found = []
+        found = {}
         for name, part in parts.items():
-            problems, below = assemble(part, split, where=places[name])
+            found[name], below = assemble(part, split, where=places[name])
             report.bad_rows += below.bad_rows
-            found += problems
-        return found
+        return stages.interleaved(found)[: None if split == "perturbed" else data.size(split)]
     pools = {n: _pool(part, split, report, places[n]) for n, part in parts.items() if wanted[n]}
     left = _apart(data, [p for pool in pools.values() for p in pool], report)
     owners: dict[str, int] = {}

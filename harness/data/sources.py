@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +47,7 @@ class Source:
         path = self.path()
         bad: list[str] | None = None if bad_rows is None else []
         problems = problems_of(
-            self._hub_rows() if path is None else jsonl.read(path, str(path)),
+            hub_rows(self) if path is None else jsonl.read(path, str(path)),
             dataset=self.name,
             split=split,
             answer_range=self.answer_range,
@@ -77,30 +80,55 @@ class Source:
         if path is not None:
             assert self.file is not None
             return {self.file: file_hash(path)}
-        content = hashlib.sha256()
-        for problem in self.load("all", []):
-            content.update("\x1f".join((problem.id, problem.text, problem.answer, "\x1e")).encode())
-        return {self.hub_id: content.hexdigest()}
+        return {f"{self.hub_id} {self.hub_split}": _hash_of_hub_rows(self)}
 
-    def _hub_rows(self) -> Iterator[tuple[str, dict[str, Any] | str]]:
-        from datasets import load_dataset
 
-        number = 0
-        for config in self.hub_configs:
-            try:
-                rows = load_dataset(self.hub_id, config, split=self.hub_split)
-            except Exception as error:  # network, cache and hub each raise a family of their own
-                reason = str(error).split("\n")[0]
-                remedy = (
-                    f"set {FOLDER} to the folder with {self.file}" if self.file else "connect to a network"
-                )
-                raise ValueError(
-                    f"{self.name}: {self.hub_id} cannot be read from the hub ({reason}); {remedy}"
-                ) from None
-            for row in rows:
-                if self.keep(row):
-                    yield f"{self.hub_id}, row {number}", self.row(row)
-                number += 1
+@lru_cache(maxsize=32)
+def hub_rows(source: Source) -> list[tuple[str, dict[str, Any] | str]]:
+    """The rows of a source's hub data set, read once a process. Raises ValueError where it cannot be read."""
+    from datasets import load_dataset
+
+    rows: list[tuple[str, dict[str, Any] | str]] = []
+    number = 0
+    for config in source.hub_configs:
+        try:
+            with _quiet("huggingface_hub", "datasets"):
+                found = load_dataset(source.hub_id, config, split=source.hub_split)
+        except Exception as error:  # network, cache and hub each raise a family of their own
+            reason = str(error).split("\n")[0]
+            remedy = (
+                f"set {FOLDER} to the folder with {source.file}" if source.file else "connect to a network"
+            )
+            raise ValueError(
+                f"{source.name}: {source.hub_id} cannot be read from the hub ({reason}); {remedy}"
+            ) from None
+        for row in found:
+            if source.keep(row):
+                rows.append((f"{source.hub_id}, row {number}", source.row(row)))
+            number += 1
+    return rows
+
+
+@lru_cache(maxsize=32)
+def _hash_of_hub_rows(source: Source) -> str:
+    content = hashlib.sha256()
+    for problem in source.load("all", []):
+        content.update("\x1f".join((problem.id, problem.text, problem.answer, "\x1e")).encode())
+    return content.hexdigest()
+
+
+@contextmanager
+def _quiet(*names: str) -> Iterator[None]:
+    """A hub that does not answer is tried several times, and each says so; the error says it once."""
+    loggers = [logging.getLogger(name) for name in names]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 _HASHES: dict[tuple[str, int, int], str] = {}

@@ -60,6 +60,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
 
     monkeypatch.delenv("MATH_DATA_DIR", raising=False)
     monkeypatch.setattr("datasets.load_dataset", load_dataset)
+    sources.hub_rows.cache_clear()
     return asked
 
 
@@ -84,12 +85,32 @@ def test_the_hubs_configs_and_splits_are_asked_for(hub: list) -> None:
     ]  # fmt: skip
 
 
+def test_the_hub_is_asked_once_and_its_rows_are_in_the_fingerprint(hub: list) -> None:
+    data = DataConfig.model_validate({"name": "d", "dataset": "deepscaler", **SETTINGS})
+    first = data_fingerprint(data)
+    assert load_split(data, "train") + load_split(data, "validation")
+    assert len(hub) == 1 and list(first["content"]) == ["agentica-org/DeepScaleR-Preview-Dataset train"]
+
+
+def test_a_bad_row_of_the_hub_is_named_by_its_row(hub: list, monkeypatch: pytest.MonkeyPatch) -> None:
+    empty = {"problem": "q", "level": "Level ?", "type": "Algebra", "solution": r"so \boxed{}"}
+    name = "EleutherAI/hendrycks_math"
+    monkeypatch.setitem(HUB, name, [*HUB[name], empty])
+    source = replace(hendrycks_math.TRAIN, num_problems=None)
+    bad: list[str] = []
+    assert len(source.load("train", bad)) == 7  # one of two in each of seven configs
+    assert len(bad) == 7 and bad[0].startswith(f"{name}, row 1: no answer")
+    with pytest.raises(ValueError, match=r"row 1: no answer.*; and 2 more bad rows"):
+        source.load("train")
+
+
 def test_a_hub_that_cannot_be_reached_is_named_with_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
     def load_dataset(*_: object, **__: object) -> None:
         raise ConnectionError("no route\nmore")
 
     monkeypatch.delenv("MATH_DATA_DIR", raising=False)
     monkeypatch.setattr("datasets.load_dataset", load_dataset)
+    sources.hub_rows.cache_clear()
     with pytest.raises(
         ValueError, match=r"AIME_2024 cannot be read .*no route\); set MATH_DATA_DIR"
     ) as caught:
