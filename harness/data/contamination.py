@@ -117,10 +117,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--eval", nargs="+", required=True, metavar="SET", dest="evaluation")
     parser.add_argument("--share", type=float, default=HALF, help="of 13-grams, from which a pair is listed")
     parser.add_argument("--out", type=Path, help="write the report (counts and pairs of ids) as JSON")
+    parser.add_argument("--as-trained", action="store_true", help="after the preset has dropped its hits")
     options = parser.parse_args(argv)
     try:
-        train = {name: _problems(name, "train") for name in options.train}
-        evaluation = {name: _problems(name, "test") for name in options.evaluation}
+        train = {name: _problems(name, "train", options.as_trained) for name in options.train}
+        evaluation = {name: _problems(name, "test", True) for name in options.evaluation}
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -141,7 +142,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _problems(name: str, split: str) -> list[Problem]:
+def _problems(name: str, split: str, as_trained: bool) -> list[Problem]:
     """A preset's training problems with their validation part, or its test; a JSONL file: every row."""
     from harness.data import jsonl
     from harness.data.documents import data_config
@@ -154,6 +155,8 @@ def _problems(name: str, split: str) -> list[Problem]:
             jsonl.read(path, name), dataset=path.stem, split=split, answer_range=None, bad_rows=[]
         )
     data = data_config(name)
+    if not as_trained:
+        data = data.model_copy(update={"drop_contaminated": [], "deduplicate": False})
     parts: Iterable[str] = ("train", "validation") if split == "train" else (split,)
     found = [p for part in parts for p in load_split(data, part)]
     if not found:

@@ -91,6 +91,15 @@ def test_the_command_scans_files_and_writes_counts(
     assert "copies" in capsys.readouterr().out
 
 
+@needs_data
+def test_the_command_sees_what_a_preset_would_drop(tmp_path: Path) -> None:
+    out = tmp_path / "report.json"
+    for extra, expected in (([], 7), (["--as-trained"], 0)):
+        arguments = ["--train", "aime_1983_2023", "--eval", "math500", "--out", str(out), *extra]
+        assert contamination.main(arguments) == 0
+        assert json.loads(out.read_text())[0]["over_share"] == expected
+
+
 def test_the_command_names_what_it_cannot_find(capsys: pytest.CaptureFixture[str]) -> None:
     assert contamination.main(["--train", "maht", "--eval", "aime24"]) == 2
     assert "data=maht: no such preset" in capsys.readouterr().err
