@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -20,8 +21,8 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import Field, ValidationError
 
+from harness.ablation import AblationSpec, arm_key, check_fixed, levels_of, own_lines, read_spec
 from harness.config import ConfigError, RunConfig, Section, check_folder, did_you_mean, validate
 from harness.data.documents import check_benchmark
 from harness.data.load import check_corpus, check_data
@@ -35,21 +36,6 @@ CONF = Path(__file__).resolve().parent.parent / "conf"
 GROUPS = tuple(sorted(p.name for p in CONF.iterdir() if p.is_dir() and p.name != "hydra"))
 
 OPTIONAL = ("experiment", "ablation")
-
-
-class AblationSpec(Section):
-    """conf/ablation/*.yaml: factors × levels × seeds.
-
-    A factor is a config key with its levels (`objective: [sft_rejection, grpo]`), or a name with labelled
-    levels, each a list of overrides (`lr: {low: [trainer.lr=1e-4], high: [trainer.lr=1e-3]}`).
-    `control` names the level of each factor that differences are taken against.
-    """
-
-    question: str
-    factors: dict[str, list[Any] | dict[str, list[str]]]
-    seeds: list[int] = Field(min_length=1)
-    control: dict[str, str]
-    primary: dict[str, Any] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -80,11 +66,16 @@ class Sweep:
     fixed: list[str]
     lines: dict[str, dict[str, list[str]]]
     composer: Composer
+    spec: AblationSpec | None = None
+    rates: dict[str, float] | None = None
 
     def run_id_of(self, levels: dict[str, str], seed: str) -> str | None:
         """The run of these levels and this seed under the sweep's other settings; None: no such arm."""
         chosen = [self.lines[name].get(label, [f"{name}={label}"]) for name, label in levels.items()]
         lines = [line for level in chosen for line in level]
+        if self.rates is not None and arm_key(levels) not in self.rates:
+            return None
+        lines += own_lines(self.spec, self.rates, levels)
         try:
             return run_id(self.composer.config([*self.fixed, *lines, f"seed={seed}"]))
         except ConfigError:
@@ -148,6 +139,8 @@ class Composer:
                 return compose("config", overrides=[*self.search, *overrides])
         except (HydraException, OmegaConfBaseException) as error:
             raise ConfigError(" ".join(str(error).split("\n")[:2])) from None
+        except yaml.YAMLError as error:
+            raise ConfigError(f"not valid YAML: {' '.join(str(error).split())}") from None
 
     def config(self, overrides: Sequence[str]) -> RunConfig:
         """Compose and validate one run."""
@@ -165,9 +158,16 @@ class Composer:
         return validate({str(key): value for key, value in data.items() if key != "ablation"})
 
 
-def expand(overrides: Sequence[str], *, multirun: bool, config_dir: str | None = None) -> Sweep:
+def expand(
+    overrides: Sequence[str],
+    *,
+    multirun: bool,
+    config_dir: str | None = None,
+    rates: dict[str, float] | None = None,
+) -> Sweep:
     """Every run that the overrides ask for, composed and validated. A single run is a sweep of one.
 
+    `rates` are the learning rates that a pilot chose, by `arm_key` (harness/pilot.py).
     Raises ConfigError: one line with field, value and remedy.
     """
     composer = Composer(config_dir)
@@ -176,7 +176,8 @@ def expand(overrides: Sequence[str], *, multirun: bool, config_dir: str | None =
     rest = [(o, line) for o, line in zip(parsed, overrides, strict=True) if line not in launcher]
     swept = {o.key_or_group: _values(o) for o, _ in rest if len(_values(o)) > 1 or o.is_sweep_override()}
     fixed = [line for o, line in rest if o.key_or_group not in swept]
-    spec = _ablation(composer, fixed)
+    raw = OmegaConf.to_container(composer.raw(fixed))
+    spec = read_spec(raw.get("ablation"))  # type: ignore[union-attr]
     if swept and not (multirun or spec):
         key, values = next(iter(swept.items()))
         raise ConfigError(f"{key}={','.join(values)}: several values need a sweep; add -m")
@@ -185,12 +186,14 @@ def expand(overrides: Sequence[str], *, multirun: bool, config_dir: str | None =
     factors |= {key: list(values) for key, values in swept.items() if key != "seed"}
     seeds = swept.get("seed") or ([str(s) for s in spec.seeds] if spec and "seed" not in chosen else [])
     jobs = [
-        _job(composer, fixed, levels, seed)
-        for levels in itertools.product(*(_levels(k, v) for k, v in factors.items()))
+        _job(composer, fixed, levels, seed, spec, rates)
+        for levels in itertools.product(*(levels_of(k, v) for k, v in factors.items()))
         for seed in (*seeds, *([] if seeds else [None]))
     ]
     _check_jobs(jobs)
-    labels = {name: [label for _, label, _ in _levels(name, levels)] for name, levels in factors.items()}
+    if spec is not None:
+        check_fixed(spec, [job.config for job in jobs if job.config.seed == jobs[0].config.seed])
+    labels = {name: [label for _, label, _ in levels_of(name, levels)] for name, levels in factors.items()}
     control = {name: levels[0] for name, levels in labels.items()}
     control |= {k: v for k, v in (spec.control if spec else {}).items() if v in labels.get(k, [])}
     bases = {(job.config.model.name, job.config.base_seed) for job in jobs}
@@ -203,47 +206,31 @@ def expand(overrides: Sequence[str], *, multirun: bool, config_dir: str | None =
         factors=labels,
         seeds=sorted({job.config.seed for job in jobs}),
         control=control,
-        primary=dict(spec.primary) if spec else {},
+        primary=spec.primary.model_dump(exclude_none=True) if spec and spec.primary else {},
         jobs=jobs,
         shared_base=len(bases) < len({(job.config.model.name, job.config.seed) for job in jobs}),
         launcher=launcher,
         fixed=fixed,
-        lines={name: {label: ls for _, label, ls in _levels(name, v)} for name, v in factors.items()},
+        lines={name: {label: ls for _, label, ls in levels_of(name, v)} for name, v in factors.items()},
         composer=composer,
+        spec=spec,
+        rates=rates,
     )
 
 
-def _ablation(composer: Composer, fixed: Sequence[str]) -> AblationSpec | None:
-    data = OmegaConf.to_container(composer.raw(fixed)).get("ablation")  # type: ignore[union-attr]
-    if data is None:
-        return None
-    try:
-        spec = AblationSpec.model_validate(data)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise ConfigError(f"ablation.{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
-    for name, level in spec.control.items():
-        labels = [label for _, label, _ in _levels(name, spec.factors.get(name, []))]
-        if level not in labels:
-            raise ConfigError(
-                f"ablation.control.{name}={level}: not a level of {name}{did_you_mean(level, labels)}"
-            )
-    return spec
-
-
-def _levels(name: str, levels: list[Any] | dict[str, list[str]]) -> list[tuple[str, str, list[str]]]:
-    """(factor, label, overrides) for each level."""
-    if isinstance(levels, dict):
-        return [(name, label, list(lines)) for label, lines in levels.items()]
-    labels = ["null" if level is None else str(level) for level in levels]
-    return [(name, label, [f"{name}={label}"]) for label in labels]
-
-
-def _job(composer: Composer, fixed: Sequence[str], levels: Sequence[Any], seed: str | None) -> Job:
+def _job(
+    composer: Composer,
+    fixed: Sequence[str],
+    levels: Sequence[Any],
+    seed: str | None,
+    spec: AblationSpec | None,
+    rates: dict[str, float] | None,
+) -> Job:
+    labels = {name: label for name, label, _ in levels}
     lines = [*fixed, *(line for _, _, extra in levels for line in extra)]
+    lines += own_lines(spec, rates, labels)
     lines += [f"seed={seed}"] if seed is not None else []
     composer.parse([line for _, _, extra in levels for line in extra])
-    labels = {name: label for name, label, _ in levels}
     try:
         return Job(tuple(lines), labels, composer.config(lines))
     except ConfigError as error:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.ablation import differences
 from harness.compose import Job, Sweep
 from harness.config import RunConfig
 from harness.dims import num_non_embedding_parameters
@@ -115,25 +116,6 @@ def finished_records(output_dir: str) -> list[RunRecord]:
     return records
 
 
-def differences(configs: Sequence[RunConfig]) -> dict[str, list[Any]]:
-    """Settings that are not the same in all configs: dotted path -> one value a config; names left out."""
-    flat = [dict(_flatten(c.model_dump())) for c in configs]
-    keys = {key: None for values in flat for key in values}
-    return {
-        key: [values.get(key) for values in flat]
-        for key in keys
-        if not key.endswith(".name") and len({repr(values.get(key)) for values in flat}) > 1
-    }
-
-
-def _flatten(value: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
-    for key, inner in value.items():
-        if isinstance(inner, dict):
-            yield from _flatten(inner, f"{prefix}{key}.")
-        else:
-            yield prefix + key, inner
-
-
 def shared_streams(configs: Sequence[RunConfig]) -> dict[str, bool]:
     """For each named stream: do all of these runs draw from the same numbers?"""
     found = [all_streams(seed=c.seed, base_seed=c.base_seed, replicate=c.replicate) for c in configs]
@@ -165,6 +147,7 @@ def describe(sweep: Sweep, todo: dict[str, str], *, workers: int) -> str:
         f"{_count(len(arms), 'arm')} × {_count(len(sweep.seeds), 'seed')}, {_count(len(sweep.jobs), 'run')}",
     ]
     lines += ["", *_arm_table(arms, todo, records)]
+    lines += _declared(sweep)
     lines += ["", *_time_lines(sweep.jobs, todo, records, workers)]
     if len(arms) > 1:
         lines += ["", "What differs between the arms:", *_difference_lines(arms)]
@@ -175,6 +158,24 @@ def describe(sweep: Sweep, todo: dict[str, str], *, workers: int) -> str:
             "Seeds share a base: intervals are conditional on it (base_seed=${seed} gives each its own)."
         ]
     return "\n".join(lines)
+
+
+def _declared(sweep: Sweep) -> list[str]:
+    """What the ablation says beforehand: its contrast, Holm's family, the margin, what no arm may change."""
+    if sweep.spec is None:
+        return []
+    spec, primary, lines = sweep.spec, sweep.spec.primary, [""]
+    if primary is not None:
+        control = sweep.control.get(primary.factor)
+        contrast = f"{primary.contrast or 'every other level'} against {control}"
+        lines.append(f"Primary contrast: {primary.factor}, {contrast}; {primary.metric}@k on {primary.split}")
+        family = ", ".join(spec.family) or f"every level of {primary.factor}"
+        lines.append(f"Holm's family: {family}, each against {control}")
+    if spec.margin is not None:
+        lines.append(f"Equivalent within: ±{100 * spec.margin:g} points (two one-sided t tests)")
+    if spec.fixed:
+        lines.append(f"Held fixed in every arm: {', '.join(spec.fixed)}")
+    return lines if lines[1:] else []
 
 
 def _count(number: int, noun: str) -> str:

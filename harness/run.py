@@ -116,6 +116,8 @@ def _run(options: argparse.Namespace, overrides: list[str], functions: Functions
     _warn([job.config for job in sweep.jobs])
     if options.config:
         return _print_configs(sweep)
+    if sweep.spec is not None and (code := _ablation(sweep, options, overrides, functions)) is not None:
+        return code
     if options.plan:
         from harness.sweep import plan
 
@@ -128,6 +130,27 @@ def _run(options: argparse.Namespace, overrides: list[str], functions: Functions
         with sigterm_as_ctrl_c():
             return run_sweep(sweep, overrides=overrides, functions=functions or Functions())
     return _single(sweep, functions)
+
+
+def _ablation(
+    sweep: Sweep, options: argparse.Namespace, overrides: list[str], functions: Functions | None
+) -> int | None:
+    """An ablation whose arms choose their learning rates first; None for any other."""
+    from harness.launcher import sigterm_as_ctrl_c
+    from harness.pilot import pilot_of, plan_with_pilot, run_with_pilot
+    from harness.sweep import Functions
+
+    folder = options.config_dir
+    pilot = pilot_of(sweep, overrides, config_dir=folder)
+    if pilot is None:
+        return None
+    if options.plan:
+        print(plan_with_pilot(sweep, pilot, overrides=overrides, config_dir=folder))
+        return FINISHED
+    with sigterm_as_ctrl_c():
+        return run_with_pilot(
+            sweep, pilot, overrides=overrides, config_dir=folder, functions=functions or Functions()
+        )
 
 
 def _warn(configs: Sequence[RunConfig]) -> None:

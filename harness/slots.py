@@ -81,7 +81,10 @@ class SelectionConfig(Section):
 
 
 class AdvantageConfig(Section):
-    """`threshold` is what a reward must exceed to be accepted; `eps` is added to a std."""
+    """`threshold` is what a reward must exceed to be accepted; `eps` is added to a std.
+
+    `sign` keeps advantages above 0 alone, or below 0 alone; the others become 0, and their rows still count.
+    """
 
     fn: Literal[
         "accepted_only",
@@ -97,6 +100,7 @@ class AdvantageConfig(Section):
     std: Literal["none", "sample", "population"] = "none"
     eps: NonNegativeFloat = 0.0
     threshold: float = 0.0
+    sign: Literal["both", "positive", "negative"] = "both"
 
     @property
     def params(self) -> dict[str, Any]:
@@ -110,6 +114,8 @@ class AdvantageConfig(Section):
             raise ValueError("std=none with fn=group_normalized; choose sample or population")
         if self.fn not in ("group_normalized", "process") and self.std != "none":
             raise ValueError(f"std={self.std} means nothing to fn={self.fn}; set none")
+        if self.fn == "accepted_only" and self.sign != "both":
+            raise ValueError(f"sign={self.sign} with fn=accepted_only, whose advantages are 1 or 0; set both")
         return self
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from harness.compose import Sweep
 from harness.config import ConfigError
@@ -11,7 +13,9 @@ from harness.plan import by_arm
 from harness.records import Arm, StudyRecord, read_study
 
 
-def merged_study(sweep: Sweep, folder: Path, *, command: str) -> StudyRecord:
+def merged_study(
+    sweep: Sweep, folder: Path, *, command: str, pilot: Sequence[dict[str, Any]] = ()
+) -> StudyRecord:
     """The study as now planned, with the arms and seeds of earlier launches that have the same settings.
 
     Raises ConfigError when the study on disk varies other factors, RecordError when it cannot be read.
@@ -34,6 +38,8 @@ def merged_study(sweep: Sweep, folder: Path, *, command: str) -> StudyRecord:
         arms=list(arms.values()),
         shared_base=sweep.shared_base,
         primary=sweep.primary,
+        declared=sweep.spec.model_dump(include={"fixed", "family", "margin"}) if sweep.spec else {},
+        pilot=list(pilot),
         command=command,
     )
     return _merge(sweep, record, read_study(folder), folder) if (folder / "study.json").exists() else record

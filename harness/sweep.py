@@ -47,22 +47,33 @@ class Functions:
 
 def plan(sweep: Sweep) -> str:
     """What a launch would do; starts nothing."""
+    todo = {job.run_id: _decide(job.config)[0] for job in sweep.jobs}
+    return describe(sweep, todo, workers=workers_of(sweep))
+
+
+def workers_of(sweep: Sweep) -> int:
+    """How many runs a launch would have at once on this machine."""
     from harness.launcher import num_cores
 
-    todo = {job.run_id: _decide(job.config)[0] for job in sweep.jobs}
     threads = max(job.config.threads for job in sweep.jobs)
-    workers = launcher_settings(master_config(sweep)).get("workers") or max(1, num_cores() // threads)
-    return describe(sweep, todo, workers=workers)
+    return launcher_settings(master_config(sweep)).get("workers") or max(1, num_cores() // threads)
 
 
-def run_sweep(sweep: Sweep, *, overrides: Sequence[str], functions: Functions = Functions()) -> int:
+def run_sweep(
+    sweep: Sweep,
+    *,
+    overrides: Sequence[str],
+    functions: Functions = Functions(),
+    pilot: Sequence[dict[str, Any]] = (),
+) -> int:
     """Launch what is not finished. Returns the exit code: 0 all finished, 1 any failed, 3 any held elsewhere.
 
-    Raises ConfigError when the study on disk is of another kind, KeyboardInterrupt after stopping the runs.
+    `pilot` says how each arm got its learning rate, for the study's record. Raises ConfigError when the study
+    on disk is of another kind, KeyboardInterrupt after stopping the runs.
     """
     launcher_settings(master_config(sweep))
     study = Path(sweep.jobs[0].config.output_dir) / sweep.jobs[0].config.study
-    record = merged_study(sweep, study, command=command_line(["-m", *overrides]))
+    record = merged_study(sweep, study, command=command_line(["-m", *overrides]), pilot=pilot)
     write_record(study / "study.json", record)
     records = finished_records(sweep.jobs[0].config.output_dir)
     costs = {job.run_id: estimate(job.config, records).seconds for job in sweep.jobs}

@@ -18,7 +18,7 @@ from harness.gradient import accumulate, fill, fill_logprobs
 from harness.memory import halving
 from harness.model import Policy
 from harness.objective_config import ObjectiveConfig
-from harness.objectives.advantages import ADVANTAGES
+from harness.objectives.advantages import ADVANTAGES, of_sign
 from harness.objectives.kl import adaptive_coef, k3, proportional_coef
 from harness.objectives.value import explained_variance
 from harness.optim import guarded_step, lr_at
@@ -58,6 +58,7 @@ def build_batch(groups: Sequence[ScoredGroup], objective: ObjectiveConfig) -> Ba
         batch.advantages = process_advantages(groups, batch, objective.advantage, outcome=outcome)
     else:
         batch.advantages = advantages_of(groups, objective)[:, None] * batch.completion_mask  # [B, T]
+    batch.advantages = of_sign(batch.advantages, sign=objective.advantage.sign)
     return batch
 
 
@@ -186,6 +187,7 @@ def _prepare(models: Models, batch: Batch, config: RunConfig, phase: Phase) -> d
     if models.value is not None:
         batch.values = fill(batch, rows, config, lambda piece: values_of(models, piece))
     credit(batch, objective, kl_coef=models.kl_coef, kl_exact=kl_exact)
+    batch.advantages = of_sign(batch.advantages, sign=objective.advantage.sign)
     if batch.values is None or batch.returns is None:
         return metrics
     explained = explained_variance(

@@ -123,6 +123,13 @@ def process(
     return torch.where(completion_mask.bool(), _sum_from_here(normalised), 0.0)
 
 
+def of_sign(advantages: Tensor, *, sign: Literal["both", "positive", "negative"]) -> Tensor:
+    """Advantages of one sign, 0 elsewhere: good outputs alone, or bad ones alone (arXiv:2506.01347)."""
+    if sign == "both":
+        return advantages
+    return advantages.clamp(min=0.0) if sign == "positive" else advantages.clamp(max=0.0)
+
+
 def whiten(advantages: Tensor, *, completion_mask: Tensor, eps: float) -> Tensor:
     """Mean 0 and population std 1 over the completion tokens of the batch; 0 elsewhere. [B, T] -> [B, T]."""
     mask = completion_mask.bool()

@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 # Each stands above those it may import from; a module that is not named stands below them all.
-ORDER = ["run", "sweep", "study", "plan", "launcher", "workers", "execute", "trainer"]
+ORDER = ["run", "pilot", "sweep", "study", "plan", "launcher", "workers", "execute", "trainer"]
 LEAVES = ("types", "records", "seeds")
 
 
