@@ -18,7 +18,7 @@ from harness.identity import run_folder
 from harness.plan import estimate, finished_records
 from harness.progress import duration
 from harness.records import RecordError, read_eval
-from harness.status import evaluation_name, finished
+from harness.status import evaluation_folders, finished
 from harness.sweep import Functions, plan, run_sweep, workers_of
 
 SPLIT = "validation"
@@ -56,6 +56,7 @@ def pilot_of(sweep: Sweep, overrides: Sequence[str], *, config_dir: str | None =
         f"eval.k={grid.k}",
         "eval.greedy=false",
         "eval.at_steps=[]",
+        "eval.benchmarks=[]",
     ]
     return expand(lines, multirun=True, config_dir=config_dir)
 
@@ -149,7 +150,7 @@ def _score(job: Job) -> float | None:
     record = finished(job.config)
     if record is None:
         return None
-    folder = run_folder(job.config) / "eval" / evaluation_name(job.config, record.steps_done)
+    folder = evaluation_folders(job.config, run_folder(job.config), record.steps_done)[0]
     for path in sorted(folder.glob("*.json")):
         try:
             evaluation = read_eval(path)

@@ -93,8 +93,7 @@ class EvalRecord(_Record):
     `answers` are the grader's equivalence classes (None: nothing extracted); `stepped` says whether a
     derivation has at least one checkable step, `num_steps` and `num_wrong_steps` count them; `lengths` are in
     tokens. `metrics` holds the task's own numbers with both standard errors; `best_constant` is the accuracy
-    of the best constant answer on these problems. `rerank_scores` are those of each reward model of
-    `eval.rerank`, by name.
+    of the best constant answer on these problems. `rerank_scores` are by reward model of `eval.rerank`.
     """
 
     key: str

@@ -14,7 +14,7 @@ from harness.identity import base_folder, run_folder, run_id
 from harness.pilot import choose, pilot_of
 from harness.records import read_study
 from harness.run import main
-from harness.status import evaluation_name, mark_evaluated
+from harness.status import evaluation_folders, mark_evaluated
 from tests.unit.analysis.conftest import evaluation, write_evaluation
 from tests.unit.harness.stubs import record
 from tests.unit.harness.test_sweep import CONF, STUBS, calls
@@ -124,9 +124,8 @@ def test_the_score_is_validation_accuracy_at_the_last_step(tmp_path: Path) -> No
     mark_evaluated(job.config, run_folder(job.config), 6)
     for split, rate in (("test", 0.9), ("validation", 0.3)):
         made = evaluation(rate, split=split, seed=100, step=6, run_id="r", base="b")
-        write_evaluation(
-            run_folder(job.config), made.model_copy(update={"checkpoint": evaluation_name(job.config, 6)})
-        )
+        (folder,) = evaluation_folders(job.config, run_folder(job.config), 6)
+        write_evaluation(run_folder(job.config), made.model_copy(update={"checkpoint": folder.name}))
     expected = sum(map(sum, made.correct)) / 80
     assert pilot._score(job) == pytest.approx(expected)
 
