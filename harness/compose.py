@@ -23,7 +23,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from harness.ablation import AblationSpec, arm_key, check_fixed, levels_of, own_lines, read_spec
-from harness.config import ConfigError, RunConfig, Section, check_folder, did_you_mean, validate
+from harness.config import ConfigError, RunConfig, check_folder, did_you_mean, validate
 from harness.data.documents import check_benchmark
 from harness.data.load import check_corpus, check_data
 from harness.data.presets import with_components
