@@ -188,7 +188,6 @@ def clean(value: Any) -> Any:
 
 
 def number(value: Any) -> Any:
-    """A metric as written by `clean`: "nan" and "inf" become floats again."""
     return float(value) if value in ("nan", "inf", "-inf") else value
 
 
