@@ -92,6 +92,11 @@ class RunConfig(Section):
         own = {f"{self.data.dataset}_{split}" for split in self.eval.splits}
         if taken := sorted(own & {b.name for b in self.eval.benchmarks}):
             raise ValueError(f"eval.benchmarks: {taken[0]} is one of the data's own splits; change the name")
+        if self.trainer.lora is not None and objective.kl.refresh_every is not None:
+            raise ValueError(
+                f"objective.kl.refresh_every={objective.kl.refresh_every} with trainer.lora: the reference "
+                "is the base without adapters and cannot move; set refresh_every=null"
+            )
         self._model_fits()
         return self
 

@@ -20,6 +20,7 @@ from harness import checkpoint, warm
 from harness.code_state import code_state, hardware, packages
 from harness.config import RunConfig
 from harness.data.load import data_fingerprint, data_report
+from harness.engines import warm_engine
 from harness.eval_tasks import eval_tasks
 from harness.evaluate import evaluate
 from harness.identity import base_folder, base_id, digest, run_folder, run_id
@@ -29,7 +30,7 @@ from harness.progress import Reporter
 from harness.records import RunRecord, read_eval, read_metrics, write_record, write_text
 from harness.rerank import scorers
 from harness.seeds import all_streams
-from harness.state import Run, setup, warm_engine, weights_folder
+from harness.state import Run, setup, weights_folder
 from harness.status import (
     checkpoint_name,
     checkpoints_to_evaluate,

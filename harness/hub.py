@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from harness.dims import ModelDims, dims_from_config
+from harness.lora import hub_state
 from harness.model import Policy
 
 _CLASS = {"llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM"}
@@ -62,13 +63,13 @@ def save_pretrained(
     eos_token_ids: Sequence[int] = (),
     bos_token_id: int | None = None,
 ) -> None:
-    """Write `config.json` and `model.safetensors`; tied weights are stored once."""
+    """Write `config.json` and `model.safetensors`; tied weights are stored once, adapters merged."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     config = config_from_dims(policy.dims, dtype=policy.head_weight.dtype, eos_token_ids=eos_token_ids)
     config["bos_token_id"] = bos_token_id
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in policy.state_dict().items()}
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in hub_state(policy).items()}
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
 
 

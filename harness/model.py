@@ -20,6 +20,8 @@ from harness.attention import Layout, attend, layout_of
 from harness.dims import ModelDims, flops_per_token, num_non_embedding_parameters, num_parameters
 from harness.fused import pack, rms_norm, rotate, swiglu, unpack
 from harness.head import chunked_logprobs
+from harness.lora import low_rank, plus
+from harness.projections import MLP, Attention, Norm
 
 __all__ = [
     "ModelDims",
@@ -32,70 +34,6 @@ __all__ = [
     "states_before",
     "token_logprobs",
 ]
-
-
-class Attention(nn.Module):
-    """Grouped-query attention's weights."""
-
-    def __init__(self, dims: ModelDims) -> None:
-        super().__init__()
-        bias = dims.architecture == "qwen2"
-        query, key = dims.num_heads * dims.head_dim, dims.num_kv_heads * dims.head_dim
-        self.dims = dims
-        self.q_proj = nn.Linear(dims.hidden_size, query, bias=bias)
-        self.k_proj = nn.Linear(dims.hidden_size, key, bias=bias)
-        self.v_proj = nn.Linear(dims.hidden_size, key, bias=bias)
-        self.o_proj = nn.Linear(query, dims.hidden_size, bias=False)
-        self.q_norm: Norm | None = None
-        self.k_norm: Norm | None = None
-        if dims.architecture == "qwen3":
-            self.q_norm, self.k_norm = Norm(dims.head_dim), Norm(dims.head_dim)
-
-    def _pairs(self, rows: Tensor) -> Tensor:
-        """Reorder each head's rows so that the halves that rotate together, i and i + Dh/2, lie side by side.
-
-        Queries and keys are reordered alike, so their products do not change, and a rotation becomes one
-        complex multiplication.
-        """
-        half = self.dims.head_dim // 2
-        return rows.view(-1, 2, half, *rows.shape[1:]).transpose(1, 2).reshape(rows.shape)
-
-    def fused_qkv(self) -> tuple[Tensor, Tensor | None]:
-        """Weight [(H + 2 KV) Dh, D] and bias of one projection to queries and keys (in pairs) and values."""
-        weights = (self._pairs(self.q_proj.weight), self._pairs(self.k_proj.weight), self.v_proj.weight)
-        if self.q_proj.bias is None:
-            return torch.cat(weights), None
-        biases = (self._pairs(self.q_proj.bias), self._pairs(self.k_proj.bias), self.v_proj.bias)
-        return torch.cat(weights), torch.cat(biases)
-
-    def head_norm(self) -> Tensor | None:
-        """Per-head scales of queries and keys, in pairs: [H + KV, Dh]; None unless qwen3."""
-        if self.q_norm is None or self.k_norm is None:
-            return None
-        query = self._pairs(self.q_norm.weight).expand(self.dims.num_heads, -1)
-        return torch.cat((query, self._pairs(self.k_norm.weight).expand(self.dims.num_kv_heads, -1)))
-
-
-class MLP(nn.Module):
-    """SwiGLU's weights."""
-
-    def __init__(self, dims: ModelDims) -> None:
-        super().__init__()
-        self.gate_proj = nn.Linear(dims.hidden_size, dims.intermediate_size, bias=False)
-        self.up_proj = nn.Linear(dims.hidden_size, dims.intermediate_size, bias=False)
-        self.down_proj = nn.Linear(dims.intermediate_size, dims.hidden_size, bias=False)
-
-    def fused_gate_up(self) -> Tensor:
-        """Weight [2 F, D] of one projection to gate and up."""
-        return torch.cat((self.gate_proj.weight, self.up_proj.weight))
-
-
-class Norm(nn.Module):
-    """An RMS norm's scale."""
-
-    def __init__(self, size: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.empty(size))
 
 
 Projections = tuple[Tensor, Tensor | None, Tensor]
@@ -122,7 +60,8 @@ class Layer(nn.Module):
         dims, eps = self.dims, self.dims.rms_norm_eps
         heads, kv_heads = dims.num_heads, dims.num_kv_heads
         weight, bias, gate_up = self.joined or self.projections()
-        qkv = F.linear(rms_norm(x, self.input_layernorm.weight, eps), weight, bias)  # [N, (H + 2 KV) Dh]
+        normed = rms_norm(x, self.input_layernorm.weight, eps)
+        qkv = plus(F.linear(normed, weight, bias), self.self_attn.low_rank(normed))  # [N, (H + 2 KV) Dh]
         qkv = qkv.view(-1, heads + 2 * kv_heads, dims.head_dim)
         qk, values = qkv.split((heads + kv_heads, kv_heads), dim=1)
         scale = self.self_attn.head_norm()
@@ -131,9 +70,11 @@ class Layer(nn.Module):
         qk = rotate(qk, rotations)  # [N, H + KV, Dh]
         queries, keys = qk.split((heads, kv_heads), dim=1)
         attended = attend(queries, keys, values, layout)  # [N, H Dh]
-        x = torch.addmm(x, attended, self.self_attn.o_proj.weight.t())
+        output, down = self.self_attn.o_proj, self.mlp.down_proj
+        x = plus(torch.addmm(x, attended, output.weight.t()), low_rank(output, attended))
         normed = rms_norm(x, self.post_attention_layernorm.weight, eps)
-        x = torch.addmm(x, swiglu(F.linear(normed, gate_up)), self.mlp.down_proj.weight.t())
+        inner = swiglu(plus(F.linear(normed, gate_up), self.mlp.low_rank(normed)))
+        x = plus(torch.addmm(x, inner, down.weight.t()), low_rank(down, inner))
         return x, keys, values
 
 

@@ -18,6 +18,7 @@ from harness.classifier import trained_once
 from harness.config import RunConfig
 from harness.critic import ValueModel
 from harness.data.load import data_fingerprint, load_split
+from harness.engines import load_engine
 from harness.graded import Source, graded
 from harness.identity import base_id, digest
 from harness.locks import hold
@@ -27,7 +28,6 @@ from harness.prompts import make_prompt
 from harness.reward_model import RewardModel, classifier_on
 from harness.reward_model import fit as fit_outcome
 from harness.seeds import derive, stream_seed
-from harness.state import load_engine
 from harness.types import Prompt, Rollout, SamplingParams
 
 Scorer = Callable[[Sequence[Prompt], Sequence[Rollout]], list[float]]

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import torch
 from torch import nn
@@ -19,33 +18,20 @@ from harness.config import ConfigError, RunConfig
 from harness.critic import ValueModel, init_value
 from harness.data.load import load_split
 from harness.dims import ModelDims, flops_per_token
-from harness.hub import (
-    TOKENIZER_FILES,
-    copy_tokenizer,
-    load_pretrained,
-    load_weights,
-    read_weights,
-    save_pretrained,
-)
+from harness.engines import adapted_engine, load_policy, warm_engine
+from harness.hub import copy_tokenizer, save_pretrained
 from harness.kept import Kept
+from harness.lora import WithoutAdapters, hub_state, save_adapter
 from harness.memory import explained
 from harness.model import Policy
 from harness.optim import adamw
 from harness.process_reward_model import ProcessRewardModel, process_reward_model
 from harness.prompts import make_prompt
 from harness.reward_model import RewardModel, reward_model
-from harness.rollout.native import NativeEngine
-from harness.rollout.vllm import VllmEngine
 from harness.seeds import all_streams, derive
-from harness.trainer_config import RolloutConfig
 from harness.types import Problem, Prompt, RolloutEngine
 from harness.warm import keep
 
-# Settings of `rollout` that an engine is told at each call, not when it is built.
-RUN_ROLLOUT = (
-    *("prompts_per_step", "group_size", "max_new_tokens", "temperature", "top_p", "top_k", "keep"),
-    "max_sampler_kl",
-)
 COUNTERS = (
     *("num_updates", "skipped_in_a_row", "seconds", "tokens", "flops", "peak_memory", "kl_coef"),
     "microbatch_tokens",
@@ -138,69 +124,16 @@ class Run:
         self.flops[phase] = self.flops.get(phase, 0.0) + cost
 
 
-def load_engine(config: RunConfig, weights: Path, device: str) -> tuple[Policy, RolloutEngine, Codec]:
-    """A policy in hub format, its sampler and its tokenizer."""
-    policy, codec = load_policy(config, weights, device), Codec.from_folder(weights)
-    shared: dict[str, Any] = {
-        "eos_token_ids": codec.eos_token_ids,
-        "decode": codec.decode,
-        "max_batch_size": config.rollout.max_batch_size,
-    }
-    return policy, _engine(config.rollout, policy, shared), codec
-
-
-def load_policy(config: RunConfig, weights: Path, device: str) -> Policy:
-    """A hub folder's model in the run's dtype."""
-    return load_pretrained(weights, dtype=getattr(torch, config.dtype), device=device)
-
-
-def _engine(rollout: RolloutConfig, policy: Policy, shared: dict[str, Any]) -> RolloutEngine:
-    if rollout.engine == "native":
-        return NativeEngine(policy, **shared)
-    return VllmEngine(policy, **shared, **rollout.vllm.model_dump(), sleep=rollout.release)
-
-
-def warm_engine(
-    config: RunConfig, weights: Path, device: str, *, original: Policy | None = None
-) -> tuple[Policy, RolloutEngine, Codec]:
-    """`load_engine`, or what this process has from an earlier run of this architecture and these settings.
-
-    Then the weights are replaced in place, by those of `original` (the same weights, loaded) or from disk, so
-    that buffers and graphs stay valid. One at a time: the next call takes the weights away from the last.
-    """
-    (policy, engine, codec), warm = keep(
-        "engine", engine_key(config, weights, device), lambda: load_engine(config, weights, device)
-    )
-    if warm:
-        load_weights(policy, read_weights(weights) if original is None else original.state_dict())
-        policy.zero_grad(set_to_none=True)
-        engine.load_weights(policy.state_dict().items())
-        if device == "cpu":
-            engine.release()  # as in a fresh process, to the bit: a CPU allocates its buffers in no time
-    return policy, engine, codec
-
-
-def engine_key(config: RunConfig, weights: Path, device: str) -> tuple[str, ...]:
-    """What an engine is built for: the architecture, the tokenizer, the settings. Not the weights."""
-    rollout = config.rollout.model_dump(exclude=set(RUN_ROLLOUT))
-    named = [weights / name for name in ("config.json", *TOKENIZER_FILES)]
-    files = [path.read_bytes() if path.exists() else b"" for path in named]
-    return (*(sha256(content).hexdigest() for content in files), config.dtype, device, str(rollout))
-
-
 def setup(config: RunConfig, *, base: Path, folder: Path, device: str) -> Run:
     """Load the base and, if the run was interrupted, the state it had."""
-    made = (base / "model" / "config.json").stat().st_mtime_ns
-    key = (str(base), made, config.dtype, device)
-    original, _ = keep("base", key, lambda: load_policy(config, base / "model", device))
-    policy, engine, codec = warm_engine(config, base / "model", device, original=original)
+    seeds = all_streams(seed=config.seed, base_seed=config.base_seed, replicate=config.replicate)
+    policy, original, engine, codec = _models(config, base, device, seed=derive(seeds["init"], "lora"))
     problems = load_split(config.data, "train")
     if len(problems) < config.rollout.prompts_per_step:
         raise ConfigError(
             f"rollout.prompts_per_step={config.rollout.prompts_per_step} exceeds the {len(problems)} "
             "training problems of data.num_train; lower it"
         )
-    seeds = all_streams(seed=config.seed, base_seed=config.base_seed, replicate=config.replicate)
     value = _value_model(config, base, policy, seed=derive(seeds["init"], "value"), device=device)
     run = Run(
         config=config,
@@ -225,12 +158,28 @@ def setup(config: RunConfig, *, base: Path, folder: Path, device: str) -> Run:
         for name in state.keys() & {"step", *COUNTERS}:
             setattr(run, name, state[name])
     with run.timed("start"):
-        engine.load_weights(policy.state_dict().items())
+        engine.load_weights(hub_state(policy).items())
     if config.objective.reward_model is not None:
         run.reward_model = reward_model(run, base)
     if config.objective.process_reward_model is not None:
         run.step_model = process_reward_model(run, base)
     return run
+
+
+def _models(
+    config: RunConfig, base: Path, device: str, *, seed: int
+) -> tuple[Policy, Policy, RolloutEngine, Codec]:
+    """The policy, its base, its sampler and its tokenizer; with LoRA the base is the policy without it."""
+    if config.trainer.lora is not None:
+        policy, engine, codec = adapted_engine(config, base, device, seed=seed)
+        original = cast(Policy, WithoutAdapters(policy))
+    else:
+        made = (base / "model" / "config.json").stat().st_mtime_ns
+        key = (str(base), made, config.dtype, device)
+        original, _ = keep("base", key, lambda: load_policy(config, base / "model", device))
+        policy, engine, codec = warm_engine(config, base / "model", device, original=original)
+    policy.recompute_layers = config.trainer.gradient_checkpointing
+    return policy, original, engine, codec
 
 
 def _reference(config: RunConfig, base: Path, original: Policy, device: str) -> Policy | None:
@@ -294,5 +243,8 @@ def publish(run: Run) -> None:
         ends, begin = run.codec.eos_token_ids, run.codec.bos_token_id
         save_pretrained(run.policy, target, eos_token_ids=ends, bos_token_id=begin)
         copy_tokenizer(run.base / "model", target)
+        if (lora := run.config.trainer.lora) is not None:
+            name = run.config.model.hub_id or run.config.model.name
+            save_adapter(run.policy, lora, target / "adapter", base=name)
 
     checkpoint.publish(weights_folder(run.folder, run.step), write)

@@ -47,11 +47,25 @@ class RolloutConfig(Section):
         return self
 
 
+LoraTarget = Literal["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+
+
+class LoraConfig(Section):
+    """Low-rank adapters (arXiv:2106.09685) of `rank`, scaled by `alpha` / `rank`, on every module of a name
+    in `targets`. No dropout: what is sampled and what is trained must be one policy."""
+
+    rank: Positive
+    alpha: Positive
+    targets: list[LoraTarget] = Field(default=list(get_args(LoraTarget)), min_length=1)
+
+
 class TrainerConfig(Section):
     """AdamW. `microbatch_tokens` bounds the padded tokens of one forward; it does not change the gradient.
 
     With `on_oom: halve_microbatch` a step that runs out of memory starts again with half of it, and later
     steps keep that.
+    `gradient_checkpointing` keeps each layer's input alone and computes the layer again in the backward pass:
+    a third more time, and activations of one layer at once. `lora` null trains every weight.
     """
 
     steps: Positive
@@ -66,6 +80,8 @@ class TrainerConfig(Section):
     microbatch_tokens: Positive
     checkpoint_every: Positive
     on_oom: Literal["raise", "halve_microbatch"] = "raise"
+    gradient_checkpointing: bool = False
+    lora: LoraConfig | None = None
 
 
 Split = Literal["train", "perturbed", "validation", "test", "heldout"]

@@ -2,7 +2,7 @@
 
 One value a name. Asking under another key frees the old value before the new one is built, so that two never
 stand in memory together. A kept value is shared by all that ask: whoever changes it puts it back, as
-`harness.state.warm_engine` does with the weights.
+`harness.engines.warm_engine` does with the weights.
 """
 
 from __future__ import annotations

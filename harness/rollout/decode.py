@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from harness.fused import rms_norm, rotate
+from harness.lora import merged
 from harness.model import Policy
 
 
@@ -33,21 +34,22 @@ class FusedLayer:
 
 
 def fuse(policy: Policy) -> list[FusedLayer]:
-    """Copies of the projections that decoding joins; the rest is shared. Stale after an update."""
+    """Copies of the projections that decoding joins, adapters merged; the rest is shared. Stale after an
+    update."""
     layers = []
     layer: Any
     for layer in policy.model.layers:
-        weight, bias = layer.self_attn.fused_qkv()
+        weight, bias = layer.self_attn.fused_qkv(merged)
         layers.append(
             FusedLayer(
                 input_norm=layer.input_layernorm.weight,
                 qkv=weight.t(),
                 qkv_bias=bias,
                 head_norm=layer.self_attn.head_norm(),
-                output=layer.self_attn.o_proj.weight.t(),
+                output=merged(layer.self_attn.o_proj).t(),
                 post_norm=layer.post_attention_layernorm.weight,
-                gate_up=layer.mlp.fused_gate_up().t(),
-                down=layer.mlp.down_proj.weight.t(),
+                gate_up=layer.mlp.fused_gate_up(merged).t(),
+                down=merged(layer.mlp.down_proj).t(),
             )
         )
     return layers

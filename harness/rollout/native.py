@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from harness.hub import load_weights
+from harness.lora import has_adapters
 from harness.model import Policy
 from harness.rollout.decode import Slots
 from harness.rollout.generation import Generation, Request
@@ -48,8 +49,12 @@ class NativeEngine:
         self._decoder: SlotDecoder | None = None
 
     def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> None:
-        """Copy foreign tensors (hub names) into the shared policy in place."""
-        load_weights(self.policy, dict(weights))
+        """Copy foreign tensors (hub names) into the shared policy in place.
+
+        A policy with adapters is sampled as it is: merged weights have no place in it.
+        """
+        if not has_adapters(self.policy):
+            load_weights(self.policy, dict(weights))
 
     def release(self) -> None:
         """Give the cache's memory back; the next call allocates it again."""

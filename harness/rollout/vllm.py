@@ -13,6 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from harness.lora import hub_state
 from harness.model import Policy
 from harness.rollout.generation import Request
 from harness.rollout.results import Decode, check_requests, has_stop, rollouts
@@ -96,6 +97,6 @@ class VllmEngine:
         if requests:
             core = self._core()
             if core.owner() is not self:
-                self.load_weights(self.policy.state_dict().items())
+                self.load_weights(hub_state(self.policy).items())
             core.run(requests, params, self._eos, lambda ids: has_stop(ids, params.stop, self._decode))
         return rollouts(prompts, requests, params=params, decode=self._decode, policy_step=policy_step)

@@ -27,7 +27,7 @@ KILLS = [
     ("harness.pretrain", "guarded_step", 52, "after"),
     ("harness.pretrain", "save_tokenizer", 1, "after"),  # the base's folder half written
     ("harness.base", "write_record", 1, "before"),  # weights published, record missing
-    ("harness.state", "load_pretrained", 1, "after"),
+    ("harness.engines", "load_pretrained", 1, "after"),
     ("harness.trainer", "sample", 1, "before"),
     ("harness.trainer", "sample", 1, "after"),
     ("harness.trainer", "score", 2, "after"),

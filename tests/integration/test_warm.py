@@ -9,8 +9,8 @@ import lm_eval.evaluator  # noqa: F401  children are forked: what is imported he
 import pytest
 import torch
 
+from harness import engines, state, trainer, warm
 from harness import execute as execution
-from harness import state, trainer, warm
 from harness.config import RunConfig
 from harness.execute import execute
 from tests.integration.test_resume import config_at, evidence, quiet
@@ -42,8 +42,8 @@ def test_a_run_does_not_depend_on_the_runs_before_it(tmp_path: Path, monkeypatch
         in_a_fresh_process(config)
     warm.drop()
     loads: list[object] = []
-    original = state.load_engine
-    monkeypatch.setattr(state, "load_engine", lambda *a: loads.append(a) or original(*a))
+    original = engines.load_engine
+    monkeypatch.setattr(engines, "load_engine", lambda *a: loads.append(a) or original(*a))
     after = {name: config_at(tmp_path / "warm", *lines) for name, lines in ARMS.items()}
     for name in ("longer", "ppo"):
         assert execute(after[name], overrides=[], report=quiet) == "finished"
@@ -76,12 +76,12 @@ def _fail_in_the_second_step(config: RunConfig, monkeypatch: pytest.MonkeyPatch)
 def test_another_architecture_or_setting_builds_another_engine(tmp_path: Path) -> None:
     plain = config_at(tmp_path, *ARMS["grpo"])
     base = execution.ensure_base(plain, quiet) / "model"
-    key = state.engine_key(plain, base, "cpu")
-    assert state.engine_key(config_at(tmp_path, "seed=3", "rollout.group_size=6"), base, "cpu") == key
-    assert state.engine_key(config_at(tmp_path, "rollout.max_batch_size=7"), base, "cpu") != key
-    assert state.engine_key(plain, base, "cuda") != key
+    key = engines.engine_key(plain, base, "cpu")
+    assert engines.engine_key(config_at(tmp_path, "seed=3", "rollout.group_size=6"), base, "cpu") == key
+    assert engines.engine_key(config_at(tmp_path, "rollout.max_batch_size=7"), base, "cpu") != key
+    assert engines.engine_key(plain, base, "cuda") != key
     wide = config_at(tmp_path, "model.dims.intermediate_size=96", "model.pretrain.steps=5")
-    assert state.engine_key(wide, execution.ensure_base(wide, quiet) / "model", "cpu") != key
+    assert engines.engine_key(wide, execution.ensure_base(wide, quiet) / "model", "cpu") != key
 
 
 def test_a_kept_value_is_freed_before_its_successor_is_built() -> None:
