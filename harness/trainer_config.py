@@ -63,9 +63,8 @@ class TrainerConfig(Section):
     """AdamW. `microbatch_tokens` bounds the padded tokens of one forward; it does not change the gradient.
 
     With `on_oom: halve_microbatch` a step that runs out of memory starts again with half of it, and later
-    steps keep that.
-    `gradient_checkpointing` keeps each layer's input alone and computes the layer again in the backward pass:
-    a third more time, and activations of one layer at once. `lora` null trains every weight.
+    steps keep that. `gradient_checkpointing` keeps each layer's input alone and computes the layer again in
+    the backward pass. `lora` null trains every weight.
     """
 
     steps: Positive
