@@ -87,7 +87,7 @@ def plus(x: Tensor, path: Tensor | None) -> Tensor:
 
 
 def merged(linear: Any) -> Tensor:
-    """The weight that computes both paths, rounded once to its dtype; without an adapter the weight itself."""
+    """The weight that computes both paths, rounded once to its dtype; itself without an adapter."""
     weight: Tensor = linear.weight
     found = _factors(linear)
     if found is None:
