@@ -96,6 +96,34 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     return _RMSNorm.apply(x, weight, eps)
 
 
+class _ResidualNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+        if not x.is_cuda:
+            return x.view_as(x), _RMSNorm.forward(ctx, x, weight, eps)
+        from harness import kernels
+
+        normed, scales = kernels.rms_norm(x, weight, eps)
+        ctx.save_for_backward(x, scales, weight)
+        return x.view_as(x), normed
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, beside: Tensor, grad: Tensor) -> tuple[Tensor, Tensor, None]:
+        if not grad.is_cuda:
+            grad_x, grad_weight, _ = _RMSNorm.backward(ctx, grad)
+            return grad_x.add_(beside), grad_weight, None
+        from harness import kernels
+
+        x, scales, weight = ctx.saved_tensors
+        return (*kernels.rms_norm_backward(grad, beside, x, weight, scales), None)
+
+
+def residual_norm(x: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    """(x, `rms_norm` of x), x [N, D]: go on with both, and their gradients are added where they are made."""
+    return _ResidualNorm.apply(x, weight, eps)
+
+
 class _Rotate(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, rotations: Tensor) -> Tensor:

@@ -57,6 +57,80 @@ def swiglu_backward(grad: Tensor, gate_up: Tensor) -> Tensor:
 
 
 @triton.jit
+def _rms_norm_kernel(x, weight, out, scales, size, eps, BLOCK: tl.constexpr):
+    row = tl.program_id(0).to(tl.int64)
+    at = tl.arange(0, BLOCK)
+    inside = at < size
+    value = tl.load(x + row * size + at, mask=inside, other=0.0).to(tl.float32)
+    scale = tl.rsqrt(tl.sum(value * value, axis=0) / size + eps)
+    tl.store(scales + row, scale)
+    gain = tl.load(weight + at, mask=inside, other=0.0).to(tl.float32)
+    tl.store(out + row * size + at, value * scale * gain, mask=inside)
+
+
+@triton.jit
+def _rms_norm_backward_kernel(
+    grad, beside, x, weight, scales, grad_x, grad_weight, rows, size, BLOCK: tl.constexpr
+):
+    at = tl.arange(0, BLOCK)
+    inside = at < size
+    gain = tl.load(weight + at, mask=inside, other=0.0).to(tl.float32)
+    total = tl.zeros([BLOCK], tl.float32)
+    for row in range(tl.program_id(0), rows, tl.num_programs(0)):
+        place = (row + tl.zeros([BLOCK], tl.int64)) * size + at
+        above = tl.load(grad + place, mask=inside, other=0.0).to(tl.float32)
+        scale = tl.load(scales + row)
+        normed = tl.load(x + place, mask=inside, other=0.0).to(tl.float32) * scale
+        total += above * normed
+        above *= gain
+        slope = scale * (above - normed * (tl.sum(above * normed, axis=0) / size))
+        slope += tl.load(beside + place, mask=inside, other=0.0).to(tl.float32)
+        tl.store(grad_x + place, slope, mask=inside)
+    tl.store(grad_weight + tl.program_id(0) * size + at, total, mask=inside)
+
+
+def rms_norm(x: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    """x / sqrt(mean(x²) + eps) × weight, [n, D], and the float32 scales [n]; arXiv:1910.07467."""
+    rows, size = x.shape
+    out, scales = torch.empty_like(x), torch.empty(rows, dtype=torch.float32, device=x.device)
+    block = triton.next_power_of_2(size)
+    _rms_norm_kernel[(rows,)](x, weight, out, scales, size, eps, BLOCK=block, num_warps=_warps(block))
+    return out, scales
+
+
+def rms_norm_backward(
+    grad: Tensor, beside: Tensor, x: Tensor, weight: Tensor, scales: Tensor
+) -> tuple[Tensor, Tensor]:
+    """(gradient of x [n, D], of weight [D]) from the gradient above; `beside` [n, D] is added to the first.
+
+    `beside` is the gradient that reaches x past the norm, along the residual stream.
+    """
+    rows, size = x.shape
+    programs = min(rows, 4 * torch.cuda.get_device_properties(x.device).multi_processor_count)
+    grad_x = torch.empty_like(x)
+    partial = torch.empty(programs, size, dtype=torch.float32, device=x.device)
+    block = triton.next_power_of_2(size)
+    _rms_norm_backward_kernel[(programs,)](
+        grad.contiguous(),
+        beside.contiguous(),
+        x,
+        weight,
+        scales,
+        grad_x,
+        partial,
+        rows,
+        size,
+        BLOCK=block,
+        num_warps=_warps(block),
+    )
+    return grad_x, partial.sum(0).to(weight.dtype)
+
+
+def _warps(block: int) -> int:
+    return max(1, min(8, block // 256))
+
+
+@triton.jit
 def _rotate_kernel(
     x, rotations, out, row_stride, sign, PAIRS: tl.constexpr, PADDED: tl.constexpr, HALF: tl.constexpr
 ):

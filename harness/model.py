@@ -18,7 +18,7 @@ from torch.utils.checkpoint import checkpoint
 
 from harness.attention import Layout, attend, layout_of
 from harness.dims import ModelDims, flops_per_token, num_non_embedding_parameters, num_parameters
-from harness.fused import pack, rms_norm, rotate, swiglu, unpack
+from harness.fused import pack, residual_norm, rms_norm, rotate, swiglu, unpack
 from harness.head import chunked_logprobs
 from harness.lora import low_rank, plus
 from harness.projections import MLP, Attention, Norm
@@ -60,7 +60,7 @@ class Layer(nn.Module):
         dims, eps = self.dims, self.dims.rms_norm_eps
         heads, kv_heads = dims.num_heads, dims.num_kv_heads
         weight, bias, gate_up = self.joined or self.projections()
-        normed = rms_norm(x, self.input_layernorm.weight, eps)
+        x, normed = residual_norm(x, self.input_layernorm.weight, eps)
         qkv = plus(F.linear(normed, weight, bias), self.self_attn.low_rank(normed))  # [N, (H + 2 KV) Dh]
         qkv = qkv.view(-1, heads + 2 * kv_heads, dims.head_dim)
         qk, values = qkv.split((heads + kv_heads, kv_heads), dim=1)
@@ -72,7 +72,7 @@ class Layer(nn.Module):
         attended = attend(queries, keys, values, layout)  # [N, H Dh]
         output, down = self.self_attn.o_proj, self.mlp.down_proj
         x = plus(torch.addmm(x, attended, output.weight.t()), low_rank(output, attended))
-        normed = rms_norm(x, self.post_attention_layernorm.weight, eps)
+        x, normed = residual_norm(x, self.post_attention_layernorm.weight, eps)
         inner = swiglu(plus(F.linear(normed, gate_up), self.mlp.low_rank(normed)))
         x = plus(torch.addmm(x, inner, down.weight.t()), low_rank(down, inner))
         return x, keys, values
