@@ -98,7 +98,8 @@ def views_table(study: Study, primary: Primary, results: Sequence[ArmResult]) ->
         "Differences to the control, points. The primary interval and the first bootstrap hold the problems "
         "fixed; the crossed t (Satterthwaite) and the pigeonhole bootstrap draw problems anew, for avg@k. "
         "IQM: mean of the middle half of runs; P(improvement): a run beats one of the control; both as "
-        "rliable, runs resampled. Percentile bootstraps are too narrow at 3–5 seeds: secondary views, never the claim."
+        "rliable, runs resampled. Percentile bootstraps are too narrow at 3–5 seeds: secondary views, "
+        "never the claim."
     )
     return Table("views", "The same differences by other means", columns, cells, _frame(raw), note)
 

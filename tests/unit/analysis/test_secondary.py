@@ -167,8 +167,8 @@ def _accuracy(folder: Path, run: str, step: int) -> float:
 def test_learning_rates_tried_are_shown(make_study) -> None:
     folder = make_study(seeds=3, models=("xs",))
     assert pilot_table(load_study(folder)).cells == []
-    declare(folder, pilot=[{"arm": "objective=grpo", "chosen": 1e-3, "edge": True,
-                            "tried": {"1e-4": {"100": 0.2}, "1e-3": {"100": 0.25, "101": 0.35}}}])  # fmt: skip
+    tried = {"1e-4": {"100": 0.2}, "1e-3": {"100": 0.25, "101": 0.35}}
+    declare(folder, pilot=[{"arm": "objective=grpo", "chosen": 1e-3, "edge": True, "tried": tried}])
     report = build_report(load_study(folder), figures=False)
     (table,) = (t for t in report.tables if t.name == "learning_rates")
     assert table.cells == [["objective=grpo", "0.001 (edge of the grid)", "20.0", "30.0"]]
