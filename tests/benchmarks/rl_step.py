@@ -4,8 +4,8 @@ python -m tests.benchmarks.rl_step --out rl_step.json [--shape qwen2.5-0.5b | --
                                    [--trl 16:off:0.3 64:on:0.3 ...]
 
 64 prompts × 8 completions × 512 tokens (no end token stops them), bf16 weights, AdamW, no KL, one update a
-step. Ours is the loop of `harness.trainer`, timed from log to log. A TRL setting is microbatch:Liger:vLLM's memory
-share. Each side runs in a process of its own; the first step, which compiles, does not count.
+step. Ours is the loop of `harness.trainer`, timed from log to log. A TRL setting is microbatch:Liger:vLLM's
+memory share. Each side runs in a process of its own; the first step, which compiles, does not count.
 """
 
 from __future__ import annotations
