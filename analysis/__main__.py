@@ -53,6 +53,14 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("second", type=Path, metavar="STUDY_B")
     compare.set_defaults(run=_compare)
 
+    calibrate = commands.add_parser(
+        "calibrate", help="do the intervals hold? simulated studies with an A/A study's variances"
+    )
+    calibrate.add_argument("study", type=Path, metavar="STUDY_FOLDER")
+    calibrate.add_argument("--studies", type=int, default=10_000, help="simulated for each row")
+    calibrate.add_argument("--out", type=Path, help="file to write (default: STUDY_FOLDER/calibration.json)")
+    calibrate.set_defaults(run=_calibrate)
+
     power = commands.add_parser("power", help="seeds needed for a difference, or the smallest one found")
     power.add_argument("--sd", type=float, required=True, help="sd of per-seed differences, points")
     power.add_argument("--effect", type=float, help="difference to detect, points")
@@ -104,6 +112,34 @@ def _compare(arguments: argparse.Namespace) -> int:
 
     show(compare_table(_load(arguments.first), _load(arguments.second)))
     return 0
+
+
+def _calibrate(arguments: argparse.Namespace) -> int:
+    """Exit code 1 where a row leaves the bounds that are asked of it."""
+    from analysis.calibration import aa_variances, calibrate, outside
+    from harness.records import write_json
+
+    if arguments.studies < 1:
+        raise ValueError(f"--studies {arguments.studies}: need at least 1")
+    variances = aa_variances(_load(arguments.study))
+    found = calibrate(variances, studies=arguments.studies, progress=_say)
+    path = arguments.out or arguments.study / "calibration.json"
+    write_json(path, found)
+    for row in found["rows"]:
+        power = f", power {row['power']:.3f} (0.8 planned)" if "power" in row else ""
+        print(f"{row['seeds']:>2} seeds, {row['scenario']}: coverage {row['coverage']:.3f}, "
+              f"family-wise error {row['fwer']:.3f}{power}")  # fmt: skip
+    bad = outside(found)
+    for line in bad:
+        print(f"outside its bounds: {line}", file=sys.stderr)
+    print(f"written: {path}")
+    return int(bool(bad))
+
+
+def _say(what: str) -> None:
+    """Progress of long work, on a terminal alone."""
+    if sys.stderr.isatty():
+        print(f"\r{what:<70}", end="", file=sys.stderr, flush=True)
 
 
 def _power(arguments: argparse.Namespace) -> int:
