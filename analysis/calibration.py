@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.contrasts import last_rows, primary_of
+from analysis.crossed import pivotal_variances, tail
 from analysis.load import Study
 from analysis.stats import smallest_detectable
 
@@ -126,7 +127,7 @@ def outside(found: dict[str, Any]) -> list[str]:
 
 def _scenario(
     v: Variances, rng: np.random.Generator, name: str, num_seeds: int, arm_seed: float, arm_problem: float,
-    test: Callable[[Array], tuple[Array, Array, Array]], studies: int,
+    test: Callable[[Array], Array], studies: int,
 ) -> dict[str, Any]:  # fmt: skip
     """One row. Power is that of a difference planned for 0.8, added to one arm; paired t alone plans it."""
     fixed = test is paired
@@ -140,12 +141,12 @@ def _scenario(
         p_values = []
         for arm in range(1, ARMS):
             d = y[:, arm] - y[:, 0]  # [N, S, P]
-            estimate, half, p = test(d)
-            covered += int((np.abs(estimate) <= half).sum())
+            p = test(d)
+            covered += int((p > 0.05).sum())  # the 95 % interval holds 0
             total += count
             p_values.append(p)
             if effect is not None and arm == 1:
-                found += int((test(d + effect)[2] <= 0.05).sum())
+                found += int((test(d + effect) <= 0.05).sum())
         rejected += int((holm_smallest(np.array(p_values)) <= 0.05).sum())
     row = {"seeds": num_seeds, "scenario": name, "coverage": covered / total, "fwer": rejected / studies,
            "n": studies}  # fmt: skip
@@ -175,16 +176,18 @@ def draw(
     return y
 
 
-def paired(d: Array) -> tuple[Array, Array, Array]:
-    """`stats.paired_t` of the problems' means for many studies [N, S, P]: (estimate, half width, p), [N]."""
+def paired(d: Array) -> Array:
+    """p of `stats.paired_t` over per-seed means, for many studies [N, S, P]; [N]."""
+    from scipy.special import stdtr
+
     per_seed = d.mean(axis=2)
     n = per_seed.shape[1]
-    se = per_seed.std(axis=1, ddof=1) / sqrt(n)
-    return _student(per_seed.mean(axis=1), se, np.full(len(d), n - 1.0))
+    se = np.maximum(per_seed.std(axis=1, ddof=1) / sqrt(n), 1e-300)  # no spread cannot be drawn here
+    return np.asarray(2 * stdtr(n - 1, -np.abs(per_seed.mean(axis=1)) / se))
 
 
-def crossed(d: Array) -> tuple[Array, Array, Array]:
-    """`stats.crossed_t` for many studies [N, S, P]."""
+def crossed(d: Array) -> Array:
+    """p of `stats.crossed_t` for many studies [N, S, P]; [N]."""
     _, seeds, problems = d.shape
     mean = d.mean(axis=(1, 2))
     row, column = d.mean(axis=2) - mean[:, None], d.mean(axis=1) - mean[:, None]  # [N, S], [N, P]
@@ -192,25 +195,12 @@ def crossed(d: Array) -> tuple[Array, Array, Array]:
     ms_p = seeds * (column**2).sum(axis=1) / (problems - 1)
     everything = ((d - mean[:, None, None]) ** 2).sum(axis=(1, 2))
     ms_e = (everything - ms_s * (seeds - 1) - ms_p * (problems - 1)) / ((seeds - 1) * (problems - 1))
-    total = ms_s + ms_p - ms_e
-    spread = ms_s**2 / (seeds - 1) + ms_p**2 / (problems - 1) + ms_e**2 / ((seeds - 1) * (problems - 1))
-    plain = total >= np.maximum(ms_s, ms_p)
-    larger = np.where(ms_s >= ms_p, seeds - 1.0, problems - 1.0)
-    df = np.where(plain, total**2 / spread, larger)
-    variance = np.where(plain, total, np.maximum(ms_s, ms_p))
-    return _student(mean, np.sqrt(variance / (seeds * problems)), df)
+    return tail(mean, pivotal_variances(np.stack([ms_s, ms_p, ms_e], axis=1), seeds, problems))
 
 
 def holm_smallest(p_values: Array) -> Array:
     """The smallest Holm-adjusted p of each study, [m, N] -> [N]: m times the smallest."""
     return np.minimum(1.0, len(p_values) * p_values.min(axis=0))
-
-
-def _student(estimate: Array, se: Array, df: Array) -> tuple[Array, Array, Array]:
-    from scipy.special import stdtr, stdtrit
-
-    safe = np.maximum(se, 1e-300)  # no spread: no interval, as in stats; it cannot be drawn here
-    return estimate, stdtrit(df, 0.975) * safe, 2 * stdtr(df, -np.abs(estimate) / safe)
 
 
 def _mean_squares(y: Array) -> tuple[float, float, float]:

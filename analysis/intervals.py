@@ -63,40 +63,6 @@ def paired_t(differences: ArrayLike, *, level: float = 0.95, varies: str = SEEDS
     return _student(estimate, se, n - 1, n, level, "paired t", varies)
 
 
-def crossed_t(differences: ArrayLike, *, level: float = 0.95) -> Interval:
-    """Interval for new problems and new seeds, from per-seed, per-problem differences [S, P], balanced.
-
-    Model d_sp = μ + seed_s + problem_p + e_sp, all random. With the two-way mean squares,
-
-        var(mean) = (MS_S + MS_P − MS_E) / (S P),
-        df = (MS_S + MS_P − MS_E)² / (MS_S²/(S−1) + MS_P²/(P−1) + MS_E²/((S−1)(P−1)))
-
-    (Satterthwaite 1946). A negative seed or problem component is taken as 0, which leaves the larger of MS_S
-    and MS_P with its own df: wider, never narrower. So a 95 % interval covers 97–98 % where neither component
-    exists, and 93–97 % where one does. Varies: seeds and problems. Fewer than 3 of either: no interval.
-    """
-    d = _finite("differences", differences, ndim=2)
-    (seeds, problems), estimate = d.shape, float(d.mean())
-    if min(seeds, problems) < MIN_SEEDS:
-        reason = f"{seeds} seeds × {problems} problems: 3 of each are needed for an interval"
-        return _bare(estimate, seeds, level, "crossed t", SEEDS_PROBLEMS, reason)
-    ms_seeds, ms_problems, ms_error = mean_squares(d)
-    total = ms_seeds + ms_problems - ms_error
-    if total >= max(ms_seeds, ms_problems):
-        spread = (
-            ms_seeds**2 / (seeds - 1)
-            + ms_problems**2 / (problems - 1)
-            + ms_error**2 / ((seeds - 1) * (problems - 1))
-        )
-        df = total**2 / spread if spread > 0 else float(seeds - 1)
-    else:
-        total, df = max((ms_seeds, float(seeds - 1)), (ms_problems, float(problems - 1)))
-    if total <= 1e-24:
-        reason = "no spread between seeds or problems: an interval is not estimable"
-        return _bare(estimate, seeds, level, "crossed t", SEEDS_PROBLEMS, reason)
-    return _student(estimate, sqrt(total / d.size), df, seeds, level, "crossed t", SEEDS_PROBLEMS)
-
-
 def mean_squares(d: NDArray[np.float64]) -> tuple[float, float, float]:
     """Two-way mean squares of [S, P] without replication: rows, columns, residual."""
     rows, columns = d.shape

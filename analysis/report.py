@@ -158,7 +158,7 @@ def _interval_text(study: Study, primary: Primary, results: list[ArmResult]) -> 
     if crossed:
         lines.append(
             "For new problems as well (avg@k difference to the control; seeds × problems crossed, "
-            "Satterthwaite degrees of freedom): " + "; ".join(crossed) + "."
+            "each mean square with its own degrees of freedom): " + "; ".join(crossed) + "."
         )
     reasons = {r.estimate.reason for r in results if r.estimate and r.estimate.reason}
     reasons |= {r.difference.reason for r in results if r.difference and r.difference.reason}

@@ -96,7 +96,7 @@ def views_table(study: Study, primary: Primary, results: Sequence[ArmResult]) ->
                "bootstrap, seeds × problems", "IQM difference", "P(improvement), %"]  # fmt: skip
     note = (
         "Differences to the control, points. The primary interval and the first bootstrap hold the problems "
-        "fixed; the crossed t (Satterthwaite) and the pigeonhole bootstrap draw problems anew, for avg@k. "
+        "fixed; the crossed t and the pigeonhole bootstrap draw problems anew, for avg@k. "
         "IQM: mean of the middle half of runs; P(improvement): a run beats one of the control; both as "
         "rliable, runs resampled. Percentile bootstraps are too narrow at 3–5 seeds: secondary views, "
         "never the claim."

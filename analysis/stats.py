@@ -1,7 +1,8 @@
 """Every estimator behind the tables, pure and in one namespace: formula, source, what varies.
 
 analysis.metrics     avg@k, pass@k, maj@k, best of k, decomposition of a gain, best constant answer
-analysis.intervals   paired t (primary), crossed seeds × problems, interquartile mean, ...
+analysis.intervals   paired t (primary), interquartile mean, probability of improvement, ...
+analysis.crossed     seeds × problems, for claims about new problems
 analysis.bootstrap   percentile, pigeonhole and stratified bootstraps: secondary views
 analysis.inference   Holm, equivalence, power, trend, scaling fit, variance components
 """
@@ -9,6 +10,7 @@ analysis.inference   Holm, equivalence, power, trend, scaling fit, variance comp
 from __future__ import annotations
 
 from analysis.bootstrap import bootstrap_interval, crossed_bootstrap, two_sample_bootstrap
+from analysis.crossed import crossed_t
 from analysis.inference import (
     Equivalence,
     ScalingFit,
@@ -24,7 +26,6 @@ from analysis.inference import (
 )
 from analysis.intervals import (
     Interval,
-    crossed_t,
     interquartile_mean,
     memorisation_gap,
     paired_t,
