@@ -26,7 +26,7 @@ from harness.ablation import AblationSpec, arm_key, check_fixed, levels_of, own_
 from harness.config import ConfigError, RunConfig, check_folder, did_you_mean, validate
 from harness.data.documents import check_benchmark
 from harness.data.load import check_corpus, check_data
-from harness.data.presets import with_components
+from harness.data.presets import weighed, with_components
 from harness.identity import run_id
 from harness.settings import is_setting, nearest
 from harness.source import check_model
@@ -128,8 +128,10 @@ class Composer:
             self.cache[groups] = self._hydra(groups)
         config = self.cache[groups].copy()
         for override in plain:
-            key = override.key_or_group  # a mixture's components are given whole
-            OmegaConf.update(config, key, override.value(), merge=key != "data.components", force_add=True)
+            key, value = override.key_or_group, override.value()
+            whole = key == "data.components"  # they are given together, and then changed one by one
+            value = weighed(value) if whole else value
+            OmegaConf.update(config, key, value, merge=not whole, force_add=True)
         return config
 
     def _hydra(self, overrides: Sequence[str]) -> DictConfig:

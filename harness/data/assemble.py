@@ -178,10 +178,10 @@ def _taken(data: DataConfig, split: str, pool: list[Problem], report: Report, wh
     if split == "train" and data.order == "seeded":
         pool = stages.seeded(pool, data.data_seed)
     size = data.size(split)
-    if split == "train" and size is not None and size > len(pool):
+    if split == "train" and size is not None and size > len(pool) and not data.num_distinct:
         raise ValueError(
-            f"{where}num_train={size}: {len(pool)} training problems are left after filters; lower it, or "
-            "widen them"
+            f"{where}num_train={size}: {len(pool)} training problems are left after filters; lower it, widen "
+            "them, or repeat some with num_distinct"
         )
     problems = pool if size is None else pool[:size]
     return _fixed_number(data, problems, report, where) if split == "train" else problems
@@ -191,7 +191,8 @@ def _fixed_number(data: DataConfig, problems: list[Problem], report: Report, whe
     """The same number of problems, fewer of them different, some of them an evaluation set's."""
     with _field(where):
         if data.num_distinct:
-            problems = stages.repeated(problems, data.num_distinct, data.data_seed)
+            total = data.num_train or len(problems)
+            problems = stages.repeated(problems, data.num_distinct, total, data.data_seed)
         if data.dose:
             evaluation = PUBLISHED[data.dose.dataset].load("test")
             problems, ids = stages.dosed(problems, evaluation, percent=data.dose.percent, seed=data.data_seed)

@@ -24,21 +24,30 @@ def preset(name: str, folders: Sequence[Path] = (PRESETS,), *, field: str = "dat
     raise ValueError(f"{field}={name}: no such preset in conf/data; {hint}")
 
 
+def weighed(parts: Any) -> Any:
+    """`{gsm8k: 0.3}` as `{gsm8k: {weight: 0.3}}`, so that a component's other fields can be set after it."""
+    if not isinstance(parts, Mapping):
+        return parts
+    return {
+        name: {"weight": part} if isinstance(part, (int, float)) else part for name, part in parts.items()
+    }
+
+
 def with_components(data: Mapping[str, Any], folders: Sequence[Path] = (PRESETS,)) -> dict[str, Any]:
     """A data config whose components, a weight or some fields of a preset each, are given in full.
 
     A component takes the preset of its own name, or of its `preset`. Raises ValueError for an unknown preset
     or a component that is neither.
     """
-    whole, parts = dict(data), data.get("components") or {}
+    whole, parts = dict(data), weighed(data.get("components") or {})
     if not isinstance(parts, Mapping):
         raise ValueError(f"data.components={parts}: give names and weights, {{gsm8k: 0.5, math: 0.5}}")
     full = {}
     for name, part in parts.items():
         field = f"data.components.{name}"
-        if part is not None and not isinstance(part, (Mapping, int, float)):
+        if not isinstance(part, Mapping):
             raise ValueError(f"{field}={part}: give a weight, or a weight and fields of conf/data")
-        given = dict(part) if isinstance(part, Mapping) else {"weight": part}
+        given = dict(part)
         chosen = str(given.pop("preset", name))
         if "dataset" not in given:
             given = {**preset(chosen, folders, field=f"{field}.preset"), **given}

@@ -77,19 +77,19 @@ def fewer_families(families: Sequence[str], num_families: int, seed: int) -> lis
     return [name for name in families if name in chosen]
 
 
-def repeated(problems: Sequence[Problem], num_distinct: int, seed: int) -> list[Problem]:
-    """As many problems as before, made of `num_distinct` different ones of about the same mean length.
+def repeated(problems: Sequence[Problem], num_distinct: int, total: int, seed: int) -> list[Problem]:
+    """`total` problems made of `num_distinct` different ones, of about the mean length that all of them have.
 
     The problems are put in order of length and cut into `num_distinct` equal parts; each part gives one of
     the quarter that is nearest to its mean. Copies come in rounds and are called <id>/copy2 and so on.
     """
-    total = len(problems)
-    if num_distinct > total:
-        raise ValueError(f"num_distinct={num_distinct}: there are {total} problems; lower it")
+    number = len(problems)
+    if num_distinct > number:
+        raise ValueError(f"num_distinct={num_distinct}: there are {number} problems; lower it")
     by_length = sorted(problems, key=lambda p: (len(p.text), p.id))
     chosen = set()
     for i in range(num_distinct):
-        part = by_length[i * total // num_distinct : (i + 1) * total // num_distinct]
+        part = by_length[i * number // num_distinct : (i + 1) * number // num_distinct]
         mean = sum(len(p.text) for p in part) / len(part)
         near = sorted(part, key=lambda p: (abs(len(p.text) - mean), p.id))[: (len(part) + 3) // 4]
         chosen.add(min(near, key=lambda p: _rank(seed, "distinct", p.id)).id)

@@ -143,6 +143,16 @@ def test_a_component_takes_its_preset_and_the_mixtures_grader() -> None:
     assert (easy.dataset, easy.levels, easy.answer_rules) == ("math", [1], ["boxed"])
 
 
+def test_components_given_together_can_be_changed_one_by_one() -> None:
+    lines = ["data=mixture", "data.components={gsm8k: 0.3, math: 0.7}", "data.components.math.levels=[5]"]
+    data = Composer().config(lines).data
+    math = data.components["math"]
+    assert (math.weight, math.levels, math.dataset) == (0.7, [5], "math") and set(data.components) == {
+        "gsm8k",
+        "math",
+    }
+
+
 def test_weights_do_not_change_the_base_or_what_is_evaluated() -> None:
     arms = []
     for weight in (1, 0):

@@ -86,7 +86,7 @@ def test_fewer_families_nest() -> None:
 @pytest.mark.parametrize("num_distinct", [1, 7, 20, 100, 200])
 def test_diversity_keeps_the_number_of_problems_and_about_their_length(num_distinct: int) -> None:
     given = [problem(i, "word " * (10 + i % 90)) for i in range(200)]
-    made = stages.repeated(given, num_distinct, seed=1)
+    made = stages.repeated(given, num_distinct, 200, seed=1)
     assert len(made) == 200 == len(set(ids(made)))  # a copy has an id of its own
     counts: dict[str, int] = {}
     for p in made:
@@ -99,7 +99,10 @@ def test_diversity_keeps_the_number_of_problems_and_about_their_length(num_disti
 
 def test_all_distinct_is_the_set_itself() -> None:
     given = [problem(i) for i in range(10)]
-    assert stages.repeated(given, 10, seed=0) == given
+    assert stages.repeated(given, 10, 10, seed=0) == given
+    assert len(stages.repeated(given, 10, 25, seed=0)) == 25
+    with pytest.raises(ValueError, match="num_distinct=11: there are 10 problems"):
+        stages.repeated(given, 11, 25, seed=0)
 
 
 def test_a_dose_replaces_as_many_problems_and_a_larger_one_holds_the_smaller() -> None:
