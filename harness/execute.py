@@ -96,6 +96,7 @@ def _run(config: RunConfig, folder: Path, record: RunRecord, report: Reporter, s
     record.wandb_id, failed = tracker.id, True
     try:
         if not (record.steps_done and weights_folder(folder, record.steps_done).exists()):
+            report("loading", 0, 1, config.model.name)
             run = setup(config, base=base, folder=folder, device=device)
             spent = time.perf_counter() - started - sum(run.lap_seconds.values())
             run.seconds["setup"] = run.seconds.get("setup", 0.0) + spent

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness import preflight
 from harness.ablation import differences
 from harness.compose import Job, Sweep
 from harness.config import RunConfig
@@ -149,6 +150,7 @@ def describe(sweep: Sweep, todo: dict[str, str], *, workers: int) -> str:
     lines += ["", *_arm_table(arms, todo, records)]
     lines += _declared(sweep)
     lines += ["", *_time_lines(sweep.jobs, todo, records, workers)]
+    lines += ["", "Memory of a run, GiB:", *dict.fromkeys(f"  {preflight.describe(c)}" for c in first)]
     if len(arms) > 1:
         lines += ["", "What differs between the arms:", *_difference_lines(arms)]
         lines += ["", "Random streams, at one seed:", *_stream_lines(first)]
@@ -209,7 +211,7 @@ def _time_lines(
     seconds = sum(estimate(c, records).seconds for c in left)
     seconds += sum(estimate(c, records).base_seconds for c in bases.values())
     names = ", ".join(sorted(bases)) or "none"
-    return [f"Bases to pretrain: {names}", f"Expected: {duration(seconds / workers)} on {workers} workers"]
+    return [f"Bases to make: {names}", f"Expected: {duration(seconds / workers)} on {workers} workers"]
 
 
 def _difference_lines(arms: dict[str, list[Job]]) -> list[str]:

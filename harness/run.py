@@ -123,6 +123,13 @@ def _run(options: argparse.Namespace, overrides: list[str], functions: Functions
 
         print(plan(sweep))
         return FINISHED
+    if not sweep.launcher:  # another launcher's machines are not this one
+        from harness.preflight import check_fits
+
+        for config in {
+            job.config.model_dump_json(exclude={"seed"}): job.config for job in sweep.jobs
+        }.values():
+            check_fits(config)
     if len(sweep.jobs) > 1 or options.multirun or sweep.factors:
         from harness.launcher import sigterm_as_ctrl_c
         from harness.sweep import Functions, run_sweep

@@ -1,0 +1,200 @@
+"""Will a run fit? Bytes of each part from settings and dimensions alone, before anything is loaded.
+
+An estimate: what training holds at its peak, within a factor of 1.5 of what was measured on a CPU
+(tests/integration/test_preflight.py). Imports no torch.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from harness.config import ConfigError, RunConfig
+from harness.dims import ModelDims, num_parameters
+from harness.source import shape
+
+PROMPT_TOKENS = 256  # of the longest prompt, which is not known yet
+LADDER_VOCABULARY = 1000
+_GIB = 2**30
+_RUNTIME = {"cpu": 0.4 * _GIB, "cuda": 0.8 * _GIB}  # PyTorch itself; CUDA's context and kernels
+_LOGITS = {"cpu": 2**24 * 4, "cuda": 2**28 * 4}  # one chunk of logits in float32
+_CHUNKS = 3  # of logits and what is computed from them, alive at once
+
+
+@dataclass(frozen=True)
+class Needs:
+    """Bytes by part, and the peak: all of `always`, with the larger of what sampling and training add."""
+
+    always: dict[str, float]
+    sampling: dict[str, float]
+    training: dict[str, float]
+
+    @property
+    def total(self) -> float:
+        return sum(self.always.values()) + max(sum(self.sampling.values()), sum(self.training.values()))
+
+    @property
+    def parts(self) -> dict[str, float]:
+        return {**self.always, **self.sampling, **self.training}
+
+
+def needs(config: RunConfig, dims: ModelDims, device: str) -> Needs:
+    """What a run holds. `device` cpu or cuda."""
+    size, whole = (4 if config.dtype == "float32" else 2), float(num_parameters(dims))
+    trained = _trained(config, dims)
+    always = {"PyTorch": _RUNTIME[device], "policy": whole * size}
+    always |= {"optimizer": trained * (8 + (4 if size < 4 else 0))}
+    if config.trainer.lora is None:
+        always["base"] = whole * size  # the reference, and what is kept is measured against
+    if config.objective.kl.refresh_every is not None or config.objective.kl.reference == "teacher":
+        always["another reference"] = whole * size
+    value = config.objective.value
+    if value is not None and not value.shared_trunk:
+        always["value model"] = whole * (2 * size + 8 + (4 if size < 4 else 0))
+    learned = (config.objective.reward_model, config.objective.process_reward_model)
+    always |= {"reward models": 16 * whole} if any(x is not None for x in learned) else {}
+    joined = _joined(dims) * size
+    cache = _cache(config, dims, size)
+    sampling = {
+        "sampler's joined weights": joined,
+        "logits of a sampled token": _rows(config) * dims.vocab_size * 12,
+    }
+    training = {
+        "gradients": trained * size * (2 if size < 4 else 1),
+        "joined weights and gradients": joined * (2 if config.trainer.lora is None else 1),
+        "activations": _activations(config, dims, size),
+        "logits": _CHUNKS * _LOGITS[device] + dims.vocab_size * dims.hidden_size * 4.0,
+    }
+    (sampling if config.rollout.release else always)["keys and values"] = cache
+    return Needs(always, sampling, training)
+
+
+def _trained(config: RunConfig, dims: ModelDims) -> float:
+    lora = config.trainer.lora
+    if lora is None:
+        return float(num_parameters(dims))
+    query, key, inner = (
+        dims.num_heads * dims.head_dim,
+        dims.num_kv_heads * dims.head_dim,
+        dims.intermediate_size,
+    )
+    ends = {"q_proj": query, "k_proj": key, "v_proj": key, "gate_proj": inner, "up_proj": inner}
+    both = {name: dims.hidden_size + end for name, end in ends.items()}
+    both |= {"o_proj": query + dims.hidden_size, "down_proj": inner + dims.hidden_size}
+    return float(lora.rank * dims.num_layers * sum(both[name] for name in lora.targets))
+
+
+def _joined(dims: ModelDims) -> float:
+    """Elements of the projections that are joined: queries, keys and values; gate and up."""
+    heads = dims.num_heads + 2 * dims.num_kv_heads
+    return float(dims.num_layers * dims.hidden_size * (heads * dims.head_dim + 2 * dims.intermediate_size))
+
+
+def _rows(config: RunConfig) -> int:
+    rollout = config.rollout
+    return min(rollout.max_batch_size, rollout.prompts_per_step * rollout.group_size)
+
+
+def _cache(config: RunConfig, dims: ModelDims, size: int) -> float:
+    tokens = PROMPT_TOKENS + config.rollout.max_new_tokens
+    if _rows(config) < config.rollout.prompts_per_step * config.rollout.group_size:
+        tokens += max(64, tokens // 2)  # rows are refilled
+    return 2.0 * dims.num_layers * _rows(config) * dims.num_kv_heads * dims.head_dim * tokens * size
+
+
+def _activations(config: RunConfig, dims: ModelDims, size: int) -> float:
+    """What a microbatch keeps for its backward pass: of a layer, its two norms' inputs and outputs, queries,
+    keys, values, attention's output twice, gate and up, and their product."""
+    longest = PROMPT_TOKENS + config.rollout.max_new_tokens
+    tokens = float(max(config.trainer.microbatch_tokens, longest))
+    attention = (3 * dims.num_heads + 2 * dims.num_kv_heads) * dims.head_dim
+    layer = 4 * dims.hidden_size + attention + 3 * dims.intermediate_size
+    backward = 2 * dims.hidden_size + attention + 4 * dims.intermediate_size  # of the layer at work
+    if config.trainer.gradient_checkpointing:
+        return tokens * size * (dims.num_layers * dims.hidden_size + layer + backward)
+    return tokens * size * (dims.num_layers * layer + backward)
+
+
+def device_of(config: RunConfig) -> str:
+    """cpu or cuda, as the run will choose it, without importing PyTorch."""
+    if config.device != "auto":
+        return config.device
+    return "cuda" if gpu_memory() is not None else "cpu"
+
+
+@lru_cache(maxsize=1)
+def gpu_memory() -> int | None:
+    """Free bytes of the first GPU, as its driver says when first asked; None without one."""
+    command = ["nvidia-smi", "--query-gpu=memory.free", "--format=csv,noheader,nounits"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout.split()
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return int(found[0]) * 2**20 if found and found[0].isdigit() else None
+
+
+def system_memory() -> int | None:
+    """Bytes that a process may still have: the system's, or less where a control group says so."""
+    try:
+        lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
+        free = int(lines["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError):
+        return None
+    limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
+    if limit.exists() and used.exists() and (most := limit.read_text().strip()).isdigit():
+        free = min(free, int(most) - int(used.read_text()))
+    return free
+
+
+def estimate(config: RunConfig) -> tuple[Needs, str, int | None] | None:
+    """(needs, device, free bytes there) of a run; None while its dimensions are not known."""
+    dims = shape(config.model, vocab_size=LADDER_VOCABULARY)
+    if dims is None:
+        return None
+    device = device_of(config)
+    return needs(config, dims, device), device, gpu_memory() if device == "cuda" else system_memory()
+
+
+def check_fits(config: RunConfig) -> None:
+    """Raises ConfigError, with the number and the settings to change, for a run that cannot fit."""
+    found = estimate(config)
+    if found is None:
+        return
+    need, device, free = found
+    if free is not None and need.total > free:
+        largest = sorted(need.parts.items(), key=lambda part: -part[1])[:3]
+        raise ConfigError(
+            f"model={config.model.name}: a run takes about {need.total / _GIB:.1f} GiB and this {device} has "
+            f"{free / _GIB:.1f} GiB free; most is {_named(dict(largest))}; {remedies(config)}"
+        )
+
+
+def remedies(config: RunConfig) -> str:
+    """The settings that need less, those first that change no number of the run."""
+    found = [f"lower trainer.microbatch_tokens={config.trainer.microbatch_tokens}"]
+    if not config.trainer.gradient_checkpointing:
+        found.append("set trainer.gradient_checkpointing=true")
+    if not config.rollout.release:
+        found.append("rollout.release=true")
+    found.append(f"lower rollout.max_batch_size={config.rollout.max_batch_size}")
+    found += ["dtype=bfloat16"] if config.dtype == "float32" else []
+    found += ["trainer.lora={rank: 16, alpha: 32}"] if config.trainer.lora is None else []
+    return ", ".join([*found, "or take a smaller model"])
+
+
+def describe(config: RunConfig) -> str:
+    """One line of `--plan`."""
+    found = estimate(config)
+    if found is None:
+        return f"{config.model.name}: memory unknown until its config.json is downloaded"
+    need, device, free = found
+    have = "" if free is None else f" of {free / _GIB:.1f} free"
+    return (
+        f"{config.model.name}: about {need.total / _GIB:.1f} GiB{have} on the {device}: {_named(need.parts)}"
+    )
+
+
+def _named(parts: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value / _GIB:.2f}" for name, value in parts.items())

@@ -1,0 +1,128 @@
+"""The memory that is foretold against the memory that a step takes, and runs that are refused before it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness import preflight
+from harness.compose import Composer
+from harness.config import ConfigError, RunConfig
+from harness.preflight import LADDER_VOCABULARY, check_fits, describe, needs
+from harness.source import shape
+
+FACTOR = 1.5
+COMPOSER = Composer()
+SHAPE = (
+    "model.dims={hidden_size: 256, intermediate_size: 768, num_layers: 8, num_heads: 4, num_kv_heads: 1, "
+    "head_dim: 64, max_position_embeddings: 1024}"
+)
+LINES = ("model=ladder_xs", SHAPE, "data.num_train=16", "objective.reward={random: 1.0}")
+WIDE = ("rollout.prompts_per_step=8", "rollout.max_new_tokens=200", "trainer.microbatch_tokens=8192")
+
+# In a process of its own: what PyTorch and a base take before, then the peak of one step.
+STEP = """
+import resource, sys
+from pathlib import Path
+from harness.compose import Composer
+from harness.dims import ModelDims
+from harness.hub import save_pretrained
+from harness.model import init_policy
+from harness.state import setup
+from harness.tokenizer import build_ladder_tokenizer, save_tokenizer
+from harness.trainer import experience, learn
+
+folder, *lines = sys.argv[1:]
+config = Composer().config(lines)
+dims = {**config.model.dims.model_dump(), "vocab_size": build_ladder_tokenizer().get_vocab_size()}
+base = Path(folder) / "base"
+save_pretrained(init_policy(ModelDims(**dims), 0), base / "model", eos_token_ids=(1,))
+save_tokenizer(base / "model")
+run = setup(config, base=base, folder=Path(folder) / "run", device="cpu")
+groups, _ = experience(run)
+learn(run, groups, total=1)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+"""
+
+
+def configure(*overrides: str) -> RunConfig:
+    return COMPOSER.config([*LINES, *overrides])
+
+
+def foretold(config: RunConfig) -> float:
+    dims = shape(config.model, vocab_size=LADDER_VOCABULARY)
+    assert dims is not None
+    return needs(config, dims, "cpu").total
+
+
+@pytest.mark.parametrize("extra", [(), ("trainer.gradient_checkpointing=true",)], ids=["all", "recomputed"])
+def test_the_estimate_is_within_its_factor_of_a_measured_peak(tmp_path: Path, extra: tuple[str, ...]) -> None:
+    lines = [*LINES, *WIDE, *extra]
+    done = subprocess.run(
+        [sys.executable, "-c", STEP, str(tmp_path), *lines], capture_output=True, text=True, timeout=280
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    measured = float(done.stdout.split()[-1])
+    estimate = foretold(configure(*WIDE, *extra))
+    print(f"{extra}: foretold {estimate / 2**20:.0f} MiB, measured {measured / 2**20:.0f} MiB")
+    assert 1 / FACTOR < estimate / measured < FACTOR
+
+
+def test_every_part_moves_with_its_setting() -> None:
+    def changed(*overrides: str) -> set[str]:
+        dims = shape(configure().model, vocab_size=LADDER_VOCABULARY)
+        assert dims is not None
+        before, after = (needs(c, dims, "cpu").parts for c in (configure(), configure(*overrides)))
+        return {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
+
+    assert changed("trainer.microbatch_tokens=4096") == {"activations"}
+    assert changed("trainer.gradient_checkpointing=true") == {"activations"}
+    assert changed("rollout.max_batch_size=32") == {"keys and values", "logits of a sampled token"}
+    assert {"gradients", "optimizer", "base"} <= changed("trainer.lora={rank: 2, alpha: 4}")
+    assert "value model" in changed("objective=ppo") and "policy" in changed("dtype=bfloat16")
+
+
+def test_parameters_of_a_known_model_are_counted_as_they_are() -> None:
+    # Qwen2.5-7B in bfloat16, all of it trained: 7.62e9 × (2 policy + 2 base + 12 optimizer) bytes.
+    config = COMPOSER.config(["model=qwen2_5_7b", "data=gsm8k", "dtype=bfloat16"])
+    dims = shape(config.model)
+    assert dims is not None
+    parts = needs(config, dims, "cuda").parts
+    assert parts["policy"] + parts["base"] + parts["optimizer"] == pytest.approx(7.616e9 * 16, rel=1e-3)
+    # LoRA of rank 16 on all seven modules of 28 layers: 16 × 28 × the sum of their (in + out).
+    sums = (3584 + 3584) * 2 + (3584 + 512) * 2 + (3584 + 18944) * 3
+    small = needs(config.model_copy(update={"trainer": _with_lora(config)}), dims, "cuda").parts
+    assert small["optimizer"] == 16 * 28 * sums * 12 and "base" not in small
+
+
+def _with_lora(config: RunConfig) -> object:
+    return COMPOSER.config(["trainer.lora={rank: 16, alpha: 32}"]).trainer
+
+
+def test_a_run_that_cannot_fit_is_refused_with_the_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preflight, "gpu_memory", lambda: None)
+    monkeypatch.setattr(preflight, "system_memory", lambda: 8 * 2**30)
+    check_fits(configure())
+    config = COMPOSER.config(["model=qwen2_5_7b", "data=gsm8k"])
+    with pytest.raises(ConfigError) as error:
+        check_fits(config)
+    text = str(error.value)
+    for part in (
+        "model=qwen2_5_7b",
+        "GiB",
+        "cpu has 8.0 GiB free",
+        "optimizer 56.7",
+        "dtype=bfloat16",
+        "lora",
+    ):
+        assert part in text
+    assert "8.0 free on the cpu" in describe(config)
+
+
+def test_memory_of_a_model_that_is_not_known_yet_is_not_guessed() -> None:
+    config = COMPOSER.config(["model=hub", "model.hub_id=nobody/nothing-at-all", "data=gsm8k"])
+    check_fits(config)
+    assert "unknown" in describe(config)
