@@ -110,6 +110,23 @@ def microbatches(batch: Batch, *, token_budget: int, rows: Tensor | None = None)
     return parts
 
 
+def shared_microbatches(
+    batch: Batch, *, token_budget: int, rows: Tensor, rank: int, world_size: int
+) -> list[tuple[Tensor, bool]]:
+    """`microbatches` of the share of `rows` that one of several processes takes, as many for each of them.
+
+    Every process deals the same rows out by length, so loads are alike. Where one has fewer it repeats the
+    shortest row, which does not count (False): gathering weights needs as many passes of everyone.
+    """
+    order = rows[torch.argsort(batch.lengths[rows], descending=True, stable=True)]
+    dealt = [
+        microbatches(batch, token_budget=token_budget, rows=order[r::world_size]) for r in range(world_size)
+    ]
+    mine = dealt[rank]
+    idle = max(map(len, dealt)) - len(mine)
+    return [*((part, True) for part in mine), *[(order[-1:], False)] * idle]
+
+
 def _checked(rollout: Rollout) -> tuple[float, ...]:
     logprobs = rollout.sampler_logprobs or ()
     if len(logprobs) != len(rollout.completion_ids):

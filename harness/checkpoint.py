@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from harness.distributed import load_whole, rank, sharded_state, whole_state, whole_weights
 from harness.records import clean
 
 
@@ -31,10 +32,13 @@ def save_resume(
 ) -> None:
     """Write the state after `step` beside the last one, then drop the last one. A kill leaves one whole.
 
-    `others` are further modules that training changes: a value model, a reference that is refreshed.
+    `others` are further modules that training changes: a value model, a reference that is refreshed. The
+    state is whole, so that any number of processes goes on from it; process 0 writes.
     """
-    state = {"policy": policy.state_dict(), "optimizer": optimizer.state_dict()}
+    state: dict[str, Any] = {"policy": dict(whole_weights(policy)), "optimizer": whole_state(optimizer)}
     state |= {name: module.state_dict() for name, module in (others or {}).items()}
+    if rank() > 0:
+        return
     target = folder / "resume" / f"step_{step:06d}"
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
@@ -66,8 +70,8 @@ def load_resume(
     if not found:
         return None
     state = torch.load(found[-1] / "state.pt", weights_only=True, map_location="cpu")
-    policy.load_state_dict(state["policy"])
-    optimizer.load_state_dict(state["optimizer"])
+    load_whole(policy, state["policy"])
+    optimizer.load_state_dict(sharded_state(optimizer, state["optimizer"]))
     for name, module in (others or {}).items():
         module.load_state_dict(state[name])
     return json.loads((found[-1] / "trainer.json").read_text())

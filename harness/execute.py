@@ -16,7 +16,7 @@ from typing import Literal
 import torch
 import yaml
 
-from harness import checkpoint, warm
+from harness import checkpoint, distributed, warm
 from harness.code_state import code_state, hardware, packages
 from harness.config import RunConfig
 from harness.data.load import data_fingerprint, data_report
@@ -52,6 +52,9 @@ def execute(config: RunConfig, *, overrides: Sequence[str], report: Reporter) ->
     """Run it, go on with it, or skip it if it is finished. The run's folder holds everything it did."""
     folder = run_folder(config)
     torch.set_num_threads(config.threads)
+    device = distributed.join(resolve_device(config))
+    if distributed.rank() > 0:
+        return _follow(config, folder, device)
     try:
         with hold(folder):
             if (earlier := finished(config)) is not None:
@@ -61,6 +64,14 @@ def execute(config: RunConfig, *, overrides: Sequence[str], report: Reporter) ->
     except Held as error:
         report("held", 0, 1, str(error))
         return "held"
+
+
+def _follow(config: RunConfig, folder: Path, device: str) -> Outcome:
+    """What every process but the first does: its share of the training, without a record."""
+    if base := distributed.told(""):
+        run = setup(config, base=Path(base), folder=folder, device=device)
+        train(run, report=lambda *_: None, log=lambda _: None, evaluate=lambda _: None)
+    return "finished"
 
 
 def _execute(config: RunConfig, folder: Path, overrides: Sequence[str], report: Reporter) -> Outcome:
@@ -88,14 +99,16 @@ def _execute(config: RunConfig, folder: Path, overrides: Sequence[str], report: 
 
 
 def _run(config: RunConfig, folder: Path, record: RunRecord, report: Reporter, started: float) -> None:
-    device = resolve_device(config)
+    device = distributed.join(resolve_device(config))
     base = ensure_base(config, report)
     tags = [config.objective.name, config.model.name, f"seed={config.seed}", f"corpus={config.corpus}"]
     resumed = record.num_resumes > 0
     tracker = Tracker(config, run_id=record.run_id, folder=folder, tags=tags, resumed=resumed)
     record.wandb_id, failed = tracker.id, True
     try:
-        if not (record.steps_done and weights_folder(folder, record.steps_done).exists()):
+        trained = record.steps_done and weights_folder(folder, record.steps_done).exists()
+        distributed.told("" if trained else str(base))
+        if not trained:
             report("loading", 0, 1, config.model.name)
             run = setup(config, base=base, folder=folder, device=device)
             spent = time.perf_counter() - started - sum(run.lap_seconds.values())
@@ -213,7 +226,7 @@ def _record(config: RunConfig, folder: Path, overrides: Sequence[str]) -> RunRec
         data_hash=digest(data_fingerprint(config.data)),
         code=code_state(),
         packages=packages(),
-        hardware={**hardware(device), "threads": config.threads},
+        hardware={**hardware(device), "threads": config.threads, "processes": distributed.world_size()},
         eval_keys={task.task_name(): task.key for task in eval_tasks(config)},
         nondeterminism="GPU reductions and kernel choice" if device == "cuda" else None,
         started=_now(),

@@ -9,6 +9,7 @@ import torch
 
 from harness import rewards
 from harness.config import RunConfig
+from harness.distributed import gathered, share
 from harness.grading import grade
 from harness.objective_config import ObjectiveConfig
 from harness.process import step_rewards
@@ -34,19 +35,23 @@ def problems_at(run: Run, step: int) -> list[Problem]:
 def sample(run: Run, problems: Sequence[Problem], step: int, *, first_place: int = 0) -> list[Rollout]:
     """`group_size` completions of each problem from the current policy.
 
-    A place in the step names its random numbers; `first_place` counts the problems sampled before these.
+    A place in the step names its random numbers; `first_place` counts the problems sampled before these. Of
+    several processes each samples its share.
     """
     rollout = run.config.rollout
     params = SamplingParams(
         max_new_tokens=rollout.max_new_tokens, temperature=rollout.temperature, logprobs=True
     )
-    prompts = [run.prompts[p.id] for p in problems for _ in range(rollout.group_size)]
+    before, mine = share(problems)
     seeds = [
         derive(run.seeds["rollout"], step, place, index)
-        for place in range(first_place, first_place + len(problems))
+        for place in range(first_place + before, first_place + before + len(mine))
         for index in range(rollout.group_size)
     ]
-    rollouts = run.engine.generate(prompts, params=params, seeds=seeds, policy_step=run.num_updates)
+    asked = [run.prompts[p.id] for p in mine for _ in range(rollout.group_size)]
+    sampled = run.engine.generate(asked, params=params, seeds=seeds, policy_step=run.num_updates)
+    rollouts = gathered(sampled)
+    prompts = [run.prompts[r.problem_id] for r in rollouts]
     lengths = [len(r.completion_ids) for r in rollouts]
     context = sum(len(p.token_ids) for p in prompts) / len(prompts) + sum(lengths) / len(lengths)
     run.tokens["prompt"] = run.tokens.get("prompt", 0) + sum(len(p.token_ids) for p in prompts)
@@ -66,7 +71,8 @@ def score(run: Run, problems: Sequence[Problem], rollouts: Sequence[Rollout]) ->
         learned = run.reward_model.score(prompts, rollouts)
     steps = _step_rewards(run, rollouts)
     groups = []
-    for place, problem in enumerate(problems):
+    before, mine = share(problems)
+    for place, problem in enumerate(mine, start=before):
         group = tuple(rollouts[place * size : (place + 1) * size])
         grades = tuple(
             grade(r.text, problem.answer, rules=rules, use_symbolic=data.symbolic, exact=problem.exact)
@@ -83,6 +89,7 @@ def score(run: Run, problems: Sequence[Problem], rollouts: Sequence[Rollout]) ->
         if steps is not None:
             scored = replace(scored, step_rewards=tuple(steps[place * size : (place + 1) * size]))
         groups.append(scored)
+    groups = gathered(groups)
     if objective.truncated == "fail":
         return truncated(groups, rule="fail", fail_reward=objective.fail_reward, min_group_size=1)
     return groups

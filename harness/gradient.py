@@ -7,9 +7,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from harness.batching import microbatches, move, take
+from harness.batching import move, shared_microbatches, take
 from harness.config import RunConfig
 from harness.critic import Models, critic_loss, kl_over_vocabulary
+from harness.distributed import over_processes, rank, summed, world_size
 from harness.model import Policy, joined, token_logprobs
 from harness.objectives.compose import policy_loss
 from harness.objectives.reduce import counted_rows, denominator, reduce
@@ -26,10 +27,18 @@ def fill_logprobs(policy: Policy, batch: Batch, rows: Tensor, config: RunConfig)
 def fill(batch: Batch, rows: Tensor, config: RunConfig, of: Callable[[Batch], Tensor]) -> Tensor:
     """`of` some rows [b, t], for all of `rows`: [B, T], 0 elsewhere."""
     filled = torch.zeros_like(batch.old_logprobs)
-    for part in microbatches(batch, token_budget=config.trainer.microbatch_tokens, rows=rows):
+    device = batch.old_logprobs.device
+    for part, counts in _shared(batch, rows, config):
         found = of(take(batch, part))
-        filled[part, : found.shape[1]] = found.cpu()
-    return filled
+        device = found.device
+        if counts:
+            filled[part, : found.shape[1]] = found.cpu()
+    return summed(filled, device)
+
+
+def _shared(batch: Batch, rows: Tensor, config: RunConfig) -> list[tuple[Tensor, bool]]:
+    budget = config.trainer.microbatch_tokens
+    return shared_microbatches(batch, token_budget=budget, rows=rows, rank=rank(), world_size=world_size())
 
 
 def accumulate(
@@ -49,12 +58,17 @@ def accumulate(
     )
     num_tokens = float(batch.completion_mask[rows].sum())
     sums: dict[str, Tensor] = {}
+    old = torch.zeros_like(batch.old_logprobs) if on_policy else None
     with joined(models.policy):
-        for micro in microbatches(batch, token_budget=config.trainer.microbatch_tokens, rows=rows):
-            found = _microbatch(models, batch, micro, config, divisor, num_tokens, on_policy=on_policy)
-            for name, x in found.items():
+        for micro, counts in _shared(batch, rows, config):
+            # Sharded gradients are means over the processes: times their number they add up to the whole.
+            scale = float(world_size()) if counts else 0.0
+            found = _microbatch(models, batch, micro, config, divisor, num_tokens, old=old, scale=scale)
+            for name, x in found.items() if counts else ():
                 sums[name] = sums.get(name, 0.0) + x
-    return {name: float(x) for name, x in sums.items()}  # read once: reading a number waits for a GPU
+    if old is not None:
+        batch.old_logprobs += summed(old, models.policy.head_weight.device)
+    return over_processes(sums, models.policy.head_weight.device)
 
 
 def _microbatch(
@@ -65,17 +79,22 @@ def _microbatch(
     divisor: float,
     num_tokens: float,
     *,
-    on_policy: bool,
+    old: Tensor | None,
+    scale: float,
 ) -> dict[str, Tensor]:
-    """Add the gradient of some rows; their shares of the step's metrics, which stay on the device."""
+    """Add `scale` × the gradient of some rows; their shares of the step's metrics, which stay on the device.
+
+    `old` [B, T] is given where the weights are those that sampled: its rows become the old logprobs.
+    """
     objective = config.objective
     piece = move(take(batch, rows), models.policy.head_weight.device)
     mask = piece.completion_mask
     states: list[Tensor] | None = [] if models.shares_trunk else None
     logprobs = _logprobs(models.policy, piece, config, states)
-    if on_policy:
+    if old is not None:
         piece.old_logprobs = logprobs.detach()
-        batch.old_logprobs[rows, : logprobs.shape[1]] = piece.old_logprobs.cpu()
+        if scale:
+            old[rows, : logprobs.shape[1]] = piece.old_logprobs.cpu()
     output = _policy_loss(models, piece, logprobs, config)
     loss = reduce(loss=output.loss, completion_mask=mask, kind=objective.reduce, denominator=divisor)
     token_metrics = dict(output.metrics)
@@ -85,7 +104,7 @@ def _microbatch(
     if objective.value is not None:
         critic = critic_loss(models, piece, states, objective, token_metrics)
         loss = loss + critic / max(1.0, num_tokens)
-    loss.backward()
+    (loss if scale == 1.0 else loss * scale).backward()
     for name, x in token_metrics.items():
         shares[name] = torch.where(mask, x.detach(), 0.0).sum() / max(1.0, num_tokens)
     return shares

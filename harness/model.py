@@ -155,7 +155,8 @@ def joined(policy: Policy) -> Iterator[None]:
     Within it, weights must not change. Where layers are sharded they can be joined in their own forward pass
     alone, and nothing is done here.
     """
-    if hasattr(policy.head_weight, "device_mesh"):
+    first: Any = policy.model.layers[0]
+    if hasattr(first.input_layernorm.weight, "device_mesh"):
         yield
         return
     made: list[tuple[Tensor, Tensor]] = []  # (joined, with its history; what the passes read)

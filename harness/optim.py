@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 Schedule = Literal["constant", "linear", "cosine"]
 
@@ -115,7 +116,11 @@ def guarded_step(
 
     Returns (gradient norm before clipping, whether the step was taken) and clears the gradients.
     """
-    grad_norm = nn.utils.clip_grad_norm_([p for p in parameters if p.grad is not None], max_grad_norm)
+    live = [p for p in parameters if p.grad is not None]
+    grad_norm = nn.utils.get_total_norm([p.grad for p in live if p.grad is not None])
+    if isinstance(grad_norm, DTensor):
+        grad_norm = grad_norm.full_tensor()  # of all shards
+    nn.utils.clip_grads_with_norm_(live, max_grad_norm, grad_norm)
     finite = bool(torch.isfinite(grad_norm))
     if finite:
         for group in optimizer.param_groups:

@@ -18,10 +18,11 @@ from harness.config import ConfigError, RunConfig
 from harness.critic import ValueModel, init_value
 from harness.data.load import load_split
 from harness.dims import ModelDims, flops_per_token
+from harness.distributed import check, hub_weights, shard, world_size
 from harness.engines import adapted_engine, load_policy, warm_engine
-from harness.hub import copy_tokenizer, save_pretrained
+from harness.hub import copy_tokenizer, load_pretrained, save_pretrained
 from harness.kept import Kept
-from harness.lora import WithoutAdapters, hub_state, save_adapter
+from harness.lora import WithoutAdapters, save_adapter
 from harness.memory import explained
 from harness.model import Policy
 from harness.optim import adamw
@@ -40,12 +41,17 @@ COUNTERS = (
 
 @dataclass
 class Run:
-    """Everything one run holds while it trains. Counters survive a resume through the checkpoint."""
+    """Everything one run holds while it trains. Counters survive a resume through the checkpoint.
+
+    `sampler` is what the engine samples from, whole and as of the last hand-over: the policy itself, unless
+    that is sharded over several processes.
+    """
 
     config: RunConfig
     folder: Path
     base: Path
     policy: Policy
+    sampler: Policy
     reference: Policy | None
     optimizer: torch.optim.Optimizer
     engine: RolloutEngine
@@ -67,7 +73,7 @@ class Run:
     peak_memory: dict[str, int] = field(default_factory=dict)  # bytes, by phase
     lap_seconds: dict[str, float] = field(default_factory=dict)  # of the current step
     lap_peaks: dict[str, int] = field(default_factory=dict)
-    world_size: int = 1
+    world_size: int = field(default_factory=world_size)
     microbatch_tokens: int = 0  # the config's, or what is left of it after running out of memory
 
     def __post_init__(self) -> None:
@@ -127,7 +133,9 @@ class Run:
 def setup(config: RunConfig, *, base: Path, folder: Path, device: str) -> Run:
     """Load the base and, if the run was interrupted, the state it had."""
     seeds = all_streams(seed=config.seed, base_seed=config.base_seed, replicate=config.replicate)
-    policy, original, engine, codec = _models(config, base, device, seed=derive(seeds["init"], "lora"))
+    sampler, original, engine, codec = _models(config, base, device, seed=derive(seeds["init"], "lora"))
+    policy = _policy(config, base, sampler, device)
+    policy.recompute_layers = config.trainer.gradient_checkpointing
     problems = load_split(config.data, "train")
     if len(problems) < config.rollout.prompts_per_step:
         raise ConfigError(
@@ -140,6 +148,7 @@ def setup(config: RunConfig, *, base: Path, folder: Path, device: str) -> Run:
         folder=folder,
         base=base,
         policy=policy,
+        sampler=sampler,
         reference=_reference(config, base, original, device),
         optimizer=_optimizer(config, policy, value),
         engine=engine,
@@ -158,7 +167,7 @@ def setup(config: RunConfig, *, base: Path, folder: Path, device: str) -> Run:
         for name in state.keys() & {"step", *COUNTERS}:
             setattr(run, name, state[name])
     with run.timed("start"):
-        engine.load_weights(hub_state(policy).items())
+        engine.load_weights(hub_weights(policy))
     if config.objective.reward_model is not None:
         run.reward_model = reward_model(run, base)
     if config.objective.process_reward_model is not None:
@@ -178,8 +187,16 @@ def _models(
         key = (str(base), made, config.dtype, device)
         original, _ = keep("base", key, lambda: load_policy(config, base / "model", device))
         policy, engine, codec = warm_engine(config, base / "model", device, original=original)
-    policy.recompute_layers = config.trainer.gradient_checkpointing
     return policy, original, engine, codec
+
+
+def _policy(config: RunConfig, base: Path, sampler: Policy, device: str) -> Policy:
+    """What is trained: the sampler's own weights, or float32 shards of a copy over several processes."""
+    if world_size() == 1:
+        return sampler
+    check(config)
+    masters = load_pretrained(base / "model", dtype=torch.float32, device=device)
+    return shard(masters, getattr(torch, config.dtype))
 
 
 def _reference(config: RunConfig, base: Path, original: Policy, device: str) -> Policy | None:
@@ -241,7 +258,7 @@ def publish(run: Run) -> None:
 
     def write(target: Path) -> None:
         ends, begin = run.codec.eos_token_ids, run.codec.bos_token_id
-        save_pretrained(run.policy, target, eos_token_ids=ends, bos_token_id=begin)
+        save_pretrained(run.sampler, target, eos_token_ids=ends, bos_token_id=begin)
         copy_tokenizer(run.base / "model", target)
         if (lora := run.config.trainer.lora) is not None:
             name = run.config.model.hub_id or run.config.model.name

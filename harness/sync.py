@@ -7,8 +7,8 @@ import math
 import torch
 
 from harness.config import RunConfig
+from harness.distributed import hub_weights
 from harness.experience import problems_at
-from harness.lora import hub_state
 from harness.model import token_logprobs
 from harness.seeds import derive
 from harness.state import Run
@@ -21,7 +21,7 @@ CHECK_SAMPLES, CHECK_TOKENS = 4, 16
 def sync(run: Run) -> float:
     """Give the engine the policy's weights. Returns `sampler_trainer_kl`, nats a token."""
     with run.timed("sync"):
-        run.engine.load_weights(hub_state(run.policy).items())
+        run.engine.load_weights(hub_weights(run.policy))
     with run.timed("sync_check"):
         return sampler_trainer_kl(run)
 

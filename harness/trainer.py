@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from harness.accounting import Lap
+from harness.distributed import hub_weights, rank
 from harness.experience import problems_at, refill, rollout_metrics, sample, score, trainable
 from harness.memory import with_microbatch
 from harness.offline import Offline
@@ -37,10 +38,14 @@ def train(
     log: Callable[[dict[str, Any]], None],
     evaluate: Callable[[Run], None],
 ) -> None:
-    """From the current step to the last. Raises TrainingError when the run cannot go on."""
+    """From the current step to the last. Raises TrainingError when the run cannot go on.
+
+    Of several processes the first writes.
+    """
     config = run.config
-    writer = MetricsWriter(run.folder / "metrics.jsonl")
-    writer.truncate(run.step)
+    writer, writes = MetricsWriter(run.folder / "metrics.jsonl"), rank() == 0
+    if writes:
+        writer.truncate(run.step)
     offline = Offline(run, report) if config.objective.offline else None
     total = offline.num_steps if offline else config.trainer.steps
     while run.step < total:
@@ -57,17 +62,18 @@ def train(
         due = last or run.step % config.trainer.checkpoint_every == 0
         if due:
             with run.timed("kept"):
-                metrics |= run.kept.measure(run.policy)
+                metrics |= run.kept.measure(run.sampler)
         metrics = {"step": run.step, **metrics, **lap.metrics()}
-        writer.append(metrics)
-        log(metrics)
-        keep_rollouts(run, groups)
+        if writes:
+            writer.append(metrics)
+            log(metrics)
+            keep_rollouts(run, groups)
         report("training", run.step, total, f"accuracy {metrics['accuracy']:.3f}")
-        if last or asked:
+        if writes and (last or asked):
             publish(run)
         if due or asked:
             save(run)
-        if asked and not last:
+        if writes and asked and not last:
             with run.timed("evaluate"):
                 evaluate(run)
 
@@ -152,7 +158,7 @@ def refresh_reference(run: Run) -> None:
     every = run.config.objective.kl.refresh_every
     if every is not None and run.step % every == 0:
         assert run.reference is not None
-        run.reference.load_state_dict(run.policy.state_dict())
+        run.reference.load_state_dict(dict(hub_weights(run.policy)))
 
 
 def keep_rollouts(run: Run, groups: Sequence[ScoredGroup]) -> None:
