@@ -48,9 +48,10 @@ def _parser() -> argparse.ArgumentParser:
     listing.add_argument("outputs", type=Path, nargs="?", default=Path("outputs"))
     listing.set_defaults(run=_list)
 
-    compare = commands.add_parser("compare", help="the same arms in two studies, side by side")
+    compare = commands.add_parser("compare", help="two studies side by side, or a study and the literature")
     compare.add_argument("first", type=Path, metavar="STUDY_A")
-    compare.add_argument("second", type=Path, metavar="STUDY_B")
+    compare.add_argument("second", type=Path, metavar="STUDY_B", help="a folder, or the word literature")
+    compare.add_argument("--out", type=Path, help="also write the comparison there: HTML, Markdown, CSV")
     compare.set_defaults(run=_compare)
 
     calibrate = commands.add_parser(
@@ -74,7 +75,8 @@ def _parser() -> argparse.ArgumentParser:
 def _report(arguments: argparse.Namespace) -> int:
     from analysis.report import build_report, write_report
 
-    report = build_report(_load(arguments.study))
+    report = build_report(_load(arguments.study), progress=_say)
+    _say("")
     path = write_report(report, arguments.out or arguments.study / "report")
     for table in report.tables[:1]:
         show(table)
@@ -108,9 +110,17 @@ def _list(arguments: argparse.Namespace) -> int:
 
 
 def _compare(arguments: argparse.Namespace) -> int:
-    from analysis.compare import compare_table
+    from analysis.compare import comparison
+    from analysis.literature import NAME
+    from analysis.report import write_report
 
-    show(compare_table(_load(arguments.first), _load(arguments.second)))
+    literature = str(arguments.second) == NAME and not arguments.second.is_dir()
+    report = comparison(_load(arguments.first), None if literature else _load(arguments.second))
+    show(report.tables[0])
+    for note in report.notes:
+        print(f"note: {note}", file=sys.stderr)
+    if arguments.out:
+        print(f"report: {write_report(report, arguments.out)}")
     return 0
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from analysis.contrasts import METRICS, last_rows, primary_of, what_varies
+from analysis.literature import literature_table
 from analysis.load import Study, load_study
-from analysis.report import status_line
+from analysis.report import Report, ReportSection, notes_of, status_line
 from analysis.stats import Interval, paired_t
 from analysis.table import Table, interval_text
+from analysis.tables import runs_table
 from harness import records
 
 STUDY_MARKS = ("study.json", "*/run.json", "*/config.yaml")
@@ -71,6 +74,26 @@ def compare_table(first: Study, second: Study) -> Table:
     note = f"{METRICS[primary.metric]} on {primary.task}, points; what varies: {what_varies(first)}."
     raw = pd.DataFrame(cells, columns=columns)
     return Table("compare", f"{first.name} and {second.name}", columns, cells, raw, note)
+
+
+def comparison(first: Study, second: Study | None) -> Report:
+    """The comparison as a report: two studies, or with None a study and the literature."""
+    if second is None:
+        table, other = literature_table(first), "the literature"
+        lines = [table.note.split(": DeepSeek-R1")[0] + ": the literature's rows carry no interval."]
+    else:
+        table, other = compare_table(first, second), second.name
+        lines = [f"{row[0]}: {first.name} {row[1]}, {second.name} {row[2]}; {row[3]}." for row in table.cells]
+    sections = [ReportSection(f"{first.name} and {other}", [], [table])]
+    if second is not None:
+        sections.append(ReportSection(f"Runs of {second.name}", [], [_runs_of(second)]))
+    notes = [*notes_of(first), *(notes_of(second) if second is not None else [])]
+    return Report(first, lines, notes, sections, runs_table(first))
+
+
+def _runs_of(study: Study) -> Table:
+    """The second study's runs, under a name of their own: two tables would share a CSV."""
+    return replace(runs_table(study), name="runs_second", title=f"Runs of {study.name}")
 
 
 def _over_seeds(rows: dict[str, Any], metric: str, level: float, study: Study) -> Interval | None:

@@ -82,7 +82,7 @@ def build_report(
     try:
         primary = primary_of(study)
     except ValueError as error:
-        return Report(study, [f"No answer yet: {error}"], _notes(study), [], runs)
+        return Report(study, [f"No answer yet: {error}"], notes_of(study), [], runs)
     results = arm_results(study, primary)
     samples = sample_rows(study, primary) if figures else []
     drawings = {}
@@ -91,7 +91,7 @@ def build_report(
         drawings[chart.name] = draw(chart)
     sections = _sections(study, primary, results, drawings)
     shown = [s for s in sections if s.text or s.tables or s.figures]
-    return Report(study, answers(study, primary, results), _notes(study), shown, runs, samples)
+    return Report(study, answers(study, primary, results), notes_of(study), shown, runs, samples)
 
 
 def _sections(
@@ -173,7 +173,8 @@ def _full(interval: Interval) -> str:
     return text if interval.reason is None else f"{text} ({interval.reason})"
 
 
-def _notes(study: Study) -> list[str]:
+def notes_of(study: Study) -> list[str]:
+    """What to know before reading: the design's faults, unfinished runs, files that could not be read."""
     waiting = study.runs[study.runs["status"] != "finished"]
     lines = [
         f"{r['run_id']} is {r['status']}: {r['reason'] or 'no reason recorded'}"

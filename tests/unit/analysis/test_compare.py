@@ -1,0 +1,91 @@
+"""Two studies side by side, and a study beside the literature."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from analysis.__main__ import main
+from analysis.compare import compare_table
+from analysis.literature import FILE, literature_table, reference_table
+from analysis.load import load_study
+from harness import records
+from tests.unit.analysis.conftest import evaluation, write_evaluation
+
+# The paper's tables 2, 4, 5 and 6 (arXiv v1): AIME 2024 pass@1, cons@64, MATH-500 pass@1.
+PAPER = {
+    "DeepSeek-R1": ("79.8", "", "97.3"),
+    "OpenAI-o1-1217": ("79.2", "", "96.4"),
+    "OpenAI-o1-0912": ("74.4", "83.3", "94.8"),
+    "DeepSeek-R1-Zero": ("71.0", "86.7", "95.9"),
+    "DeepSeek-R1-Zero-Qwen-32B": ("47.0", "60.0", "91.6"),
+    "QwQ-32B-Preview": ("50.0", "60.0", "90.6"),
+    "DeepSeek-R1-Distill-Qwen-1.5B": ("28.9", "52.7", "83.9"),
+    "DeepSeek-R1-Distill-Qwen-7B": ("55.5", "83.3", "92.8"),
+    "DeepSeek-R1-Distill-Qwen-14B": ("69.7", "80.0", "93.9"),
+    "DeepSeek-R1-Distill-Qwen-32B": ("72.6", "83.3", "94.3"),
+    "DeepSeek-R1-Distill-Llama-8B": ("50.4", "80.0", "89.1"),
+    "DeepSeek-R1-Distill-Llama-70B": ("70.0", "86.7", "94.5"),
+}
+
+
+def test_reference_rows_are_the_papers() -> None:
+    table = reference_table()
+    rows = {row["model"]: row for row in table.raw.to_dict("records")}
+    columns = ("aime24_pass1", "aime24_cons64", "math500_pass1")
+    assert {m: tuple(r[c] for c in columns) for m, r in rows.items()} == PAPER
+    assert all(row[1] == "reported, not measured" for row in table.cells)
+    assert table.cells[0][0] == "DeepSeek-R1 [1]" and table.cells[0][3] == "—"
+    for words in ("77.9", "44.0", "41.7", "30.7", "arXiv:2501.12948"):  # each conflict is footnoted
+        assert words in table.note
+    assert FILE.suffix == ".csv"
+
+
+def test_measured_rows_stand_beside_the_reported(make_study) -> None:
+    folder = make_study(seeds=3, models=("xs",))
+    assert "Not evaluated in toy: aime24, math500" in literature_table(load_study(folder)).note
+    for seed in range(3):
+        run = f"grpo-xs-s{seed}-abcd"
+        record = evaluation(0.5, split="test", seed=seed, step=6, run_id=run, base="base-xs")
+        record.task = "aime24_k"
+        write_evaluation(folder / run, record)
+    table = literature_table(load_study(folder))
+    rows = {row[0]: row for row in table.cells if row[1] == "measured"}
+    means = [np.mean(records.read_eval(p).correct) for p in folder.glob("grpo-xs-*/eval/*/aime24_k.json")]
+    assert rows["objective=grpo model=xs"][2].startswith(f"{100 * np.mean(means):.1f} [")
+    assert rows["objective=grpo model=xs"][2].endswith("(avg@4)")
+    assert rows["objective=sft_rejection model=xs"][2] == "—"
+    assert len(table.cells) == 2 + len(PAPER) and "Not evaluated in toy: math500" in table.note
+
+
+def test_comparison_is_paired_where_seeds_and_problems_are_shared(make_study, tmp_path: Path, capsys) -> None:
+    folder = make_study(seeds=3, models=("xs",))
+    other = tmp_path / "outputs" / "again"
+    shutil.copytree(folder, other)
+    for path in other.glob("grpo-xs-s*/eval/step_*/aime_gen_test.json"):
+        record = records.read_eval(path)
+        for row in record.correct[: 1 + record.eval_sampling_seed]:
+            row[0] = 1 - row[0]
+        record.answers = [["right" if c else "wrong" for c in row] for row in record.correct]
+        records.write_record(path, record)
+    cells = {row[0]: row for row in compare_table(load_study(folder), load_study(other)).cells}
+    assert "no spread" in cells["objective=sft_rejection model=xs"][3]
+    assert "[" in cells["objective=grpo model=xs"][3]
+    out = tmp_path / "comparison"
+    assert main(["compare", str(folder), str(other), "--out", str(out)]) == 0
+    assert "objective=grpo model=xs" in capsys.readouterr().out
+    assert {"report.html", "report.md", "compare.csv", "runs.csv", "runs_second.csv"} <= {
+        p.name for p in out.iterdir()
+    }
+    assert main(["compare", str(folder), "literature", "--out", str(out)]) == 0
+    page = (out / "report.html").read_text()
+    assert "reported, not measured" in page and "R1-Distill-Llama-70B" in page
+
+
+def test_nothing_in_common_is_said(make_study, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = make_study(seeds=3, models=("xs",))
+    assert main(["compare", str(folder), str(tmp_path / "nowhere")]) == 2
+    assert "no such folder" in capsys.readouterr().err
