@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 import torch
 
 from harness.types import Batch
@@ -40,10 +41,10 @@ def make_batch(groups: Sequence[ScoredGroup], *, pad_id: int, mask_truncated: bo
     sampler_logprobs = torch.zeros(shape)
     for row, (_, prompt, rollout) in enumerate(rows):
         start, end = len(prompt), lengths[row]
-        input_ids[row, :end] = torch.tensor([*prompt, *rollout.completion_ids])
+        input_ids[row, :end] = torch.from_numpy(np.array(prompt + rollout.completion_ids, dtype=np.int64))
         completion_mask[row, start:end] = not (mask_truncated and rollout.finish_reason == "length")
         if rollout.sampler_logprobs is not None:
-            sampler_logprobs[row, start:end] = torch.tensor(_checked(rollout))
+            sampler_logprobs[row, start:end] = torch.from_numpy(np.array(_checked(rollout), dtype=np.float32))
     return Batch(
         input_ids=input_ids,
         completion_mask=completion_mask,

@@ -58,7 +58,8 @@ def accumulate(
     )
     num_tokens = float(batch.completion_mask[rows].sum())
     sums: dict[str, Tensor] = {}
-    old = torch.zeros_like(batch.old_logprobs) if on_policy else None
+    device = models.policy.head_weight.device
+    old = torch.zeros_like(batch.old_logprobs, device=device) if on_policy else None
     with joined(models.policy):
         for micro, counts in _shared(batch, rows, config):
             # Sharded gradients are means over the processes: times their number they add up to the whole.
@@ -67,8 +68,8 @@ def accumulate(
             for name, x in found.items() if counts else ():
                 sums[name] = sums.get(name, 0.0) + x
     if old is not None:
-        batch.old_logprobs += summed(old, models.policy.head_weight.device)
-    return over_processes(sums, models.policy.head_weight.device)
+        batch.old_logprobs += summed(old.cpu(), device)
+    return over_processes(sums, device)
 
 
 def _microbatch(
@@ -84,7 +85,8 @@ def _microbatch(
 ) -> dict[str, Tensor]:
     """Add `scale` × the gradient of some rows; their shares of the step's metrics, which stay on the device.
 
-    `old` [B, T] is given where the weights are those that sampled: its rows become the old logprobs.
+    `old` [B, T], on the device, is given where the weights are those that sampled: its rows become the old
+    logprobs. Nothing here is read by the CPU, which runs ahead of a GPU.
     """
     objective = config.objective
     piece = move(take(batch, rows), models.policy.head_weight.device)
@@ -94,7 +96,7 @@ def _microbatch(
     if old is not None:
         piece.old_logprobs = logprobs.detach()
         if scale:
-            old[rows, : logprobs.shape[1]] = piece.old_logprobs.cpu()
+            old[rows.to(old.device), : logprobs.shape[1]] = piece.old_logprobs
     output = _policy_loss(models, piece, logprobs, config)
     loss = reduce(loss=output.loss, completion_mask=mask, kind=objective.reduce, denominator=divisor)
     token_metrics = dict(output.metrics)

@@ -24,6 +24,7 @@ from typing import Any
 import torch
 
 PROMPTS, SAMPLES, TOKENS, PROMPT_WORDS = 64, 8, 512, 95
+TOKENS_OF = ("pad_token", "eos_token", "bos_token", "unk_token")
 
 
 def write_model(folder: Path, shape: str) -> None:
@@ -114,7 +115,7 @@ def ours(folder: Path, data: Path, out: Path, steps: int, microbatch_tokens: int
 
 def trl(folder: Path, data: Path, out: Path, steps: int, setting: str) -> dict[str, Any]:
     from datasets import Dataset
-    from transformers import TrainerCallback
+    from transformers import PreTrainedTokenizerFast, TrainerCallback
     from trl import GRPOConfig, GRPOTrainer
 
     micro, liger, memory = setting.split(":")
@@ -151,7 +152,14 @@ def trl(folder: Path, data: Path, out: Path, steps: int, setting: str) -> dict[s
             times.append(time.perf_counter())
             print(f"TRL {setting}: step {len(times)}", file=sys.stderr, flush=True)
 
+    # Named, because the class that goes with the architecture has a pre-tokeniser of its own.
+    names = {
+        k: v for k, v in json.loads((folder / "tokenizer_config.json").read_text()).items() if k in TOKENS_OF
+    }
+    tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(folder / "tokenizer.json"), **names)
+    assert len(tokenizer(prompts[0])["input_ids"]) >= PROMPT_WORDS // 2
     trainer = GRPOTrainer(
+        processing_class=tokenizer,
         model=str(folder),
         reward_funcs=lambda completions, **_: [float(len(c) % 2) for c in completions],
         args=args,
