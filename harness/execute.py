@@ -64,6 +64,8 @@ def execute(config: RunConfig, *, overrides: Sequence[str], report: Reporter) ->
     except Held as error:
         report("held", 0, 1, str(error))
         return "held"
+    finally:
+        distributed.leave()
 
 
 def _follow(config: RunConfig, folder: Path, device: str) -> Outcome:
@@ -71,6 +73,7 @@ def _follow(config: RunConfig, folder: Path, device: str) -> Outcome:
     if base := distributed.told(""):
         run = setup(config, base=Path(base), folder=folder, device=device)
         train(run, report=lambda *_: None, log=lambda _: None, evaluate=lambda _: None)
+    distributed.leave()
     return "finished"
 
 
@@ -246,7 +249,7 @@ def _close(folder: Path, record: RunRecord, started: float) -> None:
     record.finished = _now()
     record.peak_memory_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     if record.hardware["device"] == "cuda":
-        record.gpu_seconds += time.perf_counter() - started
+        record.gpu_seconds += (time.perf_counter() - started) * distributed.world_size()
         record.peak_memory_bytes = max(torch.cuda.max_memory_allocated(), *record.peak_memory.values(), 0)
     try:
         write_record(folder / "run.json", record)

@@ -113,6 +113,11 @@ def _run(options: argparse.Namespace, overrides: list[str], functions: Functions
     from harness.compose import expand
 
     sweep = expand(overrides, multirun=options.multirun or options.plan, config_dir=options.config_dir)
+    if len(sweep.jobs) > 1 and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ValueError(
+            f"{len(sweep.jobs)} runs under torchrun: its processes share one run; give each run a torchrun, "
+            "or launch the sweep without (it takes every GPU)"
+        )
     _warn([job.config for job in sweep.jobs])
     if options.config:
         return _print_configs(sweep)

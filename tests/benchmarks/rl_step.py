@@ -27,15 +27,15 @@ PROMPTS, SAMPLES, TOKENS, PROMPT_WORDS = 64, 8, 512, 95
 TOKENS_OF = ("pad_token", "eos_token", "bos_token", "unk_token")
 
 
-def write_model(folder: Path, shape: str) -> None:
+def write_model(folder: Path, shape: str, device: str = "cuda") -> None:
     """A hub folder with random weights and a tokenizer of one word a token."""
     from tokenizers import Tokenizer, models, pre_tokenizers
 
     from harness.hub import save_pretrained
-    from tests.benchmarks.shapes import QWEN_0_5B, SMOLLM2_135M, random_policy
+    from tests.benchmarks.shapes import LADDER_L, QWEN_0_5B, SMOLLM2_135M, random_policy
 
-    dims = {"qwen2.5-0.5b": QWEN_0_5B, "smollm2-135m": SMOLLM2_135M}[shape]
-    save_pretrained(random_policy(dims, dtype=torch.bfloat16, device="cuda"), folder, eos_token_ids=(1,))
+    dims = {"qwen2.5-0.5b": QWEN_0_5B, "smollm2-135m": SMOLLM2_135M, "ladder-l": LADDER_L}[shape]
+    save_pretrained(random_policy(dims, dtype=torch.bfloat16, device=device), folder, eos_token_ids=(1,))
     vocab = {"<pad>": 0, "<eos>": 1} | {f"w{i}": i for i in range(2, dims.vocab_size)}
     tokenizer = Tokenizer(models.WordLevel(vocab, unk_token="<pad>"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()

@@ -1,0 +1,153 @@
+"""One run on one GPU and over two (FSDP2 under torchrun): the same trajectory, and how fast.
+
+    python -m tests.benchmarks.two_gpus --out two_gpus.json [--shape smollm2-135m] [--steps 10]
+
+Twice the loop of `harness.trainer` on random weights, no files needed: in float32, where both must agree, and
+in bfloat16 for the tokens a second. They sample with the same seeds, so the same tokens up to float rounding,
+which flips one now and then: a step's numbers are means over all its rows. Stated beforehand, for every step:
+grad_norm within 3 % and entropy within 0.5 % of one GPU's, loss within 0.01. Exit code 1 if one is not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+PROMPTS, SAMPLES, TOKENS = 32, 8, 128
+RELATIVE = {"grad_norm": 0.03, "entropy": 0.005}
+ABSOLUTE = {"loss": 0.01}
+
+
+def overrides(folder: Path, out: Path, dtype: str, steps: int, device: str) -> list[str]:
+    return [
+        *("model=folder", f"model.path={folder / 'model'}", f"dtype={dtype}", f"device={device}"),
+        *("data=jsonl", f"data.path={folder / 'problems.jsonl'}", "data.answer_range=null"),
+        *("objective=dr_grpo", "objective.reward={accuracy: 0.0, random: 1.0}"),
+        "objective.updates={epochs: 1, minibatches: 2}",
+        *(f"rollout.prompts_per_step={PROMPTS}", f"rollout.group_size={SAMPLES}"),
+        *(f"rollout.max_new_tokens={TOKENS}", "rollout.max_batch_size=256"),
+        *("trainer.microbatch_tokens=8192", f"trainer.steps={steps}", "trainer.lr=1e-5"),
+        *("trainer.warmup_steps=0", "trainer.checkpoint_every=1000", "eval.splits=[]"),
+        *("tracking.mode=disabled", f"output_dir={out}"),
+    ]
+
+
+def worker(folder: Path, out: Path, dtype: str, steps: int, device: str) -> None:
+    """In every process of torchrun: train; the first writes the metrics of each step."""
+    from harness.compose import expand
+    from harness.distributed import join, leave, rank
+    from harness.state import setup
+    from harness.trainer import train
+
+    (job,) = expand(overrides(folder, out, dtype, steps, device), multirun=False).jobs
+    device = join(device)
+    run = setup(job.config, base=folder, folder=out / "run", device=device)
+    rows: list[dict[str, Any]] = []
+    train(run, report=lambda *_: None, log=rows.append, evaluate=lambda _: None)
+    if rank() == 0:
+        (out / "rows.json").write_text(json.dumps(rows))
+    leave()
+
+
+def trajectory(folder: Path, dtype: str, processes: int, steps: int, device: str) -> list[dict[str, Any]]:
+    with tempfile.TemporaryDirectory() as out:
+        command = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+        command += ["-m", "tests.benchmarks.two_gpus", "--worker", str(folder), out]
+        command += ["--dtype", dtype, "--steps", str(steps), "--device", device]
+        subprocess.run([sys.executable, *command], check=True)
+        found: list[dict[str, Any]] = json.loads((Path(out) / "rows.json").read_text())
+        return found
+
+
+def apart(one: list[dict[str, Any]], two: list[dict[str, Any]]) -> list[str]:
+    """Where two trajectories differ by more than was stated."""
+    found = []
+    for a, b in zip(one, two, strict=True):
+        for name, limit in (RELATIVE | ABSOLUTE).items():
+            scale = abs(a[name]) if name in RELATIVE else 1.0
+            if abs(a[name] - b[name]) > limit * scale:
+                found.append(f"step {a['step']}: {name} {a[name]:.5g} on one, {b[name]:.5g} on two")
+    return found
+
+
+def speed(rows: list[dict[str, Any]]) -> dict[str, float]:
+    """Medians after the first step, which compiles, and before the last, which also publishes."""
+    middle = rows[1:-1]
+    seconds = [sum(v for k, v in row.items() if k.startswith("seconds_")) for row in middle]
+    rates = ("sampled_per_second", "trained_per_second", "mfu", "seconds_train", "seconds_sample")
+    found = {name: statistics.median(row[name] for row in middle) for name in rates if name in middle[0]}
+    found["step_s"] = statistics.median(seconds)
+    found["peak_gb"] = max(v for row in rows for k, v in row.items() if k.startswith("peak_memory")) / 1e9
+    return found
+
+
+def measure(shape: str, steps: int, device: str) -> dict[str, Any]:
+    from harness.code_state import code_state, hardware, packages
+    from harness.codec import Codec
+    from tests.benchmarks.rl_step import write_model, write_problems
+
+    found: dict[str, Any] = {
+        "device": hardware(device),
+        "commit": code_state()["commit"],
+        "versions": packages(),
+        "settings": {
+            "shape": shape,
+            "prompts": PROMPTS,
+            "samples": SAMPLES,
+            "tokens": TOKENS,
+            "steps": steps,
+        },
+        "tolerance": {"relative": RELATIVE, "absolute": ABSOLUTE},
+    }
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        write_model(folder / "model", shape, device)
+        codec = Codec.from_folder(folder / "model")
+        vocab = json.loads((folder / "model" / "config.json").read_text())["vocab_size"]
+        encode = type("Vocabulary", (), {"vocab": range(vocab)})
+        write_problems(folder / "problems.jsonl", encode, codec.decode)
+        for dtype in ("float32", "bfloat16") if device == "cuda" else ("float32",):
+            rows = {n: trajectory(folder, dtype, n, steps, device) for n in (1, 2)}
+            names = ("step", *RELATIVE, *ABSOLUTE)
+            found[dtype] = {
+                "one": {**speed(rows[1]), "trajectory": [{k: r[k] for k in names} for r in rows[1]]},
+                "two": {**speed(rows[2]), "trajectory": [{k: r[k] for k in names} for r in rows[2]]},
+                "apart": apart(rows[1], rows[2]),
+            }
+    return found
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--shape", default="smollm2-135m")
+    parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cuda")
+    parser.add_argument("--worker", nargs=2, type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--dtype", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.worker:
+        worker(*options.worker, options.dtype, options.steps, options.device)
+        return 0
+    found = measure(options.shape, options.steps, options.device)
+    if options.out:
+        options.out.write_text(json.dumps(found, indent=1) + "\n")
+    for dtype in ("float32", "bfloat16"):
+        for name, x in found.get(dtype, {}).items():
+            if name != "apart":
+                print(
+                    f"{dtype}, {name} process(es): {x['step_s']:.2f} s a step, sampled "
+                    f"{x['sampled_per_second']:.0f}/s, trained {x['trained_per_second']:.0f}/s"
+                )
+    print("\n".join(found["float32"]["apart"]) or "float32 trajectories agree within the stated tolerance")
+    return 1 if found["float32"]["apart"] else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
