@@ -33,7 +33,7 @@ DIMS = ModelDims(
     num_kv_heads=1,
     head_dim=32,
     vocab_size=300,
-    max_position_embeddings=128,
+    max_position_embeddings=320,
     rope_theta=10000.0,
     rms_norm_eps=1e-6,
     tie_word_embeddings=True,
@@ -192,9 +192,18 @@ def test_more_prompt_tokens_than_one_step_takes(engine: VllmEngine) -> None:
     assert alone[0].completion_ids == rollouts[-1].completion_ids
 
 
+def test_completions_of_several_cache_blocks(engine: VllmEngine) -> None:
+    # A block holds 16 or 128 tokens; these end at 35 + 260. Nothing ends early, so all rows grow together.
+    endless = VllmEngine(engine.policy, eos_token_ids=(), decode=lambda ids: "", max_batch_size=64)
+    params = SamplingParams(max_new_tokens=260, logprobs=True)
+    rollouts = endless.generate(PROMPTS, params=params, seeds=range(24))
+    assert {len(r.completion_ids) for r in rollouts} == {260}
+    assert _gap(endless, rollouts, 1.0) <= 1e-4
+
+
 def test_requests_that_cannot_be_met_are_refused(engine: VllmEngine) -> None:
-    with pytest.raises(ValueError, match="max_position_embeddings 128"):
-        engine.generate(PROMPTS[:1], params=SamplingParams(max_new_tokens=100), seeds=[0])
+    with pytest.raises(ValueError, match="max_position_embeddings 320"):
+        engine.generate(PROMPTS[:1], params=SamplingParams(max_new_tokens=300), seeds=[0])
     truncated = SamplingParams(max_new_tokens=4, top_p=0.9, logprobs=True)
     with pytest.raises(ValueError, match="truncated distribution"):
         engine.generate(PROMPTS[:1], params=truncated, seeds=[0])
