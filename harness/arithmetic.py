@@ -10,9 +10,8 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 
-from harness.tokens import MAX_DIGITS, Token
+from harness.tokens import MAX_DEPTH, MAX_DIGITS, Token, closed_groups, variables
 
-MAX_DEPTH = 20
 MAX_TOKENS = 200  # of one expression
 MAX_UNIT_WORDS = 6
 
@@ -29,24 +28,16 @@ class Node:
 
 _MULTIPLIERS = {"thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 _NOT_UNITS = frozenset(["is", "so", "then", "or", "but", "which", "because", "if", "was", "are", "get"])
+_PRODUCT = re.compile(r"(?!kg|[mck]m|ml|ft|in|lb|oz|hr|st|nd|rd|th|am|pm|min|hrs|lbs|mph|sq)[A-Za-z]{2,3}")
 _LETTER_UNITS = frozenset("agklmshLA")
 
 
-def _closed_groups(tokens: list[Token]) -> set[int]:
-    """Brackets that are closed and hold at most MAX_DEPTH levels: no time is spent on hostile nesting."""
-    closed = set()
-    pending: list[int] = []
-    heights = [0]  # of what each pending bracket holds so far
-    for i, token in enumerate(tokens):
-        if token.kind == "open":
-            pending.append(i)
-            heights.append(0)
-        elif token.kind == "close" and pending:
-            opened, height = pending.pop(), heights.pop()
-            heights[-1] = max(heights[-1], height + 1)
-            if height < MAX_DEPTH:
-                closed.add(opened)
-    return closed
+def _proper_fraction(node: Node) -> Fraction | None:
+    """The value of a fraction of two whole numbers, the first the smaller: what makes a mixed number."""
+    top, bottom = (arg.args[0] if arg.op == "group" else arg for arg in node.args)
+    if node.op != "over" or not (top.op == bottom.op == "num") or not 0 < top.value < bottom.value:
+        return None
+    return top.value / bottom.value if top.value.denominator == bottom.value.denominator == 1 else None
 
 
 class Parser:
@@ -56,12 +47,19 @@ class Parser:
         """Parse nothing yet."""
         self.tokens = tokens
         self.limit = 0
-        self.closed = _closed_groups(tokens)
+        self.closed = closed_groups(tokens)
+        self.variables = variables(tokens)
+        self.formulas = any(token.kind == "delim" for token in tokens)
 
     def parse(self, i: int) -> tuple[Node, int] | None:
         """The longest expression that starts at token `i`, units included."""
         self.limit = min(len(self.tokens), i + MAX_TOKENS)
         return self._modulo(i, 0)
+
+    def parse_operand(self, i: int) -> tuple[Node, int] | None:
+        """The number or bracketed expression at token `i`, without units."""
+        self.limit = min(len(self.tokens), i + MAX_TOKENS)
+        return self._operand(i, 0)
 
     def kind(self, i: int) -> str:
         """The kind of token `i`; "end" past the last one."""
@@ -114,14 +112,20 @@ class Parser:
             self.tokens[i].text != "of" or self.tokens[i - 1].kind != "word"
         ):
             return "times", i + 1
-        if kind in ("frac", "binom") or (
-            kind == "open" and self.tokens[i].text == "(" and self._after_operand(i)
-        ):
+        implied = kind == "open" and self.tokens[i].text == "(" and self._after_operand(i)
+        if implied or kind in ("frac", "binom") or (kind == "number" and self._after_factor(i)):
             return "times", i
         return "", i
 
     def _after_operand(self, i: int) -> bool:
-        return self.tokens[i].glued and self.tokens[i - 1].kind in ("number", "close")
+        """`5(3)`; in a text with formulas also `\\frac{1}{2} (68)`."""
+        return (self.tokens[i].glued or self.formulas) and self.tokens[i - 1].kind in ("number", "close")
+
+    def _after_factor(self, i: int) -> bool:
+        """`(2^3)5`, and `2^6 7^2`, where a number after a blank is a factor."""
+        if self.tokens[i].glued:
+            return self.tokens[i - 1].kind == "close"
+        return self.kind(i + 1) == "power" and i > 1 and self.tokens[i - 2].kind == "power"
 
     def _unary(self, i: int, depth: int) -> tuple[Node, int] | None:
         if self.kind(i) == "minus":
@@ -178,6 +182,10 @@ class Parser:
         if following is not None and self._is_variable(i + 1):
             return None  # 2x: algebra, not arithmetic
         node = Node("num", value=Fraction(digits), decimals=len(digits.partition(".")[2]))
+        if self.kind(i + 1) == "frac" and node.decimals == 0:
+            part = self._two_groups(i + 1, 0)
+            if part is not None and (rest := _proper_fraction(part[0])) is not None:
+                return Node("num", value=node.value + rest), part[1]  # 2\\frac{1}{2}
         if following is not None and following.kind == "word" and following.text in _MULTIPLIERS:
             return Node("scaled", (node,), Fraction(_MULTIPLIERS[following.text])), i + 2
         mixed = [self.kind(j) for j in range(i + 1, i + 4)] == ["number", "over", "number"]
@@ -188,18 +196,38 @@ class Parser:
         return node, i + 1
 
     def _is_variable(self, i: int) -> bool:
-        """A single letter glued to a number, unless it is a unit (800g) or multiplies (4x3)."""
+        """Letters glued to a number, unless they are a unit (800g, 5kg) or multiply (4x3).
+
+        More than one letter is a product of variables only in a text with formulas (2xy).
+        """
         token = self.tokens[i]
-        if token.kind != "word" or not token.glued or len(token.text) > 1 or token.text in "gkLl":
+        if token.kind != "word" or not token.glued or self._is_multiplication_sign(i):
             return False
-        return not self._is_multiplication_sign(i)
+        if len(token.text) == 1:
+            return token.text not in "gkLl" or token.text in self.variables
+        return "_" in token.text or (self.formulas and _PRODUCT.fullmatch(token.text) is not None)
 
     def _two_groups(self, i: int, depth: int) -> tuple[Node, int] | None:
-        top = self._operand(i + 1, depth + 1) if self.kind(i + 1) == "open" else None
-        bottom = self._operand(top[1], depth + 1) if top and self.kind(top[1]) == "open" else None
+        top = self._argument(i + 1, depth)
+        if top is not None and self.kind(i + 1) == "number" and len(self.tokens[i + 1].text) == 2:
+            digits = [Node("num", value=Fraction(int(d))) for d in self.tokens[i + 1].text]  # \\frac12
+            bottom: tuple[Node, int] | None = (digits[1], i + 2)
+            top = digits[0], i + 2
+        else:
+            bottom = self._argument(top[1], depth) if top else None
+            if bottom and self.kind(bottom[1] - 1) == "number" and len(self.tokens[bottom[1] - 1].text) > 1:
+                return None
         if top is None or bottom is None:
             return None
         return Node("over" if self.kind(i) == "frac" else "binom", (top[0], bottom[0])), bottom[1]
+
+    def _argument(self, i: int, depth: int) -> tuple[Node, int] | None:
+        """What a LaTeX command takes: a group, or a bare number of one digit (two: both arguments)."""
+        if self.kind(i) == "open":
+            return self._operand(i, depth + 1)
+        if self.kind(i) == "number" and self.tokens[i].text.isdecimal() and len(self.tokens[i].text) <= 2:
+            return Node("num", value=Fraction(int(self.tokens[i].text))), i + 1
+        return None
 
     def _call(self, i: int, depth: int) -> tuple[Node, int] | None:
         name = {"gcd": "gcd", "lcm": "lcm", "c": "binom"}[self.tokens[i].text.lstrip("\\").lower()]
@@ -215,7 +243,11 @@ class Parser:
         while words <= MAX_UNIT_WORDS:
             if self.kind(j) == "word" and not self._is_multiplication_sign(j):
                 word = self.tokens[j].text
-                if word.lower() in _NOT_UNITS or (len(word) == 1 and word not in _LETTER_UNITS):
+                if "_" in word or (self.tokens[j].glued and self.tokens[j - 1].kind == "close"):
+                    return i  # a variable: \\frac{1}{2}bh
+                if word.lower() in _NOT_UNITS or (len(word) == 1 and not self._is_letter_unit(word)):
+                    return i
+                if word[0] == "\\" and not word.startswith(("\\text", "\\mathrm", "\\mbox")):
                     return i
                 j, words = j + 1, words + 1
                 if self.kind(j) == "power" and self.kind(j + 1) == "number":
@@ -239,6 +271,10 @@ class Parser:
         multiplies = self._is_multiplication_sign(j) and (j == i or self.tokens[j].text != "of")
         return j if goes_on or multiplies else i
 
+    def _is_letter_unit(self, letter: str) -> bool:
+        article = letter == "a" and self.formulas  # \\frac92a
+        return letter in _LETTER_UNITS and letter not in self.variables and not article
+
     def _joins_unit(self, i: int) -> bool:
         """`/hour` and `-pound` go on with a unit; ` - x` does not."""
         if (
@@ -247,7 +283,8 @@ class Parser:
             or self.tokens[i].text not in "/-"
         ):
             return False
-        return self.kind(i) == "over" or (self.tokens[i].glued and self.tokens[i + 1].glued)
+        long = len(self.tokens[i + 1].text) > 1  # `20-g` subtracts
+        return self.kind(i) == "over" or (self.tokens[i].glued and self.tokens[i + 1].glued and long)
 
     def _is_multiplication_sign(self, i: int) -> bool:
         """`x` and `of` multiply where an operand follows."""

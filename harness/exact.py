@@ -12,12 +12,12 @@ MAX_EXPONENT = 1000
 MAX_FACTORIAL = 300
 
 
-class TooBig(ValueError):
-    """The value is over a cap, so the statement cannot be checked."""
+class Uncheckable(ValueError):
+    """The value is over a cap or irrational, so the statement cannot be checked."""
 
 
 def evaluate(node: Node, *, percent: bool = True) -> Fraction | None:
-    """The exact value; None if undefined (a zero divisor, gcd of fractions). Raises TooBig over a cap.
+    """The exact value; None if undefined (a zero divisor, gcd of fractions). Raises Uncheckable.
 
     `percent=False` reads 25% as 25 and 6 million as 6, for statements that drop the unit on the other side.
     """
@@ -33,7 +33,7 @@ def evaluate(node: Node, *, percent: bool = True) -> Fraction | None:
         return values[0] * node.value if percent else values[0]
     result = _apply(node.op, values, percent=percent)
     if result is not None and max(result.numerator.bit_length(), result.denominator.bit_length()) > MAX_BITS:
-        raise TooBig(node.op)
+        raise Uncheckable(node.op)
     return result
 
 
@@ -60,12 +60,26 @@ def _apply(op: str, v: list[Fraction], *, percent: bool) -> Fraction | None:
 
 
 def _power(base: Fraction, exponent: Fraction) -> Fraction | None:
-    if exponent.denominator != 1 or (base == 0 and exponent < 0):
+    if base == 0 and exponent < 0:
         return None
+    if exponent.denominator != 1:
+        base, exponent = _root(base, exponent.denominator), Fraction(exponent.numerator)
     bits = max(base.numerator.bit_length(), base.denominator.bit_length())
     if abs(exponent) > MAX_EXPONENT or bits * abs(exponent) > MAX_BITS:
-        raise TooBig("power")
+        raise Uncheckable("power")
     return base ** int(exponent)
+
+
+def _root(value: Fraction, degree: int) -> Fraction:
+    """The real root if it is rational. Raises Uncheckable if it is not, or there is none."""
+    sizes = value.numerator.bit_length(), value.denominator.bit_length()
+    if degree > 16 or max(sizes) > 64 * degree or (value < 0 and degree % 2 == 0):
+        raise Uncheckable("root")
+    top, bottom = (round(n ** (1 / degree)) for n in (abs(value.numerator), value.denominator))
+    root = Fraction(top if value >= 0 else -top, bottom)
+    if root**degree != value:
+        raise Uncheckable("root")
+    return root
 
 
 def _integer_function(op: str, v: list[Fraction]) -> Fraction | None:
@@ -77,5 +91,5 @@ def _integer_function(op: str, v: list[Fraction]) -> Fraction | None:
     if op == "lcm":
         return Fraction(math.lcm(*n))
     if n[0] > MAX_FACTORIAL:
-        raise TooBig(op)
+        raise Uncheckable(op)
     return Fraction(math.factorial(n[0]) if op == "factorial" else math.comb(n[0], n[1]))

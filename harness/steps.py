@@ -4,19 +4,22 @@ A step is one `=` with an operation on at least one side: `17*23=391`, both link
 set-up (the wrong quantities, correctly computed) are not seen, so a wrong-step rate is a lower bound.
 
 Conventions. A decimal result may be rounded or cut at its last digit (10/3 = 3.33); an integer result must be
-exact, unless the sign is ≈. `%` may be read as /100 or as a unit, on either side. `12/3 = 4 x 5 = 20`
+exact, unless the sign is ≈. `%` may be read as /100 or as a unit, on either side (not in `140/100 = 1.4%` or
+`5000 * 2.5% = 12,500`). Units are not checked: `2 hours + 90 minutes = 92` passes. `12/3 = 4 x 5 = 20`
 (running notation) counts as two right steps. Statements over the size caps or with variables are not steps.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
 from harness.answers import normalise, parse_number
 from harness.arithmetic import Node, Parser
-from harness.exact import TooBig, evaluate
+from harness.exact import Uncheckable, evaluate
+from harness.step_context import continues, goes_on
 from harness.tokens import OPERAND_STARTS, numbers_in, tokenize
 
 MAX_TEXT_CHARS = 131_072  # only the end of a longer text is read, as the grader does
@@ -112,8 +115,6 @@ class _Link:
 
 _RELATIONS = ("equals", "approx", "equiv")
 _STARTS = OPERAND_STARTS | {"minus"}
-# Before an expression these mean that it goes on to the left with something that is not a number: x + 5 = 8.
-_DANGLING = frozenset(["plus", "minus", "times", "over", "power", "mod"])
 
 
 def _links(text: str) -> Iterator[_Link]:
@@ -121,7 +122,7 @@ def _links(text: str) -> Iterator[_Link]:
     parser = Parser(tokens)
     i = 0
     while i < len(tokens):
-        left = parser.parse(i) if tokens[i].kind in _STARTS and not _continues(parser, i) else None
+        left = parser.parse(i) if tokens[i].kind in _STARTS and not continues(parser, i) else None
         if left is None:
             i += 1
             continue
@@ -132,11 +133,12 @@ def _links(text: str) -> Iterator[_Link]:
             parser.limit = len(tokens)
             first = at + 1 + (parser.kind(at + 1) == "newline")
             right = parser.parse(first)
-            if right is None or _is_algebra(parser, right[1]):
+            if right is None or goes_on(parser, right[1]):
                 i = at + 1
                 break
             end, modulus = _modulus(parser, right[1]) if tokens[at].kind == "equiv" else (right[1], None)
             link = _verify(left[0], right[0], tokens[at].kind, modulus)
+            head = head or _is_measure(left[0], right[0], tokens[at].text)
             if link is not None and not head:
                 ok, values = link
                 yield _Link(left[0], right[0], start, tokens[at].end, tokens[end - 1].end, ok, values)
@@ -151,33 +153,12 @@ def _is_label(parser: Parser, i: int, left: tuple[Node, int]) -> bool:
     return has_unit or (i > 0 and parser.tokens[i - 1].kind in ("word", "number"))
 
 
-def _is_algebra(parser: Parser, i: int) -> bool:
-    """Whether an expression that ends before token `i` goes on with a variable: `(5/4)x`, `15 + y`."""
-    parser.limit = len(parser.tokens)
-    if parser.kind(i) == "word" and parser.tokens[i].glued and parser.tokens[i - 1].kind == "close":
-        return not parser.tokens[i].text.startswith("\\")
-    if parser.kind(i) not in _DANGLING or parser.kind(i + 1) not in ("word", "number"):
+def _is_measure(left: Node, right: Node, relation: str) -> bool:
+    """Whether words give a part a size, which is no arithmetic: `2/5 is equal to 12 hectares`."""
+    if relation in ("=", "≈") or left.op != "over" or not all(map(_is_literal, left.args)):
         return False
-    return parser.kind(i + 1) == "number" or len(parser.tokens[i + 1].text) == 1
-
-
-def _continues(parser: Parser, i: int) -> bool:
-    """Whether what stands before token `i` makes it the tail of something that is not arithmetic."""
-    if i == 0:
-        return False
-    before, token = parser.tokens[i - 1], parser.tokens[i]
-    if before.kind in _DANGLING or before.text == "_":
-        return True
-    if before.text == ":" and token.glued and i > 1 and parser.tokens[i - 2].kind == "number":
-        return True  # 7:50 + 30 minutes
-    if token.kind == "minus":  # `x - 5`; but `is -5 + 8` and `= -5`
-        return before.kind in ("word", "number", "close", "percent") and not (
-            before.kind == "word"
-            and not token.glued
-            and i + 1 < len(parser.tokens)
-            and parser.tokens[i + 1].glued
-        )
-    return before.kind in ("word", "call", "other") and token.glued and before.text[-1] not in ":;.\"'`~"
+    part, size = evaluate(left), evaluate(_first_operand(right))
+    return part is not None and size is not None and part < 1 < size
 
 
 def _relation(parser: Parser, i: int) -> int | None:
@@ -194,7 +175,7 @@ def _modulus(parser: Parser, i: int) -> tuple[int, Node | None]:
     j = i + (parser.kind(i) == "open")
     if parser.kind(j) != "mod":
         return i, None
-    parsed = parser.parse(j + 1)
+    parsed = parser.parse_operand(j + 1)
     if parsed is None:
         return i, None
     return parsed[1] + (j > i and parser.kind(parsed[1]) == "close"), parsed[0]
@@ -210,28 +191,52 @@ def _verify(
         lefts = [evaluate(lhs, percent=reading) for reading in (True, False)]
         rights = [evaluate(rhs, percent=reading) for reading in (True, False)]
         if modulus is not None:
-            m, a, b = evaluate(modulus), lefts[0], rights[0]
-            return m is not None and a is not None and b is not None and m > 0 and (a - b) % m == 0, (a, b)
+            return _congruent(lefts[0], rights[0], evaluate(modulus)), (lefts[0], rights[0])
         running = [] if _is_literal(rhs) else [evaluate(_first_operand(rhs))]
-    except TooBig:
+    except Uncheckable:
         return None
     literal = rhs if _is_literal(rhs) else _first_operand(rhs)
     places = _places(literal)
     ok = any(
         a is not None and b is not None and _same(a, b, places, approximate=relation == "approx")
-        for a in lefts
-        for b in rights + running
+        for a in (lefts if _may_drop_percent(lhs, rights[1]) else lefts[:1])
+        for b in (rights[:1] if _is_hundredth(lhs) else rights) + running
     )
     return ok, (lefts[0], rights[0])
 
 
+def _may_drop_percent(lhs: Node, result: Fraction | None) -> bool:
+    """`20% * 3 = 60` gives per cent; `5000 * 2.5% = 12,500` has forgotten to divide by a hundred."""
+    multiplied = lhs.op in ("times", "over") and any(arg.op == "percent" for arg in lhs.args)
+    return not multiplied or result is None or abs(result) <= 100
+
+
+def _is_hundredth(lhs: Node) -> bool:
+    """`140/100 = 1.4%` is false: who divides by a hundred has no per cent left."""
+    return lhs.op == "over" and lhs.args[1].op == "num" and lhs.args[1].value == 100
+
+
+def _congruent(a: Fraction | None, b: Fraction | None, modulus: Fraction | None) -> bool:
+    """a ≡ b; a fraction stands for its inverse: 33^{-1} ≡ 77 (mod 508)."""
+    if a is None or b is None or modulus is None or modulus <= 0:
+        return False
+    if modulus.denominator != 1:
+        return (a - b) % modulus == 0
+    coprime = all(math.gcd(x.denominator, int(modulus)) == 1 for x in (a, b))
+    return coprime and (a - b).numerator % int(modulus) == 0
+
+
 def _same(a: Fraction, b: Fraction, places: int, *, approximate: bool) -> bool:
-    """Equal, or `b` is `a` rounded (half up) or cut at its last decimal place; ≈ allows integers that too."""
+    """Equal, or `b` is `a` rounded (half up) or cut at its last decimal place; ≈ allows integers that too,
+    at their last digit that is not 0 (53,700 ≈ 54,000)."""
     if a == b:
         return True
     if places == 0 and not approximate:
         return False
-    scaled, written = abs(a) * 10**places, abs(b) * 10**places
+    unit = Fraction(1, 10**places)
+    while places == 0 and b and b % (unit * 10) == 0:
+        unit *= 10
+    scaled, written = abs(a) / unit, abs(b) / unit
     return (a < 0) == (b < 0) and written in (int(scaled), int(scaled + Fraction(1, 2)))
 
 

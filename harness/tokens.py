@@ -8,6 +8,7 @@ from fractions import Fraction
 from itertools import zip_longest
 
 MAX_DIGITS = 60  # of a literal
+MAX_DEPTH = 20  # of brackets
 OPERAND_STARTS = frozenset(["number", "open", "frac", "binom", "call"])
 
 
@@ -24,9 +25,12 @@ class Token:
 
 _LEXICON = re.compile(
     r"""
-      (?P<skip><<[^<>\n]{0,200}>>|\\?\$|[€£¥&]|\\[,;:! ]|\\left(?![a-z])|\\right(?![a-z])
-        |\\boxed(?=\s*\{)|\*\*(?=\s*[^\s\d(])|[ \t]+)
-    | (?P<number>(?:\d{1,3}(?:(?:,|\{,\}|,\\!)\d{3})+(?!\d)|\d{1,3}(?:\ 000)+(?!\d)|\d+)(?:\.\d+)?|\.\d+)
+      (?P<delim>\\[()\[\]]|\$\$)
+    | (?P<skip><<[^<>\n]{0,200}>>|\\?\$|[€£¥]|(?<!\\)&|\\[,;:! ]|\\left(?![a-z])|\\right(?![a-z])
+        |\\boxed(?=\s*\{)|\*\*(?=\s*[^\s\d(])|[ \t]+
+        |(?:\^\s*(?:\{\s*\\circ\s*\}|\\circ(?![a-z]))|°|\\degree(?![a-z]))(?:[CF](?![A-Za-z]))?)
+    | (?P<number>(?:\d{1,3}(?:(?:,|\{,\}|,\\!)\d{3})+(?!\d)|\d{1,3}(?:\ 000)+(?!\d)
+        |(?<=\$)\d{1,3}(?:\ \d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+)
     | (?P<equals>=|\bequals\b|\bis\ equal\ to\b)
     | (?P<approx>≈|≃|\\approx(?![a-z]))
     | (?P<equiv>≡|\\equiv(?![a-z]))
@@ -41,7 +45,9 @@ _LEXICON = re.compile(
     | (?P<call>\\?\b(?:gcd|lcm|C|GCD|LCM)(?=\s*\())
     | (?P<percent>\\?%|\bpercent\b)
     | (?P<bang>!)
-    | (?P<word>\\(?:text|mathrm|mbox)\s*\{[^{}]*\}|\([A-Za-z][A-Za-z ]*[A-Za-z]\)|\\?[A-Za-z¢°][\w'’]*)
+    | (?P<word>\\(?:text|mathrm|mbox)\s*\{[^{}]*\}
+        |(?<![\w)}!])\((?=[A-Za-z ]{0,60}[a-z])[A-Za-z][A-Za-z ]*[A-Za-z]\)
+        |\\?[A-Za-z¢][\w'’]*)
     | (?P<open>[({\[])
     | (?P<close>[)}\]])
     | (?P<comma>,)
@@ -50,11 +56,17 @@ _LEXICON = re.compile(
     """,
     re.VERBOSE,
 )
+# A dollar that closes a formula, as no currency sign does: `$x = 5$,`.
+_CLOSING_DOLLAR = re.compile(r"[^\s$\\]\$(?=[\s.,;:)?!-]|$)")
 _FIRST_BULLET = re.compile(r"\s*[-*•+](?=\s)")
 
 
 def tokenize(text: str) -> list[Token]:
-    """Tokens without blanks, currency signs, `<<...>>` annotations and list bullets."""
+    """Tokens without blanks, currency and degree signs, `<<...>>` annotations and list bullets.
+
+    `$` delimits formulas (kind "delim", as `\\(` does) in a text where one closes, else it is currency.
+    """
+    formulas = _CLOSING_DOLLAR.search(text) is not None
     tokens: list[Token] = []
     bullet = _FIRST_BULLET.match(text)
     position, last_end = (bullet.end() if bullet else 0), -1
@@ -65,6 +77,8 @@ def tokenize(text: str) -> list[Token]:
             continue
         kind = match.lastgroup or "other"
         position = match.end()
+        if kind == "skip" and match[0] == "$" and formulas:
+            kind = "delim"
         if kind == "skip":
             if not match[0].isspace() and last_end == match.start():
                 last_end = match.end()  # `$5` is glued to what stands before the sign
@@ -73,7 +87,30 @@ def tokenize(text: str) -> list[Token]:
             kind = "power"
         tokens.append(Token(kind, match[0], match.start(), match.end(), match.start() == last_end))
         last_end = match.end()
-    return [_as_word(token, following) for token, following in zip_longest(tokens, tokens[1:])]
+    merged = _merge_adjectives(tokens)
+    return [_as_word(token, following) for token, following in zip_longest(merged, merged[1:])]
+
+
+def _merge_adjectives(tokens: list[Token]) -> list[Token]:
+    """`10 2-legged animals`: a number in an adjective after another number is a word."""
+    out: list[Token] = []
+    i = 0
+    while i < len(tokens):
+        kinds = [token.kind for token in tokens[i : i + 3]]
+        if (
+            out
+            and out[-1].kind == "number"
+            and kinds == ["number", "minus", "word"]
+            and not tokens[i].glued
+            and tokens[i + 1].glued
+            and tokens[i + 2].glued
+        ):
+            out.append(replace(tokens[i], kind="word", text=tokens[i + 2].text, end=tokens[i + 2].end))
+            i += 3
+        else:
+            out.append(tokens[i])
+            i += 1
+    return out
 
 
 def _as_word(token: Token, following: Token | None) -> Token:
@@ -81,6 +118,38 @@ def _as_word(token: Token, following: Token | None) -> Token:
     if token.text == "times" and (following is None or following.kind not in OPERAND_STARTS):
         return replace(token, kind="word")
     return token
+
+
+_SIGNS = ("plus", "minus", "times", "equals", "power")
+
+
+def variables(tokens: list[Token]) -> set[str]:
+    """Letters that stand for a number somewhere in the text: `L + 8`, `20 - g`; never the article a."""
+    found = set()
+    for before, token, after in zip([None, *tokens], tokens, [*tokens[1:], None], strict=False):
+        if token.kind == "word" and len(token.text) == 1 and token.text not in "aA":
+            led = before is not None and before.kind in (*_SIGNS, "open")
+            counted = before is not None and before.kind in ("number", "close")
+            if led or (after is not None and after.kind in _SIGNS and not counted):
+                found.add(token.text)
+    return found
+
+
+def closed_groups(tokens: list[Token]) -> set[int]:
+    """Brackets that are closed and hold at most MAX_DEPTH levels: no time is spent on hostile nesting."""
+    closed = set()
+    pending: list[int] = []
+    heights = [0]  # of what each pending bracket holds so far
+    for i, token in enumerate(tokens):
+        if token.kind == "open":
+            pending.append(i)
+            heights.append(0)
+        elif token.kind == "close" and pending:
+            opened, height = pending.pop(), heights.pop()
+            heights[-1] = max(heights[-1], height + 1)
+            if height < MAX_DEPTH:
+                closed.add(opened)
+    return closed
 
 
 _NUMBER_WORDS = {

@@ -70,6 +70,16 @@ def verdicts(text: str) -> list[bool]:
         "- 5*3 = 15",  # a list bullet, not a sign
         "2 chairs each for a total of 16*2 = 32",
         "48/2 = <<48/2=24>>24",
+        r"$\frac14\cdot36=9$ of them",
+        r"\( 90^\circ - 50^\circ = 40^\circ \)",
+        r"\[\frac{7}{2} = 3\frac{1}{2}\]",  # a mixed number
+        r"8^{2/3} = 4",  # the cube root of 64
+        r"2^6 7^2 = 3136",  # 64 * 49
+        r"33^{-1} \equiv 77 \pmod{508}",  # 33 * 77 = 2541 = 5 * 508 + 1
+        "250000 - 196300 ≈ 54000",  # 53,700 at its last digit that is not 0
+        "10 2-legged animals * 2 legs per animal = 20",
+        "$350 000 + $59 500 = $409 500",
+        "20% * 3 = 60",  # per cent
     ],
 )
 def test_one_right_step(text: str) -> None:
@@ -94,6 +104,12 @@ def test_one_right_step(text: str) -> None:
         "10/3 = 3.34",
         "7/2 = 3",  # an integer must be exact
         "5/0 = 0",
+        "$5,000 x 2.5% = $12,500",  # not divided by a hundred
+        "140/100 = 1.40%",
+        r"$\frac14\cdot36=8$ of them",
+        r"8^{2/3} = 5",
+        r"33^{-1} \equiv 78 \pmod{508}",
+        "250000 - 196300 ≈ 55000",
     ],
 )
 def test_one_wrong_step(text: str) -> None:
@@ -118,6 +134,21 @@ def test_one_wrong_step(text: str) -> None:
         "1000! = 1",  # over the factorial cap
         "9^9^9^9 = 1",
         f"{'9' * 61} + 1 = 2",  # over the digit cap
+        r"\frac{x}{36} = \frac{1}{3}",
+        r"\frac{1}{2}(AC)=\frac{1}{2}(36)",  # a side
+        r"$\frac{1}{2}bh=\frac{1}{2}(9)(h)$.",
+        r"$2xy + 65 = 105$.",
+        r"$3c_1 - 2c_2 = 0$.",
+        r"$f \left( \frac{1}{2} \right) = 0$.",
+        r"$\frac{1}{3} = 0.\overline{3}$.",
+        r"\left\lfloor \frac{300}{125} \right\rfloor = 2",
+        r"8^{1/2} = 3",  # irrational: not checked
+        r"169\pi - 144\pi = 25\pi",
+        "so (L+8) + L = 22",
+        "2g + 4(20-g) = 70 where g = 5",
+        "¾ x 3/3 = 9/12",
+        "his 25 classmates + his 1 teacher + 1 = 27",
+        "Since 2/5 is equal to 12.8 hectares",
     ],
 )
 def test_no_step(text: str) -> None:
@@ -259,9 +290,9 @@ def test_catches_injected_errors_in_generated_derivations() -> None:
     assert caught >= 0.95 * false
 
 
-def _gsm8k(n: int) -> list[dict]:
+def _gsm8k(n: int, name: str = "gsm8k_train") -> list[dict]:
     assert MATH_DATA_DIR is not None
-    lines = (Path(MATH_DATA_DIR) / "gsm8k_train.jsonl").read_text(encoding="utf-8").splitlines()
+    lines = (Path(MATH_DATA_DIR) / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
     return [json.loads(line) for line in random.Random(5).sample(lines, n)]
 
 
@@ -274,13 +305,14 @@ def _without_annotations(solution: str) -> tuple[str, list[int]]:
 
 @needs_data
 def test_finds_the_annotated_steps_of_gsm8k_without_false_alarms() -> None:
-    """Recall >= 95 %, false alarms <= 1 % of the steps found.
+    """Recall >= 95 %, false alarms <= 1 % of the steps found, on the test set.
 
-    Measured on all 7,473: 98.3 % of 23,716 annotations (the rest are mostly `x = 6` at the end of algebra),
-    24,698 steps, 82 flagged (0.33 %). Of 60 flagged that were read, about a third are faults of the source.
+    Measured on all 1,319: 98.1 % of 4,282 annotations (the rest are mostly `x = 6` after algebra), 4,451
+    steps, 6 flagged (0.13 %): gsm8k_test-0501 twice (`364 / 4` for 364 * 3/4), -0598 (73 is 69) and -1024
+    (32 - 20 = 300) are faults of the source, -0958 and -1234 false alarms (a share `of` an unknown).
     """
     annotated = found = steps = flagged = 0
-    for row in _gsm8k(2000):
+    for row in _gsm8k(1319, "gsm8k_test"):
         text, marks = _without_annotations(row["solution"])
         report = check_steps(text)
         annotated += len(marks)
@@ -296,3 +328,18 @@ def test_catches_injected_errors_in_gsm8k() -> None:
     """Target 95 %; measured 99.8 %. Missed: changes within a decimal's rounding, or of a factor of 0."""
     texts = [_without_annotations(row["solution"])[0] for row in _gsm8k(1500)]
     assert _share_caught(texts, random.Random(12)) >= 0.95
+
+
+@needs_data
+def test_flags_few_steps_of_maths_solutions() -> None:
+    """Solutions of competition problems, mostly algebra in LaTeX: at most 2 % of the steps found are flagged.
+
+    Measured on all 5,000: 5,593 steps, 57 flagged (1.0 %); all 57 were read: 13 are faults of the source or
+    roundings under `=` (9! = 326880), 44 false alarms (0.8 %), as other bases and operations that the problem defines.
+    """
+    assert MATH_DATA_DIR is not None
+    lines = (Path(MATH_DATA_DIR) / "math_test.jsonl").read_text(encoding="utf-8").splitlines()
+    reports = [check_steps(json.loads(line)["solution"]) for line in random.Random(6).sample(lines, 1500)]
+    steps = sum(report.num_steps for report in reports)
+    assert steps > 1200
+    assert sum(report.num_wrong for report in reports) <= 0.02 * steps
