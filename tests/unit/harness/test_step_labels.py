@@ -1,18 +1,21 @@
 """Precision and recall of the step check on 216 model-written derivations, labelled by hand sign by sign.
 
-outputs/reference/step_check/labels.jsonl has one character for each relation sign (=, ≈, equals, is equal to)
-of a derivation: t, f: an arithmetic statement that is true, false; T, F: the same, but with a root, π or number
-words, which the check does not claim to read; n: no arithmetic statement (algebra, definitions, a label before
-a number). The labels were given from the text alone, before the check's output was seen, and none was changed after.
+outputs/reference/step_check/labels.jsonl has one character for each relation sign (=, ≈, equals, is equal
+to) of a derivation: t, f: an arithmetic statement that is true, false; T, F: the same, but with a root, π
+or number words, which the check does not claim to read; n: no arithmetic statement (algebra, definitions, a
+label before a number). The labels were given from the text alone, before the check's output was seen, and
+none was changed after.
 
-90 derivations are of GPT-3-like models with a calculator, 26 of Qwen2.5-Math (both in grader_cases_dev.jsonl,
-annotations removed), 100 of SmolLM2-135M-Instruct, greedy, without a calculator. Of the last the letters of words
-are masked, which changes no verdict; two endless loops of one statement were left out.
+90 derivations are of GPT-3-like models with a calculator, 26 of Qwen2.5-Math (both in
+grader_cases_dev.jsonl, annotations removed), 100 of SmolLM2-135M-Instruct, greedy, without a calculator. Of
+the last the letters of words are masked, which changes no verdict; two endless loops of one statement were
+left out.
 
-Of 572 statements 569 are found (99.5 %), and no other sign is taken for one. Of 94 false ones 92 are flagged, and
-one true one: precision 98.9 %, recall 97.9 %. The check as it was before these labels: found 99.3 %, 5
-other signs, precision 91.7 %, recall 93.6 %; what the labels showed was then mended, so the first figures are not
-blind. Disagreements that stay:
+Of 572 statements 569 are found (99.5 %), and no other sign is taken for one. Of 94 false ones 92 are
+flagged, and one true one: precision 98.9 %, recall 97.9 %. The check as it was before these labels: found
+99.3 %, 5 other signs, precision 91.7 %, recall 93.6 %; what the labels showed was then mended, so the first
+figures are not blind.
+Disagreements that stay:
 - true, flagged: `40% of 40% = 0.4 x 40`, where the second per cent sign is a unit and the first is not.
 - false, not flagged: `8 hours + 2 hours + 90 minutes = 100 hours`, since units are not checked.
 - not found: `200 sq ft is equal to 200*1` and `10.00 (change in change) = 10.00 * 2`, taken for labels of a number,
