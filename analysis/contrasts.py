@@ -99,10 +99,11 @@ def declared(study: Study) -> dict[str, Any]:
 
 
 def evaluated_tasks(study: Study) -> dict[str, str]:
-    """Task -> split, in the order found."""
+    """Task -> split, in the order found; what the base alone was measured on is a control, and left out."""
     if study.evaluations.empty:
         return {}
-    pairs = study.evaluations[["task", "split"]].drop_duplicates()
+    trained = study.evaluations[study.evaluations["step"] > 0]
+    pairs = trained[["task", "split"]].drop_duplicates()
     return dict(zip(pairs["task"], pairs["split"], strict=True))
 
 

@@ -32,7 +32,9 @@ def run_evaluations(
     if record.base_id:
         for path in records.eval_paths(folder.parent / records.BASES / record.base_id):
             evaluation = _evaluation(path, bases, damaged)
-            if evaluation is not None and evaluation["key"] in keys:
+            if evaluation is None:
+                continue
+            if evaluation["key"] in keys or evaluation["key"] == record.eval_keys.get(evaluation["task"]):
                 found.append(evaluation | {"step": 0})
     place = {"run_id": row["run_id"], "arm": row["arm"], "seed": row["seed"], "status": row["status"]}
     return [place | evaluation for evaluation in found]
@@ -60,6 +62,7 @@ def summarise(record: records.EvalRecord) -> dict[str, Any]:
         "key": record.key,
         "task": record.task,
         "split": record.split,
+        "template": record.template,
         "step": record.step,
         "k": record.k,
         "n_problems": record.n_problems,

@@ -34,6 +34,7 @@ from analysis.tables import (
     memorisation_table,
     runs_table,
     splits_table,
+    templates_table,
 )
 from harness.records import write_text
 
@@ -110,7 +111,8 @@ def _sections(
         ReportSection("Derivations", [], [], some("derivations")),
         ReportSection("Does it hold elsewhere",
                       [] if gap.cells else ["No memorisation gap: it needs the train and perturbed splits."],
-                      filled(splits_table(study, primary, results), gap), some("splits")),
+                      filled(splits_table(study, primary, results), templates_table(study), gap),
+                      some("splits")),
         ReportSection("What it cost", [], [], some("compute", "kept")),
         ReportSection("Training", [], [], some("diagnostics")),
         ReportSection("Single problems", [], [], some("problems")),

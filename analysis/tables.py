@@ -193,6 +193,36 @@ def splits_table(study: Study, primary: Primary, results: Sequence[ArmResult]) -
     )
 
 
+def templates_table(study: Study) -> Table:
+    """Each base under every template it was measured under: what a prompt alone is worth."""
+    frame = study.evaluations
+    columns = ["base", "template"]
+    note = (
+        "The base under each prompt template, avg@k in points and greedy in parentheses, mean over sampling "
+        "seeds. A gain that another template gives the base is no gain of training."
+    )
+    if not frame.empty:
+        bases = dict(zip(study.runs["run_id"], study.runs["base_id"], strict=True))
+        frame = frame.assign(base=frame["run_id"].map(bases))
+        frame = frame[(frame["step"] == 0) & frame["template"].notna()]
+        frame = frame[frame.groupby("base")["template"].transform("nunique") > 1]
+    if frame.empty:
+        return Table("templates", "The base under every template", columns, [], _frame([]), note)
+    names = list(dict.fromkeys(frame["split"]))
+    cells, raw = [], []
+    for (base, template), rows in frame.groupby(["base", "template"]):
+        line = [str(base), str(template)]
+        for name in names:
+            of = rows[rows["split"] == name]
+            avg, greedy = of["avg"].mean(), of["greedy"].astype(float).mean()
+            line.append(
+                (f"{points(avg)} ({points(greedy)})" if greedy == greedy else points(avg)) if len(of) else "—"
+            )
+            raw.append({"base": base, "template": template, "split": name, "avg": avg, "greedy": greedy})
+        cells.append(line)
+    return Table("templates", "The base under every template", [*columns, *names], cells, _frame(raw), note)
+
+
 def _best_constants(study: Study, names: Mapping[str, str]) -> dict[str, float]:
     frame = study.evaluations
     return {t: float(frame[frame["task"] == t]["best_constant"].iloc[0]) for t in names}

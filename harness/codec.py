@@ -71,7 +71,7 @@ class Codec:
             return [*self.bos, *self.encode(text)]
         if self.chat is None:
             raise ValueError(
-                f"data.template={template}: the model has no chat template; use boxed_answer or r1_zero"
+                f"template {template}: the model has no chat template; use boxed_answer or r1_zero"
             )
         return self.encode(self.turn(text))
 

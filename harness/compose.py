@@ -243,7 +243,7 @@ def _job(
 def _check_jobs(jobs: Sequence[Job]) -> None:
     seen: dict[str, Job] = {}
     for config in {_model_key(job.config): job.config for job in jobs}.values():
-        check_model(config.model, config.data.template)
+        check_model(config.model, config.templates)
     for data in {job.config.data.model_dump_json(): job.config.data for job in jobs}.values():
         check_data(data)
     for job in jobs:
@@ -264,7 +264,7 @@ def _check_jobs(jobs: Sequence[Job]) -> None:
 
 
 def _model_key(config: RunConfig) -> str:
-    return f"{config.model.model_dump_json()} {config.data.template}"
+    return f"{config.model.model_dump_json()} {sorted(config.templates)}"
 
 
 def _teacher_key(config: RunConfig) -> str:

@@ -111,11 +111,14 @@ class RunConfig(Section):
                     f"{name}.max_new_tokens={tokens} leaves no room for a prompt in the model's {longest} "
                     "positions (model.dims.max_position_embeddings); lower it"
                 )
-        if self.model.is_ladder and self.data.template in CHAT:
-            raise ValueError(
-                f"data.template={self.data.template} with model.source=ladder: it has no chat template; "
-                "use question"
-            )
+        if self.model.is_ladder and (chat := sorted(self.templates & CHAT)):
+            raise ValueError(f"template {chat[0]} with model.source=ladder: no chat template; use question")
+
+    @property
+    def templates(self) -> set[str]:
+        """Every template that training or evaluation uses."""
+        others = {b.template for b in self.eval.benchmarks if b.template is not None}
+        return {self.data.template, *self.eval.base_templates, *others}
 
 
 def warnings_of(config: RunConfig) -> list[str]:

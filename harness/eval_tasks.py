@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from harness.answers import Rule
 from harness.config import RunConfig
 from harness.data.documents import benchmark_data, problems_to_evaluate
 from harness.data_config import DataConfig
-from harness.identity import benchmark_key, eval_key
+from harness.identity import benchmark_key, digest, eval_key
 from harness.types import Problem
 
 TASKS = Path(__file__).resolve().parent.parent / "tasks"
@@ -22,7 +22,8 @@ class EvalTask:
     """One set of problems under one protocol: an EvalRecord for each checkpoint.
 
     `name` is the lm-eval task's, less `_k` or `_greedy`; `label` is what tables call it: the split of the
-    training data, or the benchmark's name. `key` names the protocol.
+    training data, or the benchmark's name. `key` names the protocol. `base_only`: a control that is not done
+    on checkpoints.
     """
 
     name: str
@@ -37,6 +38,7 @@ class EvalTask:
     max_new_tokens: int
     greedy: bool
     rerank: bool
+    base_only: bool = False
 
     @property
     def rules(self) -> tuple[Rule, ...]:
@@ -72,7 +74,24 @@ class EvalTask:
 
 
 def eval_tasks(config: RunConfig) -> Iterator[EvalTask]:
-    """The training data's splits, then the benchmarks, in the order given."""
+    """The training data's splits, then the benchmarks, in the order given; then these under the base's other
+    templates."""
+    tasks = list(_own_tasks(config))
+    yield from tasks
+    for task in tasks:
+        for template in config.eval.base_templates:
+            if template != task.data.template:
+                yield replace(
+                    task,
+                    name=f"{task.name}_{template}",
+                    key=digest({"as": task.key, "template": template}),
+                    data=task.data.model_copy(update={"template": template}),
+                    rerank=False,
+                    base_only=True,
+                )
+
+
+def _own_tasks(config: RunConfig) -> Iterator[EvalTask]:
     settings = config.eval
     for split in settings.splits:
         yield EvalTask(

@@ -50,7 +50,8 @@ def evaluate(
     `progress` gets (task, completions done, completions in all). `scorers` gives the reward models of
     `eval.rerank`, by name; it is called only when a split is left to evaluate.
     """
-    problems = {task.name: (task, found) for task in eval_tasks(config) if (found := task.problems())}
+    asked = [task for task in eval_tasks(config) if not (task.base_only and step)]
+    problems = {task.name: (task, found) for task in asked if (found := task.problems())}
     done = {name: _existing(_path(folder, checkpoint, t), t.key) for name, (t, _) in problems.items()}
     missing = [task for name, (task, _) in problems.items() if done[name] is None]
     lm = _run_lm_eval(engine, missing, encode, step, eval_seed, progress) if missing else None
@@ -66,6 +67,7 @@ def evaluate(
             task=task.task_name(),
             task_version=TASK_VERSION,
             split=task.label,
+            template=task.data.template,
             checkpoint=path.parent.name,
             step=step,
             run_id=run_id,

@@ -80,7 +80,7 @@ def eval_key(config: RunConfig) -> str:
     How a reward model is trained belongs to it where `eval.rerank` uses that model, and so does an engine
     other than the native one: it draws other samples from the same seeds.
     """
-    apart = {"splits", "at_steps", "rerank", "outcome_model", "process_model", "benchmarks"}
+    apart = {"splits", "at_steps", "rerank", "outcome_model", "process_model", "benchmarks", "base_templates"}
     settings = config.eval.model_dump(exclude_defaults=True, exclude=apart)
     if config.eval.rerank:
         whole = config.eval.model_dump()

@@ -96,12 +96,13 @@ def _eval_tokens(config: RunConfig) -> int:
         "test": data.num_test,
         "heldout": data.num_heldout,
     }
-    tokens = 0
+    tokens = once = 0
     for task in eval_tasks(config):
         known = sizes.get(task.label) if data.dataset == "aime_gen" else None  # making them takes seconds
         num_problems = len(task.problems()) if known is None else known
-        tokens += num_problems * (task.k + task.greedy) * task.max_new_tokens
-    return tokens * (1 + len(config.eval.at_steps))
+        most = num_problems * (task.k + task.greedy) * task.max_new_tokens
+        tokens, once = (tokens, once + most) if task.base_only else (tokens + most, once)
+    return tokens * (1 + len(config.eval.at_steps)) + once
 
 
 def finished_records(output_dir: str) -> list[RunRecord]:

@@ -92,14 +92,14 @@ class EvalRecord(_Record):
 
     `answers` are the grader's equivalence classes (None: nothing extracted); `stepped` says whether a
     derivation has at least one checkable step, `num_steps` and `num_wrong_steps` count them; `lengths` are in
-    tokens. `metrics` holds the task's own numbers with both standard errors; `best_constant` is the accuracy
-    of the best constant answer on these problems. `rerank_scores` are by reward model of `eval.rerank`.
-    """
+    tokens. `metrics` holds the task's own numbers with both standard errors; `best_constant` is the best
+    constant answer's accuracy on these problems. `rerank_scores` are by reward model of `eval.rerank`."""
 
     key: str
     task: str
     task_version: float
     split: str
+    template: str | None = None
     checkpoint: str
     step: int
     run_id: str | None

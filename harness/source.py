@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Set
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, files
 from importlib.util import find_spec
@@ -18,6 +19,7 @@ from harness.config import ConfigError
 from harness.dims import ModelDims, dims_from_config
 from harness.gguf import gguf_dims, has_chat_template
 from harness.model_config import ModelConfig
+from harness.prompts import CHAT
 
 GGUF_VERSION = 1  # raise it when the same file is turned into other weights or another tokenizer
 CONTENT = (
@@ -49,7 +51,7 @@ def local_folder(model: ModelConfig) -> Path | None:
     return _cached(model.hub_id or "", model.revision)
 
 
-def check_model(model: ModelConfig, template: str = "question") -> None:
+def check_model(model: ModelConfig, templates: Set[str] = frozenset()) -> None:
     """Raises ConfigError for a model that is not there, not supported, or without what it needs."""
     kind = kind_of(model)
     if kind == "ladder":
@@ -57,7 +59,7 @@ def check_model(model: ModelConfig, template: str = "question") -> None:
     if model.kept_text is not None and not Path(model.kept_text).is_file():
         raise ConfigError(f"model.kept_text={model.kept_text}: no such file; name a UTF-8 text, or null")
     if kind == "gguf":
-        _check_gguf(gguf_file(model), template)
+        _check_gguf(gguf_file(model), templates)
         return
     if (folder := local_folder(model)) is None:
         content(model)  # says what is wrong where the hub does not have it
@@ -69,8 +71,8 @@ def check_model(model: ModelConfig, template: str = "question") -> None:
         if not any((folder / name).exists() for name in names):
             raise ConfigError(f"{said}: it holds no {names[0]}; give a model folder in the hub's layout")
     _dims(folder, said, model.trust_remote_code)
-    if template == "chat" and chat_template(folder) is None:
-        raise ConfigError(f"data.template=chat: {said} has no chat template; use boxed_answer or r1_zero")
+    if templates & CHAT and chat_template(folder) is None:
+        raise ConfigError(f"template chat: {said} has no chat template; use boxed_answer or r1_zero")
 
 
 def shape(model: ModelConfig, vocab_size: int | None = None) -> ModelDims | None:
@@ -148,15 +150,15 @@ def _packaged(package: str | None) -> Path | None:
     return found[0] if found and found[0].is_file() else None
 
 
-def _check_gguf(path: Path, template: str) -> None:
+def _check_gguf(path: Path, templates: Set[str]) -> None:
     if not path.is_file():
         raise ConfigError(f"model.path={path}: no such file; name a .gguf file")
     if find_spec("gguf") is None:
         raise ConfigError(f"model.path={path}: reading it needs the package gguf; pip install gguf")
     try:
         gguf_dims(path)
-        if template == "chat" and not has_chat_template(path):
-            raise ValueError("it has no chat template; use data.template=boxed_answer or r1_zero")
+        if templates & CHAT and not has_chat_template(path):
+            raise ValueError("it has no chat template; use boxed_answer or r1_zero")
     except ValueError as error:
         raise ConfigError(f"model.path={path}: {error}") from None
 

@@ -22,20 +22,22 @@ def evaluation_folders(config: RunConfig, folder: Path, step: int) -> list[Path]
     return [folder / "eval" / f"{checkpoint_name(step)}-{key}" for key in dict.fromkeys(keys)]
 
 
-def _asked(config: RunConfig) -> set[str]:
-    return {*config.eval.splits, *(f"{b.name}-{benchmark_key(config, b)}" for b in config.eval.benchmarks)}
+def _asked(config: RunConfig, step: int) -> set[str]:
+    found = {*config.eval.splits, *(f"{b.name}-{benchmark_key(config, b)}" for b in config.eval.benchmarks)}
+    controls = {f"{name} as {t}" for name in found for t in config.eval.base_templates}
+    return found if step else found | controls
 
 
 def mark_evaluated(config: RunConfig, folder: Path, step: int) -> None:
     """Say that every split and benchmark asked for has its record."""
-    done = _asked(config) | _evaluated(config, folder, step)
+    done = _asked(config, step) | _evaluated(config, folder, step)
     write_text(_done_file(config, folder, step), json.dumps(sorted(done)))
 
 
 def is_evaluated(config: RunConfig, step: int) -> bool:
     """Whether the checkpoint (step 0: the base) was evaluated on every split and benchmark asked for."""
     folder = run_folder(config) if step else base_folder(config)
-    return _asked(config) <= _evaluated(config, folder, step)
+    return _asked(config, step) <= _evaluated(config, folder, step)
 
 
 def checkpoints_to_evaluate(config: RunConfig, steps_done: int) -> list[int]:

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
+from harness.prompts import TemplateName
 from harness.section import Name, NonNegative, NonNegativeFloat, Positive, PositiveFloat, Section
 from harness.slots import ProcessRewardModelConfig, RewardModelConfig
 
@@ -105,7 +106,7 @@ class BenchmarkConfig(Section):
     top_p: Annotated[float, Field(gt=0, le=1)] = 0.95
     max_new_tokens: Positive = 32768
     greedy: bool = True
-    template: str | None = None
+    template: TemplateName | None = None
     path: str | None = None
 
     @model_validator(mode="before")
@@ -126,7 +127,8 @@ class EvalConfig(Section):
 
     `splits` of the training data, and `benchmarks`, each with a key and a record of its own. `rerank` names
     the reward models of the base that choose the best of the k samples (harness/rerank.py);
-    `outcome_model` and `process_model` say how these are trained.
+    `outcome_model` and `process_model` say how these are trained. The base is also measured on all of it
+    under each of `base_templates`: what a template alone gives is no gain of training.
     """
 
     splits: list[Split]
@@ -141,6 +143,7 @@ class EvalConfig(Section):
     outcome_model: RewardModelConfig | None = None
     process_model: ProcessRewardModelConfig | None = None
     benchmarks: list[BenchmarkConfig] = Field(default=[])
+    base_templates: list[TemplateName] = Field(default=[])
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:

@@ -131,7 +131,7 @@ def test_a_folder_that_says_nothing_of_an_end_is_refused(tmp_path: Path) -> None
 
 def test_chat_needs_a_chat_template(tmp_path: Path) -> None:
     codec = Codec.from_folder(save(tmp_path, chat=None))
-    with pytest.raises(ValueError, match=r"data\.template=chat.*boxed_answer"):
+    with pytest.raises(ValueError, match=r"template chat.*boxed_answer"):
         codec.prompt_ids("two", "chat")
 
 

@@ -13,7 +13,7 @@ from harness.config import ConfigError, RunConfig
 from harness.eval_tasks import eval_tasks
 from harness.evaluate import evaluate
 from harness.execute import final_numbers
-from harness.identity import benchmark_key, eval_key, run_id
+from harness.identity import base_folder, benchmark_key, eval_key, run_folder, run_id
 from harness.plan import estimate
 from harness.records import read_eval
 from harness.status import is_evaluated, mark_evaluated
@@ -171,9 +171,46 @@ def test_a_bare_name_is_r1s_protocol_and_that_of_the_tasks() -> None:
         ),
         ("[{task: gsm8k, kk: 3}]", "kk: no such setting"),
         ("[{task: jsonl, path: /none.jsonl, max_new_tokens: 9}]", "name a JSONL file"),
-        ("[{task: gsm8k, template: haiku, max_new_tokens: 9}]", r"eval\.benchmarks\.gsm8k\.template"),
+        ("[{task: gsm8k, template: haiku, max_new_tokens: 9}]", r"eval\.benchmarks\.0\.template=haiku"),
     ],
 )
 def test_a_bad_benchmark_is_named_before_anything_runs(tmp_path: Path, benchmarks: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         expand([f"output_dir={tmp_path}", f"eval.benchmarks={benchmarks}"], multirun=False)
+
+
+def test_the_base_alone_is_measured_under_other_templates(files: Path) -> None:
+    config = configure(
+        files, "eval.splits=[test]", "eval.base_templates=[question,boxed_answer]", other(files)
+    )
+    assert run_id(config) == run_id(configure(files, "eval.splits=[test]"))
+    assert eval_key(config) == eval_key(configure(files, "eval.splits=[test]", other(files)))
+
+    def measured(step: int) -> dict[str, str | None]:
+        found = evaluate(
+            Echo(),
+            config=config,
+            encode=lambda t, _: list(t.encode()),
+            checkpoint="step" if step else "base",
+            step=step,
+            folder=files / str(step),
+            run_id=None,
+            base_id=None,
+            eval_seed=0,
+        )
+        return {record.task: record.template for record in found}
+
+    own = {"jsonl_test_k": "question", "other_k": "question"}
+    controls = {"jsonl_test_boxed_answer_k": "boxed_answer", "other_boxed_answer_k": "boxed_answer"}
+    assert measured(0) == own | controls and measured(2) == own
+    # A base that was measured without them is not finished once they are asked for; a checkpoint is.
+    plain = configure(files, "eval.splits=[test]", other(files))
+    for step in (0, 2):
+        owner = base_folder(plain) if step == 0 else run_folder(plain)
+        mark_evaluated(plain, owner, step)
+    assert is_evaluated(plain, 0) and not is_evaluated(config, 0) and is_evaluated(config, 2)
+
+
+def test_a_ladder_model_has_no_chat(files: Path) -> None:
+    with pytest.raises(ConfigError, match="chat"):
+        configure(files, "eval.base_templates=[chat]")

@@ -82,7 +82,7 @@ def test_what_a_folder_lacks_is_one_line(folder: Path) -> None:
         return message("model=folder", f"model.path={folder}", "data=gsm8k", *extra)
 
     assert "no such folder" in message("model=folder", "model.path=/not/here", "data=gsm8k")
-    assert "data.template=chat" in refused("data.template=chat") and "chat template" in refused(
+    assert "template chat" in refused("data.template=chat") and "chat template" in refused(
         "data.template=chat"
     )
     config = json.loads((folder / "config.json").read_text())
