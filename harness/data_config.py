@@ -28,9 +28,12 @@ SPLITS = ("train", "perturbed", "validation", "test", "heldout")
 
 
 class DoseConfig(Section):
-    """A control arm: `percent` of an evaluation set takes the place of as many training problems."""
+    """A control arm: `percent` of an evaluation set takes the place of as many training problems.
 
-    dataset: Published
+    `dataset: own_test` is the test split of the training data itself.
+    """
+
+    dataset: Literal[Published, "own_test"]
     percent: Annotated[float, Field(gt=0, le=100)]
 
 

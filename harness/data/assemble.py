@@ -194,10 +194,14 @@ def _fixed_number(data: DataConfig, problems: list[Problem], report: Report, whe
             total = data.num_train or len(problems)
             problems = stages.repeated(problems, data.num_distinct, total, data.data_seed)
         if data.dose:
-            evaluation = PUBLISHED[data.dose.dataset].load("test")
+            evaluation = _evaluation(data, data.dose.dataset)
             problems, ids = stages.dosed(problems, evaluation, percent=data.dose.percent, seed=data.data_seed)
             report.dose += ids
     return problems
+
+
+def _evaluation(data: DataConfig, name: str) -> list[Problem]:
+    return assemble(data, "test")[0] if name == "own_test" else PUBLISHED[name].load("test")
 
 
 def _perturbed(data: DataConfig, where: str) -> list[Problem]:

@@ -182,7 +182,7 @@ def _sources(data: DataConfig) -> list[Source]:
     """The published files that a config reads, components apart."""
     modules = [PUBLISHED[data.dataset]] if data.dataset in PUBLISHED else []
     modules += [PUBLISHED[name] for name in data.drop_contaminated]
-    modules += [PUBLISHED[data.dose.dataset]] if data.dose else []
+    modules += [PUBLISHED[data.dose.dataset]] if data.dose and data.dose.dataset in PUBLISHED else []
     return list(dict.fromkeys(source for module in modules for source in module.SOURCES.values()))
 
 

@@ -203,6 +203,12 @@ def test_a_dose_of_an_evaluation_set_is_in_training_and_named() -> None:
     }
 
 
+def test_a_dose_may_be_of_the_own_test_split(path: Path) -> None:
+    data = mine(path, dose={"dataset": "own_test", "percent": 100})
+    train, test = ({p.text for p in load_split(data, s)} for s in ("train", "test"))
+    assert test < train and data_report(data)["train"]["num_dose"] == 10
+
+
 @needs_data
 def test_perturbed_problems_are_of_the_training_problems() -> None:
     data = config(dataset="gsm8k", num_train=30, order="seeded")
