@@ -63,6 +63,7 @@ def check(config: RunConfig) -> None:
         "objective.process_reward_model": objective.process_reward_model is not None,
         "rollout.engine=vllm": config.rollout.engine == "vllm",
         "trainer.on_oom=halve_microbatch": config.trainer.on_oom != "raise",
+        "trainer.optimizer=adamw_8bit": config.trainer.optimizer != "adamw",
         "trainer.lora": config.trainer.lora is not None,
     }
     if found := [name for name, used in unable.items() if used]:

@@ -21,11 +21,13 @@ def adamw(
     eps: float,
     weight_decay: float,
     others: Sequence[tuple[nn.Module, float]] = (),
-) -> torch.optim.AdamW:
+    bits: Literal[8, 32] = 32,
+) -> torch.optim.Optimizer:
     """AdamW (arXiv:1711.05101); norms and biases (one dimension) are not decayed.
 
     `others` are trained along, each with the module's learning rate times its own factor. Parameters below
-    float32 are updated through masters.
+    float32 are updated through masters. With `bits` 8 the moments of tensors of 4,096 numbers and more are
+    kept in 8 bits, by blocks (arXiv:2110.02861); raises ValueError where bitsandbytes is not installed.
     """
     groups: list[dict[str, Any]] = []
     for each, scale in [(module, 1.0), *others]:
@@ -36,17 +38,32 @@ def adamw(
             {"params": narrow, "weight_decay": 0.0, "lr_scale": scale},
         ]
     low = any(p.dtype != torch.float32 for group in groups for p in group["params"])
-    kind = MasterAdamW if low else torch.optim.AdamW
-    return kind(groups, lr=lr, betas=betas, eps=eps, fused=True)
+    if bits == 8:
+        eight = _adamw_8bit()
+        kind = type("Master8bit", (_Masters, eight), {}) if low else eight
+        optimizer: torch.optim.Optimizer = kind(groups, lr=lr, betas=betas, eps=eps)
+        return optimizer
+    return (MasterAdamW if low else torch.optim.AdamW)(groups, lr=lr, betas=betas, eps=eps, fused=True)
 
 
-class MasterAdamW(torch.optim.AdamW):
-    """AdamW on float32 master copies of parameters in a lower precision, which are rounded from them.
+def _adamw_8bit() -> Any:
+    try:
+        from bitsandbytes.optim import AdamW8bit
+    except ImportError:
+        raise ValueError(
+            "trainer.optimizer=adamw_8bit: bitsandbytes is not installed; pip install 'r1-ablations[8bit]', "
+            "or set trainer.optimizer=adamw"
+        ) from None
+    return AdamW8bit
+
+
+class _Masters(torch.optim.Optimizer):
+    """An optimiser of float32 master copies of parameters in a lower precision, which are rounded from them.
 
     An update of 1e-6 of a weight is lost in bfloat16, whose spacing is 2^-8 of it, and adds up in a master.
-    Moments and masters are float32 (12 bytes a parameter); float32 copies of the gradients live for a step.
-    Gradients themselves are summed over microbatches in the parameters' own dtype. A float32 parameter is its
-    own master.
+    Masters are float32 (4 bytes a parameter, beside the moments); float32 copies of the gradients live for a
+    step. Gradients themselves are summed over microbatches in the parameters' own dtype. A float32 parameter
+    is its own master.
     """
 
     def __init__(self, groups: list[dict[str, Any]], **settings: Any) -> None:
@@ -87,6 +104,10 @@ class MasterAdamW(torch.optim.AdamW):
             master.copy_(saved)
             parameter.copy_(master)
         super().load_state_dict(rest)
+
+
+class MasterAdamW(_Masters, torch.optim.AdamW):
+    """AdamW with float32 moments and masters, 12 bytes a parameter."""
 
 
 def lr_at(

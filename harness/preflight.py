@@ -45,7 +45,8 @@ def needs(config: RunConfig, dims: ModelDims, device: str) -> Needs:
     size, whole = (4 if config.dtype == "float32" else 2), float(num_parameters(dims))
     trained = _trained(config, dims)
     always = {"PyTorch": _RUNTIME[device], "policy": whole * size}
-    always |= {"optimizer": trained * (8 + (4 if size < 4 else 0))}
+    moments = 8 if config.trainer.optimizer == "adamw" else 2
+    always |= {"optimizer": trained * (moments + (4 if size < 4 else 0))}
     if config.trainer.lora is None:
         always["base"] = whole * size  # the reference, and what is kept is measured against
     if config.objective.kl.refresh_every is not None or config.objective.kl.reference == "teacher":

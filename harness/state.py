@@ -226,7 +226,7 @@ def _value_model(
     return init_value(policy.dims.hidden_size, trunk=trunk, seed=seed).to(device)
 
 
-def _optimizer(config: RunConfig, policy: Policy, value: ValueModel | None) -> torch.optim.AdamW:
+def _optimizer(config: RunConfig, policy: Policy, value: ValueModel | None) -> torch.optim.Optimizer:
     trainer, slot = config.trainer, config.objective.value
     return adamw(
         policy,
@@ -235,6 +235,7 @@ def _optimizer(config: RunConfig, policy: Policy, value: ValueModel | None) -> t
         eps=trainer.adam_eps,
         weight_decay=trainer.weight_decay,
         others=[] if value is None or slot is None else [(value, slot.lr_scale)],
+        bits=8 if trainer.optimizer == "adamw_8bit" else 32,
     )
 
 

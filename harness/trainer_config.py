@@ -80,6 +80,7 @@ class TrainerConfig(Section):
     microbatch_tokens: Positive
     checkpoint_every: Positive
     on_oom: Literal["raise", "halve_microbatch"] = "raise"
+    optimizer: Literal["adamw", "adamw_8bit"] = "adamw"
     gradient_checkpointing: bool = False
     lora: LoraConfig | None = None
 

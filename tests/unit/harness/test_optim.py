@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import math
+import sys
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -162,3 +165,64 @@ def test_a_step_clears_both_kinds_of_gradient() -> None:
     optimizer = trained(low, steps=1, lr=1e-3)
     assert all(p.grad is None for p in low.parameters())
     assert all(p.grad is None for group in optimizer.param_groups for p in group["params"])
+
+
+def _walk(
+    bits: Literal[8, 32], dtype: torch.dtype, steps: int, state: object = None
+) -> tuple[nn.Linear, Any]:
+    """A layer of 64 x 128 after some steps on the same random gradients, and its optimiser."""
+    torch.manual_seed(0)
+    module = nn.Linear(128, 64, dtype=dtype)
+    optimizer = adamw(module, lr=1e-3, betas=(0.9, 0.95), eps=1e-8, weight_decay=0.1, bits=bits)
+    generator = torch.Generator().manual_seed(1)
+    for step in range(steps):
+        if step == 3 and state is not None:
+            module.load_state_dict(state[0])  # type: ignore[index]
+            optimizer.load_state_dict(state[1])  # type: ignore[index]
+        for parameter in module.parameters():
+            parameter.grad = torch.randn(parameter.shape, generator=generator).to(dtype)
+        guarded_step(optimizer, list(module.parameters()), lr=1e-3, max_grad_norm=1e9)
+    return module, optimizer
+
+
+def test_moments_of_8_bits_follow_those_of_32_and_take_a_quarter() -> None:
+    exact, full = _walk(32, torch.float32, 20)
+    found, small = _walk(8, torch.float32, 20)
+    start, _ = _walk(32, torch.float32, 0)
+    moved = (exact.weight - start.weight).abs().mean()
+    assert (found.weight - exact.weight).abs().mean() < 0.05 * moved
+    torch.testing.assert_close(found.bias, exact.bias)  # 64 numbers: kept in 32 bits
+
+    def size(optimizer: Any, parameter: nn.Parameter) -> int:
+        return sum(
+            x.numel() * x.element_size() for x in optimizer.state[parameter].values() if torch.is_tensor(x)
+        )
+
+    # 8,192 numbers: two moments of 1 byte, two maxima a block of 256, beside two tables of 256 floats.
+    assert size(small, found.weight) <= 2 * 8192 + 2 * 4 * 32 + 2 * 4 * 256
+    assert size(full, exact.weight) >= 8 * 8192
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_8_bits_go_on_from_a_saved_state(dtype: torch.dtype) -> None:
+    whole, _ = _walk(8, dtype, 6)
+    module, optimizer = _walk(8, dtype, 3)
+    buffer = io.BytesIO()
+    torch.save([module.state_dict(), optimizer.state_dict()], buffer)
+    buffer.seek(0)
+    resumed, _ = _walk(8, dtype, 6, torch.load(buffer, weights_only=True))
+    assert torch.equal(resumed.weight, whole.weight)
+
+
+def test_8_bits_keep_masters_of_bfloat16() -> None:
+    exact, _ = _walk(32, torch.bfloat16, 20)
+    found, _ = _walk(8, torch.bfloat16, 20)
+    start, _ = _walk(32, torch.bfloat16, 0)
+    moved = (exact.weight - start.weight).float().abs().mean()
+    assert (found.weight - exact.weight).float().abs().mean() < 0.05 * moved
+
+
+def test_8_bits_without_bitsandbytes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "bitsandbytes.optim", None)
+    with pytest.raises(ValueError, match=r"pip install 'r1-ablations\[8bit\]'"):
+        _walk(8, torch.float32, 0)
