@@ -40,7 +40,9 @@ _TIED_BEFORE = re.compile(
     re.IGNORECASE,
 )
 _TIED_AFTER = re.compile(
-    r"\s?(?:%|percent|[/:]|st\b|nd\b|rd\b|th\b|[ap]\.?m\b|o'clock|noon)|\.\d|[A-Za-z]", re.IGNORECASE
+    r"\s?(?:%|percent|[/:]|st\b|nd\b|rd\b|th\b|[ap]\.?m\b|o'clock|noon)|\.\d|[A-Za-z]"
+    r"|[\s-](?:(?:dollar|cent)s?\s)?(?:bill|coin|note)s?\b",
+    re.IGNORECASE,
 )
 _ARTICLE = re.compile(r"\b([Aa])n?( \$?)$")
 _AN = re.compile(r"8|1[18](?!\d|,\d{3},)|1[18],\d{3}(?!,)")
