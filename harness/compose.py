@@ -28,6 +28,7 @@ from harness.data.documents import check_benchmark
 from harness.data.load import check_corpus, check_data
 from harness.data.presets import weighed, with_components
 from harness.identity import run_id
+from harness.preflight import check_packages
 from harness.settings import is_setting, nearest
 from harness.source import check_model
 from harness.teacher_files import check_teacher
@@ -242,6 +243,8 @@ def _job(
 
 def _check_jobs(jobs: Sequence[Job]) -> None:
     seen: dict[str, Job] = {}
+    for job in jobs:
+        check_packages(job.config)
     for config in {_model_key(job.config): job.config for job in jobs}.values():
         check_model(config.model, config.templates)
     for data in {job.config.data.model_dump_json(): job.config.data for job in jobs}.values():

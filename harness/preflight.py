@@ -9,6 +9,7 @@ from __future__ import annotations
 import subprocess
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 
 from harness.config import ConfigError, RunConfig
@@ -156,6 +157,12 @@ def estimate(config: RunConfig) -> tuple[Needs, str, int | None] | None:
         return None
     device = device_of(config)
     return needs(config, dims, device), device, gpu_memory() if device == "cuda" else system_memory()
+
+
+def check_packages(config: RunConfig) -> None:
+    """Raises ConfigError for a setting whose package is not installed."""
+    if config.trainer.lora is not None and find_spec("peft") is None:
+        raise ConfigError("trainer.lora: needs the package peft; pip install peft, or set trainer.lora=null")
 
 
 def check_fits(config: RunConfig) -> None:

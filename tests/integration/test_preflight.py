@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from harness import preflight
-from harness.compose import Composer
+from harness.compose import Composer, expand
 from harness.config import ConfigError, RunConfig
 from harness.preflight import LADDER_VOCABULARY, check_fits, describe, needs
 from harness.source import shape
@@ -120,6 +120,12 @@ def test_a_run_that_cannot_fit_is_refused_with_the_number(monkeypatch: pytest.Mo
     ):
         assert part in text
     assert "8.0 free on the cpu" in describe(config)
+
+
+def test_adapters_without_their_package_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preflight, "find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match="pip install peft"):
+        expand(["trainer.lora={rank: 2, alpha: 4}"], multirun=False)
 
 
 def test_memory_of_a_model_that_is_not_known_yet_is_not_guessed() -> None:
