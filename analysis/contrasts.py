@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from analysis.evaluations import BEST
 from analysis.load import Study
 from analysis.stats import Interval, crossed_t, decompose_shares, holm, memorisation_gap, paired_t
 
@@ -228,7 +229,8 @@ def _arm_result(study: Study, primary: Primary, label: str, levels: dict[str, st
 def _means(rows: Rows, runs: pd.DataFrame) -> dict[str, float | None]:
     """Means over seeds of the secondary measures and of compute spent."""
     names = ("avg", "greedy", "maj", "pass", "share_direct", "accuracy_stepped", "step_validity", "length",
-             "truncated", "best_constant", "se_sampling", "se_problems", "k", "n_problems")  # fmt: skip
+             "truncated", "best_constant", "se_sampling", "se_problems", "k", "n_problems",
+             *BEST)  # fmt: skip
     means: dict[str, float | None] = {}
     for name in names:
         values = [float(r[name]) for r in rows.values() if _has(r, name)]

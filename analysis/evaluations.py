@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from analysis.stats import avg_at_k, kind_shares, maj_at_k, pass_at_k
+from analysis.stats import avg_at_k, best_of_k, kind_shares, maj_at_k, pass_at_k
 from harness import records
+
+RERANKERS = ("outcome", "process")  # the reward models that eval.rerank can name
+BEST = [f"best_{kind}{end}" for kind in RERANKERS for end in ("", "_se_sampling", "_se_problems")]
 
 
 def run_evaluations(
@@ -85,7 +88,20 @@ def summarise(record: records.EvalRecord) -> dict[str, Any]:
         "problem_ids": tuple(record.problem_ids),
         "pair_ids": tuple(record.pair_ids),
         "per_problem": avg.per_problem,
+        **_best(record),
     }
+
+
+def _best(record: records.EvalRecord) -> dict[str, float | None]:
+    """best_of_k of each reward model that chose among the samples, with both standard errors."""
+    found: dict[str, float | None] = {}
+    for kind in RERANKERS:
+        scores = record.rerank_scores.get(kind)
+        best = best_of_k(record.correct, scores) if scores else None  # type: ignore[arg-type]
+        found[f"best_{kind}"] = best.value if best else None
+        found[f"best_{kind}_se_sampling"] = best.se_sampling if best else None
+        found[f"best_{kind}_se_problems"] = best.se_problems if best else None
+    return found
 
 
 def _sound(record: records.EvalRecord) -> float | None:

@@ -16,6 +16,7 @@ from analysis.contrasts import (
     what_varies,
 )
 from analysis.design import config_differences
+from analysis.evaluations import RERANKERS
 from analysis.load import Study
 from analysis.stats import Interval, paired_t
 from analysis.table import Table, compact, interval_text, p_text, points
@@ -94,6 +95,11 @@ def measures_table(results: Sequence[ArmResult]) -> Table:
              "share_direct": "direct answers", "accuracy_stepped": "accuracy given steps",
              "step_validity": "valid steps", "truncated": "truncated", "length": "length (tokens)",
              "se_sampling": "SE sampling", "se_problems": "SE problems"}  # fmt: skip
+    for kind in RERANKERS:
+        if any(r.means[f"best_{kind}"] is not None for r in results):
+            name = f"best of {k}, {kind} model"
+            names |= {f"best_{kind}": name, f"best_{kind}_se_sampling": f"{name}: SE sampling",
+                      f"best_{kind}_se_problems": f"{name}: SE problems"}  # fmt: skip
     cells = [
         [r.label, *(_plain(r.means[n]) if n == "length" else points(r.means[n]) for n in names)]
         for r in results
@@ -101,7 +107,7 @@ def measures_table(results: Sequence[ArmResult]) -> Table:
     note = (
         "Means over seeds, in points (length in tokens). Direct answers hold no step. Valid steps: share of "
         "checkable steps that are right. SE sampling: these problems, new samples; SE problems: new problems "
-        "as well; both for one run's avg@k."
+        "as well; both for one run's avg@k, or for the best of k by a reward model of the base."
     )
     raw = _frame([{"arm": r.label, **{n: r.means[n] for n in names}} for r in results])
     return Table("measures", "Greedy, majority, pass and how answers are reached", ["arm", *names.values()],

@@ -148,6 +148,8 @@ def _explain(error: Any) -> str:
     if error["type"] == "literal_error":
         allowed = [word.strip("'") for word in error["ctx"]["expected"].replace(" or ", ", ").split(", ")]
         return f"{path}={value}: not one of {', '.join(allowed)}{did_you_mean(str(value), allowed)}"
+    if error["type"] == "greater_than":
+        return f"{path}={value}: give a number greater than {error['ctx']['gt']:g}"
     return f"{path}={value}: {message}"
 
 
