@@ -138,7 +138,8 @@ def check_corpus(config: RunConfig) -> None:
     if config.model.pretrain is not None and not any(part.families for part in _grammar(config)):
         raise ConfigError(
             f"data={config.data.name} with model={config.model.name}: that model is pretrained on generated "
-            "problems, and these are not; choose a pretrained model, or data=aime_gen_mini"
+            "problems, and these are not; choose a pretrained model, or say what to pretrain on: "
+            "data.families, data.levels"
         )
 
 
