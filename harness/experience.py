@@ -8,6 +8,7 @@ from dataclasses import replace
 import torch
 
 from harness import rewards
+from harness.ahead import GradingAhead
 from harness.config import RunConfig
 from harness.distributed import gathered, share
 from harness.grading import grade
@@ -17,7 +18,7 @@ from harness.seeds import derive
 from harness.select import drop_zero_variance, needs_refill, truncated
 from harness.slots import COMPARED
 from harness.state import Run
-from harness.types import Problem, Rollout, SamplingParams, ScoredGroup, StepReward
+from harness.types import OnEnd, Problem, Rollout, SamplingParams, ScoredGroup, StepReward
 
 
 def problems_at(run: Run, step: int) -> list[Problem]:
@@ -49,7 +50,9 @@ def sample(run: Run, problems: Sequence[Problem], step: int, *, first_place: int
         for index in range(rollout.group_size)
     ]
     asked = [run.prompts[p.id] for p in mine for _ in range(rollout.group_size)]
-    sampled = run.engine.generate(asked, params=params, seeds=seeds, policy_step=run.num_updates)
+    sampled = run.engine.generate(
+        asked, params=params, seeds=seeds, policy_step=run.num_updates, on_end=_grade_ahead(run, mine)
+    )
     rollouts = gathered(sampled)
     prompts = [run.prompts[r.problem_id] for r in rollouts]
     lengths = [len(r.completion_ids) for r in rollouts]
@@ -59,9 +62,22 @@ def sample(run: Run, problems: Sequence[Problem], step: int, *, first_place: int
     return rollouts
 
 
+def _grade_ahead(run: Run, problems: Sequence[Problem]) -> OnEnd | None:
+    """Compare answers while the engine goes on, where comparing takes long."""
+    data = run.config.data
+    if not data.symbolic:
+        return None
+    rules = tuple(data.answer_rules)
+    run.ahead = GradingAhead(problems, run.config.rollout.group_size, run.decode, rules)
+    return run.ahead.on_end
+
+
 def score(run: Run, problems: Sequence[Problem], rollouts: Sequence[Rollout]) -> list[ScoredGroup]:
     """Grades and rewards, group by group; with `truncated: fail` an output that was cut has `fail_reward`."""
     objective, data = run.config.objective, run.config.data
+    if run.ahead is not None:
+        run.ahead.wait()
+        run.ahead = None
     size, rules = run.config.rollout.group_size, tuple(data.answer_rules)
     weights = {"model": 0.0, **objective.reward.weights}
     terms = _reward_terms(run.config, run.seeds["rollout"])

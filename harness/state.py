@@ -13,6 +13,7 @@ from torch import nn
 
 from harness import checkpoint
 from harness.accounting import Meter
+from harness.ahead import GradingAhead
 from harness.codec import Codec
 from harness.config import ConfigError, RunConfig
 from harness.critic import ValueModel, init_value
@@ -74,6 +75,7 @@ class Run:
     lap_seconds: dict[str, float] = field(default_factory=dict)  # of the current step
     lap_peaks: dict[str, int] = field(default_factory=dict)
     world_size: int = field(default_factory=world_size)
+    ahead: GradingAhead | None = None
     microbatch_tokens: int = 0  # the config's, or what is left of it after running out of memory
 
     def __post_init__(self) -> None:

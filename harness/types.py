@@ -10,6 +10,7 @@ A worked example, G = 2: the prompt "2+2" has token ids (7, 3, 7) and the comple
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 FinishReason = Literal["stop", "length"]
+OnEnd = Callable[[int, list[int]], None]
 StepReward = tuple[int, float]  # index among a completion's tokens, reward
 
 
@@ -85,12 +87,20 @@ class RolloutEngine(Protocol):
     """What samples: the native engine, vLLM, or a test's stand-in."""
 
     def generate(
-        self, prompts: Sequence[Prompt], *, params: SamplingParams, seeds: Sequence[int], policy_step: int = 0
+        self,
+        prompts: Sequence[Prompt],
+        *,
+        params: SamplingParams,
+        seeds: Sequence[int],
+        policy_step: int = 0,
+        on_end: OnEnd | None = None,
     ) -> list[Rollout]:
         """One rollout a (prompt, seed) pair, in order; a group is the same prompt given G times.
 
         A rollout's random numbers depend on its own seed alone, never on what else is in the call.
-        `sample_idx` counts the earlier prompts of the call with the same `problem_id`.
+        `sample_idx` counts the earlier prompts of the call with the same `problem_id`. `on_end(place,
+        tokens)` is called as each request ends, in any order: tokens without the end token, before a stop
+        string is looked for. It must return at once.
         """
         ...
 

@@ -22,13 +22,19 @@ _STEPS_BETWEEN_TEXT_CHECKS = 16
 
 @dataclass(slots=True)
 class Request:
-    """One prompt to continue, and what it became."""
+    """One prompt to continue, and what it became. `on_end` gets its tokens, the end token left out."""
 
     prompt: tuple[int, ...]
     seed: int
+    on_end: Callable[[list[int]], None] | None = None
     tokens: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     finish_reason: FinishReason = "length"
+
+    def ended(self) -> None:
+        """Say so, once everything is there."""
+        if self.on_end is not None:
+            self.on_end(self.tokens[: len(self.tokens) - (self.finish_reason == "stop")])
 
 
 @dataclass(slots=True)
@@ -137,6 +143,7 @@ class Generation:
         if self.params.logprobs:
             logprobs = self.slots.logprobs[index, row.first : row.first + len(request.tokens)]
             request.logprobs = logprobs.tolist()
+        request.ended()
 
     def _compact(self) -> bool:
         """Move the last rows into the empty slots before them, once a sixteenth is empty; False if all is."""

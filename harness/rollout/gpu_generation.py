@@ -82,6 +82,7 @@ class SlotGeneration:
                 request.finish_reason = "stop"
             if logprobs is not None:
                 request.logprobs = logprobs[row, :count].tolist()
+            request.ended()
             self.free.append(slot)
         return True
 

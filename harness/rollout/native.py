@@ -14,8 +14,8 @@ from harness.lora import has_adapters
 from harness.model import Policy
 from harness.rollout.decode import Slots
 from harness.rollout.generation import Generation, Request
-from harness.rollout.results import check_requests, has_stop, rollouts
-from harness.types import Prompt, Rollout, SamplingParams
+from harness.rollout.results import check_requests, has_stop, make_requests, rollouts
+from harness.types import OnEnd, Prompt, Rollout, SamplingParams
 
 if TYPE_CHECKING:
     from harness.rollout.gpu_decode import SlotDecoder
@@ -62,11 +62,17 @@ class NativeEngine:
         self._decoder = None
 
     def generate(
-        self, prompts: Sequence[Prompt], *, params: SamplingParams, seeds: Sequence[int], policy_step: int = 0
+        self,
+        prompts: Sequence[Prompt],
+        *,
+        params: SamplingParams,
+        seeds: Sequence[int],
+        policy_step: int = 0,
+        on_end: OnEnd | None = None,
     ) -> list[Rollout]:
         """See `RolloutEngine`. Raises ValueError for requests that cannot fit or make sense."""
         check_requests(prompts, params, seeds, max_positions=self.policy.dims.max_position_embeddings)
-        requests = [Request(prompt.token_ids, seed) for prompt, seed in zip(prompts, seeds, strict=True)]
+        requests = make_requests(prompts, seeds, on_end)
         if requests:
             with torch.inference_mode():
                 self._sample(requests, params)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from harness.rollout.generation import Request
-from harness.types import Prompt, Rollout, SamplingParams
+from harness.types import OnEnd, Prompt, Rollout, SamplingParams
 
 Decode = Callable[[Sequence[int]], str]
 
@@ -29,6 +30,14 @@ def check_requests(
                 f"max_new_tokens is {params.max_new_tokens}; with the {len(prompt.token_ids)} tokens of "
                 f"{prompt.problem_id!r} it passes max_position_embeddings {max_positions}"
             )
+
+
+def make_requests(prompts: Sequence[Prompt], seeds: Sequence[int], on_end: OnEnd | None) -> list[Request]:
+    """One a prompt; `on_end` is told the place of each that ends."""
+    return [
+        Request(prompt.token_ids, seed, None if on_end is None else partial(on_end, place))
+        for place, (prompt, seed) in enumerate(zip(prompts, seeds, strict=True))
+    ]
 
 
 def has_stop(ids: Sequence[int], stops: tuple[str, ...], decode: Decode) -> bool:

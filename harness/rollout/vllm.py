@@ -15,10 +15,9 @@ from torch import Tensor
 
 from harness.lora import hub_state
 from harness.model import Policy
-from harness.rollout.generation import Request
-from harness.rollout.results import Decode, check_requests, has_stop, rollouts
+from harness.rollout.results import Decode, check_requests, has_stop, make_requests, rollouts
 from harness.rollout.vllm_core import Core
-from harness.types import Prompt, Rollout, SamplingParams
+from harness.types import OnEnd, Prompt, Rollout, SamplingParams
 from harness.warm import keep
 
 
@@ -84,7 +83,13 @@ class VllmEngine:
             self._core().sleep()
 
     def generate(
-        self, prompts: Sequence[Prompt], *, params: SamplingParams, seeds: Sequence[int], policy_step: int = 0
+        self,
+        prompts: Sequence[Prompt],
+        *,
+        params: SamplingParams,
+        seeds: Sequence[int],
+        policy_step: int = 0,
+        on_end: OnEnd | None = None,
     ) -> list[Rollout]:
         """See `RolloutEngine`. Raises ValueError for requests that cannot fit or make sense."""
         check_requests(prompts, params, seeds, max_positions=self._max_positions)
@@ -93,7 +98,7 @@ class VllmEngine:
                 f"logprobs with top_p={params.top_p:g}, top_k={params.top_k}: vLLM gives those of the "
                 "truncated distribution; set top_p=1 and top_k=0, or logprobs=False"
             )
-        requests = [Request(prompt.token_ids, seed) for prompt, seed in zip(prompts, seeds, strict=True)]
+        requests = make_requests(prompts, seeds, on_end)
         if requests:
             core = self._core()
             if core.owner() is not self:

@@ -120,6 +120,8 @@ class Core:
                     if params.logprobs:
                         logprobs[output.request_id].append(output.new_logprobs.logprobs[:, 0])
                     if output.finish_reason is not None:
+                        request.finish_reason = "stop" if request.tokens[-1] in eos else "length"
+                        request.ended()
                         del waiting[output.request_id]
                 step += 1
                 if params.stop and step % _STEPS_BETWEEN_TEXT_CHECKS == 0:
