@@ -12,6 +12,7 @@ from harness.config import RunConfig
 from harness.data.documents import benchmark_data, problems_to_evaluate
 from harness.data_config import DataConfig
 from harness.identity import benchmark_key, digest, eval_key
+from harness.trainer_config import BenchmarkConfig
 from harness.types import Problem
 
 TASKS = Path(__file__).resolve().parent.parent / "tasks"
@@ -39,6 +40,10 @@ class EvalTask:
     greedy: bool
     rerank: bool
     base_only: bool = False
+
+    @property
+    def variants(self) -> tuple[str, ...]:
+        return ("k", "greedy") if self.greedy else ("k",)
 
     @property
     def rules(self) -> tuple[Rule, ...]:
@@ -105,13 +110,18 @@ def _own_tasks(config: RunConfig) -> Iterator[EvalTask]:
             **settings.model_dump(include={"k", "temperature", "top_p", "max_new_tokens", "greedy"}),
         )
     for benchmark in settings.benchmarks:
-        yield EvalTask(
-            name=benchmark.name,
-            label=benchmark.name,
-            key=benchmark_key(config, benchmark),
-            data=benchmark_data(benchmark, config.data.template),
-            split=benchmark.split,
-            max_train_problems=None,
-            rerank=False,
-            **benchmark.model_dump(include={"k", "temperature", "top_p", "max_new_tokens", "greedy"}),
-        )
+        yield benchmark_task(benchmark, template=config.data.template, key=benchmark_key(config, benchmark))
+
+
+def benchmark_task(benchmark: BenchmarkConfig, *, template: str, key: str) -> EvalTask:
+    """One of `eval.benchmarks`, or of those that another model is scored on (harness/score_lm.py)."""
+    return EvalTask(
+        name=benchmark.name,
+        label=benchmark.name,
+        key=key,
+        data=benchmark_data(benchmark, template),
+        split=benchmark.split,
+        max_train_problems=None,
+        rerank=False,
+        **benchmark.model_dump(include={"k", "temperature", "top_p", "max_new_tokens", "greedy"}),
+    )

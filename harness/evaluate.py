@@ -62,26 +62,20 @@ def evaluate(
         sampled, greedy = _scored(lm, *problems[task.name])
         chosen = rerank if task.rerank else {}
         scores = {name: _rerank(score, sampled, task, encode) for name, score in chosen.items()}
-        record = EvalRecord(
-            key=task.key,
-            task=task.task_name(),
-            task_version=TASK_VERSION,
-            split=task.label,
-            template=task.data.template,
+        record = eval_record(
+            task,
+            sampled,
+            greedy,
+            rerank=scores,
             checkpoint=path.parent.name,
             step=step,
             run_id=run_id,
             base_id=base_id,
-            temperature=task.temperature,
-            top_p=task.top_p,
-            max_new_tokens=task.max_new_tokens,
             eval_sampling_seed=eval_seed,
-            lm_eval_version=version("lm_eval"),
-            seconds=sum(lm.seconds[task.task_name(variant)] for variant in _variants(task)),
-            **record_fields(sampled, greedy, scores),
+            seconds=sum(lm.seconds[task.task_name(variant)] for variant in task.variants),
         )
         record.seconds += time.perf_counter() - start
-        write_samples(path.with_suffix(".samples.jsonl.gz"), _sample_rows(sampled, greedy))
+        write_samples(path.with_suffix(".samples.jsonl.gz"), sample_rows(sampled, greedy))
         write_record(path, record)
         done[task.name] = record
     return [record for record in done.values() if record is not None]
@@ -91,8 +85,28 @@ def _path(folder: Path, checkpoint: str, task: EvalTask) -> Path:
     return folder / "eval" / f"{checkpoint}-{task.key}" / f"{task.task_name()}.json"
 
 
-def _variants(task: EvalTask) -> tuple[str, ...]:
-    return ("k", "greedy") if task.greedy else ("k",)
+def eval_record(
+    task: EvalTask,
+    sampled: Sequence[Scored],
+    greedy: Sequence[Scored] | None,
+    *,
+    rerank: Mapping[str, list[list[float]]] | None = None,
+    **about: Any,
+) -> EvalRecord:
+    """The record of a task; `about` says of whom, when, and how long it took."""
+    return EvalRecord(
+        key=task.key,
+        task=task.task_name(),
+        task_version=TASK_VERSION,
+        split=task.label,
+        template=task.data.template,
+        temperature=task.temperature,
+        top_p=task.top_p,
+        max_new_tokens=task.max_new_tokens,
+        lm_eval_version=version("lm_eval"),
+        **record_fields(sampled, greedy, rerank),
+        **about,
+    )
 
 
 def _existing(path: Path, key: str) -> EvalRecord | None:
@@ -121,15 +135,15 @@ def _run_lm_eval(
     from harness.engine_lm import EngineLM
 
     lm = EngineLM(engine, encode=encode, eval_seed=eval_seed, policy_step=step, progress=progress)
-    with _quiet():
-        configs = [task.task_config(variant) for task in tasks for variant in _variants(task)]
+    with quiet():
+        configs = [task.task_config(variant) for task in tasks for variant in task.variants]
         loaded = TaskManager(include_defaults=False).load(configs)
         lm_evaluate(lm, loaded, bootstrap_iters=0, log_samples=False)
     return lm
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """lm-eval draws a bar for each task's prompts and warns of what is meant; errors still raise."""
     logger = logging.getLogger("lm_eval")
     level = logger.level
@@ -141,21 +155,21 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
+def scored(task: EvalTask, problem: Problem, rollouts: Sequence[Rollout]) -> Scored:
+    """Rollouts of one problem with the grader's and the step check's verdicts."""
+    verdicts = tuple(score(r.text, problem.answer, task.rules, task.data.symbolic) for r in rollouts)
+    return Scored(problem, tuple(rollouts), verdicts)
+
+
 def _scored(
     lm: EngineLM, task: EvalTask, problems: Sequence[Problem]
 ) -> tuple[list[Scored], list[Scored] | None]:
     """(samples, greedy) of each problem, scored."""
 
-    def scores(problem: Problem, rollouts: Sequence[Rollout]) -> Scored:
-        verdicts = tuple(
-            score(r.text, problem.answer, task.rules, task.data.symbolic, problem.exact) for r in rollouts
-        )
-        return Scored(problem, tuple(rollouts), verdicts)
-
     def rows(variant: str) -> list[Scored]:
         by_document = lm.rollouts[task.task_name(variant)]
         assert len(by_document) == len(problems), (task.name, len(by_document), len(problems))
-        return [scores(p, by_document[i]) for i, p in enumerate(problems)]
+        return [scored(task, p, by_document[i]) for i, p in enumerate(problems)]
 
     return rows("k"), rows("greedy") if task.greedy else None
 
@@ -176,7 +190,7 @@ def _rerank(
     return [[next(values) for _ in row.rollouts] for row in sampled]
 
 
-def _sample_rows(sampled: Sequence[Scored], greedy: Sequence[Scored] | None) -> Iterator[dict[str, Any]]:
+def sample_rows(sampled: Sequence[Scored], greedy: Sequence[Scored] | None) -> Iterator[dict[str, Any]]:
     """Every completion with its score, problem by problem; the greedy ones follow with sample_idx null."""
     for rows, is_greedy in ((sampled, False), (greedy or [], True)):
         for row in rows:

@@ -91,9 +91,15 @@ def eval_key(config: RunConfig) -> str:
         "dtype": config.dtype,
         "threads": config.threads,
     }
-    if config.rollout.engine != "native":
-        identity["engine"] = [config.rollout.engine, config.rollout.vllm.model_dump(exclude_defaults=True)]
+    identity |= _engine(config)
     return digest({**identity, "seed": config.seed, "replicate": config.replicate})
+
+
+def _engine(config: RunConfig) -> dict[str, Any]:
+    """The sampler and its options, where it is not the native one: the same seeds give other samples."""
+    if config.rollout.engine == "native":
+        return {}
+    return {"engine": [config.rollout.engine, config.rollout.vllm.model_dump(exclude_defaults=True)]}
 
 
 def benchmark_key(config: RunConfig, benchmark: BenchmarkConfig) -> str:
@@ -103,7 +109,7 @@ def benchmark_key(config: RunConfig, benchmark: BenchmarkConfig) -> str:
         "data": data_fingerprint(benchmark_data(benchmark, config.data.template)),
         "dtype": config.dtype,
         "threads": config.threads,
-    }
+    } | _engine(config)
     return digest({**identity, "seed": config.seed, "replicate": config.replicate})
 
 

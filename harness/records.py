@@ -91,9 +91,8 @@ class EvalRecord(_Record):
     """One task on one checkpoint. Lists are [problem][sample]; `greedy_*` are [problem] (None: not run).
 
     `answers` are the grader's equivalence classes (None: nothing extracted); `stepped` says whether a
-    derivation has at least one checkable step, `num_steps` and `num_wrong_steps` count them; `lengths` are in
-    tokens. `metrics` holds the task's own numbers with both standard errors; `best_constant` is the best
-    constant answer's accuracy on these problems. `rerank_scores` are by reward model of `eval.rerank`."""
+    derivation has at least one checkable step, `num_steps` and `num_wrong_steps` count them. `metrics` has
+    its numbers with both standard errors; `best_constant` is the accuracy of the best constant answer."""
 
     key: str
     task: str
@@ -120,10 +119,11 @@ class EvalRecord(_Record):
     num_steps: list[list[int]]
     num_wrong_steps: list[list[int]]
     lengths: list[list[int]]
+    length_unit: Literal["tokens", "words"] = "tokens"
     truncated: list[list[int]]
     greedy_correct: list[int] | None = None
     greedy_lengths: list[int] | None = None
-    rerank_scores: dict[str, list[list[float]]] = Field(default_factory=dict)
+    rerank_scores: dict[str, list[list[float]]] = Field(default_factory=dict)  # by reward model
     best_constant: float
     best_constant_answer: str
     metrics: dict[str, float]

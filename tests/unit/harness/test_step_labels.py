@@ -18,8 +18,8 @@ figures are not blind.
 Disagreements that stay:
 - true, flagged: `40% of 40% = 0.4 x 40`, where the second per cent sign is a unit and the first is not.
 - false, not flagged: `8 hours + 2 hours + 90 minutes = 100 hours`, since units are not checked.
-- not found: `200 sq ft is equal to 200*1` and `10.00 (change in change) = 10.00 * 2`, taken for labels of a number,
-  and `-(-34) = 34`, which has no operation between two numbers.
+- not found: `200 sq ft is equal to 200*1` and `10.00 (change in change) = 10.00 * 2`, taken for labels of a
+  number, and `-(-34) = 34`, which has no operation between two numbers.
 """
 
 from __future__ import annotations
