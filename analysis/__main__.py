@@ -36,7 +36,16 @@ def _parser() -> argparse.ArgumentParser:
     report = commands.add_parser("report", help="write report.html, report.md, CSV and figures of a study")
     report.add_argument("study", type=Path, metavar="STUDY_FOLDER")
     report.add_argument("--out", type=Path, help="folder for the report (default: STUDY_FOLDER/report)")
+    report.add_argument("--wandb", choices=("offline", "online"), help="log it to W&B: Tables, an Artifact")
+    report.add_argument("--project", default="r1-ablations", help="W&B project (default: r1-ablations)")
+    report.add_argument("--entity", help="W&B entity")
     report.set_defaults(run=_report)
+
+    fetch = commands.add_parser("fetch", help="a study's folder from W&B's API or from offline runs")
+    fetch.add_argument("source", help="a folder of offline runs, or ENTITY/PROJECT")
+    fetch.add_argument("out", type=Path, metavar="STUDY_FOLDER", help="where to write it")
+    fetch.add_argument("--group", help="one study of the project alone")
+    fetch.set_defaults(run=_fetch)
 
     table = commands.add_parser("table", help="print a study's table of arms")
     table.add_argument("study", type=Path, metavar="STUDY_FOLDER")
@@ -85,6 +94,29 @@ def _report(arguments: argparse.Namespace) -> int:
     for note in report.notes:
         print(f"note: {note}", file=sys.stderr)
     print(f"report: {path}")
+    if arguments.wandb:
+        from analysis.tracked import log_report
+
+        try:
+            name = log_report(report, path.parent, mode=arguments.wandb, project=arguments.project,
+                              entity=arguments.entity)  # fmt: skip
+            print(f"W&B: {name} ({arguments.wandb})")
+        except Exception as error:  # an outage costs a warning: the files are written
+            print(f"warning: W&B: {type(error).__name__}: {error}", file=sys.stderr)
+    return 0
+
+
+def _fetch(arguments: argparse.Namespace) -> int:
+    from analysis.tracked import offline_runs, online_runs, write_study
+
+    folder = Path(arguments.source)
+    runs = offline_runs(folder) if folder.is_dir() else online_runs(arguments.source, group=arguments.group)
+    count, notes = write_study(runs, arguments.out)
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
+    if not count:
+        raise ValueError(f"{arguments.source}: nothing was written to {arguments.out}")
+    print(f"{count} runs: {arguments.out}; now `r1-report report {arguments.out}`")
     return 0
 
 

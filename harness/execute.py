@@ -41,7 +41,7 @@ from harness.status import (
     readable,
     skip_note,
 )
-from harness.tracking import Tracker
+from harness.tracking import Tracker, factor_tags
 from harness.trainer import train
 from harness.types import RolloutEngine
 
@@ -104,8 +104,7 @@ def _execute(config: RunConfig, folder: Path, overrides: Sequence[str], report: 
 def _run(config: RunConfig, folder: Path, record: RunRecord, report: Reporter, started: float) -> None:
     device = distributed.join(resolve_device(config))
     base = ensure_base(config, report)
-    tags = [config.objective.name, config.model.name, f"seed={config.seed}", f"corpus={config.corpus}"]
-    resumed = record.num_resumes > 0
+    tags, resumed = factor_tags(config, record.overrides), record.num_resumes > 0
     tracker = Tracker(config, run_id=record.run_id, folder=folder, tags=tags, resumed=resumed)
     record.wandb_id, failed = tracker.id, True
     try:
@@ -132,6 +131,7 @@ def _run(config: RunConfig, folder: Path, record: RunRecord, report: Reporter, s
         if not config.objective.reward.weights:  # there is no reward that could vary
             record.flags = [flag for flag in record.flags if flag != "no_reward_variance"]
         tracker.summary(final_numbers(config, folder, record.steps_done))
+        tracker.evaluations(folder)
         failed = False
     finally:
         tracker.finish(failed=failed)

@@ -70,7 +70,8 @@ def test_types_come_from_types_alone() -> None:
 
 def test_analysis_reads_records_alone_and_stays_light() -> None:
     for path in files("analysis"):
-        found = imports(path)
+        # W&B is a source and a destination of studies in one file, and there only where it is called for.
+        found = imports(path, top=path.name == "tracked.py")
         assert roots(found) & {"torch", "vllm", "wandb", "transformers", "lm_eval", "tasks"} == set(), path
         ours = {n for n in found if n.startswith("harness.")}
         assert all(n.startswith("harness.records") for n in ours), path

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from harness.tracking import Tracker
+from harness.tracking import Tracker, factor_tags
 from tests.unit.harness.tiny import configure
 
 
@@ -112,3 +112,26 @@ def test_offline_records_a_run_that_can_be_synced(tmp_path: Path, monkeypatch: p
     assert tracker.failures == 0 and tracker.id == "grpo-x-s0-1"
     (folder,) = (tmp_path / "wandb").glob("offline-run-*-grpo-x-s0-1")
     assert (folder / "run-grpo-x-s0-1.wandb").stat().st_size > 0
+
+
+def test_tags_are_the_factors() -> None:
+    config = configure("study=s1")
+    long = "objective.name=" + "x" * 80
+    tags = factor_tags(
+        config, ["trainer.lr=0.001", "+corpus=mixed", "study=s1", "output_dir=/tmp", long, "seed=0"]
+    )
+    assert tags[:3] == [config.objective.name, config.model.name, "seed=0"]
+    assert {"trainer.lr=0.001", "corpus=mixed"} <= set(tags) and len(tags) == len(set(tags))
+    assert not any(tag.startswith(("study", "output_dir", "+")) for tag in tags)
+    assert max(map(len, tags)) <= 64
+
+
+def test_evaluations_that_cannot_be_logged_cost_one_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake_wandb(monkeypatch)
+    tracker = start(tmp_path, "offline")
+    tracker.evaluations(tmp_path)  # this wandb has no Table
+    tracker.log({"step": 1})
+    assert tracker.run.logged == [{"step": 1}] and tracker.failures == 1
+    assert capsys.readouterr().err.count("warning") == 1
