@@ -114,7 +114,7 @@ def log_report(
     run = wandb.init(
         project=project, entity=entity, group=report.study.name, job_type="report", id=name, name=name,
         mode=mode, dir=folder, resume="allow" if mode == "online" else None, tags=["report"],
-        settings=wandb.Settings(console="off", disable_git=True, init_timeout=30),
+        settings=wandb.Settings(console="off", disable_git=True, init_timeout=90),
     )  # fmt: skip
     tables = {f"table/{table.name}": wandb.Table(**table.wandb()) for table in report.tables}
     run.log(tables)
