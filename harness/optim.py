@@ -126,6 +126,16 @@ def lr_at(
     return peak * (floor + (1 - floor) * max(0.0, shape))
 
 
+def _total_norm(gradients: list[Tensor]) -> Tensor:
+    """Of all of them, and of all shards; in float32 also where they are not, except of shards."""
+    if any(isinstance(g, DTensor) for g in gradients):
+        norm = nn.utils.get_total_norm(gradients)
+        return norm.full_tensor() if isinstance(norm, DTensor) else norm
+    if all(g.dtype == torch.float32 for g in gradients):
+        return nn.utils.get_total_norm(gradients)
+    return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients, 2, torch.float32)))
+
+
 def guarded_step(
     optimizer: torch.optim.Optimizer,
     parameters: Iterable[Tensor] | Sequence[Tensor],
@@ -138,9 +148,7 @@ def guarded_step(
     Returns (gradient norm before clipping, whether the step was taken) and clears the gradients.
     """
     live = [p for p in parameters if p.grad is not None]
-    grad_norm = nn.utils.get_total_norm([p.grad for p in live if p.grad is not None])
-    if isinstance(grad_norm, DTensor):
-        grad_norm = grad_norm.full_tensor()  # of all shards
+    grad_norm = _total_norm([p.grad for p in live if p.grad is not None])
     nn.utils.clip_grads_with_norm_(live, max_grad_norm, grad_norm)
     finite = bool(torch.isfinite(grad_norm))
     if finite:

@@ -226,3 +226,15 @@ def test_8_bits_without_bitsandbytes_are_refused(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setitem(sys.modules, "bitsandbytes.optim", None)
     with pytest.raises(ValueError, match=r"pip install 'r1-ablations\[8bit\]'"):
         _walk(8, torch.float32, 0)
+
+
+def test_the_norm_of_bfloat16_gradients_is_taken_in_float32() -> None:
+    # 300 gradients of 1.015625 (exact in bfloat16) and one of 2: sqrt(300 × 1.015625² + 4); bfloat16's spacing
+    # is 0.125 there.
+    low = nn.ParameterList([nn.Parameter(torch.ones(100).bfloat16()) for _ in range(3)])
+    low.append(nn.Parameter(torch.ones(1).bfloat16()))
+    optimizer = adamw(low, lr=0.0, betas=(0.9, 0.95), eps=1e-8, weight_decay=0.0)
+    for p in low:
+        p.grad = torch.full_like(p, 1.015625 if len(p) > 1 else 2.0)
+    norm, _ = guarded_step(optimizer, list(low), lr=0.0, max_grad_norm=1e9)
+    assert norm == pytest.approx(math.sqrt(300 * 1.015625**2 + 4), rel=1e-6)
