@@ -229,7 +229,7 @@ def test_8_bits_without_bitsandbytes_are_refused(monkeypatch: pytest.MonkeyPatch
 
 
 def test_the_norm_of_bfloat16_gradients_is_taken_in_float32() -> None:
-    # 300 gradients of 1.015625 (exact in bfloat16) and one of 2: sqrt(300 × 1.015625² + 4); bfloat16's spacing
+    # 300 gradients of 1.015625 (exact in bfloat16), one of 2: sqrt(300 × 1.015625² + 4); bfloat16's spacing
     # is 0.125 there.
     low = nn.ParameterList([nn.Parameter(torch.ones(100).bfloat16()) for _ in range(3)])
     low.append(nn.Parameter(torch.ones(1).bfloat16()))
