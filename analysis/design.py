@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from analysis.contrasts import control_of, seed_order
+from analysis.contrasts import control_of, primary_of, seed_order
 from analysis.load import Study, differing_keys
 from harness.records import Arm
 
@@ -28,20 +28,38 @@ def design_notes(study: Study) -> list[str]:
         runs = study.finished[study.finished["arm"] == arm.label]
         if lacking := sorted(expected - {str(s) for s in runs["seed"]}, key=seed_order):
             notes.append(f"{arm.label}: no finished run for seed {', '.join(lacking)} (unbalanced design)")
-    kinds = {"commit": "commits", "device": "kinds of device", "data_hash": "data versions"}
+    notes += _unevaluated(study)
+    kinds = {"commit": "commits", "device": "kinds of device", "data_hash": "data versions",
+             "schema_version": "versions of the records' schema"}  # fmt: skip
     for column, what in kinds.items():
-        values = sorted({str(v) for v in study.runs[column].dropna()}) if column in study.runs else []
+        found = list(study.runs[column].dropna()) if column in study.runs else []
+        values = sorted({f"{v:g}" if isinstance(v, float) else str(v) for v in found})
         if len(values) > 1:
             notes.append(f"runs come from {len(values)} {what}: {', '.join(v[:12] for v in values)}")
     if "dirty" in study.runs and (study.runs["dirty"] == True).any():  # noqa: E712
         notes.append("some runs were made with uncommitted changes in the code")
-    if not study.evaluations.empty and study.evaluations["k"].nunique() > 1:
+    if not study.evaluations.empty and study.evaluations.groupby("task")["k"].nunique().max() > 1:
         notes.append("evaluations differ in k; maj@k and pass@k are not comparable between them")
-    for found in config_differences(study):
-        if found.undeclared:
-            keys = ", ".join(found.undeclared)
-            notes.append(f"{found.arm} differs from {found.other} in more than the declared factor: {keys}")
+    for difference in config_differences(study):
+        if difference.undeclared:
+            keys, other = ", ".join(difference.undeclared), difference.other
+            notes.append(f"{difference.arm} differs from {other} in more than the declared factor: {keys}")
     return notes
+
+
+def _unevaluated(study: Study) -> list[str]:
+    """Finished runs whose last step has no readable evaluation of the primary task."""
+    try:
+        task = primary_of(study).task
+    except ValueError:
+        return []
+    frame = study.evaluations[study.evaluations["task"] == task]
+    seen = set(zip(frame["run_id"], frame["step"], strict=True))
+    return [
+        f"{run}: finished, but its last step was not evaluated on {task}; it is in no table of accuracies"
+        for run, step in zip(study.finished["run_id"], study.finished["steps_done"], strict=True)
+        if (run, int(step)) not in seen
+    ]
 
 
 def config_differences(study: Study) -> list[ConfigDifference]:

@@ -183,6 +183,7 @@ def _run_row(
         "reason": record.reason,
         "base_id": record.base_id,
         "data_hash": record.data_hash,
+        "schema_version": record.schema_version,
         "parameters": sizes.get(record.base_id or ""),
         "steps_done": record.steps_done,
         "num_resumes": record.num_resumes,

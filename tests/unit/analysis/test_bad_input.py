@@ -1,0 +1,75 @@
+"""What is wrong with a study is one clear line each, and never a traceback or a silent gap."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from analysis.__main__ import main
+from analysis.load import load_study
+from analysis.report import build_report
+
+
+def notes(folder: Path) -> str:
+    return "\n".join(build_report(load_study(folder), figures=False).notes)
+
+
+def change(path: Path, **values: object) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+def test_an_empty_study(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "empty").mkdir()
+    assert main(["report", str(tmp_path / "empty")]) == 2
+    error = capsys.readouterr().err
+    assert "holds no runs; give a study's folder" in error and error.count("\n") == 1
+
+
+def test_one_seed_has_no_interval_and_says_so(make_study) -> None:
+    report = build_report(load_study(make_study(seeds=1)))
+    assert "1 seed: 3 are needed for an interval" in report.answers[0]
+    assert "nothing can be concluded" in report.answers[0]
+    arms = report.tables[0]
+    assert all("[" not in cell for row in arms.cells for cell in row)
+
+
+def test_a_missing_evaluation_is_named(make_study) -> None:
+    folder = make_study(seeds=3, models=("xs",))
+    shutil.rmtree(next((folder / "grpo-xs-s1-abcd" / "eval").iterdir()))
+    text = notes(folder)
+    assert "grpo-xs-s1-abcd: finished, but its last step was not evaluated on aime_gen_test" in text
+    assert text.count("was not evaluated") == 1
+
+
+def test_a_damaged_evaluation_is_named(make_study) -> None:
+    folder = make_study(seeds=3, models=("xs",))
+    (path,) = (folder / "grpo-xs-s1-abcd").glob("eval/*/aime_gen_test.json")
+    path.write_text("{")
+    text = notes(folder)
+    assert f"{path}: not valid JSON" in text and "grpo-xs-s1-abcd: finished, but" in text
+
+
+def test_mixed_schema_versions_are_said_and_a_newer_run_is_not_guessed_at(make_study) -> None:
+    folder = make_study(seeds=3, models=("xs",))
+    change(folder / "grpo-xs-s0-abcd" / "run.json", schema_version=0)
+    assert "runs come from 2 versions of the records' schema: 0, 1" in notes(folder)
+    change(folder / "grpo-xs-s0-abcd" / "run.json", schema_version=99)
+    text = notes(folder)
+    assert "grpo-xs-s0-abcd is damaged" in text and "schema_version 99 is newer" in text
+    assert "no finished run for seed 0" in text
+
+
+def test_benchmarks_may_differ_in_k_but_not_one_of_them(make_study) -> None:
+    folder = make_study(seeds=3, models=("xs",))
+    assert "differ in k" not in notes(folder)
+    for path in folder.glob("*/eval/*/aime_gen_heldout.json"):
+        record = json.loads(path.read_text())
+        lists = ("correct", "answers", "stepped", "num_steps", "num_wrong_steps", "lengths", "truncated")
+        change(path, k=2, **{name: [row[:2] for row in record[name]] for name in lists})
+    assert "differ in k" in notes(folder)  # their bases have k = 4
+    for base in (folder.parent / "bases").glob("*/eval/*/aime_gen_heldout.json"):
+        base.unlink()
+    assert "differ in k" not in notes(folder)
