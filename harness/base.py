@@ -12,6 +12,7 @@ from harness.config import RunConfig
 from harness.dims import ModelDims, dims_from_config, num_non_embedding_parameters, num_parameters
 from harness.gguf import dequantise
 from harness.identity import base_id, base_identity
+from harness.preflight import check_fits
 from harness.progress import Reporter
 from harness.records import BaseRecord, write_record
 from harness.source import fetch, gguf_file, kind_of
@@ -26,6 +27,8 @@ def adopt(config: RunConfig, folder: Path, report: Reporter) -> None:
     else:
         target.unlink(missing_ok=True)  # a link to where the model was
         target.symlink_to(fetch(model).absolute(), target_is_directory=True)
+    if model.dims is None:  # then its size was not known before the download
+        check_fits(config)
     dims = dims_from_config(json.loads((target / "config.json").read_text(encoding="utf-8")))
     write_base(config, folder, dims, seconds=time.perf_counter() - started)
 

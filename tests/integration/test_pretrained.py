@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from harness import preflight
 from harness.base import adopt
 from harness.codec import Codec
 from harness.compose import Composer
-from harness.config import RunConfig
+from harness.config import ConfigError, RunConfig
 from harness.execute import execute
 from harness.hub import load_pretrained
 from harness.identity import base_folder, run_folder
@@ -77,6 +78,17 @@ def test_a_run_on_a_folder_from_base_to_record(tmp_path: Path, folder: Path, dty
     assert tasks == {("jsonl_test_k", "question"), ("jsonl_test_boxed_answer_k", "boxed_answer")}
     assert len(list(eval_paths(run_folder(config)))) == 1
     assert finished(config) is not None and len(list((base / "kept").iterdir())) == 1
+
+
+def test_a_model_that_cannot_fit_is_refused_once_its_size_is_known(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preflight, "gpu_memory", lambda: None)
+    monkeypatch.setattr(preflight, "system_memory", lambda: 1)
+    config = configure(tmp_path, "model=folder", f"model.path={folder}")
+    with pytest.raises(ConfigError, match=r"0\.0 GiB free"):
+        ensure_base(config, quiet)
+    assert not (base_folder(config) / "base.json").exists()
 
 
 def test_a_folder_that_moved_is_found_again(tmp_path: Path, folder: Path) -> None:

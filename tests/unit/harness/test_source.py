@@ -167,3 +167,30 @@ def test_presets_state_every_dimension() -> None:
     for preset in PRESETS:
         found = yaml.safe_load((CONF / "model" / f"{preset}.yaml").read_text())
         assert found["dims"]["vocab_size"] > 40_000, preset
+
+
+def test_a_hub_model_in_the_local_cache_needs_no_network(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import huggingface_hub.constants
+
+    cache, commit = tmp_path / "cache", "0123456789abcdef0123456789abcdef01234567"
+    home = cache / "models--owner--name"
+    snapshot = home / "snapshots" / commit
+    for made in (home / "refs", home / "blobs", snapshot):
+        made.mkdir(parents=True)
+    (home / "refs" / "main").write_text(commit)
+    for i, path in enumerate(sorted(folder.iterdir())):
+        blob = home / "blobs" / f"{i:064x}"
+        shutil.copyfile(path, blob)
+        (snapshot / path.name).symlink_to(blob)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(cache))
+    config = configure("model=hub", "model.hub_id=owner/name")
+    check_model(config.model)
+    assert source.fetch(config.model).resolve() == snapshot.resolve()
+    assert all(len(value) == 64 for value in content(config.model).values())
+    assert shape(config.model) == shape(configure("model=folder", f"model.path={folder}").model)
+    (snapshot / "model.safetensors").unlink()  # a download that was broken off
+    with pytest.raises(ConfigError, match="connect to a network"):
+        check_model(config.model)
