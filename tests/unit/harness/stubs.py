@@ -43,7 +43,9 @@ def execute(config: RunConfig, *, overrides: list[str], report: Reporter) -> str
     with (Path(config.output_dir) / "calls.txt").open("a") as file:
         file.write(run_id(config) + "\n")
     with (Path(config.output_dir) / "processes.txt").open("a") as file:
-        file.write(f"{config.model.name} {config.seed} {os.getpid()}\n")
+        file.write(
+            f"{config.model.name} {config.seed} {os.getpid()} {os.environ.get('CUDA_VISIBLE_DEVICES', '-')}\n"
+        )
     record(config, "running")
     report("training", 1, 2, "accuracy 0.5")
     action = _behaviour(config, run_id(config))

@@ -105,8 +105,8 @@ def test_a_warm_process_takes_run_after_run_and_is_replaced_when_one_failed(laun
         """(model, seed, process number), in order of the runs."""
         found = [line.split() for line in (tmp_path / "processes.txt").read_text().splitlines()]
         (tmp_path / "processes.txt").unlink()
-        known = list(dict.fromkeys(pid for _, _, pid in found))
-        return [(model, int(seed), known.index(pid)) for model, seed, pid in found]
+        known = list(dict.fromkeys(line[2] for line in found))
+        return [(model, int(seed), known.index(pid)) for model, seed, pid, *_ in found]
 
     lines = ("objective=grpo", "model=tiny,tiny2", "hydra.launcher.workers=1", "study=w")
     assert launch(*lines, "seed=0,1", "hydra.launcher.warm=true") == 0
@@ -120,6 +120,16 @@ def test_a_warm_process_takes_run_after_run_and_is_replaced_when_one_failed(laun
         assert number == sum(seed == 6 for _, seed, _ in order[:place])
     assert launch(*lines, "seed=10,11") == 0
     assert len({number for *_, number in used()}) == 4  # without `warm` one process a run
+
+
+def test_each_gpu_has_a_process_of_its_own_that_sees_it_alone(
+    launch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.launcher.has_gpu", lambda device: True)
+    monkeypatch.setattr("harness.launcher.gpus", lambda: ["3", "5"])
+    assert launch("objective=grpo", "seed=0,1,2,3,4,5") == 0
+    found = {tuple(line.split()[2:]) for line in (tmp_path / "processes.txt").read_text().splitlines()}
+    assert sorted(gpu for _, gpu in found) == ["3", "5"] and len({pid for pid, _ in found}) == 2
 
 
 def test_more_seeds_and_arms_join_the_study(launch, tmp_path: Path) -> None:
