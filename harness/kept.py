@@ -26,7 +26,7 @@ from harness.seeds import derive, stream_seed
 from harness.types import Prompt, SamplingParams
 
 NUM_DOCUMENTS = 128
-NUM_PASSAGES, PASSAGE_TOKENS = 32, 128  # of a pretrained model
+NUM_PASSAGES, PASSAGE_TOKENS = 16, 128  # of a pretrained model
 ROWS = 32
 _CHUNK_ELEMENTS = 1 << 24  # of log-probabilities alive at once
 

@@ -104,7 +104,7 @@ def test_what_is_kept_is_measured_on_the_base_s_own_text_or_on_a_file(tmp_path: 
     config = configure(tmp_path, "model=folder", f"model.path={folder}")
     base, codec = load_pretrained(folder, dtype=torch.float32, device="cpu"), Codec.from_folder(folder)
     documents = own_text(config, base, codec, tmp_path / "base", 5)
-    assert len(documents) == 32 and all(len(ids) == 129 and start == 1 for ids, start in documents)
+    assert len(documents) == 16 and all(len(ids) == 129 and start == 1 for ids, start in documents)
     assert own_text(config, base, codec, tmp_path / "base", 5) == documents  # from the file now
     (made,) = (tmp_path / "base" / "kept").iterdir()
     made.write_text(json.dumps([[7, 8]]))
@@ -116,7 +116,7 @@ def test_what_is_kept_is_measured_on_the_base_s_own_text_or_on_a_file(tmp_path: 
     found = Kept(named, base, codec, tmp_path / "none")
     tokens = codec.encode(text.read_text())
     assert (
-        passages(text, codec)[1][0] == tokens[len(tokens) // 32 :][:128] and not (tmp_path / "none").exists()
+        passages(text, codec)[1][0] == tokens[len(tokens) // 16 :][:128] and not (tmp_path / "none").exists()
     )
     same = found.measure(base)
     assert same["kept_kl_forward"] == 0.0 and same["kept_loss"] > 0
