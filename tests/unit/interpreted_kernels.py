@@ -1,0 +1,87 @@
+"""The GPU's kernels and its decoder on a CPU, in Triton's interpreter, against PyTorch and the CPU's engine.
+
+Run by tests/unit/test_interpreted_kernels.py in a process of its own: the interpreter is chosen at import.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+import torch.nn.functional as F
+
+from harness import kernels
+from harness.rollout import gpu_decode
+from harness.rollout.generation import Request
+from harness.rollout.gpu_decode import SlotDecoder
+from harness.rollout.gpu_generation import SlotGeneration
+from harness.rollout.native import NativeEngine
+from harness.types import Prompt, SamplingParams
+from tests.unit.test_model import DIMS, random_policy
+
+
+def close(a: torch.Tensor, b: torch.Tensor) -> None:
+    torch.testing.assert_close(a.double(), b.double(), rtol=1e-5, atol=1e-5)
+
+
+def elementwise() -> None:
+    torch.manual_seed(0)
+    gate_up, grad = torch.randn(3, 2 * 1100), torch.randn(3, 1100)
+    wide = gate_up.double().requires_grad_()
+    gate, up = wide.chunk(2, dim=-1)
+    (F.silu(gate) * up).backward(grad.double())
+    close(kernels.swiglu(gate_up), (F.silu(gate) * up).detach())
+    close(kernels.swiglu_backward(grad, gate_up), wide.grad)
+    x = torch.randn(3, 5, 8)[:, 1:4]  # a slice of wider rows
+    rotations = torch.polar(torch.ones(3, 1, 4), torch.randn(3, 1, 4))
+    turned = kernels.rotate(x, rotations)
+    close(turned, torch.view_as_real(torch.view_as_complex(x.unflatten(-1, (4, 2))) * rotations).flatten(-2))
+    close(kernels.rotate(turned, rotations, back=True), x)
+
+
+def logprobs() -> None:
+    torch.manual_seed(1)
+    logits, targets, grad = torch.randn(4, 5000) * 3, torch.tensor([0, 4999, 17, 4096]), torch.randn(4)
+    wide = logits.double().requires_grad_()
+    reference = (wide / 0.7).log_softmax(-1)
+    picked = reference.gather(1, targets[:, None]).squeeze(1)
+    picked.backward(grad.double())
+    found, normalisers, entropy = kernels.logprobs_of(logits, targets, 0.7)
+    close(found, picked.detach())
+    close(entropy, -(reference.exp() * reference).sum(1).detach())
+    close(kernels.logits_gradient_(logits, targets, normalisers, grad, 0.7), wide.grad)
+
+
+def decoding() -> None:
+    """Refilled slots, shared prompts, ends and budgets: the same tokens as the CPU's engine, row by row."""
+    gpu_decode._MAX_SPLITS = 2
+    for name in ("llama", "qwen3"):
+        policy = random_policy(dataclasses.replace(DIMS[name], num_layers=1, head_dim=8))
+        texts = [(5, 9, 11), (7,), (5, 9, 11), (3, 4, 8, 2)]
+        prompts = [Prompt(str(i), "t", "", ids) for i, ids in enumerate(texts)]
+        params = SamplingParams(max_new_tokens=4, temperature=1.3, logprobs=True)
+        plain = NativeEngine(policy, eos_token_ids=(3, 5), decode=str, max_batch_size=3)
+        expected = plain.generate(prompts, params=params, seeds=range(4))
+        requests = [Request(prompt.token_ids, seed) for seed, prompt in enumerate(prompts)]
+        with torch.inference_mode():
+            decoder = SlotDecoder(policy, num_slots=3, columns=8, max_new_tokens=4)
+            SlotGeneration(
+                decoder,
+                list(requests),
+                params,
+                capacity=3,
+                eos_token_ids=frozenset((3, 5)),
+                has_stop=lambda _: False,
+                prefill_tokens=8,
+            ).run()
+        for request, rollout in zip(requests, expected, strict=True):
+            assert tuple(request.tokens) == rollout.completion_ids
+            assert request.finish_reason == rollout.finish_reason
+            close(torch.tensor(request.logprobs), torch.tensor(rollout.sampler_logprobs))
+
+
+if __name__ == "__main__":
+    elementwise()
+    logprobs()
+    decoding()
+    print("equal")
