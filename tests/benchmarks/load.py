@@ -88,7 +88,7 @@ middle = time.perf_counter()
 rows = len(study.steps)
 end = time.perf_counter()
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print(len(study.runs), rows, middle - start, end - middle, peak / 1024)
+print(len(study.runs), rows, middle - start, end - middle, peak / 1024, time.process_time())
 """
 
 
@@ -97,10 +97,11 @@ def measure(study: Path) -> tuple[float, float, float]:
     done = subprocess.run([sys.executable, "-c", MEASURE, str(study)], capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(done.stderr)
-    runs, rows, records_s, steps_s, peak = done.stdout.split()
+    runs, rows, records_s, steps_s, peak, cpu = done.stdout.split()
+    wall = float(records_s) + float(steps_s)
     print(f"{runs} runs, {rows} steps: records and evaluations {float(records_s):.2f} s, steps "
-          f"{float(steps_s):.2f} s, together {float(records_s) + float(steps_s):.2f} s, peak "
-          f"{float(peak):.0f} MiB")  # fmt: skip
+          f"{float(steps_s):.2f} s, together {wall:.2f} s ({float(cpu):.2f} s of CPU, imports included), "
+          f"peak {float(peak):.0f} MiB")  # fmt: skip
     return float(records_s), float(steps_s), float(peak)
 
 
