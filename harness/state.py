@@ -17,11 +17,12 @@ from harness.ahead import GradingAhead
 from harness.codec import Codec
 from harness.config import ConfigError, RunConfig
 from harness.critic import ValueModel, init_value
-from harness.data.load import load_split
+from harness.data.load import data_fingerprint, load_split
 from harness.dims import ModelDims, flops_per_token
 from harness.distributed import check, hub_weights, shard, world_size
-from harness.engines import adapted_engine, load_policy, warm_engine
+from harness.engines import adapted_engine, engine_key, load_policy, warm_engine
 from harness.hub import copy_tokenizer, load_pretrained, save_pretrained
+from harness.identity import digest
 from harness.kept import Kept
 from harness.lora import WithoutAdapters, save_adapter
 from harness.memory import explained
@@ -162,8 +163,7 @@ def setup(config: RunConfig, *, base: Path, folder: Path, device: str) -> Run:
         value=value,
         kl_coef=config.objective.kl.coef,
     )
-    template = config.data.template
-    run.prompts = {p.id: make_prompt(p, template, codec.prompt_ids) for p in problems}
+    run.prompts = _prompts(config, problems, codec, base, device)
     state = checkpoint.load_resume(folder, policy=policy, optimizer=run.optimizer, others=run.trained)
     if state is not None:
         for name in state.keys() & {"step", *COUNTERS}:
@@ -175,6 +175,20 @@ def setup(config: RunConfig, *, base: Path, folder: Path, device: str) -> Run:
     if config.objective.process_reward_model is not None:
         run.step_model = process_reward_model(run, base)
     return run
+
+
+def _prompts(
+    config: RunConfig, problems: Sequence[Problem], codec: Codec, base: Path, device: str
+) -> dict[str, Prompt]:
+    """Every training prompt's tokens, of this run or of an earlier one with these problems and this model."""
+    template = config.data.template
+    data = digest(data_fingerprint(config.data), length=64)
+    found, _ = keep(
+        "prompts",
+        (data, template, *engine_key(config, base / "model", device)),
+        lambda: {p.id: make_prompt(p, template, codec.prompt_ids) for p in problems},
+    )
+    return found
 
 
 def _models(

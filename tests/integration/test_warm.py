@@ -13,6 +13,7 @@ from harness import engines, state, trainer, warm
 from harness import execute as execution
 from harness.config import RunConfig
 from harness.execute import execute
+from harness.types import Prompt
 from tests.integration.test_resume import config_at, evidence, quiet
 
 SMALL = ("trainer.steps=2", "eval.splits=[validation,test]")
@@ -82,6 +83,21 @@ def test_another_architecture_or_setting_builds_another_engine(tmp_path: Path) -
     assert engines.engine_key(plain, base, "cuda") != key
     wide = config_at(tmp_path, "model.dims.intermediate_size=96", "model.pretrain.steps=5")
     assert engines.engine_key(wide, execution.ensure_base(wide, quiet) / "model", "cpu") != key
+
+
+def test_prompts_are_kept_for_the_same_problems_alone(tmp_path: Path) -> None:
+    warm.drop()
+    base = execution.ensure_base(config_at(tmp_path), quiet)
+
+    def prompts(*lines: str) -> dict[str, Prompt]:
+        config = config_at(tmp_path, *lines)
+        return state.setup(config, base=base, folder=tmp_path / "run", device="cpu").prompts
+
+    first = prompts()
+    assert prompts("objective=ppo", "seed=5") is first
+    other = prompts("data.data_seed=9")
+    assert other is not first and other != first
+    assert len(prompts("data.num_train=16")) == 16
 
 
 def test_a_kept_value_is_freed_before_its_successor_is_built() -> None:
