@@ -229,7 +229,8 @@ def _arm_result(study: Study, primary: Primary, label: str, levels: dict[str, st
 def _means(rows: Rows, runs: pd.DataFrame) -> dict[str, float | None]:
     """Means over seeds of the secondary measures and of compute spent."""
     names = ("avg", "greedy", "maj", "pass", "share_direct", "accuracy_stepped", "step_validity", "length",
-             "truncated", "best_constant", "se_sampling", "se_problems", "k", "n_problems",
+             "right_wrong_step", "wrong_right_steps", "truncated", "best_constant", "se_sampling",
+             "se_problems", "k", "n_problems",
              *BEST)  # fmt: skip
     means: dict[str, float | None] = {}
     for name in names:

@@ -81,7 +81,7 @@ def summarise(record: records.EvalRecord) -> dict[str, Any]:
         "share_stepped": shares["stepped"][0],
         "accuracy_stepped": shares["stepped"][1],
         "step_validity": 1 - sum(map(sum, record.num_wrong_steps)) / steps if steps else None,
-        "sound": _sound(record),
+        **_answers_against_steps(record),
         "length": _mean(record.lengths),
         "truncated": _mean(record.truncated),
         "best_constant": record.best_constant,
@@ -104,16 +104,18 @@ def _best(record: records.EvalRecord) -> dict[str, float | None]:
     return found
 
 
-def _sound(record: records.EvalRecord) -> float | None:
-    """Of the right answers that were derived, the share whose every checked step is right."""
+def _answers_against_steps(record: records.EvalRecord) -> dict[str, float | None]:
+    """Of right answers that were derived: the share whose every checked step is right (`sound`), and the rest
+    (`right_wrong_step`). Of wrong ones that were derived: the share with no wrong step."""
     lists = (record.correct, record.num_steps, record.num_wrong_steps)
-    found = [
-        not wrong
-        for rows in zip(*lists, strict=True)
-        for right, steps, wrong in zip(*rows, strict=True)
-        if right and steps
-    ]
-    return sum(found) / len(found) if found else None
+    clean: dict[bool, list[bool]] = {True: [], False: []}
+    for rows in zip(*lists, strict=True):
+        for right, steps, wrong in zip(*rows, strict=True):
+            if steps:
+                clean[bool(right)].append(not wrong)
+    sound, blind = (sum(found) / len(found) if found else None for found in (clean[True], clean[False]))
+    rest = None if sound is None else 1 - sound
+    return {"sound": sound, "right_wrong_step": rest, "wrong_right_steps": blind}
 
 
 def _mean(rows: list[list[int]]) -> float | None:

@@ -93,7 +93,8 @@ def measures_table(results: Sequence[ArmResult]) -> Table:
     k = next((int(r.means["k"] or 0) for r in results if r.means["k"]), 0)
     names = {"avg": f"avg@{k}", "greedy": "greedy", "maj": f"maj@{k}", "pass": f"pass@{k}",
              "share_direct": "direct answers", "accuracy_stepped": "accuracy given steps",
-             "step_validity": "valid steps", "truncated": "truncated", "length": "length (tokens)",
+             "step_validity": "valid steps", "right_wrong_step": "right, a step wrong",
+             "wrong_right_steps": "wrong, steps right", "truncated": "truncated", "length": "length (tokens)",
              "se_sampling": "SE sampling", "se_problems": "SE problems"}  # fmt: skip
     for kind in RERANKERS:
         if any(r.means[f"best_{kind}"] is not None for r in results):
@@ -106,8 +107,10 @@ def measures_table(results: Sequence[ArmResult]) -> Table:
     ]
     note = (
         "Means over seeds, in points (length in tokens). Direct answers hold no step. Valid steps: share of "
-        "checkable steps that are right. SE sampling: these problems, new samples; SE problems: new problems "
-        "as well; both for one run's avg@k, or for the best of k by a reward model of the base."
+        "checkable steps that are right. Right, a step wrong: of right answers with steps (a lower bound: "
+        "errors of set-up are not seen). Wrong, steps right: of wrong answers with steps. SE sampling: these "
+        "problems, new samples; SE problems: new problems as well; both for one run's avg@k, or for the best "
+        "of k by a reward model of the base."
     )
     raw = _frame([{"arm": r.label, **{n: r.means[n] for n in names}} for r in results])
     return Table("measures", "Greedy, majority, pass and how answers are reached", ["arm", *names.values()],

@@ -75,6 +75,8 @@ def metric_values(
     step_validity                share of right steps, pooled over all steps of all samples
     right_with_wrong_step        among right samples with steps: at least one step is wrong (a lower bound)
     wrong_with_all_steps_right   among wrong samples with steps: no step is wrong
+    sourced_steps                share of steps whose operands are in the problem or earlier results
+    last_step_answers            among samples with steps and a number as answer: the last step's value is it
     """
     correct = [[s.correct for s in row.scores] for row in sampled]
     k = min(map(len, correct))
@@ -96,7 +98,11 @@ def metric_values(
         "step_validity": 1 - wrong / num_steps if num_steps else None,
         "right_with_wrong_step": _share([s.num_wrong_steps > 0 for s in stepped if s.correct]),
         "wrong_with_all_steps_right": _share([s.num_wrong_steps == 0 for s in stepped if not s.correct]),
+        "last_step_answers": _share([x for s in stepped if (x := s.last_step_answers) is not None]),
     }
+    unsourced = [s.num_unsourced_steps for s in stepped]
+    if num_steps and None not in unsourced:
+        values["sourced_steps"] = 1 - sum(map(int, filter(None, unsourced))) / num_steps
     if greedy is not None:
         estimate = avg_at_k([[s.correct for s in row.scores] for row in greedy])
         values |= {"greedy": estimate.value, "greedy_se_problems": estimate.se_problems}

@@ -157,7 +157,10 @@ def quiet() -> Iterator[None]:
 
 def scored(task: EvalTask, problem: Problem, rollouts: Sequence[Rollout]) -> Scored:
     """Rollouts of one problem with the grader's and the step check's verdicts."""
-    verdicts = tuple(score(r.text, problem.answer, task.rules, task.data.symbolic) for r in rollouts)
+    rules, symbolic = task.rules, task.data.symbolic
+    verdicts = tuple(
+        score(r.text, problem.answer, rules, symbolic, problem.exact, problem.text) for r in rollouts
+    )
     return Scored(problem, tuple(rollouts), verdicts)
 
 
@@ -205,6 +208,8 @@ def sample_rows(sampled: Sequence[Scored], greedy: Sequence[Scored] | None) -> I
                     "answer": verdict.vote,
                     "num_steps": verdict.num_steps,
                     "num_wrong_steps": verdict.num_wrong_steps,
+                    "num_unsourced_steps": verdict.num_unsourced_steps,
+                    "last_step_answers": verdict.last_step_answers,
                     "length": len(rollout.completion_ids),
                     "finish_reason": rollout.finish_reason,
                 }

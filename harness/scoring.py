@@ -13,7 +13,12 @@ from harness.steps import check_steps
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """`vote` is the grader's equivalence class (None: nothing extracted); steps are the step check's."""
+    """`vote` is the grader's equivalence class (None: nothing extracted); steps are the step check's.
+
+    With the problem at hand `num_unsourced_steps` counts steps with an operand that is neither in the problem
+    nor an earlier result. `last_step_answers` says whether the last step's value is the answer given (None:
+    no step, no answer or no number).
+    """
 
     correct: bool
     extracted: str | None
@@ -21,6 +26,8 @@ class Score:
     vote: str | None
     num_steps: int
     num_wrong_steps: int
+    num_unsourced_steps: int | None = None
+    last_step_answers: bool | None = None
 
     @property
     def stepped(self) -> bool:
@@ -29,14 +36,27 @@ class Score:
 
 @lru_cache(maxsize=65536)
 def score(
-    completion: str, reference: str, rules: tuple[Rule, ...], symbolic: bool, exact: bool = False
+    completion: str,
+    reference: str,
+    rules: tuple[Rule, ...],
+    symbolic: bool,
+    exact: bool = False,
+    problem: str | None = None,
 ) -> Score:
     """Grade, vote and check the steps. Cached, as lm-eval's scorer and the record both ask."""
     verdict = grade(completion, reference, rules=rules, use_symbolic=symbolic, exact=exact)
-    report = check_steps(completion)
     found = verdict.extracted
-    vote = None if found is None else literal_text(found) if exact else answer_class(found)
-    return Score(verdict.correct, verdict.extracted, verdict.reason, vote, report.num_steps, report.num_wrong)
+    report = check_steps(completion, problem=problem, answer=found)
+    return Score(
+        correct=verdict.correct,
+        extracted=found,
+        reason=verdict.reason,
+        vote=None if found is None else literal_text(found) if exact else answer_class(found),
+        num_steps=report.num_steps,
+        num_wrong_steps=report.num_wrong,
+        num_unsourced_steps=None if problem is None else sum(not s.operands_known for s in report.steps),
+        last_step_answers=report.last_yields_answer,
+    )
 
 
 def votes(scores: Sequence[Score]) -> list[str | None]:

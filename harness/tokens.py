@@ -188,7 +188,7 @@ def numbers_in(problem: str) -> set[Fraction]:
         if int(bottom):
             values.add(Fraction(int(top), int(bottom)))
     words = re.findall(r"[a-z]+", problem.lower())
-    for word, following in zip(words, [*words[1:], ""], strict=True):
+    for word, following in zip_longest(words, words[1:], fillvalue=""):
         value = _NUMBER_WORDS.get(word.removesuffix("s") if word not in _NUMBER_WORDS else word)
         if value is not None:
             values.add(value)

@@ -53,7 +53,8 @@ def se_sampling(variances: Sequence[float]) -> float:
 def _scores(doc: Mapping[str, Any], completions: Sequence[str]) -> list[Score]:
     rules = tuple(doc["rules"])
     return [
-        score(completion, doc["answer"], rules, doc["symbolic"], doc["exact"]) for completion in completions
+        score(text or "", doc["answer"], rules, doc["symbolic"], doc["exact"])  # an endpoint may say None
+        for text in completions
     ]
 
 

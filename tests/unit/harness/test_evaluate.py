@@ -16,7 +16,8 @@ from harness.compose import Composer
 from harness.config import RunConfig
 from harness.engine_lm import EngineLM, sampling_params
 from harness.eval_metrics import Scored, metric_values
-from harness.evaluate import evaluate
+from harness.eval_tasks import eval_tasks
+from harness.evaluate import evaluate, scored
 from harness.records import read_eval, read_samples
 from harness.scoring import score, votes
 from harness.seeds import derive
@@ -115,6 +116,9 @@ def test_metrics_of_scripted_completions_match_hand_work(config: RunConfig, tmp_
     assert m["step_validity"] == 3 / 5
     assert m["right_with_wrong_step"] == pytest.approx(1 / 3)
     assert m["wrong_with_all_steps_right"] == 1 / 2  # 1+2=3 then 4; 2+2=5 has a wrong step
+    # last step and answer: 3 3, 4 3, 3 4 of p0; 4 4, 5 5 of p1
+    assert m["last_step_answers"] == 3 / 5
+    assert m["sourced_steps"] == 1.0  # all operands are in the problems 1+2 and 2+2
     assert m["greedy"] == 0.5 and m["greedy_se_problems"] == pytest.approx(0.5)  # sd(1, 0)/sqrt(2)
     lengths = [len(t) for p in ("p0", "p1") for t in SCRIPT[p][:4]]
     assert m["mean_length"] == sum(lengths) / 8
@@ -247,3 +251,11 @@ def test_a_class_graded_both_ways_votes_apart() -> None:
     right, wrong = score(r"\boxed{3}", "3", ("boxed",), False), score(r"\boxed{3}", "4", ("boxed",), False)
     assert right.correct and not wrong.correct and right.vote == wrong.vote == "3"
     assert votes([right, wrong]) == ["3", "3 (graded wrong)"]
+
+
+def test_a_problem_compared_as_it_stands_is_so_in_the_record() -> None:
+    task = next(iter(eval_tasks(Composer().config([]))))
+    rollout = Rollout("p", 0, (1,), r"\boxed{Cab}", None, "stop")
+    for exact, right in ((True, False), (False, True)):
+        problem = Problem("p", "d", "test", "Sort", "cab", exact=exact)
+        assert scored(task, problem, [rollout]).scores[0].correct is right

@@ -182,6 +182,7 @@ def test_operands_and_the_last_step() -> None:
     report = check_steps("25*0.2=5\n25-5=20\n20+4=24\n3*1/2=1.5", problem=problem, answer="24")
     assert [s.operands_known for s in report.steps] == [True, True, False, True]  # the 4 comes from nowhere
     assert report.last_yields_answer is False
+    assert check_steps("5+8=13", problem="5+8").steps[0].operands_known is True  # no words
     assert check_steps("2+2=4").steps[0].operands_known is None
     assert check_steps("2+2=4").last_yields_answer is None
     assert check_steps("The answer is 4.", answer="4").last_yields_answer is None
