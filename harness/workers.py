@@ -65,7 +65,9 @@ def run_all(
     """
     context = multiprocessing.get_context("forkserver")
     modules = {w.function.partition(":")[0] for w in works}
-    context.set_forkserver_preload([*(PRELOAD if "harness.execute" in modules else []), *modules])
+    tracked = any(w.config.tracking.mode != "disabled" for w in works)
+    preload = [name for name in PRELOAD if name != "wandb" or tracked] if "harness.execute" in modules else []
+    context.set_forkserver_preload([*preload, *modules])
     pending = sorted(works, key=lambda w: -max(w.priority, w.cost))
     seats: list[str | None] = list(devices) or [None] * workers
     active: dict[str, _Child] = {}
