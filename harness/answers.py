@@ -141,6 +141,7 @@ _REPLACED = [
     (re.compile(r"[−–‐‑]"), "-"),
     (re.compile(r"×"), r"\\times "),
     (re.compile(r"[·⋅]"), r"\\cdot "),
+    (re.compile(r"(?<=\d)\s*[xX]\s*(?=10\s*\^)"), r"\\times "),
     (re.compile(r"π"), r"\\pi "),
     (re.compile(r"∞"), r"\\infty "),
     (re.compile(r"\\frac\s*(\d)\s*(\d)"), r"\\frac{\1}{\2}"),
@@ -162,7 +163,7 @@ def normalise(text: str) -> str:
     out = _LAYOUT.sub("", text)
     for pattern, replacement in _REPLACED:
         out = pattern.sub(replacement, out)
-    out = out.strip().removeprefix("**").removesuffix("**").strip(" `\"'").rstrip(".,;: ").lstrip("=: ")
+    out = out.strip().removeprefix("**").removesuffix("**").strip(" `\"'").rstrip(".,;: \\").lstrip("=: ")
     if boxed := _BOXED_WHOLE.fullmatch(out):
         out = boxed[1].strip()
     if wrapped := _WRAPPED.fullmatch(out):
@@ -180,10 +181,12 @@ _NUMBER = re.compile(
       | \\frac\{{\s*(?P<num>-?\s*{_DECIMAL})\s*\}}\{{\s*(?P<den>-?\s*{_DECIMAL})\s*\}}
       | (?P<a>{_DECIMAL})\s*/\s*(?P<b>{_DECIMAL})
       | (?P<spaced>\d{{1,3}}(?:\ \d{{3}})+)(?!\d)
-      | (?P<dec>{_DECIMAL})\.?(?:\s*(?:\\times|\\cdot|\*)\s*10\s*\^\s*\{{?\s*(?P<exp>[-+]?\d{{1,2}})\s*\}}?)?
+      | (?P<dec>{_DECIMAL})(?:[eE](?P<e>[-+]?\d{{1,2}})(?!\w)
+          |\.?(?:\s*(?:\\times|\\cdot|\*)\s*10\s*\^\s*\{{?\s*(?P<exp>[-+]?\d{{1,2}})\s*\}}?)?)
     )""",
     re.VERBOSE,
 )
+_REPEATING = re.compile(r"([-+]?)(\d{0,20})\.(\d{0,20})\\overline\s*\{(\d{1,20})\}")
 _UNIT_POWER = re.compile(r"\s*\^\s*\{?\s*[23]\s*\}?$|[²³]$")
 _SHORT_UNITS = re.compile(
     r"[mgshlLVWJNAKCF]|kg|[mck]m|in|ft|yd|mi|lbs?|oz|hrs?|min|ms|[mk]?[lL]|[mk]ph|[ap]m|[mghs]\.|yrs?|cc|Hz|Pa|sq|cu|of|%"
@@ -211,6 +214,13 @@ def _decimal(text: str) -> Fraction:
     return Fraction(text.replace(",", "").replace(" ", ""))
 
 
+def _repeating(sign: str, whole: str, fixed: str, period: str) -> Fraction:
+    """0.1\\overline{6} = (16 - 1) / 90."""
+    nines = (10 ** len(period) - 1) * 10 ** len(fixed)
+    value = Fraction(int(whole + fixed + period or 0) - int(whole + fixed or 0), nines)
+    return -value if sign == "-" else value
+
+
 def parse_number(normalised: str) -> Fraction | None:
     """The exact value of a number with an optional unit, or None for anything else.
 
@@ -219,6 +229,8 @@ def parse_number(normalised: str) -> Fraction | None:
     """
     if _INTEGER.fullmatch(normalised):
         return Fraction(int(normalised))
+    if repeating := _REPEATING.fullmatch(normalised):
+        return _repeating(*repeating.groups())
     match = _NUMBER.match(normalised)
     if match is None or len(match[0]) > MAX_DIGITS or not _is_unit(normalised[match.end() :]):
         return None
@@ -231,7 +243,7 @@ def parse_number(normalised: str) -> Fraction | None:
         elif g["a"]:
             value = _decimal(g["a"]) / _decimal(g["b"])
         else:
-            value = _decimal(g["spaced"] or g["dec"]) * Fraction(10) ** int(g["exp"] or 0)
+            value = _decimal(g["spaced"] or g["dec"]) * Fraction(10) ** int(g["exp"] or g["e"] or 0)
     except ZeroDivisionError:
         return None
     return -value if g["sign"] == "-" else value
@@ -264,4 +276,5 @@ def canonical_text(normalised: str) -> str:
     out = _WRAPPED.sub(r"\1", normalised)
     if _WORDS.fullmatch(out):
         return re.sub(r"[\s.]+", " ", out).strip().casefold()
-    return re.sub(r"([\^_])\{(\w)\}", r"\1\2", re.sub(r"\s+", "", out))
+    joined = re.sub(r"(?<!\d)\s+|\s+(?!\d)", "", out)  # `2 5` is not 25
+    return re.sub(r"([\^_])\{(\w)\}", r"\1\2", joined)

@@ -43,6 +43,7 @@ _PLAIN = re.compile(r"[0-9A-Za-z\s+\-*/^_=<>()\[\]{}|,.:;!&']*")
 _TEXT_SEPARATOR = re.compile(
     r"\\(?:text|mbox|mathrm)\s*\{\s*(?:or|and)\s*\}|(?<![A-Za-z\\])(?:or|and)(?![A-Za-z])"
 )
+_INEQUALITY = re.compile(r"[<>]|\\(?:le|ge|leq|geq|lt|gt)(?![A-Za-z])")
 _TRAILING_UNIT = re.compile(r"\s*\\(?:text|mbox|mathrm)\s*\{[^{}]*\}(?:\^\{?[23]\}?)?\s*$")
 
 
@@ -99,6 +100,8 @@ def compare(gold: str, pred: str, *, gold_is_number: bool = False) -> tuple[bool
     if gold_is_number and "=" not in latex_pred and re.search(r"[A-Za-df-z]", letters):
         return False, "different text (variables in the answer, a number in the reference)"
     reply = _pool.ask({"gold": latex_gold, "pred": latex_pred})
+    if not reply["equal"] and not reply["error"] and _INEQUALITY.search(latex_pred) and gold[0] in "([":
+        reply = _pool.ask({"gold": latex_pred, "pred": latex_gold})  # math-verify knows x < 3 as gold alone
     if reply["error"]:
         return False, f"math-verify: {reply['error']}"
     return reply["equal"], "equal by math-verify" if reply["equal"] else "different by math-verify"

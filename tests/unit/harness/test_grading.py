@@ -88,6 +88,10 @@ def test_is_not_25(completion: str) -> None:
         (r"1\frac{9}{10}", "1.9"),
         (r"-\frac{40}{153}", r"\frac{-40}{153}"),
         ("6.29 \\times 10^6", "6290000"),
+        ("6.29 \\times 10^6", "6.29e6"),
+        ("5000", "5 x 10^3"),
+        (r"\frac{1}{6}", r"0.1\overline{6}"),  # 15/90
+        ("25", "25\\\\"),  # a line break of LaTeX
         (r"25\%", "25"),
         (r"\$6", "6.00"),
         ("(1,2)", "(1, 2)"),
@@ -111,6 +115,8 @@ def test_equal_without_a_worker(reference: str, answer: str) -> None:
         (r"\frac{1}{3}", "0.333333"),  # exact: 1/3 - 333333/10^6 = 1/(3 * 10^6)
         (r"25\%", "0.25"),  # a percent sign is a unit
         ("2516_8", "2516_9"),
+        (r"\frac{1}{6}", r"0.\overline{16}"),
+        ("1e3", "1e4"),
         ("A", "B"),
         ("25", "I do not know"),
     ],

@@ -47,7 +47,9 @@ def pool(monkeypatch: pytest.MonkeyPatch) -> Iterator[Pool]:
         (r"1 \text{ or } 2", "2, 1", True),
         (r"\begin{pmatrix} 1 \\ 2 \end{pmatrix}", r"\begin{bmatrix}1\\2\end{bmatrix}", True),
         ("x<3", r"(-\infty,3)", True),  # gold first:
-        (r"(-\infty,3)", "x<3", False),  # the other way round math-verify says no
+        (r"(-\infty,3)", "x<3", True),  # math-verify says no to this order, and is asked the other
+        (r"(-\infty,3)", "x<4", False),
+        ("25", "2 5", False),
         (r"2\sqrt{3}", r"\sqrt{13}", False),
         ("(1,2)", "(2,1)", False),
         ("12", "1,2", False),  # a list, not a thousands separator
