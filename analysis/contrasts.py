@@ -177,7 +177,8 @@ def headlines(study: Study, primary: Primary) -> list[Headline]:
         return []
     control = study.record.control[factor]
     found = []
-    for level in study.record.factors.get(factor, []):
+    contrast = study.record.primary.get("contrast")  # the one that the study was made for comes first
+    for level in sorted(study.record.factors.get(factor, []), key=lambda name: name != contrast):
         arms = [a for a in study.record.arms if a.levels.get(factor) == level]
         pairs = [(a.label, c) for a in arms if (c := control_of(study, a.levels, factor)) is not None]
         if not pairs:

@@ -21,6 +21,7 @@ from analysis.contrasts import (
 from analysis.design import design_notes
 from analysis.load import Study
 from analysis.page import html
+from analysis.path import path_table
 from analysis.plots import Drawing, draw
 from analysis.samples import sample_rows
 from analysis.secondary import finding_table, pilot_table, trend_table, variance_table, views_table
@@ -103,6 +104,7 @@ def _sections(
     gap = memorisation_table(results)
     return [
         ReportSection("The arms", [], filled(arm_table(study, primary, results),
+                                             path_table(study, primary),
                                              finding_table(study, primary, results)), some("differences")),
         ReportSection("Learning", [], filled(trend_table(study, primary, results), pilot_table(study)),
                       some("checkpoints", "size", "learning_curves")),

@@ -13,10 +13,11 @@ from harness.section import NonNegative, Positive, PositiveFloat, Section
 
 class Primary(Section):
     """The contrast that the study was made for: `contrast`, a level of `factor`, against its control level,
-    by `metric` on `split` at confidence `level`."""
+    by `metric` on `split` at confidence `level`. `path` are levels to compare each with the one before."""
 
     factor: str
     contrast: str | None = None
+    path: list[str] = Field(default_factory=list)
     split: str = "test"
     metric: Literal["avg", "greedy", "maj", "pass"] = "avg"
     level: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
@@ -75,6 +76,8 @@ class AblationSpec(Section):
                 self._known(field, factor, level)
                 if level == self.control.get(factor):
                     raise ValueError(f"{field}={level}: it is the control; name a level to compare with it")
+        for level in self.primary.path:
+            self._known("primary.path", factor, level)
         return self
 
     @model_validator(mode="after")

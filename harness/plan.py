@@ -172,6 +172,8 @@ def _declared(sweep: Sweep) -> list[str]:
         control = sweep.control.get(primary.factor)
         contrast = f"{primary.contrast or 'every other level'} against {control}"
         lines.append(f"Primary contrast: {primary.factor}, {contrast}; {primary.metric}@k on {primary.split}")
+        if primary.path:
+            lines.append(f"Step by step, a family of its own: {' → '.join(primary.path)}")
         family = ", ".join(spec.family) or f"every level of {primary.factor}"
         lines.append(f"Holm's family: {family}, each against {control}")
     if spec.margin is not None:

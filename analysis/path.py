@@ -1,0 +1,93 @@
+"""One slot a step: the levels of the primary factor in an order, each against the one before it."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from analysis.contrasts import METRICS, Primary, declared, last_rows, what_varies
+from analysis.load import Study
+from analysis.stats import holm, paired_t, tost
+from analysis.table import Table, interval_text, p_text
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+COLUMNS = ["step", "against", "difference", "p (Holm)", "equivalent", "seeds"]
+
+
+def path_table(study: Study, primary: Primary) -> Table:
+    """Paired t on the differences between neighbours of the declared path, averaged over the other factors.
+
+    Holm adjusts over the path, a family of its own; equivalence is TOST with the declared margin. Without a
+    path the table is empty.
+    """
+    steps = _steps(study, primary)
+    p_values = [s["p_value"] for s in steps if s["p_value"] is not None]
+    adjusted = iter(holm(p_values))
+    cells, raw = [], []
+    for step in steps:
+        p_holm = None if step["p_value"] is None else next(adjusted)
+        cells.append([step["step"], step["against"], interval_text(step.pop("interval"), signed=True),
+                      p_text(p_holm), step.pop("said"), str(step["seeds"])])  # fmt: skip
+        raw.append({**step, "p_holm": p_holm})
+    margin = declared(study).get("margin")
+    note = (
+        f"{METRICS[primary.metric]} on {primary.task}, points: each step minus the one before it, paired by "
+        f"seed; what varies: {what_varies(study)}. Holm adjusts over these steps."
+    )
+    if margin is not None:
+        note += f" Equivalent: two one-sided t tests at 0.05 within ±{100 * margin:g} points."
+    return Table("path", "One step at a time", COLUMNS, cells, _frame(raw), note)
+
+
+def _steps(study: Study, primary: Primary) -> list[dict[str, Any]]:
+    path, factor = study.record.primary.get("path") or [], primary.factor
+    margin, found = declared(study).get("margin"), []
+    for before, level in pairwise(path):
+        differences = _differences(study, primary, str(factor), before, level)
+        interval = (
+            paired_t(differences, level=primary.level, varies=what_varies(study)) if differences else None
+        )
+        verdict = tost(differences, margin=margin) if margin and len(differences) > 2 else None
+        said = "—"
+        if verdict is not None:
+            said = f"{'yes' if verdict.equivalent else 'not shown'} (p = {p_text(verdict.p_value)})"
+        found.append(
+            {
+                "step": level,
+                "against": before,
+                "difference": interval.estimate if interval else None,
+                "low": interval.low if interval else None,
+                "high": interval.high if interval else None,
+                "p_value": interval.p_value if interval else None,
+                "tost_p": verdict.p_value if verdict else None,
+                "seeds": len(differences),
+                "interval": interval,
+                "said": said,
+            }
+        )
+    return found
+
+
+def _differences(study: Study, primary: Primary, factor: str, before: str, level: str) -> list[float]:
+    """Per seed that both have in every cell of the other factors: mean of level minus before."""
+    arms = {tuple(sorted(a.levels.items())): a.label for a in study.record.arms}
+    cells = []
+    for arm in study.record.arms:
+        other = arms.get(tuple(sorted({**arm.levels, factor: before}.items())))
+        if arm.levels.get(factor) == level and other is not None:
+            cells.append((last_rows(study, arm.label, primary.task), last_rows(study, other, primary.task)))
+    if not cells:
+        return []
+    metric, seeds = primary.metric, list(cells[0][0])
+    full = [s for s in seeds if all(s in rows and rows[s][metric] is not None for c in cells for rows in c)]
+    return [float(np.mean([a[s][metric] - b[s][metric] for a, b in cells])) for s in full]
+
+
+def _frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    import pandas as pd
+
+    return pd.DataFrame(rows)
