@@ -193,6 +193,9 @@ def sharded_state(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> di
 
 def load_whole(policy: nn.Module, weights: dict[str, Tensor]) -> None:
     """Copy whole tensors into the policy, sharded or not."""
+    if world_size() == 1:
+        policy.load_state_dict(weights)
+        return
     from torch.distributed.tensor import DTensor, distribute_tensor
 
     _reshard(policy)

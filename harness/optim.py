@@ -8,7 +8,6 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
 
 Schedule = Literal["constant", "linear", "cosine"]
 
@@ -128,9 +127,9 @@ def lr_at(
 
 def _total_norm(gradients: list[Tensor]) -> Tensor:
     """Of all of them, and of all shards; in float32 also where they are not, except of shards."""
-    if any(isinstance(g, DTensor) for g in gradients):
-        norm = nn.utils.get_total_norm(gradients)
-        return norm.full_tensor() if isinstance(norm, DTensor) else norm
+    if any(hasattr(g, "full_tensor") for g in gradients):  # DTensor takes a second to import
+        norm: Any = nn.utils.get_total_norm(gradients)
+        return norm.full_tensor()
     if all(g.dtype == torch.float32 for g in gradients):
         return nn.utils.get_total_norm(gradients)
     return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients, 2, torch.float32)))
