@@ -109,7 +109,7 @@ class NativeEngine:
 
         have = self._decoder
         if have is None or not have.fits(num_slots, columns, max_new_tokens):
-            self._decoder = None  # its memory is free before the new one asks for its own
+            have = self._decoder = None  # its memory is free before the new one asks for its own
             have = self._decoder = SlotDecoder(
                 self.policy, num_slots=num_slots, columns=columns, max_new_tokens=max_new_tokens
             )
