@@ -65,17 +65,22 @@ def tost(differences: ArrayLike, *, margin: float, alpha: float = 0.05) -> Equiv
     p = max(P(T ≥ (d̄ + m)/se), P(T ≤ (d̄ − m)/se)), df = n − 1. The margin must have been declared
     beforehand. Varies: seeds; problems fixed. Fewer than 3 seeds: no verdict (equivalent False, p None).
     """
-    from scipy.special import stdtr
-
     if not margin > 0:
         raise ValueError(f"margin={margin}: must be positive, in the unit of the differences")
     interval = paired_t(differences, level=1 - 2 * alpha)
+    p = tost_p(interval, margin=margin)
+    return Equivalence(p is not None and p <= alpha, p, margin, interval)
+
+
+def tost_p(interval: Interval, *, margin: float) -> float | None:
+    """`tost`'s p-value from a paired t interval of any level; None where it has no standard error."""
+    from scipy.special import stdtr
+
     if interval.se is None or interval.df is None:
-        return Equivalence(False, None, margin, interval)
+        return None
     above = stdtr(interval.df, -(interval.estimate + margin) / interval.se)
     below = stdtr(interval.df, (interval.estimate - margin) / interval.se)
-    p = float(max(above, below))
-    return Equivalence(p <= alpha, p, margin, interval)
+    return float(max(above, below))
 
 
 def power(*, effect: float, sd: float, num_seeds: int, alpha: float = 0.05) -> float:

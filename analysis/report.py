@@ -14,6 +14,7 @@ from analysis.contrasts import (
     Headline,
     Primary,
     arm_results,
+    declared,
     headlines,
     primary_of,
     what_varies,
@@ -25,8 +26,8 @@ from analysis.path import path_table
 from analysis.plots import Drawing, draw
 from analysis.samples import sample_rows
 from analysis.secondary import finding_table, pilot_table, trend_table, variance_table, views_table
-from analysis.stats import Interval
-from analysis.table import Table, interval_text, points
+from analysis.stats import Interval, tost_p
+from analysis.table import Table, interval_text, p_text, points
 from analysis.tables import (
     arm_table,
     config_table,
@@ -128,7 +129,8 @@ def answers(study: Study, primary: Primary, results: list[ArmResult]) -> list[st
     """The answer in a sentence with its interval, one a level of the primary factor; then what to doubt."""
     k = next((int(r.means["k"] or 0) for r in results if r.means["k"]), 0)
     measure = f"{METRICS[primary.metric].replace('@k', f'@{k}')} on {primary.task}"
-    lines = [_answer(h, measure) for h in headlines(study, primary)]
+    margin = declared(study).get("margin")
+    lines = [_answer(h, measure, margin) for h in headlines(study, primary)]
     if not lines:
         best = [f"{r.label}: {interval_text(r.estimate)}" for r in results if r.estimate is not None]
         lines = [f"{measure}, in points: " + "; ".join(best) + "."] if best else ["No finished run yet."]
@@ -137,7 +139,7 @@ def answers(study: Study, primary: Primary, results: list[ArmResult]) -> list[st
     return lines
 
 
-def _answer(headline: Headline, measure: str) -> str:
+def _answer(headline: Headline, measure: str, margin: float | None) -> str:
     who = f"{headline.factor}={headline.level} against {headline.factor}={headline.control}"
     where = f", averaged over {headline.cells} settings of the other factors" if headline.cells > 1 else ""
     d = headline.difference
@@ -148,9 +150,14 @@ def _answer(headline: Headline, measure: str) -> str:
         return f"{who}: {size}, without an interval ({d.reason}), so nothing can be concluded."
     bracket = f"[{points(d.low, signed=True)}, {points(d.high, signed=True)}]"
     tested = f"{100 * d.level:g} % interval {bracket}, {d.n} seeds, paired t"
+    p = tost_p(d, margin=float(margin)) if margin else None
+    same = ""
+    if margin and p is not None:
+        found = "Equivalent" if p <= 0.05 else "Equivalence is not shown"
+        same = f" {found} within the declared ±{points(float(margin))} points (TOST, p = {p_text(p)})."
     if d.low <= 0 <= d.high:
-        return f"{who}: no difference found; {size} ({tested}). The interval includes 0."
-    return f"{who}: {size} ({tested})."
+        return f"{who}: no difference found; {size} ({tested}). The interval includes 0.{same}"
+    return f"{who}: {size} ({tested}).{same}"
 
 
 def _interval_text(study: Study, primary: Primary, results: list[ArmResult]) -> list[str]:

@@ -21,6 +21,7 @@ from analysis.inference import (
     seeds_needed,
     smallest_detectable,
     tost,
+    tost_p,
     trend_test,
     variance_components,
 )
@@ -74,6 +75,7 @@ __all__ = [
     "seeds_needed",
     "smallest_detectable",
     "tost",
+    "tost_p",
     "trend_test",
     "two_sample_bootstrap",
     "variance_components",

@@ -94,6 +94,22 @@ def test_equivalence_uses_the_declared_margin_and_power_its_size(make_study) -> 
         0.8
     )
     assert treated.label == row["arm"]
+    answer = build_report(study, figures=False).answers[0]
+    word = "Equivalent within" if expected.equivalent else "Equivalence is not shown within"
+    assert f"{word} the declared ±50.0 points" in answer
+
+
+def test_the_declared_contrast_is_answered_first(make_study) -> None:
+    folder = make_study(seeds=3, models=("xs",))
+    record = json.loads((folder / "study.json").read_text())
+    record["factors"]["objective"] = ["sft_rejection", "other", "grpo"]
+    record["arms"].append(
+        {**record["arms"][1], "label": "other", "levels": {"objective": "other", "model": "xs"}}
+    )
+    declare(folder, **record)
+    assert "objective=other" in build_report(load_study(folder), figures=False).answers[0]
+    declare(folder, primary={"factor": "objective", "contrast": "grpo"})
+    assert "objective=grpo" in build_report(load_study(folder), figures=False).answers[0]
 
 
 def _accuracies(folder: Path, objective: str) -> list[float]:
