@@ -117,6 +117,17 @@ class Lap:
         return found
 
 
+def rates(run: Run) -> dict[str, float]:
+    """Of the whole run: tokens sampled and trained a second of their phases, and MFU on a GPU."""
+    found = {}
+    for use, phase in (("sampled", "sample"), ("trained", "train")):
+        if run.tokens.get(use) and run.seconds.get(phase):
+            found[f"{use}_per_second"] = run.tokens[use] / run.seconds[phase]
+    if run.device.type == "cuda" and run.seconds.get("train"):
+        found |= mfu(run.flops.get("trained", 0.0), run.seconds["train"], run.device, run.world_size)
+    return found
+
+
 def mfu(flops: float, seconds: float, device: torch.device, num_devices: int) -> dict[str, float]:
     """{"mfu": share of the peak}, or nothing for a device whose peak is not known."""
     peak = peak_flops(torch.cuda.get_device_name(device))

@@ -17,6 +17,7 @@ import torch
 import yaml
 
 from harness import checkpoint, distributed, warm
+from harness.accounting import rates
 from harness.code_state import code_state, hardware, packages
 from harness.config import RunConfig
 from harness.data.load import data_fingerprint, data_report
@@ -124,6 +125,7 @@ def _run(config: RunConfig, folder: Path, record: RunRecord, report: Reporter, s
             record.steps_done = run.step
             for name in ("seconds", "tokens", "flops", "peak_memory"):
                 setattr(record, name, getattr(run, name))
+            record.rates = rates(run)
             write_record(folder / "run.json", record)
             checkpoint.drop_resume(folder)
         _evaluate_missing(config, folder, base, record, device, report)

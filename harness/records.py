@@ -22,8 +22,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-SCHEMA_VERSION = 1
-BASES = "bases"
+SCHEMA_VERSION, BASES = 1, "bases"
 Status = Literal["running", "finished", "failed", "interrupted"]
 T = TypeVar("T", bound="_Record")
 
@@ -42,8 +41,8 @@ class _Record(BaseModel):
 
 
 class RunRecord(_Record):
-    """One run. `seconds` and `flops` are by phase, `tokens` by use (prompt, sampled, trained); `eval_keys`
-    names the protocol last asked for of each task: evaluations under an earlier one are not its result."""
+    """One run. `seconds`, `flops`, `peak_memory` (bytes) are by phase, `tokens` by use. `eval_keys` names the
+    protocol last asked for of each task: evaluations under an earlier one are not its result."""
 
     run_id: str
     study: str
@@ -68,6 +67,7 @@ class RunRecord(_Record):
     gpu_seconds: float = 0.0
     peak_memory_bytes: int = 0
     peak_memory: dict[str, int] = Field(default_factory=dict)
+    rates: dict[str, float] = Field(default_factory=dict)
     flags: list[str] = Field(default_factory=list)
     eval_keys: dict[str, str] = Field(default_factory=dict)
     wandb_id: str | None = None

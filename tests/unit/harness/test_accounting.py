@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from harness import accounting
-from harness.accounting import Lap, Meter, mfu, peak_flops, reproducible
+from harness.accounting import Lap, Meter, mfu, peak_flops, rates, reproducible
 from harness.dims import flops_per_token
 from harness.trainer import experience, learn
 from tests.unit.harness.tiny import DIMS, run_on_untrained_base
@@ -54,6 +54,9 @@ def test_a_step_counts_its_own_costs_alone(tmp_path: Path) -> None:
     assert not {"mfu", "gpu_seconds"} & found.keys()  # a CPU has neither
     assert found["peak_memory_train"] == run.peak_memory["train"] > 1e7
     assert set(reproducible(found)) == {"flops"}
+    whole = rates(run)
+    assert whole["sampled_per_second"] == pytest.approx(run.tokens["sampled"] / run.seconds["sample"])
+    assert whole["trained_per_second"] == found["trained_per_second"] and len(whole) == 2
 
 
 def test_trained_flops_are_exact_over_rows_of_different_lengths(tmp_path: Path) -> None:
