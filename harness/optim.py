@@ -126,11 +126,11 @@ def lr_at(
 
 
 def _total_norm(gradients: list[Tensor]) -> Tensor:
-    """Of all of them, and of all shards; in float32 also where they are not, except of shards."""
+    """Of all of them, and of all shards; in float32 at least, except of shards."""
     if any(hasattr(g, "full_tensor") for g in gradients):  # DTensor takes a second to import
         norm: Any = nn.utils.get_total_norm(gradients)
         return norm.full_tensor()
-    if all(g.dtype == torch.float32 for g in gradients):
+    if all(g.dtype in (torch.float32, torch.float64) for g in gradients):
         return nn.utils.get_total_norm(gradients)
     return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients, 2, torch.float32)))
 
