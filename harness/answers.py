@@ -192,12 +192,12 @@ _SHORT_UNITS = re.compile(
     r"[mgshlLVWJNAKCF]|kg|[mck]m|in|ft|yd|mi|lbs?|oz|hrs?|min|ms|[mk]?[lL]|[mk]ph|[ap]m|[mghs]\.|yrs?|cc|Hz|Pa|sq|cu|of|%"
 )
 _NOT_UNITS = re.compile(
-    r"pi|sqrt|(?:m|b|tr)illions?|thousands?|hundreds?|dozens?|half|halves|and|or|to|mod|is|not|never|sin|cos|tan"
-    r"|log|ln|times|plus|minus|over|base|if|when"
+    r"pi|sqrt|(?:m|b|tr)illions?|thousands?|hundreds?|dozens?|scores?|half|halves|and|or|to|mod|is|not|never|sin"
+    r"|cos|tan|log|ln|times|plus|minus|over|base|if|when|more|less|wrong|about|at|than|least|most"
 )
 
 
-def _is_unit(rest: str) -> bool:
+def is_unit(rest: str) -> bool:
     r"""Whether what follows a number is a unit: `%`, `\text{ cm}^2`, `dollars`, `miles per hour`, `km/h`."""
     opened = _WRAPPED.sub(r" \1 ", rest)
     words = [w for w in re.split(r"[\s/-]+", _UNIT_POWER.sub("", opened.strip())) if w]
@@ -232,7 +232,7 @@ def parse_number(normalised: str) -> Fraction | None:
     if repeating := _REPEATING.fullmatch(normalised):
         return _repeating(*repeating.groups())
     match = _NUMBER.match(normalised)
-    if match is None or len(match[0]) > MAX_DIGITS or not _is_unit(normalised[match.end() :]):
+    if match is None or len(match[0]) > MAX_DIGITS or not is_unit(normalised[match.end() :]):
         return None
     g = match.groupdict()
     try:

@@ -68,7 +68,7 @@ def accumulate(
             for name, x in found.items() if counts else ():
                 sums[name] = sums.get(name, 0.0) + x
     if old is not None:
-        batch.old_logprobs += summed(old.cpu(), device)
+        batch.old_logprobs[rows] = summed(old.cpu(), device)[rows]
     return over_processes(sums, device)
 
 

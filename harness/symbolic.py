@@ -25,6 +25,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from harness.answers import is_unit
+
 MAX_LATEX_CHARS = 300
 MAX_DEPTH = 8
 _WORKER = Path(__file__).with_name("symbolic_worker.py")
@@ -44,7 +46,7 @@ _TEXT_SEPARATOR = re.compile(
     r"\\(?:text|mbox|mathrm)\s*\{\s*(?:or|and)\s*\}|(?<![A-Za-z\\])(?:or|and)(?![A-Za-z])"
 )
 _INEQUALITY = re.compile(r"[<>]|\\(?:le|ge|leq|geq|lt|gt)(?![A-Za-z])")
-_TRAILING_UNIT = re.compile(r"\s*\\(?:text|mbox|mathrm)\s*\{[^{}]*\}(?:\^\{?[23]\}?)?\s*$")
+_TRAILING_TEXT = re.compile(r"\s*\\(?:text|mbox|mathrm)\s*\{[^{}]*\}(?:\^\{?[23]\}?)?\s*$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,9 @@ class Limits:
 
 def to_latex(text: str) -> str:
     """Plain-text maths as LaTeX (`sqrt(2)*pi` -> `\\sqrt{2}\\cdot \\pi`), `or` as a comma, a unit dropped."""
-    out = _TRAILING_UNIT.sub("", _TEXT_SEPARATOR.sub(",", text))
+    out = _TEXT_SEPARATOR.sub(",", text)
+    if (trailing := _TRAILING_TEXT.search(out)) and is_unit(trailing[0]):
+        out = out[: trailing.start()]
     out = re.sub(r"(?<![A-Za-z\\])sqrt\s*\(([^()]*)\)", r"\\sqrt{\1}", out)
     out = re.sub(r"(?<![A-Za-z\\])(pi|infty|sqrt|sin|cos|tan|log|ln)(?![A-Za-z])", r"\\\1", out)
     return out.replace("**", "^").replace("*", "\\cdot ").strip()

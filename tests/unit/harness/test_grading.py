@@ -63,6 +63,10 @@ def test_writes_25_in_many_ways(completion: str) -> None:
         r"so 25, thus \boxed{25",  # never closed: not an answer
         r"\boxed{25x}",
         r"\boxed{25 \text{ million}}",
+        r"\boxed{25 \text{ thousand}}",
+        r"\boxed{25 \text{ or more}}",
+        r"\boxed{25 \text{ is wrong}}",
+        r"\boxed{25 \text{ dozen}}",
         r"\boxed{25 or 26}",
         r"\boxed{5^3}",
         r"\boxed{-25}",
@@ -74,6 +78,7 @@ def test_writes_25_in_many_ways(completion: str) -> None:
 )
 def test_is_not_25(completion: str) -> None:
     assert not grade(completion, "25", use_symbolic=False).correct
+    assert not grade(completion, "25").correct
 
 
 @pytest.mark.parametrize(

@@ -272,8 +272,8 @@ def test_a_step_does_not_depend_on_its_split_or_order(name: str, data: st.DataOb
     step = random_step(name, 3)
     whole, found = step.run()
     with pytest.MonkeyPatch.context() as patch:
-        parts = list(torch.tensor_split(order, cuts))
-        patch.setattr(gradient, "microbatches", lambda batch, *, token_budget, rows: parts)
+        parts = [(part, True) for part in torch.tensor_split(order, cuts)]
+        patch.setattr(gradient, "shared_microbatches", lambda *_, **__: parts)
         split, again = step.run()
     assert split == pytest.approx(whole, rel=1e-10, abs=1e-12)
     torch.testing.assert_close(again, found, rtol=1e-10, atol=1e-14)
