@@ -1,7 +1,8 @@
 """A parser for the arithmetic in running text. No eval; sizes are capped.
 
-Reads `17*23`, `3 x $5/box`, `20% of 50`, `\\frac{1}{2} \\cdot 6`, `2 1/2`, `2^{10}`, `396 mod 7`, `gcd(4,6)`,
-`C(5,2)`, `\\binom{5}{2}`, `5!`, thousands separators, currency signs, and units after an operand.
+Reads `17*23`, `3 x $5/box`, `20% of 50`, `\\frac{1}{2} \\cdot 6`, `2 1/2`, `2^{10}`, `\\sqrt{16}`,
+`396 mod 7`, `gcd(4,6)`, `C(5,2)`, `\\binom{5}{2}`, `5!`, thousands separators, currency signs, and units
+after an operand.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 
-from harness.tokens import MAX_DEPTH, MAX_DIGITS, Token, closed_groups, variables
+from harness.tokens import MAX_DEPTH, MAX_DIGITS, OPERAND_STARTS, Token, closed_groups, variables
 
 MAX_TOKENS = 200  # of one expression
 MAX_UNIT_WORDS = 6
@@ -29,6 +30,7 @@ class Node:
 _MULTIPLIERS = {"thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 _NOT_UNITS = frozenset(["is", "so", "then", "or", "but", "which", "because", "if", "was", "are", "get"])
 _PRODUCT = re.compile(r"(?!kg|[mck]m|ml|ft|in|lb|oz|hr|st|nd|rd|th|am|pm|min|hrs|lbs|mph|sq)[A-Za-z]{2,3}")
+_AFTER_UNITS = frozenset(["times", "over", "plus", "minus", "equals", "approx", "equiv", "close", "mod"])
 _LETTER_UNITS = frozenset("agklmshLA")
 
 
@@ -113,7 +115,7 @@ class Parser:
         ):
             return "times", i + 1
         implied = kind == "open" and self.tokens[i].text == "(" and self._after_operand(i)
-        if implied or kind in ("frac", "binom") or (kind == "number" and self._after_factor(i)):
+        if implied or kind in ("frac", "binom", "root") or (kind == "number" and self._after_factor(i)):
             return "times", i
         return "", i
 
@@ -171,7 +173,20 @@ class Parser:
             return self._two_groups(i, depth)
         if kind == "call":
             return self._call(i, depth)
-        return None
+        return self._root(i, depth) if kind == "root" else None
+
+    def _root(self, i: int, depth: int) -> tuple[Node, int] | None:
+        """`\\sqrt{16}`, `\\sqrt[3]{8}`, `sqrt(16)`, `√16` as a fractional power."""
+        j, degree = i + 1, Fraction(2)
+        if self.kind(j) == "open" and self.tokens[j].text == "[":
+            if self.kind(j + 1) != "number" or self.tokens[j + 1].text not in list("23456789"):
+                return None
+            j, degree = j + 3, Fraction(int(self.tokens[j + 1].text))
+        whole = self.kind(j) == "number" and self.tokens[i].text == "√"
+        inner = self._number(j) if whole else self._argument(j, depth)
+        if inner is None or (not whole and len(self.tokens[j].text) > 1):
+            return None  # \\sqrt16 is 6 times the root of 1
+        return Node("power", (inner[0], Node("num", value=1 / degree))), inner[1]
 
     def _number(self, i: int) -> tuple[Node, int] | None:
         token = self.tokens[i]
@@ -256,17 +271,7 @@ class Parser:
                 j += 1
             else:
                 break
-        goes_on = self.kind(j) in (
-            "times",
-            "over",
-            "plus",
-            "minus",
-            "equals",
-            "approx",
-            "equiv",
-            "close",
-            "mod",
-        )
+        goes_on = self.kind(j) in _AFTER_UNITS
         # `2 chairs for a total of 16*2`: after unit words `of` does not multiply
         multiplies = self._is_multiplication_sign(j) and (j == i or self.tokens[j].text != "of")
         return j if goes_on or multiplies else i
@@ -288,7 +293,5 @@ class Parser:
 
     def _is_multiplication_sign(self, i: int) -> bool:
         """`x` and `of` multiply where an operand follows."""
-        starts = ("number", "open", "frac", "binom", "call")
-        return (
-            self.kind(i) == "word" and self.tokens[i].text in ("x", "X", "of") and self.kind(i + 1) in starts
-        )
+        signs = ("x", "X", "of")
+        return self.kind(i) == "word" and self.tokens[i].text in signs and self.kind(i + 1) in OPERAND_STARTS

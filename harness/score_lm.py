@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,8 +42,11 @@ def score_lm(
     out: Path,
     apply_chat_template: bool = False,
     seed: int = 0,
+    model_args: Mapping[str, str] | None = None,
 ) -> list[EvalRecord]:
     """One record a benchmark at out/eval/<model>-<key>/<task>.json, completions and grades beside it.
+
+    `model_args` (endpoint, revision, precision ...) enter the key: two endpoints keep two records.
 
     With `apply_chat_template` the problem goes as a user's message (template `chat`); else `boxed_answer`,
     unless the benchmark names a template. Sampling is the model's own: `seed` sets PyTorch's generator, an
@@ -51,11 +54,12 @@ def score_lm(
     in words, and then nothing is called truncated. Raises ValueError for a benchmark without problems.
     """
     default = "chat" if apply_chat_template else "boxed_answer"
+    args = dict(model_args or {})
     tasks = []
     for benchmark in benchmarks:
         task = benchmark_task(benchmark, template=default, key="")
         identity = {**benchmark.model_dump(exclude={"name", "path"}), "data": data_fingerprint(task.data)}
-        key = digest({**identity, "model": model, "chat": apply_chat_template, "seed": seed})
+        key = digest({**identity, "model": model, "chat": apply_chat_template, "seed": seed, "args": args})
         tasks.append(benchmark_task(benchmark, template=default, key=key))
     start = time.perf_counter()
     samples = _completions(lm, tasks, apply_chat_template, seed)
@@ -148,16 +152,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         benchmarks = TypeAdapter(list[BenchmarkConfig]).validate_python(yaml.safe_load(options.benchmarks))
         given = dict(pair.split("=", 1) for pair in options.model_args.split(",") if "=" in pair)
         name = options.name or given.get("pretrained") or given.get("model") or options.model
-        from lm_eval.api.registry import get_model
-
         settings = {"batch_size": options.batch_size, "device": options.device}
         records = score_lm(
-            get_model(options.model).create_from_arg_string(options.model_args, settings),
+            _load(options.model, options.model_args, settings),
             benchmarks,
             model=Path(name).name,
             out=options.out,
             apply_chat_template=options.apply_chat_template,
             seed=options.seed,
+            model_args={**given, "model_type": options.model},
         )
     except (ValueError, yaml.YAMLError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
@@ -165,6 +168,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     for record in records:
         print(_line(record))
     return 0
+
+
+def _load(model: str, arguments: str, settings: dict[str, Any]) -> LM:
+    """The model by lm-eval. Raises ValueError if its files or settings are bad."""
+    from lm_eval.api.registry import get_model
+
+    try:
+        return get_model(model).create_from_arg_string(arguments, settings)
+    except OSError as error:  # transformers says so of a folder or name that holds no model
+        raise ValueError(f"--model_args: {error}") from error
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 
 from harness.arithmetic import Parser
-from harness.tokens import Token
+from harness.tokens import OPERAND_STARTS, Token
 
 # Before an expression these mean that it goes on to the left with something that is not a number: x + 5 = 8.
 DANGLING = frozenset(["plus", "minus", "times", "over", "power", "mod"])
-_OPENINGS = ("number", "open", "frac", "binom", "call")
 _FOREIGN_OPERATORS = frozenset("\\@#_∘⊕⊗★♦")
 MAX_WORDS_BACK = 3
 # LaTeX commands that end or surround a formula; after any other one it goes on.
@@ -28,14 +27,18 @@ def continues(parser: Parser, i: int) -> bool:
     if i == 0:
         return False
     before, token = parser.tokens[i - 1], parser.tokens[i]
-    if before.kind in DANGLING or (before.kind == "other" and before.text in _FOREIGN_OPERATORS):
+    if before.kind in (*DANGLING, "root") or (before.kind == "other" and before.text in _FOREIGN_OPERATORS):
         return True
     if before.kind == "close" and token.kind != "minus":
-        return token.glued or token.kind == "open" or parser.tokens[i - 2].kind == "number"
+        return token.glued or token.kind in ("open", "root") or parser.tokens[i - 2].kind == "number"
     if token.kind == "open" and before.kind in ("number", "percent"):
         return True  # `1/2 (68)`
-    if token.kind == "open" and before.kind == "word" and len(before.text) == 1:
+    if token.kind == "open" and before.kind == "bang" and token.glued:
+        return True  # `3!(2 + 1)`
+    if token.kind in ("open", "root") and before.kind == "word" and len(before.text) == 1:
         return True  # `f (2)`
+    if token.text == "\\sqrt" and before.kind == "word" and before.text[0] != "\\" and parser.formulas:
+        return True  # `AB \\sqrt{4}`
     if before.text == ":" and token.glued and i > 1 and parser.tokens[i - 2].kind == "number":
         return True  # 7:50 + 30 minutes
     if before.kind == "word" and _leads_on(parser, i - 1):
@@ -76,13 +79,15 @@ def goes_on(parser: Parser, i: int) -> bool:
         return token.text == "(" and (token.glued or parser.formulas) and parser.kind(i + 1) != "mod"
     if token.text == "." and token.glued and parser.kind(i + 1) == "word":
         return parser.tokens[i + 1].text.startswith("\\overline")
-    if kind in ("power", "frac", "binom", "call") or (kind == "other" and token.text in _FOREIGN_OPERATORS):
+    if kind in ("power", "frac", "binom", "call", "root") or (
+        kind == "other" and token.text in _FOREIGN_OPERATORS
+    ):
         return True
     if kind not in DANGLING or kind == "mod":
         return False
     after = parser.tokens[i + 1] if parser.kind(i + 1) != "end" else None
     if after is None or after.kind != "word":
-        return after is not None and after.kind in (*_OPENINGS, "newline")
+        return after is not None and after.kind in (*OPERAND_STARTS, "newline")
     return len(after.text) == 1 or _is_command(after)
 
 

@@ -88,8 +88,8 @@ def check_steps(text: str, *, problem: str | None = None, answer: str | None = N
             Step(
                 link.start,
                 link.end,
-                text[link.start : link.middle].rstrip("≈=≡ \n"),
-                text[link.middle : link.end].strip(),
+                text[link.start : link.middle].rstrip("≈=≡*` \n"),
+                text[link.middle : link.end].strip(" *`\n\t"),
                 link.values[1],
                 link.ok,
                 sourced,
@@ -155,7 +155,7 @@ def _is_label(parser: Parser, i: int, left: tuple[Node, int]) -> bool:
 
 def _is_measure(left: Node, right: Node, relation: str) -> bool:
     """Whether words give a part a size, which is no arithmetic: `2/5 is equal to 12 hectares`."""
-    if relation in ("=", "≈") or left.op != "over" or not all(map(_is_literal, left.args)):
+    if relation in ("=", "==", "≈") or left.op != "over" or not all(map(_is_literal, left.args)):
         return False
     part, size = evaluate(left), evaluate(_first_operand(right))
     return part is not None and size is not None and part < 1 < size

@@ -9,7 +9,7 @@ from itertools import zip_longest
 
 MAX_DIGITS = 60  # of a literal
 MAX_DEPTH = 20  # of brackets
-OPERAND_STARTS = frozenset(["number", "open", "frac", "binom", "call"])
+OPERAND_STARTS = frozenset(["number", "open", "frac", "binom", "call", "root"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +27,12 @@ _LEXICON = re.compile(
     r"""
       (?P<delim>\\[()\[\]]|\$\$)
     | (?P<skip><<[^<>\n]{0,200}>>|\\?\$|[€£¥]|(?<!\\)&|\\[,;:! ]|\\left(?![a-z])|\\right(?![a-z])
-        |\\boxed(?=\s*\{)|\*\*(?=\s*[^\s\d(])|[ \t]+
+        |\\boxed(?=\s*\{)|\\(?:text(?:bf|it)?|math(?:bf|it|rm)|boldsymbol)(?=\s*\{\s*\\?\$?\d[\d.,]*\s*\})
+        |\*\*(?=\s*[^\s\d(])|[ \t]+
         |(?:\^\s*(?:\{\s*\\circ\s*\}|\\circ(?![a-z]))|°|\\degree(?![a-z]))(?:[CF](?![A-Za-z]))?)
     | (?P<number>(?:\d{1,3}(?:(?:,|\{,\}|,\\!)\d{3})+(?!\d)|\d{1,3}(?:\ 000)+(?!\d)
         |(?<=\$)\d{1,3}(?:\ \d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+)
-    | (?P<equals>=|\bequals\b|\bis\ equal\ to\b)
+    | (?P<equals>==?|\bequals\b|\bis\ equal\ to\b)
     | (?P<approx>≈|≃|\\approx(?![a-z]))
     | (?P<equiv>≡|\\equiv(?![a-z]))
     | (?P<times>\*\*|\*|×|·|⋅|∙|\\times(?![a-z])|\\cdot(?![a-z])|\btimes\b|\bmultiplied\ by\b)
@@ -43,6 +44,7 @@ _LEXICON = re.compile(
     | (?P<frac>\\[dtc]?frac(?![a-z]))
     | (?P<binom>\\[dt]?binom(?![a-z]))
     | (?P<call>\\?\b(?:gcd|lcm|C|GCD|LCM)(?=\s*\())
+    | (?P<root>\\sqrt(?![a-z])|\bsqrt(?=\s*\()|√)
     | (?P<percent>\\?%|\bpercent\b)
     | (?P<bang>!)
     | (?P<word>\\(?:text|mathrm|mbox)\s*\{[^{}]*\}
@@ -58,19 +60,24 @@ _LEXICON = re.compile(
 )
 # A dollar that closes a formula, as no currency sign does: `$x = 5$,`.
 _CLOSING_DOLLAR = re.compile(r"[^\s$\\]\$(?=[\s.,;:)?!-]|$)")
+_STARS = re.compile(r"\n|`+|\*{1,3}")
 _FIRST_BULLET = re.compile(r"\s*[-*•+](?=\s)")
 
 
 def tokenize(text: str) -> list[Token]:
-    """Tokens without blanks, currency and degree signs, `<<...>>` annotations and list bullets.
+    """Tokens without blanks, currency and degree signs, `<<...>>` annotations, list bullets and emphasis.
 
     `$` delimits formulas (kind "delim", as `\\(` does) in a text where one closes, else it is currency.
     """
     formulas = _CLOSING_DOLLAR.search(text) is not None
+    emphasis = _emphasis(text)
     tokens: list[Token] = []
     bullet = _FIRST_BULLET.match(text)
     position, last_end = (bullet.end() if bullet else 0), -1
     while position < len(text):
+        if position in emphasis:
+            position = emphasis[position]
+            continue
         match = _LEXICON.match(text, position)
         if match is None:  # a vertical tab or the like
             position += 1
@@ -89,6 +96,45 @@ def tokenize(text: str) -> list[Token]:
         last_end = match.end()
     merged = _merge_adjectives(tokens)
     return [_as_word(token, following) for token, following in zip_longest(merged, merged[1:])]
+
+
+def _emphasis(text: str) -> dict[int, int]:
+    """Start and end of Markdown's marks: backticks, and stars that open and close on one line.
+
+    `2**3` and `2 ** 3` are powers, `2 * 3`, `2 *3` and `2* 3` products: stars that mark touch only what they
+    surround, and a single one has no operand on its other side.
+    """
+    found: dict[int, int] = {}
+    opened: dict[int, int] = {}  # length of a run of stars -> where it opened
+    for match in _STARS.finditer(text):
+        start, end = match.span()
+        size = end - start
+        if match[0] == "\n":
+            opened.clear()
+        elif match[0][0] == "`":
+            found[start] = end
+        elif size in opened and _may_close(text, start, end):
+            opening = opened.pop(size)
+            found |= {opening: opening + size, start: end}
+        elif _may_open(text, start, end):
+            opened[size] = start
+    return found
+
+
+def _may_open(text: str, start: int, end: int) -> bool:
+    before, after = text[max(0, start - MAX_DIGITS) : start], text[end : end + 1]
+    if not after or after.isspace() or (before and (before[-1].isalnum() or before[-1] in "*)]}!%")):
+        return False
+    operand = before.rpartition("\n")[2].rstrip()[-1:]
+    return end - start > 1 or not (operand.isdigit() or (operand and operand in ")]}!%"))
+
+
+def _may_close(text: str, start: int, end: int) -> bool:
+    before, after = text[start - 1], text[end : end + MAX_DIGITS]
+    if before.isspace() or (after and (after[0].isalnum() or after[0] in "*(")):
+        return False
+    operand = after.partition("\n")[0].lstrip()[:1]
+    return end - start > 1 or not (operand.isdigit() or (operand and operand in "($\\"))
 
 
 def _merge_adjectives(tokens: list[Token]) -> list[Token]:

@@ -141,6 +141,24 @@ def test_plain_lm_eval_runs_a_task_on_a_transformers_model(
     assert len(rows) == 2 and len(rows[0]["filtered_resps"][0]) == 8  # every completion, beside its metrics
 
 
+def test_two_endpoints_keep_two_records(tmp_path: Path, endpoint: str, problems: str) -> None:
+    words = ["--model", "local-chat-completions", "--apply_chat_template", "--benchmarks", problems]
+    for url in (endpoint, f"{endpoint}?other", endpoint):
+        arguments = ["--model_args", f"model=canned,base_url={url}", "--out", str(tmp_path / "out")]
+        assert main([*words, *arguments]) == 0
+    assert len(list((tmp_path / "out" / "eval").glob("canned-*/sums_k.json"))) == 2
+
+
+def test_a_model_that_is_not_there_is_one_line(
+    tmp_path: Path, problems: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--model", "hf", "--model_args", f"pretrained={tmp_path / 'nowhere'}"]
+    assert main([*arguments, "--benchmarks", problems, "--out", str(tmp_path / "out")]) == 2
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert last.startswith("error: --model_args: ") and "nowhere" in last
+    assert not (tmp_path / "out").exists()
+
+
 def test_bad_input_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for benchmarks, message in (("[{task: nothing}]", "no such preset"), ("[{task: gsm8k, k: 0}]", "k")):
         assert main(["--model", "dummy", "--benchmarks", benchmarks, "--out", str(tmp_path)]) == 2
