@@ -12,6 +12,7 @@ from pydantic import model_validator
 from harness.section import Name, Section
 from harness.slots import (
     CLIPPED,
+    COMPARED,
     AdvantageConfig,
     KLConfig,
     Level,
@@ -59,9 +60,10 @@ class ObjectiveConfig(Section):
     @model_validator(mode="after")
     def _slots_fit(self) -> Self:
         fn, reward = self.advantage.fn, self.reward
-        if fn == "max_rl" and (reward.length_penalty > 0 or reward.soft_overlong > 0):
+        if fn == "max_rl" and self._may_be_negative():
             raise ValueError(
-                "advantage.fn=max_rl needs rewards >= 0; set length_penalty and soft_overlong to 0"
+                "advantage.fn=max_rl needs rewards >= 0; set length_penalty and soft_overlong to 0, use no "
+                "negative weight or fail_reward, and kl.placement=loss"
             )
         if fn == "gae" and self.value is None:
             raise ValueError(
@@ -116,9 +118,19 @@ class ObjectiveConfig(Section):
         self._offline_fits()
         return self
 
+    def _may_be_negative(self) -> bool:
+        reward = self.reward
+        shrinks = reward.length_penalty > 0 or reward.soft_overlong > 0 or self.kl.in_reward
+        return shrinks or self.fail_reward < 0 or any(w < 0 for w in reward.weights.values())
+
     def _offline_fits(self) -> None:
         if self.offline is None:
             return
+        if self.advantage.fn in (*COMPARED, "reinforce_pp"):
+            raise ValueError(
+                f"advantage.fn={self.advantage.fn} with offline: accepted samples are trained on without "
+                "those they would be compared with; use accepted_only"
+            )
         if self.tis is not None:
             raise ValueError("tis with offline: the samples stay those of the base; set tis=null")
         if self.selection.fn == "dynamic":

@@ -48,6 +48,15 @@ def message(*overrides: str) -> str:
         (["objective.kl.horizon=100"], ["horizon=100 means nothing without target"]),
         (["objective=ppo", "objective.kl.placement=reward"], ["placement=reward with against=old"]),
         (["objective=ppo", "objective.kl.estimator=exact"], ["estimator=exact with against=old", "use k3"]),
+        (
+            ["objective=sft_rejection_offline", "objective.advantage.fn=group_centered"],
+            ["advantage.fn=group_centered with offline", "use accepted_only"],
+        ),
+        (
+            ["objective=max_rl", "objective.truncated=fail", "objective.fail_reward=-1"],
+            ["advantage.fn=max_rl needs rewards >= 0", "fail_reward"],
+        ),
+        (["objective=max_rl", "objective.reward.accuracy=-1"], ["max_rl needs rewards >= 0"]),
         (["objective.kl.coef=-1"], ["objective.kl.coef=-1", "greater than or equal to 0"]),
         (
             ["objective=sft_rejection", "objective.kl.coef=0.1", "objective.kl.placement=reward"],
