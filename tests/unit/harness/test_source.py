@@ -160,7 +160,7 @@ def test_the_text_that_kept_is_measured_on_is_part_of_a_run(folder: Path, tmp_pa
     assert first != run_id(configure(*given))
     text.write_text("two and more")
     assert run_id(configure(*given, f"model.kept_text={text}")) != first
-    assert "no such file" in message(*given, "data=gsm8k", f"model.kept_text={tmp_path / 'none'}")
+    assert "no such file" in message(*given, f"model.kept_text={tmp_path / 'none'}")
 
 
 def test_presets_state_every_dimension() -> None:
