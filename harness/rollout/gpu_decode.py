@@ -16,6 +16,7 @@ from harness.kernels import swiglu
 from harness.model import Policy
 from harness.rollout import gpu_kernels as kernels
 from harness.rollout.decode import FusedLayer, fuse
+from harness.rollout.gpu_sampling import draw
 from harness.rollout.sampling import sample
 from harness.types import SamplingParams
 
@@ -114,7 +115,7 @@ class SlotDecoder:
     def draw(self, logits: Tensor, uniforms: Tensor, params: SamplingParams) -> tuple[Tensor, Tensor]:
         """Tokens [n] and their logprobs [n] from logits [n, V] and uniforms [n]."""
         if params.temperature > 0 and params.top_p == 1.0 and params.top_k == 0:
-            return kernels.draw(logits, uniforms, self.temperature)
+            return draw(logits, uniforms, self.temperature)
         tokens, logprobs = sample(logits, uniforms, params)
         return tokens, torch.zeros_like(uniforms) if logprobs is None else logprobs
 
