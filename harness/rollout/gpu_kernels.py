@@ -125,8 +125,7 @@ def _attend_kernel(
     row, kv_head, split = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     slot = tl.load(row_slot + row).to(tl.int64)
     length = tl.load(positions + slot).to(tl.int32) + 1
-    member = tl.arange(0, PADDED)
-    dim = tl.arange(0, HEAD_DIM)
+    member, dim = tl.arange(0, PADDED), tl.arange(0, HEAD_DIM)
     head = kv_head * GROUP + member
     real = member < GROUP
     query = tl.load(

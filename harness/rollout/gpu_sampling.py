@@ -1,4 +1,4 @@
-"""Triton kernels that draw a token a row from logits: the rule of `harness.rollout.sampling`, in two passes."""
+"""Triton kernels that draw a token a row from logits: the rule of `harness.rollout.sampling`."""
 
 from __future__ import annotations
 

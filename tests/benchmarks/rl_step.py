@@ -232,9 +232,7 @@ def main() -> None:
         "ours": [],
         "trl": [],
     }
-    sides = [("ours", ["--side", "ours", "--microbatch-tokens", str(n)]) for n in args.microbatch_tokens]
-    sides += [("trl", ["--side", "trl", "--trl", setting]) for setting in args.trl]
-    for side, arguments in sides:
+    for side, arguments in _sides(args):
         found = child([*same, *arguments], args.limit)
         print(side, json.dumps(found), flush=True)
         result[side].append(found)
@@ -244,7 +242,13 @@ def main() -> None:
         args.out.write_text(json.dumps(result, indent=1) + "\n")
     if result["ours_s"] and result["trl_s"]:
         a, b = statistics.median(result["ours_s"]), statistics.median(result["trl_s"])
-        print(f"{args.shape}: ours {a:.2f} s, TRL {b:.2f} s, {b / a:.2f}x")
+        print(f"{result['settings']['model']}: ours {a:.2f} s, TRL {b:.2f} s, {b / a:.2f}x")
+
+
+def _sides(args: argparse.Namespace) -> list[tuple[str, list[str]]]:
+    """(side, its arguments) of each process to run."""
+    sides = [("ours", ["--side", "ours", "--microbatch-tokens", str(n)]) for n in args.microbatch_tokens]
+    return sides + [("trl", ["--side", "trl", "--trl", setting]) for setting in args.trl]
 
 
 if __name__ == "__main__":
