@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
+from harness.data.presets import preset
 from harness.prompts import TemplateName
 from harness.section import Name, NonNegative, NonNegativeFloat, Positive, PositiveFloat, Section
 from harness.slots import ProcessRewardModelConfig, RewardModelConfig
@@ -121,6 +122,13 @@ class BenchmarkConfig(Section):
             given.setdefault("name", task)
             given.setdefault("k", MANY_SAMPLES if task in SMALL_SETS else FEW_SAMPLES)
         return given
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        """An unknown name is said before its other settings are looked at."""
+        if self.path is None:
+            preset(self.task, field="task")
+        return self
 
 
 class EvalConfig(Section):

@@ -158,7 +158,8 @@ def test_a_bare_name_is_r1s_protocol_and_that_of_the_tasks() -> None:
 @pytest.mark.parametrize(
     ("benchmarks", "message"),
     [
-        ("[{task: aime42, max_new_tokens: 9}]", r"eval\.benchmarks\.aime42: data=aime42: no such preset"),
+        ("[{task: aime42, max_new_tokens: 9}]", r"eval\.benchmarks\.0\.task=aime42: no such preset"),
+        ("[gsm8k,aime42]", r"eval\.benchmarks\.1\.task=aime42: no such preset .*aime24"),
         ("[gsm8k,gsm8k]", "the name gsm8k is taken"),
         ("[{task: gsm8k, name: test}]", "the name test is taken"),
         (
