@@ -89,14 +89,14 @@ def own_code_first(threads: int) -> Iterator[None]:
 
 class ProcessLauncher(Launcher):
     """conf/hydra/launcher/process.yaml. `workers` null: every GPU, or as many as cores // threads; `warm`:
-    processes last from run to run on CPUs too.
+    processes last from run to run on CPUs too; `per_gpu` processes share each GPU.
 
     `compose` turns a job's overrides into a validated config; `costs` are expected seconds by run id, which
     set the order: a base counts for the longest run that waits for it.
     """
 
-    def __init__(self, workers: int | None = None, warm: bool = False, **_: Any) -> None:
-        self.workers, self.warm = workers, warm
+    def __init__(self, workers: int | None = None, warm: bool = False, per_gpu: int = 1, **_: Any) -> None:
+        self.workers, self.warm, self.per_gpu = workers, warm, per_gpu
         self.execute, self.ensure_base = "harness.execute:execute", "harness.pretrain:ensure_base"
         self.compose: Callable[[Sequence[str]], RunConfig]
         self.costs: dict[str, float] = {}
@@ -124,7 +124,7 @@ class ProcessLauncher(Launcher):
             return []
         display = self.display or Display({work.name: work.cost for work in works})
         threads = max(c.threads for c in configs)
-        devices = gpus() if has_gpu(configs[0].device) else []
+        devices = gpus() * self.per_gpu if has_gpu(configs[0].device) else []
         workers = self.workers or len(devices) or max(1, num_cores() // threads)
         if self.warm and not devices:
             devices = [""] * workers  # no GPU to see, and the processes last

@@ -256,9 +256,12 @@ def master_config(sweep: Sweep) -> DictConfig:
 def launcher_settings(config: DictConfig) -> dict[str, Any]:
     """hydra.launcher's fields. Raises ConfigError for a number of workers that is none."""
     settings = {str(key): value for key, value in config.hydra.launcher.items()}
-    workers = settings.get("workers")
-    if settings["_target_"] == PROCESS and not (workers is None or (type(workers) is int and workers > 0)):
-        raise ConfigError(f"hydra.launcher.workers={workers}: give a positive number, or null for every core")
-    if settings["_target_"] == PROCESS and type(settings["warm"]) is not bool:
+    if settings["_target_"] != PROCESS:
+        return settings
+    for name, null in (("workers", ", or null for every core"), ("per_gpu", "")):
+        value = settings[name]
+        if not (value is None and null) and not (type(value) is int and value > 0):
+            raise ConfigError(f"hydra.launcher.{name}={value}: give a positive number{null}")
+    if type(settings["warm"]) is not bool:
         raise ConfigError(f"hydra.launcher.warm={settings['warm']}: give true or false")
     return settings

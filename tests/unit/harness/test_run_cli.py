@@ -43,6 +43,10 @@ def test_a_single_run_says_how_it_ended(tmp_path: Path, capsys) -> None:
         (["--config-dir", "/nowhere"], "--config-dir /nowhere: no such folder"),
         (["objective=gpro"], "objective=gpro: no such option; did you mean"),
         (["-m", "seed=0,1", "hydra.launcher.workers=0"], "hydra.launcher.workers=0"),
+        (
+            ["-m", "seed=0,1", "hydra.launcher.per_gpu=null"],
+            "hydra.launcher.per_gpu=None: give a positive number",
+        ),
         (["-m", "seed=0,1", "hydra/launcher=nosuch"], "installed launchers: "),
     ],
 )
