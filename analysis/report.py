@@ -134,6 +134,12 @@ def answers(study: Study, primary: Primary, results: list[ArmResult]) -> list[st
     if not lines:
         best = [f"{r.label}: {interval_text(r.estimate)}" for r in results if r.estimate is not None]
         lines = [f"{measure}, in points: " + "; ".join(best) + "."] if best else ["No finished run yet."]
+    nulls = set(declared(study).get("nulls") or [])
+    lines += [
+        f"{r.label} is a null control, whose gain over the base ought to be 0: "
+        f"{interval_text(r.gain, signed=True)} points."
+        for r in results if r.gain is not None and r.levels.get(primary.factor or "") in nulls
+    ]  # fmt: skip
     if dead := [f"{r.label} ({'; '.join(r.flags)})" for r in results if r.flags]:
         lines.append("Flagged arms, whose numbers may mean nothing: " + ", ".join(dead) + ".")
     return lines

@@ -42,6 +42,7 @@ class AblationSpec(Section):
     `control` names the level of each factor that differences are taken against. `base_seed` shared: one base;
     per_seed: each seed has a base of its own. `fixed` are config keys (or sections) that no arm may change.
     `family` are the levels of the primary factor whose differences Holm adjusts together (none: all of them).
+    `nulls` are levels of it that cannot teach anything, such as a random reward: their gain ought to be 0.
     `margin` is the difference in accuracy below which two arms count as equivalent.
     """
 
@@ -53,6 +54,7 @@ class AblationSpec(Section):
     control: dict[str, str]
     primary: Primary | None = None
     family: list[str] = Field(default_factory=list)
+    nulls: list[str] = Field(default_factory=list)
     margin: Annotated[float, Field(gt=0, lt=1)] | None = None
     lr_grid: RateGrid | None = None
 
@@ -61,8 +63,9 @@ class AblationSpec(Section):
         for name, label in self.control.items():
             self._known(f"control.{name}", name, label)
         if self.primary is None:
-            if self.family:
-                raise ValueError("family: its levels are those of primary.factor; give primary")
+            for field in ("family", "nulls"):
+                if getattr(self, field):
+                    raise ValueError(f"{field}: its levels are those of primary.factor; give primary")
             return self
         factor = self.primary.factor
         if factor not in self.factors:
@@ -76,8 +79,9 @@ class AblationSpec(Section):
                 self._known(field, factor, level)
                 if level == self.control.get(factor):
                     raise ValueError(f"{field}={level}: it is the control; name a level to compare with it")
-        for level in self.primary.path:
-            self._known("primary.path", factor, level)
+        for field, levels in {"primary.path": self.primary.path, "nulls": self.nulls}.items():
+            for level in levels:
+                self._known(field, factor, level)
         return self
 
     @model_validator(mode="after")

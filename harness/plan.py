@@ -176,6 +176,8 @@ def _declared(sweep: Sweep) -> list[str]:
             lines.append(f"Step by step, a family of its own: {' → '.join(primary.path)}")
         family = ", ".join(spec.family) or f"every level of {primary.factor}"
         lines.append(f"Holm's family: {family}, each against {control}")
+    if spec.nulls:
+        lines.append(f"Null controls, whose gain ought to be 0: {', '.join(spec.nulls)}")
     if spec.margin is not None:
         lines.append(f"Equivalent within: ±{100 * spec.margin:g} points (two one-sided t tests)")
     if spec.fixed:

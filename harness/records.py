@@ -151,7 +151,7 @@ class StudyRecord(_Record):
     arms: list[Arm]
     shared_base: bool
     primary: dict[str, Any] = Field(default_factory=dict)
-    declared: dict[str, Any] = Field(default_factory=dict)  # fixed, family, margin: harness/ablation.py
+    declared: dict[str, Any] = Field(default_factory=dict)  # harness/study.py: DECLARED
     pilot: list[dict[str, Any]] = Field(default_factory=list)  # of RateChoice: harness/pilot.py
     notes: list[str] = Field(default_factory=list)
     command: str

@@ -12,6 +12,8 @@ from harness.config import ConfigError
 from harness.plan import by_arm
 from harness.records import Arm, StudyRecord, read_study
 
+DECLARED = {"fixed", "family", "nulls", "margin"}  # the ablation's fields without a place of their own
+
 
 def merged_study(
     sweep: Sweep, folder: Path, *, command: str, pilot: Sequence[dict[str, Any]] = ()
@@ -38,7 +40,7 @@ def merged_study(
         arms=list(arms.values()),
         shared_base=sweep.shared_base,
         primary=sweep.primary,
-        declared=sweep.spec.model_dump(include={"fixed", "family", "margin"}) if sweep.spec else {},
+        declared=sweep.spec.model_dump(include=DECLARED) if sweep.spec else {},
         pilot=list(pilot),
         command=command,
     )

@@ -15,6 +15,7 @@ from analysis.contrasts import arm_results, primary_of
 from analysis.load import load_study
 from analysis.report import build_report
 from analysis.secondary import finding_table, pilot_table, trend_table, variance_table, views_table
+from analysis.table import interval_text
 from harness import records
 from tests.unit.analysis.conftest import evaluation, run_record, write_evaluation, write_run
 
@@ -97,6 +98,19 @@ def test_equivalence_uses_the_declared_margin_and_power_its_size(make_study) -> 
     answer = build_report(study, figures=False).answers[0]
     word = "Equivalent within" if expected.equivalent else "Equivalence is not shown within"
     assert f"{word} the declared ±50.0 points" in answer
+
+
+def test_a_declared_null_is_answered_for(make_study) -> None:
+    folder = make_study()
+    declare(folder, declared={"nulls": ["sft_rejection"]})
+    study = load_study(folder)
+    said = [a for a in build_report(study, figures=False).answers if "null control" in a]
+    gains = {r.label: r.gain for r in arm_results(study, primary_of(study)) if "sft" in r.label}
+    assert said == [
+        f"{label} is a null control, whose gain over the base ought to be 0: "
+        f"{interval_text(gain, signed=True)} points."
+        for label, gain in gains.items()
+    ]
 
 
 def test_the_declared_contrast_is_answered_first(make_study) -> None:

@@ -90,7 +90,10 @@ def test_each_arm_trains_at_its_best_rate_and_the_study_says_so(launch, tmp_path
         True,
     ]
     assert study.pilot[0]["tried"]["0.0001"] == {"100": 0.5, "101": 0.3}
-    assert study.declared == {"fixed": ["data", "rollout", "trainer"], "family": ["grpo"], "margin": 0.05}
+    assert study.declared == {
+        "fixed": ["data", "rollout", "trainer"], "family": ["grpo"], "nulls": ["sft_rejection"],
+        "margin": 0.05,
+    }  # fmt: skip
     assert study.seeds == [0, 1] and not study.shared_base
     assert len([name for name in calls(tmp_path) if "-s10" in name]) == 12
     assert launch() == 0 and calls(tmp_path) == []  # nothing is done twice
@@ -136,6 +139,7 @@ def test_a_plan_says_what_is_tried_and_declared(launch, tmp_path: Path, capsys) 
     assert "every arm tries trainer.lr=1e-05, 0.0001, 0.001 at seeds 100, 101" in said
     assert "12 of its 12 runs are to do" in said and "trainer.lr=0.0001" in said
     assert "Primary contrast: objective, grpo against sft_rejection; avg@k on test" in said
+    assert "Null controls, whose gain ought to be 0: sft_rejection" in said
     assert "Holm's family: grpo" in said and "Equivalent within: ±5 points" in said
     assert "Held fixed in every arm: data, rollout, trainer" in said
     assert launch() == 0
@@ -157,6 +161,7 @@ def test_a_plan_says_what_is_tried_and_declared(launch, tmp_path: Path, capsys) 
         ("ablation.primary.contrast=sft_rejection", "it is the control"),
         ("ablation.primary.factor=modl", "not a factor; did you mean model?"),
         ("ablation.family=[gspo]", "family=gspo: not a level of objective"),
+        ("ablation.nulls=[randm]", "nulls=randm: not a level of objective"),
         ("ablation.lr_grid.seeds=[1]", "lr_grid.seeds: 1 is also a reported seed"),
         ("ablation.lr_grid.rates=[-1,1]", "ablation.lr_grid.rates.0=-1"),
         ("ablation.fixed=[objective]", "ablation.fixed=objective: arms differ in objective.selection.fn"),
