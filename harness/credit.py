@@ -10,7 +10,7 @@ from torch import Tensor
 
 from harness.objective_config import ObjectiveConfig
 from harness.objectives import kl
-from harness.objectives.advantages import ADVANTAGES, reinforce_pp_tokens, whiten
+from harness.objectives.advantages import ADVANTAGES, reinforce_pp, whiten
 from harness.objectives.value import gae
 from harness.types import Batch
 
@@ -47,7 +47,7 @@ def credit(batch: Batch, objective: ObjectiveConfig, *, kl_coef: float, kl_exact
         return
     rewards = kl.token_rewards(rewards=batch.rewards, kl=penalty, completion_mask=mask, coef=kl_coef)
     if slot.fn == "reinforce_pp":
-        batch.advantages = reinforce_pp_tokens(token_rewards=rewards, completion_mask=mask, eps=slot.eps)
+        batch.advantages = reinforce_pp(token_rewards=rewards, completion_mask=mask, eps=slot.eps)
         return
     value = objective.value
     assert value is not None and batch.values is not None

@@ -105,7 +105,7 @@ class AdvantageConfig(Section):
     @property
     def params(self) -> dict[str, Any]:
         """The keywords that `fn` takes beside rewards and group_ids."""
-        takes = {"accepted_only": ["threshold"], "group_normalized": ["std", "eps"], "reinforce_pp": ["eps"]}
+        takes = {"accepted_only": ["threshold"], "group_normalized": ["std", "eps"]}
         return {name: getattr(self, name) for name in takes.get(self.fn, [])}
 
     @model_validator(mode="after")

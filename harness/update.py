@@ -18,8 +18,8 @@ from harness.gradient import accumulate, fill, fill_logprobs
 from harness.memory import halving
 from harness.model import Policy
 from harness.objective_config import ObjectiveConfig
-from harness.objectives.advantages import ADVANTAGES, of_sign
-from harness.objectives.kl import adaptive_coef, k3, proportional_coef
+from harness.objectives.advantages import ADVANTAGES, of_sign, reinforce_pp
+from harness.objectives.kl import adaptive_coef, k3, proportional_coef, token_rewards
 from harness.objectives.value import explained_variance
 from harness.optim import guarded_step, lr_at
 from harness.process import process_advantages
@@ -51,14 +51,20 @@ def advantages_of(groups: Sequence[ScoredGroup], objective: ObjectiveConfig) -> 
 def build_batch(groups: Sequence[ScoredGroup], objective: ObjectiveConfig) -> Batch:
     """The rows of every group with their advantages, or with their rewards where `credit` gives these."""
     batch = make_batch(groups, pad_id=0, mask_truncated=objective.truncated == "mask")
+    rewards = torch.tensor([r for g in groups for r in g.rewards], dtype=torch.float32)  # [B]
+    mask, slot = batch.completion_mask, objective.advantage
     if waits(objective):
-        batch.rewards = torch.tensor([r for g in groups for r in g.rewards], dtype=torch.float32)  # [B]
-    elif objective.advantage.fn == "process":
+        batch.rewards = rewards
+    elif slot.fn == "reinforce_pp":
+        no_kl = torch.zeros_like(batch.old_logprobs)  # [B, T]
+        per_token = token_rewards(rewards=rewards, kl=no_kl, completion_mask=mask, coef=0.0)
+        batch.advantages = reinforce_pp(token_rewards=per_token, completion_mask=mask, eps=slot.eps)
+    elif slot.fn == "process":
         outcome = bool(objective.reward.weights)
-        batch.advantages = process_advantages(groups, batch, objective.advantage, outcome=outcome)
+        batch.advantages = process_advantages(groups, batch, slot, outcome=outcome)
     else:
-        batch.advantages = advantages_of(groups, objective)[:, None] * batch.completion_mask  # [B, T]
-    batch.advantages = of_sign(batch.advantages, sign=objective.advantage.sign)
+        batch.advantages = advantages_of(groups, objective)[:, None] * mask  # [B, T]
+    batch.advantages = of_sign(batch.advantages, sign=slot.sign)
     return batch
 
 

@@ -78,20 +78,13 @@ def max_rl(*, rewards: Tensor, group_ids: Tensor) -> Tensor:
     return torch.where(mean > 0, centred / torch.where(mean > 0, mean, 1.0), 0.0)
 
 
-def reinforce_pp(*, rewards: Tensor, group_ids: Tensor, eps: float) -> Tensor:
-    """A_i = (r_i - mean) / (std + eps) over the whole batch (REINFORCE++, arXiv:2501.03262). [B] -> [B].
+def reinforce_pp(*, token_rewards: Tensor, completion_mask: Tensor, eps: float) -> Tensor:
+    """A_t = (R_t - mean) / (std + eps) over all tokens of the batch, R_t = sum over s >= t of r_s. [B, T].
 
-    std is the population one. With a KL in the reward the paper's advantages differ by token:
-    `reinforce_pp_tokens`.
-    """
-    everyone = torch.zeros_like(group_ids)
-    return group_normalized(rewards=rewards, group_ids=everyone, std="population", eps=eps)
-
-
-def reinforce_pp_tokens(*, token_rewards: Tensor, completion_mask: Tensor, eps: float) -> Tensor:
-    """Rewards to go (gamma = 1), whitened over all tokens of the batch (arXiv:2501.03262). [B, T] -> [B, T].
-
-    `token_rewards` holds -coef * kl at each token plus the outcome reward at the last (`kl.token_rewards`).
+    REINFORCE++, arXiv:2501.03262: A_t = r(o, q) - beta sum over s >= t of KL(s), then normalised over the
+    batch (v9, eq. 8 and 10). `token_rewards` holds -beta * kl at each token plus the outcome reward at the
+    last (`kl.token_rewards`); beta 0 is the limit of a small one. std is the population one. The mean runs
+    over tokens, so long outputs weigh more in it, as in OpenRLHF and verl.
     """
     mask = completion_mask.bool()
     to_go = _sum_from_here(torch.where(mask, token_rewards, 0.0))  # [B, T]
@@ -172,13 +165,12 @@ class _Groups:
             )
 
 
-# `gae` (value.py), `process` and `reinforce_pp_tokens` need more than one reward a row.
+# `gae` (value.py), `process` and `reinforce_pp` take a reward a token and stand in none of these.
 ADVANTAGES: dict[str, Callable[..., Tensor]] = {
     "raw_reward": raw_reward,
     "accepted_only": accepted_only,
     "group_centered": group_centered,
     "group_normalized": group_normalized,
     "rloo": rloo,
-    "reinforce_pp": reinforce_pp,
     "max_rl": max_rl,
 }

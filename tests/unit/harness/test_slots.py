@@ -73,13 +73,13 @@ def test_no_sampler_correction_where_the_two_agree() -> None:
     assert metrics["tis_weight"] == pytest.approx(1.0, abs=1e-5)
 
 
-def credited(objective: str, *overrides: str) -> tuple[Tensor, Tensor]:
+def credited(objective: str, *overrides: str, coef: float = 0.5) -> tuple[Tensor, Tensor]:
     """(advantages of the completion tokens, the mask) of two rows whose log ratios to the reference are
 
-    row 0: ln 2, 0 with reward 1; row 1: 0, ln 3, ln 3 with reward 0; the KL's coefficient is 0.5.
+    row 0: ln 2, 0 with reward 1; row 1: 0, ln 3, ln 3 with reward 0; the KL's coefficient is `coef`.
     """
     group = replace(MIXED, rollouts=MIXED.rollouts[::2], grades=MIXED.grades[::2], rewards=(1.0, 0.0))
-    config = configure(f"objective={objective}", "objective.kl.coef=0.5", *overrides)
+    config = configure(f"objective={objective}", f"objective.kl.coef={coef}", *overrides)
     batch = build_batch([group], config.objective)  # prompts of 2 tokens, completions of 2 and 3
     batch.ref_logprobs = torch.zeros_like(batch.old_logprobs)
     batch.old_logprobs[0, 2:4] = torch.tensor([LN2, 0.0])
@@ -87,7 +87,7 @@ def credited(objective: str, *overrides: str) -> tuple[Tensor, Tensor]:
     if config.objective.value is not None:
         batch.values = torch.zeros_like(batch.old_logprobs)
         batch.values[0, 2:4] = torch.tensor([0.5, 0.25])
-    credit(batch, config.objective, kl_coef=0.5, kl_exact=None)
+    credit(batch, config.objective, kl_coef=coef, kl_exact=None)
     assert not batch.advantages[~batch.completion_mask].any()
     return batch.advantages, batch.completion_mask
 
@@ -108,6 +108,18 @@ def test_reinforce_pp_takes_the_kl_of_each_token_and_sums_what_is_to_come() -> N
     to_go = torch.tensor([1 - LN2 / 2, 1.0, -LN3, -LN3, -LN3 / 2])
     expected = (to_go - to_go.mean()) / to_go.std(correction=0)
     assert torch.allclose(advantages[mask], expected, atol=1e-6)
+
+
+def test_reinforce_pp_without_a_kl_is_the_limit_of_a_small_one() -> None:
+    group = replace(MIXED, rollouts=MIXED.rollouts[::2], grades=MIXED.grades[::2], rewards=(1.0, 0.0))
+    none = build_batch([group], configure("objective=reinforce_pp").objective).advantages
+    gaps = []
+    for coef in (1e-2, 1e-4, 1e-6):
+        advantages, mask = credited("reinforce_pp", *IN_REWARD, coef=coef)
+        gaps.append(float((advantages - none).abs().max()))
+    # Outputs of 2 and 3 tokens, rewards 1 and 0: mean 2/5, std sqrt(6)/5. Over the outputs it would be ±1.
+    assert none[mask].tolist() == pytest.approx([3 / 6**0.5] * 2 + [-2 / 6**0.5] * 3, abs=1e-5)
+    assert gaps[0] > gaps[1] > gaps[2] and gaps[2] < 1e-5
 
 
 def test_gae_takes_the_kl_of_each_token() -> None:

@@ -14,14 +14,12 @@ from harness.objectives.advantages import (
     max_rl,
     process,
     reinforce_pp,
-    reinforce_pp_tokens,
     rloo,
 )
 
 PARAMS = {
     "accepted_only": {"threshold": 0.5},
     "group_normalized": {"std": "sample", "eps": 1e-6},
-    "reinforce_pp": {"eps": 1e-6},
 }
 COMPARING = ["group_centered", "group_normalized", "rloo", "max_rl"]
 
@@ -68,19 +66,21 @@ def test_max_rl_refuses_negative_rewards() -> None:
     assert max_rl(rewards=torch.zeros(2), group_ids=torch.tensor([0, 0])).tolist() == [0.0, 0.0]
 
 
-def test_reinforce_pp_normalises_over_the_batch_not_the_group() -> None:
-    # groups (1, 1) and (0, 0): nothing to learn within a group; over the batch mean .5, population std .5
-    advantages = reinforce_pp(
-        rewards=torch.tensor([1.0, 1.0, 0.0, 0.0]), group_ids=torch.tensor([0, 0, 1, 1]), eps=0.0
-    )
-    assert advantages.tolist() == [1.0, 1.0, -1.0, -1.0]
+def test_reinforce_pp_normalises_over_the_tokens_of_the_batch() -> None:
+    # Groups (1, 1) and (0, 0): nothing to learn within one. Rewards to go 1, 1, 1 and 0: mean 3/4, population
+    # variance 3/16, so 1/4 / (sqrt(3)/4) and -3/4 / (sqrt(3)/4). Over the two outputs it would be 1 and -1.
+    rewards = torch.tensor([[0.0, 0.0, 1.0], [0.0, 99.0, 99.0]])
+    mask = torch.tensor([[1, 1, 1], [1, 0, 0]])
+    advantages = reinforce_pp(token_rewards=rewards, completion_mask=mask, eps=0.0)
+    root = sqrt(3)
+    torch.testing.assert_close(advantages, torch.tensor([[1 / root] * 3, [-root, 0.0, 0.0]]))
 
 
-def test_reinforce_pp_tokens_whitens_rewards_to_go() -> None:
+def test_reinforce_pp_sums_token_rewards_to_come() -> None:
     # to go: row 0 (.5, 1), row 1 (0); mean .5, population variance (0 + .25 + .25) / 3 = 1/6
     rewards = torch.tensor([[-0.5, 1.0], [0.0, 99.0]])
     mask = torch.tensor([[1, 1], [1, 0]])
-    advantages = reinforce_pp_tokens(token_rewards=rewards, completion_mask=mask, eps=0.0)
+    advantages = reinforce_pp(token_rewards=rewards, completion_mask=mask, eps=0.0)
     root = sqrt(1.5)  # .5 / sqrt(1/6)
     torch.testing.assert_close(advantages, torch.tensor([[0.0, root], [-root, 0.0]]))
 

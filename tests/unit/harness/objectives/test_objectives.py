@@ -57,8 +57,10 @@ HAND: dict[str, tuple[float, float | None]] = {
     "dapo": (0.122565, None),
     # whole outputs, A = ±1: -1.2 and .8, / 2
     "rloo": (-0.2, None),
-    # A = ±1: (-1.2 + .8 + 1) / 3; with A = (R - mean) / mean the same
-    "reinforce_pp": (0.2, None),
+    # A of tokens with rewards 1, 0, 0: mean 1/3, std .471405: 1.414214, -.707107 twice:
+    # (-1.2 x 1.414214 + .8 x .707107 + .707107) / 3
+    "reinforce_pp": (-0.141421, None),
+    # A = (R - mean) / mean = ±1: (-1.2 + .8 + 1) / 3
     "max_rl": (0.2, None),
     # ratios 1.5 -> 1.0004 and sqrt(.5) -> .9997 of whole outputs: .707107 (-1.0004 + .9997) / 2
     "gspo": (-0.000247, None),
