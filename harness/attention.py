@@ -2,31 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from harness.fused import pack, unpack
-
-
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """Where N packed tokens stand in [B, T]: `index` [N] flat padded positions, increasing; `ends` [B + 1]
-    int32, where each row begins, and N."""
-
-    index: Tensor
-    ends: Tensor
-    batch: int
-    width: int
-
-
-def layout_of(lengths: Tensor, width: int) -> Layout:
-    """The layout of rows of `lengths` [B] tokens, right-padded to `width`."""
-    valid = torch.arange(width, device=lengths.device) < lengths[:, None]  # [B, T]
-    ends = F.pad(lengths.cumsum(0), (1, 0)).to(torch.int32)
-    return Layout(valid.flatten().nonzero().squeeze(1), ends, len(lengths), width)
+from harness.rows import Layout
 
 
 def attend(queries: Tensor, keys: Tensor, values: Tensor, layout: Layout) -> Tensor:

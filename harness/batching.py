@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import torch
 
+from harness.rows import onto
 from harness.types import Batch
 
 if TYPE_CHECKING:
@@ -57,22 +58,25 @@ def make_batch(groups: Sequence[ScoredGroup], *, pad_id: int, mask_truncated: bo
 
 
 def take(batch: Batch, rows: Tensor) -> Batch:
-    """The given rows (indices [b]) of every tensor, cut to the longest of them: [B, T] -> [b, t]."""
-    lengths = batch.lengths[rows]
-    width = int(lengths.max())
-    chosen = {f.name: getattr(batch, f.name) for f in fields(batch)}
+    """The given rows (indices [b], on the CPU) of every tensor, cut to the longest: [B, T] -> [b, t]."""
+    width = int(batch.lengths[rows].max())
+    at = onto(rows, batch.input_ids.device)
     cut: dict[str, Any] = {
-        name: None if x is None else (x[rows] if x.dim() == 1 else x[rows][:, :width])
-        for name, x in chosen.items()
+        name: x[rows] if x.dim() == 1 else x.index_select(0, at)[:, :width] for name, x in _tensors(batch)
     }
     return Batch(**cut)
 
 
 def move(batch: Batch, device: torch.device) -> Batch:
-    """The batch with every tensor on a device."""
-    tensors = {f.name: getattr(batch, f.name) for f in fields(batch)}
-    moved: dict[str, Any] = {name: None if x is None else x.to(device) for name, x in tensors.items()}
+    """The batch with every [B, T] tensor on a device; what rows are packed by, [B], stays on the CPU."""
+    moved: dict[str, Any] = {name: onto(x, device) if x.dim() == 2 else x for name, x in _tensors(batch)}
     return Batch(**moved)
+
+
+def _tensors(batch: Batch) -> list[tuple[str, Tensor]]:
+    """Those that are there, by name."""
+    found = [(f.name, getattr(batch, f.name)) for f in fields(batch)]
+    return [(name, x) for name, x in found if x is not None]
 
 
 def minibatches(

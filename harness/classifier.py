@@ -12,10 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from harness import checkpoint
-from harness.batching import make_batch, microbatches, move, take
+from harness.batching import make_batch, microbatches, take
 from harness.critic import ValueModel
 from harness.fused import pack
 from harness.optim import adamw, guarded_step
+from harness.rows import pack_rows
 from harness.slots import RewardModelConfig
 from harness.types import Batch, Grade, Problem, Prompt, Rollout, ScoredGroup
 
@@ -147,6 +148,5 @@ def _logits(
         for place in places[i]
     ]
     device = trunk.head_weight.device
-    piece = move(piece, device)
-    states = trunk.hidden(piece.input_ids, piece.lengths)  # [N, D]
+    states = trunk.hidden(pack_rows(piece.input_ids, piece.lengths, device=device))  # [N, D]
     return model.values(pack(states, torch.tensor(at, device=device)))

@@ -9,12 +9,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from harness.batching import move
 from harness.fused import unpack, widened
 from harness.model import Policy, states_before
 from harness.objective_config import ObjectiveConfig
 from harness.objectives import kl
 from harness.objectives.value import value_loss
+from harness.rows import Rows
 from harness.types import Batch
 
 _CHUNK_ELEMENTS = 1 << 22  # of logits alive at once
@@ -67,32 +67,21 @@ class Models:
         return self.value is not None and self.value.trunk is None
 
 
-def token_values(
-    value: ValueModel, policy: Policy, input_ids: Tensor, lengths: Tensor, completion_mask: Tensor
-) -> Tensor:
-    """V(input_ids[:t]) at each completion token t, the value before it is emitted; 0 elsewhere. [B, T]."""
-    trunk = policy if value.trunk is None else value.trunk
-    states, at = states_before(trunk, input_ids, lengths, completion_mask)
-    return unpack(value.values(states), at, *input_ids.shape)
+def token_values(value: ValueModel, policy: Policy, rows: Rows) -> Tensor:
+    """V(tokens before t) at each wanted token t, the value before it is emitted; 0 elsewhere. [B, T]."""
+    states = states_before(policy if value.trunk is None else value.trunk, rows)
+    return unpack(value.values(states), rows.at, *rows.shape)
 
 
-def exact_kl(
-    policy: Policy,
-    reference: Policy,
-    input_ids: Tensor,
-    lengths: Tensor,
-    completion_mask: Tensor,
-    *,
-    temperature: float,
-) -> Tensor:
-    """KL(policy || reference) over the vocabulary at each completion token, prefixes fixed, nats [B, T].
+def exact_kl(policy: Policy, reference: Policy, rows: Rows, *, temperature: float) -> Tensor:
+    """KL(policy || reference) over the vocabulary at each wanted token, prefixes fixed, nats [B, T].
 
     Both are distributions of logits / temperature. The gradient reaches the policy; logits are computed a
     chunk at a time and again in the backward pass.
     """
-    ours, at = states_before(policy, input_ids, lengths, completion_mask)  # [M, D]
+    ours = states_before(policy, rows)  # [M, D]
     with torch.no_grad():
-        theirs, _ = states_before(reference, input_ids, lengths, completion_mask)
+        theirs = states_before(reference, rows)
 
     def part(mine: Tensor, other: Tensor) -> Tensor:
         log_softmax = (widened(F.linear(mine, policy.head_weight)) / temperature).log_softmax(-1)
@@ -105,33 +94,25 @@ def exact_kl(
         checkpoint(part, mine, other, use_reentrant=False)
         for mine, other in zip(ours.split(size), theirs.split(size), strict=True)
     ]
-    return unpack(torch.cat(pieces), at, *input_ids.shape)
+    return unpack(torch.cat(pieces), rows.at, *rows.shape)
 
 
-def values_of(models: Models, batch: Batch) -> Tensor:
+def values_of(models: Models, rows: Rows) -> Tensor:
     """`token_values` of some rows, [b, t]."""
     assert models.value is not None
-    moved = move(batch, models.policy.head_weight.device)
-    return token_values(models.value, models.policy, moved.input_ids, moved.lengths, moved.completion_mask)
+    return token_values(models.value, models.policy, rows)
 
 
-def kl_over_vocabulary(models: Models, batch: Batch, temperature: float) -> Tensor:
+def kl_over_vocabulary(models: Models, rows: Rows, temperature: float) -> Tensor:
     """`exact_kl` of some rows to the reference, [b, t]."""
     assert models.reference is not None
-    moved = move(batch, models.policy.head_weight.device)
-    return exact_kl(
-        models.policy,
-        models.reference,
-        moved.input_ids,
-        moved.lengths,
-        moved.completion_mask,
-        temperature=temperature,
-    )
+    return exact_kl(models.policy, models.reference, rows, temperature=temperature)
 
 
 def critic_loss(
     models: Models,
     piece: Batch,
+    rows: Rows,
     states: list[Tensor] | None,
     objective: ObjectiveConfig,
     metrics: dict[str, Tensor],
@@ -144,10 +125,9 @@ def critic_loss(
     assert slot is not None and models.value is not None
     assert piece.values is not None and piece.returns is not None
     if states:
-        at = mask.flatten().nonzero().squeeze(1)  # [M]
-        values = unpack(models.value.values(states[0]), at, *piece.input_ids.shape)  # [b, t]
+        values = unpack(models.value.values(states[0]), rows.at, *rows.shape)  # [b, t]
     else:
-        values = values_of(models, piece)
+        values = values_of(models, rows)
     loss, extra = value_loss(values=values, old_values=piece.values, returns=piece.returns, clip=slot.clip)
     metrics |= {"value_loss": loss, "values": values, "returns": piece.returns, **extra}
     return slot.coef * torch.where(mask, loss, 0.0).sum()

@@ -109,8 +109,6 @@ def summed(x: Tensor, device: torch.device) -> Tensor:
 
 def over_processes(sums: dict[str, Tensor], device: torch.device) -> dict[str, float]:
     """The numbers of all processes added up, read at once: reading a number waits for a GPU."""
-    if world_size() == 1:
-        return {name: float(x) for name, x in sums.items()}
     names = sorted({name for found in gathered([list(sums)]) for name in found})
     if not names:
         return {}

@@ -14,26 +14,38 @@ from harness.distributed import over_processes, rank, summed, world_size
 from harness.model import Policy, joined, token_logprobs
 from harness.objectives.compose import policy_loss
 from harness.objectives.reduce import counted_rows, denominator, reduce
+from harness.rows import Rows, onto, pack_rows
 from harness.types import Batch, LossOutput
 
 
 @torch.no_grad()
 def fill_logprobs(policy: Policy, batch: Batch, rows: Tensor, config: RunConfig) -> Tensor:
     """Logprobs [B, T] of `rows` under `policy`, 0 elsewhere."""
-    return fill(batch, rows, config, lambda piece: _logprobs(policy, piece, config))
+    device = policy.head_weight.device
+    return fill(batch, rows, config, lambda packed: _logprobs(policy, packed, config), device=device)
 
 
 @torch.no_grad()
-def fill(batch: Batch, rows: Tensor, config: RunConfig, of: Callable[[Batch], Tensor]) -> Tensor:
-    """`of` some rows [b, t], for all of `rows`: [B, T], 0 elsewhere."""
-    filled = torch.zeros_like(batch.old_logprobs)
-    device = batch.old_logprobs.device
+def fill(
+    batch: Batch, rows: Tensor, config: RunConfig, of: Callable[[Rows], Tensor], *, device: torch.device
+) -> Tensor:
+    """`of` some rows [b, t], for all of `rows`: [B, T] on the CPU, 0 elsewhere; `of` computes on `device`."""
+    filled = torch.zeros_like(batch.old_logprobs, device=device)
     for part, counts in _shared(batch, rows, config):
-        found = of(take(batch, part))
-        device = found.device
+        found = of(_packed(batch, part, device))
         if counts:
-            filled[part, : found.shape[1]] = found.cpu()
-    return summed(filled, device)
+            _put(filled, part, found)
+    return summed(filled, device).cpu()
+
+
+def _put(filled: Tensor, rows: Tensor, found: Tensor) -> None:
+    """Write `found` [b, t] into `rows` [b] of filled [B, T]."""
+    filled[:, : found.shape[1]].index_copy_(0, onto(rows, filled.device), found.to(filled.dtype))
+
+
+def _packed(batch: Batch, rows: Tensor, device: torch.device) -> Rows:
+    some = take(batch, rows)
+    return pack_rows(some.input_ids, some.lengths, some.completion_mask, device=device)
 
 
 def _shared(batch: Batch, rows: Tensor, config: RunConfig) -> list[tuple[Tensor, bool]]:
@@ -60,59 +72,63 @@ def accumulate(
     sums: dict[str, Tensor] = {}
     device = models.policy.head_weight.device
     old = torch.zeros_like(batch.old_logprobs, device=device) if on_policy else None
+    held = move(batch, device)
     with joined(models.policy):
         for micro, counts in _shared(batch, rows, config):
             # Sharded gradients are means over the processes: times their number they add up to the whole.
             scale = float(world_size()) if counts else 0.0
-            found = _microbatch(models, batch, micro, config, divisor, num_tokens, old=old, scale=scale)
+            piece, packed = take(held, micro), _packed(batch, micro, device)
+            found, logprobs = _microbatch(
+                models, piece, packed, config, divisor, num_tokens, on_policy=on_policy, scale=scale
+            )
+            if old is not None and counts:
+                _put(old, micro, logprobs)
             for name, x in found.items() if counts else ():
                 sums[name] = sums.get(name, 0.0) + x
     if old is not None:
-        batch.old_logprobs[rows] = summed(old.cpu(), device)[rows]
+        batch.old_logprobs[rows] = summed(old, device).cpu()[rows]
     return over_processes(sums, device)
 
 
 def _microbatch(
     models: Models,
-    batch: Batch,
-    rows: Tensor,
+    piece: Batch,
+    rows: Rows,
     config: RunConfig,
     divisor: float,
     num_tokens: float,
     *,
-    old: Tensor | None,
+    on_policy: bool,
     scale: float,
-) -> dict[str, Tensor]:
-    """Add `scale` × the gradient of some rows; their shares of the step's metrics, which stay on the device.
+) -> tuple[dict[str, Tensor], Tensor]:
+    """Add `scale` × the gradient of some rows, `piece` and `rows`; their shares of the step's metrics and
+    their logprobs [b, t], without gradient, all on the device.
 
-    `old` [B, T], on the device, is given where the weights are those that sampled: its rows become the old
-    logprobs. Nothing here is read by the CPU, which runs ahead of a GPU.
+    `on_policy`: the weights are those that sampled, so the old logprobs are these. Nothing here is read by
+    the CPU, which runs ahead of a GPU.
     """
     objective = config.objective
-    piece = move(take(batch, rows), models.policy.head_weight.device)
     mask = piece.completion_mask
     states: list[Tensor] | None = [] if models.shares_trunk else None
-    logprobs = _logprobs(models.policy, piece, config, states)
-    if old is not None:
+    logprobs = _logprobs(models.policy, rows, config, states)
+    if on_policy:
         piece.old_logprobs = logprobs.detach()
-        if scale:
-            old[rows.to(old.device), : logprobs.shape[1]] = piece.old_logprobs
-    output = _policy_loss(models, piece, logprobs, config)
+    output = _policy_loss(models, piece, rows, logprobs, config)
     loss = reduce(loss=output.loss, completion_mask=mask, kind=objective.reduce, denominator=divisor)
     token_metrics = dict(output.metrics)
     if "offline.sampler" not in objective.asks_teacher:
         token_metrics["sampler_gap"] = (piece.sampler_logprobs - piece.old_logprobs).abs()
     shares = {"loss": loss.detach()}
     if objective.value is not None:
-        critic = critic_loss(models, piece, states, objective, token_metrics)
+        critic = critic_loss(models, piece, rows, states, objective, token_metrics)
         loss = loss + critic / max(1.0, num_tokens)
     (loss if scale == 1.0 else loss * scale).backward()
     for name, x in token_metrics.items():
         shares[name] = torch.where(mask, x.detach(), 0.0).sum() / max(1.0, num_tokens)
-    return shares
+    return shares, logprobs.detach()
 
 
-def _policy_loss(models: Models, piece: Batch, logprobs: Tensor, config: RunConfig) -> LossOutput:
+def _policy_loss(models: Models, piece: Batch, rows: Rows, logprobs: Tensor, config: RunConfig) -> LossOutput:
     objective = config.objective
     kl, tis = objective.kl, objective.tis
     exact, temperature = kl.in_loss and kl.estimator == "exact", config.rollout.temperature
@@ -131,20 +147,12 @@ def _policy_loss(models: Models, piece: Batch, logprobs: Tensor, config: RunConf
         kl=kl.estimator if kl.in_loss else None,
         kl_coef=models.kl_coef,
         kl_against=kl.against,
-        kl_exact=kl_over_vocabulary(models, piece, temperature) if exact else None,
+        kl_exact=kl_over_vocabulary(models, rows, temperature) if exact else None,
     )
 
 
 def _logprobs(
-    policy: Policy, batch: Batch, config: RunConfig, states_out: list[Tensor] | None = None
+    policy: Policy, rows: Rows, config: RunConfig, states_out: list[Tensor] | None = None
 ) -> Tensor:
-    moved = move(batch, policy.head_weight.device)
-    logprobs, _ = token_logprobs(
-        policy,
-        moved.input_ids,
-        moved.lengths,
-        moved.completion_mask,
-        temperature=config.rollout.temperature,
-        states_out=states_out,
-    )
-    return logprobs
+    temperature = config.rollout.temperature
+    return token_logprobs(policy, rows, temperature=temperature, states_out=states_out)[0]

@@ -16,12 +16,12 @@ import torch.nn.functional as F
 
 from harness.codec import Codec
 from harness.config import RunConfig
-from harness.fused import pack
 from harness.identity import digest
-from harness.model import Policy
+from harness.model import Policy, states_before
 from harness.pretrain import Document, encode_corpus, pad
 from harness.records import write_text
 from harness.rollout.native import NativeEngine
+from harness.rows import pack_rows
 from harness.seeds import derive, stream_seed
 from harness.types import Prompt, SamplingParams
 
@@ -77,12 +77,8 @@ def _states(
     policy: Policy, input_ids: torch.Tensor, lengths: torch.Tensor, mask: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The state before every completion position, [M, D], and the token there, [M]."""
-    device = policy.head_weight.device
-    width = input_ids.shape[1]
-    at = mask.flatten().nonzero().squeeze(1)  # [M] flat padded positions
-    before = (lengths.cumsum(0) - lengths)[at // width] + at % width - 1  # [M] the token before, packed
-    states = pack(policy.hidden(input_ids.to(device), lengths.to(device)), before.to(device))  # [M, D]
-    return states, input_ids.flatten()[at].to(device)
+    rows = pack_rows(input_ids, lengths, mask, device=policy.head_weight.device)
+    return states_before(policy, rows), rows.targets
 
 
 def _log_softmax(policy: Policy, states: torch.Tensor) -> torch.Tensor:

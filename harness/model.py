@@ -16,12 +16,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from harness.attention import Layout, attend, layout_of
+from harness.attention import attend
 from harness.dims import ModelDims, flops_per_token, num_non_embedding_parameters, num_parameters
 from harness.fused import pack, residual_norm, rms_norm, rotate, swiglu, unpack
 from harness.head import chunked_logprobs
 from harness.lora import low_rank, plus
 from harness.projections import MLP, Attention, Norm
+from harness.rows import Layout, Rows, pack_rows
 
 __all__ = [
     "ModelDims",
@@ -124,21 +125,16 @@ class Policy(nn.Module):
             self._rotations = have
         return have
 
-    def hidden(
-        self, input_ids: Tensor, lengths: Tensor, kv_out: list[tuple[Tensor, Tensor]] | None = None
-    ) -> Tensor:
-        """Last hidden states after the final norm, [N, D], of the N valid tokens, row after row.
+    def hidden(self, rows: Rows, kv_out: list[tuple[Tensor, Tensor]] | None = None) -> Tensor:
+        """Last hidden states after the final norm, [N, D], of the N tokens of `rows`.
 
-        `input_ids` [B, T] is right-padded with anything; `lengths` [B] counts each row's tokens. Each layer's
-        keys and values [N, KV, Dh] are appended to `kv_out` when it is given.
+        Each layer's keys and values [N, KV, Dh] are appended to `kv_out` when it is given.
         """
-        width = input_ids.shape[1]
-        layout = layout_of(lengths, width)
-        index = layout.index  # [N]
-        rotations = self.rotations(width)[index % width].unsqueeze(1)  # [N, 1, Dh/2]
-        x = F.embedding(input_ids.flatten()[index], self.model.embed_tokens.weight)  # [N, D]
+        _, width = rows.shape
+        rotations = self.rotations(width)[rows.positions].unsqueeze(1)  # [N, 1, Dh/2]
+        x = F.embedding(rows.tokens, self.model.embed_tokens.weight)  # [N, D]
         for layer in self.model.layers:
-            args = (x, rotations, layout)
+            args = (x, rotations, rows.layout)
             if self.recompute_layers and torch.is_grad_enabled():
                 x, keys, values = checkpoint(layer, *args, use_reentrant=False)
             else:
@@ -212,55 +208,47 @@ def init_policy(dims: ModelDims, seed: int) -> Policy:
     return policy
 
 
-def states_before(
-    policy: Policy, input_ids: Tensor, lengths: Tensor, completion_mask: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Hidden states [M, D] from which the M completion tokens are predicted, and where these stand.
-
-    The second is their flat padded position [M], increasing. Position 0 and padding are left out.
-    """
-    width = input_ids.shape[1]
-    column = torch.arange(width, device=input_ids.device)
-    wanted = completion_mask.bool() & (column > 0) & (column < lengths[:, None])  # [B, T]
-    at = wanted.flatten().nonzero().squeeze(1)  # [M]
-    packed_from = (lengths.cumsum(0) - lengths)[at // width] + at % width - 1  # [M] the token before, packed
-    return pack(policy.hidden(input_ids, lengths), packed_from), at
+def states_before(policy: Policy, rows: Rows) -> Tensor:
+    """Hidden states [M, D] from which the M wanted tokens of `rows` are predicted."""
+    return pack(policy.hidden(rows), rows.before)
 
 
 def token_logprobs(
     policy: Policy,
-    input_ids: Tensor,
-    lengths: Tensor,
-    completion_mask: Tensor,
+    rows: Rows,
     *,
     temperature: float,
     with_entropy: bool = False,
     chunk_tokens: int | None = None,
     states_out: list[Tensor] | None = None,
 ) -> tuple[Tensor, Tensor | None]:
-    """log p(input_ids[t] | input_ids[:t]) of logits / temperature at t, nats, float32 at least, [B, T].
+    """log p(token t | tokens before t) of logits / temperature, nats, float32 at least, [B, T].
 
-    Exactly 0.0 where `completion_mask` [B, T] is 0, at position 0 (nothing precedes it) and in padding.
-    Logits are computed for the other positions, `chunk_tokens` at a time (None: by the vocabulary's size),
-    and again in the backward pass, so no [T, V] tensor outlives a chunk. The second result is the entropy
-    [B, T] of the same distributions, without gradient, or None. The states [M, D] of `states_before` are
-    appended to `states_out` when it is given. Raises ValueError unless temperature > 0.
+    Exactly 0.0 where a token is not wanted, at position 0 (nothing precedes it) and in padding. Logits are
+    computed for the M wanted ones, `chunk_tokens` at a time (None: by the vocabulary's size), and again in
+    the backward pass, so no [T, V] tensor outlives a chunk. The second result is the entropy [B, T] of the
+    same distributions, without gradient, or None. The states [M, D] of `states_before` are appended to
+    `states_out` when it is given. Raises ValueError unless temperature > 0.
     """
     if not temperature > 0:
         raise ValueError(f"temperature is {temperature}; logprobs need a positive one (greedy uses 1)")
-    states, at = states_before(policy, input_ids, lengths, completion_mask)
+    states = states_before(policy, rows)
     if states_out is not None:
         states_out.append(states)
-    targets = input_ids.flatten()[at]
     flat, entropy = chunked_logprobs(
-        states, policy.head_weight, targets, temperature, with_entropy=with_entropy, chunk_tokens=chunk_tokens
+        states,
+        policy.head_weight,
+        rows.targets,
+        temperature,
+        with_entropy=with_entropy,
+        chunk_tokens=chunk_tokens,
     )
-    logprobs = unpack(flat, at, *input_ids.shape)
-    return logprobs, unpack(entropy, at, *input_ids.shape) if entropy is not None else None
+    logprobs = unpack(flat, rows.at, *rows.shape)
+    return logprobs, unpack(entropy, rows.at, *rows.shape) if entropy is not None else None
 
 
 def lm_loss(policy: Policy, input_ids: Tensor, lengths: Tensor) -> Tensor:
     """Negative log-likelihood of every token but each row's first, [B, T] nats, unreduced, 0.0 in padding."""
     everything = torch.ones_like(input_ids, dtype=torch.bool)
-    logprobs, _ = token_logprobs(policy, input_ids, lengths, everything, temperature=1.0)
-    return -logprobs
+    rows = pack_rows(input_ids, lengths, everything, device=policy.head_weight.device)
+    return -token_logprobs(policy, rows, temperature=1.0)[0]

@@ -21,6 +21,7 @@ from harness.model import Policy, init_policy, token_logprobs
 from harness.optim import adamw, guarded_step, lr_at
 from harness.progress import Reporter
 from harness.prompts import render
+from harness.rows import pack_rows
 from harness.seeds import derive, stream_seed
 from harness.tokenizer import EOS_ID, build_ladder_tokenizer, save_tokenizer
 
@@ -118,7 +119,7 @@ def _accumulate(policy: Policy, batch: list[Document]) -> float:
     value = 0.0
     for start in range(0, len(batch), size):
         input_ids, lengths, mask = pad(batch[start : start + size])
-        logprobs, _ = token_logprobs(policy, input_ids, lengths, mask, temperature=1.0)
+        logprobs, _ = token_logprobs(policy, pack_rows(input_ids, lengths, mask), temperature=1.0)
         loss = -logprobs.sum() / total
         loss.backward()
         value += float(loss.detach())

@@ -10,6 +10,7 @@ from harness.config import RunConfig
 from harness.distributed import hub_weights
 from harness.experience import problems_at
 from harness.model import token_logprobs
+from harness.rows import pack_rows
 from harness.seeds import derive
 from harness.state import Run
 from harness.types import SamplingParams
@@ -52,14 +53,14 @@ def sampler_trainer_kl(run: Run) -> float:
     seeds = [derive(run.seeds["rollout"], "check", run.step, i) for i in range(CHECK_SAMPLES)]
     samples = run.engine.generate([prompt] * CHECK_SAMPLES, params=params, seeds=seeds)
     rows = [(*prompt.token_ids, *sample.completion_ids) for sample in samples]
-    device = run.policy.head_weight.device
-    lengths = torch.tensor([len(row) for row in rows], device=device)  # [B]
+    lengths = torch.tensor([len(row) for row in rows])  # [B]
     width = max(map(len, rows))
-    input_ids = torch.tensor([row + (0,) * (width - len(row)) for row in rows], device=device)  # [B, T]
-    column = torch.arange(width, device=device)
+    input_ids = torch.tensor([row + (0,) * (width - len(row)) for row in rows])  # [B, T]
+    column = torch.arange(width)
     mask = (column >= len(prompt.token_ids)) & (column < lengths[:, None])  # [B, T]
-    trainer, _ = token_logprobs(run.policy, input_ids, lengths, mask, temperature=rollout.temperature)
+    packed = pack_rows(input_ids, lengths, mask, device=run.policy.head_weight.device)
+    trainer, _ = token_logprobs(run.policy, packed, temperature=rollout.temperature)
     engine = torch.tensor([x for sample in samples for x in sample.sampler_logprobs or ()])  # [N]
-    gap = trainer[mask].cpu().double() - engine.double()  # [N]
+    gap = trainer.cpu()[mask].double() - engine.double()  # [N]
     kl = float((gap.expm1() - gap).mean())
     return kl if math.isfinite(kl) else math.nan

@@ -187,11 +187,14 @@ def _prepare(models: Models, batch: Batch, config: RunConfig, phase: Phase) -> d
     """Old and reference logprobs, values and advantages at the sampling weights, where advantages wait."""
     objective = config.objective
     rows, kl_exact, temperature = torch.arange(len(batch.lengths)), None, config.rollout.temperature
+    device = models.policy.head_weight.device
     metrics = _score(models, batch, rows, rows, config, phase)
     if models.reference is not None and objective.kl.in_reward and objective.kl.estimator == "exact":
-        kl_exact = fill(batch, rows, config, lambda piece: kl_over_vocabulary(models, piece, temperature))
+        kl_exact = fill(
+            batch, rows, config, lambda packed: kl_over_vocabulary(models, packed, temperature), device=device
+        )
     if models.value is not None:
-        batch.values = fill(batch, rows, config, lambda piece: values_of(models, piece))
+        batch.values = fill(batch, rows, config, lambda packed: values_of(models, packed), device=device)
     credit(batch, objective, kl_coef=models.kl_coef, kl_exact=kl_exact)
     batch.advantages = of_sign(batch.advantages, sign=objective.advantage.sign)
     if batch.values is None or batch.returns is None:

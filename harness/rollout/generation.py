@@ -13,6 +13,7 @@ from harness.fused import pack
 from harness.model import Policy
 from harness.rollout.decode import Slots, decode_step, fuse
 from harness.rollout.sampling import sample, uniforms
+from harness.rows import pack_rows
 from harness.types import FinishReason, SamplingParams
 
 # Steps between looks at which rows have ended: a look is free on a CPU and stalls a GPU.
@@ -190,9 +191,11 @@ class Generation:
         ids = np.zeros((len(prompts), width), dtype=np.int64)
         for row, prompt in enumerate(prompts):
             ids[row, : len(prompt)] = prompt
-        lengths = torch.tensor([len(prompt) for prompt in prompts], device=self.device)
+        lengths = torch.tensor([len(prompt) for prompt in prompts])
         cache: list[tuple[Tensor, Tensor]] = []
-        states = self.policy.hidden(torch.from_numpy(ids).to(self.device), lengths, cache)  # [N, D]
+        packed = pack_rows(torch.from_numpy(ids), lengths, device=self.device)
+        states = self.policy.hidden(packed, cache)  # [N, D]
+        lengths = lengths.to(self.device)
         last = lengths.cumsum(0) - 1
         logits = pack(states, last) @ self.policy.head_weight.t()  # [U, V]
 

@@ -12,6 +12,7 @@ from harness.fused import pack
 from harness.rollout.generation import Request
 from harness.rollout.gpu_decode import SlotDecoder, graph_rows
 from harness.rollout.sampling import uniforms
+from harness.rows import pack_rows
 from harness.types import SamplingParams
 
 STEPS_BETWEEN_CHECKS = 16  # a look at which rows have ended waits for the GPU
@@ -124,9 +125,11 @@ class SlotGeneration:
         ids = np.zeros((len(prompts), width), dtype=np.int64)
         for row, prompt in enumerate(prompts):
             ids[row, : len(prompt)] = prompt
-        lengths = torch.tensor([len(prompt) for prompt in prompts], device=self.device)
+        lengths = torch.tensor([len(prompt) for prompt in prompts])
         cache: list[tuple[Tensor, Tensor]] = []
-        states = policy.hidden(torch.from_numpy(ids).to(self.device), lengths, cache)  # [N, D]
+        packed = pack_rows(torch.from_numpy(ids), lengths, device=self.device)
+        states = policy.hidden(packed, cache)  # [N, D]
+        lengths = lengths.to(self.device)
         ends = lengths.cumsum(0)
         logits = pack(states, ends - 1) @ policy.head_weight.t()  # [U, V]
 

@@ -5,7 +5,8 @@ python -m tests.benchmarks.rl_step --out rl_step.json [--shape qwen2.5-0.5b | --
 
 64 prompts × 8 completions × 512 tokens (no end token stops them), bf16 weights, AdamW, no KL, one update a
 step. Ours is the loop of `harness.trainer`, timed from log to log. A TRL setting is microbatch:Liger:vLLM's
-memory share. Each side runs in a process of its own; the first step, which compiles, does not count.
+memory share. Each side runs in a process of its own; the first step, which compiles, does not count, nor does
+the last, which is saved; with --profile the last one's training is profiled.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
+from tests.benchmarks.profiling import profiled, table
 
 PROMPTS, SAMPLES, TOKENS, PROMPT_WORDS = 64, 8, 512, 95
 TOKENS_OF = ("pad_token", "eos_token", "bos_token", "unk_token")
@@ -56,12 +59,9 @@ def write_problems(path: Path, encode: Any, decode: Any) -> None:
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
-def ours(folder: Path, data: Path, out: Path, steps: int, microbatch_tokens: int) -> dict[str, Any]:
-    from harness.compose import expand
-    from harness.state import setup
-    from harness.trainer import train
-
-    overrides = [
+def settings(folder: Path, data: Path, out: Path, steps: int, microbatch_tokens: int) -> list[str]:
+    """Of our side, as overrides."""
+    return [
         "model=folder",
         f"model.path={folder}",
         "data=jsonl",
@@ -84,20 +84,49 @@ def ours(folder: Path, data: Path, out: Path, steps: int, microbatch_tokens: int
         "dtype=bfloat16",
         f"output_dir={out}",
     ]
+
+
+def profile_last(steps: int, found: dict[str, Any]) -> None:
+    """Profile the training of the last step into `found`."""
+    from harness import trainer
+
+    learn = trainer.learn
+
+    def watched(run: Any, *args: Any, **keywords: Any) -> Any:
+        if run.step < steps - 1:
+            return learn(run, *args, **keywords)
+        metrics: list[Any] = []
+        found["profile"] = profiled(lambda: metrics.append(learn(run, *args, **keywords)))
+        print(table(found["profile"]), file=sys.stderr, flush=True)
+        return metrics[0]
+
+    trainer.learn = watched
+
+
+def ours(
+    folder: Path, data: Path, out: Path, steps: int, microbatch_tokens: int, profile: bool
+) -> dict[str, Any]:
+    from harness import trainer
+    from harness.compose import expand
+    from harness.state import setup
+
+    overrides = settings(folder, data, out, steps, microbatch_tokens)
     (job,) = expand(overrides, multirun=False).jobs
     base = out / "base"
     base.mkdir(parents=True)
     (base / "model").symlink_to(folder)
     run = setup(job.config, base=base, folder=out / "run", device="cuda")
     run.engine._eos = frozenset()  # type: ignore[attr-defined]
-    times, rows = [time.perf_counter()], []
+    times, rows, found = [time.perf_counter()], [], dict[str, Any]()
+    if profile:
+        profile_last(steps, found)
 
     def log(metrics: dict[str, Any]) -> None:
         torch.cuda.synchronize()
         times.append(time.perf_counter())
         rows.append(metrics)
 
-    train(run, report=lambda *_: None, log=log, evaluate=lambda _: None)
+    trainer.train(run, report=lambda *_: None, log=log, evaluate=lambda _: None)
     seconds = [b - a for a, b in itertools.pairwise(times)]
     phases = {
         name: statistics.median(row[name] for row in rows[1:-1])
@@ -110,6 +139,7 @@ def ours(folder: Path, data: Path, out: Path, steps: int, microbatch_tokens: int
         "phases": phases,
         "microbatch_tokens": microbatch_tokens,
         "peak_gb": max(v for row in rows for k, v in row.items() if k.startswith("peak_memory")) / 1e9,
+        **found,
     }
 
 
@@ -191,6 +221,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--microbatch-tokens", type=int, nargs="+", default=[16384])
     parser.add_argument("--trl", nargs="*", default=[], metavar="MICROBATCH:LIGER:MEMORY")
+    parser.add_argument("--profile", action="store_true", help="ours: kernels and gaps of a step")
     parser.add_argument("--limit", type=float, default=240.0, help="seconds for each process")
     parser.add_argument("--side", choices=["ours", "trl"], help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -198,7 +229,7 @@ def main() -> None:
     if args.side:
         out = args.work / f"{args.side}-{os.getpid()}"
         if args.side == "ours":
-            found = ours(folder, data, out, args.steps, args.microbatch_tokens[0])
+            found = ours(folder, data, out, args.steps, args.microbatch_tokens[0], args.profile)
         else:
             found = trl(folder, data, out, max(3, args.steps - 2), args.trl[0])
         print(json.dumps(found), flush=True)
@@ -216,6 +247,7 @@ def main() -> None:
     write_problems(data, tokenizer, tokenizer.decode)
     same = ["--work", str(args.work), "--shape", args.shape, "--steps", str(args.steps)]
     same += ["--model", str(args.model)] if args.model else []
+    same += ["--profile"] if args.profile else []
     result: dict[str, Any] = {
         "device": torch.cuda.get_device_name(),
         "hardware": hardware("cuda"),

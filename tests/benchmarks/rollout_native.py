@@ -28,6 +28,7 @@ from harness.hub import save_pretrained  # noqa: E402
 from harness.model import Policy, init_policy, token_logprobs  # noqa: E402
 from harness.rollout.native import NativeEngine  # noqa: E402
 from harness.rollout.vllm import VllmEngine  # noqa: E402
+from harness.rows import pack_rows  # noqa: E402
 from harness.types import Prompt, SamplingParams  # noqa: E402
 
 BATCH, PROMPT_TOKENS, NEW_TOKENS, GROUP, VOCABULARY = 256, 24, 128, 8, 512
@@ -80,7 +81,7 @@ def _training(policy: Policy, repeats: int) -> float:
     lengths, mask = torch.full((64,), 64), torch.ones(64, 64, dtype=torch.bool)
 
     def step() -> None:
-        logprobs, _ = token_logprobs(policy, ids, lengths, mask, temperature=1.0)
+        logprobs, _ = token_logprobs(policy, pack_rows(ids, lengths, mask), temperature=1.0)
         logprobs.sum().backward()
         policy.zero_grad(set_to_none=True)
 

@@ -20,6 +20,7 @@ import torch
 
 from harness.model import Policy, token_logprobs
 from harness.rollout.vllm import VllmEngine
+from harness.rows import pack_rows
 from harness.types import Prompt, Rollout, SamplingParams
 from tests.benchmarks.rollout_gpu import SHAPES, prompts
 from tests.benchmarks.shapes import random_policy
@@ -46,11 +47,11 @@ def gaps(policy: Policy, asked: list[Prompt], rollouts: list[Rollout], temperatu
     """|log p_engine − log p_trainer| of every completion token, nats, [N]."""
     device, found = policy.head_weight.device, []
     for prompt, rollout in zip(asked, rollouts, strict=True):
-        ids = torch.tensor([[*prompt.token_ids, *rollout.completion_ids]], device=device)
-        mask = torch.arange(ids.shape[1], device=device)[None] >= len(prompt.token_ids)
-        lengths = torch.tensor([ids.shape[1]], device=device)
-        logprobs, _ = token_logprobs(policy, ids, lengths, mask, temperature=temperature)
-        found.append((logprobs[mask].cpu() - torch.tensor(rollout.sampler_logprobs)).abs())
+        ids = torch.tensor([[*prompt.token_ids, *rollout.completion_ids]])
+        mask = torch.arange(ids.shape[1])[None] >= len(prompt.token_ids)
+        rows = pack_rows(ids, torch.tensor([ids.shape[1]]), mask, device=device)
+        logprobs, _ = token_logprobs(policy, rows, temperature=temperature)
+        found.append((logprobs.cpu()[mask] - torch.tensor(rollout.sampler_logprobs)).abs())
     return torch.cat(found)
 
 

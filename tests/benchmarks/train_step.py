@@ -16,6 +16,8 @@ import time
 import torch
 
 from harness.model import Policy, joined, token_logprobs
+from harness.rows import pack_rows
+from tests.benchmarks.profiling import profiled, table
 from tests.benchmarks.shapes import QWEN_0_5B, SMOLLM2_135M, matmul_parameters, random_policy
 
 PROMPT, COMPLETION = 95, 512
@@ -23,13 +25,20 @@ PEAK = 989e12  # FLOP/s, dense bf16, H100 SXM
 
 
 def step(policy: Policy, rows: int) -> None:
-    device = policy.head_weight.device
-    ids = torch.randint(0, policy.dims.vocab_size, (rows, PROMPT + COMPLETION), device=device)
+    ids = torch.randint(0, policy.dims.vocab_size, (rows, PROMPT + COMPLETION))
     mask = torch.zeros_like(ids, dtype=torch.bool)
     mask[:, PROMPT:] = True
-    lengths = torch.full((rows,), PROMPT + COMPLETION, device=device)
-    logprobs, _ = token_logprobs(policy, ids, lengths, mask, temperature=1.0)
-    (logprobs.sum() / mask.sum()).backward()
+    lengths = torch.full((rows,), PROMPT + COMPLETION)
+    packed = pack_rows(ids, lengths, mask, device=policy.head_weight.device)
+    logprobs, _ = token_logprobs(policy, packed, temperature=1.0)
+    (logprobs.sum() / (rows * COMPLETION)).backward()
+
+
+def steps(policy: Policy, rows: int, num: int) -> None:
+    """The microbatches of one optimiser step."""
+    with joined(policy):
+        for _ in range(num):
+            step(policy, rows)
 
 
 def flops(policy: Policy, rows: int) -> float:
@@ -56,9 +65,7 @@ def main() -> None:
         for repeat in range(args.repeats + 2):
             torch.cuda.synchronize()
             start = time.perf_counter()
-            with joined(policy):
-                for _ in range(args.microbatches):
-                    step(policy, rows)
+            steps(policy, rows, args.microbatches)
             torch.cuda.synchronize()
             if repeat >= 2:
                 seconds.append((time.perf_counter() - start) / args.microbatches)
@@ -73,11 +80,7 @@ def main() -> None:
         }
         print(json.dumps(line), flush=True)
         if args.profile:
-            with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
-                step(policy, rows)
-                torch.cuda.synchronize()
-            table = profile.key_averages().table(sort_by="self_cuda_time_total", row_limit=28)
-            print("\n".join(row[:60] + row[-110:] for row in table.splitlines()), flush=True)
+            print(table(profiled(lambda rows=rows: steps(policy, rows, args.microbatches))), flush=True)
 
 
 if __name__ == "__main__":

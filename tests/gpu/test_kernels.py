@@ -10,6 +10,7 @@ import torch.nn.functional as F
 
 from harness.model import Policy, token_logprobs
 from harness.rollout.native import NativeEngine
+from harness.rows import pack_rows
 from harness.types import Prompt, SamplingParams
 from tests.benchmarks.shapes import QWEN_0_5B, random_policy
 
@@ -76,10 +77,9 @@ def test_logprobs_and_gradients_equal_the_cpu_in_float64(name: str, dtype: torch
     ids = torch.randint(0, 9001, (4, 131))
     mask = torch.rand(4, 131) < 0.7
     weight = torch.randn(4, 131)
-    ours, entropy = token_logprobs(
-        policy, ids.cuda(), lengths.cuda(), mask.cuda(), temperature=0.8, with_entropy=True
-    )
-    theirs, their_entropy = token_logprobs(reference, ids, lengths, mask, temperature=0.8, with_entropy=True)
+    there, here = (pack_rows(ids, lengths, mask, device=device) for device in ("cuda", "cpu"))
+    ours, entropy = token_logprobs(policy, there, temperature=0.8, with_entropy=True)
+    theirs, their_entropy = token_logprobs(reference, here, temperature=0.8, with_entropy=True)
     assert error(ours.detach(), theirs.detach()) < limit
     assert entropy is not None and their_entropy is not None
     assert error(entropy, their_entropy) < limit
@@ -110,10 +110,10 @@ def test_sampler_logprobs_are_the_trainers(name: str, dtype: torch.dtype) -> Non
     again = engine.generate(prompts, params=params, seeds=range(60))
     assert [r.completion_ids for r in again] == [r.completion_ids for r in second]
     for prompt, rollout in zip(prompts, second, strict=True):
-        ids = torch.tensor([prompt.token_ids + rollout.completion_ids], device="cuda")
-        lengths = torch.tensor([ids.shape[1]], device="cuda")
+        ids = torch.tensor([prompt.token_ids + rollout.completion_ids])
+        rows = pack_rows(ids, torch.tensor([ids.shape[1]]), torch.ones_like(ids), device="cuda")
         with torch.no_grad():
-            logprobs, _ = token_logprobs(policy, ids, lengths, torch.ones_like(ids), temperature=0.9)
+            logprobs, _ = token_logprobs(policy, rows, temperature=0.9)
         gap = logprobs[0, len(prompt.token_ids) :].cpu() - torch.tensor(rollout.sampler_logprobs)
         assert float(gap.abs().mean()) < (1e-4 if dtype == torch.float32 else 3e-2)
         assert rollout.finish_reason == ("stop" if rollout.completion_ids[-1] in (5, 7) else "length")

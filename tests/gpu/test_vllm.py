@@ -11,6 +11,7 @@ import torch
 
 from harness.model import Policy
 from harness.rollout.vllm import VllmEngine
+from harness.rows import pack_rows
 from harness.types import Prompt, SamplingParams
 from harness.warm import drop
 from tests.benchmarks.rollout_vllm import gaps
@@ -97,7 +98,7 @@ def test_first_tokens_have_the_policys_distribution(engine: VllmEngine) -> None:
     rollouts = engine.generate([PROMPTS[0]] * count, params=params, seeds=range(count))
     ids = torch.tensor([PROMPTS[0].token_ids], device="cuda")
     with torch.no_grad():
-        states = engine.policy.hidden(ids, torch.tensor([ids.shape[1]], device="cuda"))
+        states = engine.policy.hidden(pack_rows(ids.cpu(), torch.tensor([ids.shape[1]]), device="cuda"))
         p = torch.softmax((states[-1] @ engine.policy.head_weight.t()).float(), -1).cpu()
     surprise = -p[torch.tensor([r.completion_ids[0] for r in rollouts])].log()
     entropy = -(p * p.log()).sum()

@@ -20,6 +20,7 @@ from harness.identity import base_folder, run_folder
 from harness.kept import Kept, own_text, passages
 from harness.pretrain import ensure_base
 from harness.records import eval_paths, read_base, read_eval, read_run
+from harness.rows import pack_rows
 from harness.source import _packaged
 from harness.status import finished
 from tests.unit.harness.tiny import untrained_base
@@ -138,6 +139,6 @@ def test_smollm2_from_its_gguf_file_computes_what_transformers_computes(tmp_path
     ours = load_pretrained(folder / "model", dtype=torch.float32, device="cpu")
     theirs = AutoModelForCausalLM.from_pretrained(folder / "model", dtype=torch.float32)
     expected = theirs(ids).logits[0]
-    found = ours.hidden(ids, torch.tensor([ids.shape[1]])) @ ours.head_weight.T
+    found = ours.hidden(pack_rows(ids, torch.tensor([ids.shape[1]]))) @ ours.head_weight.T
     assert (found - expected).abs().max() < 1e-3
     assert float(-(expected.log_softmax(-1)[-1].max())) < 5  # a trained model, not noise

@@ -16,6 +16,7 @@ import torch
 from harness.dims import ModelDims
 from harness.model import Policy, init_policy, token_logprobs
 from harness.rollout.vllm import VllmEngine
+from harness.rows import pack_rows
 from harness.types import Prompt, Rollout, SamplingParams
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -79,10 +80,9 @@ def _trainer_logprobs(policy: Policy, rollouts: Sequence[Rollout], temperature: 
         prompt = prompts[rollout.problem_id]
         ids = torch.tensor([[*prompt, *rollout.completion_ids]])
         mask = (torch.arange(ids.shape[1]) >= len(prompt))[None]
+        rows = pack_rows(ids, torch.tensor([ids.shape[1]]), mask)
         with torch.no_grad():
-            logprobs, _ = token_logprobs(
-                policy, ids, torch.tensor([ids.shape[1]]), mask, temperature=temperature
-            )
+            logprobs, _ = token_logprobs(policy, rows, temperature=temperature)
         found.append(logprobs[0, len(prompt) :])
     return found
 
@@ -139,7 +139,7 @@ def test_samples_have_the_policys_distribution(engine: VllmEngine) -> None:
 def _next_token(engine: VllmEngine) -> torch.Tensor:
     ids = torch.tensor([PROMPTS[0].token_ids])
     with torch.no_grad():
-        states = engine.policy.hidden(ids, torch.tensor([ids.shape[1]]))
+        states = engine.policy.hidden(pack_rows(ids, torch.tensor([ids.shape[1]])))
         return torch.softmax(states[-1] @ engine.policy.head_weight.t(), -1)
 
 

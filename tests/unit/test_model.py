@@ -11,6 +11,7 @@ import torch
 from harness.dims import ModelDims, RopeScaling, flops_per_token, num_non_embedding_parameters, num_parameters
 from harness.hub import load_pretrained, read_weights, save_pretrained
 from harness.model import Policy, init_policy, lm_loss, token_logprobs
+from harness.rows import pack_rows
 
 LLAMA = ModelDims(
     architecture="llama",
@@ -81,7 +82,7 @@ def test_logprobs_and_gradients_equal_transformers(name: str, tmp_path: Path) ->
 
     expected = _plain_logprobs(reference, input_ids, lengths, mask, 0.7)
     (expected * weights).sum().backward()
-    logprobs, _ = token_logprobs(policy, input_ids, lengths, mask, temperature=0.7)
+    logprobs, _ = token_logprobs(policy, pack_rows(input_ids, lengths, mask), temperature=0.7)
     (logprobs * weights).sum().backward()
 
     torch.testing.assert_close(logprobs, expected, rtol=1e-5, atol=1e-5)
@@ -130,13 +131,14 @@ def test_padding_content_is_never_read() -> None:
     input_ids, lengths, mask = _ragged(LLAMA)
     poisoned = torch.where(torch.arange(12) < lengths[:, None], input_ids, -(10**12))
     everywhere = torch.ones_like(mask)
-    clean, _ = token_logprobs(policy, input_ids, lengths, mask, temperature=1.0)
-    dirty, _ = token_logprobs(policy, poisoned, lengths, everywhere, temperature=1.0)
+    clean, _ = token_logprobs(policy, pack_rows(input_ids, lengths, mask), temperature=1.0)
+    dirty, _ = token_logprobs(policy, pack_rows(poisoned, lengths, everywhere), temperature=1.0)
     assert torch.equal(torch.where(mask, dirty, 0.0), clean)
     assert torch.all(dirty[torch.arange(12) >= lengths[:, None]] == 0.0)
     assert torch.all(dirty[:, 0] == 0.0)
     wider = torch.nn.functional.pad(input_ids, (0, 5), value=7)
-    padded, _ = token_logprobs(policy, wider, lengths, torch.nn.functional.pad(mask, (0, 5)), temperature=1.0)
+    rows = pack_rows(wider, lengths, torch.nn.functional.pad(mask, (0, 5)))
+    padded, _ = token_logprobs(policy, rows, temperature=1.0)
     torch.testing.assert_close(padded[:, :12], clean, rtol=0, atol=2e-6)
 
 
@@ -147,7 +149,11 @@ def test_chunks_and_recomputation_do_not_change_values_or_gradients() -> None:
         policy = random_policy(LLAMA)
         policy.recompute_layers = recompute
         logprobs, entropy = token_logprobs(
-            policy, input_ids, lengths, mask, temperature=1.3, with_entropy=True, chunk_tokens=chunk
+            policy,
+            pack_rows(input_ids, lengths, mask),
+            temperature=1.3,
+            with_entropy=True,
+            chunk_tokens=chunk,
         )
         assert entropy is not None and not entropy.requires_grad
         (logprobs**2).sum().backward()
@@ -164,9 +170,9 @@ def test_entropy_and_logprobs_equal_their_definitions() -> None:
     input_ids, lengths, mask = _ragged(LLAMA)
     with torch.no_grad():
         logprobs, entropy = token_logprobs(
-            policy, input_ids, lengths, mask, temperature=0.5, with_entropy=True
+            policy, pack_rows(input_ids, lengths, mask), temperature=0.5, with_entropy=True
         )
-        states = policy.hidden(input_ids, lengths)
+        states = policy.hidden(pack_rows(input_ids, lengths))
         # Row 1 holds tokens 9, 10, 11 of the packed order; its position 2 is predicted from token 10.
         full = ((states[10] @ policy.head_weight.T) / 0.5).log_softmax(-1)
     assert entropy is not None

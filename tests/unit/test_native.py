@@ -16,6 +16,7 @@ from harness.model import Policy, token_logprobs
 from harness.rollout import generation
 from harness.rollout.native import NativeEngine
 from harness.rollout.sampling import sample, truncate, uniforms
+from harness.rows import pack_rows
 from harness.types import Prompt, SamplingParams
 from tests.unit.test_model import DIMS, LLAMA, random_policy
 
@@ -41,7 +42,7 @@ def _naive_greedy(policy: Policy, prompt: Prompt, steps: int) -> tuple[int, ...]
     ids = list(prompt.token_ids)
     with torch.no_grad():
         for _ in range(steps):
-            states = policy.hidden(torch.tensor([ids]), torch.tensor([len(ids)]))
+            states = policy.hidden(pack_rows(torch.tensor([ids]), torch.tensor([len(ids)])))
             ids.append(int((states[-1] @ policy.head_weight.T).argmax()))
     return tuple(ids[len(prompt.token_ids) :])
 
@@ -73,7 +74,7 @@ def test_sampler_logprobs_equal_token_logprobs(name: str) -> None:
     for prompt, rollout in zip(prompts, rollouts, strict=True):
         ids = torch.tensor([prompt.token_ids + rollout.completion_ids])
         lengths = torch.tensor([ids.shape[1]])
-        logprobs, _ = token_logprobs(policy, ids, lengths, torch.ones_like(ids), temperature=1.7)
+        logprobs, _ = token_logprobs(policy, pack_rows(ids, lengths, torch.ones_like(ids)), temperature=1.7)
         completion = logprobs[0, len(prompt.token_ids) :].detach()
         torch.testing.assert_close(completion, torch.tensor(rollout.sampler_logprobs), rtol=0, atol=1e-4)
 
@@ -96,7 +97,7 @@ def test_frequencies_match_the_exact_distribution() -> None:
 
 
 def _distribution(policy: Policy, ids: tuple[int, ...], temperature: float) -> np.ndarray:
-    states = policy.hidden(torch.tensor([ids]), torch.tensor([len(ids)]))
+    states = policy.hidden(pack_rows(torch.tensor([ids]), torch.tensor([len(ids)])))
     logits = (states[-1] @ policy.head_weight.T).double() / temperature
     return logits.softmax(-1).numpy()
 
@@ -177,7 +178,9 @@ def test_training_works_after_sampling() -> None:
     policy = random_policy(LLAMA)
     _engine(policy).generate([_prompt(1, 2)], params=SamplingParams(max_new_tokens=3), seeds=[0])
     ids = torch.tensor([[1, 2, 3]])
-    logprobs, _ = token_logprobs(policy, ids, torch.tensor([3]), torch.ones_like(ids), temperature=1.0)
+    logprobs, _ = token_logprobs(
+        policy, pack_rows(ids, torch.tensor([3]), torch.ones_like(ids)), temperature=1.0
+    )
     logprobs.sum().backward()
     assert policy.head_weight.grad is not None
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from harness.critic import ValueModel, init_value, token_values
 from harness.model import Policy
 from harness.optim import adamw
+from harness.rows import pack_rows
 from harness.state import save
 from harness.types import Batch, ScoredGroup
 from harness.update import build_batch, update
@@ -60,7 +61,7 @@ def stepped(
 def states_of(model: Policy, prompt: tuple[int, ...], completion: tuple[int, ...]) -> Tensor:
     """The states from which the completion's tokens are predicted, one row alone and unpadded: [N, D]."""
     ids = torch.tensor([[*prompt, *completion]])
-    return model.hidden(ids, torch.tensor([ids.shape[1]]))[len(prompt) - 1 : -1]
+    return model.hidden(pack_rows(ids, torch.tensor([ids.shape[1]])))[len(prompt) - 1 : -1]
 
 
 @pytest.mark.parametrize("shared", [True, False])
@@ -165,7 +166,7 @@ def test_the_critic_learns_what_its_prefixes_are_worth() -> None:
         model.zero_grad(set_to_none=True)
     batch = build_batch([MIXED], config.objective)
     with torch.no_grad():
-        found = token_values(value, model, batch.input_ids, batch.lengths, batch.completion_mask)
+        found = token_values(value, model, pack_rows(batch.input_ids, batch.lengths, batch.completion_mask))
     expected = torch.zeros_like(found)
     expected[:, 2] = 1 / 3
     expected[0, 3] = 1.0

@@ -10,6 +10,7 @@ import torch
 from harness.kept import Kept
 from harness.model import Policy, init_policy
 from harness.pretrain import pad
+from harness.rows import pack_rows
 from tests.unit.harness.tiny import DIMS, configure, run_on_untrained_base
 
 DOCUMENTS = [
@@ -37,7 +38,7 @@ def kept(base: Policy) -> Kept:
 
 @torch.no_grad()
 def log_softmax(model: Policy, ids: list[int]) -> list[list[float]]:
-    states = model.hidden(torch.tensor([ids]), torch.tensor([len(ids)]))
+    states = model.hidden(pack_rows(torch.tensor([ids]), torch.tensor([len(ids)])))
     return (states @ model.head_weight.T).log_softmax(-1).tolist()
 
 

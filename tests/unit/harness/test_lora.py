@@ -13,6 +13,7 @@ from harness.hub import load_pretrained, save_pretrained
 from harness.lora import WithoutAdapters, hub_state, inject, save_adapter
 from harness.model import Policy, token_logprobs
 from harness.rollout.native import NativeEngine
+from harness.rows import pack_rows
 from harness.state import publish, save
 from harness.trainer import train
 from harness.trainer_config import LoraConfig
@@ -39,7 +40,7 @@ def adapted(architecture: str, settings: LoraConfig = SETTINGS) -> Policy:
 
 
 def logits(policy: Policy, ids: torch.Tensor) -> torch.Tensor:
-    states = policy.hidden(ids, torch.tensor([ids.shape[1]] * len(ids)))
+    states = policy.hidden(pack_rows(ids, torch.tensor([ids.shape[1]] * len(ids))))
     return (states @ policy.head_weight.T).view(*ids.shape, -1)
 
 
@@ -94,7 +95,7 @@ def test_gradients_of_the_factors_are_those_of_the_merged_weight() -> None:
     merged.load_state_dict(hub_state(policy))
     for model in (policy, merged):
         lengths, mask = torch.tensor([9, 9]), torch.ones(2, 9, dtype=torch.bool)
-        token_logprobs(model, IDS, lengths, mask, temperature=0.7)[0].sum().backward()
+        token_logprobs(model, pack_rows(IDS, lengths, mask), temperature=0.7)[0].sum().backward()
     scale, found = SETTINGS.alpha / SETTINGS.rank, dict(policy.named_parameters())
     names = [n.removesuffix(".lora_A.default.weight") for n in found if n.endswith(".lora_A.default.weight")]
     assert len(names) == 7 * policy.dims.num_layers
@@ -111,10 +112,10 @@ def test_gradients_of_the_factors_are_those_of_the_merged_weight() -> None:
 def test_the_base_is_the_policy_with_its_adapters_off() -> None:
     policy, base = adapted("llama"), random_policy(DIMS["llama"])
     under = WithoutAdapters(policy)
-    lengths = torch.tensor([9, 9])
-    assert torch.equal(under.hidden(IDS, lengths), base.hidden(IDS, lengths))
+    rows = pack_rows(IDS, torch.tensor([9, 9]))
+    assert torch.equal(under.hidden(rows), base.hidden(rows))
     assert torch.equal(under.head_weight, base.head_weight) and under.dims == base.dims
-    assert not torch.allclose(policy.hidden(IDS, lengths), base.hidden(IDS, lengths), atol=0.01)  # on again
+    assert not torch.allclose(policy.hidden(rows), base.hidden(rows), atol=0.01)  # on again
 
 
 def test_the_sampler_sees_the_adapters() -> None:
@@ -125,9 +126,10 @@ def test_the_sampler_sees_the_adapters() -> None:
     )
     ids = torch.tensor([[5, 9, *rollout.completion_ids]])
     mask = torch.tensor([[False] * 2 + [True] * 6])
-    expected, _ = token_logprobs(policy, ids, torch.tensor([8]), mask, temperature=1.0)
+    rows = pack_rows(ids, torch.tensor([8]), mask)
+    expected, _ = token_logprobs(policy, rows, temperature=1.0)
     assert rollout.sampler_logprobs == pytest.approx(expected[0, 2:].tolist(), abs=1e-4)
-    base, _ = token_logprobs(random_policy(DIMS["llama"]), ids, torch.tensor([8]), mask, temperature=1.0)
+    base, _ = token_logprobs(random_policy(DIMS["llama"]), rows, temperature=1.0)
     assert not torch.allclose(expected, base, atol=0.01)
 
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 from harness import gradient
 from harness.checkpoint import load_resume
 from harness.config import ConfigError
 from harness.memory import OutOfMemory
+from harness.model import Policy
+from harness.rows import Rows
 from harness.state import COUNTERS, Run, save
 from harness.trainer import experience, learn
 from tests.unit.harness.tiny import configure, run_on_untrained_base
@@ -29,11 +32,11 @@ def learned(
     groups, _ = experience(run)
     original, sizes = gradient.token_logprobs, list[int]()
 
-    def limited(policy: object, input_ids: Tensor, *args: object, **keywords: object) -> object:
-        sizes.append(input_ids.numel())
-        if room is not None and input_ids.numel() > room:
+    def limited(policy: Policy, rows: Rows, **keywords: Any) -> object:
+        sizes.append(math.prod(rows.shape))
+        if room is not None and sizes[-1] > room:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 is full.")
-        return original(policy, input_ids, *args, **keywords)  # type: ignore[arg-type]
+        return original(policy, rows, **keywords)
 
     with monkeypatch.context() as patch:
         patch.setattr(gradient, "token_logprobs", limited)

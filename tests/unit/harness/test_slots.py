@@ -15,6 +15,7 @@ from harness import trainer
 from harness.credit import credit
 from harness.critic import exact_kl
 from harness.experience import refill, score, trainable
+from harness.rows import pack_rows
 from harness.state import Run
 from harness.trainer import experience, learn, refresh_reference
 from harness.types import Grade, Problem, Rollout, ScoredGroup
@@ -136,12 +137,14 @@ def test_the_exact_kl_is_the_sum_over_the_vocabulary(temperature: float) -> None
     model, reference = policy(), policy(5)
     ids = torch.tensor([[7, 3, 4, 1, 9], [7, 3, 5, 0, 0]])
     lengths, mask = torch.tensor([5, 3]), torch.tensor([[0, 0, 1, 1, 1], [0, 0, 1, 0, 0]]).bool()
-    found = exact_kl(model, reference, ids, lengths, mask, temperature=temperature)
+    found = exact_kl(model, reference, pack_rows(ids, lengths, mask), temperature=temperature)
     rows = []
     for row, end in ((0, 5), (1, 3)):
         logs = [
             (
-                m.hidden(ids[row : row + 1, :end], torch.tensor([end])) @ m.head_weight.T / temperature
+                m.hidden(pack_rows(ids[row : row + 1, :end], torch.tensor([end])))
+                @ m.head_weight.T
+                / temperature
             ).log_softmax(-1)[1:-1]
             for m in (model, reference)
         ]
@@ -157,9 +160,8 @@ def test_the_exact_kl_as_a_penalty() -> None:
     lines = ("objective.kl.coef=0.5", "objective.kl.estimator=exact", *ONE_STEP)
     found, _ = stepped(configure(*lines), [EQUAL], reference=reference)
     model, batch = policy(), build_batch([EQUAL], configure().objective)
-    per_token = exact_kl(
-        model, reference, batch.input_ids, batch.lengths, batch.completion_mask, temperature=1.0
-    )
+    rows = pack_rows(batch.input_ids, batch.lengths, batch.completion_mask)
+    per_token = exact_kl(model, reference, rows, temperature=1.0)
     loss = 0.5 * (per_token.sum(-1) / batch.completion_mask.sum(-1)).mean()
     close(found, gradient(loss, model))
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import fields, replace
+from typing import Any
 
 import pytest
 import torch
@@ -14,8 +15,10 @@ from torch import Tensor
 
 from harness import gradient as module
 from harness.config import RunConfig
+from harness.fused import unpack
 from harness.model import Policy, init_policy
 from harness.optim import adamw
+from harness.rows import Rows, pack_rows
 from harness.types import Batch, ScoredGroup
 from harness.update import build_batch, update
 from tests.unit.harness.tiny import DIMS, configure, group
@@ -51,7 +54,7 @@ def weights(of: Policy) -> Tensor:
 def logprobs_of(model: Policy, prompt: tuple[int, ...], completion: tuple[int, ...]) -> Tensor:
     """log p of each completion token, one row alone and unpadded: [N]."""
     ids = torch.tensor([[*prompt, *completion]])
-    states = model.hidden(ids, torch.tensor([ids.shape[1]]))  # [T, D]
+    states = model.hidden(pack_rows(ids, torch.tensor([ids.shape[1]])))  # [T, D]
     logits = states @ model.head_weight.T
     return logits.log_softmax(-1)[range(len(prompt) - 1, ids.shape[1] - 1), list(completion)]
 
@@ -276,9 +279,10 @@ def test_poisoned_padding_changes_nothing(objective: str, monkeypatch: pytest.Mo
     clean, metrics = stepped(config, groups, reference=reference)
     original = module.token_logprobs
 
-    def poisoned(*args: Tensor, **kwargs: float) -> tuple[Tensor, None]:
-        logprobs, _ = original(*args, **kwargs)  # type: ignore[arg-type]
-        return torch.where(args[3].bool(), logprobs, math.nan), None
+    def poisoned(model: Policy, rows: Rows, **kwargs: Any) -> tuple[Tensor, None]:
+        logprobs, _ = original(model, rows, **kwargs)
+        inside = unpack(torch.ones(len(rows.at), dtype=torch.bool), rows.at, *rows.shape)
+        return torch.where(inside, logprobs, math.nan), None
 
     monkeypatch.setattr(module, "token_logprobs", poisoned)
     batch = build_batch(groups, config.objective)

@@ -30,8 +30,10 @@ from harness.compose import CONF
 from harness.config import RunConfig
 from harness.credit import credit, waits
 from harness.critic import Models
+from harness.fused import unpack
 from harness.objectives import kl
-from harness.types import Batch, ScoredGroup
+from harness.rows import Rows
+from harness.types import ScoredGroup
 from harness.update import build_batch
 from tests.unit.harness.test_update import in_dtype
 from tests.unit.harness.tiny import configure, group
@@ -86,7 +88,7 @@ TEACHER = "objective.teacher.path=/a/model"
 
 
 class Table(nn.Module):
-    """Logprobs (or values) [B, T] of a batch whose first column holds its row numbers."""
+    """Logprobs (or values) [B, T] of a batch whose completions' tokens are its row numbers, from 1."""
 
     def __init__(self, values: Tensor) -> None:
         super().__init__()
@@ -97,29 +99,27 @@ class Table(nn.Module):
     def head_weight(self) -> Tensor:
         return self.values
 
-    def rows(self, piece: Batch) -> Tensor:
-        picked = self.values[piece.input_ids[:, 0]][:, : piece.input_ids.shape[1]]
-        return torch.where(piece.completion_mask, picked, 0.0)
+    def of(self, rows: Rows) -> Tensor:
+        return unpack(self.values[rows.targets - 1, rows.at % rows.shape[1]], rows.at, *rows.shape)
 
 
 @pytest.fixture(autouse=True)
 def tables(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a model would be asked, the table is."""
 
-    def exact(models: Models, piece: Batch, temperature: float) -> Tensor:
+    def exact(models: Models, rows: Rows, temperature: float) -> Tensor:
         """Of two-token distributions (p, 1 - p) and (q, 1 - q)."""
-        assert piece.ref_logprobs is not None
         both = [
             torch.stack((x, torch.log1p(-x.exp().clamp(max=1 - 1e-9))), -1)
-            for x in (models.policy.rows(piece), piece.ref_logprobs)  # type: ignore[operator]
+            for x in (models.policy.of(rows), models.reference.of(rows))  # type: ignore[union-attr, operator]
         ]
-        found = kl.exact(log_softmax=both[0], ref_log_softmax=both[1])
-        return torch.where(piece.completion_mask, found, 0.0)
+        found = kl.exact(log_softmax=both[0], ref_log_softmax=both[1]).flatten()
+        return unpack(found[rows.at], rows.at, *rows.shape)
 
-    monkeypatch.setattr(gradient, "_logprobs", lambda policy, piece, config, states=None: policy.rows(piece))
+    monkeypatch.setattr(gradient, "_logprobs", lambda policy, rows, config, states=None: policy.of(rows))
     monkeypatch.setattr(gradient, "kl_over_vocabulary", exact)
     monkeypatch.setattr(gradient, "joined", lambda policy: nullcontext())
-    monkeypatch.setattr(critic, "values_of", lambda models, piece: models.value.rows(piece))
+    monkeypatch.setattr(critic, "values_of", lambda models, rows: models.value.of(rows))
 
 
 def config_of(name: str, *overrides: str) -> RunConfig:
@@ -150,7 +150,6 @@ class Step:
     def __init__(self, config: RunConfig, groups: list[ScoredGroup], tensors: list[Tensor]) -> None:
         self.config, objective = config, config.objective
         self.batch = in_dtype(build_batch(groups, objective), torch.float64)
-        self.batch.input_ids[:, 0] = torch.arange(len(self.batch.lengths))
         now, old, ref, old_v, new_v = tensors
         self.policy, self.value = Table(now), Table(new_v)
         self.batch.old_logprobs, self.batch.ref_logprobs = old, ref
@@ -164,7 +163,9 @@ class Step:
         for table in (self.policy, self.value):
             table.values.grad = torch.zeros_like(table.values)
         value = self.value if self.config.objective.value is not None else None
-        models = Models(self.policy, self.policy, value, self.config.objective.kl.coef)  # type: ignore[arg-type]
+        assert self.batch.ref_logprobs is not None
+        reference = Table(self.batch.ref_logprobs)
+        models = Models(self.policy, reference, value, self.config.objective.kl.coef)  # type: ignore[arg-type]
         rows = torch.arange(len(self.batch.lengths))
         metrics = gradient.accumulate(models, self.batch, rows, rows, self.config, on_policy=False)
         assert self.policy.values.grad is not None and self.value.values.grad is not None
