@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from analysis.load import Study
+    from analysis.report import Report
     from analysis.table import Table
 
 FORMATS = ("text", "markdown", "latex", "csv", "html")
@@ -36,6 +37,10 @@ def _parser() -> argparse.ArgumentParser:
     report = commands.add_parser("report", help="write report.html, report.md, CSV and figures of a study")
     report.add_argument("study", type=Path, metavar="STUDY_FOLDER")
     report.add_argument("--out", type=Path, help="folder for the report (default: STUDY_FOLDER/report)")
+    report.add_argument(
+        "--reference", type=Path, metavar="FOLDER", help="also a version small enough to commit"
+    )
+    report.add_argument("--figures", help="of that version, comma-separated (default: up to nine)")
     report.add_argument("--wandb", choices=("offline", "online"), help="log it to W&B: Tables, an Artifact")
     report.add_argument("--project", default="r1-ablations", help="W&B project (default: r1-ablations)")
     report.add_argument("--entity", help="W&B entity")
@@ -94,6 +99,8 @@ def _report(arguments: argparse.Namespace) -> int:
     for note in report.notes:
         print(f"note: {note}", file=sys.stderr)
     print(f"report: {path}")
+    if arguments.reference:
+        _reference(report, arguments)
     if arguments.wandb:
         from analysis.tracked import log_report
 
@@ -104,6 +111,18 @@ def _report(arguments: argparse.Namespace) -> int:
         except Exception as error:  # an outage costs a warning: the files are written
             print(f"warning: W&B: {type(error).__name__}: {error}", file=sys.stderr)
     return 0
+
+
+def _reference(report: Report, arguments: argparse.Namespace) -> None:
+    from analysis.reference import write_reference
+
+    figures = arguments.figures.split(",") if arguments.figures else None
+    folder: Path = arguments.reference
+    command = (
+        f"r1-report report {arguments.study} --reference {folder.name if folder.is_absolute() else folder}"
+    )
+    written = write_reference(report, folder, command=command, figures=figures)
+    print(f"reference: {folder}, {len(written)} files, {sum(p.stat().st_size for p in written):,} bytes")
 
 
 def _fetch(arguments: argparse.Namespace) -> int:

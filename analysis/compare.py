@@ -71,7 +71,8 @@ def compare_table(first: Study, second: Study) -> Table:
             difference = "not paired: no seed in both" if not same else "not paired: other problems"
         cells.append([label, *(interval_text(e) for e in estimates), difference])
     columns = ["arm", first.name, second.name, "second − first"]
-    note = f"{METRICS[primary.metric]} on {primary.task}, points; what varies: {what_varies(first)}."
+    where, varies = first.task_text(primary.task), what_varies(first)
+    note = f"{METRICS[primary.metric]} on {where}, points; what varies: {varies}."
     raw = pd.DataFrame(cells, columns=columns)
     return Table("compare", f"{first.name} and {second.name}", columns, cells, raw, note)
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from analysis.evaluations import run_evaluations
 from analysis.steps import Progress, read_steps
 from harness import records
+from harness.data_config import GENERATED
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,6 +57,12 @@ class Study:
         for path in sorted((self.folder / run_id).glob("eval/*/*.samples.jsonl.gz")):
             for row in records.read_samples(path):
                 yield {"run_id": run_id, "checkpoint": path.parent.name, "file": path.name, **row}
+
+    def task_text(self, task: str) -> str:
+        """A task as a sentence names it: `aime_gen_test (generated problems)` where a program made them."""
+        named = {b["name"]: b["task"] for c in self.configs.values() for b in c.get("eval.benchmarks") or []}
+        made = str(named.get(task, task)).startswith(GENERATED)
+        return f"{task} (generated problems)" if made else task
 
     @property
     def finished(self) -> pd.DataFrame:

@@ -35,8 +35,8 @@ def path_table(study: Study, primary: Primary) -> Table:
         raw.append({**step, "p_holm": p_holm})
     margin = declared(study).get("margin")
     note = (
-        f"{METRICS[primary.metric]} on {primary.task}, points: each step minus the one before it, paired by "
-        f"seed; what varies: {what_varies(study)}. Holm adjusts over these steps."
+        f"{METRICS[primary.metric]} on {study.task_text(primary.task)}, points: each step minus the one "
+        f"before it, paired by seed; what varies: {what_varies(study)}. Holm adjusts over these steps."
     )
     if margin is not None:
         note += f" Equivalent: two one-sided t tests at 0.05 within ±{100 * margin:g} points."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -128,7 +128,7 @@ def _sections(
 def answers(study: Study, primary: Primary, results: list[ArmResult]) -> list[str]:
     """The answer in a sentence with its interval, one a level of the primary factor; then what to doubt."""
     k = next((int(r.means["k"] or 0) for r in results if r.means["k"]), 0)
-    measure = f"{METRICS[primary.metric].replace('@k', f'@{k}')} on {primary.task}"
+    measure = f"{METRICS[primary.metric].replace('@k', f'@{k}')} on {study.task_text(primary.task)}"
     margin = declared(study).get("margin")
     lines = [_answer(h, measure, margin) for h in headlines(study, primary)]
     if not lines:
@@ -181,7 +181,9 @@ def _interval_text(study: Study, primary: Primary, results: list[ArmResult]) -> 
     reasons |= {r.difference.reason for r in results if r.difference and r.difference.reason}
     lines += [f"Some arms have no interval: {reason}." for reason in sorted(filter(None, reasons))]
     declared = "as the study declares" if primary.declared else "by default, as the study declares none"
-    lines.append(f"Primary measure: {METRICS[primary.metric]} on {primary.task}, {declared}.")
+    lines.append(
+        f"Primary measure: {METRICS[primary.metric]} on {study.task_text(primary.task)}, {declared}."
+    )
     return lines
 
 
@@ -207,8 +209,8 @@ def status_line(study: Study) -> str:
     return ", ".join([f"{len(study.runs)} runs", *(f"{n} {status}" for status, n in counts.items())])
 
 
-def markdown(report: Report) -> str:
-    """The same report in Markdown; figures are linked from figures/."""
+def markdown(report: Report, *, figures: Collection[str] | None = None) -> str:
+    """The same report in Markdown; figures (by name; None: all) are linked from figures/."""
     lines = [
         f"# {report.study.record.question}",
         "",
@@ -223,8 +225,9 @@ def markdown(report: Report) -> str:
         lines += [line + "\n" for line in section.text]
         lines += [table.markdown() + "\n" for table in section.tables]
         lines += [
-            f"![{f.chart.title}](figures/{f.name}.png)\n\n*{f.chart.caption}*\n" for f in section.figures
-        ]
+            f"![{f.chart.title}](figures/{f.name}.png)\n\n*{f.chart.caption}*\n"
+            for f in section.figures if figures is None or f.name in figures
+        ]  # fmt: skip
     lines += ["", "## How to reproduce", ""]
     if report.study.record.command:
         lines += ["```", report.study.record.command, "```", ""]

@@ -123,8 +123,9 @@ def trend_table(study: Study, primary: Primary, results: Sequence[ArmResult]) ->
                     "r_squared": fit and fit.r_squared})  # fmt: skip
     columns = ["ordered factor", "at", "levels", "slope, points", "p", "seeds", "R² of the fit"]
     note = (
-        f"{METRICS[primary.metric]} on {primary.task}. Each seed's least-squares slope, then Student's t "
-        f"over seeds (linear contrast); p is not adjusted. R²: of accuracy = a + b·log10(x) over all runs."
+        f"{METRICS[primary.metric]} on {study.task_text(primary.task)}. Each seed's least-squares slope, "
+        "then Student's t over seeds (linear contrast); p is not adjusted. R²: of accuracy = a + b·log10(x) "
+        "over all runs."
     )
     return Table("trends", "Trends over ordered factors", columns, cells, _frame(raw), note)
 

@@ -51,9 +51,9 @@ def arm_table(study: Study, primary: Primary, results: Sequence[ArmResult]) -> T
     ]
     few = any(r.estimate is not None and r.estimate.low is None for r in results)
     note = (
-        f"{metric} on {primary.task} at the last checkpoint (fixed beforehand), in points. Brackets: "
-        f"{level} intervals, Student's t over seeds, on differences paired by seed where there is a control "
-        f"or a base; what varies: {what_varies(study)}. Holm adjusts over {_family(study)}. "
+        f"{metric} on {study.task_text(primary.task)} at the last checkpoint (fixed beforehand), in points. "
+        f"Brackets: {level} intervals, Student's t over seeds, on differences paired by seed where there is "
+        f"a control or a base; what varies: {what_varies(study)}. Holm adjusts over {_family(study)}. "
         "Tokens, FLOPs and seconds are means per run, without pretraining."
         + (" No bracket: the reason stands under “What the intervals mean”." if few else "")
     )
