@@ -59,41 +59,24 @@ class ObjectiveConfig(Section):
 
     @model_validator(mode="after")
     def _slots_fit(self) -> Self:
+        for check in (
+            self._rewards_are_used,
+            self._something_teaches,
+            self._advantages_fit,
+            self._samples_fit,
+            self._loss_fits,
+            self._teacher_fits,
+            self._offline_fits,
+        ):
+            check()
+        return self
+
+    def _rewards_are_used(self) -> None:
         fn, reward = self.advantage.fn, self.reward
-        if fn == "max_rl" and self._may_be_negative():
-            raise ValueError(
-                "advantage.fn=max_rl needs rewards >= 0; set length_penalty and soft_overlong to 0, use no "
-                "negative weight or fail_reward, and kl.placement=loss"
-            )
-        if fn == "gae" and self.value is None:
-            raise ValueError(
-                "advantage.fn=gae without a value model; set value (shared_trunk, gamma, lam, coef) as "
-                "conf/objective/ppo.yaml does, or use advantage.fn=group_centered"
-            )
-        if self.value is not None and fn != "gae":
-            raise ValueError(
-                f"value: a value model that advantage.fn={fn} does not ask for; set value=null or "
-                "advantage.fn=gae"
-            )
-        if self.asks_teacher and self.teacher is None:
-            raise ValueError(
-                f"{self.asks_teacher[0]}=teacher without one; give a model folder: "
-                "objective.teacher.path=/folder/checkpoints/step_000024"
-            )
-        if self.teacher is not None and not self.asks_teacher:
-            raise ValueError(
-                f"teacher.path={self.teacher.path}: a teacher that nothing asks for; set "
-                "offline.sampler=teacher or kl.reference=teacher, or teacher=null"
-            )
-        if (fn == "process") != bool(reward.steps or reward.step_model):
+        if (fn == "process") != self._rewards_steps:
             raise ValueError(
                 f"reward.steps={reward.steps:g} with advantage.fn={fn}: step rewards go with "
                 "advantage.fn=process alone; see conf/objective/grpo_process.yaml"
-            )
-        if fn == "process" and (self.kl.in_reward or self.offline or self.selection.fn == "accepted"):
-            raise ValueError(
-                "advantage.fn=process takes no kl.placement=reward, offline or selection.fn=accepted; set "
-                "loss, null and all"
             )
         if (self.reward_model is not None) != bool(reward.model):
             raise ValueError(
@@ -110,13 +93,108 @@ class ObjectiveConfig(Section):
                 f"fail_reward={self.fail_reward:g} means nothing with truncated={self.truncated}; "
                 "set truncated=fail"
             )
-        if self.kl.in_reward and (self.selection.fn == "accepted" or fn == "accepted_only"):
+        if fn == "process" and not reward.weights and (self.truncated == "fail" or self._dynamic_by_reward):
+            slot = "truncated=fail" if self.truncated == "fail" else "selection.by=reward"
+            raise ValueError(
+                f"{slot} with step rewards alone: it is about the reward of whole outputs, and there is "
+                "none; set reward.accuracy=1"
+            )
+
+    def _something_teaches(self) -> None:
+        """Some reward, or a policy to stay near or to go to, or another's outputs."""
+        if not (self.is_rewarded or self.kl.uses_reference or self.offline):
+            raise ValueError(
+                "reward: every weight is 0, and there is no kl.coef, teacher or offline source either: "
+                "nothing can be learned; set reward.accuracy=1"
+            )
+        if self._accepts and not self.is_rewarded and self.advantage.threshold >= 0:
+            raise ValueError(
+                f"advantage.threshold={self.advantage.threshold:g} with every reward weight 0: no output can "
+                "exceed it; set reward.accuracy=1, or threshold=-1 to accept every output"
+            )
+
+    def _advantages_fit(self) -> None:
+        slot = self.advantage
+        if slot.fn == "max_rl" and self._may_be_negative():
+            raise ValueError(
+                "advantage.fn=max_rl needs rewards >= 0; set length_penalty and soft_overlong to 0, use no "
+                "negative weight or fail_reward, and kl.placement=loss"
+            )
+        if slot.fn == "gae" and self.value is None:
+            raise ValueError(
+                "advantage.fn=gae without a value model; set value (shared_trunk, gamma, lam, coef) as "
+                "conf/objective/ppo.yaml does, or use advantage.fn=group_centered"
+            )
+        if self.value is not None and slot.fn != "gae":
+            raise ValueError(
+                f"value: a value model that advantage.fn={slot.fn} does not ask for; set value=null or "
+                "advantage.fn=gae"
+            )
+        if slot.threshold and not self._accepts:
+            raise ValueError(
+                f"advantage.threshold={slot.threshold:g} means nothing to advantage.fn={slot.fn} with "
+                f"selection.fn={self.selection.fn}; set 0, or selection.fn=accepted"
+            )
+        if slot.sign == "negative" and (self.loss.fn == "nll" or self.reduce_over == "accepted"):
+            where = "loss.fn=nll" if self.loss.fn == "nll" else "reduce_over=accepted"
+            raise ValueError(
+                f"advantage.sign=negative with {where}, which counts positive advantages alone; set both"
+            )
+
+    def _samples_fit(self) -> None:
+        fn, accepts = self.advantage.fn, self.selection.fn == "accepted"
+        if fn == "process" and (self.kl.in_reward or self.offline or accepts):
+            raise ValueError(
+                "advantage.fn=process takes no kl.placement=reward, offline or selection.fn=accepted; set "
+                "loss, null and all"
+            )
+        if fn in ("gae", "reinforce_pp") and accepts:
+            raise ValueError(
+                f"selection.fn=accepted with advantage.fn={fn}, whose advantages come from every output; set "
+                "all"
+            )
+        if self.kl.in_reward and self._accepts:
             raise ValueError(
                 "kl.placement=reward with samples accepted by their reward: the KL would decide what is "
                 "right; use kl.placement=loss"
             )
-        self._offline_fits()
-        return self
+
+    def _loss_fits(self) -> None:
+        if self.loss.fn in ("nll", "policy_gradient") and self.ratio != "token":
+            raise ValueError(
+                f"ratio={self.ratio} means nothing to loss.fn={self.loss.fn}, which has none; set token, or "
+                "loss.fn=surrogate"
+            )
+
+    def _teacher_fits(self) -> None:
+        if self.asks_teacher and self.teacher is None:
+            raise ValueError(
+                f"{self.asks_teacher[0]}=teacher without one; give a model folder: "
+                "objective.teacher.path=/folder/checkpoints/step_000024"
+            )
+        if self.teacher is not None and not self.asks_teacher:
+            raise ValueError(
+                f"teacher.path={self.teacher.path}: a teacher that nothing asks for; set "
+                "offline.sampler=teacher or kl.reference=teacher, or teacher=null"
+            )
+
+    @property
+    def is_rewarded(self) -> bool:
+        """Whether any output or step can earn something."""
+        return bool(self.reward.weights or self.fail_reward) or self._rewards_steps
+
+    @property
+    def _rewards_steps(self) -> bool:
+        return bool(self.reward.steps or self.reward.step_model)
+
+    @property
+    def _accepts(self) -> bool:
+        """Whether a reward above `advantage.threshold` decides what is trained on."""
+        return self.selection.fn == "accepted" or self.advantage.fn == "accepted_only"
+
+    @property
+    def _dynamic_by_reward(self) -> bool:
+        return self.selection.fn == "dynamic" and self.selection.by == "reward"
 
     def _may_be_negative(self) -> bool:
         reward = self.reward
@@ -131,12 +209,20 @@ class ObjectiveConfig(Section):
                 f"advantage.fn={self.advantage.fn} with offline: accepted samples are trained on without "
                 "those they would be compared with; use accepted_only"
             )
-        if self.tis is not None:
-            raise ValueError("tis with offline: the samples stay those of the base; set tis=null")
-        if self.selection.fn == "dynamic":
-            raise ValueError("selection.fn=dynamic with offline: nothing is sampled anew; use accepted")
         if self.value is not None:
             raise ValueError("value with offline: GAE needs samples of the current policy; set offline=null")
+        if self.tis is not None:
+            raise ValueError("tis with offline: the samples stay those of the base; set tis=null")
+        if self.selection.fn != "accepted":
+            raise ValueError(
+                f"selection.fn={self.selection.fn} with offline, which trains on accepted samples and never "
+                "samples anew; use accepted (advantage.threshold=-1 accepts every output)"
+            )
+        if self.updates.minibatches > self.offline.batch_size:
+            raise ValueError(
+                f"updates.minibatches={self.updates.minibatches} exceeds offline.batch_size="
+                f"{self.offline.batch_size}; lower it"
+            )
 
 
 def doubts(objective: ObjectiveConfig) -> list[str]:
@@ -152,9 +238,19 @@ def doubts(objective: ObjectiveConfig) -> list[str]:
             found.append(f"objective.kl: {once} KL(old || policy) has no gradient; {more}")
         if value is not None and value.clip is not None:
             found.append(f"objective.value.clip: {once} values are those it clips around; {more}")
+    if not objective.is_rewarded and kl.uses_reference and kl.reference == "base":
+        found.append(
+            "objective.reward: every weight is 0 and the policy starts at the reference, so the KL has "
+            "nothing to undo; set objective.reward.accuracy=1"
+        )
     if kl.in_loss and kl.estimator == "k1":
         found.append(
             "objective.kl: k1 as a loss has an expected gradient of zero; use k2 or k3, or placement=reward"
+        )
+    if objective.loss.fn == "nll" and objective.advantage.fn != "accepted_only":
+        found.append(
+            f"objective.loss.fn=nll with advantage.fn={objective.advantage.fn}: it trains on outputs with a "
+            "positive advantage, however large; use accepted_only, or loss.fn=policy_gradient"
         )
     if objective.ratio == "sequence" and objective.reduce != "sequence_mean":
         found.append(

@@ -75,6 +75,8 @@ class SelectionConfig(Section):
             raise ValueError("max_sampled=null with fn=dynamic; give its limit, such as max_sampled=3")
         if self.fn != "dynamic" and self.max_sampled is not None:
             raise ValueError(f"max_sampled={self.max_sampled:g} means nothing to fn={self.fn}; set null")
+        if self.fn != "dynamic" and self.by != "reward":
+            raise ValueError(f"by={self.by} means nothing to fn={self.fn}; leave it out, or use fn=dynamic")
         if self.fn != "accepted" and (self.cap_per_problem is not None or self.dedupe):
             raise ValueError(f"cap_per_problem and dedupe mean nothing to fn={self.fn}; use fn=accepted")
         return self
@@ -113,7 +115,11 @@ class AdvantageConfig(Section):
         if self.fn == "group_normalized" and self.std == "none":
             raise ValueError("std=none with fn=group_normalized; choose sample or population")
         if self.fn not in ("group_normalized", "process") and self.std != "none":
-            raise ValueError(f"std={self.std} means nothing to fn={self.fn}; set none")
+            eps = ", and eps=0" if self.eps and self.fn != "reinforce_pp" else ""
+            raise ValueError(f"std={self.std} means nothing to fn={self.fn}; set none{eps}")
+        divides = self.fn == "reinforce_pp" or self.std != "none"
+        if self.eps and not divides:
+            raise ValueError(f"eps={self.eps:g} means nothing to fn={self.fn} with std=none; set eps=0")
         if self.fn == "accepted_only" and self.sign != "both":
             raise ValueError(f"sign={self.sign} with fn=accepted_only, whose advantages are 1 or 0; set both")
         return self

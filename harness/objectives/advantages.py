@@ -103,15 +103,19 @@ def process(
     """A_t = sum of the normalised rewards of the steps that end at or after t (arXiv:2402.03300 §4.1.3).
 
     `step_rewards` [B, T] stand at the last token of each step, where `step_mask` is 1; the mean and std of a
-    group run over all steps of all its outputs. -> [B, T], 0 outside the completion.
-    Raises ValueError for a group with one step in all when std is not "none".
+    group run over all steps of all its outputs, those with no token in `completion_mask` (cut and masked)
+    too. -> [B, T], 0 outside the completion. A group with one step in all has nothing to compare: it gives 0,
+    as equal rewards do.
     """
-    steps = step_mask.bool() & completion_mask.bool()  # [B, T]
-    rows = torch.arange(steps.shape[0], device=steps.device).unsqueeze(1).expand_as(steps)[steps]  # [S]
+    at = step_mask.bool().nonzero()  # [S, 2], row and token of each step
+    groups = group_ids[at[:, 0]]  # [S]
+    _, index, size = torch.unique(groups, return_inverse=True, return_counts=True)
+    several = size[index] > 1  # [S]
+    rows, tokens = at[several].unbind(1)
     normalised = torch.zeros_like(step_rewards)
-    if rows.numel():
-        normalised[steps] = group_normalized(
-            rewards=step_rewards[steps], group_ids=group_ids[rows], std=std, eps=eps
+    if len(rows):
+        normalised[rows, tokens] = group_normalized(
+            rewards=step_rewards[rows, tokens], group_ids=groups[several], std=std, eps=eps
         )
     return torch.where(completion_mask.bool(), _sum_from_here(normalised), 0.0)
 

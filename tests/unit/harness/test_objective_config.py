@@ -62,7 +62,10 @@ def message(*overrides: str) -> str:
             ["objective=sft_rejection", "objective.kl.coef=0.1", "objective.kl.placement=reward"],
             ["kl.placement=reward with samples accepted", "use kl.placement=loss"],
         ),
-        (["objective.advantage.fn=gae", "objective.advantage.std=none"], ["gae without a value model"]),
+        (
+            ["objective.advantage.fn=gae", "objective.advantage.std=none", "objective.advantage.eps=0"],
+            ["gae without a value model"],
+        ),
         (
             ["objective=ppo", "objective.advantage.fn=group_centered"],
             ["a value model that advantage.fn=group_centered does not ask for", "value=null"],
@@ -75,6 +78,72 @@ def message(*overrides: str) -> str:
         (["objective.selection.fn=dynamic"], ["max_sampled=null with fn=dynamic", "max_sampled=3"]),
         (["objective.selection.max_sampled=3"], ["max_sampled=3 means nothing to fn=all"]),
         (["objective.selection.cap_per_problem=3"], ["cap_per_problem and dedupe mean nothing to fn=all"]),
+        (["objective.selection.by=accuracy"], ["by=accuracy means nothing to fn=all"]),
+        (
+            ["objective.advantage.fn=rloo"],
+            ["std=sample means nothing to fn=rloo; set none, and eps=0"],
+        ),
+        (
+            ["objective=dr_grpo", "objective.advantage.eps=1e-6"],
+            ["eps=1e-06 means nothing to fn=group_centered", "set eps=0"],
+        ),
+        (
+            ["objective=grpo_process", "objective.advantage.std=none"],
+            ["eps=1e-06 means nothing to fn=process with std=none"],
+        ),
+        (
+            ["objective.advantage.threshold=0.5"],
+            ["threshold=0.5 means nothing to advantage.fn=group_normalized", "selection.fn=accepted"],
+        ),
+        (["objective=pg", "objective.reward.accuracy=0"], ["every weight is 0", "set reward.accuracy=1"]),
+        (
+            ["objective=ppo", "objective.reward.accuracy=0"],
+            ["every weight is 0"],  # KL(old || policy) alone holds still what does not move
+        ),
+        (
+            ["objective=sft_rejection_offline", "objective.reward.accuracy=0"],
+            ["advantage.threshold=0 with every reward weight 0", "threshold=-1"],
+        ),
+        (
+            ["objective=grpo_process", "objective.reward.accuracy=0", "objective.truncated=fail"],
+            ["truncated=fail with step rewards alone", "set reward.accuracy=1"],
+        ),
+        (
+            [
+                "objective=grpo_process",
+                "objective.reward.accuracy=0",
+                "objective.selection.fn=dynamic",
+                "objective.selection.max_sampled=3",
+            ],
+            ["selection.by=reward with step rewards alone"],
+        ),
+        (
+            ["objective=ppo", "objective.selection.fn=accepted"],
+            ["selection.fn=accepted with advantage.fn=gae"],
+        ),
+        (
+            ["objective=reinforce_pp", "objective.selection.fn=accepted"],
+            ["selection.fn=accepted with advantage.fn=reinforce_pp"],
+        ),
+        (["objective=pg", "objective.ratio=sequence"], ["ratio=sequence means nothing to loss.fn=policy"]),
+        (["objective=sft_rejection", "objective.ratio=sequence_mean"], ["means nothing to loss.fn=nll"]),
+        (
+            ["objective.advantage.sign=negative", "objective.reduce_over=accepted"],
+            ["sign=negative with reduce_over=accepted"],
+        ),
+        (
+            [
+                "objective=sft_rejection_offline",
+                "objective.selection.fn=all",
+                "objective.selection.cap_per_problem=null",
+                "objective.selection.dedupe=false",
+            ],
+            ["selection.fn=all with offline", "use accepted"],
+        ),
+        (
+            ["objective=sft_rejection_offline", "objective.updates.minibatches=65"],
+            ["objective.updates.minibatches=65 exceeds"],
+        ),
         (["objective.fail_reward=-1"], ["fail_reward=-1 means nothing with truncated=keep"]),
         (["objective.reward.random_p=0.2"], ["random_p=0.2 means nothing with random=0"]),
         (["objective.reward.overlong_buffer=4"], ["overlong_buffer=4 means nothing with soft_overlong=0"]),
@@ -135,6 +204,11 @@ def test_slots_that_do_not_fit(overrides: list[str], parts: list[str]) -> None:
             [],
         ),
         (["objective=ppo"], []),
+        (["objective.reward.accuracy=0"], ["every weight is 0 and the policy starts at the reference"]),
+        (
+            ["objective=sft_rejection", "objective.advantage.fn=group_centered"],
+            ["nll with advantage.fn=group_centered: it trains on outputs with a positive advantage"],
+        ),
         (
             ["objective=ppo", "objective.updates.minibatches=1"],
             ["the clip can never bind", "KL(old || policy) has no gradient", "objective.value.clip"],

@@ -118,6 +118,20 @@ def test_process_with_one_step_each_is_outcome_supervision() -> None:
     torch.testing.assert_close(by_step, outcome[:, None] * mask)
 
 
+def test_process_a_group_with_one_step_gives_0_and_a_masked_output_is_still_compared_with() -> None:
+    # Row 0's step is the only one of its group. Rows 1 and 2: 1 and 0, sample std 1 / sqrt(2).
+    step_mask = torch.tensor([[1, 0], [0, 1], [0, 1]])
+    found = process(
+        step_rewards=step_mask * torch.tensor([[1.0], [1.0], [0.0]]),
+        step_mask=step_mask,
+        completion_mask=torch.tensor([[1, 1], [1, 1], [0, 0]]),
+        group_ids=torch.tensor([0, 1, 1]),
+        std="sample",
+        eps=0.0,
+    )
+    torch.testing.assert_close(found, torch.tensor([[0.0, 0.0], [sqrt(0.5)] * 2, [0.0, 0.0]]))
+
+
 groups = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 8)), min_size=1, max_size=24).filter(
     lambda rows: all(sum(g == h for h, _ in rows) >= 2 for g, _ in rows)
 )
