@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.contrasts import last_rows, primary_of
+from analysis.contrasts import final_rows, primary_of
 from analysis.crossed import pivotal_variances, tail
 from analysis.load import Study
 from analysis.stats import smallest_detectable
@@ -55,7 +55,7 @@ def aa_variances(study: Study) -> Variances:
     fewer than two arms, two seeds that all have, or two problems.
     """
     primary = primary_of(study)
-    rows = [last_rows(study, arm.label, primary.task) for arm in study.record.arms]
+    rows = [final_rows(study, arm.label, primary.task) for arm in study.record.arms]
     rows = [found for found in rows if found]
     seeds = [s for s in (rows[0] if rows else ()) if all(s in found for found in rows)]
     shared = {found[s]["problem_ids"] for found in rows for s in seeds}

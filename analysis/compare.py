@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from analysis.contrasts import METRICS, last_rows, primary_of, what_varies
+from analysis.contrasts import METRICS, final_rows, primary_of, what_varies
 from analysis.literature import literature_table
 from analysis.load import Study, load_study
 from analysis.report import Report, ReportSection, notes_of, status_line
@@ -58,7 +58,7 @@ def compare_table(first: Study, second: Study) -> Table:
         raise ValueError(f"{first.folder} and {second.folder} have no arm in common")
     cells: list[list[str]] = []
     for label in labels:
-        ours, theirs = (last_rows(s, label, primary.task) for s in (first, second))
+        ours, theirs = (final_rows(s, label, primary.task) for s in (first, second))
         estimates = [_over_seeds(rows, primary.metric, primary.level, s)
                      for rows, s in ((ours, first), (theirs, second))]  # fmt: skip
         shared = [s for s in ours if s in theirs]

@@ -108,14 +108,16 @@ def evaluated_tasks(study: Study) -> dict[str, str]:
     return dict(zip(pairs["task"], pairs["split"], strict=True))
 
 
-def last_rows(study: Study, label: str, task: str, *, base: bool = False) -> dict[str, pd.Series[Any]]:
-    """Seed -> evaluation of the last checkpoint (or of the base) of an arm's finished runs."""
+def final_rows(study: Study, label: str, task: str, *, base: bool = False) -> dict[str, pd.Series[Any]]:
+    """Seed -> evaluation of the checkpoint that a finished run of the arm is judged by, or of its base."""
     frame = study.evaluations
     if frame.empty:
         return {}
     frame = frame[(frame["arm"] == label) & (frame["task"] == task) & (frame["status"] == "finished")]
-    done = dict(zip(study.runs["run_id"], study.runs["steps_done"], strict=True))
-    wanted = {str(r["seed"]): r for _, r in frame.iterrows() if r["step"] == _step(r, done, base)}
+    judged = dict(zip(study.runs["run_id"], study.runs["checkpoint"], strict=True))
+    wanted = {
+        str(r["seed"]): r for _, r in frame.iterrows() if r["step"] == (0 if base else judged[r["run_id"]])
+    }
     return {seed: wanted[seed] for seed in sorted(wanted, key=seed_order)}
 
 
@@ -183,7 +185,7 @@ def headlines(study: Study, primary: Primary) -> list[Headline]:
         pairs = [(a.label, c) for a in arms if (c := control_of(study, a.levels, factor)) is not None]
         if not pairs:
             continue
-        cells = [(last_rows(study, a, primary.task), last_rows(study, c, primary.task)) for a, c in pairs]
+        cells = [(final_rows(study, a, primary.task), final_rows(study, c, primary.task)) for a, c in pairs]
         metric = primary.metric
         seeds = [
             s for s in cells[0][0]
@@ -199,9 +201,9 @@ def headlines(study: Study, primary: Primary) -> list[Headline]:
 
 def _arm_result(study: Study, primary: Primary, label: str, levels: dict[str, str]) -> ArmResult:
     varies, level, metric = what_varies(study), primary.level, primary.metric
-    rows, base = last_rows(study, label, primary.task), last_rows(study, label, primary.task, base=True)
+    rows, base = final_rows(study, label, primary.task), final_rows(study, label, primary.task, base=True)
     control = control_of(study, levels, primary.factor)
-    against = last_rows(study, control, primary.task) if control else {}
+    against = final_rows(study, control, primary.task) if control else {}
     values = [float(r[metric]) for r in rows.values() if _has(r, metric)]
     runs = study.finished[study.finished["arm"] == label]
     parts = [decompose_shares(base[s]["shares"], rows[s]["shares"]) for s in rows if s in base]
@@ -248,7 +250,7 @@ def memorisation_gaps(study: Study, label: str, level: float = 0.95) -> list[Int
     tasks = {split: task for task, split in evaluated_tasks(study).items()}
     if "train" not in tasks or "perturbed" not in tasks:
         return []
-    train, perturbed = (last_rows(study, label, tasks[split]) for split in ("train", "perturbed"))
+    train, perturbed = (final_rows(study, label, tasks[split]) for split in ("train", "perturbed"))
     gaps = []
     for seed in train:
         if seed not in perturbed:
@@ -276,10 +278,6 @@ def _flags(study: Study, label: str, rows: Rows, values: list[float]) -> list[st
     if len(runs) and not len(rows):
         flags.append("no finished, evaluated run")
     return flags
-
-
-def _step(row: pd.Series[Any], done: Any, base: bool) -> int:
-    return 0 if base else int(done[row["run_id"]])
 
 
 def _mean_of(rows: Rows, name: str) -> float | None:

@@ -48,17 +48,20 @@ def design_notes(study: Study) -> list[str]:
 
 
 def _unevaluated(study: Study) -> list[str]:
-    """Finished runs whose last step has no readable evaluation of the primary task."""
+    """Finished runs whose checkpoint has no readable evaluation of the primary task."""
     try:
         task = primary_of(study).task
     except ValueError:
         return []
     frame = study.evaluations[study.evaluations["task"] == task]
     seen = set(zip(frame["run_id"], frame["step"], strict=True))
+    where = f"its last step was not evaluated on {task}"
+    if study.record.declared.get("checkpoint") == "validation":
+        where = f"no checkpoint of it was evaluated on both validation and {task}"
     return [
-        f"{run}: finished, but its last step was not evaluated on {task}; it is in no table of accuracies"
-        for run, step in zip(study.finished["run_id"], study.finished["steps_done"], strict=True)
-        if (run, int(step)) not in seen
+        f"{run}: finished, but {where}; it is in no table of accuracies"
+        for run, step in zip(study.finished["run_id"], study.finished["checkpoint"], strict=True)
+        if (run, step) not in seen
     ]
 
 

@@ -3,13 +3,32 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from analysis.stats import avg_at_k, best_of_k, kind_shares, maj_at_k, pass_at_k
 from harness import records
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 RERANKERS = ("outcome", "process")  # the reward models that eval.rerank can name
 BEST = [f"best_{kind}{end}" for kind in RERANKERS for end in ("", "_se_sampling", "_se_problems")]
+
+
+def with_checkpoints(runs: pd.DataFrame, evaluations: pd.DataFrame, *, rule: str) -> pd.DataFrame:
+    """`runs` with the step of the checkpoint that each is judged by: its last one, or under `rule` validation
+    the one with the best avg@k on that split, the earliest of equal ones; NaN where that was not evaluated.
+
+    The base is not among them, and no other split is looked at.
+    """
+    if rule == "last" or "steps_done" not in runs:
+        return runs.assign(checkpoint=runs.get("steps_done"))
+    chosen: dict[str, int] = {}
+    if not evaluations.empty:
+        seen = evaluations[(evaluations["split"] == "validation") & (evaluations["step"] > 0)]
+        best = seen.sort_values(["avg", "step"], ascending=[False, True]).drop_duplicates("run_id")
+        chosen = dict(zip(best["run_id"], best["step"], strict=True))
+    return runs.assign(checkpoint=runs["run_id"].map(chosen))
 
 
 def run_evaluations(

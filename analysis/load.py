@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analysis.evaluations import run_evaluations
+from analysis.evaluations import run_evaluations, with_checkpoints
 from analysis.steps import Progress, read_steps
 from harness import records
 from harness.data_config import GENERATED
@@ -65,6 +65,15 @@ class Study:
         return f"{task} (generated problems)" if made else task
 
     @property
+    def checkpoint_text(self) -> str:
+        """Which checkpoint every run is judged by, as a caption says it."""
+        if self.record.declared.get("checkpoint") == "validation":
+            return (
+                "at each run's checkpoint with the best avg@k on the validation split (the same rule for all)"
+            )
+        return "at the last checkpoint (fixed beforehand)"
+
+    @property
     def finished(self) -> pd.DataFrame:
         return self.runs[self.runs["status"] == "finished"]
 
@@ -99,11 +108,12 @@ def load_study(folder: Path, *, progress: Progress | None = None) -> Study:
             evaluations += run_evaluations(folder, row, record, bases, damaged)
         if progress:
             progress(i + 1, len(runs))
+    frame = pd.DataFrame(evaluations)
     return Study(
         folder=folder,
         record=study,
-        runs=pd.DataFrame(runs),
-        evaluations=pd.DataFrame(evaluations),
+        runs=with_checkpoints(pd.DataFrame(runs), frame, rule=study.declared.get("checkpoint", "last")),
+        evaluations=frame,
         damaged=damaged,
         configs={name: flatten(record.config) for name, record in read.items()},
         progress=progress,

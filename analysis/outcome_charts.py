@@ -13,7 +13,7 @@ from analysis.contrasts import (
     ArmResult,
     Primary,
     evaluated_tasks,
-    last_rows,
+    final_rows,
     paired,
     what_varies,
 )
@@ -36,7 +36,7 @@ def pass_curves(study: Study, primary: Primary) -> Chart | None:
     series = []
     for i, arm in enumerate(a.label for a in study.record.arms):
         for base in (True, False):
-            rows = last_rows(study, arm, primary.task, base=base)
+            rows = final_rows(study, arm, primary.task, base=base)
             found = [dict(row["pass_curve"]) for row in rows.values()]
             ks = sorted(set.intersection(*map(set, found))) if found else []
             if len(ks) < 2:
@@ -77,7 +77,7 @@ def splits(study: Study, primary: Primary, results: Sequence[ArmResult]) -> Char
     for i, r in enumerate(results):
         gains = []
         for task in tasks:
-            rows, base = last_rows(study, r.label, task), last_rows(study, r.label, task, base=True)
+            rows, base = final_rows(study, r.label, task), final_rows(study, r.label, task, base=True)
             gains.append(paired(rows, base, primary.metric, level=primary.level, varies=what_varies(study)))
         if any(g is not None for g in gains):
             series.append(_bars(r.label, gains, i))
@@ -116,8 +116,8 @@ def derivations(study: Study, primary: Primary, results: Sequence[ArmResult]) ->
                 "share_stepped": "answers with steps"}  # fmt: skip
     panels: list[Panel] = []
     for name, title in measures.items():
-        after = [_mean(last_rows(study, r.label, primary.task), name) for r in results]
-        before = [_mean(last_rows(study, r.label, primary.task, base=True), name) for r in results]
+        after = [_mean(final_rows(study, r.label, primary.task), name) for r in results]
+        before = [_mean(final_rows(study, r.label, primary.task, base=True), name) for r in results]
         shown = [i for i, value in enumerate(after) if value is not None]
         if not shown:
             continue
@@ -142,9 +142,9 @@ def problems(study: Study, primary: Primary, results: Sequence[ArmResult]) -> Ch
     """Accuracy on each problem, mean over seeds; problems ordered by the first arm's base."""
     rows: list[tuple[str, dict[str, float]]] = []
     for i, r in enumerate(results):
-        if i == 0 and (base := _per_problem(last_rows(study, r.label, primary.task, base=True))):
+        if i == 0 and (base := _per_problem(final_rows(study, r.label, primary.task, base=True))):
             rows.append((f"base of {r.label}", base))
-        if found := _per_problem(last_rows(study, r.label, primary.task)):
+        if found := _per_problem(final_rows(study, r.label, primary.task)):
             rows.append((r.label, found))
     if not rows:
         return None

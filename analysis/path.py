@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analysis.contrasts import METRICS, Primary, declared, last_rows, what_varies
+from analysis.contrasts import METRICS, Primary, declared, final_rows, what_varies
 from analysis.load import Study
 from analysis.stats import holm, paired_t, tost
 from analysis.table import Table, interval_text, p_text
@@ -79,7 +79,7 @@ def _differences(study: Study, primary: Primary, factor: str, before: str, level
     for arm in study.record.arms:
         other = arms.get(tuple(sorted({**arm.levels, factor: before}.items())))
         if arm.levels.get(factor) == level and other is not None:
-            cells.append((last_rows(study, arm.label, primary.task), last_rows(study, other, primary.task)))
+            cells.append((final_rows(study, arm.label, primary.task), final_rows(study, other, primary.task)))
     if not cells:
         return []
     metric, seeds = primary.metric, list(cells[0][0])

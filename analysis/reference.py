@@ -20,7 +20,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.charts import CURVES
-from analysis.contrasts import last_rows, primary_of, what_varies
+from analysis.contrasts import final_rows, primary_of, what_varies
 from analysis.load import Study
 from analysis.report import Report, markdown
 from harness import records
@@ -136,7 +136,7 @@ def _problems(study: Study) -> pd.DataFrame:
     primary, rows = primary_of(study), []
     for arm in study.record.arms:
         for base in (True, False):
-            for seed, row in last_rows(study, arm.label, primary.task, base=base).items():
+            for seed, row in final_rows(study, arm.label, primary.task, base=base).items():
                 counts = [round(float(x) * row["k"]) for x in row["per_problem"]]
                 rows.append({"arm": arm.label, "seed": seed, "step": row["step"], "task": primary.task,
                              "k": row["k"], "right": " ".join(map(str, counts))})  # fmt: skip

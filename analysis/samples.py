@@ -1,4 +1,4 @@
-"""Completions for a reader: the same problems in every arm, from the last checkpoint and the base."""
+"""Completions for a reader: the same problems in every arm, from the checkpoint judged by and the base."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from analysis.contrasts import Primary, last_rows
+from analysis.contrasts import Primary, final_rows
 from analysis.load import Study
 from harness import records
+from harness.steps import check_steps
 
 PROBLEMS = 24
 SAMPLES = 3  # a problem and arm, greedy apart
@@ -22,8 +23,8 @@ MAX_BYTES = 900_000  # of all; problems are left out until they fit
 def sample_rows(study: Study, primary: Primary) -> list[dict[str, Any]]:
     """Rows for the browser, by problem and then arm. Files that are damaged are named in `study.damaged`."""
     labels = [arm.label for arm in study.record.arms]
-    arms = {label: last_rows(study, label, primary.task) for label in labels}
-    bases = {label: last_rows(study, label, primary.task, base=True) for label in labels}
+    arms = {label: final_rows(study, label, primary.task) for label in labels}
+    bases = {label: final_rows(study, label, primary.task, base=True) for label in labels}
     sources: list[tuple[str, str, Any]] = []
     seen: set[Path] = set()
     for label in labels:
@@ -73,12 +74,15 @@ def _read(study: Study, arm: str, seed: str, source: Any, wanted: set[str]) -> l
 
 
 def _shown(row: dict[str, Any], arm: str, seed: str, greedy: bool) -> dict[str, Any]:
+    """`marks`: [start, end, right] of each statement that the step check verified, in characters."""
     text = str(row["completion"])
+    marks = [[s.start, s.end, s.ok] for s in check_steps(text[:MAX_CHARACTERS]).steps]
     return {
         "problem": str(row["problem_id"]), "arm": arm, "seed": seed,
         "sample": "greedy" if greedy else f"sample {row['sample_idx']}",
         "text": text[:MAX_CHARACTERS], "more": max(0, len(text) - MAX_CHARACTERS),
         "right": bool(row["correct"]), "answer": row.get("extracted"), "reason": row.get("reason") or "",
-        "steps": int(row.get("num_steps") or 0), "wrong": int(row.get("num_wrong_steps") or 0),
+        "marks": marks, "steps": int(row.get("num_steps") or 0),
+        "wrong": int(row.get("num_wrong_steps") or 0),
         "tokens": row.get("length"), "cut": row.get("finish_reason") == "length",
     }  # fmt: skip

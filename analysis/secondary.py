@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analysis.contrasts import METRICS, ArmResult, Primary, declared, last_rows
+from analysis.contrasts import METRICS, ArmResult, Primary, declared, final_rows
 from analysis.load import Study
 from analysis.stats import (
     Interval,
@@ -134,7 +134,7 @@ def variance_table(study: Study, primary: Primary, results: Sequence[ArmResult])
     """How much of one run's avg@k each source would move: samples, problems, seeds, bases."""
     cells, raw = [], []
     for r in results:
-        rows = last_rows(study, r.label, primary.task)
+        rows = final_rows(study, r.label, primary.task)
         if len(rows) < 2 or len({row["problem_ids"] for row in rows.values()}) != 1:
             continue
         grid = np.array([row["per_problem"] for row in rows.values()])  # [S, P]
@@ -185,7 +185,7 @@ def pilot_table(study: Study) -> Table:
 
 
 def _values(study: Study, primary: Primary, label: str) -> np.ndarray:
-    rows = last_rows(study, label, primary.task).values()
+    rows = final_rows(study, label, primary.task).values()
     return np.array([row[primary.metric] for row in rows if row[primary.metric] is not None], dtype=float)
 
 
@@ -193,7 +193,7 @@ def _paired(study: Study, primary: Primary, result: ArmResult) -> np.ndarray:
     """Per-seed differences to the control, over the seeds that both have."""
     if result.control is None:
         return np.array([])
-    ours, theirs = (last_rows(study, label, primary.task) for label in (result.label, result.control))
+    ours, theirs = (final_rows(study, label, primary.task) for label in (result.label, result.control))
     metric = primary.metric
     pairs = [(ours[s][metric], theirs[s][metric]) for s in ours if s in theirs]
     return np.array([a - b for a, b in pairs if a is not None and b is not None], dtype=float)
@@ -202,7 +202,7 @@ def _paired(study: Study, primary: Primary, result: ArmResult) -> np.ndarray:
 def _crossed_bootstrap(study: Study, primary: Primary, result: ArmResult) -> Interval | None:
     if result.crossed is None or result.control is None:
         return None
-    ours, theirs = (last_rows(study, label, primary.task) for label in (result.label, result.control))
+    ours, theirs = (final_rows(study, label, primary.task) for label in (result.label, result.control))
     grid = [np.subtract(ours[s]["per_problem"], theirs[s]["per_problem"]) for s in ours if s in theirs]
     return crossed_bootstrap(np.array(grid), seed=SEED, level=primary.level)
 
@@ -248,7 +248,7 @@ def _place(study: Study, factor: str, result: ArmResult) -> float | None:
 
 def _grid(study: Study, primary: Primary, what: str, where: str, xs: list[float],
           arms: Sequence[ArmResult]) -> list[Grid]:  # fmt: skip
-    rows = [last_rows(study, r.label, primary.task) for r in arms]
+    rows = [final_rows(study, r.label, primary.task) for r in arms]
     seeds = [s for s in rows[0] if all(s in row and row[s][primary.metric] is not None for row in rows)]
     if not seeds:
         return []

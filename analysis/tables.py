@@ -11,7 +11,7 @@ from analysis.contrasts import (
     Primary,
     declared,
     evaluated_tasks,
-    last_rows,
+    final_rows,
     paired,
     what_varies,
 )
@@ -51,7 +51,7 @@ def arm_table(study: Study, primary: Primary, results: Sequence[ArmResult]) -> T
     ]
     few = any(r.estimate is not None and r.estimate.low is None for r in results)
     note = (
-        f"{metric} on {study.task_text(primary.task)} at the last checkpoint (fixed beforehand), in points. "
+        f"{metric} on {study.task_text(primary.task)} {study.checkpoint_text}, in points. "
         f"Brackets: {level} intervals, Student's t over seeds, on differences paired by seed where there is "
         f"a control or a base; what varies: {what_varies(study)}. Holm adjusts over {_family(study)}. "
         "Tokens, FLOPs and seconds are means per run, without pretraining."
@@ -182,8 +182,8 @@ def splits_table(study: Study, primary: Primary, results: Sequence[ArmResult]) -
     for r in results:
         line = [r.label]
         for task, name in names.items():
-            rows = last_rows(study, r.label, task)
-            base = last_rows(study, r.label, task, base=True)
+            rows = final_rows(study, r.label, task)
+            base = final_rows(study, r.label, task, base=True)
             values = [float(x[primary.metric]) for x in rows.values() if x[primary.metric] is not None]
             mean = sum(values) / len(values) if values else None
             gain = paired(rows, base, primary.metric, level=primary.level, varies=what_varies(study))

@@ -43,6 +43,8 @@ class AblationSpec(Section):
     per_seed: each seed has a base of its own. `fixed` are config keys (or sections) that no arm may change.
     `family` are the levels of the primary factor whose differences Holm adjusts together (none: all of them).
     `nulls` are levels of it that cannot teach anything, such as a random reward: their gain ought to be 0.
+    `checkpoint` says which one a run is judged by: its last, or that with the best avg@k on the validation
+    split among those of `eval.at_steps` and the last; the same rule for every run.
     `margin` is the difference in accuracy below which two arms count as equivalent.
     """
 
@@ -55,6 +57,7 @@ class AblationSpec(Section):
     primary: Primary | None = None
     family: list[str] = Field(default_factory=list)
     nulls: list[str] = Field(default_factory=list)
+    checkpoint: Literal["last", "validation"] = "last"
     margin: Annotated[float, Field(gt=0, lt=1)] | None = None
     lr_grid: RateGrid | None = None
 
@@ -156,6 +159,19 @@ def _flatten(value: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, Any
             yield from _flatten(inner, f"{prefix}{key}.")
         else:
             yield prefix + key, inner
+
+
+def check_checkpoint(spec: AblationSpec, configs: Sequence[RunConfig]) -> None:
+    """Raises ConfigError where checkpoints are chosen on validation and there is nothing to choose by."""
+    if spec.checkpoint == "last":
+        return
+    for settings in (config.eval for config in configs):
+        if "validation" not in settings.splits or not any(settings.at_steps):
+            raise ConfigError(
+                f"ablation.checkpoint=validation with eval.splits=[{','.join(settings.splits)}] and "
+                f"eval.at_steps={settings.at_steps}: add validation to the splits, the steps to choose from "
+                "to at_steps"
+            )
 
 
 def check_fixed(spec: AblationSpec, configs: Sequence[RunConfig]) -> None:

@@ -22,7 +22,15 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from harness.ablation import AblationSpec, arm_key, check_fixed, levels_of, own_lines, read_spec
+from harness.ablation import (
+    AblationSpec,
+    arm_key,
+    check_checkpoint,
+    check_fixed,
+    levels_of,
+    own_lines,
+    read_spec,
+)
 from harness.config import ConfigError, RunConfig, check_folder, did_you_mean, validate
 from harness.data.documents import check_benchmark
 from harness.data.load import check_corpus, check_data
@@ -196,6 +204,7 @@ def expand(
     _check_jobs(jobs)
     if spec is not None:
         check_fixed(spec, [job.config for job in jobs if job.config.seed == jobs[0].config.seed])
+        check_checkpoint(spec, [job.config for job in jobs])
     labels = {name: [label for _, label, _ in levels_of(name, levels)] for name, levels in factors.items()}
     control = {name: levels[0] for name, levels in labels.items()}
     control |= {k: v for k, v in (spec.control if spec else {}).items() if v in labels.get(k, [])}

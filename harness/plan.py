@@ -178,6 +178,10 @@ def _declared(sweep: Sweep) -> list[str]:
         lines.append(f"Holm's family: {family}, each against {control}")
     if spec.nulls:
         lines.append(f"Null controls, whose gain ought to be 0: {', '.join(spec.nulls)}")
+    if spec.checkpoint == "validation":
+        lines.append(
+            "Checkpoint of each run: the best avg@k on validation of those evaluated, at most the last"
+        )
     if spec.margin is not None:
         lines.append(f"Equivalent within: ±{100 * spec.margin:g} points (two one-sided t tests)")
     if spec.fixed:

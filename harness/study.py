@@ -12,7 +12,13 @@ from harness.config import ConfigError
 from harness.plan import by_arm
 from harness.records import Arm, StudyRecord, read_study
 
-DECLARED = {"fixed", "family", "nulls", "margin"}  # the ablation's fields without a place of their own
+DECLARED = {
+    "fixed",
+    "family",
+    "nulls",
+    "checkpoint",
+    "margin",
+}  # the ablation's fields without a place of their own
 
 
 def merged_study(

@@ -153,12 +153,26 @@ function browse() {
   filter();
 }
 
+// Statements that the step check verified, each in a <mark>; offsets count characters, not UTF-16 units.
+function marked(row) {
+  const characters = [...row.text], parts = [];
+  let from = 0;
+  for (const [start, end, right] of row.marks) {
+    const mark = make("mark", characters.slice(start, end).join(""), right ? "right" : "wrong");
+    mark.title = right ? "checked: right" : "checked: wrong";
+    parts.push(characters.slice(from, start).join(""), mark);
+    from = end;
+  }
+  return [...parts, characters.slice(from).join("")];
+}
+
 function card(row) {
   const element = make("article", undefined, "card");
   const head = make("header");
   head.append(make("span", row.right ? "✓ right" : "✗ wrong", `grade ${row.right ? "right" : "wrong"}`), make("strong", row.arm),
     make("span", `seed ${row.seed}, ${row.sample}`, "soft"), make("span", row.problem, "soft"));
-  const text = make("pre", row.text + (row.more ? `\n… ${row.more} more characters` : ""));
+  const text = make("pre");
+  text.append(...marked(row), row.more ? `\n… ${row.more} more characters` : "");
   const steps = row.steps ? `${row.steps} checked ${row.steps === 1 ? "step" : "steps"}, ${row.wrong} wrong` : "no steps";
   const answer = row.answer === null || row.answer === undefined ? "no answer found" : `answer ${row.answer}`;
   element.append(head, text, make("footer", [answer, row.reason, steps, row.tokens != null && `${row.tokens} tokens`, row.cut && "cut short"].filter(Boolean).join(" · ")));

@@ -20,7 +20,7 @@ from tests.unit.analysis import browser
 
 HOSTILE = (
     "<script>window.pwned = 1</script>",
-    "</script><img src=x onerror='window.pwned = 2'>",
+    "</script><img src=x onerror='window.pwned = 2'> \U0001f600 2+2=5, 3*4=12 <b>x</b>",
     "<!-- <script> {{ 7 * 7 }} \u2028 \\u003c/script\\u003e",
 )
 
@@ -67,6 +67,16 @@ def test_completions_of_every_arm_on_the_same_problems(make_study) -> None:
     assert count == min(PROBLEMS, 20) and len(rows) == 6 * count * (SAMPLES + 1)
     assert [r["problem"] for r in rows] == sorted((r["problem"] for r in rows), key=list(
         dict.fromkeys(r["problem"] for r in rows)).index)  # fmt: skip
+
+
+def test_statements_are_marked_where_they_stand(make_study) -> None:
+    folder = make_study(seeds=3, models=("xs",))
+    add_samples(folder)
+    study = load_study(folder)
+    for row in sample_rows(study, primary_of(study)):
+        marked = [(row["text"][start:end], right) for start, end, right in row["marks"]]
+        expected = {HOSTILE[1]: [("2+2=5", False), ("3*4=12", True)]}
+        assert marked == expected.get(row["text"], [("17*3=51", True)] if "kumquat" in row["text"] else [])
 
 
 def test_damaged_completions_are_named_and_the_rest_shown(make_study) -> None:
@@ -128,6 +138,10 @@ async def _filters(page: browser.Page) -> None:
     assert await page.value("document.querySelector('.count').textContent.split(' ')[0]") == str(len(rows))
     shown = await page.value("[...document.querySelectorAll('.card pre')].map((e) => e.textContent)")
     assert set(HOSTILE) <= set(shown)
+    marks = await page.value(
+        "[...document.querySelectorAll('.card mark')].map((e) => [e.textContent, e.className])"
+    )
+    assert {tuple(m) for m in marks} == {("2+2=5", "wrong"), ("3*4=12", "right"), ("17*3=51", "right")}
     assert await page.value("document.querySelectorAll('.cards script, .cards img, .cards b').length") == 0
     for name, value, keep in (
         ("text", "KUMQUAT", lambda r: "kumquat" in r["text"]),

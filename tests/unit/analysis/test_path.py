@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import scipy.stats as sps
 
-from analysis.contrasts import headlines, last_rows, primary_of
+from analysis.contrasts import final_rows, headlines, primary_of
 from analysis.load import load_study
 from analysis.path import path_table
 from analysis.report import build_report
@@ -34,7 +34,7 @@ def test_a_step_is_the_paired_t_of_neighbours_averaged_over_the_other_factors(st
     d = []
     for seed in map(str, range(5)):
         pairs = [
-            (last_rows(loaded, f"objective={o} model={m}", primary.task)[seed]["avg"])
+            (final_rows(loaded, f"objective={o} model={m}", primary.task)[seed]["avg"])
             for m in ("xs", "s")
             for o in ("grpo", "sft_rejection")
         ]

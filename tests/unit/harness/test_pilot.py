@@ -92,7 +92,7 @@ def test_each_arm_trains_at_its_best_rate_and_the_study_says_so(launch, tmp_path
     assert study.pilot[0]["tried"]["0.0001"] == {"100": 0.5, "101": 0.3}
     assert study.declared == {
         "fixed": ["data", "rollout", "trainer"], "family": ["grpo"], "nulls": ["sft_rejection"],
-        "margin": 0.05,
+        "checkpoint": "last", "margin": 0.05,
     }  # fmt: skip
     assert study.seeds == [0, 1] and not study.shared_base
     assert len([name for name in calls(tmp_path) if "-s10" in name]) == 12
@@ -161,6 +161,8 @@ def test_a_plan_says_what_is_tried_and_declared(launch, tmp_path: Path, capsys) 
         ("ablation.primary.contrast=sft_rejection", "it is the control"),
         ("ablation.primary.factor=modl", "not a factor; did you mean model?"),
         ("ablation.family=[gspo]", "family=gspo: not a level of objective"),
+        ("ablation.checkpoint=best", "ablation.checkpoint=best"),
+        ("ablation.checkpoint=validation", "at_steps=[]: add validation to the splits, the steps"),
         ("ablation.nulls=[randm]", "nulls=randm: not a level of objective"),
         ("ablation.lr_grid.seeds=[1]", "lr_grid.seeds: 1 is also a reported seed"),
         ("ablation.lr_grid.rates=[-1,1]", "ablation.lr_grid.rates.0=-1"),
