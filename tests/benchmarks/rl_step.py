@@ -68,7 +68,7 @@ def settings(folder: Path, data: Path, out: Path, steps: int, microbatch_tokens:
         f"data.path={data}",
         "data.answer_range=null",
         "objective=dapo",
-        "objective.selection={fn: all, max_sampled: null}",
+        "objective.selection={fn: all, by: reward, max_sampled: null}",
         "objective.reward={accuracy: 0.0, soft_overlong: 0.0, random: 1.0, overlong_buffer: null}",
         "objective.updates={epochs: 1, minibatches: 1}",
         f"rollout.prompts_per_step={PROMPTS}",
