@@ -89,6 +89,12 @@ class RunConfig(Section):
                 f"objective.updates.minibatches={objective.updates.minibatches} exceeds "
                 f"rollout.prompts_per_step={rollout.prompts_per_step}; a minibatch holds whole groups"
             )
+        teacher = objective.teacher
+        if teacher is not None and teacher.pretrain_steps is not None and not self.model.is_ladder:
+            raise ValueError(
+                f"objective.teacher.pretrain_steps={teacher.pretrain_steps} with model.source="
+                f"{self.model.source}: a model that is not made here; set it null and give teacher.path"
+            )
         own = {f"{self.data.dataset}_{split}" for split in self.eval.splits}
         if taken := sorted(own & {b.name for b in self.eval.benchmarks}):
             raise ValueError(f"eval.benchmarks: {taken[0]} is one of the data's own splits; change the name")

@@ -52,8 +52,10 @@ def run_identity(config: RunConfig) -> dict[str, Any]:
         )
         for name in ("objective", "rollout", "trainer")
     }
-    if config.objective.teacher is not None:
-        sections["objective"]["teacher"] = teacher_fingerprint(config.objective.teacher.path)
+    if (teacher := config.objective.teacher) is not None:
+        made = teacher_base(config)
+        named = teacher_fingerprint(teacher.path or "") if made is None else base_id(made)
+        sections["objective"]["teacher"] = named
     kept = config.model.kept_text  # what the run's own metrics are measured on
     return {
         **sections,
@@ -119,3 +121,22 @@ def run_folder(config: RunConfig) -> Path:
 
 def base_folder(config: RunConfig) -> Path:
     return Path(config.output_dir) / BASES / base_id(config)
+
+
+def teacher_base(config: RunConfig) -> RunConfig | None:
+    """The config whose base is the run's teacher; None where there is none, or it is a folder."""
+    teacher = config.objective.teacher
+    if teacher is None or teacher.pretrain_steps is None:
+        return None
+    _, pretrain = config.model.ladder()
+    longer = pretrain.model_copy(update={"steps": teacher.pretrain_steps})
+    return config.model_copy(update={"model": config.model.model_copy(update={"pretrain": longer})})
+
+
+def teacher_folder(config: RunConfig) -> Path:
+    """Where the teacher's model lies, or will once its base is made."""
+    made, teacher = teacher_base(config), config.objective.teacher
+    if made is not None:
+        return base_folder(made) / "model"
+    assert teacher is not None and teacher.path is not None
+    return Path(teacher.path)

@@ -169,12 +169,12 @@ class ObjectiveConfig(Section):
     def _teacher_fits(self) -> None:
         if self.asks_teacher and self.teacher is None:
             raise ValueError(
-                f"{self.asks_teacher[0]}=teacher without one; give a model folder: "
-                "objective.teacher.path=/folder/checkpoints/step_000024"
+                f"{self.asks_teacher[0]}=teacher without one; give a model folder, objective.teacher.path="
+                "/folder/checkpoints/step_000024, or objective.teacher.pretrain_steps=2400"
             )
         if self.teacher is not None and not self.asks_teacher:
             raise ValueError(
-                f"teacher.path={self.teacher.path}: a teacher that nothing asks for; set "
+                f"teacher={self.teacher.path or self.teacher.pretrain_steps}: nothing asks for one; set "
                 "offline.sampler=teacher or kl.reference=teacher, or teacher=null"
             )
 

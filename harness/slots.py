@@ -283,7 +283,16 @@ class ProcessRewardModelConfig(RewardModelConfig):
 class TeacherConfig(Section):
     """A model folder in the hub's layout with its tokenizer.json: a run's checkpoint, or any other model.
 
-    Its content names a run, not where it lies.
+    path            where it lies; its content names a run, not its place
+    pretrain_steps  in its place: the run's own from-scratch model, pretrained for so many steps as bases are
     """
 
-    path: str
+    path: str | None = None
+    pretrain_steps: Positive | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if (self.path is None) == (self.pretrain_steps is None):
+            given = "neither is" if self.path is None else "both are"
+            raise ValueError(f"path, pretrain_steps: {given} given; name a model folder, or set path=null")
+        return self

@@ -22,7 +22,7 @@ from harness.dims import ModelDims, flops_per_token
 from harness.distributed import check, hub_weights, shard, world_size
 from harness.engines import adapted_engine, engine_key, load_policy, warm_engine
 from harness.hub import copy_tokenizer, load_pretrained, save_pretrained
-from harness.identity import digest
+from harness.identity import digest, teacher_folder
 from harness.kept import Kept
 from harness.lora import WithoutAdapters, save_adapter
 from harness.memory import explained
@@ -216,15 +216,15 @@ def _policy(config: RunConfig, base: Path, sampler: Policy, device: str) -> Poli
 
 
 def _reference(config: RunConfig, base: Path, original: Policy, device: str) -> Policy | None:
-    kl, teacher = config.objective.kl, config.objective.teacher
+    kl = config.objective.kl
     if not kl.uses_reference:
         return None
     if kl.reference == "teacher":
-        assert teacher is not None
-        found = load_policy(config, Path(teacher.path), device)
+        folder = teacher_folder(config)
+        found = load_policy(config, folder, device)
         if found.dims.vocab_size != original.dims.vocab_size:
             raise ConfigError(
-                f"objective.teacher.path={teacher.path}: {found.dims.vocab_size} tokens where the student "
+                f"objective.teacher.path={folder}: {found.dims.vocab_size} tokens where the student "
                 f"has {original.dims.vocab_size}; use objective=distill"
             )
         return found

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 
 from harness.codec import Codec
 from harness.hub import load_pretrained
+from harness.identity import teacher_folder
 from harness.prompts import make_prompt
 from harness.rollout.native import NativeEngine
 from harness.seeds import derive
@@ -22,9 +22,7 @@ class Teacher:
     """A model of its own folder, with its own tokenizer; it samples what the run's policy would be asked."""
 
     def __init__(self, run: Run) -> None:
-        teacher = run.config.objective.teacher
-        assert teacher is not None
-        folder, self.run = Path(teacher.path), run
+        folder, self.run = teacher_folder(run.config), run
         self.codec = Codec.from_folder(folder)
         self.same = same_vocabulary(folder, run.codec.tokenizer.get_vocab(), run.policy.dims.vocab_size)
         policy = load_pretrained(

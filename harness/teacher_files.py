@@ -15,7 +15,7 @@ from harness.source import kind_of, local_folder, shape
 
 def check_teacher(objective: ObjectiveConfig, model: ModelConfig) -> None:
     """Raises ConfigError, one line, for a folder that is no model, or whose vocabulary cannot be compared."""
-    if objective.teacher is None:
+    if objective.teacher is None or objective.teacher.path is None:
         return
     folder = Path(objective.teacher.path)
     said = f"objective.teacher.path={objective.teacher.path}"

@@ -11,6 +11,7 @@ from harness.config import ConfigError, warnings_of
 from harness.identity import run_id
 
 COMPOSER = Composer()
+FOLDER = ("model=folder", "model.path=/a", "model.name=a", "model.pretrain=null", "model.dims=null")
 
 
 def message(*overrides: str) -> str:
@@ -164,7 +165,19 @@ def message(*overrides: str) -> str:
         ),
         (["objective=distill"], ["objective.teacher.path", "give it on the command line"]),
         (["objective=distill", "objective.teacher=null"], ["offline.sampler=teacher without one"]),
-        (["objective.teacher.path=/a/model"], ["teacher.path=/a/model: a teacher that nothing asks for"]),
+        (["objective.teacher.path=/a/model"], ["teacher=/a/model: nothing asks for one"]),
+        (
+            ["objective=distill", "objective.teacher={path: null}"],
+            ["objective.teacher", "path, pretrain_steps: neither is given"],
+        ),
+        (
+            ["objective=distill", "objective.teacher={path: /a, pretrain_steps: 9}"],
+            ["path, pretrain_steps: both are given"],
+        ),
+        (
+            ["objective=distill", "objective.teacher={path: null, pretrain_steps: 9}", *FOLDER],
+            ["objective.teacher.pretrain_steps=9 with model.source=folder", "give teacher.path"],
+        ),
         (["objective.kl.reference=teacher"], ["kl.reference=teacher without one"]),
         (
             ["objective.kl.reference=teacher", "objective.kl.coef=0", "objective.teacher.path=/a/model"],

@@ -12,9 +12,10 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from harness.compose import expand
 from harness.config import ConfigError
+from harness.execute import execute
 from harness.experience import problems_at, sample
 from harness.hub import load_pretrained, save_pretrained
-from harness.identity import run_id
+from harness.identity import base_folder, run_id, teacher_folder
 from harness.model import init_policy
 from harness.offline import Offline
 from harness.optim import adamw
@@ -116,6 +117,22 @@ def test_the_reference_is_the_teacher(tmp_path: Path) -> None:
     assert run.reference is not None
     assert torch.equal(run.reference.model.norm.weight, moved.model.norm.weight)
     assert not torch.equal(run.kept.base.model.norm.weight, moved.model.norm.weight)
+
+
+LONGER = ("objective.teacher.path=null", "objective.teacher.pretrain_steps=3")
+
+
+@pytest.mark.parametrize("name", ["distill", "distill_on_policy"])
+def test_a_teacher_that_is_the_own_model_pretrained_longer(name: str, tmp_path: Path) -> None:
+    lines = (f"output_dir={tmp_path}", f"objective={name}", *LONGER)
+    more = ("trainer.steps=1", "model.pretrain.steps=1", "objective.advantage.threshold=-1")
+    config = configure(*lines, *more[: 3 if name == "distill" else 2])
+    other = configure(*lines, *more[: 3 if name == "distill" else 2], "objective.teacher.pretrain_steps=4")
+    assert run_id(config) != run_id(other)
+    assert execute(config, overrides=[], report=lambda *_: None) == "finished"
+    bases = {base_folder(config), teacher_folder(config).parent}
+    assert set((tmp_path / "bases").iterdir()) == bases and len(bases) == 2
+    assert teacher_folder(config) == base_folder(configure(*lines, "model.pretrain.steps=3")) / "model"
 
 
 def message(*overrides: str) -> str:
