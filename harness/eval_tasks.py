@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from harness.answers import Rule
 from harness.config import RunConfig
 from harness.data.documents import benchmark_data, problems_to_evaluate
 from harness.data_config import DataConfig
+from harness.extraction import Rule
 from harness.identity import benchmark_key, digest, eval_key
 from harness.trainer_config import BenchmarkConfig
 from harness.types import Problem

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from harness.answers import Rule
+from harness.extraction import Rule
 from harness.grading import grade
 from harness.seeds import derive
 from harness.types import Problem, Prompt, Rollout, RolloutEngine, SamplingParams

@@ -1,26 +1,28 @@
 """The one grader, for rewards and evaluation alike: completion and reference -> Grade.
 
-An answer is found by explicit rules (`harness.answers.extract`), then compared in this order: exact numbers
-by Fraction, normalised text, and last, for what is left and passes the allow-list, math-verify in a killable
-worker (`harness.symbolic`). The first two import neither sympy nor math-verify. `0.333` is not 1/3.
+An answer is found by explicit rules (`harness.extraction`), then compared in this order: exact numbers by
+Fraction, normalised text, arithmetic without variables by Fraction, and last, for what is left and passes the
+allow-list, math-verify in a killable worker (`harness.symbolic`). All but the last import neither sympy nor
+math-verify. `0.333` is not 1/3.
+
+Conventions. Units, currency, degrees and per cent signs are dropped. A chain of equations must be true:
+`24 = 25` is not 25. A number alone in braces or brackets is that number (`\\{25\\}`, `[25]`), as for
+math-verify, while `[1,2]` is not `(1,2)`. A lettered choice counts as its letter or its value, whichever the
+reference is. A modulus or a base may be left out on one side. `i` is the imaginary unit.
 """
 
 from __future__ import annotations
 
-from harness import symbolic
-from harness.answers import (
-    DEFAULT_RULES,
-    MAX_ANSWER_CHARS,
-    Extraction,
-    Rule,
-    UnfinishedBox,
-    canonical_text,
-    extract,
-    literal_text,
-    normalise,
-    parse_number,
-    without_base,
-)
+import re
+from fractions import Fraction
+
+from harness import relations, symbolic
+from harness.answers import canonical_text, literal_text, normalise, with_base
+from harness.arithmetic import Parser
+from harness.exact import Uncheckable, evaluate
+from harness.extraction import DEFAULT_RULES, MAX_ANSWER_CHARS, Extraction, Rule, UnfinishedBox, extract
+from harness.quantities import WRAPPED, parse_number
+from harness.tokens import tokenize
 from harness.types import Grade
 
 __all__ = [
@@ -31,6 +33,7 @@ __all__ = [
     "equivalent",
     "extract",
     "grade",
+    "number_in",
     "worker_stats",
 ]
 
@@ -77,12 +80,18 @@ def answer_class(extracted: str) -> str:
     """
     if len(extracted) > MAX_ANSWER_CHARS:
         return extracted[:MAX_ANSWER_CHARS]
-    normalised = normalise(extracted)
-    number = parse_number(normalised)
-    return canonical_text(normalised) if number is None else str(number)
+    said = relations.spoken(normalise(extracted))
+    number = parse_number(said)
+    return canonical_text(said) if number is None else str(number)
+
+
+def number_in(extracted: str) -> Fraction | None:
+    """The number that an extracted answer is, `x = 5` and `3 + 2 = 5` included; None for anything else."""
+    return parse_number(relations.spoken(normalise(extracted[:MAX_ANSWER_CHARS])))
 
 
 def _compare(reference: str, answer: str, *, use_symbolic: bool) -> tuple[bool, str]:
+    """Bring both to one form, then compare; more than one value of a chain may be right."""
     if len(answer) > MAX_ANSWER_CHARS:
         return False, f"answer of {len(answer)} characters is over the cap of {MAX_ANSWER_CHARS}"
     gold, pred = normalise(reference), normalise(answer)
@@ -92,10 +101,85 @@ def _compare(reference: str, answer: str, *, use_symbolic: bool) -> tuple[bool, 
         return equal, "equal numbers" if equal else "different numbers"
     if canonical_text(gold) == canonical_text(pred):
         return True, "equal text"
-    if (without_base(gold) != gold) or (without_base(pred) != pred):
-        # the subscript may be left out on one side, as the problem names the base; 2516_8 is never 2516_9
-        equal = without_base(gold) == pred or gold == without_base(pred)
-        return equal, "equal digits, base left out" if equal else "different text"
+    if gold[:1].isalpha() and WRAPPED.fullmatch(reference.strip()):
+        use_symbolic = False  # a word: no product of its letters
+    gold, pred = _one_form(gold, pred)
+    (gold, gold_modulus), (pred, pred_modulus) = map(relations.without_modulus, (gold, pred))
+    if relations.sides(gold)[1]:
+        named = relations.names_its_value(gold)
+        if named and (relations.names_its_value(pred) or not relations.sides(pred)[1]):
+            gold = relations.spoken(gold)
+    candidates: list[str] | None = [pred]
+    if not relations.sides(gold)[1]:
+        candidates = relations.values(pred, lambda a, b, n: _agree(a, b, n, use_symbolic=use_symbolic))
+    if candidates is None:
+        return False, "the answer contradicts itself"
+    if gold_modulus and pred_modulus:
+        return _congruent(gold, candidates[0], gold_modulus, pred_modulus)
+    verdicts = [_same(gold, value, use_symbolic=use_symbolic) for value in candidates]
+    return next((verdict for verdict in verdicts if verdict[0]), verdicts[0])
+
+
+def _one_form(gold: str, pred: str) -> tuple[str, str]:
+    """Choices as letters if the reference is one, else as values; inequalities as intervals."""
+    gold_choice, pred_choice = relations.choice(gold), relations.choice(pred)
+    if pred_choice and (gold_choice or re.fullmatch("[A-Ja-j]", gold)):
+        pred = pred_choice[0]
+    elif pred_choice:
+        pred = pred_choice[1]
+    if gold_choice:
+        gold = gold_choice[0] if re.fullmatch("[A-Ja-j]", pred) else gold_choice[1]
+    gold_range, pred_range = relations.intervals(gold), relations.intervals(pred)
+    if gold_range and pred_range:
+        return (gold_range[1], pred_range[1]) if gold_range[0] == pred_range[0] else (gold, pred)
+    return (gold_range[1] if gold_range else gold), (pred_range[1] if pred_range else pred)
+
+
+def _congruent(gold: str, pred: str, gold_modulus: int, pred_modulus: int) -> tuple[bool, str]:
+    a, b = parse_number(gold), parse_number(pred)
+    equal = gold_modulus == pred_modulus and (
+        gold == pred or (a is not None and b is not None and (a - b) % gold_modulus == 0)
+    )
+    return equal, "congruent" if equal else "not congruent"
+
+
+def _agree(side: str, last: str, decimals: int | None, *, use_symbolic: bool) -> bool:
+    """Whether two sides without variables are equal; without the worker the undecided are let pass."""
+    if decimals is not None:
+        return use_symbolic and symbolic.compare(side, last, decimals=decimals)[0]
+    equal, reason = _same(last, side, use_symbolic=use_symbolic)
+    return equal or (not use_symbolic and reason == "different text")
+
+
+def _same(gold: str, pred: str, *, use_symbolic: bool) -> tuple[bool, str]:
+    """Whether two normalised answers in one form are equal, and by what."""
+    gold_number, pred_number = parse_number(gold), parse_number(pred)
+    if gold_number is not None and pred_number is None:
+        pred_number = _arithmetic(pred)
+    if gold_number is not None and pred_number is not None:
+        equal = gold_number == pred_number
+        return equal, "equal numbers" if equal else "different numbers"
+    if canonical_text(gold) == canonical_text(pred):
+        return True, "equal text"
+    (gold_digits, gold_base), (pred_digits, pred_base) = with_base(gold), with_base(pred)
+    if gold_base or pred_base:
+        # the base may be left out on one side, as the problem names it; 2516_8 is never 2516_9
+        equal = gold_digits == pred_digits and (not gold_base or not pred_base or gold_base == pred_base)
+        return equal, "equal digits" if equal else "different digits or base"
     if not use_symbolic or (len(gold) == 1 and len(pred) == 1):
         return False, "different text"
     return symbolic.compare(gold, pred, gold_is_number=gold_number is not None)
+
+
+def _arithmetic(text: str) -> Fraction | None:
+    """The exact value of an expression without letters: `5^2`, `\\binom{7}{2} + 4`; None for others."""
+    if re.search(r"[A-Za-z]", re.sub(r"\\[A-Za-z]+", "", text)):
+        return None
+    parser = Parser(tokenize(text))
+    parsed = parser.parse(0) if parser.tokens else None
+    if parsed is None or parsed[1] != len(parser.tokens):
+        return None
+    try:
+        return evaluate(parsed[0])
+    except Uncheckable:
+        return None

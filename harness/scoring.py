@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from harness.answers import Rule, literal_text
+from harness.answers import literal_text
+from harness.extraction import Rule
 from harness.grading import answer_class, grade
 from harness.steps import check_steps
 

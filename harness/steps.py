@@ -16,9 +16,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
-from harness.answers import normalise, parse_number
 from harness.arithmetic import Node, Parser
 from harness.exact import Uncheckable, evaluate
+from harness.grading import number_in
 from harness.step_context import continues, goes_on
 from harness.tokens import OPERAND_STARTS, numbers_in, tokenize
 
@@ -95,7 +95,7 @@ def check_steps(text: str, *, problem: str | None = None, answer: str | None = N
                 sourced,
             )
         )
-    target = None if answer is None else parse_number(normalise(answer))
+    target = None if answer is None else number_in(answer)
     yields = None if target is None or not steps else steps[-1].value == target
     return StepReport(tuple(steps), yields)
 

@@ -1,7 +1,8 @@
 """The confined process that runs math-verify. Started by file path from `harness.symbolic`.
 
-Protocol, one JSON object a line: in {"gold", "pred"}, out {"equal", "error", "latex", "evaluated"}. "latex"
-lists what went to math-verify's LaTeX parser, "evaluated" what reached sympy's evaluating parser.
+Protocol, one JSON object a line: in {"gold", "pred", "decimals"}, out {"equal", "error", "latex",
+"evaluated"}. "latex" lists what went to math-verify's LaTeX parser, "evaluated" what reached sympy's
+evaluating parser.
 """
 
 from __future__ import annotations
@@ -98,16 +99,17 @@ def _refuse(event: str, args: tuple[Any, ...]) -> None:
         raise Refused(event)
 
 
-def _answer(math_verify: Any, request: dict[str, str]) -> dict[str, Any]:
+def _answer(math_verify: Any, request: dict[str, Any]) -> dict[str, Any]:
+    texts = [request["gold"], request["pred"]]
     try:
-        return {"equal": _compare(math_verify, request), "error": None, "latex": list(request.values())}
+        return {"equal": _compare(math_verify, request), "error": None, "latex": texts}
     except MemoryError:
         return {"equal": False, "error": "memory", "latex": []}
     except (Exception, RecursionError) as error:  # untrusted text: whatever it provokes is a wrong answer
-        return {"equal": False, "error": type(error).__name__, "latex": list(request.values())}
+        return {"equal": False, "error": type(error).__name__, "latex": texts}
 
 
-def _compare(math_verify: Any, request: dict[str, str]) -> bool:
+def _compare(math_verify: Any, request: dict[str, Any]) -> bool:
     """verify(gold, pred): the order matters. No timeouts of math-verify's own: they need SIGALRM."""
     config = [math_verify.LatexExtractionConfig()]
     gold, pred = (
@@ -121,7 +123,26 @@ def _compare(math_verify: Any, request: dict[str, str]) -> bool:
         )
         for key in ("gold", "pred")
     )
-    return bool(gold and pred and math_verify.verify(gold, pred, timeout_seconds=None, raise_on_error=True))
+    if not gold or not pred:
+        return False
+    options = {"float_rounding": request.get("decimals", 6), "timeout_seconds": None, "raise_on_error": True}
+    if math_verify.verify(gold, pred, **options):
+        return True
+    complex_gold, complex_pred = _with_imaginary_unit(gold), _with_imaginary_unit(pred)
+    return (complex_gold, complex_pred) != (gold, pred) and math_verify.verify(
+        complex_gold, complex_pred, **options
+    )
+
+
+def _with_imaginary_unit(parsed: list[Any]) -> list[Any]:
+    """math-verify reads `i` as a variable: put sympy's imaginary unit in its place."""
+    from sympy import I
+
+    found = []
+    for expression in parsed:
+        symbols = [s for s in getattr(expression, "free_symbols", ()) if s.name == "i"]
+        found.append(expression.subs(dict.fromkeys(symbols, I)).doit() if symbols else expression)
+    return found
 
 
 if __name__ == "__main__":
