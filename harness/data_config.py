@@ -6,10 +6,10 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from harness.extraction import Rule
 from harness.prompts import TemplateName
 from harness.section import Name, NonNegative, NonNegativeFloat, Positive, Section
 
-AnswerRule = Literal["boxed", "answer_is", "answer_colon", "a_colon", "hashes", "final_number"]
 Published = Literal[
     "gsm8k",
     "gsm8k_perturbed",
@@ -53,7 +53,7 @@ class DataConfig(Section):
     name: Name
     dataset: Dataset
     template: TemplateName
-    answer_rules: list[AnswerRule] = Field(min_length=1)
+    answer_rules: list[Rule] = Field(min_length=1)
     answer_range: tuple[int, int] | None
     symbolic: bool = True
     families: list[str] = Field(default=[])
