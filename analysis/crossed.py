@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from analysis.intervals import MIN_SEEDS, SEEDS_PROBLEMS, Interval, _bare, _finite, mean_squares
 
-DRAWS = 4096  # of the chi-squares; the p-value's own error is then about 0.001 at 0.05
+DRAWS = 4096  # of the chi-squares; a half width is then within 1 % of that of 400,000
 METHOD = "crossed t"
 
 
@@ -27,6 +27,12 @@ def crossed_t(differences: ArrayLike, *, level: float = 0.95) -> Interval:
     are generalised ones (Weerahandi, JASA 1993): each mean square is drawn back from its own chi-square, with
     its own few degrees of freedom, and p = E[P(|N(0, V)| ≥ |mean|)] over V = MS_S ν_S/χ²_S + MS_P ν_P/χ²_P −
     MS_E ν_E/χ²_E, never below the smaller of the first two. `r1-report calibrate` measures its coverage.
+
+    Wide at 3 seeds is honest. With 120 problems and variances known by construction (sd of a cell's noise
+    0.2, of seeds 0.01) its half width is, over 1.96 times the true sd of the mean: 1.7 without problem
+    variance, as for a t with 2 df; 1.2 at an sd over problems of 0.3, where sqrt(0.3² / 120) = 0.027 is the
+    limit that no number of seeds passes; 1.0 at 10 seeds. Coverage at 3 seeds is 0.95 to 0.975: it errs to
+    the wide side.
     Varies: seeds and problems. Fewer than 3 of either: no interval.
     """
     d = _finite("differences", differences, ndim=2)
@@ -65,9 +71,14 @@ def tail(estimates: NDArray[np.float64], variances: NDArray[np.float64]) -> NDAr
 
 @lru_cache(maxsize=64)
 def _scales(seeds: int, problems: int) -> NDArray[np.float64]:
-    rng = np.random.default_rng(1993)  # the same draws always: a report is the same twice
+    """ν/χ² at DRAWS evenly spaced quantiles of each chi-square, each in an order of its own (Latin
+    hypercube)."""
+    from scipy.special import chdtri
+
+    rng = np.random.default_rng(1993)  # the same order always: a report is the same twice
+    places = (np.arange(DRAWS) + 0.5) / DRAWS
     dfs = (seeds - 1, problems - 1, (seeds - 1) * (problems - 1))
-    return np.array([df / rng.chisquare(df, DRAWS) for df in dfs])
+    return np.array([df / chdtri(df, rng.permutation(places)) for df in dfs])
 
 
 def _half_width(variances: NDArray[np.float64], alpha: float) -> float:

@@ -177,6 +177,7 @@ def _interval_text(study: Study, primary: Primary, results: list[ArmResult]) -> 
             "For new problems as well (avg@k difference to the control; seeds × problems crossed, "
             "each mean square with its own degrees of freedom): " + "; ".join(crossed) + "."
         )
+        lines += _much_wider(results)
     reasons = {r.estimate.reason for r in results if r.estimate and r.estimate.reason}
     reasons |= {r.difference.reason for r in results if r.difference and r.difference.reason}
     lines += [f"Some arms have no interval: {reason}." for reason in sorted(filter(None, reasons))]
@@ -185,6 +186,23 @@ def _interval_text(study: Study, primary: Primary, results: list[ArmResult]) -> 
         f"Primary measure: {METRICS[primary.metric]} on {study.task_text(primary.task)}, {declared}."
     )
     return lines
+
+
+def _much_wider(results: list[ArmResult]) -> list[str]:
+    """What it means where the interval for new problems is over 1.5 times as wide as the primary one."""
+    ratios = {
+        r.label: (r.crossed.high - r.crossed.low) / (r.difference.high - r.difference.low)
+        for r in results
+        if r.crossed and r.difference and None not in (r.crossed.low, r.crossed.high)
+        and None not in (r.difference.low, r.difference.high)
+    }  # fmt: skip
+    wide = [f"{label} ({ratio:.1f} times)" for label, ratio in ratios.items() if ratio > 1.5]
+    if not wide:
+        return []
+    return [
+        f"Much wider than the primary interval: {', '.join(wide)}. There the difference is not the same on "
+        "every problem, and a claim about new problems needs more problems; more seeds would hardly narrow it."
+    ]
 
 
 def _full(interval: Interval) -> str:

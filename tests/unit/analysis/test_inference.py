@@ -10,6 +10,7 @@ import scipy.stats as sps
 
 from analysis import stats
 from analysis.calibration import crossed
+from analysis.intervals import mean_squares
 
 RNG = np.random.default_rng(7)
 
@@ -69,6 +70,36 @@ def test_crossed_t_covers(seeds: int, sd_seed: float, sd_problem: float) -> None
     rng = np.random.default_rng(seeds)
     d = rng.normal(size=(2000, seeds, 12)) + sd_seed * rng.normal(size=(2000, seeds, 1))
     assert (crossed(d + sd_problem * rng.normal(size=(2000, 1, 12))) > 0.05).mean() > 0.935
+
+
+@pytest.mark.parametrize(("seeds", "widest"), [(3, 1.35), (10, 1.05)])
+def test_crossed_t_is_as_wide_as_the_problems_make_it(seeds: int, widest: float) -> None:
+    """Where problems dominate, known variances allow 1.96 sd of the mean; 3 seeds may cost a third more."""
+    rng = np.random.default_rng(seeds)
+    sd = sqrt(0.01**2 / seeds + 0.3**2 / 120 + 0.2**2 / (120 * seeds))
+    halves, held = [], 0
+    for _ in range(200):
+        d = 0.2 * rng.normal(size=(seeds, 120)) + 0.3 * rng.normal(size=(1, 120))
+        found = stats.crossed_t(d + 0.01 * rng.normal(size=(seeds, 1)))
+        halves.append((found.high - found.low) / 2)
+        held += found.low <= 0 <= found.high
+    assert 0.97 < np.median(halves) / (1.96 * sd) < widest
+    assert held / 200 > 0.91  # 0.95 less 2.6 of its standard errors
+
+
+@pytest.mark.parametrize(("seeds", "sd_problem"), [(3, 0.0), (3, 0.3), (5, 0.1)])
+def test_crossed_t_agrees_with_a_million_draws(seeds: int, sd_problem: float) -> None:
+    """The definition by brute force: P(|N(0, V)| >= |mean|) at either end of the interval is 0.05."""
+    rng = np.random.default_rng(11)
+    d = 0.2 * rng.normal(size=(seeds, 40)) + sd_problem * rng.normal(size=(1, 40))
+    found = stats.crossed_t(d)
+    dfs = (seeds - 1, 39, (seeds - 1) * 39)
+    row, column, error = (
+        ms * df / rng.chisquare(df, 10**6) for ms, df in zip(mean_squares(d), dfs, strict=True)
+    )
+    variance = np.maximum(row + column - error, np.minimum(row, column)) / d.size
+    beyond = np.abs(rng.normal(size=10**6)) * np.sqrt(variance) >= (found.high - found.low) / 2
+    assert beyond.mean() == pytest.approx(0.05, abs=0.0015)
 
 
 def test_crossed_t_needs_three_of_each() -> None:

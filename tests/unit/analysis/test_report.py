@@ -280,3 +280,21 @@ def test_one_description_gives_every_form(make_study, capsys) -> None:
     assert table.wandb() == {"columns": table.columns, "data": table.cells}
     assert len(list(csv.DictReader(table.csv().splitlines()))) == len(table.cells)
     assert {"sampled tokens", "FLOPs", "GPU-seconds"} <= set(table.columns)
+
+
+def test_an_interval_for_new_problems_that_is_much_wider_is_explained(make_study) -> None:
+    folder = make_study(models=("xs",))
+    for arm, rows in (
+        ("sft_rejection", [[1] * 4] * 10 + [[0] * 4] * 10),
+        ("grpo", [[0] * 4] * 6 + [[1] * 4] * 14),
+    ):
+        for i, path in enumerate(sorted(folder.glob(f"{arm}-*/eval/*/aime_gen_test.json"))):
+            record = json.loads(path.read_text())
+            changed = [list(row) for row in rows]
+            changed[-1][-1] = int(
+                i == 0 or arm == "sft_rejection"
+            )  # seeds differ in one sample, problems in all four
+            path.write_text(json.dumps(record | {"correct": changed}))
+    said = [line for s in build_report(load_study(folder), figures=False).sections for line in s.text]
+    (line,) = [text for text in said if text.startswith("Much wider than the primary interval")]
+    assert "objective=grpo model=xs (" in line and "needs more problems" in line
