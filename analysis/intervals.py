@@ -38,6 +38,11 @@ class Interval:
     varies: str
     reason: str | None = None
 
+    @property
+    def width(self) -> float | None:
+        """None where there is no interval."""
+        return None if self.low is None or self.high is None else self.high - self.low
+
 
 def paired_t(differences: ArrayLike, *, level: float = 0.95, varies: str = SEEDS) -> Interval:
     """Primary interval: Student's t on per-seed differences d_s between two arms that share seeds and

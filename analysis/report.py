@@ -190,18 +190,14 @@ def _interval_text(study: Study, primary: Primary, results: list[ArmResult]) -> 
 
 def _much_wider(results: list[ArmResult]) -> list[str]:
     """What it means where the interval for new problems is over 1.5 times as wide as the primary one."""
-    ratios = {
-        r.label: (r.crossed.high - r.crossed.low) / (r.difference.high - r.difference.low)
-        for r in results
-        if r.crossed and r.difference and None not in (r.crossed.low, r.crossed.high)
-        and None not in (r.difference.low, r.difference.high)
-    }  # fmt: skip
+    pairs = [(r.label, r.crossed.width, r.difference.width) for r in results if r.crossed and r.difference]
+    ratios = {label: crossed / primary for label, crossed, primary in pairs if crossed and primary}
     wide = [f"{label} ({ratio:.1f} times)" for label, ratio in ratios.items() if ratio > 1.5]
     if not wide:
         return []
     return [
         f"Much wider than the primary interval: {', '.join(wide)}. There the difference is not the same on "
-        "every problem, and a claim about new problems needs more problems; more seeds would hardly narrow it."
+        "every problem, and a claim about new ones needs more problems; more seeds would hardly narrow it."
     ]
 
 

@@ -283,18 +283,16 @@ def test_one_description_gives_every_form(make_study, capsys) -> None:
 
 
 def test_an_interval_for_new_problems_that_is_much_wider_is_explained(make_study) -> None:
+    """Seeds differ in one sample; the arms in all four of ten problems, for better and for worse."""
     folder = make_study(models=("xs",))
-    for arm, rows in (
-        ("sft_rejection", [[1] * 4] * 10 + [[0] * 4] * 10),
-        ("grpo", [[0] * 4] * 6 + [[1] * 4] * 14),
-    ):
-        for i, path in enumerate(sorted(folder.glob(f"{arm}-*/eval/*/aime_gen_test.json"))):
+    right = {"sft_rejection": [1] * 10 + [0] * 10, "grpo": [0] * 6 + [1] * 14}
+    for arm, found in right.items():
+        for i, path in enumerate(sorted(folder.glob(f"{arm}-*/eval/step_*/aime_gen_test.json"))):
             record = json.loads(path.read_text())
-            changed = [list(row) for row in rows]
-            changed[-1][-1] = int(
-                i == 0 or arm == "sft_rejection"
-            )  # seeds differ in one sample, problems in all four
-            path.write_text(json.dumps(record | {"correct": changed}))
+            correct = [[value] * 4 for value in found]
+            correct[-1][-1] = int(i == 0 or arm == "sft_rejection")
+            answers = [["right" if value else "wrong" for value in row] for row in correct]
+            path.write_text(json.dumps(record | {"correct": correct, "answers": answers}))
     said = [line for s in build_report(load_study(folder), figures=False).sections for line in s.text]
     (line,) = [text for text in said if text.startswith("Much wider than the primary interval")]
     assert "objective=grpo model=xs (" in line and "needs more problems" in line
