@@ -62,6 +62,13 @@ def _parser() -> argparse.ArgumentParser:
     listing.add_argument("outputs", type=Path, nargs="?", default=Path("outputs"))
     listing.set_defaults(run=_list)
 
+    findings = commands.add_parser("findings", help="the README's first table, from committed studies")
+    findings.add_argument("reference", type=Path, nargs="?", default=Path("outputs/reference"))
+    findings.add_argument(
+        "--out", default="-", help="a file with the marks to write between (default: print)"
+    )
+    findings.set_defaults(run=_findings)
+
     compare = commands.add_parser("compare", help="two studies side by side, or a study and the literature")
     compare.add_argument("first", type=Path, metavar="STUDY_A")
     compare.add_argument("second", type=Path, metavar="STUDY_B", help="a folder, or the word literature")
@@ -157,6 +164,17 @@ def _list(arguments: argparse.Namespace) -> int:
     from analysis.compare import list_table
 
     show(list_table(arguments.outputs))
+    return 0
+
+
+def _findings(arguments: argparse.Namespace) -> int:
+    from analysis.findings import findings_markdown, write_findings
+
+    if arguments.out == "-":
+        print(findings_markdown(arguments.reference))
+    else:
+        write_findings(arguments.reference, Path(arguments.out))
+        print(f"written: {arguments.out}")
     return 0
 
 

@@ -20,7 +20,8 @@ from typing import Any
 import pandas as pd
 
 from analysis.charts import CURVES
-from analysis.contrasts import final_rows, primary_of, what_varies
+from analysis.contrasts import arm_results, final_rows, primary_of, what_varies
+from analysis.findings import FILE, finding
 from analysis.load import Study
 from analysis.report import Report, markdown
 from harness import records
@@ -86,7 +87,8 @@ def reference_files(
     report: Report, command: str = "", figures: Collection[str] = FIGURES
 ) -> dict[str, bytes]:
     """Name -> content. Texts name no folder of this machine."""
-    study, kept = report.study, [f for f in report.figures if f.name in figures]
+    study, primary = report.study, primary_of(report.study)
+    kept = [f for f in report.figures if f.name in figures]
     read = {name: records.read_run(study.folder / name) for name in study.configs}
     shared, own = _split_configs(study.configs)
     texts = {"report.md": markdown(report, figures=[f.name for f in kept])}
@@ -97,6 +99,7 @@ def reference_files(
         "curves.csv": _curves(study).to_csv(index=False, float_format="%.5g"),
         "config.json": _json(shared),
         "runs.jsonl": "".join(_line(row, read.get(row["run_id"]), own) for row in _rows(study)),
+        FILE: _json(finding(study, primary, arm_results(study, primary))),
         "study.json": _json(_without_output_dir(study.record.model_dump())),
         "provenance.json": _json(_provenance(study, read, command)),
     }

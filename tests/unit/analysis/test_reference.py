@@ -82,6 +82,7 @@ def test_what_made_it_what_varies_and_the_pilot_are_there(written) -> None:
     assert json.loads((folder / "study.json").read_text())["pilot"][0]["chosen"] == 1e-4
     assert len(rows(folder / "learning_rates.csv")) == 2
     curve = rows(folder / "curves.csv")
+    assert json.loads((folder / "finding.json").read_text())["seeds"] == 3
     assert len(curve) == 2 * 6 and curve[0]["seeds"] == "3"
 
 

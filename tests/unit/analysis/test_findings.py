@@ -1,0 +1,126 @@
+"""The README's first table says what the committed studies found, and nothing else."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from analysis.__main__ import main
+from analysis.contrasts import arm_results, headlines, primary_of
+from analysis.findings import BEGIN, END, finding, findings_markdown
+from analysis.load import load_study
+from analysis.secondary import trend_table
+from analysis.table import interval_text, p_text
+from tests.unit.analysis.conftest import evaluation, run_record, write_evaluation, write_run
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def declare(folder: Path, **values: object) -> None:
+    path = folder / "study.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+def found(folder: Path) -> tuple[str, list]:
+    study = load_study(folder)
+    primary = primary_of(study)
+    results = arm_results(study, primary)
+    return finding(study, primary, results)["answer"], results
+
+
+def test_the_readme_holds_the_table_of_what_is_committed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    between = text[text.index(BEGIN) + len(BEGIN) : text.index(END)]
+    assert between.strip() == findings_markdown(Path("outputs/reference")).strip(), "run r1-report findings"
+
+
+def test_a_difference_comes_with_its_interval_and_verdict(make_study) -> None:
+    folder = make_study()
+    study = load_study(folder)
+    (headline,) = headlines(study, primary_of(study))
+    answer, _ = found(folder)
+    shown = interval_text(headline.difference, signed=True)
+    assert answer == (
+        f"grpo − sft_rejection: {shown} points avg@4 on aime_gen_test (generated problems), mean of 2 "
+        "settings of the other factors; higher"
+    )
+    declare(folder, declared={"margin": 0.9, "nulls": ["sft_rejection"]})
+    answer, results = found(folder)
+    assert "; higher, yet equivalent within ±90.0 (p = " in answer
+    for r in results:
+        said = f"; gain of the null control {r.label}: {interval_text(r.gain, signed=True)}"
+        assert (said in answer) == ("sft" in r.label)
+    declare(folder, control={"objective": "grpo", "model": "xs"}, declared={})
+    assert found(folder)[0].endswith("; lower")
+
+
+def test_no_difference_and_no_interval_are_said(make_study) -> None:
+    folder = make_study(models=("xs",))
+    for path in folder.glob("*/eval/step_*/aime_gen_test.json"):
+        seed = int(path.parts[-4].split("-s")[-1].split("-")[0])
+        rate = (0.3, 0.5, 0.4)[seed if "grpo" in str(path) else (seed + 1) % 3]
+        write_evaluation(
+            path.parents[2], evaluation(rate, split="test", seed=seed, step=6, run_id="r", base="b")
+        )
+    assert found(folder)[0].endswith("; no difference found")
+    for path in folder.glob("*-s2-*"):
+        path.rename(path.parent.parent / path.name)
+    assert found(folder)[0].endswith("; no interval, nothing concluded")
+
+
+def test_several_levels_without_a_contrast_are_counted(make_study) -> None:
+    folder = make_study(models=("xs",))
+    record = json.loads((folder / "study.json").read_text())
+    record["factors"]["objective"].append("other")
+    runs = {}
+    for seed, name in record["arms"][1]["runs"].items():
+        runs[seed] = name.replace("grpo", "other")
+        write_run(folder, run_record(runs[seed], "other", "xs", int(seed)), 0.45)
+    treated = {"label": "other", "levels": {"objective": "other", "model": "xs"}, "runs": runs}
+    record["arms"].append({**record["arms"][1], **treated})
+    declare(folder, **record)
+    answer, results = found(folder)
+    held = sum((r.p_holm or 1) <= 0.05 for r in results if r.control)
+    assert answer.startswith(f"{held} of 2 differences found (Holm, 0.05); largest: grpo − sft_rejection: ")
+    declare(folder, primary={"factor": "objective", "contrast": "other"})
+    assert found(folder)[0].startswith("other − sft_rejection: ")
+
+
+def test_trends_over_checkpoints_are_told(make_study) -> None:
+    folder = make_study(models=("xs",))
+    for run in folder.glob("*-s*"):
+        seed = int(run.name.split("-s")[-1].split("-")[0])
+        for step in (2, 4):
+            made = evaluation(step / 10, split="test", seed=seed, step=step, run_id=run.name, base="b")
+            write_evaluation(run, made)
+    study = load_study(folder)
+    cells = trend_table(study, primary_of(study), arm_results(study, primary_of(study))).cells
+    answer, _ = found(folder)
+    assert len(cells) == 2 and all(f"; trend over {c[0]}, {c[1]}: {c[3]}" in answer for c in cells)
+
+
+def test_the_command_writes_between_the_marks_alone(tmp_path: Path, capsys) -> None:
+    reference = tmp_path / "reference"
+    for name, seeds in (("b", 3), ("a", 5)):
+        (reference / name).mkdir(parents=True)
+        row = {"study": name, "question": f"{name}|?", "answer": f"yes, {p_text(0.01)}", "seeds": seeds}
+        (reference / name / "finding.json").write_text(json.dumps(row))
+    out = tmp_path / "README.md"
+    out.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
+    for _ in range(2):
+        assert main(["findings", str(reference), "--out", str(out)]) == 0
+    lines = out.read_text().splitlines()
+    assert (lines[0], lines[-1]) == ("before", "after") and "old" not in lines
+    rows = [line for line in lines if line.startswith("| a\\|? |") or line.startswith("| b\\|? |")]
+    assert [row[:4] for row in rows] == ["| a\\", "| b\\"] and "yes, 0.010 | 5 |" in rows[0]
+    out.write_text("no marks\n")
+    assert main(["findings", str(reference), "--out", str(out)]) == 2
+    assert "needs a line <!-- findings" in capsys.readouterr().err
+    (reference / "a" / "finding.json").write_text("{}")
+    assert main(["findings", str(reference)]) == 2
+    assert "a/finding.json: not a finding" in capsys.readouterr().err
+    assert main(["findings", str(tmp_path / "none")]) == 2
+    assert "no finding.json in any folder" in capsys.readouterr().err
