@@ -36,7 +36,10 @@ class DimsConfig(Section):
 
 
 class PretrainConfig(Section):
-    """How a base is made: `steps` of `batch_size` documents (fixed steps, never seconds)."""
+    """How a base is made: `steps` of `batch_size` documents (fixed steps, never seconds).
+
+    `device` is where: on a CPU, a base is the same to the bit; `cuda` is for large ones.
+    """
 
     steps: Positive
     batch_size: Positive
@@ -44,6 +47,7 @@ class PretrainConfig(Section):
     warmup_steps: NonNegative
     weight_decay: NonNegativeFloat
     max_grad_norm: PositiveFloat
+    device: Literal["cpu", "cuda"] = "cpu"
 
 
 class ModelConfig(Section):

@@ -50,10 +50,14 @@ def pretrain(config: RunConfig, folder: Path, report: Reporter) -> None:
     torch.set_num_threads(config.threads)
     started = time.perf_counter()
     shape, settings = config.model.ladder()
+    if settings.device == "cuda" and not torch.cuda.is_available():
+        raise ValueError(
+            "model.pretrain.device=cuda: no GPU is visible to PyTorch; set model.pretrain.device=cpu"
+        )
     size = build_ladder_tokenizer().get_vocab_size()
     dims = ModelDims(**{**shape.model_dump(), "vocab_size": size})
     root = stream_seed("base", seed=config.seed, base_seed=config.base_seed, replicate=0)
-    policy = init_policy(dims, derive(root, "weights"))
+    policy = init_policy(dims, derive(root, "weights")).to(settings.device)
     optimizer = adamw(policy, lr=settings.lr, betas=(0.9, 0.95), eps=1e-8, weight_decay=settings.weight_decay)
     state = checkpoint.load_resume(folder, policy=policy, optimizer=optimizer) or {"step": 0, "seconds": 0.0}
     documents = encode_corpus(
@@ -119,7 +123,8 @@ def _accumulate(policy: Policy, batch: list[Document]) -> float:
     value = 0.0
     for start in range(0, len(batch), size):
         input_ids, lengths, mask = pad(batch[start : start + size])
-        logprobs, _ = token_logprobs(policy, pack_rows(input_ids, lengths, mask), temperature=1.0)
+        rows = pack_rows(input_ids, lengths, mask, device=policy.head_weight.device)
+        logprobs, _ = token_logprobs(policy, rows, temperature=1.0)
         loss = -logprobs.sum() / total
         loss.backward()
         value += float(loss.detach())

@@ -47,6 +47,17 @@ def test_a_diverged_base_is_not_published(tmp_path: Path, monkeypatch: pytest.Mo
         pass
 
 
+def test_where_a_base_is_made_is_part_of_what_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    on_gpu = short(tmp_path, "model.pretrain.device=cuda")
+    assert base_id(on_gpu) != base_id(short(tmp_path))
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(
+        ValueError, match=r"model\.pretrain\.device=cuda: no GPU .*; set model\.pretrain\.device=cpu"
+    ):
+        ensure_base(on_gpu, quiet)
+    assert not (base_folder(on_gpu) / "base.json").exists()
+
+
 def test_documents_are_prompt_and_completion_closed_by_the_end_token(tmp_path: Path) -> None:
     tokenizer = build_ladder_tokenizer()
     for ids, num_prompt in encode_corpus(short(tmp_path), num_documents=5, seed=1):
