@@ -6,38 +6,59 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from harness.fused import pack, unpack
+from harness.fused import pack, spread, unpack
 from harness.rows import Layout
 
 
-def attend(queries: Tensor, keys: Tensor, values: Tensor, layout: Layout) -> Tensor:
-    """Each token attends to its own row, up to itself: [N, H, Dh] and twice [N, KV, Dh] -> [N, H Dh].
+def pads(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether attention is computed on [B, T]: everywhere but on a GPU in half precision."""
+    return device.type != "cuda" or dtype not in (torch.bfloat16, torch.float16)
 
-    Query heads share key-value heads in order (grouped queries, arXiv:2305.13245).
+
+def attend(queries: Tensor, keys_values: Tensor, layout: Layout) -> Tensor:
+    """Each token attends to its own row, up to itself: [N, H, Dh] and [N, 2 KV, Dh] -> [N, H Dh].
+
+    A row's prompt may be another row's (`layout.keys`). Query heads share key-value heads in order (grouped
+    queries, arXiv:2305.13245).
     """
-    if queries.is_cuda and queries.dtype in (torch.bfloat16, torch.float16):
-        return _variable_length(queries, keys, values, layout)
+    padded = pads(queries.device, queries.dtype) if layout.keys is None else layout.padded
+    return (_padded if padded else _variable_length)(queries, keys_values, layout)
+
+
+def _padded(queries: Tensor, keys_values: Tensor, layout: Layout) -> Tensor:
+    """A prompt's queries stand in the first of its rows alone; elsewhere they are 0, and nobody looks."""
     batch, width, index = layout.batch, layout.width, layout.index
-    padded = [unpack(t, index, batch, width).transpose(1, 2) for t in (queries, keys, values)]
+    if layout.keys is None:
+        both = unpack(keys_values, index, batch, width)  # [B, T, 2 KV, Dh]
+    else:
+        both = spread(keys_values, layout.keys).unflatten(0, (batch, width))
+    keys, values = both.transpose(1, 2).chunk(2, dim=1)
     attended = F.scaled_dot_product_attention(
-        padded[0], padded[1], padded[2], is_causal=True, enable_gqa=queries.shape[1] != keys.shape[1]
+        unpack(queries, index, batch, width).transpose(1, 2),
+        keys,
+        values,
+        is_causal=True,
+        enable_gqa=queries.shape[1] != keys.shape[1],
     )  # [B, H, T, Dh]
     return pack(attended.transpose(1, 2).flatten(0, 1), index).flatten(1)
 
 
-def _variable_length(queries: Tensor, keys: Tensor, values: Tensor, layout: Layout) -> Tensor:
-    from torch.nn.attention.varlen import varlen_attn
+def _variable_length(queries: Tensor, keys_values: Tensor, layout: Layout) -> Tensor:
+    """A row's last query sees all of its keys, the one before it one less, and so on: a row whose prompt's
+    queries are another's sees that prompt, and itself up to each token.
 
-    ends, longest = layout.ends, layout.width
-    out = varlen_attn(
-        queries,
-        keys,
-        values,
-        ends,
-        ends,
-        longest,
-        longest,
-        window_size=(-1, 0),
-    )
-    assert isinstance(out, Tensor)  # a tuple only where the normalisers are asked for
-    return out.flatten(1)
+    `_flash` is what torch.nn.attention.varlen calls, without its wrapper in Python, which costs the CPU a
+    tenth of a millisecond a layer.
+    """
+    if layout.keys is not None:
+        keys_values = spread(keys_values, layout.keys)  # [K, 2 KV, Dh]
+    keys, values = keys_values.chunk(2, dim=1)
+    ends, key_ends = layout.ends, layout.ends if layout.key_ends is None else layout.key_ends
+    return _flash(queries, keys, values, ends, key_ends, layout.width).flatten(1)
+
+
+def _flash(q: Tensor, k: Tensor, v: Tensor, ends: Tensor, key_ends: Tensor, longest: int) -> Tensor:
+    out: Tensor = torch.ops.aten._flash_attention_forward(
+        q, k, v, ends, key_ends, longest, longest, 0.0, True, False
+    )[0]
+    return out

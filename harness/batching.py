@@ -36,7 +36,7 @@ def make_batch(groups: Sequence[ScoredGroup], *, pad_id: int, mask_truncated: bo
             f"sampler_logprobs: present in {sum(with_logprobs)} of {len(rows)} rollouts; give all or none"
         )
     lengths = [len(prompt) + len(rollout.completion_ids) for _, prompt, rollout in rows]
-    shape = (len(rows), max(lengths))
+    shape, numbers = (len(rows), max(lengths)), dict[tuple[int, ...], int]()
     input_ids = torch.full(shape, pad_id, dtype=torch.long)  # [B, T]
     completion_mask = torch.zeros(shape, dtype=torch.bool)
     sampler_logprobs = torch.zeros(shape)
@@ -53,6 +53,8 @@ def make_batch(groups: Sequence[ScoredGroup], *, pad_id: int, mask_truncated: bo
         old_logprobs=torch.zeros(shape),
         advantages=torch.zeros(shape),
         group_ids=torch.tensor([g for g, _, _ in rows]),
+        prompt_ids=torch.tensor([numbers.setdefault(prompt, len(numbers)) for _, prompt, _ in rows]),
+        prompt_lengths=torch.tensor([len(prompt) for _, prompt, _ in rows]),
         lengths=torch.tensor(lengths),
     )
 
@@ -96,27 +98,44 @@ def minibatches(
     return [torch.isin(keys, part).nonzero().squeeze(1) for part in torch.tensor_split(units, num)]
 
 
-def microbatches(batch: Batch, *, token_budget: int, rows: Tensor | None = None) -> list[Tensor]:
-    """Row indices for each forward and backward: sorted by length, rows * longest <= `token_budget` tokens.
+def microbatches(
+    batch: Batch, *, token_budget: int, rows: Tensor | None = None, padded: bool = True
+) -> list[Tensor]:
+    """Row indices for each forward and backward, of at most `token_budget` tokens.
 
-    `rows` [b] restricts it to a minibatch. A row longer than the budget goes alone. Longest first, so that
-    running out of memory shows at once. Pair with `take`, and with a denominator of the whole step.
+    Counted are rows × longest where attention is `padded`, else tokens that are computed: a prompt once. Rows
+    with one prompt stand together, longest first, and so do prompts by their longest row: running out of
+    memory shows at once. `rows` [b] restricts it to a minibatch. A row longer than the budget goes alone.
+    Pair with `take`, and with a denominator of the whole step.
     """
     if rows is None:
         rows = torch.arange(len(batch.lengths))
-    order = rows[torch.argsort(batch.lengths[rows], descending=True, stable=True)]
-    parts: list[Tensor] = []
-    start = 0
-    while start < len(order):
-        longest = max(1, int(batch.lengths[order[start]]))
-        size = max(1, token_budget // longest)
-        parts.append(order[start : start + size])
-        start += size
-    return parts
+    parts: list[list[int]] = []
+    longest = computed = 0
+    prompts = set[int]()
+    for row, length, prompt, shared in _by_prompt(batch, rows):
+        longest, computed = max(longest, length), computed + length - shared * (prompt in prompts)
+        if not parts or (longest * (len(parts[-1]) + 1) if padded else computed) > token_budget:
+            parts.append([])
+            prompts, longest, computed = set(), length, length
+        parts[-1].append(row)
+        prompts.add(prompt)
+    return [torch.tensor(part) for part in parts]
+
+
+def _by_prompt(batch: Batch, rows: Tensor) -> list[tuple[int, int, int, int]]:
+    """(row, its length, its prompt's number and length): longest first, rows with one prompt together."""
+    columns = (rows, batch.lengths[rows], batch.prompt_ids[rows], batch.prompt_lengths[rows])
+    found = list(zip(*(x.tolist() for x in columns), strict=True))
+    longest: dict[int, int] = {}
+    for _, length, prompt, _ in found:
+        longest[prompt] = max(length, longest.get(prompt, 0))
+    first = {prompt: place for place, prompt in enumerate(longest)}
+    return sorted(found, key=lambda x: (-longest[x[2]], first[x[2]], -x[1]))
 
 
 def shared_microbatches(
-    batch: Batch, *, token_budget: int, rows: Tensor, rank: int, world_size: int
+    batch: Batch, *, token_budget: int, rows: Tensor, rank: int, world_size: int, padded: bool = True
 ) -> list[tuple[Tensor, bool]]:
     """`microbatches` of the share of `rows` that one of several processes takes, as many for each of them.
 
@@ -125,7 +144,8 @@ def shared_microbatches(
     """
     order = rows[torch.argsort(batch.lengths[rows], descending=True, stable=True)]
     dealt = [
-        microbatches(batch, token_budget=token_budget, rows=order[r::world_size]) for r in range(world_size)
+        microbatches(batch, token_budget=token_budget, rows=order[r::world_size], padded=padded)
+        for r in range(world_size)
     ]
     mine = dealt[rank]
     idle = max(map(len, dealt)) - len(mine)

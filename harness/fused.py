@@ -13,6 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from harness.rows import Places
+
 
 def widened(x: Tensor) -> Tensor:
     """x in float32, or in float64 where it is that already."""
@@ -44,6 +46,31 @@ class _Scatter(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         (index,) = ctx.saved_tensors
         return grad.index_select(0, index), None, None
+
+
+class _Spread(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, index: Tensor, order: Tensor, ends: Tensor) -> Tensor:
+        ctx.save_for_backward(order, ends)
+        return x.index_select(0, index)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
+        """Sums of a thing's places in the same order each time, in float32 at least."""
+        order, ends = ctx.saved_tensors
+        flat = grad.flatten(1)
+        summed = torch.ops.aten._embedding_bag_forward_only(
+            flat, order, ends, mode=0, include_last_offset=True
+        )[0]
+        return summed.view(-1, *grad.shape[1:]), None, None, None
+
+
+def spread(x: Tensor, places: Places) -> Tensor:
+    """The things x [N, ...] at `places` [K, ...]; the gradient is the sum over a thing's places."""
+    if places.order is None:
+        return pack(x, places.index)
+    return _Spread.apply(x, places.index, places.order, places.ends)
 
 
 def pack(x: Tensor, index: Tensor) -> Tensor:
@@ -126,31 +153,43 @@ def residual_norm(x: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor
 
 class _Rotate(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, rotations: Tensor) -> Tensor:
+    def forward(ctx: Any, qkv: Tensor, rotations: Tensor, num_heads: int) -> tuple[Tensor, Tensor]:
         ctx.save_for_backward(rotations)
-        return _complex_multiply(x, rotations)
+        ctx.num_heads = num_heads
+        if qkv.is_cuda:
+            from harness import kernels
+
+            return kernels.rotate(qkv, rotations, num_heads)
+        kv_heads = (qkv.shape[1] - num_heads) // 2
+        queries, keys, values = qkv.split((num_heads, kv_heads, kv_heads), dim=1)
+        keys_values = torch.cat((turn(keys, rotations), values), dim=1)
+        return turn(queries, rotations), keys_values
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, queries: Tensor, keys_values: Tensor) -> tuple[Tensor, None, None]:
         (rotations,) = ctx.saved_tensors
-        return _complex_multiply(grad, rotations, back=True), None
+        if queries.is_cuda:
+            from harness import kernels
+
+            return kernels.rotate_backward(queries, keys_values, rotations), None, None
+        keys, values = keys_values.chunk(2, dim=1)
+        back = rotations.conj()
+        return torch.cat((turn(queries, back), turn(keys, back), values), dim=1), None, None
 
 
-def _complex_multiply(x: Tensor, rotations: Tensor, *, back: bool = False) -> Tensor:
-    """x times the rotations, or times their conjugates, which turn `back`."""
-    if x.is_cuda:
-        from harness import kernels
-
-        return kernels.rotate(x, rotations, back=back)
-    rotations = rotations.conj() if back else rotations
+def turn(x: Tensor, rotations: Tensor) -> Tensor:
+    """x [N, heads, Dh], 2i and 2i + 1 one complex number, times rotations [N, 1, Dh/2]."""
     pairs = torch.view_as_complex(widened(x).unflatten(-1, (-1, 2)))
     return torch.view_as_real(pairs * rotations).flatten(-2).to(x.dtype)
 
 
-def rotate(x: Tensor, rotations: Tensor) -> Tensor:
-    """Rotary embedding of x [N, heads, Dh], 2i and 2i + 1 one complex number; rotations [N, 1, Dh/2]."""
-    return _Rotate.apply(x, rotations)
+def rotate(qkv: Tensor, rotations: Tensor, num_heads: int) -> tuple[Tensor, Tensor]:
+    """Rotary embedding, `turn`, of the H queries and KV keys of qkv [N, H + 2 KV, Dh].
+
+    Returns the queries [N, H, Dh], and keys and (unchanged) values in one [N, 2 KV, Dh].
+    """
+    return _Rotate.apply(qkv, rotations, num_heads)
 
 
 class _SwiGLU(torch.autograd.Function):

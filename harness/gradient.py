@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from harness.attention import pads
 from harness.batching import move, shared_microbatches, take
 from harness.config import RunConfig
 from harness.critic import Models, critic_loss, kl_over_vocabulary
@@ -14,7 +15,7 @@ from harness.distributed import over_processes, rank, summed, world_size
 from harness.model import Policy, joined, token_logprobs
 from harness.objectives.compose import policy_loss
 from harness.objectives.reduce import counted_rows, denominator, reduce
-from harness.rows import Rows, onto, pack_rows
+from harness.rows import Prompts, Rows, onto, pack_rows
 from harness.types import Batch, LossOutput
 
 
@@ -31,8 +32,9 @@ def fill(
 ) -> Tensor:
     """`of` some rows [b, t], for all of `rows`: [B, T] on the CPU, 0 elsewhere; `of` computes on `device`."""
     filled = torch.zeros_like(batch.old_logprobs, device=device)
-    for part, counts in _shared(batch, rows, config):
-        found = of(_packed(batch, part, device))
+    padded = pads(device, getattr(torch, config.dtype))
+    for part, counts in _shared(batch, rows, config, padded):
+        found = of(_packed(batch, part, padded, device))
         if counts:
             _put(filled, part, found)
     return summed(filled, device).cpu()
@@ -43,14 +45,21 @@ def _put(filled: Tensor, rows: Tensor, found: Tensor) -> None:
     filled[:, : found.shape[1]].index_copy_(0, onto(rows, filled.device), found.to(filled.dtype))
 
 
-def _packed(batch: Batch, rows: Tensor, device: torch.device) -> Rows:
+def _packed(batch: Batch, rows: Tensor, padded: bool, device: torch.device) -> Rows:
     some = take(batch, rows)
-    return pack_rows(some.input_ids, some.lengths, some.completion_mask, device=device)
+    prompts = Prompts(some.prompt_ids, some.prompt_lengths, padded)
+    return pack_rows(some.input_ids, some.lengths, some.completion_mask, prompts=prompts, device=device)
 
 
-def _shared(batch: Batch, rows: Tensor, config: RunConfig) -> list[tuple[Tensor, bool]]:
-    budget = config.trainer.microbatch_tokens
-    return shared_microbatches(batch, token_budget=budget, rows=rows, rank=rank(), world_size=world_size())
+def _shared(batch: Batch, rows: Tensor, config: RunConfig, padded: bool) -> list[tuple[Tensor, bool]]:
+    return shared_microbatches(
+        batch,
+        token_budget=config.trainer.microbatch_tokens,
+        rows=rows,
+        rank=rank(),
+        world_size=world_size(),
+        padded=padded,
+    )
 
 
 def accumulate(
@@ -72,12 +81,12 @@ def accumulate(
     sums: dict[str, Tensor] = {}
     device = models.policy.head_weight.device
     old = torch.zeros_like(batch.old_logprobs, device=device) if on_policy else None
-    held = move(batch, device)
+    held, padded = move(batch, device), pads(device, getattr(torch, config.dtype))
     with joined(models.policy):
-        for micro, counts in _shared(batch, rows, config):
+        for micro, counts in _shared(batch, rows, config, padded):
             # Sharded gradients are means over the processes: times their number they add up to the whole.
             scale = float(world_size()) if counts else 0.0
-            piece, packed = take(held, micro), _packed(batch, micro, device)
+            piece, packed = take(held, micro), _packed(batch, micro, padded, device)
             found, logprobs = _microbatch(
                 models, piece, packed, config, divisor, num_tokens, on_policy=on_policy, scale=scale
             )

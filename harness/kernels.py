@@ -132,40 +132,71 @@ def _warps(block: int) -> int:
 
 @triton.jit
 def _rotate_kernel(
-    x, rotations, out, row_stride, sign, PAIRS: tl.constexpr, PADDED: tl.constexpr, HALF: tl.constexpr
+    qkv,
+    rotations,
+    queries,
+    keys_values,
+    BACK: tl.constexpr,
+    Q: tl.constexpr,  # pairs of all queries, of all keys (as many as of values), of one head
+    K: tl.constexpr,
+    HALF: tl.constexpr,
+    PADDED: tl.constexpr,
 ):
     row = tl.program_id(0).to(tl.int64)
     pair = tl.arange(0, PADDED)
-    at = 2 * pair[:, None] + tl.arange(0, 2)[None, :]
-    inside = at < 2 * PAIRS
-    even, odd = tl.split(tl.load(x + row * row_stride + at, mask=inside, other=0.0).to(tl.float32))
-    turn = 2 * (pair % HALF)[:, None] + tl.arange(0, 2)[None, :]
-    cos, sin = tl.split(tl.load(rotations + row * 2 * HALF + turn))
-    sin *= sign
+    both = tl.arange(0, 2)[None, :]
+    whole = qkv + row * 2 * (Q + 2 * K) + 2 * pair[:, None] + both
+    query = queries + row * 2 * Q + 2 * pair[:, None] + both
+    other = keys_values + row * 4 * K + 2 * (pair - Q)[:, None] + both
+    in_queries = pair[:, None] + 0 * both < Q
+    in_others = (pair[:, None] + 0 * both >= Q) & (pair[:, None] + 0 * both < Q + 2 * K)
+    if BACK:
+        x = tl.load(query, mask=in_queries, other=0.0) + tl.load(other, mask=in_others, other=0.0)
+    else:
+        x = tl.load(whole, mask=in_queries | in_others, other=0.0)
+    even, odd = tl.split(x.to(tl.float32))
+    cos, sin = tl.split(tl.load(rotations + row * 2 * HALF + 2 * (pair % HALF)[:, None] + both))
+    cos = tl.where(pair < Q + K, cos, 1.0)  # values are not turned
+    sin = tl.where(pair < Q + K, -sin if BACK else sin, 0.0)
     turned = tl.join(even * cos - odd * sin, even * sin + odd * cos)
-    tl.store(out + row * 2 * PAIRS + at, turned, mask=inside)
+    if BACK:
+        tl.store(whole, turned, mask=in_queries | in_others)
+    else:
+        tl.store(query, turned, mask=in_queries)
+        tl.store(other, turned, mask=in_others)
 
 
-def rotate(x: Tensor, rotations: Tensor, *, back: bool = False) -> Tensor:
-    """Rotary embedding of x [N, heads, Dh], 2i and 2i + 1 one complex number; `back` turns the other way.
+def rotate(qkv: Tensor, rotations: Tensor, num_heads: int) -> tuple[Tensor, Tensor]:
+    """`harness.fused.rotate`: qkv [N, H + 2 KV, Dh] -> queries [N, H, Dh], keys and values [N, 2 KV, Dh]."""
+    rows, heads, head_dim = qkv.shape
+    queries = qkv.new_empty(rows, num_heads, head_dim)
+    keys_values = qkv.new_empty(rows, heads - num_heads, head_dim)
+    _rotate(qkv.contiguous(), rotations, queries, keys_values, back=False)
+    return queries, keys_values
 
-    rotations [N, 1, Dh/2] complex64. x may be a slice of wider rows.
-    """
-    rows, heads, head_dim = x.shape
-    if x.stride(2) != 1 or x.stride(1) != head_dim:
-        x = x.contiguous()
-    out = torch.empty(x.shape, dtype=x.dtype, device=x.device)
+
+def rotate_backward(queries: Tensor, keys_values: Tensor, rotations: Tensor) -> Tensor:
+    """The gradient of qkv from those of queries, and of keys and values: turned the other way."""
+    rows, num_heads, head_dim = queries.shape
+    qkv = queries.new_empty(rows, num_heads + keys_values.shape[1], head_dim)
+    _rotate(qkv, rotations, queries.contiguous(), keys_values.contiguous(), back=True)
+    return qkv
+
+
+def _rotate(qkv: Tensor, rotations: Tensor, queries: Tensor, keys_values: Tensor, *, back: bool) -> None:
+    rows, heads, head_dim = qkv.shape
+    half = head_dim // 2
     _rotate_kernel[(rows,)](
-        x,
+        qkv,
         torch.view_as_real(rotations).contiguous(),
-        out,
-        x.stride(0),
-        -1.0 if back else 1.0,
-        PAIRS=heads * head_dim // 2,
-        PADDED=triton.next_power_of_2(heads * head_dim // 2),
-        HALF=head_dim // 2,
+        queries,
+        keys_values,
+        BACK=back,
+        Q=queries.shape[1] * half,
+        K=keys_values.shape[1] * half // 2,
+        HALF=half,
+        PADDED=triton.next_power_of_2(heads * half),
     )
-    return out
 
 
 @triton.jit

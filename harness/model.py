@@ -18,7 +18,7 @@ from torch.utils.checkpoint import checkpoint
 
 from harness.attention import attend
 from harness.dims import ModelDims, flops_per_token, num_non_embedding_parameters, num_parameters
-from harness.fused import pack, residual_norm, rms_norm, rotate, swiglu, unpack
+from harness.fused import residual_norm, rms_norm, rotate, spread, swiglu, unpack
 from harness.head import chunked_logprobs
 from harness.lora import low_rank, plus
 from harness.projections import MLP, Attention, Norm
@@ -56,27 +56,26 @@ class Layer(nn.Module):
         """Weight and bias of queries, keys and values in one, and the weight of gate and up in one."""
         return (*self.self_attn.fused_qkv(), self.mlp.fused_gate_up())
 
-    def forward(self, x: Tensor, rotations: Tensor, layout: Layout) -> tuple[Tensor, Tensor, Tensor]:
-        """Packed tokens x [N, D] -> (x [N, D], keys [N, KV, Dh], values [N, KV, Dh])."""
+    def forward(self, x: Tensor, rotations: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
+        """Packed tokens x [N, D] -> (x [N, D], keys and values in one [N, 2 KV, Dh])."""
         dims, eps = self.dims, self.dims.rms_norm_eps
         heads, kv_heads = dims.num_heads, dims.num_kv_heads
         weight, bias, gate_up = self.joined or self.projections()
         x, normed = residual_norm(x, self.input_layernorm.weight, eps)
         qkv = plus(F.linear(normed, weight, bias), self.self_attn.low_rank(normed))  # [N, (H + 2 KV) Dh]
         qkv = qkv.view(-1, heads + 2 * kv_heads, dims.head_dim)
-        qk, values = qkv.split((heads + kv_heads, kv_heads), dim=1)
         scale = self.self_attn.head_norm()
         if scale is not None:
-            qk = rms_norm(qk, scale, eps)
-        qk = rotate(qk, rotations)  # [N, H + KV, Dh]
-        queries, keys = qk.split((heads, kv_heads), dim=1)
-        attended = attend(queries, keys, values, layout)  # [N, H Dh]
+            qk, values = qkv.split((heads + kv_heads, kv_heads), dim=1)
+            qkv = torch.cat((rms_norm(qk, scale, eps), values), dim=1)
+        queries, keys_values = rotate(qkv, rotations, heads)
+        attended = attend(queries, keys_values, layout)  # [N, H Dh]
         output, down = self.self_attn.o_proj, self.mlp.down_proj
         x = plus(torch.addmm(x, attended, output.weight.t()), low_rank(output, attended))
         x, normed = residual_norm(x, self.post_attention_layernorm.weight, eps)
         inner = swiglu(plus(F.linear(normed, gate_up), self.mlp.low_rank(normed)))
         x = plus(torch.addmm(x, inner, down.weight.t()), low_rank(down, inner))
-        return x, keys, values
+        return x, keys_values
 
 
 class Decoder(nn.Module):
@@ -136,10 +135,11 @@ class Policy(nn.Module):
         for layer in self.model.layers:
             args = (x, rotations, rows.layout)
             if self.recompute_layers and torch.is_grad_enabled():
-                x, keys, values = checkpoint(layer, *args, use_reentrant=False)
+                x, keys_values = checkpoint(layer, *args, use_reentrant=False)
             else:
-                x, keys, values = layer(*args)
+                x, keys_values = layer(*args)
             if kv_out is not None:
+                keys, values = keys_values.chunk(2, dim=1)
                 kv_out.append((keys, values))
         return rms_norm(x, self.model.norm.weight, self.dims.rms_norm_eps)
 
@@ -210,7 +210,7 @@ def init_policy(dims: ModelDims, seed: int) -> Policy:
 
 def states_before(policy: Policy, rows: Rows) -> Tensor:
     """Hidden states [M, D] from which the M wanted tokens of `rows` are predicted."""
-    return pack(policy.hidden(rows), rows.before)
+    return spread(policy.hidden(rows), rows.before)
 
 
 def token_logprobs(

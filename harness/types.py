@@ -142,8 +142,9 @@ class Batch:
     """Right-padded rows of one rollout batch, [B, T] unless said otherwise. Padding is 0.
 
     `advantages` and `old_logprobs` are fixed for the whole rollout batch. `group_ids` [B] says which rows
-    share a prompt; `lengths` [B] counts a row's tokens, prompt and completion. `rewards` [B] are there where
-    advantages wait for logprobs or values: a KL in the reward, GAE.
+    are compared; `lengths` [B] counts a row's tokens, prompt and completion. Rows with one number in
+    `prompt_ids` [B] begin with the same `prompt_lengths` [B] tokens, which a model computes once. `rewards`
+    [B] are there where advantages wait for logprobs or values: a KL in the reward, GAE.
     """
 
     input_ids: Tensor
@@ -153,6 +154,8 @@ class Batch:
     advantages: Tensor
     group_ids: Tensor
     lengths: Tensor
+    prompt_ids: Tensor
+    prompt_lengths: Tensor
     ref_logprobs: Tensor | None = None
     values: Tensor | None = None
     returns: Tensor | None = None

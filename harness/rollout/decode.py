@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from harness.fused import rms_norm, rotate
+from harness.fused import rms_norm, turn
 from harness.lora import merged
 from harness.model import Policy
 
@@ -136,7 +136,7 @@ def decode_step(
         qk = qkv[:, : heads + kv_heads]
         if layer.head_norm is not None:
             qk = rms_norm(qk, layer.head_norm, eps)
-        qk = rotate(qk, rotations)  # [S, H + KV, Dh]
+        qk = turn(qk, rotations)  # [S, H + KV, Dh]
         keys, values = slots.keys[index, :rows], slots.values[index, :rows]
         keys[:, :, column] = qk[:, heads:]
         values[:, :, column] = qkv[:, heads + kv_heads :]

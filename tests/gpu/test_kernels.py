@@ -34,7 +34,7 @@ def error(out: torch.Tensor, reference: torch.Tensor) -> float:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_elementwise_kernels_equal_float64(dtype: torch.dtype) -> None:
-    from harness import kernels
+    from harness import fused, kernels
 
     limit = 1e-6 if dtype == torch.float32 else 8e-3
     gate_up = torch.randn(37, 2 * 1300, device="cuda", dtype=dtype)
@@ -57,13 +57,14 @@ def test_elementwise_kernels_equal_float64(dtype: torch.dtype) -> None:
     grad_x, grad_weight = kernels.rms_norm_backward(grad, beside, x, weight, scales)
     assert error(normed, reference.detach()) < limit
     assert error(grad_x, wide.grad) < limit and error(grad_weight, gain.grad) < limit
-    x = torch.randn(21, 11, 64, device="cuda", dtype=dtype)[:, 1:8]
+    x = torch.randn(21, 11, 64, device="cuda", dtype=dtype)  # seven queries, two keys, two values
     angles = torch.randn(21, 1, 32, device="cuda")
     rotations = torch.polar(torch.ones_like(angles), angles)
-    pairs = torch.view_as_complex(x.double().unflatten(-1, (-1, 2)).contiguous())
-    reference = torch.view_as_real(pairs * rotations).flatten(-2)
-    assert error(kernels.rotate(x, rotations), reference) < limit
-    assert error(kernels.rotate(kernels.rotate(x, rotations), rotations, back=True), x) < limit
+    queries, keys_values = kernels.rotate(x, rotations, 7)
+    assert error(queries, fused.turn(x[:, :7].double(), rotations)) < limit
+    assert error(keys_values[:, :2], fused.turn(x[:, 7:9].double(), rotations)) < limit
+    assert torch.equal(keys_values[:, 2:], x[:, 9:])
+    assert error(kernels.rotate_backward(queries, keys_values, rotations), x) < limit
 
 
 @pytest.mark.parametrize("name", SHAPES)

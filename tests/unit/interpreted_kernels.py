@@ -10,7 +10,7 @@ import dataclasses
 import torch
 import torch.nn.functional as F
 
-from harness import kernels
+from harness import fused, kernels
 from harness.rollout import gpu_decode
 from harness.rollout.generation import Request
 from harness.rollout.gpu_decode import SlotDecoder
@@ -32,11 +32,12 @@ def elementwise() -> None:
     (F.silu(gate) * up).backward(grad.double())
     close(kernels.swiglu(gate_up), (F.silu(gate) * up).detach())
     close(kernels.swiglu_backward(grad, gate_up), wide.grad)
-    x = torch.randn(3, 5, 8)[:, 1:4]  # a slice of wider rows
+    x = torch.randn(3, 7, 8)  # three queries, two keys, two values
     rotations = torch.polar(torch.ones(3, 1, 4), torch.randn(3, 1, 4))
-    turned = kernels.rotate(x, rotations)
-    close(turned, torch.view_as_real(torch.view_as_complex(x.unflatten(-1, (4, 2))) * rotations).flatten(-2))
-    close(kernels.rotate(turned, rotations, back=True), x)
+    queries, keys_values = kernels.rotate(x, rotations, 3)
+    close(queries, fused.turn(x[:, :3], rotations))
+    close(keys_values, torch.cat((fused.turn(x[:, 3:5], rotations), x[:, 5:]), dim=1))
+    close(kernels.rotate_backward(queries, keys_values, rotations), x)
 
 
 def logprobs() -> None:

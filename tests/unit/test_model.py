@@ -11,7 +11,7 @@ import torch
 from harness.dims import ModelDims, RopeScaling, flops_per_token, num_non_embedding_parameters, num_parameters
 from harness.hub import load_pretrained, read_weights, save_pretrained
 from harness.model import Policy, init_policy, lm_loss, token_logprobs
-from harness.rows import pack_rows
+from harness.rows import Places, pack_rows
 
 LLAMA = ModelDims(
     architecture="llama",
@@ -182,7 +182,7 @@ def test_entropy_and_logprobs_equal_their_definitions() -> None:
 
 
 def test_gradient_of_the_hand_written_operations() -> None:
-    from harness.fused import pack, rms_norm, rotate, swiglu, unpack
+    from harness.fused import pack, rms_norm, rotate, spread, swiglu, unpack
 
     generator = torch.Generator().manual_seed(0)
 
@@ -212,11 +212,17 @@ def test_gradient_of_the_hand_written_operations() -> None:
     angle = torch.rand(5, 1, 4, generator=generator)
 
     def turn(x: torch.Tensor) -> torch.Tensor:
-        even, odd = x[..., 0::2], x[..., 1::2]
+        even, odd = x[:, :4, 0::2], x[:, :4, 1::2]
         turned = (even * angle.cos() - odd * angle.sin(), even * angle.sin() + odd * angle.cos())
-        return torch.stack(turned, dim=-1).flatten(-2)
+        return torch.cat((torch.stack(turned, dim=-1).flatten(-2), x[:, 4:]), dim=1)
 
-    compare(lambda x: rotate(x, torch.polar(torch.ones_like(angle), angle)), turn, draw(5, 3, 8))
+    def whole(x: torch.Tensor) -> torch.Tensor:
+        """Three queries, a key and a value."""
+        return torch.cat(rotate(x, torch.polar(torch.ones_like(angle), angle), 3), dim=1)
+
+    compare(whole, turn, draw(5, 5, 8))
+    places = Places(*map(torch.tensor, ([2, 0, 2, 5, 2], [1, 0, 2, 4, 3], [0, 1, 1, 4, 4, 4, 5])))
+    compare(lambda x: spread(x, places), lambda x: x[places.index], draw(6, 4))
     index = torch.tensor([0, 2, 5])
     compare(lambda x: pack(x, index), lambda x: x[index], draw(6, 4))
     compare(
