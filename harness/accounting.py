@@ -1,8 +1,10 @@
 """What a run costs: seconds and peak memory by phase, rates, the share of the peak that training reaches.
 
-MFU is (6 x matmul parameters, the output head once, + the causal half of attention) x trained tokens, over
-the seconds of the phase `train` and the device's dense bf16 peak, whatever the dtype (`harness.dims` has the
-formula). What is computed again (recomputed layers, old logprobs) is not counted.
+MFU is the FLOPs of a forward and backward pass over the trained rows (`harness.dims.forward_flops`, three
+times) over the seconds of the phase `train` and the device's dense bf16 peak, whatever the dtype: the layers'
+matmul weights for each token, a prompt that rows share once; the output head for completion tokens; the
+causal half of attention. What is computed again (recomputed layers, old logprobs, the prompt of rows that
+another microbatch has) is not counted.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import torch
 
-from harness.rows import onto
+from harness.rows import Prompts, onto
 from harness.types import Batch
 
 if TYPE_CHECKING:
@@ -79,6 +79,16 @@ def _tensors(batch: Batch) -> list[tuple[str, Tensor]]:
     """Those that are there, by name."""
     found = [(f.name, getattr(batch, f.name)) for f in fields(batch)]
     return [(name, x) for name, x in found if x is not None]
+
+
+def work(batch: Batch, rows: Tensor) -> dict[str, float]:
+    """What a pass over `rows` computes, each prompt once: `tokens`, how many are `predicted`, and the `pairs`
+    of a query and a key that it sees."""
+    lengths = batch.lengths[rows]
+    _, taken = Prompts(batch.prompt_ids[rows], batch.prompt_lengths[rows], padded=False).sources()
+    pairs = (lengths * (lengths + 1) - taken * (taken + 1)).sum() / 2
+    predicted = batch.completion_mask[rows].sum()
+    return {"tokens": float((lengths - taken).sum()), "predicted": float(predicted), "pairs": float(pairs)}
 
 
 def minibatches(

@@ -84,9 +84,18 @@ def flops_per_token(dims: ModelDims, context: int) -> float:
     (2 FLOPs a weight) and twice backward; attention's scores and values cost 4 H Dh FLOPs a key forward, 12
     with backward, and a causal token sees context / 2 keys on average. The forward pass is a third of it.
     """
+    return 3 * forward_flops(dims, tokens=1, predicted=1, pairs=context / 2)
+
+
+def forward_flops(dims: ModelDims, *, tokens: float, predicted: float, pairs: float) -> float:
+    """FLOPs of a forward pass; forward and backward cost three of it.
+
+    2 a matmul weight, of the layers for each of `tokens`, of the head for each `predicted` one, and in each
+    layer 4 H Dh for each of the `pairs` of a query and a key that it sees.
+    """
     head = dims.hidden_size * dims.vocab_size
-    attention = dims.num_layers * dims.num_heads * dims.head_dim * context
-    return 6.0 * (_matmul_parameters(dims) + head) + 6.0 * attention
+    attention = 4.0 * dims.num_layers * dims.num_heads * dims.head_dim
+    return 2.0 * (_matmul_parameters(dims) * tokens + head * predicted) + attention * pairs
 
 
 def dims_from_config(config: dict[str, Any]) -> ModelDims:

@@ -128,9 +128,13 @@ class Run:
 
         `dims` are those of another model than the policy.
         """
-        self.tokens[phase] = self.tokens.get(phase, 0) + num_tokens
         cost = num_tokens * flops_per_token(dims or self.policy.dims, int(context)) / 3 * passes
-        self.flops[phase] = self.flops.get(phase, 0.0) + cost
+        self.add(phase, num_tokens, cost)
+
+    def add(self, use: str, num_tokens: int, flops: float) -> None:
+        """Tokens and model FLOPs to what the run has used so far."""
+        self.tokens[use] = self.tokens.get(use, 0) + num_tokens
+        self.flops[use] = self.flops.get(use, 0.0) + flops
 
 
 def setup(config: RunConfig, *, base: Path, folder: Path, device: str) -> Run:

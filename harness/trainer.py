@@ -132,12 +132,10 @@ def learn(run: Run, groups: Sequence[ScoredGroup], *, total: int) -> dict[str, f
         metrics["kl_coef"] = run.kl_coef
         config = with_microbatch(run.config, run.microbatch_tokens)
         run.kl_coef = adapted_coef(run.policy, batch, config=config, kl_coef=run.kl_coef)
-    lengths = batch.lengths.double()
-    # Attention costs a sequence its length squared: this context gives the sum over the rows exactly.
-    context = float(lengths.square().sum() / lengths.sum())
-    run.count("trained", int(metrics.pop("trained_tokens")), context=context, passes=3)
-    if scored := int(metrics.pop("scored_tokens")):
-        run.count("scored", scored, context=context, passes=1)
+    for use in ("trained", "scored"):
+        tokens, flops = int(metrics.pop(f"{use}_tokens")), metrics.pop(f"{use}_flops")
+        if tokens:
+            run.add(use, tokens, flops)
     return metrics
 
 

@@ -62,7 +62,8 @@ class LoraConfig(Section):
 
 
 class TrainerConfig(Section):
-    """AdamW. `microbatch_tokens` bounds the padded tokens of one forward; it does not change the gradient.
+    """AdamW. `microbatch_tokens` bounds the tokens of one forward, padding included where attention is padded
+    (everywhere but on a GPU in half precision); it does not change the gradient.
 
     With `on_oom: halve_microbatch` a step that runs out of memory starts again with half of it, and later
     steps keep that. `gradient_checkpointing` keeps each layer's input alone and computes the layer again in

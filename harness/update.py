@@ -10,10 +10,11 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from harness.batching import make_batch, minibatches
+from harness.batching import make_batch, minibatches, work
 from harness.config import RunConfig
 from harness.credit import credit, waits
 from harness.critic import Models, ValueModel, kl_over_vocabulary, values_of
+from harness.dims import forward_flops
 from harness.gradient import accumulate, fill, fill_logprobs
 from harness.memory import halving
 from harness.model import Policy
@@ -95,7 +96,8 @@ def update(
     A step's denominator is taken over its whole minibatch, so microbatches do not change it. Metrics are
     means over the tokens of rows with a gradient, averaged over the optimiser steps. `kl_coef` None is the
     config's; another is what it has adapted to. `phase` times the pass over the reference. The metric
-    `microbatch_tokens` is what it ended with.
+    `microbatch_tokens` is what it ended with; `*_tokens` are those of rows, prompts included, and `*_flops`
+    those of what is computed, a prompt once.
     """
     objective, longest = config.objective, int(batch.lengths.max())
     models = Models(policy, reference, value, objective.kl.coef if kl_coef is None else kl_coef)
@@ -124,7 +126,9 @@ def update(
         if any(p.grad is not None for p in models.parameters):  # else no row of this minibatch has one
             number = num_updates_done + index
             tally.add(found, *_step(optimizer, models, config, number=number, total=num_updates_total))
-    metrics["trained_tokens"] = float(batch.lengths[rows].sum()) * objective.updates.epochs
+    epochs = objective.updates.epochs
+    metrics["trained_tokens"] = float(batch.lengths[rows].sum()) * epochs
+    metrics["trained_flops"] = 3 * forward_flops(policy.dims, **work(batch, rows)) * epochs
     return {**tally.means(), **metrics, "microbatch_tokens": float(config.trainer.microbatch_tokens)}
 
 
@@ -173,14 +177,18 @@ class _Tally:
 def _score(
     models: Models, batch: Batch, own: Tensor, theirs: Tensor, config: RunConfig, phase: Phase
 ) -> dict[str, float]:
-    """Fill old logprobs of the rows `own` and reference logprobs of the rows `theirs`; how many tokens."""
+    """Fill old logprobs of the rows `own` and reference logprobs of the rows `theirs`; tokens and FLOPs."""
     batch.old_logprobs = fill_logprobs(models.policy, batch, own, config)
-    num_tokens = float(batch.lengths[own].sum())
+    passes = [own]
     if models.reference is not None:
         with phase("reference"):
             batch.ref_logprobs = fill_logprobs(models.reference, batch, theirs, config)
-        num_tokens += float(batch.lengths[theirs].sum())
-    return {"scored_tokens": num_tokens}
+        passes.append(theirs)
+    dims = models.policy.dims
+    return {
+        "scored_tokens": sum(float(batch.lengths[rows].sum()) for rows in passes),
+        "scored_flops": sum(forward_flops(dims, **work(batch, rows)) for rows in passes),
+    }
 
 
 def _prepare(models: Models, batch: Batch, config: RunConfig, phase: Phase) -> dict[str, float]:

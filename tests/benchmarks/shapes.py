@@ -61,11 +61,3 @@ def random_policy(dims: ModelDims, *, dtype: torch.dtype, device: str, std: floa
             else:
                 parameter.normal_(0.0, std, generator=generator)
     return policy
-
-
-def matmul_parameters(dims: ModelDims) -> tuple[int, int]:
-    """(those of the layers, those of the output head)."""
-    qkv = dims.hidden_size * (dims.num_heads + 2 * dims.num_kv_heads) * dims.head_dim
-    output = dims.hidden_size * dims.num_heads * dims.head_dim
-    mlp = 3 * dims.hidden_size * dims.intermediate_size
-    return dims.num_layers * (qkv + output + mlp), dims.vocab_size * dims.hidden_size

@@ -63,10 +63,17 @@ def test_trained_flops_are_exact_over_rows_of_different_lengths(tmp_path: Path) 
     run = run_on_untrained_base(tmp_path, "objective=grpo")
     groups, _ = experience(run)
     learn(run, groups, total=2)
-    lengths = [len(g.prompt.token_ids) + len(r.completion_ids) for g in groups for r in g.rollouts]
-    assert len(set(lengths)) > 1
-    by_hand = sum(n * flops_per_token(run.policy.dims, n) for n in lengths)
-    assert run.flops["trained"] == pytest.approx(by_hand, rel=1e-2)  # the context is cut to an integer
+    by_hand, lengths = 0.0, set[int]()
+    for g in groups:
+        start = len(g.prompt.token_ids)
+        for i, r in enumerate(g.rollouts):
+            first, end = start if i else 0, start + len(r.completion_ids)  # a group's prompt is computed once
+            # Layers 1024 + 1152 weights, and 16 for a key and query; the head 16 V for completions alone.
+            by_hand += 6 * 2176 * (end - first) + 6 * 16 * run.policy.dims.vocab_size * (end - start)
+            by_hand += 12 * 16 * sum(range(first + 1, end + 1))
+            lengths.add(end)
+    assert len(lengths) > 1
+    assert run.flops["trained"] == pytest.approx(by_hand, rel=1e-12)
 
 
 def test_mfu_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:

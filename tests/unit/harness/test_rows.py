@@ -73,7 +73,7 @@ PROMPTS = {3: (5, 9, 11), 7: (2,), 1: (5, 9)}
 ROWS = [(3, 4), (7, 2), (3, 1), (1, 6), (3, 7), (7, 1)]  # prompt, completion tokens
 
 
-def rows_of(*, padded: bool | None, poison: int = 0) -> tuple[Rows, Tensor]:
+def rows_of(*, padded: bool | None, poison: int = 0, device: str = "cpu") -> tuple[Rows, Tensor]:
     """Three prompts of several rows, and of one; `padded` None: nothing is shared. Random weights [B, T]."""
     generator = torch.Generator().manual_seed(0)
     lengths = torch.tensor([len(PROMPTS[p]) + n for p, n in ROWS])
@@ -89,7 +89,7 @@ def rows_of(*, padded: bool | None, poison: int = 0) -> tuple[Rows, Tensor]:
         numbers = torch.tensor([p for p, _ in ROWS])
         prompts = Prompts(numbers, torch.tensor([len(PROMPTS[p]) for p, _ in ROWS]), padded)
     weights = torch.randn(ids.shape, generator=generator, dtype=torch.float64)
-    return pack_rows(ids, lengths, wanted, prompts=prompts), weights
+    return pack_rows(ids, lengths, wanted, prompts=prompts, device=device), weights
 
 
 def results(policy: Policy, rows: Rows, weights: Tensor) -> list[Tensor]:
