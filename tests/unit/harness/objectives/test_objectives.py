@@ -88,7 +88,7 @@ TEACHER = "objective.teacher.path=/a/model"
 
 
 class Table(nn.Module):
-    """Logprobs (or values) [B, T] of a batch whose completions' tokens are its row numbers, from 1."""
+    """Logprobs (or values) [B, T] of a batch whose completions' tokens are its row numbers."""
 
     def __init__(self, values: Tensor) -> None:
         super().__init__()
@@ -100,7 +100,7 @@ class Table(nn.Module):
         return self.values
 
     def of(self, rows: Rows) -> Tensor:
-        return unpack(self.values[rows.targets - 1, rows.at % rows.shape[1]], rows.at, *rows.shape)
+        return unpack(self.values[rows.targets, rows.at % rows.shape[1]], rows.at, *rows.shape)
 
 
 @pytest.fixture(autouse=True)
@@ -150,6 +150,7 @@ class Step:
     def __init__(self, config: RunConfig, groups: list[ScoredGroup], tensors: list[Tensor]) -> None:
         self.config, objective = config, config.objective
         self.batch = in_dtype(build_batch(groups, objective), torch.float64)
+        self.batch.input_ids[:, 1:] = torch.arange(len(self.batch.lengths))[:, None]
         now, old, ref, old_v, new_v = tensors
         self.policy, self.value = Table(now), Table(new_v)
         self.batch.old_logprobs, self.batch.ref_logprobs = old, ref
