@@ -5,8 +5,9 @@ set-up (the wrong quantities, correctly computed) are not seen, so a wrong-step 
 
 Conventions. A decimal result may be rounded or cut at its last digit (10/3 = 3.33); an integer result must be
 exact, unless the sign is ≈. `%` may be read as /100 or as a unit, on either side (not in `140/100 = 1.4%` or
-`5000 * 2.5% = 12,500`). Units are not checked: `2 hours + 90 minutes = 92` passes. `12/3 = 4 x 5 = 20`
-(running notation) counts as two right steps. Statements over the size caps or with variables are not steps.
+`5000 * 2.5% = 12,500`). Units are not checked: `2 hours + 90 minutes = 92` passes, and so does what is true
+in one unit, `= 210 minutes`. `12/3 = 4 x 5 = 20` (running notation) counts as two right steps. Statements
+over the size caps or with variables are not steps.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from harness.arithmetic import Node, Parser
 from harness.exact import Uncheckable, evaluate
 from harness.grading import number_in
 from harness.step_context import continues, goes_on
-from harness.tokens import OPERAND_STARTS, numbers_in, tokenize
+from harness.tokens import OPERAND_STARTS, Token, numbers_in, tokenize
+from harness.units import in_one_unit
 
 MAX_TEXT_CHARS = 131_072  # only the end of a longer text is read, as the grader does
 # Operands that need no source: counting, halves and percent, and the calendar's and clock's units.
@@ -88,8 +90,8 @@ def check_steps(text: str, *, problem: str | None = None, answer: str | None = N
             Step(
                 link.start,
                 link.end,
-                text[link.start : link.middle].rstrip("≈=≡*` \n"),
-                text[link.middle : link.end].strip(" *`\n\t"),
+                text[link.start : link.middle].rstrip("≈=≡*_` \n"),
+                text[link.middle : link.end].strip(" *_`\n\t"),
                 link.values[1],
                 link.ok,
                 sourced,
@@ -126,12 +128,12 @@ def _links(text: str) -> Iterator[_Link]:
         if left is None:
             i += 1
             continue
-        start, start_index = tokens[i].start, i
+        start, start_index, begin = tokens[i].start, i, i
         i = left[1]
         head = _is_label(parser, start_index, left)
         while (at := _relation(parser, left[1])) is not None:
             parser.limit = len(tokens)
-            first = at + 1 + (parser.kind(at + 1) == "newline")
+            first = at + 1 + (parser.kind(at + 1) in ("newline", "delim"))
             right = parser.parse(first)
             if right is None or goes_on(parser, right[1]):
                 i = at + 1
@@ -141,8 +143,23 @@ def _links(text: str) -> Iterator[_Link]:
             head = head or _is_measure(left[0], right[0], tokens[at].text)
             if link is not None and not head:
                 ok, values = link
+                ok = ok or (modulus is None and _holds_in_one_unit(text, tokens[begin:end]))
                 yield _Link(left[0], right[0], start, tokens[at].end, tokens[end - 1].end, ok, values)
-            start, left, i, head = tokens[first].start, (right[0], end), end, False
+            start, begin, left, i, head = tokens[first].start, first, (right[0], end), end, False
+
+
+def _holds_in_one_unit(text: str, tokens: list[Token]) -> bool:
+    """Whether a statement of different units is true once they are one."""
+    for converted in in_one_unit(text, tokens):
+        parser = Parser(converted)
+        left = parser.parse(0)
+        at = _relation(parser, left[1]) if left else None
+        right = parser.parse(at + 1) if at is not None else None
+        if left and right and at is not None:
+            link = _verify(left[0], right[0], converted[at].kind, None)
+            if link is not None and link[0]:
+                return True
+    return False
 
 
 def _is_label(parser: Parser, i: int, left: tuple[Node, int]) -> bool:

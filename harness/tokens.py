@@ -28,6 +28,7 @@ _LEXICON = re.compile(
       (?P<delim>\\[()\[\]]|\$\$)
     | (?P<skip><<[^<>\n]{0,200}>>|\\?\$|[€£¥]|(?<!\\)&|\\[,;:! ]|\\left(?![a-z])|\\right(?![a-z])
         |\\boxed(?=\s*\{)|\\(?:text(?:bf|it)?|math(?:bf|it|rm)|boldsymbol)(?=\s*\{\s*\\?\$?\d[\d.,]*\s*\})
+        |\\(?:text(?:bf|it)?|mathrm|mbox)(?=\s*\{[^{}=]{0,200}\d\s*=\s*\$?\d[^{}]*\})
         |\*\*(?=\s*[^\s\d(])|[ \t]+
         |(?:\^\s*(?:\{\s*\\circ\s*\}|\\circ(?![a-z]))|°|\\degree(?![a-z]))(?:[CF](?![A-Za-z]))?)
     | (?P<number>(?:\d{1,3}(?:(?:,|\{,\}|,\\!)\d{3})+(?!\d)|\d{1,3}(?:\ 000)+(?!\d)
@@ -60,7 +61,7 @@ _LEXICON = re.compile(
 )
 # A dollar that closes a formula, as no currency sign does: `$x = 5$,`.
 _CLOSING_DOLLAR = re.compile(r"[^\s$\\]\$(?=[\s.,;:)?!-]|$)")
-_STARS = re.compile(r"\n|`+|\*{1,3}")
+_MARKS = re.compile(r"\n|`+|\*{1,3}|(?<![\w\\])_{1,3}(?![\s_])|(?<![\s_])_{1,3}(?!\w)")
 _FIRST_BULLET = re.compile(r"\s*[-*•+](?=\s)")
 
 
@@ -94,30 +95,30 @@ def tokenize(text: str) -> list[Token]:
             kind = "power"
         tokens.append(Token(kind, match[0], match.start(), match.end(), match.start() == last_end))
         last_end = match.end()
-    merged = _merge_adjectives(tokens)
+    merged = _merge_adjectives(_joined_formulas(tokens))
     return [_as_word(token, following) for token, following in zip_longest(merged, merged[1:])]
 
 
 def _emphasis(text: str) -> dict[int, int]:
-    """Start and end of Markdown's marks: backticks, and stars that open and close on one line.
+    """Start and end of Markdown's marks: backticks, and stars or underscores that open and close on one line.
 
     `2**3` and `2 ** 3` are powers, `2 * 3`, `2 *3` and `2* 3` products: stars that mark touch only what they
     surround, and a single one has no operand on its other side.
     """
     found: dict[int, int] = {}
-    opened: dict[int, int] = {}  # length of a run of stars -> where it opened
-    for match in _STARS.finditer(text):
+    opened: dict[str, int] = {}  # a run of stars or underscores -> where it opened
+    for match in _MARKS.finditer(text):
         start, end = match.span()
         size = end - start
         if match[0] == "\n":
             opened.clear()
         elif match[0][0] == "`":
             found[start] = end
-        elif size in opened and _may_close(text, start, end):
-            opening = opened.pop(size)
+        elif match[0] in opened and _may_close(text, start, end):
+            opening = opened.pop(match[0])
             found |= {opening: opening + size, start: end}
         elif _may_open(text, start, end):
-            opened[size] = start
+            opened[match[0]] = start
     return found
 
 
@@ -135,6 +136,27 @@ def _may_close(text: str, start: int, end: int) -> bool:
         return False
     operand = after.partition("\n")[0].lstrip()[:1]
     return end - start > 1 or not (operand.isdigit() or (operand and operand in "($\\"))
+
+
+_JOINING = ("plus", "minus", "times", "over", "equals", "approx")
+
+
+def _joined_formulas(tokens: list[Token]) -> list[Token]:
+    """Without the dollars inside a statement that is split over formulas: `$5$ + $6$ = $11$`."""
+    if sum(token.kind == "delim" for token in tokens) < 2:
+        return tokens
+    out: list[Token] = []
+    for i, token in enumerate(tokens):
+        kinds = [other.kind for other in tokens[i + 1 : i + 4]]
+        if token.kind == "delim" and out:
+            after = kinds[1:2] if kinds[1:2] != ["delim"] else kinds[2:3]
+            closes = out[-1].kind in ("number", "close", "percent") and kinds[:1] and kinds[0] in _JOINING
+            if closes and after and after[0] in OPERAND_STARTS:
+                continue
+            if out[-1].kind in _JOINING and kinds[:1] and kinds[0] in OPERAND_STARTS:
+                continue
+        out.append(token)
+    return out
 
 
 def _merge_adjectives(tokens: list[Token]) -> list[Token]:

@@ -36,6 +36,17 @@ from harness.steps import check_steps
         r"\sqrt[3]{{1331}} = {}",
         r"$2\sqrt{{25}} + 1 = {}$",
         r"5 + \sqrt{{\frac{{72}}{{2}}}} = {}",
+        "_5 + 6 = {}_",
+        "so __5 + 6 = {}__.",
+        "5 + 6 = _{}_",
+        "_5_ + _6_ = _{}_",
+        r"\mathbf{{5 + 6 = {}}}",
+        r"\text{{5 + 6 = {}}}",
+        r"\text{{Together 5 + 6 = {}}}",
+        "5 + 6 = ${}$",
+        "$5 + 6$ = ${}$",
+        "$5$ + $6$ = ${}$",
+        r"\(5 + 6\) = \({}\)",
     ],
 )
 def test_marked_up_statements_are_read(text: str) -> None:
@@ -65,6 +76,10 @@ def test_products_and_powers_stay(text: str) -> None:
         r"25_{\text{12}} = 29",  # in base 12
         "3!(2 + 1) = 3",  # not 2 + 1 = 3 alone
         "x **2 + 3 = 8",
+        "x_1 + 6 = 12",
+        "5_2 + 6 = 12",
+        r"\mathbf{x + 6 = 12}",
+        "$2x$ + $6$ = $12$",
     ],
 )
 def test_no_step(text: str) -> None:
@@ -72,12 +87,33 @@ def test_no_step(text: str) -> None:
 
 
 def test_a_step_shows_no_marks() -> None:
-    (step,) = check_steps("**5 + 6** = **11**").steps
-    assert (step.lhs, step.rhs) == ("5 + 6", "11")
+    for text in ("**5 + 6** = **11**", "_5 + 6_ = _11_"):
+        (step,) = check_steps(text).steps
+        assert (step.lhs, step.rhs) == ("5 + 6", "11")
+
+
+@pytest.mark.parametrize(
+    ("text", "ok"),
+    [
+        ("2 hours + 90 minutes = 210 minutes", True),  # 120 + 90
+        ("2 hours + 90 minutes = 3.5 hours", True),
+        ("2 hours + 90 minutes = 210", True),
+        ("2 hours + 90 minutes = 92", True),  # units are not checked
+        ("2 hours + 90 minutes = 211 minutes", False),
+        ("$2 + 50 cents = $2.50", True),  # 200 + 50
+        ("$2 + 50 cents = $2.60", False),
+        ("3 m + 20 cm = 320 cm", True),
+        ("1 hour + 30 minutes = 1.5 hours = 90 minutes", True),
+        ("2 hours + 90 apples = 210 apples", False),
+        ("2 hours + 3 hours = 6 hours", False),
+    ],
+)
+def test_different_units_get_the_benefit_of_the_doubt(text: str, ok: bool) -> None:
+    assert check_steps(text).steps and all(step.ok for step in check_steps(text).steps) is ok
 
 
 def test_hostile_stars_cost_seconds_at_most() -> None:
     start = time.process_time()
-    for piece in ("*", "**a ", "*a* ", "`", "√", r"\sqrt{"):
+    for piece in ("*", "**a ", "*a* ", "`", "√", r"\sqrt{", "_", "_a ", "$", "$1$ + "):
         check_steps(piece * (131_072 // len(piece)))
     assert time.process_time() - start < 20.0
