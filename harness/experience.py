@@ -18,7 +18,7 @@ from harness.seeds import derive
 from harness.select import drop_zero_variance, needs_refill, truncated
 from harness.slots import COMPARED
 from harness.state import Run
-from harness.types import OnEnd, Problem, Rollout, SamplingParams, ScoredGroup, StepReward
+from harness.types import Grade, OnEnd, Problem, Rollout, SamplingParams, ScoredGroup, StepReward
 
 
 def problems_at(run: Run, step: int) -> list[Problem]:
@@ -74,11 +74,8 @@ def _grade_ahead(run: Run, problems: Sequence[Problem]) -> OnEnd | None:
 
 def score(run: Run, problems: Sequence[Problem], rollouts: Sequence[Rollout]) -> list[ScoredGroup]:
     """Grades and rewards, group by group; with `truncated: fail` an output that was cut has `fail_reward`."""
-    objective, data = run.config.objective, run.config.data
-    if run.ahead is not None:
-        run.ahead.wait()
-        run.ahead = None
-    size, rules = run.config.rollout.group_size, tuple(data.answer_rules)
+    objective = run.config.objective
+    size = run.config.rollout.group_size
     weights = {"model": 0.0, **objective.reward.weights}
     terms = _reward_terms(run.config, run.seeds["rollout"])
     learned = [0.0] * len(rollouts)
@@ -88,12 +85,10 @@ def score(run: Run, problems: Sequence[Problem], rollouts: Sequence[Rollout]) ->
     steps = _step_rewards(run, rollouts)
     groups = []
     before, mine = share(problems)
+    graded = _grades(run, mine, rollouts[before * size : (before + len(mine)) * size])
     for place, problem in enumerate(mine, start=before):
         group = tuple(rollouts[place * size : (place + 1) * size])
-        grades = tuple(
-            grade(r.text, problem.answer, rules=rules, use_symbolic=data.symbolic, exact=problem.exact)
-            for r in group
-        )
+        grades = tuple(graded[(place - before) * size : (place - before + 1) * size])
         values = tuple(
             rewards.weighted_sum(
                 rewards.score(rollout=r, grade=g, problem=problem, terms=terms) | {"model": x},
@@ -109,6 +104,25 @@ def score(run: Run, problems: Sequence[Problem], rollouts: Sequence[Rollout]) ->
     if objective.truncated == "fail":
         return truncated(groups, rule="fail", fail_reward=objective.fail_reward, min_group_size=1)
     return groups
+
+
+def _grades(run: Run, problems: Sequence[Problem], rollouts: Sequence[Rollout]) -> list[Grade]:
+    """Of every rollout, in order."""
+    if run.ahead is not None:
+        found = run.ahead.grades([r.text for r in rollouts])
+        run.ahead = None
+        return found
+    data, size = run.config.data, run.config.rollout.group_size
+    return [
+        grade(
+            r.text,
+            problems[i // size].answer,
+            rules=tuple(data.answer_rules),
+            use_symbolic=data.symbolic,
+            exact=problems[i // size].exact,
+        )
+        for i, r in enumerate(rollouts)
+    ]
 
 
 def _step_rewards(run: Run, rollouts: Sequence[Rollout]) -> list[tuple[StepReward, ...]] | None:

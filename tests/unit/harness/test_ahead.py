@@ -60,15 +60,26 @@ def test_a_step_has_the_grades_that_it_has_without(tmp_path: Path, monkeypatch: 
         rollouts = [replace(r, text=texts[_ids(r) % 4]) for r in rollouts]
         if use == "true":
             assert run.ahead is not None
-            run.ahead.wait()
+            assert all(future.result() for future in run.ahead.futures.values())
             assert asked and all("ThreadPool" in name for name in asked), "nothing was compared ahead"
+            begun = len(asked)
         groups[use] = score(run, problems, rollouts)
+        assert len(asked) == begun, "something was compared twice"
         assert run.ahead is None
     # With `symbolic` the grades are those of comparing in order, one after another.
     expected = [symbolic_equal(r.text) and r.text != "no answer" for g in groups["true"] for r in g.rollouts]
     assert [x.correct for g in groups["true"] for x in g.grades] == expected
     assert len(set(expected)) == 2
     assert [g.rollouts for g in groups["true"]] == [g.rollouts for g in groups["false"]]
+
+
+def test_what_was_not_graded_ahead_or_has_another_text_is_graded_in_the_end() -> None:
+    problem = Problem(id="p", dataset="d", split="train", text="?", answer="7")
+    found = GradingAhead([problem], 3, lambda ids: r"\boxed{7} and more", ("boxed",))
+    for place in (0, 2):
+        found.on_end(place, [1])
+    grades = found.grades([r"\boxed{7} and more", r"\boxed{7}", r"\boxed{8"])  # 2 was cut at a stop string
+    assert [x.correct for x in grades] == [True, True, False]
 
 
 def _ids(rollout: object) -> int:
@@ -85,4 +96,4 @@ def test_an_error_of_a_comparison_is_raised_when_grading(monkeypatch: pytest.Mon
     found = GradingAhead([problem], 2, lambda ids: "", ("boxed",))
     found.on_end(1, [1, 2])
     with pytest.raises(RuntimeError, match="does not start"):
-        found.wait()
+        found.grades(["", ""])
