@@ -218,6 +218,8 @@ class ObjectiveConfig(Section):
                 f"selection.fn={self.selection.fn} with offline, which trains on accepted samples and never "
                 "samples anew; use accepted (advantage.threshold=-1 accepts every output)"
             )
+        if self.reduce_over == "all":
+            raise ValueError("reduce_over=all with offline: rejected samples are in no batch; use accepted")
         if self.updates.minibatches > self.offline.batch_size:
             raise ValueError(
                 f"updates.minibatches={self.updates.minibatches} exceeds offline.batch_size="

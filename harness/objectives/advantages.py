@@ -81,8 +81,8 @@ def max_rl(*, rewards: Tensor, group_ids: Tensor) -> Tensor:
 def reinforce_pp(*, token_rewards: Tensor, completion_mask: Tensor, eps: float) -> Tensor:
     """A_t = (R_t - mean) / (std + eps) over all tokens of the batch, R_t = sum over s >= t of r_s. [B, T].
 
-    REINFORCE++, arXiv:2501.03262: A_t = r(o, q) - beta sum over s >= t of KL(s), then normalised over the
-    batch (v9, eq. 8 and 10). `token_rewards` holds -beta * kl at each token plus the outcome reward at the
+    REINFORCE++, arXiv:2501.03262: A_t = r(q, o) - beta sum over s >= t of KL(s), then normalised over the
+    global batch. `token_rewards` holds -beta * kl at each token plus the outcome reward at the
     last (`kl.token_rewards`); beta 0 is the limit of a small one. std is the population one. The mean runs
     over tokens, so long outputs weigh more in it, as in OpenRLHF and verl.
     """

@@ -3,6 +3,42 @@
 advantage slot -> Batch.advantages, once a rollout batch (advantages.py, value.py)
 policy_loss    -> LossOutput [B, T], once a microbatch
 reduce         -> scalar, with the optimiser step's own denominator (reduce.py)
+
+What each YAML of conf/objective minimises, as its paper writes it (there J = -loss is maximised). Outputs
+o_i, i = 1..G, of a prompt q with rewards R_i; r_t = pi(o_t) / pi_old(o_t); clip_t(A) =
+min(r_t A_t, clip(r_t, 1 - eps_low, 1 + eps_high) A_t); k3 = pi_ref/pi - 1 - log(pi_ref/pi).
+
+sft_rejection          -1/N sum_i 1[R_i > 0] sum_t log pi(o_it) (STaR, arXiv:2203.14465; RFT, 2308.01825), N
+                       by `reduce` and `reduce_over`: of all samples or the accepted, tokens or outputs
+sft_rejection_offline  the same on outputs of the base, sampled once, over epochs
+distill                the same on a teacher's outputs (DeepSeek-R1, arXiv:2501.12948 section 2.4)
+distill_on_policy      sum_t sum_v pi(v) log(pi(v) / pi_teacher(v)), o ~ pi: reverse KL
+                       (GKD, arXiv:2306.13649)
+pg                     -1/G sum_i (R_i - mean R) sum_t log pi(o_it) (REINFORCE, Williams 1992)
+ppo_clip               -E_t[clip_t(A)] (arXiv:1707.06347 eq. 7), A by GAE, + the value loss (eq. 9, value.py)
+ppo_kl                 -E_t[r_t A_t - beta KL(pi_old || pi)] (eq. 8), beta doubled or halved (section 4)
+ppo                    -E_t[clip_t(A) - beta KL(pi_old || pi)]: both
+rlhf_ppo               PPO on R(q, o) - beta log(pi(o) / pi_SFT(o)), token by token (InstructGPT,
+                       arXiv:2203.02155 eq. 2 without its pretraining term)
+grpo                   -1/G sum_i 1/|o_i| sum_t (clip_t(A) - beta k3) (DeepSeekMath, arXiv:2402.03300 eq. 3,
+                       k3 its eq. 4), A_i = (R_i - mean R) / std R; its gradient at r = 1 is -1/G sum_i
+                       1/|o_i| sum_t (A_it + beta (pi_ref/pi - 1)) grad log pi(o_it) (eq. 21)
+grpo_process           the same with A_it = sum over steps j of o_i that end at or after t of
+                       (R_ij - mean R) / std R, over all steps of the group (section 4.1.3)
+grpo_prm               the same, R_ij a learned process reward's (Math-Shepherd, arXiv:2312.08935)
+dr_grpo                -1/(G L) sum_i sum_t clip_t(A), A_i = R_i - mean R, L a constant (arXiv:2503.20783)
+dapo                   -1/(sum_i |o_i|) sum_i sum_t clip_t(A), eps_low < eps_high, groups with
+                       0 < number right < G (arXiv:2503.14476 eq. 8, 11), R with the soft overlong punishment
+                       (eq. 13)
+rloo                   -1/G sum_i (R_i - mean of the other R) log pi(o_i) (arXiv:2402.14740), as one clipped
+                       ratio of the whole output, pi(o_i) / pi_old(o_i), for several updates
+reinforce_pp           -E_t[clip_t(A)], A_t = R - beta sum over s >= t of KL_s, normalised over the batch
+                       (arXiv:2501.03262)
+gspo                   -1/G sum_i min(s_i A_i, clip(s_i) A_i), s_i = (pi(o_i) / pi_old(o_i)) ** (1/|o_i|)
+                       (arXiv:2507.18071 eq. 5, 7), A as in grpo
+cispo                  -1/(sum_i |o_i|) sum_i sum_t sg[clip(r_t)] A_it log pi(o_it)
+                       (arXiv:2506.13585 eq. 4, 5)
+max_rl                 -E_t[clip_t(A)], A_i = (R_i - mean R) / mean R (arXiv:2602.02710)
 """
 
 from __future__ import annotations

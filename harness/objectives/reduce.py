@@ -29,7 +29,7 @@ Over = Literal["all", "accepted", "nonzero"]
 def counted_rows(*, advantages: Tensor, completion_mask: Tensor, over: Over) -> Tensor:
     """Which rows are in the denominator, bool [B]; `advantages` [B] or [B, T].
 
-    all       every row: rejected, zero-advantage and fully masked ones too (the sum that the theory writes)
+    all       every row: rejected, zero-advantage and fully masked ones too (with sequence_sum: the theory)
     accepted  rows with a positive advantage: SFT over accepted samples only
     nonzero   rows with any advantage other than 0: a group of equal rewards leaves the denominator
     """

@@ -142,6 +142,10 @@ def message(*overrides: str) -> str:
             ["selection.fn=all with offline", "use accepted"],
         ),
         (
+            ["objective=sft_rejection_offline", "objective.reduce_over=all"],
+            ["reduce_over=all with offline", "use accepted"],
+        ),
+        (
             ["objective=sft_rejection_offline", "objective.updates.minibatches=65"],
             ["objective.updates.minibatches=65 exceeds"],
         ),

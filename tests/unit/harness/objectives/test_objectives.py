@@ -15,6 +15,7 @@ k3 to the reference: r - 1 - ln r = .431946 (r = 1/3), .306853 (2), .193147 (1/2
 
 from __future__ import annotations
 
+import itertools
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -31,7 +32,7 @@ from harness.config import RunConfig
 from harness.credit import credit, waits
 from harness.critic import Models
 from harness.fused import unpack
-from harness.objectives import kl
+from harness.objectives import compose, kl
 from harness.rows import Rows
 from harness.types import ScoredGroup
 from harness.update import build_batch
@@ -249,6 +250,28 @@ def test_on_policy_gradient_is_the_policy_gradient(name: str) -> None:
         expected = torch.where(mask, slope, 0.0) * weight
     assert expected.abs().max() > 1e-3
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["grpo", "grpo_process", "grpo_prm"])
+def test_grpo_has_the_gradient_coefficient_of_its_paper(name: str) -> None:
+    """At ratio 1: A + coef (pi_ref / pi - 1) of each token (arXiv:2402.03300 eq. 21)."""
+    step = random_step(name, 1, on_policy=True)
+    assert step.batch.ref_logprobs is not None and step.config.objective.kl.coef == 0.04
+    _, (found, _) = step.run()
+    mask = step.batch.completion_mask
+    ratio = (step.batch.ref_logprobs - step.policy.values.detach()).exp()
+    coefficient = torch.where(mask, step.batch.advantages + 0.04 * (ratio - 1), 0.0)
+    expected = -coefficient / (12 * mask.sum(-1, keepdim=True))
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
+
+
+@every_objective
+def test_its_papers_equation_is_in_the_docstring(name: str) -> None:
+    lines = (compose.__doc__ or "").splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith(f"{name} "))
+    entry = [lines[start], *itertools.takewhile(lambda line: line.startswith(" "), lines[start + 1 :])]
+    text = " ".join(entry)
+    assert any(sign in text for sign in ("sum_", "E_t[", "the same", "PPO on"))
 
 
 @every_objective

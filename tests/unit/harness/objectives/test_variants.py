@@ -13,14 +13,17 @@ tables = test_objectives.tables  # the fixture that stands in for the models
 @pytest.mark.parametrize(
     ("name", "lines", "expected"),
     [
-        # -ln .6 over both rows
+        # -ln .6 over both rows; with sequence_sum it is the sum that the theory writes
         ("sft_rejection", ("reduce_over=all", "reduce=sequence_mean"), 0.255413),
+        ("sft_rejection", ("reduce_over=all", "reduce=sequence_sum"), 0.255413),
         # over the 3 tokens of both
         ("sft_rejection", ("reduce_over=all",), 0.170275),
         # A = 1, 0
         ("pg", ("advantage.fn=raw_reward",), 0.255413),
         # whole outputs: ratios 1.5 and .5, A whitened: (-1.647375 + .8 (.980581 + .392232)) / 3
         ("ppo_clip", ("ratio=sequence",), -0.183041),
+        # one term an output: (-1.647375 + .8 (.980581 + .392232) / 2) / 2
+        ("ppo_clip", ("ratio=sequence", "reduce=sequence_mean"), -0.549125),
         # std of the population is 1/2, A = ±1: -1.2 + .04 x .431946 = -1.182722; (.812274 + 1.007726) / 2
         ("grpo", ("advantage.std=population", "advantage.eps=0"), -0.136361),
         # k2: (ln 3)^2 / 2 = .603474, (ln 2)^2 / 2 = .240227: -.848528 + .024139; (1.272792 + .019218) / 2
