@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MAX_POINTS = 160  # of one curve; more are averaged in bins, or a long run's page would be slow
+FEW_POINTS = 12  # a curve of no more shows each: what is measured at checkpoints may have a single one
 CURVES = {
     "reward": "reward", "kl": "KL to the base (nats)",
     "kept_kl_reverse": "KL to the base on kept text (nats)", "kept_loss": "loss on base text (nats)",
@@ -167,7 +168,7 @@ def size(study: Study, primary: Primary, results: Sequence[ArmResult]) -> Chart 
 def diagnostics(study: Study) -> Chart | None:
     """Small multiples of what the optimiser did."""
     panels = [
-        Panel("step", "", series, title=title, band=True)
+        Panel("step", "", series, title=title, band=any(len(s.x) > 1 for s in series))
         for name, title in CURVES.items()
         if (series := curves(study, name))
     ]
@@ -199,6 +200,15 @@ def compute(primary: Primary, results: Sequence[ArmResult]) -> Chart | None:
     return Chart("compute", "Accuracy against compute", caption, [panel])
 
 
+def spaced(values: Sequence[float]) -> list[float]:
+    """Ticks of a log axis that can be read apart: of two that are too close the first stands for both."""
+    kept: list[float] = []
+    for value in sorted(set(values)):
+        if not kept or value > 1.2 * kept[-1]:
+            kept.append(value)
+    return kept
+
+
 def curves(study: Study, column: str, *, scale: float = 1.0) -> list[Series]:
     """Mean over seeds of a logged metric, with the lowest and the highest seed; long curves in bins."""
     steps = study.steps
@@ -212,7 +222,8 @@ def curves(study: Study, column: str, *, scale: float = 1.0) -> list[Series]:
             continue
         place = ((mine["step"] - 1) // width) * width + (1 + width) / 2 if width > 1 else mine["step"]
         seeds = mine.groupby([place.rename("place"), mine["run_id"].astype(str)])[column].mean()
-        series.append(_spread(seeds.groupby("place"), arm, i, scale=scale))
+        few = place.nunique() <= FEW_POINTS
+        series.append(_spread(seeds.groupby("place"), arm, i, scale=scale, mark="both" if few else "line"))
     return series
 
 

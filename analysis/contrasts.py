@@ -172,9 +172,9 @@ def arm_results(study: Study, primary: Primary) -> list[ArmResult]:
     return [ArmResult(**{**vars(r), "p_holm": adjusted.get(i)}) for i, r in enumerate(results)]
 
 
-def headlines(study: Study, primary: Primary) -> list[Headline]:
-    """Main effects of the primary factor: per seed, the mean difference over the other factors' cells."""
-    factor = primary.factor
+def headlines(study: Study, primary: Primary, *, factor: str | None = None) -> list[Headline]:
+    """Main effects of a factor (None: the primary one): per seed, the mean difference over other factors."""
+    factor = factor or primary.factor
     if factor is None or factor not in study.record.control:
         return []
     control = study.record.control[factor]

@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from analysis.charts import Chart, Heat, Panel, Series
+from analysis.charts import Chart, Heat, Panel, Series, spaced
 from analysis.plots import colour
 from analysis.table import compact
 
@@ -41,12 +41,14 @@ def _panel(panel: Panel) -> dict[str, Any]:
     x: dict[str, Any] = {"title": {"text": panel.x_label}, "automargin": True}
     y: dict[str, Any] = {"title": {"text": panel.y_label}, "automargin": True}
     if panel.log:
-        values = sorted({v for s in panel.series for v in s.x})
+        values = spaced([v for s in panel.series for v in s.x])
         x |= {"type": "log", "tickvals": values, "ticktext": [compact(v) for v in values]}
     if panel.names:
         places = {"tickvals": list(range(len(panel.names))), "ticktext": [_wrap(n) for n in panel.names],
                   "ticklabeloverflow": "allow"}  # fmt: skip
         (y if panel.flat else x).update(places, range=[-0.6, len(panel.names) - 0.4])
+    if panel.title and min((v for s in panel.series for v in (*s.y, *(s.low or ()))), default=-1) >= 0:
+        y["rangemode"] = "nonnegative"
     for axis in (x, y):
         axis.setdefault("zeroline", False)
     if panel.zero:

@@ -1,4 +1,4 @@
-"""One slot a step: the levels of the primary factor in an order, each against the one before it."""
+"""Contrasts beside the primary one: levels in an order, each against the one before; main effects."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analysis.contrasts import METRICS, Primary, declared, final_rows, what_varies
+from analysis.contrasts import METRICS, Primary, declared, final_rows, headlines, what_varies
 from analysis.load import Study
 from analysis.stats import holm, paired_t, tost
 from analysis.table import Table, interval_text, p_text
@@ -41,6 +41,32 @@ def path_table(study: Study, primary: Primary) -> Table:
     if margin is not None:
         note += f" Equivalent: two one-sided t tests at 0.05 within ±{100 * margin:g} points."
     return Table("path", "One step at a time", COLUMNS, cells, _frame(raw), note)
+
+
+def main_effects_table(study: Study, primary: Primary) -> Table:
+    """Each factor's levels against its control level, averaged over the others; of one factor, empty."""
+    factors = [f for f, levels in study.record.factors.items() if len(levels) > 1]
+    found = [h for f in factors for h in headlines(study, primary, factor=f)] if len(factors) > 1 else []
+    found = [h for h in found if h.difference is not None]
+    tested = [h.difference.p_value for h in found if h.difference and h.difference.p_value is not None]
+    adjusted = iter(holm(tested))
+    cells, raw = [], []
+    for h in found:
+        d = h.difference
+        assert d is not None
+        p_holm = None if d.p_value is None else next(adjusted)
+        shown = interval_text(d, signed=True)
+        cells.append([h.factor, h.level, h.control, shown, p_text(p_holm), str(h.cells), str(d.n)])
+        raw.append({"factor": h.factor, "level": h.level, "control": h.control, "difference": d.estimate,
+                    "low": d.low, "high": d.high, "p_value": d.p_value, "p_holm": p_holm, "cells": h.cells,
+                    "seeds": d.n})  # fmt: skip
+    note = (
+        f"{METRICS[primary.metric]} on {study.task_text(primary.task)}, points: per seed the mean over the "
+        f"settings of the other factors, then paired t; what varies: {what_varies(study)}. Holm adjusts over "
+        "this table. Only the primary factor's contrast was declared; the others are secondary."
+    )
+    columns = ["factor", "level", "against", "difference", "p (Holm)", "settings", "seeds"]
+    return Table("main_effects", "Main effects of every factor", columns, cells, _frame(raw), note)
 
 
 def _steps(study: Study, primary: Primary) -> list[dict[str, Any]]:

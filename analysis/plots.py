@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analysis.charts import Chart, Heat, Panel, Series
+from analysis.charts import Chart, Heat, Panel, Series, spaced
 from analysis.table import compact
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def _panel(axes: Any, panel: Panel, *, slanted: bool) -> None:
         (axes.axvline if panel.flat else axes.axhline)(0, color=INK, lw=1, alpha=0.6)
     if panel.log:
         axes.set_xscale("log", base=panel.log)
-        _ticks(axes, sorted({x for s in panel.series for x in s.x}))
+        _ticks(axes, [x for s in panel.series for x in s.x])
     if panel.names and panel.flat:
         axes.set_yticks(range(len(panel.names)), panel.names)
         axes.set_ylim(-0.6, len(panel.names) - 0.4)
@@ -166,10 +166,7 @@ def _ticks(axes: Any, values: Sequence[float]) -> None:
     from matplotlib.ticker import NullFormatter
 
     axes.xaxis.set_minor_formatter(NullFormatter())
-    kept: list[float] = []
-    for value in values:  # too close to read apart: the first stands for both
-        if not kept or value > 1.2 * kept[-1]:
-            kept.append(value)
+    kept = spaced(values)
     axes.set_xticks(kept, [compact(v) for v in kept])
 
 

@@ -22,7 +22,7 @@ from analysis.contrasts import (
 from analysis.design import design_notes
 from analysis.load import Study
 from analysis.page import html
-from analysis.path import path_table
+from analysis.path import main_effects_table, path_table
 from analysis.plots import Drawing, draw
 from analysis.samples import sample_rows
 from analysis.secondary import finding_table, pilot_table, trend_table, variance_table, views_table
@@ -105,7 +105,7 @@ def _sections(
     gap = memorisation_table(results)
     return [
         ReportSection("The arms", [], filled(arm_table(study, primary, results),
-                                             path_table(study, primary),
+                                             path_table(study, primary), main_effects_table(study, primary),
                                              finding_table(study, primary, results)), some("differences")),
         ReportSection("Learning", [], filled(trend_table(study, primary, results), pilot_table(study)),
                       some("checkpoints", "size", "learning_curves")),
@@ -126,11 +126,18 @@ def _sections(
 
 
 def answers(study: Study, primary: Primary, results: list[ArmResult]) -> list[str]:
-    """The answer in a sentence with its interval, one a level of the primary factor; then what to doubt."""
+    """The answer in a sentence with its interval; the other levels of the primary factor; what to doubt.
+
+    Where a contrast is declared it alone has a sentence, and the others are listed with their intervals.
+    """
     k = next((int(r.means["k"] or 0) for r in results if r.means["k"]), 0)
     measure = f"{METRICS[primary.metric].replace('@k', f'@{k}')} on {study.task_text(primary.task)}"
     margin = declared(study).get("margin")
-    lines = [_answer(h, measure, margin) for h in headlines(study, primary)]
+    found, named = headlines(study, primary), study.record.primary.get("contrast") is not None
+    lines = [_answer(h, measure, margin) for h in (found[:1] if named else found)]
+    if named and (others := [h for h in found[1:] if h.difference is not None]):
+        listed = "; ".join(f"{h.level} {interval_text(h.difference, signed=True)}" for h in others)
+        lines.append(f"The other levels against {others[0].control}, points: {listed}.")
     if not lines:
         best = [f"{r.label}: {interval_text(r.estimate)}" for r in results if r.estimate is not None]
         lines = [f"{measure}, in points: " + "; ".join(best) + "."] if best else ["No finished run yet."]

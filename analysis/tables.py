@@ -254,13 +254,17 @@ def config_table(study: Study) -> Table:
     """Keys in which each arm's config differs from that of the arm it is compared with."""
     found = config_differences(study)
     cells = [
-        [d.arm, d.other, key, str(old), str(new), "NO" if key in d.undeclared else "yes"]
+        [d.arm, d.other, key, _setting(old), _setting(new), "NO" if key in d.undeclared else "yes"]
         for d in found for key, (old, new) in d.values.items()
     ]  # fmt: skip
     columns = ["arm", "compared with", "key", "its value", "this arm's value", "declared"]
     raw = _frame([dict(zip(columns, row, strict=True)) for row in cells])
     note = "Seeds, paths, tracking and evaluation settings are left out. NO: outside the declared factors."
     return Table("config_diff", "What differs between the arms' configs", columns, cells, raw, note)
+
+
+def _setting(value: Any) -> str:
+    return "null" if value is None else str(value)
 
 
 def _command(overrides: Any) -> str:

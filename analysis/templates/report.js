@@ -175,7 +175,7 @@ function card(row) {
   text.append(...marked(row), row.more ? `\n… ${row.more} more characters` : "");
   const steps = row.steps ? `${row.steps} checked ${row.steps === 1 ? "step" : "steps"}, ${row.wrong} wrong` : "no steps";
   const answer = row.answer === null || row.answer === undefined ? "no answer found" : `answer ${row.answer}`;
-  element.append(head, text, make("footer", [answer, row.reason, steps, row.tokens != null && `${row.tokens} tokens`, row.cut && "cut short"].filter(Boolean).join(" · ")));
+  element.append(head, text, make("footer", [answer, row.reason === answer ? "" : row.reason, steps, row.tokens != null && `${row.tokens} tokens`, row.cut && "cut short"].filter(Boolean).join(" · ")));
   return element;
 }
 

@@ -1,4 +1,4 @@
-"""One step at a time: neighbours of the declared path, paired by seed, against scipy."""
+"""Neighbours of the declared path and main effects of every factor, paired by seed, against scipy."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import scipy.stats as sps
 
 from analysis.contrasts import final_rows, headlines, primary_of
 from analysis.load import load_study
-from analysis.path import path_table
+from analysis.path import main_effects_table, path_table
 from analysis.report import build_report
 from harness.records import read_study, write_record
 
@@ -69,3 +69,33 @@ def test_without_a_path_there_is_no_table_and_the_contrast_comes_first(study: Pa
     loaded = load_study(study)
     assert path_table(loaded, primary_of(loaded)).cells == []
     assert headlines(loaded, primary_of(loaded))[0].level == "grpo"
+
+
+def test_every_factor_has_its_main_effect(study: Path) -> None:
+    loaded = load_study(study)
+    primary = primary_of(loaded)
+    avg = {
+        (o, m): final_rows(loaded, f"objective={o} model={m}", primary.task)
+        for o in ("grpo", "sft_rejection")
+        for m in ("xs", "s")
+    }
+    cell = lambda o, m, seed: float(avg[o, m][str(seed)]["avg"])  # noqa: E731
+    by_objective = [
+        np.mean([cell("grpo", m, s) - cell("sft_rejection", m, s) for m in ("xs", "s")]) for s in range(5)
+    ]
+    by_model = [
+        np.mean([cell(o, "s", s) - cell(o, "xs", s) for o in ("grpo", "sft_rejection")]) for s in range(5)
+    ]
+    rows = main_effects_table(loaded, primary).raw.set_index("factor")
+    tests = {"objective": sps.ttest_1samp(by_objective, 0), "model": sps.ttest_1samp(by_model, 0)}
+    for factor, found in tests.items():
+        row = rows.loc[factor]
+        assert row["p_value"] == pytest.approx(found.pvalue) and row["cells"] == 2
+        assert (row["low"], row["high"]) == pytest.approx(tuple(found.confidence_interval(0.95)))
+    p = sorted(found.pvalue for found in tests.values())
+    assert sorted(rows["p_holm"]) == pytest.approx([min(1, 2 * p[0]), max(min(1, 2 * p[0]), p[1])])
+
+
+def test_one_factor_has_no_table_of_main_effects(make_study: Callable[..., Path]) -> None:
+    loaded = load_study(make_study(models=("xs",)))
+    assert main_effects_table(loaded, primary_of(loaded)).cells == []

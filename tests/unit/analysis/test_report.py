@@ -15,7 +15,7 @@ import pytest
 import scipy.stats as sps
 
 from analysis.__main__ import main
-from analysis.charts import learning_curves
+from analysis.charts import diagnostics, learning_curves
 from analysis.contrasts import arm_results, headlines, primary_of
 from analysis.load import load_study
 from analysis.page import html
@@ -296,3 +296,35 @@ def test_an_interval_for_new_problems_that_is_much_wider_is_explained(make_study
     said = [line for s in build_report(load_study(folder), figures=False).sections for line in s.text]
     (line,) = [text for text in said if text.startswith("Much wider than the primary interval")]
     assert "objective=grpo model=xs (" in line and "needs more problems" in line
+
+
+def test_a_declared_contrast_is_answered_and_the_other_levels_are_listed(make_study) -> None:
+    folder = make_study(models=("xs",))
+    record = json.loads((folder / "study.json").read_text())
+    runs = {seed: name.replace("grpo", "other") for seed, name in record["arms"][1]["runs"].items()}
+    for seed, name in runs.items():
+        write_run(folder, run_record(name, "other", "xs", int(seed)), 0.5)
+    record["factors"]["objective"].append("other")
+    other = {"label": "other", "levels": {"objective": "other", "model": "xs"}, "runs": runs}
+    record["arms"].append({**record["arms"][1], **other})
+    record["primary"] = {"factor": "objective", "contrast": "grpo"}
+    (folder / "study.json").write_text(json.dumps(record))
+    study = load_study(folder)
+    first, second = build_report(study, figures=False).answers[:2]
+    shown = {h.level: interval_text(h.difference, signed=True) for h in headlines(study, primary_of(study))}
+    assert "objective=grpo against" in first
+    assert second == f"The other levels against sft_rejection, points: other {shown['other']}."
+
+
+def test_a_metric_of_one_step_is_a_point_not_an_empty_panel(make_study) -> None:
+    folder = make_study(models=("xs",))
+    for path in folder.glob("*/metrics.jsonl"):
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        for row in rows[:-1]:
+            del row["kept_loss"]
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    chart = diagnostics(load_study(folder))
+    panels = {panel.title: panel for panel in chart.panels}
+    lone = panels["loss on base text (nats)"]
+    assert not lone.band and all(s.mark == "both" and len(s.x) == 1 for s in lone.series)
+    assert panels["reward"].band
