@@ -142,7 +142,7 @@ def validate(data: dict[str, Any], *, where: str = "") -> RunConfig:
 
 def _explain(error: Any) -> str:
     path = ".".join(str(part) for part in error["loc"])
-    value = error["input"]
+    value = "null" if error["input"] is None else error["input"]
     if error["type"] == "extra_forbidden":
         return f"{path}: no such setting{did_you_mean(str(error['loc'][-1]), _fields_at(error['loc'][:-1]))}"
     if error["type"] == "missing":
@@ -153,7 +153,11 @@ def _explain(error: Any) -> str:
     message = error["msg"][0].lower() + error["msg"][1:]
     if error["type"] == "literal_error":
         allowed = [word.strip("'") for word in error["ctx"]["expected"].replace(" or ", ", ").split(", ")]
-        return f"{path}={value}: not one of {', '.join(allowed)}{did_you_mean(str(value), allowed)}"
+        near = did_you_mean(str(value), allowed)
+        return f"{path}={value}: not one of {', '.join(allowed)}{near if 'did you mean' in near else ''}"
+    if error["type"] == "model_type":
+        fields = [f"{path}.{name}" for name in _fields_at(error["loc"])]
+        return f"{path}={value}: it holds settings of its own; set {' or '.join(fields[:2])}"
     if error["type"] == "greater_than":
         return f"{path}={value}: give a number greater than {error['ctx']['gt']:g}"
     return f"{path}={value}: {message}"

@@ -160,6 +160,11 @@ class ObjectiveConfig(Section):
             )
 
     def _loss_fits(self) -> None:
+        if self.kl.reference is None and self.kl.uses_reference:
+            raise ValueError(
+                f"kl.coef={self.kl.coef:g} with kl.reference=null: a KL is to some policy; "
+                "set reference=base, against=old or coef=0"
+            )
         if self.loss.fn in ("nll", "policy_gradient") and self.ratio != "token":
             raise ValueError(
                 f"ratio={self.ratio} means nothing to loss.fn={self.loss.fn}, which has none; set token, or "
@@ -244,6 +249,12 @@ def doubts(objective: ObjectiveConfig) -> list[str]:
         found.append(
             "objective.reward: every weight is 0 and the policy starts at the reference, so the KL has "
             "nothing to undo; set objective.reward.accuracy=1"
+        )
+    low = objective.loss.clip_low
+    if objective.loss.fn == "ppo_clip" and low is not None and low >= 1:
+        found.append(
+            f"objective.loss.clip_low={low:g}: a ratio is never below 0, so the lower clip can never bind; "
+            "use 0.2, or loss.fn=surrogate for none"
         )
     if kl.in_loss and kl.estimator == "k1":
         found.append(

@@ -175,7 +175,7 @@ class KLConfig(Section):
     target: PositiveFloat | None = None
     horizon: Positive | None = None
     refresh_every: Positive | None = None
-    reference: Literal["base", "teacher"] = "base"
+    reference: Literal["base", "teacher"] | None = "base"
 
     @property
     def uses_reference(self) -> bool:

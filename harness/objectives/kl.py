@@ -11,7 +11,7 @@ All estimate KL(pi || ref) at a token from x ~ pi given its prefix, with r = ref
 
 "Unbiased" needs samples of the untruncated current policy; after an update the samples are the old policy's.
 Summed over a sequence, per-token terms with fixed prefixes leave out how the policy changes which prefixes
-are visited; `sequence_k2` does not.
+are visited; k2 of whole outputs does not.
 """
 
 from __future__ import annotations
@@ -49,17 +49,6 @@ def exact(*, log_softmax: Tensor, ref_log_softmax: Tensor) -> Tensor:
     """Sum over the vocabulary of pi (log pi - log ref). [..., V] -> [...]. Exact per prefix."""
     difference = torch.where(log_softmax > -torch.inf, log_softmax - ref_log_softmax, 0.0)
     return (log_softmax.exp() * difference).sum(-1)
-
-
-def sequence_k2(*, logprobs: Tensor, ref_logprobs: Tensor, completion_mask: Tensor) -> Tensor:
-    """k2 of the whole output, (log pi(o|q) - log ref(o|q))^2 / 2, spread evenly over its tokens. [B, T].
-
-    Its expected gradient on-policy is that of the sequence-level KL(pi || ref), visited prefixes included.
-    Reduce with `sequence_sum`.
-    """
-    mask = completion_mask.bool()
-    total = torch.where(mask, logprobs - ref_logprobs, 0.0).sum(-1, keepdim=True)  # [B, 1]
-    return torch.where(mask, 0.5 * total.square() / mask.sum(-1, keepdim=True).clamp(min=1), 0.0)
 
 
 def penalised_rewards(*, rewards: Tensor, kl: Tensor, completion_mask: Tensor, coef: float) -> Tensor:

@@ -18,17 +18,16 @@ def gae(
     completion_mask: Tensor,
     gamma: float,
     lam: float,
-    bootstrap: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """A_t = sum_l (gamma lam)^l delta_{t+l}, delta_t = r_t + gamma V_{t+1} - V_t. arXiv:1506.02438 eq. 16.
 
-    rewards, values [B, T]: `values[:, t]` is V before token t is emitted. `bootstrap` [B] is the value after
-    the last token, for outputs that were cut; None treats every output as ended there (value 0). Masked
-    positions inside a row (tokens the policy did not write) are stepped over. Returns
-    (advantages, returns = advantages + values), 0 outside the completion.
+    rewards, values [B, T]: `values[:, t]` is V before token t is emitted. Every output is taken as ended, one
+    that was cut too: the value after its last token is 0. Masked positions inside a row (tokens the policy
+    did not write) are stepped over. Returns (advantages, returns = advantages + values), 0 outside the
+    completion.
     """
     mask = completion_mask.bool()
-    next_value = torch.zeros_like(values[:, 0]) if bootstrap is None else bootstrap  # [B]
+    next_value = torch.zeros_like(values[:, 0])  # [B]
     next_advantage = torch.zeros_like(next_value)  # [B]
     advantages = torch.zeros_like(values)  # [B, T]
     for t in range(values.shape[1] - 1, -1, -1):

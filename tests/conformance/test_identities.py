@@ -284,13 +284,12 @@ def test_expected_gradients_as_a_loss_per_token(theta: Tensor, ref: Tensor) -> N
     assert apart(forward, backward) > VISIBLE
 
 
-def test_sequence_k2_has_the_gradient_of_the_sequence_kl_in_full(theta: Tensor, ref: Tensor) -> None:
+def test_k2_of_whole_outputs_has_the_gradient_of_the_sequence_kl_in_full(theta: Tensor, ref: Tensor) -> None:
     p = probabilities(theta).detach()
     log_ratio = (logprobs_of(theta) - logprobs_of(ref)).sum(-1)
     exact = grad((probabilities(theta) * log_ratio).sum(), theta)
-    pair = {"logprobs": logprobs_of(theta), "ref_logprobs": logprobs_of(ref)}
-    k2 = kl.sequence_k2(**pair, completion_mask=MASK)
-    same(grad((p[:, None] * k2).sum(), theta), exact)
+    k2 = kl.k2(logprobs=logprobs_of(theta).sum(-1), ref_logprobs=logprobs_of(ref).sum(-1))  # [NUM]
+    same(grad((p * k2).sum(), theta), exact)
     per_token = expected_gradient(theta, ref, "k2")
     assert (per_token - exact).abs().max() > 0.01, "per token it leaves out which prefixes are visited"
 

@@ -25,6 +25,12 @@ def message(*overrides: str) -> str:
 @pytest.mark.parametrize(
     ("overrides", "parts"),
     [
+        (["objective.kl.reference=null"], ["kl.coef=0.04 with kl.reference=null", "set reference=base"]),
+        (
+            ["objective.advantage=rloo"],
+            ["objective.advantage=rloo: it holds settings of its own; set objective.advantage.fn"],
+        ),
+        (["objective.kl=null"], ["objective.kl=null: it holds settings of its own"]),
         (["objective.advantage.fn=group_normalised"], ["did you mean group_normalized"]),
         (["objective.loss.fn=ppo_klip"], ["did you mean ppo_clip?"]),
         (["objective.kl.estimator=k4"], ["not one of k1, k2, k3, exact"]),
@@ -210,6 +216,8 @@ def test_slots_that_do_not_fit(overrides: list[str], parts: list[str]) -> None:
     [
         (["objective.updates.minibatches=1"], ["the clip can never bind"]),
         (["objective=dapo"], []),
+        (["objective.loss.clip_low=1"], ["the lower clip can never bind"]),
+        (["objective=cispo"], []),  # open on that side as in its paper
         (["objective.kl.estimator=k1"], ["k1 as a loss has an expected gradient of zero"]),
         (
             [

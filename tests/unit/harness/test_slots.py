@@ -166,6 +166,20 @@ def test_the_exact_kl_as_a_penalty() -> None:
     close(found, gradient(loss, model))
 
 
+def test_the_exact_kl_in_the_reward() -> None:
+    # R_i - coef × the sum over the output's tokens, then each less the mean of the two others.
+    lines = ("objective=rloo", "objective.kl.coef=0.5", "objective.kl.estimator=exact", *ONE_STEP)
+    config, reference = configure(*lines, "objective.kl.placement=reward"), policy(5)
+    batch = build_batch([MIXED], config.objective)
+    stepped(config, [], batch=batch, reference=reference)
+    rows = pack_rows(batch.input_ids, batch.lengths, batch.completion_mask)
+    penalty = exact_kl(policy(), reference, rows, temperature=1.0).sum(-1).detach()  # [3]
+    rewards = torch.tensor([1.0, 0.0, 0.0]) - 0.5 * penalty
+    expected = rewards - (rewards.sum() - rewards) / 2
+    assert float(penalty.min()) > 0.01
+    assert torch.allclose(batch.advantages, expected[:, None] * batch.completion_mask, atol=1e-5)
+
+
 def test_ppos_penalty_is_kl_from_the_sampling_policy_and_pulls_back() -> None:
     # Means over 9 tokens; the advantages of (1, 0, 0) are 2/3, -1/3, -1/3. At its own weights the penalty has
     # no gradient; in the second epoch it adds r - 1 - log r, r = pi / pi_old, to -A r. Steps of 1/1000 in

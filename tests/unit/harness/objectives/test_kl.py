@@ -30,14 +30,6 @@ def test_exact_skips_what_the_policy_cannot_say() -> None:
     )
 
 
-def test_sequence_k2_sums_to_half_the_square_of_the_whole() -> None:
-    logprobs = torch.tensor([[-1.0, -2.0, float("nan")]])
-    spread = kl.sequence_k2(
-        logprobs=logprobs, ref_logprobs=torch.zeros(1, 3), completion_mask=torch.tensor([[1, 1, 0]])
-    )
-    assert spread.tolist() == [[2.25, 2.25, 0.0]]  # 3^2 / 2 = 4.5 over two tokens
-
-
 def test_kl_in_the_reward() -> None:
     mask = torch.tensor([[1, 1, 0], [0, 1, 1], [0, 0, 0]])
     terms = torch.tensor([[1.0, 2.0, float("nan")], [9.0, 3.0, 4.0], [1.0, 1.0, 1.0]])

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from harness.objectives.compose import policy_loss
-from harness.objectives.losses import importance_ratio, ppo_clip, truncated_importance_weight
+from harness.objectives.losses import LOSSES, importance_ratio, ppo_clip, truncated_importance_weight
 
 MASK = torch.tensor([[1, 1, 0]], dtype=torch.bool)
 OLD = torch.tensor([[0.5, 0.5, 1.0]]).log()
@@ -77,6 +77,25 @@ def test_truncated_importance_weight_multiplies_the_loss_and_not_the_kl() -> Non
     assert weighted[0, 1].item() == pytest.approx(0.0, abs=1e-6)
     with pytest.raises(ValueError, match="no sampler_logprobs"):
         policy_loss(**slots, tis_cap=1.5)
+
+
+@pytest.mark.parametrize("name", sorted(LOSSES))
+def test_every_loss_can_be_corrected_for_the_sampler(name: str) -> None:
+    # pi_old / pi_sampler = NEW / OLD = 2, .5 at both tokens of the completion; the former is held at 1.5.
+    clip = {"clip_low": 0.2, "clip_high": 0.2} if name in ("ppo_clip", "cispo") else {}
+    slots = {
+        "loss": name,
+        "loss_params": clip,
+        "ratio": "token",
+        "logprobs": NEW - 1,
+        "old_logprobs": NEW - 1,
+        "advantages": torch.ones(1),
+        "completion_mask": MASK,
+    }
+    plain = policy_loss(**slots).loss
+    weighted = policy_loss(**slots, sampler_logprobs=OLD - 1, tis_cap=1.5).loss
+    assert plain[MASK].abs().min() > 0
+    torch.testing.assert_close(weighted[MASK], plain[MASK] * torch.tensor([1.5, 0.5]))
 
 
 def test_dual_clip_bounds_a_negative_advantage() -> None:

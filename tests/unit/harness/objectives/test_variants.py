@@ -7,6 +7,7 @@ import pytest
 from tests.unit.harness.objectives import test_objectives
 from tests.unit.harness.objectives.test_objectives import Step, scenario
 
+VALUE = "value={shared_trunk: false, gamma: 1.0, lam: 1.0, coef: 1.0}"
 tables = test_objectives.tables  # the fixture that stands in for the models
 
 
@@ -20,6 +21,8 @@ tables = test_objectives.tables  # the fixture that stands in for the models
         ("sft_rejection", ("reduce_over=all",), 0.170275),
         # A = 1, 0
         ("pg", ("advantage.fn=raw_reward",), 0.255413),
+        # lambda 1: A = .5, -.5, -.25, not whitened: (-.5 ln .6 + .5 ln .2 + .25 ln .5) / 2
+        ("pg", ("advantage.fn=gae", VALUE), -0.361297),
         # whole outputs: ratios 1.5 and .5, A whitened: (-1.647375 + .8 (.980581 + .392232)) / 3
         ("ppo_clip", ("ratio=sequence",), -0.183041),
         # one term an output: (-1.647375 + .8 (.980581 + .392232) / 2) / 2
