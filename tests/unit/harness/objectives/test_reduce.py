@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from harness.objectives.reduce import Reducer, counted_rows, denominator, reduce
 
@@ -28,6 +30,35 @@ def test_every_microbatch_size_gives_the_same_number(kind: Reducer, expected: fl
         for i in range(0, 4, size)
     )
     assert float(total) == pytest.approx(expected, abs=1e-7)
+
+
+KINDS: tuple[Reducer, ...] = ("token_mean", "sequence_mean", "sequence_sum", "constant")
+
+
+@settings(max_examples=60, deadline=None)
+@given(rows=st.lists(st.lists(st.booleans(), min_size=5, max_size=5), min_size=1, max_size=8), data=st.data())
+def test_any_mask_and_any_split_give_the_sum_written_out(rows: list[list[bool]], data: st.DataObject) -> None:
+    """Holes, empty rows and NaN outside the mask included."""
+    mask, size = torch.tensor(rows), data.draw(st.integers(1, len(rows)))
+    terms = torch.arange(5.0 * len(rows), dtype=torch.float64).reshape(-1, 5) - 7
+    inside = [
+        [float(x) for x, m in zip(xs, ms, strict=True) if m] for xs, ms in zip(terms, rows, strict=True)
+    ]
+    tokens, whole = sum(map(len, inside)), sum(sum(x) for x in inside)
+    by_hand = {
+        "token_mean": whole / max(1, tokens),
+        "sequence_mean": sum(sum(x) / max(1, len(x)) for x in inside) / len(rows),
+        "sequence_sum": whole / len(rows),
+        "constant": whole / (len(rows) * 10),
+    }
+    loss = torch.where(mask, terms, torch.nan)
+    for kind in KINDS:
+        divisor = denominator(kind=kind, completion_mask=mask, constant=10)
+        parts = [
+            reduce(loss=a, completion_mask=b, kind=kind, denominator=divisor)
+            for a, b in zip(loss.split(size), mask.split(size), strict=True)
+        ]
+        assert float(torch.stack(parts).sum()) == pytest.approx(by_hand[kind], abs=1e-12)
 
 
 def test_which_rows_are_in_the_denominator() -> None:
