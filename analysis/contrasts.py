@@ -11,7 +11,7 @@ import numpy as np
 
 from analysis.evaluations import BEST
 from analysis.load import Study
-from analysis.stats import Interval, crossed_t, decompose_shares, holm, memorisation_gap, paired_t
+from analysis.stats import Interval, crossed_t, decompose_shares, holm, paired_t
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,8 +56,6 @@ class ArmResult:
     means: dict[str, float | None]
     choice: Interval | None
     skill: Interval | None
-    gap: Interval | None
-    gap_problems: Interval | None
     flags: list[str]
 
 
@@ -207,7 +205,6 @@ def _arm_result(study: Study, primary: Primary, label: str, levels: dict[str, st
     values = [float(r[metric]) for r in rows.values() if _has(r, metric)]
     runs = study.finished[study.finished["arm"] == label]
     parts = [decompose_shares(base[s]["shares"], rows[s]["shares"]) for s in rows if s in base]
-    gaps = memorisation_gaps(study, label, level)
     return ArmResult(
         label=label,
         levels=levels,
@@ -223,8 +220,6 @@ def _arm_result(study: Study, primary: Primary, label: str, levels: dict[str, st
         means=_means(rows, runs),
         choice=paired_t([p.from_choice for p in parts], level=level, varies=varies) if parts else None,
         skill=paired_t([p.from_skill for p in parts], level=level, varies=varies) if parts else None,
-        gap=paired_t([g.estimate for g in gaps], level=level, varies=varies) if gaps else None,
-        gap_problems=gaps[0] if gaps else None,
         flags=_flags(study, label, rows, values),
     )  # fmt: skip
 
@@ -242,26 +237,6 @@ def _means(rows: Rows, runs: pd.DataFrame) -> dict[str, float | None]:
     for name in ("sampled_tokens", "trained_tokens", "flops", "seconds", "gpu_seconds"):
         means[name] = float(runs[name].mean()) if len(runs) and name in runs else None
     return means
-
-
-def memorisation_gaps(study: Study, label: str, level: float = 0.95) -> list[Interval]:
-    """Per seed, accuracy on training problems minus on their perturbations, over the pairs both splits
-    hold."""
-    tasks = {split: task for task, split in evaluated_tasks(study).items()}
-    if "train" not in tasks or "perturbed" not in tasks:
-        return []
-    train, perturbed = (final_rows(study, label, tasks[split]) for split in ("train", "perturbed"))
-    gaps = []
-    for seed in train:
-        if seed not in perturbed:
-            continue
-        known = dict(zip(train[seed]["problem_ids"], train[seed]["per_problem"], strict=True))
-        row = perturbed[seed]
-        pairs = zip(row["pair_ids"], row["per_problem"], strict=True)
-        held = [(known[p], x) for p, x in pairs if p in known]
-        if held:
-            gaps.append(memorisation_gap([a for a, _ in held], [b for _, b in held], level=level))
-    return gaps
 
 
 def _flags(study: Study, label: str, rows: Rows, values: list[float]) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from analysis.contrasts import control_of, primary_of, seed_order
+from analysis.contrasts import control_of, final_rows, primary_of, seed_order
 from analysis.load import Study, differing_keys
 from harness.records import Arm
 
@@ -40,6 +40,7 @@ def design_notes(study: Study) -> list[str]:
         notes.append("some runs were made with uncommitted changes in the code")
     if not study.evaluations.empty and study.evaluations.groupby("task")["k"].nunique().max() > 1:
         notes.append("evaluations differ in k; maj@k and pass@k are not comparable between them")
+    notes += _mixed_within(study) + _other_protocols(study)
     for difference in config_differences(study):
         if difference.undeclared:
             keys, other = ", ".join(difference.undeclared), difference.other
@@ -63,6 +64,33 @@ def _unevaluated(study: Study) -> list[str]:
         for run, step in zip(study.finished["run_id"], study.finished["checkpoint"], strict=True)
         if (run, step) not in seen
     ]
+
+
+def _mixed_within(study: Study) -> list[str]:
+    """Arms whose own runs differ in more than seeds."""
+    notes = []
+    for arm in study.record.arms:
+        configs = [study.configs[run] for run in arm.runs.values() if run in study.configs]
+        if keys := sorted({key for other in configs[1:] for key in differing_keys(configs[0], other)}):
+            notes.append(f"runs of {arm.label} differ among themselves in more than seeds: {', '.join(keys)}")
+    return notes
+
+
+def _other_protocols(study: Study) -> list[str]:
+    """Arms measured on the primary task with other sampling, template or problems than the first arm."""
+    try:
+        task = primary_of(study).task
+    except ValueError:
+        return []
+    rows = {arm.label: list(final_rows(study, arm.label, task).values()) for arm in study.record.arms}
+    notes = []
+    for field, what in (("protocol", "another protocol"), ("problem_ids", "other problems")):
+        first = next((found[0][field] for found in rows.values() if found), None)
+        others = [label for label, found in rows.items() if any(row[field] != first for row in found)]
+        if others:
+            notes.append(f"evaluated on {task} under {what} than the first arm: {', '.join(others)}; a "
+                         "difference to it is not one of training alone")  # fmt: skip
+    return notes
 
 
 def config_differences(study: Study) -> list[ConfigDifference]:

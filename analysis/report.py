@@ -21,6 +21,7 @@ from analysis.contrasts import (
 )
 from analysis.design import design_notes
 from analysis.load import Study
+from analysis.memorisation import memorisation_table
 from analysis.page import html
 from analysis.path import main_effects_table, path_table
 from analysis.plots import Drawing, draw
@@ -33,12 +34,13 @@ from analysis.tables import (
     config_table,
     decomposition_table,
     measures_table,
-    memorisation_table,
     runs_table,
     splits_table,
     templates_table,
 )
 from harness.records import write_text
+
+NO_TWINS = "No memorisation gap: it needs problems and their twins, as the splits train and perturbed are."
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,7 @@ def _sections(
 ) -> list[ReportSection]:
     some = lambda *names: [drawings[n] for n in names if n in drawings]  # noqa: E731
     filled = lambda *tables: [t for t in tables if t.cells]  # noqa: E731
-    gap = memorisation_table(results)
+    gap = memorisation_table(study, level=primary.level)
     return [
         ReportSection("The arms", [], filled(arm_table(study, primary, results),
                                              path_table(study, primary), main_effects_table(study, primary),
@@ -113,7 +115,7 @@ def _sections(
                       some("decomposition", "pass_at_k")),
         ReportSection("Derivations", [], [], some("derivations")),
         ReportSection("Does it hold elsewhere",
-                      [] if gap.cells else ["No memorisation gap: it needs the train and perturbed splits."],
+                      [] if gap.cells else [NO_TWINS],
                       filled(splits_table(study, primary, results), templates_table(study), gap),
                       some("splits")),
         ReportSection("What it cost", [], [], some("compute", "kept")),

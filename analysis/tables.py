@@ -72,8 +72,8 @@ def _arm_frame(results: Sequence[ArmResult]) -> pd.DataFrame:
     for r in results:
         row: dict[str, Any] = {"arm": r.label, **r.levels, "seeds": len(r.seeds), "control": r.control}
         named = {"estimate": r.estimate, "difference": r.difference, "difference_crossed": r.crossed,
-                 "gain_over_base": r.gain, "gain_from_choice": r.choice, "gain_from_skill": r.skill,
-                 "memorisation_gap": r.gap}  # fmt: skip
+                 "gain_over_base": r.gain, "gain_from_choice": r.choice,
+                 "gain_from_skill": r.skill}  # fmt: skip
         for name, interval in named.items():
             row |= _interval_columns(name, interval)
         rows.append(row | {"p_holm": r.p_holm, "base": r.base} | r.means | {
@@ -152,26 +152,6 @@ def _total(result: ArmResult) -> Interval | None:
     ):
         return result.gain
     return paired_t([result.choice.estimate + result.skill.estimate])
-
-
-def memorisation_table(results: Sequence[ArmResult]) -> Table:
-    """Accuracy on training problems minus on the same problems with other numbers."""
-    shown = [r for r in results if r.gap is not None]
-    cells = [
-        [r.label, interval_text(r.gap, signed=True), interval_text(r.gap_problems, signed=True), str(r.gap.n)]
-        for r in shown if r.gap is not None
-    ]  # fmt: skip
-    note = (
-        "Points. Over seeds: t on per-seed gaps, problems fixed. First seed: t over problem pairs, run "
-        "fixed. Above 0, accuracy is tied to the very training problems."
-    )
-    raw = _frame([
-        {"arm": r.label, **_interval_columns("gap", r.gap),
-         **_interval_columns("gap_one_run", r.gap_problems)}
-        for r in shown
-    ])  # fmt: skip
-    columns = ["arm", "over seeds", "first seed, over problem pairs", "seeds"]
-    return Table("memorisation", "Memorisation gap", columns, cells, raw, note)
 
 
 def splits_table(study: Study, primary: Primary, results: Sequence[ArmResult]) -> Table:

@@ -73,3 +73,26 @@ def test_benchmarks_may_differ_in_k_but_not_one_of_them(make_study) -> None:
     for base in (folder.parent / "bases").glob("*/eval/*/aime_gen_heldout.json"):
         base.unlink()
     assert "differ in k" not in notes(folder)
+
+
+def test_another_protocol_or_other_problems_in_one_arm_are_named(make_study) -> None:
+    folder = make_study(seeds=3, models=("xs",))
+    assert "evaluated on aime_gen_test under" not in notes(folder)
+    for path in folder.glob("grpo-*/eval/*/aime_gen_test.json"):
+        change(path, temperature=0.6)
+    assert "evaluated on aime_gen_test under another protocol than the first arm: objective=grpo" in notes(
+        folder
+    )
+    for path in folder.glob("grpo-*/eval/*/aime_gen_test.json"):
+        change(path, temperature=1.0, problem_ids=[f"other-{i}" for i in range(20)])
+    text = notes(folder)
+    assert "other problems than the first arm: objective=grpo model=xs;" in text and "protocol" not in text
+
+
+def test_runs_of_one_arm_that_differ_are_named(make_study) -> None:
+    folder = make_study(seeds=3, models=("xs",))
+    assert "differ among themselves" not in notes(folder)
+    config = json.loads((folder / "grpo-xs-s2-abcd" / "run.json").read_text())["config"]
+    change(folder / "grpo-xs-s2-abcd" / "run.json", config=config | {"trainer": {"lr": 1e-3}})
+    text = "runs of objective=grpo model=xs differ among themselves in more than seeds: trainer.lr"
+    assert text in notes(folder)
