@@ -12,7 +12,7 @@ from harness.rows import Prompts, onto
 from harness.types import Batch
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from torch import Tensor
 
@@ -113,17 +113,20 @@ def microbatches(
 ) -> list[Tensor]:
     """Row indices for each forward and backward, of at most `token_budget` tokens.
 
-    Counted are rows × longest where attention is `padded`, else tokens that are computed: a prompt once. Rows
-    with one prompt stand together, longest first, and so do prompts by their longest row: running out of
-    memory shows at once. `rows` [b] restricts it to a minibatch. A row longer than the budget goes alone.
-    Pair with `take`, and with a denominator of the whole step.
+    Where attention is `padded`, these are rows × longest, and rows are sorted by length: padding costs more
+    than a prompt computed again. Else they are the tokens that are computed, and rows with one prompt stand
+    together. Longest first, so that running out of memory shows at once. `rows` [b] restricts it to a
+    minibatch. A row longer than the budget goes alone. Pair with `take`, and with a denominator of the whole
+    step.
     """
     if rows is None:
         rows = torch.arange(len(batch.lengths))
+    columns = (rows, batch.lengths[rows], batch.prompt_ids[rows], batch.prompt_lengths[rows])
+    found: list[tuple[int, int, int, int]] = list(zip(*(x.tolist() for x in columns), strict=True))
     parts: list[list[int]] = []
     longest = computed = 0
     prompts = set[int]()
-    for row, length, prompt, shared in _by_prompt(batch, rows):
+    for row, length, prompt, shared in sorted(found, key=_by_length if padded else _by_prompt(found)):
         longest, computed = max(longest, length), computed + length - shared * (prompt in prompts)
         if not parts or (longest * (len(parts[-1]) + 1) if padded else computed) > token_budget:
             parts.append([])
@@ -133,15 +136,17 @@ def microbatches(
     return [torch.tensor(part) for part in parts]
 
 
-def _by_prompt(batch: Batch, rows: Tensor) -> list[tuple[int, int, int, int]]:
-    """(row, its length, its prompt's number and length): longest first, rows with one prompt together."""
-    columns = (rows, batch.lengths[rows], batch.prompt_ids[rows], batch.prompt_lengths[rows])
-    found = list(zip(*(x.tolist() for x in columns), strict=True))
+def _by_length(row: tuple[int, int, int, int]) -> tuple[int, ...]:
+    return (-row[1],)
+
+
+def _by_prompt(rows: Sequence[tuple[int, int, int, int]]) -> Callable[[tuple[int, ...]], tuple[int, ...]]:
+    """Longest first, the rows (number, length, prompt, …) of one prompt together."""
     longest: dict[int, int] = {}
-    for _, length, prompt, _ in found:
+    for _, length, prompt, _ in rows:
         longest[prompt] = max(length, longest.get(prompt, 0))
     first = {prompt: place for place, prompt in enumerate(longest)}
-    return sorted(found, key=lambda x: (-longest[x[2]], first[x[2]], -x[1]))
+    return lambda row: (-longest[row[2]], first[row[2]], -row[1])
 
 
 def shared_microbatches(

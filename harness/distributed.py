@@ -9,7 +9,6 @@ what `kept` measures against are whole in every process. Process 0 writes.
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -126,8 +125,6 @@ def shard(policy: Policy, dtype: torch.dtype) -> Policy:
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
 
-    # A layer returns its values, a view of a joined projection, which nothing writes into.
-    warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
     device = policy.head_weight.device.type
     mesh = init_device_mesh(device, (world_size(),))
     precision = MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=torch.float32)

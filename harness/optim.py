@@ -61,8 +61,11 @@ class _Masters(torch.optim.Optimizer):
 
     An update of 1e-6 of a weight is lost in bfloat16, whose spacing is 2^-8 of it, and adds up in a master.
     Masters are float32 (4 bytes a parameter, beside the moments); float32 copies of the gradients live for a
-    step. Gradients themselves are summed over microbatches in the parameters' own dtype. A float32 parameter
-    is its own master.
+    step. A float32 parameter is its own master.
+
+    Gradients are summed over microbatches in the parameters' own dtype. Over 23 microbatches of `ladder_s` in
+    bfloat16 that moved a step's gradient by 0.4 % of its norm (over 90 by 0.7 %, one rounding by 0.17 %),
+    where bfloat16 arithmetic had moved it by 3.5 % from float64's: 3.53 % with exact sums, 3.55 % with these.
     """
 
     def __init__(self, groups: list[dict[str, Any]], **settings: Any) -> None:

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.batching import make_batch, microbatches, minibatches, take
+from harness.batching import make_batch, microbatches, minibatches, take, work
 from harness.types import Batch, FinishReason, Grade, Problem, Prompt, Rollout, ScoredGroup
 
 
@@ -123,3 +123,35 @@ def test_minibatches_by_row_and_their_limit() -> None:
     assert [p.tolist() for p in in_order] == [[0], [1], [2], [3]]
     with pytest.raises(ValueError, match="num_minibatches: must be 1 to 2"):
         minibatches(batch, num=3, unit="group", generator=None)
+
+
+def test_microbatches_without_padding_keep_prompts_together_and_count_them_once() -> None:
+    # Prompts of 3; a's rows have 7, 4 and 5 tokens, b's 9 and 4, c's 8.
+    made = [
+        group(*(tuple(range(n - 3)) for n in lengths), problem=name, prompt=(7, 3, i))
+        for i, (name, lengths) in enumerate({"a": (7, 4, 5), "b": (9, 4), "c": (8,)}.items())
+    ]
+    batch = make_batch(made, pad_id=0)
+    assert batch.prompt_ids.tolist() == [0, 0, 0, 1, 1, 2] and batch.prompt_lengths.tolist() == [3] * 6
+
+    def parts(budget: int) -> list[list[int]]:
+        return [x.tolist() for x in microbatches(batch, token_budget=budget, padded=False)]
+
+    # b: 9 + 1 = 10; c: 8; a: 7 + 2 + 1 = 10.
+    assert parts(28) == [[3, 4, 5, 0, 2, 1]]
+    assert parts(27) == [[3, 4, 5, 0, 2], [1]]
+    assert parts(10) == [[3, 4], [5], [0, 2, 1]]
+    assert parts(9) == [[3], [4], [5], [0, 2], [1]]  # 1 is alone, with its prompt again: 4 tokens
+    # Padded: by length, rows × longest.
+    padded = microbatches(batch, token_budget=16)
+    assert [x.tolist() for x in padded] == [[3], [5, 0], [2, 1, 4]]
+    assert work(batch, torch.tensor([3, 4, 0])) == {
+        "tokens": 9 + 1 + 7,
+        "predicted": 6 + 1 + 4,
+        "pairs": 9 * 10 / 2 + 4 + 7 * 8 / 2,
+    }
+
+
+def test_groups_with_one_prompt_share_it() -> None:
+    batch = make_batch([group((4,)), group((5, 6)), group((4,), prompt=(7, 3))], pad_id=0)
+    assert batch.group_ids.tolist() == [0, 1, 2] and batch.prompt_ids.tolist() == [0, 0, 1]
