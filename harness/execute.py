@@ -24,7 +24,7 @@ from harness.data.load import data_fingerprint, data_report
 from harness.engines import warm_engine
 from harness.eval_tasks import eval_tasks
 from harness.evaluate import evaluate
-from harness.identity import base_folder, base_id, digest, run_folder, run_id, teacher_base
+from harness.identity import base_folder, base_id, bases_of, digest, run_folder, run_id
 from harness.locks import Held, hold
 from harness.pretrain import ensure_base
 from harness.progress import Reporter
@@ -104,9 +104,7 @@ def _execute(config: RunConfig, folder: Path, overrides: Sequence[str], report: 
 
 def _run(config: RunConfig, folder: Path, record: RunRecord, report: Reporter, started: float) -> None:
     device = distributed.join(resolve_device(config))
-    base = ensure_base(config, report)
-    if (teacher := teacher_base(config)) is not None:
-        ensure_base(teacher, report)
+    base, *_ = [ensure_base(needed, report) for needed in bases_of(config)]
     tags, resumed = factor_tags(config, record.overrides), record.num_resumes > 0
     tracker = Tracker(config, run_id=record.run_id, folder=folder, tags=tags, resumed=resumed)
     record.wandb_id, failed = tracker.id, True

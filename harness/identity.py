@@ -133,6 +133,12 @@ def teacher_base(config: RunConfig) -> RunConfig | None:
     return config.model_copy(update={"model": config.model.model_copy(update={"pretrain": longer})})
 
 
+def bases_of(config: RunConfig) -> list[RunConfig]:
+    """The configs of every base that a run needs: its own, and a teacher that is one."""
+    teacher = teacher_base(config)
+    return [config] if teacher is None else [config, teacher]
+
+
 def teacher_folder(config: RunConfig) -> Path:
     """Where the teacher's model lies, or will once its base is made."""
     made, teacher = teacher_base(config), config.objective.teacher

@@ -19,7 +19,7 @@ from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, OmegaConf
 
 from harness.config import RunConfig, validate
-from harness.identity import base_folder, base_id, run_id
+from harness.identity import base_folder, base_id, bases_of, run_id
 from harness.progress import Display
 from harness.workers import Work, run_all
 
@@ -115,7 +115,7 @@ class ProcessLauncher(Launcher):
                 tuple(o),
                 self.execute,
                 self._cost(c),
-                needs=self._missing_base(c),
+                needs=tuple(base_id(b) for b in bases_of(c) if not _made(b)),
                 engine=_engine(c),
             )
             for c, o in zip(configs, job_overrides, strict=True)
@@ -137,28 +137,28 @@ class ProcessLauncher(Launcher):
     def _cost(self, config: RunConfig) -> float:
         return self.costs.get(run_id(config), 1.0)
 
-    def _missing_base(self, config: RunConfig) -> str | None:
-        return None if (base_folder(config) / "base.json").exists() else base_id(config)
-
     def _bases(self, works: Sequence[Work]) -> list[Work]:
         """Each base that is missing, once, before the longest run that needs it."""
         bases: dict[str, Work] = {}
-        for work in works:
-            if work.needs:
-                cost = self.costs.get(work.needs, 1.0)
-                found = bases.get(work.needs)
-                if found is None or found.priority < cost + work.cost:
-                    bases[work.needs] = Work(
-                        work.needs,
-                        work.config,
-                        (),
-                        self.ensure_base,
-                        cost,
-                        is_base=True,
-                        priority=cost + work.cost,
-                        engine=work.engine,
-                    )
+        for work, config in [(w, c) for w in works for c in bases_of(w.config)]:
+            name = base_id(config)
+            cost, found = self.costs.get(name, 1.0), bases.get(name)
+            if name in work.needs and (found is None or found.priority < cost + work.cost):
+                bases[name] = Work(
+                    name,
+                    config,
+                    (),
+                    self.ensure_base,
+                    cost,
+                    is_base=True,
+                    priority=cost + work.cost,
+                    engine=work.engine,
+                )
         return list(bases.values())
+
+
+def _made(config: RunConfig) -> bool:
+    return (base_folder(config) / "base.json").exists()
 
 
 def num_cores() -> int:

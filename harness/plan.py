@@ -14,7 +14,7 @@ from harness.compose import Job, Sweep
 from harness.config import RunConfig
 from harness.dims import num_non_embedding_parameters
 from harness.eval_tasks import eval_tasks
-from harness.identity import base_folder, base_id, teacher_base
+from harness.identity import base_folder, base_id, bases_of
 from harness.model_config import ModelConfig
 from harness.progress import duration
 from harness.records import RecordError, RunRecord, read_run
@@ -216,8 +216,9 @@ def _time_lines(
     jobs: Sequence[Job], todo: dict[str, str], records: Sequence[RunRecord], workers: int
 ) -> list[str]:
     left = [job.config for job in jobs if todo[job.run_id] != "skip"]
-    needed = [*left, *(teacher for c in left if (teacher := teacher_base(c)) is not None)]
-    bases = {base_id(c): c for c in needed if not (base_folder(c) / "base.json").exists()}
+    bases = {
+        base_id(c): c for run in left for c in bases_of(run) if not (base_folder(c) / "base.json").exists()
+    }
     seconds = sum(estimate(c, records).seconds for c in left)
     seconds += sum(estimate(c, records).base_seconds for c in bases.values())
     names = ", ".join(sorted(bases)) or "none"

@@ -14,7 +14,7 @@ from harness.code_state import code_state
 from harness.compose import CONF, Job, Sweep, command_line
 from harness.config import ConfigError, RunConfig
 from harness.data.load import data_fingerprint
-from harness.identity import base_id, digest, run_folder, run_id
+from harness.identity import base_id, bases_of, digest, run_folder, run_id
 from harness.plan import describe, estimate, finished_records
 from harness.progress import Display, duration
 from harness.records import (
@@ -77,7 +77,9 @@ def run_sweep(
     write_record(study / "study.json", record)
     records = finished_records(sweep.jobs[0].config.output_dir)
     costs = {job.run_id: estimate(job.config, records).seconds for job in sweep.jobs}
-    costs |= {base_id(job.config): estimate(job.config, records).base_seconds for job in sweep.jobs}
+    costs |= {
+        base_id(c): estimate(c, records).base_seconds for job in sweep.jobs for c in bases_of(job.config)
+    }
     decided = {job.run_id: _decide(job.config) for job in sweep.jobs}
     todo = sorted(
         (job for job in sweep.jobs if decided[job.run_id][0] != "skip"), key=lambda j: -costs[j.run_id]

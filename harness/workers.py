@@ -32,7 +32,7 @@ Outcome = tuple[str, str]
 
 @dataclass(frozen=True)
 class Work:
-    """One job: a base to pretrain or a run. `function` is `module:name`; `needs` names the base it waits for.
+    """One job: a base to pretrain or a run. `function` is `module:name`; `needs` names bases it waits for.
 
     The function is called with the config, `report`, and for a run its `overrides`. Works of one `engine`
     follow each other in a lasting child.
@@ -43,7 +43,7 @@ class Work:
     overrides: tuple[str, ...]
     function: str
     cost: float
-    needs: str | None = None
+    needs: tuple[str, ...] = ()
     is_base: bool = False
     priority: float = 0.0
     engine: str = ""
@@ -56,7 +56,7 @@ class Work:
 def run_all(
     works: Sequence[Work], *, workers: int, display: Display, devices: Sequence[str] = ()
 ) -> dict[str, Outcome]:
-    """Run every job, `workers` at once, longest first; a run starts once its base was tried.
+    """Run every job, `workers` at once, longest first; a run starts once its bases were tried.
 
     A child that dies costs its own job: outcome ("failed", "killed by signal 9"). On KeyboardInterrupt the
     children are stopped, their outcomes recorded as interrupted, and the interrupt goes on. With `devices`
@@ -102,7 +102,7 @@ def run_all(
 
 def _ready(pending: Sequence[Work], *, waiting_for: set[str], room: int) -> list[Work]:
     """What may start now, in order; nothing when there is no room."""
-    return [w for w in pending if w.needs not in waiting_for] if room else []
+    return [w for w in pending if waiting_for.isdisjoint(w.needs)] if room else []
 
 
 def _ended(active: dict[str, _Child], display: Display) -> list[str]:

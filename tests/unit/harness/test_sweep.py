@@ -59,6 +59,13 @@ def test_bases_are_made_once_and_before_their_runs(launch, tmp_path: Path) -> No
     assert all(set(arm.runs) == {"0", "1"} for arm in study.arms)
 
 
+def test_a_teacher_that_is_pretrained_here_is_made_once_too(launch, tmp_path: Path) -> None:
+    longer = ("objective.teacher={path: null, pretrain_steps: 9}", "seed=0,1,2")
+    assert launch("objective=distill", *longer) == 0
+    done = calls(tmp_path)
+    assert len(done) == 5 and all("-b0-" in name for name in done[:2]) and len(set(done[:2])) == 2
+
+
 @pytest.mark.parametrize("warm", ["false", "true"])
 def test_a_killed_a_failed_and_a_raising_run_cost_themselves_alone(
     launch, warm: str, tmp_path: Path, capsys
