@@ -36,9 +36,9 @@ from harness.data.documents import check_benchmark
 from harness.data.load import check_corpus, check_data
 from harness.data.presets import weighed, with_components
 from harness.identity import run_id
-from harness.preflight import check_packages
+from harness.preflight import check_packages, describe
 from harness.settings import is_setting, nearest
-from harness.source import check_model
+from harness.source import HubNotReached, check_model
 from harness.teacher_files import check_teacher
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
@@ -255,7 +255,10 @@ def _check_jobs(jobs: Sequence[Job]) -> None:
     for job in jobs:
         check_packages(job.config)
     for config in {_model_key(job.config): job.config for job in jobs}.values():
-        check_model(config.model, config.templates)
+        try:
+            check_model(config.model, config.templates)
+        except HubNotReached as error:
+            raise HubNotReached(f"{describe(config)}; {error}" if config.model.dims else str(error)) from None
     for data in {job.config.data.model_dump_json(): job.config.data for job in jobs}.values():
         check_data(data)
     for job in jobs:

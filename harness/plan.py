@@ -19,7 +19,7 @@ from harness.model_config import ModelConfig
 from harness.progress import duration
 from harness.records import RecordError, RunRecord, read_run
 from harness.seeds import STREAMS, all_streams
-from harness.source import shape
+from harness.source import not_reached, shape
 
 # One CPU thread, measured on the ladder: tokens/s at 0.18M non-embedding parameters, falling with a power of
 # their number. They order runs and give a first idea of the time; finished runs of a model replace them.
@@ -152,6 +152,8 @@ def describe(sweep: Sweep, todo: dict[str, str], *, workers: int) -> str:
     lines += _declared(sweep)
     lines += ["", *_time_lines(sweep.jobs, todo, records, workers)]
     lines += ["", "Memory of a run, GiB:", *dict.fromkeys(f"  {preflight.describe(c)}" for c in first)]
+    if unknown := sorted({c.model.name for c in first if not_reached(c.model)}):
+        lines += [f"The hub was not reached about {', '.join(unknown)}: its runs get other names once it is."]
     if len(arms) > 1:
         lines += ["", "What differs between the arms:", *_difference_lines(arms)]
         lines += ["", "Random streams, at one seed:", *_stream_lines(first)]

@@ -6,6 +6,7 @@ An estimate: what training holds at its peak, within a factor of 1.5 of what was
 
 from __future__ import annotations
 
+import os
 import subprocess
 from dataclasses import dataclass
 from functools import lru_cache
@@ -22,6 +23,7 @@ _GIB = 2**30
 _RUNTIME = {"cpu": 0.4 * _GIB, "cuda": 0.8 * _GIB}  # PyTorch itself; CUDA's context and kernels
 _LOGITS = {"cpu": 2**24 * 4, "cuda": 2**28 * 4}  # one chunk of logits in float32
 _CHUNKS = 3  # of logits and what is computed from them, alive at once
+_VLLM_CPU = 0.4 * _GIB  # its packages and buffers, measured with a tiny model; its cache is resident at once
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class Needs:
 
 
 def needs(config: RunConfig, dims: ModelDims, device: str) -> Needs:
-    """What a run holds. `device` cpu or cuda."""
+    """What a run holds. `device` cpu or cuda; vLLM's share is of the GPU that is here, or of 80 GiB."""
     size, whole = (4 if config.dtype == "float32" else 2), float(num_parameters(dims))
     trained = _trained(config, dims)
     always = {"PyTorch": _RUNTIME[device], "policy": whole * size}
@@ -58,19 +60,39 @@ def needs(config: RunConfig, dims: ModelDims, device: str) -> Needs:
     learned = (config.objective.reward_model, config.objective.process_reward_model)
     always |= {"reward models": 16 * whole} if any(x is not None for x in learned) else {}
     joined = _joined(dims) * size
-    cache = _cache(config, dims, size)
-    sampling = {
-        "sampler's joined weights": joined,
-        "logits of a sampled token": _rows(config) * dims.vocab_size * 12,
-    }
+    engine_always, sampling = _engine(config, dims, device, size)
+    always |= engine_always
     training = {
         "gradients": trained * size * (2 if size < 4 else 1),
         "joined weights and gradients": joined * (2 if config.trainer.lora is None else 1),
         "activations": _activations(config, dims, size),
         "logits": _CHUNKS * _LOGITS[device] + dims.vocab_size * dims.hidden_size * 4.0,
     }
-    (sampling if config.rollout.release else always)["keys and values"] = cache
     return Needs(always, sampling, training)
+
+
+def _engine(
+    config: RunConfig, dims: ModelDims, device: str, size: int
+) -> tuple[dict[str, float], dict[str, float]]:
+    """What the sampler holds always, and what only while it samples."""
+    rollout, whole = config.rollout, float(num_parameters(dims))
+    if rollout.engine == "native":
+        sampling = {
+            "sampler's joined weights": _joined(dims) * size,
+            "logits of a sampled token": _rows(config) * dims.vocab_size * 12.0,
+        }
+        cache = {"keys and values": _cache(config, dims, size)}
+        return ({}, sampling | cache) if rollout.release else (cache, sampling)
+    if device == "cuda":
+        share = {"vLLM's share": rollout.vllm.memory * (gpu_total() or 80 * _GIB)}
+        return ({}, share) if rollout.release else (share, {})
+    cache_gib = float(os.environ.get("VLLM_CPU_KVCACHE_SPACE", "1"))
+    size = {"auto": size, "float32": 4, "bfloat16": 2}[rollout.vllm.dtype]
+    return {
+        "vLLM": _VLLM_CPU,
+        "vLLM's weights": whole * size,
+        "vLLM's keys and values": cache_gib * _GIB,
+    }, {}
 
 
 def _trained(config: RunConfig, dims: ModelDims) -> float:
@@ -126,10 +148,19 @@ def device_of(config: RunConfig) -> str:
     return "cuda" if gpu_memory() is not None else "cpu"
 
 
-@lru_cache(maxsize=1)
 def gpu_memory() -> int | None:
     """Free bytes of the first GPU, as its driver says when first asked; None without one."""
-    command = ["nvidia-smi", "--query-gpu=memory.free", "--format=csv,noheader,nounits"]
+    return _gpu("memory.free")
+
+
+def gpu_total() -> int | None:
+    """All bytes of the first GPU; None without one."""
+    return _gpu("memory.total")
+
+
+@lru_cache(maxsize=2)
+def _gpu(field: str) -> int | None:
+    command = ["nvidia-smi", f"--query-gpu={field}", "--format=csv,noheader,nounits"]
     try:
         found = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout.split()
     except (OSError, subprocess.SubprocessError):
@@ -186,7 +217,12 @@ def remedies(config: RunConfig) -> str:
         found.append("set trainer.gradient_checkpointing=true")
     if not config.rollout.release:
         found.append("rollout.release=true")
-    found.append(f"lower rollout.max_batch_size={config.rollout.max_batch_size}")
+    if config.rollout.engine == "native":
+        found.append(f"lower rollout.max_batch_size={config.rollout.max_batch_size}")
+    elif device_of(config) == "cuda":
+        found.append(f"lower rollout.vllm.memory={config.rollout.vllm.memory}")
+    else:
+        found.append("export VLLM_CPU_KVCACHE_SPACE= (GiB), lower")
     found += ["dtype=bfloat16"] if config.dtype == "float32" else []
     found += ["trainer.lora={rank: 16, alpha: 32}"] if config.trainer.lora is None else []
     return ", ".join([*found, "or take a smaller model"])

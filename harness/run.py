@@ -7,6 +7,7 @@ import difflib
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -110,6 +111,13 @@ def _parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
 
 
 def _run(options: argparse.Namespace, overrides: list[str], functions: Functions | None) -> int:
+    from harness.source import planning
+
+    with planning() if options.plan else nullcontext():
+        return _expanded(options, overrides, functions)
+
+
+def _expanded(options: argparse.Namespace, overrides: list[str], functions: Functions | None) -> int:
     from harness.compose import expand
 
     sweep = expand(overrides, multirun=options.multirun or options.plan, config_dir=options.config_dir)

@@ -9,7 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Set
+from collections.abc import Iterator, Set
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, files
 from importlib.util import find_spec
@@ -31,7 +33,22 @@ CONTENT = (
 )
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 PATTERNS = [*CONTENT, "special_tokens_map.json", "*.safetensors", "model.safetensors.index.json"]
+_planning = ContextVar("planning", default=False)
 _BLOB = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+
+
+class HubNotReached(ConfigError):
+    """A hub model is not on this machine, and the hub cannot be asked about it."""
+
+
+@contextmanager
+def planning() -> Iterator[None]:
+    """Inside, a preset that the hub cannot be asked about goes by its name, so that its cost can be told."""
+    token = _planning.set(True)
+    try:
+        yield
+    finally:
+        _planning.reset(token)
 
 
 def kind_of(model: ModelConfig) -> str:
@@ -96,9 +113,21 @@ def content(model: ModelConfig) -> dict[str, str]:
         return {"gguf": _sha256(gguf_file(model)), "converter": str(GGUF_VERSION)}
     folder = local_folder(model)
     if folder is None:
-        return _listed(model.hub_id or "", model.revision)
+        listed = _listed(model.hub_id or "", model.revision)
+        if isinstance(listed, dict):
+            return listed
+        if not _planning.get() or model.dims is None:
+            raise listed
+        return {"not reached": f"{model.hub_id}@{model.revision}"}
     found = [p for p in sorted(folder.iterdir()) if p.name in CONTENT or p.suffix == ".safetensors"]
     return {p.name: _hash(p) for p in found}
+
+
+def not_reached(model: ModelConfig) -> bool:
+    """Whether a hub model is neither here nor to be asked about: what `content` says of it is its name."""
+    if kind_of(model) != "hub" or local_folder(model) is not None:
+        return False
+    return isinstance(_listed(model.hub_id or "", model.revision), HubNotReached)
 
 
 def fetch(model: ModelConfig) -> Path:
@@ -180,8 +209,8 @@ def _cached(hub_id: str, revision: str | None) -> Path | None:
 
 
 @lru_cache(maxsize=32)
-def _listed(hub_id: str, revision: str | None) -> dict[str, str]:
-    """The hub's hashes of a model's files. Raises ConfigError without a network or such a model."""
+def _listed(hub_id: str, revision: str | None) -> dict[str, str] | HubNotReached:
+    """The hub's hashes of a model's files, or that it was not reached (asked once). Raises ConfigError."""
     from huggingface_hub import HfApi
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
@@ -195,10 +224,10 @@ def _listed(hub_id: str, revision: str | None) -> dict[str, str]:
     except RevisionNotFoundError:
         raise ConfigError(f"model.revision={revision}: {hub_id} has none of that name; drop it") from None
     except Exception as error:  # no network, a proxy, an offline switch: each raises a family of its own
-        raise ConfigError(
+        return HubNotReached(
             f"{said}: neither in the local cache nor to be reached on the hub ({type(error).__name__}); "
             "connect to a network, or use model=folder model.path=..."
-        ) from None
+        )
     found = {}
     for file in info.siblings or []:
         if file.rfilename in CONTENT or file.rfilename.endswith(".safetensors"):

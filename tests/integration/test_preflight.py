@@ -85,6 +85,25 @@ def test_every_part_moves_with_its_setting() -> None:
     assert "value model" in changed("objective=ppo") and "policy" in changed("dtype=bfloat16")
 
 
+def test_vllm_holds_its_share_of_a_gpu_or_its_own_cache_and_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preflight, "gpu_total", lambda: 80 * 2**30)
+    dims = shape(configure().model, vocab_size=LADDER_VOCABULARY)
+    assert dims is not None
+    lines = ("rollout.engine=vllm", "rollout.vllm.memory=0.25")
+    on_gpu = needs(configure(*lines), dims, "cuda")
+    assert on_gpu.always["vLLM's share"] == 20 * 2**30 and "keys and values" not in on_gpu.parts
+    released = needs(configure(*lines, "rollout.release=true"), dims, "cuda")
+    assert released.sampling == {"vLLM's share": 20 * 2**30} and "vLLM's share" not in released.always
+    monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "3")
+    config = configure(lines[0], "rollout.vllm.dtype=bfloat16")
+    on_cpu = needs(config, dims, "cpu").always
+    assert on_cpu["vLLM's keys and values"] == 3 * 2**30
+    assert on_cpu["vLLM's weights"] == on_cpu["policy"] / 2  # bfloat16 beside float32
+    monkeypatch.setattr(preflight, "system_memory", lambda: 2**30)
+    with pytest.raises(ConfigError, match="VLLM_CPU_KVCACHE_SPACE"):
+        check_fits(config.model_copy(update={"device": "cpu"}))
+
+
 def test_parameters_of_a_known_model_are_counted_as_they_are() -> None:
     # Qwen2.5-7B in bfloat16, all of it trained: 7.62e9 × (2 policy + 2 base + 12 optimizer) bytes.
     config = COMPOSER.config(["model=qwen2_5_7b", "data=gsm8k", "dtype=bfloat16"])

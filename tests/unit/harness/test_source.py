@@ -17,6 +17,7 @@ from harness.dims import num_parameters
 from harness.hub import save_pretrained
 from harness.identity import base_id, run_id
 from harness.model import init_policy
+from harness.run import main
 from harness.source import check_model, content, shape
 from tests.unit.harness.tiny import untrained_base
 
@@ -103,6 +104,20 @@ def test_a_hub_model_without_a_network_is_one_line(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     text = message("model=hub", "model.hub_id=nobody/nothing-at-all", "data=gsm8k")
     assert "model.hub_id=nobody/nothing-at-all" in text and "connect to a network" in text
+
+
+def test_a_preset_that_the_hub_is_not_reached_about_says_its_memory_and_can_be_planned(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    text = message("model=qwen2_5_7b", "data=aime_gen_mini")
+    assert text.startswith("qwen2_5_7b: about ") and "GiB" in text and "connect to a network" in text
+    lines = ["model=qwen2_5_7b", "data=aime_gen_mini", f"output_dir={tmp_path}"]
+    assert main([*lines, "--plan"]) == 0
+    plan = capsys.readouterr().out
+    assert "qwen2_5_7b: about " in plan and "The hub was not reached about qwen2_5_7b" in plan
+    assert main(lines) == 2  # the same, launched
+    assert main(["model=hub", "model.hub_id=nobody/nothing-at-all", "data=aime_gen_mini", "--plan"]) == 2
 
 
 def test_gguf_files_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
