@@ -86,6 +86,7 @@ def all_charts(study: Study, primary: Primary, results: Sequence[ArmResult]) -> 
 
     makers: list[Callable[[], Chart | None]] = [
         lambda: differences(primary, results),
+        lambda: learning_rates(study),
         lambda: learning_curves(study),
         lambda: checkpoints(study, primary),
         lambda: size(study, primary, results),
@@ -112,6 +113,25 @@ def differences(primary: Primary, results: Sequence[ArmResult]) -> Chart | None:
                   names=[r.label for r in shown], flat=True, zero=True)  # fmt: skip
     caption = "Paired differences to the control; a bar is the table's interval, none means too few seeds."
     return Chart("differences", "Differences to the control", caption, [panel])
+
+
+def learning_rates(study: Study) -> Chart | None:
+    """The pilot's validation accuracy against the learning rate: how sensitive each arm is to it."""
+    series = []
+    for i, choice in enumerate(study.record.pilot):
+        tried = sorted(
+            (float(rate), list(seeds.values())) for rate, seeds in choice["tried"].items() if seeds
+        )
+        if len(tried) < 2:
+            continue
+        xs, values = [rate for rate, _ in tried], [[100 * v for v in found] for _, found in tried]
+        series.append(Series(str(choice["arm"]), xs, [float(np.mean(v)) for v in values],
+                             [min(v) for v in values], [max(v) for v in values], i, "both"))  # fmt: skip
+    if not series:
+        return None
+    panel = Panel("learning rate", "avg@k on validation, points", series, log=10)
+    caption = "The pilot: mean over its seeds, which nothing else shows; bars from the lowest to the highest."
+    return Chart("learning_rates", "Sensitivity to the learning rate", caption, [panel])
 
 
 def learning_curves(study: Study) -> Chart | None:

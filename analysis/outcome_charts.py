@@ -17,6 +17,7 @@ from analysis.contrasts import (
     paired,
     what_varies,
 )
+from analysis.kept import kept_values
 from analysis.load import Study
 from analysis.stats import Interval
 
@@ -90,22 +91,19 @@ def splits(study: Study, primary: Primary, results: Sequence[ArmResult]) -> Char
 
 def kept(study: Study, primary: Primary, results: Sequence[ArmResult]) -> Chart | None:
     """Gain against how far the policy moved on text of the base's own kind."""
-    steps = study.steps
-    if "kept_kl_reverse" not in steps:
-        return None
-    last = steps[steps["kept_kl_reverse"].notna()].sort_values("step").groupby("run_id", observed=True).last()
-    moved = last.groupby("arm", observed=True)["kept_kl_reverse"].mean()
+    moved = {
+        arm: float(np.mean(list(found.values())))
+        for arm, found in kept_values(study, "kept_kl_reverse").items()
+    }
     series = []
     for i, r in enumerate(results):
-        if r.gain is not None and r.label in moved.index:
+        if r.gain is not None and r.label in moved:
             point = _bars(r.label, [r.gain], i)
-            series.append(
-                Series(r.label, [float(moved[r.label])], point.y, point.low, point.high, i, "points")
-            )
+            series.append(Series(r.label, [moved[r.label]], point.y, point.low, point.high, i, "points"))
     if len(series) < 2:
         return None
     label = f"gain in {METRICS[primary.metric]}, points"
-    panel = Panel("KL(policy‖base) on kept text at the last step, nats", label, series, zero=True)
+    panel = Panel("KL(policy‖base) on kept text, nats", label, series, zero=True)
     caption = "What a gain cost: how far the policy has moved on fixed pretraining text. Bars: over seeds."
     return Chart("kept", "Gain against what was kept", caption, [panel])
 

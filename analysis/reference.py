@@ -28,8 +28,8 @@ from harness import records
 from harness.code_state import code_state
 
 MAX_BYTES, MAX_BYTES_OF_ALL = 1_000_000, 6_000_000  # of one study, of outputs/reference: commits are for ever
-FIGURES = ("differences", "checkpoints", "size", "learning_curves", "decomposition", "pass_at_k",
-           "derivations", "kept", "compute")  # fmt: skip
+FIGURES = ("differences", "learning_rates", "checkpoints", "size", "learning_curves", "decomposition",
+           "pass_at_k", "derivations", "kept", "compute")  # fmt: skip
 KEPT = ("overrides", "seeds", "base_id", "data_hash", "started", "finished", "steps_done", "num_resumes",
         "tokens", "flops", "seconds", "gpu_seconds", "peak_memory_bytes", "rates", "flags",
         "eval_keys")  # fmt: skip
@@ -103,6 +103,8 @@ def reference_files(
         "study.json": _json(_without_output_dir(study.record.model_dump())),
         "provenance.json": _json(_provenance(study, read, command)),
     }
+    if (calibration := study.folder / "calibration.json").exists():
+        texts[calibration.name] = calibration.read_text(encoding="utf-8")
     files = {name: _portable(text, study).encode() for name, text in texts.items()}
     return files | {f"figures/{f.name}.png": f.png for f in kept}
 

@@ -20,6 +20,7 @@ from analysis.contrasts import (
     what_varies,
 )
 from analysis.design import design_notes
+from analysis.kept import kept_table
 from analysis.load import Study
 from analysis.memorisation import memorisation_table
 from analysis.page import html
@@ -110,7 +111,7 @@ def _sections(
                                              path_table(study, primary), main_effects_table(study, primary),
                                              finding_table(study, primary, results)), some("differences")),
         ReportSection("Learning", [], filled(trend_table(study, primary, results), pilot_table(study)),
-                      some("checkpoints", "size", "learning_curves")),
+                      some("learning_rates", "checkpoints", "size", "learning_curves")),
         ReportSection("What changed", [], filled(measures_table(results), decomposition_table(results)),
                       some("decomposition", "pass_at_k")),
         ReportSection("Derivations", [], [], some("derivations")),
@@ -118,7 +119,8 @@ def _sections(
                       [] if gap.cells else [NO_TWINS],
                       filled(splits_table(study, primary, results), templates_table(study), gap),
                       some("splits")),
-        ReportSection("What it cost", [], [], some("compute", "kept")),
+        ReportSection("What it cost", [], filled(kept_table(study, results, level=primary.level)),
+                      some("compute", "kept")),
         ReportSection("Training", [], [], some("diagnostics")),
         ReportSection("Single problems", [], [], some("problems")),
         ReportSection("What the intervals mean", _interval_text(study, primary, results),

@@ -88,6 +88,15 @@ def interval_text(interval: Interval | None, *, signed: bool = False) -> str:
     return f"{text} [{points(interval.low, signed=signed)}, {points(interval.high, signed=signed)}]"
 
 
+def number_text(interval: Interval | None, *, signed: bool = False, digits: int = 3) -> str:
+    """`0.123 [0.101, 0.145]` in the quantity's own unit."""
+    if interval is None:
+        return "—"
+    known = [v for v in (interval.estimate, interval.low, interval.high) if v is not None]
+    shown = [f"{v:{'+' if signed else ''}.{digits}f}".replace("-", "−") for v in known]
+    return shown[0] if len(shown) < 3 else f"{shown[0]} [{shown[1]}, {shown[2]}]"
+
+
 def compact(value: float | None) -> str:
     """A count with a unit prefix, three digits: 12.3k, 1.5T."""
     if value is None:
