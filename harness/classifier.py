@@ -12,11 +12,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from harness import checkpoint
+from harness.attention import pads
 from harness.batching import make_batch, microbatches, take
 from harness.critic import ValueModel
 from harness.fused import pack
 from harness.optim import adamw, guarded_step
-from harness.rows import pack_rows
+from harness.rows import Prompts, pack_rows
 from harness.slots import RewardModelConfig
 from harness.types import Batch, Grade, Problem, Prompt, Rollout, ScoredGroup
 
@@ -140,13 +141,15 @@ def _logits(
     """The head's output at the `places` of `rows`, row after row, [M]."""
     trunk = model.trunk
     assert isinstance(trunk, nn.Module)
-    piece = take(batch, rows)
-    starts = (piece.lengths.cumsum(0) - piece.lengths).tolist()  # of each row among the packed tokens
+    piece, weight = take(batch, rows), trunk.head_weight
+    prompts_of = Prompts(piece.prompt_ids, piece.prompt_lengths, pads(weight.device, weight.dtype))
+    _, taken = prompts_of.sources()
+    counts = piece.lengths - taken  # computed tokens of each row, its own alone
+    starts = (counts.cumsum(0) - counts - taken).tolist()  # a row's token t is packed at its start + t
     at = [
         start + len(prompts[i].token_ids) + place
         for start, i in zip(starts, rows.tolist(), strict=True)
         for place in places[i]
     ]
-    device = trunk.head_weight.device
-    states = trunk.hidden(pack_rows(piece.input_ids, piece.lengths, device=device))  # [N, D]
-    return model.values(pack(states, torch.tensor(at, device=device)))
+    packed = pack_rows(piece.input_ids, piece.lengths, prompts=prompts_of, device=weight.device)
+    return model.values(pack(trunk.hidden(packed), torch.tensor(at, device=weight.device)))
