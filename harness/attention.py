@@ -58,7 +58,7 @@ def _variable_length(queries: Tensor, keys_values: Tensor, layout: Layout) -> Te
 
 
 def _flash(q: Tensor, k: Tensor, v: Tensor, ends: Tensor, key_ends: Tensor, longest: int) -> Tensor:
-    out: Tensor = torch.ops.aten._flash_attention_forward(
+    out: Tensor = torch.ops.aten._flash_attention_forward.default(
         q, k, v, ends, key_ends, longest, longest, 0.0, True, False
     )[0]
     return out

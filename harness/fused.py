@@ -60,7 +60,7 @@ class _Spread(torch.autograd.Function):
         """Sums of a thing's places in the same order each time, in float32 at least."""
         order, ends = ctx.saved_tensors
         flat = grad.flatten(1)
-        summed = torch.ops.aten._embedding_bag_forward_only(
+        summed = torch.ops.aten._embedding_bag_forward_only.default(
             flat, order, ends, mode=0, include_last_offset=True
         )[0]
         return summed.view(-1, *grad.shape[1:]), None, None, None

@@ -5,6 +5,8 @@ On a CPU `harness.fused` and `harness.head` do the same in PyTorch; a test compa
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 import triton
 import triton.language as tl
@@ -106,7 +108,7 @@ def rms_norm_backward(
     `beside` is the gradient that reaches x past the norm, along the residual stream.
     """
     rows, size = x.shape
-    programs = min(rows, 4 * torch.cuda.get_device_properties(x.device).multi_processor_count)
+    programs = min(rows, 4 * _num_multiprocessors(x.device))
     grad_x = torch.empty_like(x)
     partial = torch.empty(programs, size, dtype=torch.float32, device=x.device)
     block = triton.next_power_of_2(size)
@@ -124,6 +126,11 @@ def rms_norm_backward(
         num_warps=_warps(block),
     )
     return grad_x, partial.sum(0).to(weight.dtype)
+
+
+@lru_cache(maxsize=16)
+def _num_multiprocessors(device: torch.device) -> int:
+    return torch.cuda.get_device_properties(device).multi_processor_count
 
 
 def _warps(block: int) -> int:
