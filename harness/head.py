@@ -12,7 +12,7 @@ from harness.fused import widened
 
 # Logits alive at once, in elements: a chunk that stays in a CPU's cache, or fills a GPU.
 _CHUNK_ELEMENTS = {"cpu": 1 << 18, "cuda": 1 << 30}
-# On a GPU, logits of one call that are kept for its backward pass: 5 GiB in half precision, which is enough for
+# On a GPU, logits of one call that are kept for its backward pass: 5 GiB in half precision, enough for
 # microbatches of 16,384 tokens of a vocabulary of 152k.
 _KEPT_ELEMENTS = 5 << 29
 
