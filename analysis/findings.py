@@ -21,7 +21,7 @@ BEGIN, END = "<!-- findings: r1-report findings outputs/reference --out README.m
 
 def finding(study: Study, primary: Primary, results: list[ArmResult]) -> dict[str, Any]:
     """What a study found, in a line: the declared contrast, else the largest difference and how many hold;
-    then the gains of null controls, and trends over ordered factors."""
+    then the gains of null controls, trends over ordered factors, and how the intervals held in simulation."""
     k = next((int(r.means["k"] or 0) for r in results if r.means["k"]), 0)
     measure = f"{METRICS[primary.metric].replace('@k', f'@{k}')} on {study.task_text(primary.task)}"
     margin = declared(study).get("margin")
@@ -40,8 +40,21 @@ def finding(study: Study, primary: Primary, results: list[ArmResult]) -> dict[st
         f"; trend over {what}, {where}: {slope}" for what, where, _, slope, *_ in
         trend_table(study, primary, results).cells
     )  # fmt: skip
+    answer += _calibrated(study.folder / "calibration.json")
     return {"study": study.name, "question": study.record.question, "answer": answer,
             "seeds": max((len(r.seeds) for r in results), default=0)}  # fmt: skip
+
+
+def _calibrated(path: Path) -> str:
+    """What `r1-report calibrate` found with the study's variances, where it has been run."""
+    if not path.exists():
+        return ""
+    rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
+    coverage, error = [row["coverage"] for row in rows], max(row["fwer"] for row in rows)
+    return (
+        f"; {min(row['n'] for row in rows):,} simulated studies a row with its variances: coverage "
+        f"{min(coverage):.3f} to {max(coverage):.3f}, family-wise error at most {error:.3f}"
+    )
 
 
 def _line(headline: Headline, measure: str, margin: float | None) -> str:

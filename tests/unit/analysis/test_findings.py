@@ -102,6 +102,16 @@ def test_trends_over_checkpoints_are_told(make_study) -> None:
     assert len(cells) == 2 and all(f"; trend over {c[0]}, {c[1]}: {c[3]}" in answer for c in cells)
 
 
+def test_a_calibration_is_told(make_study) -> None:
+    folder = make_study(models=("xs",))
+    rows = [{"coverage": 0.951, "fwer": 0.02, "n": 10000}, {"coverage": 0.962, "fwer": 0.041, "n": 10000}]
+    (folder / "calibration.json").write_text(json.dumps({"rows": rows}))
+    assert found(folder)[0].endswith(
+        "10,000 simulated studies a row with its variances: coverage 0.951 to 0.962, family-wise error "
+        "at most 0.041"
+    )
+
+
 def test_the_command_writes_between_the_marks_alone(tmp_path: Path, capsys) -> None:
     reference = tmp_path / "reference"
     for name, seeds in (("b", 3), ("a", 5)):

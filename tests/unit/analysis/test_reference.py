@@ -31,7 +31,8 @@ def written(tmp_path_factory: pytest.TempPathFactory, study_templates) -> tuple[
     record.command += f" output_dir={root}/outputs seed=0"
     record.arms[0].overrides.append(f"output_dir={root}/outputs")
     record.arms[0].runs["7"] = "planned"
-    (study / "calibration.json").write_text('{"rows": []}')
+    calibration = {"rows": [{"coverage": 0.95, "fwer": 0.04, "n": 10}]}
+    (study / "calibration.json").write_text(json.dumps(calibration))
     record.pilot = [{"arm": "a", "chosen": 1e-4, "tried": {"1e-4": {"100": 0.5}, "1e-3": {"100": 0.4}}}]
     records.write_record(study / "study.json", record)
     assert main(["report", str(study), "--reference", str(root / "reference" / "toy")]) == 0
@@ -83,7 +84,7 @@ def test_what_made_it_what_varies_and_the_pilot_are_there(written) -> None:
     assert json.loads((folder / "study.json").read_text())["pilot"][0]["chosen"] == 1e-4
     assert len(rows(folder / "learning_rates.csv")) == 2
     assert (folder / "figures" / "learning_rates.png").exists()
-    assert json.loads((folder / "calibration.json").read_text()) == {"rows": []}
+    assert json.loads((folder / "calibration.json").read_text())["rows"][0]["n"] == 10
     curve = rows(folder / "curves.csv")
     assert json.loads((folder / "finding.json").read_text())["seeds"] == 3
     assert len(curve) == 2 * 6 and curve[0]["seeds"] == "3"
