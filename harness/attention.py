@@ -59,6 +59,11 @@ def _variable_length(queries: Tensor, keys_values: Tensor, layout: Layout) -> Te
 
 def _flash(q: Tensor, k: Tensor, v: Tensor, ends: Tensor, key_ends: Tensor, longest: int) -> Tensor:
     out: Tensor = torch.ops.aten._flash_attention_forward.default(
-        q, k, v, ends, key_ends, longest, longest, 0.0, True, False
+        *(q, k, v, ends, key_ends, longest, longest),
+        dropout_p=0.0,
+        is_causal=True,
+        return_debug_mask=False,
+        window_size_left=-1,
+        window_size_right=0,
     )[0]
     return out
