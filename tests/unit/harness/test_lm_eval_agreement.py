@@ -1,20 +1,23 @@
-r"""Our grader beside the two built-in filters of lm-eval's gsm8k, on the same saved completions.
+r"""Our grader beside the two built-in filters of lm-eval's gsm8k, on the same 989 saved completions.
 
-Of all 989 saved completions, as they are and with the default rules, the grader agrees with strict-match on
-567 (57.3 %) and with flexible-extract on 939 (94.9 %).
+With the filter's own rule and comparison:
 
-strict-match finds nothing without `####`, so all its 422 disagreements are of one class: answers without that
-mark. To compare beyond the mark, 611 completions are put in that task's own format (the final line `A: 42` of
-OpenAI's 529 is rewritten to `#### 42`; 82 few-shot ones of SmolLM2 are in it already) and graded with the
-rule "hashes" alone: all 611 agree.
+    strict-match      rules=("hashes",)                    989 agree (100 %)
+    flexible-extract  rules=("final_number",), as a text   979 agree (99.0 %)
 
-flexible-extract agrees on the 629 that end in their answer. On the 360 of ToRA, which answer in a box, it
-agrees on 310: all 50 disagreements are in outputs/reference/lm_eval_agreement/disagreements.csv with their
-class and who is right, which is the grader each time, as the labels of these completions say too:
+With the grader's default rules, which look for a box and for "the answer is" first and compare numbers:
 
-    decimal        lm-eval compares text: 16.0 is not 16
-    later_number   it takes the last number, after the box: "7 dozens of eggs in 4 weeks"
-    dollar         it takes the "$." that closes a formula for a number
+    strict-match      567 agree (57.3 %): it finds nothing without `####`, which 422 right answers lack
+    flexible-extract  939 agree (94.9 %)
+
+Every disagreement is in outputs/reference/lm_eval_agreement/disagreements.csv with class and who is right,
+by the labels of the completions where they have one, else by the answer they state:
+
+    no_mark        right, without `####`: the grader is right
+    later_number   lm-eval takes the last number, after the box ("7 dozens of eggs in 4 weeks"): the grader is
+    decimal        lm-eval compares text, and 16.0 is not 16: the grader is right
+    dollar         lm-eval takes the "$." that closes a formula for a number: the grader is right
+    comma          as a text 6,250 is not 6250: lm-eval, which drops commas, is right
 """
 
 from __future__ import annotations
@@ -88,51 +91,64 @@ def saved() -> dict[str, list[Case]]:
     return found
 
 
-def test_strict_match_and_the_hashes_rule_agree() -> None:
-    cases = saved()
-    marked = [c._replace(completion=c.completion.replace("\nA: ", "\n#### ")) for c in cases["openai"]]
-    marked += [c for c in cases["smollm2"] if c.id.startswith("smol-fewshot")]
-    theirs = [right for right, _ in lm_eval_says("strict-match", marked)]
-    ours = [grade(c.completion, c.reference, rules=("hashes",)).correct for c in marked]
-    assert len(marked) > 600 and 200 < sum(ours) < 400
-    agreed = sum(a == b for a, b in zip(ours, theirs, strict=True))
-    assert agreed == len(marked)  # the target is 98 %
-
-
-def test_agreement_on_all_completions_as_they_are() -> None:
-    cases = [case for source in saved().values() for case in source]
-    ours = [grade(c.completion, c.reference, rules=DEFAULT_RULES).correct for c in cases]
-    strict, flexible = lm_eval_says("strict-match", cases), lm_eval_says("flexible-extract", cases)
-    apart = [(c, o, text) for c, o, (right, text) in zip(cases, ours, strict, strict=True) if o != right]
-    assert all(o and text == "[invalid]" and "####" not in c.completion for c, o, text in apart)
-    assert (len(cases), len(apart)) == (989, 422)
-    assert sum(o != right for o, (right, _) in zip(ours, flexible, strict=True)) == 50
-
-
-def test_flexible_extract_and_all_rules_agree_on_answers_in_its_format() -> None:
-    cases = [*saved()["openai"], *saved()["smollm2"]]
-    theirs = [right for right, _ in lm_eval_says("flexible-extract", cases)]
-    ours = [grade(c.completion, c.reference, rules=DEFAULT_RULES).correct for c in cases]
-    assert len(cases) > 600 and 200 < sum(ours) < 400
-    assert sum(a == b for a, b in zip(ours, theirs, strict=True)) == len(cases)
+TEXT = {"rules": ("final_number",), "exact": True}
+COMPARISONS = {
+    ("strict-match", "same"): ({"rules": ("hashes",)}, 989),
+    ("flexible-extract", "same"): (TEXT, 979),
+    ("strict-match", "default"): ({"rules": DEFAULT_RULES}, 567),
+    ("flexible-extract", "default"): ({"rules": DEFAULT_RULES}, 939),
+}
 
 
 def classify(case: Case, extracted: str) -> str:
+    if extracted == "[invalid]":
+        return "no_mark"
     if "$" in extracted:
         return "dollar"
+    if "," in extracted:
+        return "comma"
     number = extracted.rstrip(".")
     return "decimal" if number.endswith(".0") and number[:-2] == case.reference else "later_number"
 
 
-def test_every_disagreement_on_boxed_answers_is_listed_and_the_grader_is_right() -> None:
-    cases = saved()["microsoft"]
+def disagreements(name: str, setting: str) -> tuple[int, list[list[str]]]:
+    """How many agree, and id, filter, setting, class and who is right of each that does not."""
+    options, _ = COMPARISONS[name, setting]
+    cases = [case for source in saved().values() for case in source]
     rows = []
-    for case, (right, extracted) in zip(cases, lm_eval_says("flexible-extract", cases), strict=True):
-        verdict = grade(case.completion, case.reference)
-        if verdict.correct != right:
-            assert verdict.correct == case.correct and right != case.correct
-            rows.append([case.id, "flexible-extract", classify(case, extracted), "grader"])
+    for case, (right, extracted) in zip(cases, lm_eval_says(name, cases), strict=True):
+        ours = grade(case.completion, case.reference, **options).correct
+        if ours != right:
+            truth = (
+                case.correct if case.correct is not None else grade(case.completion, case.reference).correct
+            )
+            who = "grader" if ours == truth else "lm-eval"
+            rows.append([case.id, name, setting, classify(case, extracted), who])
+    return len(cases) - len(rows), rows
+
+
+@pytest.mark.parametrize(("name", "setting"), COMPARISONS)
+def test_agreement_and_every_disagreement_as_listed(name: str, setting: str) -> None:
+    agreed, rows = disagreements(name, setting)
+    assert agreed == COMPARISONS[name, setting][1]
+    if setting == "same":
+        assert agreed >= 0.98 * (agreed + len(rows))  # the target
     with (REFERENCE / "lm_eval_agreement" / "disagreements.csv").open(encoding="utf-8") as file:
-        listed = list(csv.reader(file))
-    assert listed[0] == ["id", "filter", "class", "who_is_right"]
-    assert sorted(rows) == listed[1:] and len(rows) == 50 and len(cases) == 360
+        header, *listed = csv.reader(file)
+    assert header == ["id", "filter", "setting", "class", "who_is_right"]
+    assert sorted(rows) == [row for row in listed if row[1:3] == [name, setting]]
+    assert {(row[3], row[4]) for row in rows} <= {
+        *((kind, "grader") for kind in ("no_mark", "later_number", "decimal", "dollar")),
+        ("comma", "lm-eval"),
+    }
+
+
+def test_in_the_format_of_the_task_all_agree_with_the_default_rules() -> None:
+    """The line `A: 42` of OpenAI's completions becomes `#### 42`; SmolLM2's few-shot ones are so already."""
+    cases = saved()
+    marked = [c._replace(completion=c.completion.replace("\nA: ", "\n#### ")) for c in cases["openai"]]
+    marked += [c for c in cases["smollm2"] if c.id.startswith("smol-fewshot")]
+    ours = [grade(c.completion, c.reference).correct for c in marked]
+    assert len(marked) == 611 and 200 < sum(ours) < 400
+    for name in ("strict-match", "flexible-extract"):
+        assert ours == [right for right, _ in lm_eval_says(name, marked)]
