@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import count
 
 import torch
 
@@ -51,7 +52,7 @@ def sample(run: Run, problems: Sequence[Problem], step: int, *, first_place: int
     ]
     asked = [run.prompts[p.id] for p in mine for _ in range(rollout.group_size)]
     sampled = run.engine.generate(
-        asked, params=params, seeds=seeds, policy_step=run.num_updates, on_end=_grade_ahead(run, mine)
+        asked, params=params, seeds=seeds, policy_step=run.num_updates, on_end=_on_end(run, mine)
     )
     rollouts = gathered(sampled)
     prompts = [run.prompts[r.problem_id] for r in rollouts]
@@ -60,6 +61,22 @@ def sample(run: Run, problems: Sequence[Problem], step: int, *, first_place: int
     run.tokens["prompt"] = run.tokens.get("prompt", 0) + sum(len(p.token_ids) for p in prompts)
     run.count("sampled", sum(lengths), context=context, passes=1)
     return rollouts
+
+
+def _on_end(run: Run, problems: Sequence[Problem]) -> OnEnd:
+    """Say how many samples there are, and compare answers meanwhile where that takes long."""
+    ahead, total, number = (
+        _grade_ahead(run, problems),
+        len(problems) * run.config.rollout.group_size,
+        count(1),
+    )
+
+    def on_end(place: int, tokens: list[int]) -> None:
+        run.progress(f"sampled {next(number)}/{total}")
+        if ahead is not None:
+            ahead(place, tokens)
+
+    return on_end
 
 
 def _grade_ahead(run: Run, problems: Sequence[Problem]) -> OnEnd | None:

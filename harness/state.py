@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -77,6 +77,7 @@ class Run:
     lap_peaks: dict[str, int] = field(default_factory=dict)
     world_size: int = field(default_factory=world_size)
     ahead: GradingAhead | None = None
+    progress: Callable[[str], None] = lambda note: None  # says what a step is doing
     microbatch_tokens: int = 0  # the config's, or what is left of it after running out of memory
 
     def __post_init__(self) -> None:

@@ -48,11 +48,13 @@ def train(
         writer.truncate(run.step)
     offline = Offline(run, report) if config.objective.offline else None
     total = offline.num_steps if offline else config.trainer.steps
+    run.progress = lambda note: report("training", run.step, total, note)
     while run.step < total:
         lap = Lap(run)
         groups, metrics = offline.batch(run.step) if offline else experience(run)
         if config.rollout.release:
             run.engine.release()
+        run.progress("updating")
         with run.timed("train"):
             metrics |= learn(run, groups, total=total)
         run.step += 1

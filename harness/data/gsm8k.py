@@ -1,8 +1,12 @@
-"""GSM8K (arXiv:2110.14168): 7,473 training and 1,319 test problems with annotated solutions."""
+"""GSM8K (arXiv:2110.14168): 7,473 training and 1,319 test problems with annotated solutions.
+
+A problem's level is the number of calculations that its solution annotates (`<<48/2=24>>`), 5 and more as 5.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from harness.data.sources import Source, train_or_validation
@@ -39,7 +43,13 @@ SOURCES = {"train": TRAIN, "validation": TRAIN, "test": TEST}
 def load(split: str, *, seed: int = 0, bad_rows: list[str] | None = None) -> list[Problem]:
     """`test` is the official one; a tenth of the training file (a hash with the seed) is `validation`."""
     if split == "test":
-        return TEST.load(split, bad_rows)
+        return _with_levels(TEST.load(split, bad_rows))
     if split in SOURCES:
-        return train_or_validation(TRAIN.load(split, bad_rows), split, seed)
+        return train_or_validation(_with_levels(TRAIN.load(split, bad_rows)), split, seed)
     return []
+
+
+def _with_levels(problems: list[Problem]) -> list[Problem]:
+    """None where the solution annotates nothing."""
+    counts = [(problem.solution or "").count("<<") for problem in problems]
+    return [replace(p, level=min(count, 5) or None) for p, count in zip(problems, counts, strict=True)]

@@ -53,6 +53,8 @@ def test_a_group_is_one_problems_samples_in_a_row_each_with_its_own_seed(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: dict[str, object] = {}
+    said: list[str] = []
+    monkeypatch.setattr(run, "progress", said.append)
     original = run.engine.generate
 
     def spy(prompts: object, **keywords: object) -> list[Rollout]:
@@ -65,6 +67,7 @@ def test_a_group_is_one_problems_samples_in_a_row_each_with_its_own_seed(
     rollouts = sample(run, problems, 2)
     assert [r.problem_id for r in rollouts] == [p.id for p in problems for _ in range(4)]
     assert [r.sample_idx for r in rollouts] == [0, 1, 2, 3] * 4
+    assert said == [f"sampled {i}/16" for i in range(1, 17)]
     rollout_seed = run.seeds["rollout"]
     assert asked["seeds"] == [derive(rollout_seed, 2, place, i) for place in range(4) for i in range(4)]
     assert run.tokens["sampled"] - before == sum(len(r.completion_ids) for r in rollouts)

@@ -269,7 +269,10 @@ def test_a_folder_without_the_file_is_named(
             {"dataset": "math", "subjects": ["Algbra"]},
             r"data\.subjects=Algbra: math has no such subject; did you",
         ),
-        ({"dataset": "gsm8k", "levels": [3]}, r"data\.levels=\[3\]: the problems of gsm8k have none"),
+        (
+            {"dataset": "aime_1983_2023", "levels": [3]},
+            r"data\.levels=\[3\]: the problems of aime_1983_2023 have none",
+        ),
         ({"dataset": "gsm8k", "num_train": 9000}, r"data\.num_train=9000: 6726 training problems are left"),
         (
             {"dataset": "gsm8k", "dose": {"dataset": "aime24", "percent": 1}},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -131,6 +132,16 @@ def test_the_folder_has_every_problem_once_with_the_answers_of_its_kind() -> Non
         answers = [p.answer for p in PUBLISHED[name].load("test")]
         assert all(a == str(int(a)) and 0 <= int(a) <= 999 for a in answers)
     assert {p.topic for p in PUBLISHED["math"].load("train")} == set(hendrycks_math.SUBJECTS)
+
+
+@needs_data
+def test_the_level_of_a_gsm8k_problem_is_how_many_calculations_its_solution_has() -> None:
+    problems = [p for split in ("train", "validation") for p in gsm8k.load(split)]
+    counts = Counter(p.level for p in problems)
+    # <<: 95 have none, 404 one, 2,175 two ...; 785 + 287 + 123 + 40 + 3 five or more
+    assert counts == {None: 95, 1: 404, 2: 2175, 3: 2137, 4: 1424, 5: 1238}
+    data = DataConfig.model_validate({"name": "g", "dataset": "gsm8k", "levels": [1, 2], **SETTINGS})
+    assert {p.level for p in load_split(data, "train")} == {1, 2}
 
 
 @needs_data
