@@ -56,7 +56,8 @@ def _adapted(policy: nn.Module) -> Iterator[tuple[str, Any]]:
 
 def _factors(linear: Any) -> tuple[Tensor, Tensor, float] | None:
     """A [r, in], B [out, r] and the scale of a module whose adapter is there and on."""
-    if not hasattr(linear, "lora_A") or getattr(linear, "adapter_is_off", False):
+    # Not hasattr: a module makes an AttributeError for what it lacks, seven times a layer.
+    if "lora_A" not in linear._modules or getattr(linear, "adapter_is_off", False):
         return None
     return linear.lora_A[_NAME].weight, linear.lora_B[_NAME].weight, linear.scaling[_NAME]
 
