@@ -21,8 +21,8 @@ PROMPT_TOKENS = 256  # of the longest prompt, which is not known yet
 LADDER_VOCABULARY = 1000
 _GIB = 2**30
 _RUNTIME = {"cpu": 0.4 * _GIB, "cuda": 0.8 * _GIB}  # PyTorch itself; CUDA's context and kernels
-_LOGITS = {"cpu": 2**24 * 4, "cuda": 2**28 * 4}  # one chunk of logits in float32
-_CHUNKS = 3  # of logits and what is computed from them, alive at once
+_LOGITS = 3 * 2**24 * 4  # on a CPU: a chunk of logits in float32 and what is computed from it
+_KEPT, _CHUNK = 5 * 2**29, 2**30  # on a GPU, elements: a microbatch's logits at most, else a chunk of them
 _VLLM_CPU = 0.4 * _GIB  # its packages and buffers, measured with a tiny model; its cache is resident at once
 
 
@@ -66,7 +66,7 @@ def needs(config: RunConfig, dims: ModelDims, device: str) -> Needs:
         "gradients": trained * size * (2 if size < 4 else 1),
         "joined weights and gradients": joined * (2 if config.trainer.lora is None else 1),
         "activations": _activations(config, dims, size),
-        "logits": _CHUNKS * _LOGITS[device] + dims.vocab_size * dims.hidden_size * 4.0,
+        "logits": _logits(config, dims, device, size) + dims.vocab_size * dims.hidden_size * 4.0,
     }
     return Needs(always, sampling, training)
 
@@ -128,11 +128,24 @@ def _cache(config: RunConfig, dims: ModelDims, size: int) -> float:
     return 2.0 * dims.num_layers * _rows(config) * dims.num_kv_heads * dims.head_dim * tokens * size
 
 
+def _logits(config: RunConfig, dims: ModelDims, device: str, size: int) -> float:
+    """Of training (harness.head): a GPU keeps a microbatch's for its backward pass if they are few enough."""
+    if device == "cpu":
+        return _LOGITS
+    elements = _microbatch(config) * dims.vocab_size
+    return size * (elements if elements <= _KEPT else _CHUNK)
+
+
+def _microbatch(config: RunConfig) -> float:
+    """Tokens of the largest one."""
+    longest = PROMPT_TOKENS + config.rollout.max_new_tokens
+    return float(max(config.trainer.microbatch_tokens, longest))
+
+
 def _activations(config: RunConfig, dims: ModelDims, size: int) -> float:
     """What a microbatch keeps for its backward pass: of a layer, its two norms' inputs and outputs, queries,
     keys, values, attention's output twice, gate and up, and their product."""
-    longest = PROMPT_TOKENS + config.rollout.max_new_tokens
-    tokens = float(max(config.trainer.microbatch_tokens, longest))
+    tokens = _microbatch(config)
     attention = (3 * dims.num_heads + 2 * dims.num_kv_heads) * dims.head_dim
     layer = 4 * dims.hidden_size + attention + 3 * dims.intermediate_size
     backward = 2 * dims.hidden_size + attention + 4 * dims.intermediate_size  # of the layer at work
