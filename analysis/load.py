@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 from analysis.evaluations import run_evaluations, with_checkpoints
 from analysis.steps import Progress, read_steps
 from harness import records
-from harness.data_config import GENERATED
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,7 +60,7 @@ class Study:
     def task_text(self, task: str) -> str:
         """A task as a sentence names it: `aime_gen_test (generated problems)` where a program made them."""
         named = {b["name"]: b["task"] for c in self.configs.values() for b in c.get("eval.benchmarks") or []}
-        made = str(named.get(task, task)).startswith(GENERATED)
+        made = str(named.get(task, task)).startswith(records.GENERATED)
         return f"{task} (generated problems)" if made else task
 
     @property

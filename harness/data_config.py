@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from harness.extraction import Rule
 from harness.prompts import TemplateName
+from harness.records import GENERATED
 from harness.section import Name, NonNegative, NonNegativeFloat, Positive, Section
 
 Published = Literal[
@@ -23,7 +24,6 @@ Published = Literal[
     "dapo_17k",
 ]
 Dataset = Literal["aime_gen", "general", "mixture", "jsonl", Published]
-GENERATED = ("aime_gen", "general")
 SPLITS = ("train", "perturbed", "validation", "test", "heldout")
 
 

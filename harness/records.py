@@ -6,8 +6,7 @@
     outputs/<study>/<run_id>/metrics.jsonl             one line an optimiser step
     outputs/<study>/<run_id>/eval/<checkpoint>/<task>.json (+ <task>.samples.jsonl.gz)      EvalRecord
     outputs/bases/<base_id>/                           base.json, the weights, and eval/ of the base itself
-
-Files are replaced atomically, so a reader sees the old or the new one, never a part.
+Files are replaced atomically: a reader sees the old one or the new one.
 """
 
 from __future__ import annotations
@@ -23,6 +22,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 SCHEMA_VERSION, BASES = 1, "bases"
+GENERATED = ("aime_gen", "general")  # problems that a program makes, and so the names of their tasks begin
 Status = Literal["running", "finished", "failed", "interrupted"]
 T = TypeVar("T", bound="_Record")
 
