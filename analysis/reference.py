@@ -25,7 +25,6 @@ from analysis.findings import FILE, finding
 from analysis.load import Study
 from analysis.report import Report, markdown
 from harness import records
-from harness.code_state import code_state
 
 MAX_BYTES, MAX_BYTES_OF_ALL = 1_000_000, 6_000_000  # of one study, of outputs/reference: commits are for ever
 FIGURES = ("differences", "learning_rates", "checkpoints", "size", "learning_curves", "decomposition",
@@ -166,7 +165,6 @@ def _provenance(study: Study, read: Mapping[str, records.RunRecord], command: st
         "study": study.name,
         "command": study.record.command,
         "report_command": command,
-        "report_commit": code_state()["commit"],
         "commit": _distinct(r.code.get("commit") for r in runs),
         "dirty": any(r.code.get("dirty") for r in runs),
         "packages": _distinct(r.packages for r in runs),

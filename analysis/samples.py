@@ -12,7 +12,6 @@ import numpy as np
 from analysis.contrasts import Primary, final_rows
 from analysis.load import Study
 from harness import records
-from harness.steps import check_steps
 
 PROBLEMS = 24
 SAMPLES = 3  # a problem and arm, greedy apart
@@ -74,9 +73,10 @@ def _read(study: Study, arm: str, seed: str, source: Any, wanted: set[str]) -> l
 
 
 def _shown(row: dict[str, Any], arm: str, seed: str, greedy: bool) -> dict[str, Any]:
-    """`marks`: [start, end, right] of each statement that the step check verified, in characters."""
+    """`marks`: the record's [start, end, right] of each statement that the step check verified, in
+    characters; a record of an earlier version has none."""
     text = str(row["completion"])
-    marks = [[s.start, s.end, s.ok] for s in check_steps(text[:MAX_CHARACTERS]).steps]
+    marks = [mark for mark in row.get("statements") or () if mark[1] <= MAX_CHARACTERS]
     return {
         "problem": str(row["problem_id"]), "arm": arm, "seed": seed,
         "sample": "greedy" if greedy else f"sample {row['sample_idx']}",

@@ -210,6 +210,7 @@ def sample_rows(sampled: Sequence[Scored], greedy: Sequence[Scored] | None) -> I
                     "num_wrong_steps": verdict.num_wrong_steps,
                     "num_unsourced_steps": verdict.num_unsourced_steps,
                     "last_step_answers": verdict.last_step_answers,
+                    "statements": verdict.statements,
                     "length": len(rollout.completion_ids),
                     "finish_reason": rollout.finish_reason,
                 }

@@ -9,7 +9,7 @@ from functools import lru_cache
 from harness.answers import literal_text
 from harness.extraction import Rule
 from harness.grading import answer_class, grade
-from harness.steps import check_steps
+from harness.steps import MAX_TEXT_CHARS, check_steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +18,7 @@ class Score:
 
     With the problem at hand `num_unsourced_steps` counts steps with an operand that is neither in the problem
     nor an earlier result. `last_step_answers` says whether the last step's value is the answer given (None:
-    no step, no answer or no number).
+    no step, no answer or no number). `statements` are (start, end, right) of each step, in characters.
     """
 
     correct: bool
@@ -29,6 +29,7 @@ class Score:
     num_wrong_steps: int
     num_unsourced_steps: int | None = None
     last_step_answers: bool | None = None
+    statements: tuple[tuple[int, int, bool], ...] = ()
 
     @property
     def stepped(self) -> bool:
@@ -48,6 +49,7 @@ def score(
     verdict = grade(completion, reference, rules=rules, use_symbolic=symbolic, exact=exact)
     found = verdict.extracted
     report = check_steps(completion, problem=problem, answer=found)
+    skipped = max(0, len(completion) - MAX_TEXT_CHARS)  # the check reads the end of a longer text
     return Score(
         correct=verdict.correct,
         extracted=found,
@@ -57,6 +59,7 @@ def score(
         num_wrong_steps=report.num_wrong,
         num_unsourced_steps=None if problem is None else sum(not s.operands_known for s in report.steps),
         last_step_answers=report.last_yields_answer,
+        statements=tuple((skipped + s.start, skipped + s.end, s.ok) for s in report.steps),
     )
 
 

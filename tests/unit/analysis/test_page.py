@@ -16,6 +16,7 @@ from analysis.page import embedded_json, html
 from analysis.report import build_report
 from analysis.samples import PROBLEMS, SAMPLES, sample_rows
 from harness import records
+from harness.steps import check_steps
 from tests.unit.analysis import browser
 
 HOSTILE = (
@@ -23,6 +24,10 @@ HOSTILE = (
     "</script><img src=x onerror='window.pwned = 2'> \U0001f600 2+2=5, 3*4=12 <b>x</b>",
     "<!-- <script> {{ 7 * 7 }} \u2028 \\u003c/script\\u003e",
 )
+
+
+def marks(text: str) -> list[Any]:
+    return [[step.start, step.end, step.ok] for step in check_steps(text).steps]
 
 
 def add_samples(study: Path) -> None:
@@ -33,7 +38,8 @@ def add_samples(study: Path) -> None:
         rows = [
             {"problem_id": problem, "sample_idx": i if i < 3 else None, "completion": text,
              "correct": bool(record.correct[p][i]), "extracted": text, "reason": "boxed: <b>equal</b>",
-             "num_steps": i, "num_wrong_steps": int(i == 2), "length": 9, "finish_reason": "stop"}
+             "num_steps": i, "statements": marks(text), "num_wrong_steps": int(i == 2), "length": 9,
+             "finish_reason": "stop"}
             for p, problem in enumerate(record.problem_ids) for i, text in enumerate(texts)
         ]  # fmt: skip
         records.write_samples(path.with_suffix(".samples.jsonl.gz"), rows)

@@ -21,6 +21,7 @@ from harness.evaluate import evaluate, scored
 from harness.records import read_eval, read_samples
 from harness.scoring import score, votes
 from harness.seeds import derive
+from harness.steps import MAX_TEXT_CHARS
 from harness.types import Problem, Prompt, Rollout, SamplingParams
 
 ROWS = [
@@ -259,3 +260,9 @@ def test_a_problem_compared_as_it_stands_is_so_in_the_record() -> None:
     for exact, right in ((True, False), (False, True)):
         problem = Problem("p", "d", "test", "Sort", "cab", exact=exact)
         assert scored(task, problem, [rollout]).scores[0].correct is right
+
+
+def test_statements_are_placed_in_the_whole_text_however_long() -> None:
+    for text in ("2+2=5, so 3*4=12", "x" * (MAX_TEXT_CHARS + 7) + " 2+2=5, so 3*4=12"):
+        found = score(text, "12", ("boxed",), False).statements
+        assert [(text[a:b], right) for a, b, right in found] == [("2+2=5", False), ("3*4=12", True)]
