@@ -43,7 +43,19 @@ def track(folder: Path, steps: range, *, failed: bool = False, last: bool = True
         tracker.evaluations(folder)
     tracker.finish(failed=failed)
     assert tracker.failures == 0
+    settle(folder / "wandb")
     return tracker
+
+
+def settle(folder: Path) -> None:
+    """Until W&B's own process has written: on a busy machine it does so after `finish` has returned."""
+    sizes: list[int] = []
+    for _ in range(300):
+        sizes.append(sum(path.stat().st_size for path in folder.glob("offline-run-*/run-*.wandb")))
+        if len(sizes) > 3 and sizes[-1] > 0 and sizes[-4] == sizes[-1]:
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"{folder}: W&B wrote nothing")
 
 
 @pytest.mark.timeout(180)
