@@ -115,6 +115,22 @@ def best_of_k(correct: Correct, scores: Sequence[Sequence[float]]) -> Estimate:
     return _estimate([v for v, _ in found], [v for _, v in found], k=min(n for n, _ in counts))
 
 
+def pair_auc(correct: Correct, scores: Sequence[Sequence[float]]) -> float | None:
+    """Share of pairs of a right and a wrong sample of one row in which the right one scores higher.
+
+    Ties count half, pairs of all rows alike. With all samples in one row it is the AUC, in which an easy
+    problem's samples are told from a hard one's too; with a row a problem it is what best-of-n lives on. None
+    without a pair.
+    """
+    won, pairs = 0.0, 0
+    for flags, row in zip(correct, scores, strict=True):
+        right, values = np.asarray(flags, dtype=bool), np.asarray(row, dtype=float)
+        difference = values[right, None] - values[~right]  # [R, W]
+        won += float((difference > 0).sum() + 0.5 * (difference == 0).sum())
+        pairs += difference.size
+    return won / pairs if pairs else None
+
+
 def decompose_gain(
     correct_before: Correct, stepped_before: Correct, correct_after: Correct, stepped_after: Correct
 ) -> Decomposition:

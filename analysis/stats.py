@@ -43,6 +43,7 @@ from analysis.metrics import (
     decompose_shares,
     kind_shares,
     maj_at_k,
+    pair_auc,
     pass_at_k,
 )
 
@@ -67,6 +68,7 @@ __all__ = [
     "loglinear_fit",
     "maj_at_k",
     "memorisation_gap",
+    "pair_auc",
     "paired_t",
     "pass_at_k",
     "power",

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from analysis.metrics import pair_auc
 from harness import checkpoint
 from harness.attention import pads
 from harness.batching import make_batch, microbatches, take
@@ -82,25 +83,34 @@ def held_out(prompts: Sequence[Prompt]) -> tuple[list[int], list[int]]:
     return train, [i for i, p in enumerate(prompts) if p.problem_id in held]
 
 
-def judge(probabilities: Tensor, labels: Tensor, *, prefix: str = "rm") -> dict[str, float]:
+def judge(
+    probabilities: Tensor, labels: Tensor, *, prefix: str = "rm", problems: Sequence[str] | None = None
+) -> dict[str, float]:
     """AUC, expected calibration error, Brier score and the share right, of predictions [N] and labels [N].
 
-    *_auc   share of (right, wrong) pairs in which the right one scores higher, ties half; 0.5 without pairs
-    *_ece   mean over 10 equal-width bins, by their size, of |mean prediction - share right|
-    *_brier mean of (prediction - label)²
+    *_auc        share of (right, wrong) pairs in which the right one scores higher, ties half; else 0.5
+    *_auc_within the same over pairs of one problem, where `problems` [N] are given; left out without pairs
+    *_ece        mean over 10 equal-width bins, by their size, of |mean prediction - share right|
+    *_brier      mean of (prediction - label)²
 
     A label that is a share counts as right for the AUC where it is above 0. Nothing but `*_held_out` = 0
     without predictions.
     """
     if not len(labels):
         return {f"{prefix}_held_out": 0.0}
-    right, wrong = probabilities[labels > 0], probabilities[labels <= 0]
-    difference = right[:, None] - wrong[None, :]  # [R, W]
-    auc = float((difference > 0).float().mean() + 0.5 * (difference == 0).float().mean())
+    right, scores = (labels > 0).tolist(), probabilities.tolist()
+    auc, within = pair_auc([right], [scores]), None
+    if problems is not None:
+        rows: dict[str, list[int]] = {}
+        for i, problem in enumerate(problems):
+            rows.setdefault(problem, []).append(i)
+        of = list(rows.values())
+        within = pair_auc([[right[i] for i in row] for row in of], [[scores[i] for i in row] for row in of])
     bins = (probabilities * BINS).long().clamp(max=BINS - 1)
     gaps = [float((probabilities[bins == b] - labels[bins == b]).sum().abs()) for b in bins.unique().tolist()]
     return {
-        f"{prefix}_auc": auc if difference.numel() else 0.5,
+        f"{prefix}_auc": 0.5 if auc is None else auc,
+        **({} if within is None else {f"{prefix}_auc_within": within}),
         f"{prefix}_ece": sum(gaps) / len(labels),
         f"{prefix}_brier": float((probabilities - labels).square().mean()),
         f"{prefix}_right": float(labels.mean()),

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
 from harness.classifier import held_out, judge, probabilities, train
 from harness.critic import ValueModel
@@ -148,9 +149,15 @@ def fit(
         token_budget=source.token_budget,
     )
     known = [labels[i] for i in test]
+    statements = judge(_flat([of[:-1] for of in found]), _flat([of[:-1] for of in known]), prefix="prm")
+    answers = judge(
+        torch.tensor([of[-1] for of in found]),
+        torch.tensor([of[-1] for of in known]),
+        prefix="prm_answer",
+        problems=[prompts[i].problem_id for i in test],
+    )
+    return statements | answers
 
-    def judged(part: slice, prefix: str) -> dict[str, float]:
-        predicted = torch.tensor([p for of in found for p in of[part]])
-        return judge(predicted, torch.tensor([x for of in known for x in of[part]]), prefix=prefix)
 
-    return judged(slice(-1), "prm") | judged(slice(-1, None), "prm_answer")
+def _flat(rows: Sequence[Sequence[float]]) -> Tensor:
+    return torch.tensor([x for row in rows for x in row])

@@ -75,7 +75,8 @@ def fit(
     )
     scorer = RewardModel(model, source.token_budget, {})
     found = scorer.score([prompts[i] for i in test], [rollouts[i] for i in test])
-    return judge(torch.tensor(found), torch.tensor([float(labels[i]) for i in test]))
+    known = torch.tensor([float(labels[i]) for i in test])
+    return judge(torch.tensor(found), known, problems=[prompts[i].problem_id for i in test])
 
 
 def classifier_on(base: Path, *, seed: int, device: torch.device | str) -> ValueModel:

@@ -102,6 +102,24 @@ def test_it_learns_to_tell_right_steps_from_wrong_on_held_out_problems(tmp_path:
     assert found["prm_auc"] > 0.95 and found["prm_brier"] < 0.1
     assert found["prm_right"] == 0.5 and found["prm_held_out"] == 12.0
     assert found["prm_answer_right"] == 1.0 and found["prm_answer_brier"] < 0.1
+    assert "prm_answer_auc_within" not in found  # no answer is wrong
+
+
+def test_the_answers_are_judged_within_their_problems_too(tmp_path: Path) -> None:
+    run = run_on_untrained_base(tmp_path)
+    lines = ("epochs=24", "batch_size=8", "lr=1e-2")
+    config = configure(*LINES, *(f"objective.process_reward_model.{x}" for x in lines))
+    slot = config.objective.process_reward_model
+    assert slot is not None
+    prompts, rollouts, steps = [], [], []
+    for i in range(30):
+        for right in (True, False):  # the statement is always right; the answer ends with 4 or 5
+            ids = (2 + i % 7, 6, 4 if right else 5)
+            prompts.append(Prompt(f"p{i}", "question", "", (7, 3 + i % 5)))
+            rollouts.append(Rollout(f"p{i}", int(right), ids, "", None, "stop"))
+            steps.append([(1, 1.0), (2, float(right))])
+    found = fit(source_of(run), slot, value_model(False), prompts, rollouts, steps)
+    assert found["prm_answer_auc_within"] > 0.95 and "prm_auc_within" not in found
 
 
 def test_an_outputs_score_is_its_least_step_and_its_batch_mates_do_not_matter() -> None:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import product
+from itertools import permutations, product
 from math import sqrt
 from pathlib import Path
 from statistics import fmean
 
 import pytest
 
-from analysis.stats import best_of_k
+from analysis.stats import best_of_k, pair_auc
 from harness.config import RunConfig
 from harness.identity import base_folder, eval_key, run_id
 from harness.rerank import scorers
 from harness.types import Prompt, Rollout
+from tests.benchmarks.reward_models import distinct_at_k
 from tests.unit.harness.test_evaluate import ScriptedEngine, config, no_network, run
 from tests.unit.harness.tiny import configure, untrained_base
 
@@ -49,6 +50,33 @@ def test_scores_must_fit() -> None:
         best_of_k([[True, False]], [[0.1]])
     with pytest.raises(ValueError, match="not finite"):
         best_of_k([[True, False]], [[0.1, float("nan")]])
+
+
+def test_scores_without_information_choose_a_distinct_output() -> None:
+    # p: "x" four times and right, "y" and "z" once each and wrong: 4 of 6 samples, 1 of 3 outputs. q: 1 of 1.
+    texts = [("p", "x", True)] * 4 + [("p", "y", False), ("p", "z", False)] + [("q", "x", True)] * 2
+    rows = [
+        {"problem_id": p, "sample_idx": i, "completion": text, "correct": right}
+        for i, (p, text, right) in enumerate(texts)
+    ]
+    greedy = {"problem_id": "p", "sample_idx": None, "completion": "w", "correct": True}
+    expected = (1 / 3 + 1) / 2
+    assert distinct_at_k([*rows, greedy]) == pytest.approx(expected)
+    # The mean of best_of_k over every order of the three outputs' scores.
+    values = [
+        best_of_k([[True] * 4 + [False] * 2, [True] * 2], [[a] * 4 + [b, c], [0.5] * 2]).value
+        for a, b, c in permutations((0.1, 0.2, 0.3))
+    ]
+    assert fmean(values) == pytest.approx(expected)
+
+
+def test_pairs_of_one_problem_by_hand() -> None:
+    # 0.9 > 0.1; 0.5 = 0.5; 0.2 < 0.7: 1.5 of 3. Over all: of 0.9, 0.5, 0.2 against 0.1, 0.5, 0.7,
+    # 3 + (1 + 0.5) + 1 = 5.5 of 9.
+    correct, scores = [[True, False]] * 3, [[0.9, 0.1], [0.5, 0.5], [0.2, 0.7]]
+    assert pair_auc(correct, scores) == pytest.approx(0.5)
+    assert pair_auc([[True, False] * 3], [[0.9, 0.1, 0.5, 0.5, 0.2, 0.7]]) == pytest.approx(5.5 / 9)
+    assert pair_auc([[True, True], [False]], [[0.1, 0.2], [0.3]]) is None
 
 
 def test_rerank_is_part_of_the_key_when_it_is_not_empty() -> None:

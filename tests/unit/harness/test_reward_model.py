@@ -30,6 +30,20 @@ def test_auc_and_calibration_by_hand() -> None:
     assert judge(torch.tensor([0.5]), torch.tensor([1.0]))["rm_auc"] == 0.5
 
 
+def test_within_a_problem_only_its_own_pairs_count() -> None:
+    # a: 0.4 < 0.5 and a tie of 0.5, so 0.5 of 2. b: 0.9 > 0.8, 1 of 1. c has no wrong output. Between a and b
+    # the two right outputs of b and c beat a's wrong one, which is in the AUC: pairs 4 right x 2 wrong,
+    # 0.5: 0.4 no, 0.5 half, 0.9 yes, 0.7 yes; 0.8: 0.9 yes alone. 3.5 of 8.
+    scores = torch.tensor([0.4, 0.5, 0.5, 0.9, 0.8, 0.7])
+    labels = torch.tensor([1.0, 1.0, 0.0, 1.0, 0.0, 1.0])
+    found = judge(scores, labels, problems=["a", "a", "a", "b", "b", "c"])
+    assert found["rm_auc_within"] == pytest.approx(1.5 / 3) and found["rm_auc"] == pytest.approx(3.5 / 8)
+    # A problem that is easy against one that is hard says nothing about choosing among one's outputs.
+    hard = judge(torch.tensor([0.9, 0.1]), torch.tensor([1.0, 0.0]), problems=["easy", "hard"])
+    assert hard["rm_auc"] == 1.0 and "rm_auc_within" not in hard
+    assert "rm_auc_within" not in judge(scores, labels)
+
+
 def samples(num: int) -> tuple[list[Prompt], list[Rollout], list[bool]]:
     """Two outputs of each problem; the right ones end with token 4, the wrong ones with 5."""
     prompts, rollouts, labels = [], [], []
@@ -48,7 +62,7 @@ def test_it_learns_to_tell_right_from_wrong_on_held_out_problems(tmp_path: Path)
     slot = run.config.objective.reward_model
     assert slot is not None
     metrics = fit(source_of(run), slot, value_model(False), *samples(30))
-    assert metrics["rm_auc"] > 0.95 and metrics["rm_brier"] < 0.1
+    assert metrics["rm_auc"] > 0.95 and metrics["rm_auc_within"] > 0.95 and metrics["rm_brier"] < 0.1
     assert metrics["rm_held_out"] == 12.0  # every fifth of 30 problems, two outputs each
 
 
