@@ -57,7 +57,7 @@ class SlotDecoder:
         self.out_tokens = torch.zeros(num_slots + 1, max_new_tokens, dtype=torch.long, device=self.device)
         self.out_logprobs = torch.zeros(num_slots + 1, max_new_tokens, device=self.device)
         self.uniforms = torch.zeros(num_slots + 1, max_new_tokens, device=self.device)
-        self.temperature = torch.ones(1, device=self.device)
+        self.temperature, self.top_p = torch.ones(1, device=self.device), torch.ones(1, device=self.device)
         self.rotations = torch.view_as_real(policy.rotations(columns))  # [columns, Dh/2, 2]
         self.layers: list[FusedLayer] = fuse(policy)
         self._head = weight.data_ptr()
@@ -114,8 +114,8 @@ class SlotDecoder:
 
     def draw(self, logits: Tensor, uniforms: Tensor, params: SamplingParams) -> tuple[Tensor, Tensor]:
         """Tokens [n] and their logprobs [n] from logits [n, V] and uniforms [n]."""
-        if params.temperature > 0 and params.top_p == 1.0 and params.top_k == 0:
-            return draw(logits, uniforms, self.temperature)
+        if params.temperature > 0 and params.top_k == 0:
+            return draw(logits, uniforms, self.temperature, self.top_p if params.top_p < 1.0 else None)
         tokens, logprobs = sample(logits, uniforms, params)
         return tokens, torch.zeros_like(uniforms) if logprobs is None else logprobs
 
@@ -167,9 +167,9 @@ class SlotDecoder:
 
 
 def _sampling(params: SamplingParams) -> SamplingParams:
-    """What of the parameters is baked into a graph: a temperature is not where the kernel reads it."""
-    if params.temperature > 0 and params.top_p == 1.0 and params.top_k == 0:
-        return SamplingParams(max_new_tokens=1)
+    """What of the parameters is baked into a graph: temperature and top-p are not where kernels read them."""
+    if params.temperature > 0 and params.top_k == 0:
+        return SamplingParams(max_new_tokens=1, top_p=1.0 if params.top_p == 1.0 else 0.5)
     return SamplingParams(
         max_new_tokens=1,
         temperature=params.temperature,

@@ -43,6 +43,7 @@ class SlotGeneration:
         decoder.refresh()
         decoder.done.fill_(1)
         decoder.temperature.fill_(params.temperature if params.temperature > 0 else 1.0)
+        decoder.top_p.fill_(params.top_p)
         decoder.is_eos.zero_()
         decoder.is_eos[sorted(eos_token_ids)] = 1
 

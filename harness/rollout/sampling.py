@@ -20,16 +20,19 @@ def uniforms(seed: int, count: int) -> np.ndarray:
 def truncate(probs: Tensor, *, top_k: int, top_p: float) -> Tensor:
     """Zero what top-k, then nucleus sampling (arXiv:1904.09751) exclude; [S, V] -> [S, V], not renormalised.
 
-    The nucleus is the smallest set of most probable tokens whose share of what top-k left reaches `top_p`.
-    Among equals the lower token id goes first.
+    Top-k keeps the lower token id among equals. The nucleus is every token at least as probable as τ, the
+    largest number for which they have `top_p` of what top-k left: all equals of τ belong, where a sort would
+    choose among them by their place.
     """
-    ranked, order = probs.sort(dim=-1, descending=True, stable=True)
     if top_k > 0:
-        ranked[:, top_k:] = 0.0
+        order = probs.argsort(dim=-1, descending=True, stable=True)
+        probs = probs.scatter(-1, order[:, top_k:], 0.0)
     if top_p < 1.0:
+        ranked = probs.sort(dim=-1, descending=True).values
         cumulative = ranked.cumsum(-1)
-        ranked[cumulative - ranked >= top_p * cumulative[:, -1:]] = 0.0
-    return torch.zeros_like(probs).scatter_(-1, order, ranked)
+        last = (cumulative < top_p * cumulative[:, -1:]).sum(-1, keepdim=True).clamp_(max=probs.shape[1] - 1)
+        probs = torch.where(probs >= ranked.gather(-1, last), probs, 0.0)
+    return probs
 
 
 def sample(logits: Tensor, uniform: Tensor, params: SamplingParams) -> tuple[Tensor, Tensor | None]:

@@ -1,6 +1,7 @@
 """Native rollouts on a GPU: tokens/s of whole calls, and the seconds of one decoding step.
 
 python -m tests.benchmarks.rollout_gpu [--shape ladder_l --prompts 256 --samples 8 --tokens 256]
+python -m tests.benchmarks.rollout_gpu --shape smollm2-135m --temperature 0.6 --top-p 0.95     # R1's protocol
 
 Every completion runs to its budget (there is no end token), so all rows decode all the time.
 """
@@ -34,13 +35,17 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=8)
     parser.add_argument("--length", type=int, default=95)
     parser.add_argument("--tokens", type=int, default=512)
+    parser.add_argument("--temperature", type=float, default=1.0)
+    parser.add_argument("--top-p", type=float, default=1.0)
     parser.add_argument("--logprobs", action="store_true")
     parser.add_argument("--profile", action="store_true")
     args = parser.parse_args()
     policy = random_policy(SHAPES[args.shape], dtype=getattr(torch, args.dtype), device="cuda")
     asked = prompts(args.prompts, args.samples, policy.dims.vocab_size, args.length)
     engine = NativeEngine(policy, eos_token_ids=(), decode=lambda ids: "", max_batch_size=len(asked))
-    params = SamplingParams(max_new_tokens=args.tokens, temperature=1.0, logprobs=args.logprobs)
+    params = SamplingParams(
+        max_new_tokens=args.tokens, temperature=args.temperature, top_p=args.top_p, logprobs=args.logprobs
+    )
     for repeat in range(3):
         torch.cuda.synchronize()
         start = time.perf_counter()
@@ -51,6 +56,8 @@ def main() -> None:
             json.dumps(
                 {
                     "shape": args.shape,
+                    "temperature": args.temperature,
+                    "top_p": args.top_p,
                     "call": repeat,
                     "s": round(seconds, 3),
                     "tokens_per_s": round(made / seconds),

@@ -9,7 +9,9 @@ import torch
 import torch.nn.functional as F
 
 from harness.model import Policy, token_logprobs
+from harness.rollout.gpu_sampling import draw
 from harness.rollout.native import NativeEngine
+from harness.rollout.sampling import sample, truncate
 from harness.rows import pack_rows
 from harness.types import Prompt, SamplingParams
 from tests.benchmarks.shapes import QWEN_0_5B, random_policy
@@ -132,3 +134,22 @@ def test_greedy_and_nucleus_run_and_the_splits_agree() -> None:
     first = SamplingParams(max_new_tokens=40, temperature=0.6, top_p=0.9, top_k=1)
     narrow = many.generate([prompt] * 256, params=first, seeds=range(256))
     assert all(r.completion_ids == one.completion_ids for r in narrow)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_nucleus_draws_what_the_cpu_draws(dtype: torch.dtype) -> None:
+    rng = torch.Generator().manual_seed(3)
+    logits = (torch.randn(96, 49152, generator=rng) * 3).to(dtype)
+    logits[:, 45000:] = float("-inf")
+    uniforms = torch.rand(96, generator=rng)
+    for top_p in (1e-6, 0.5, 0.95):
+        params = SamplingParams(max_new_tokens=1, temperature=0.6, top_p=top_p, logprobs=True)
+        expected, logprobs = sample(logits, uniforms, params)
+        there = torch.tensor([0.6], device="cuda"), torch.tensor([top_p], device="cuda")
+        found, their_logprobs = draw(logits.cuda(), uniforms.cuda(), *there)
+        same = found.cpu() == expected  # a sum of 49,152 float32 numbers may round across a boundary
+        assert same.float().mean() > 0.95
+        assert logprobs is not None
+        torch.testing.assert_close(their_logprobs.cpu()[same], logprobs[same], rtol=1e-4, atol=1e-4)
+        allowed = truncate((logits.float() / 0.6).softmax(-1), top_k=0, top_p=top_p + 1e-4)
+        assert (allowed.gather(1, found.cpu()[:, None]) > 0).all()

@@ -15,9 +15,11 @@ from harness.rollout import gpu_decode
 from harness.rollout.generation import Request
 from harness.rollout.gpu_decode import SlotDecoder
 from harness.rollout.gpu_generation import SlotGeneration
+from harness.rollout.gpu_sampling import draw
 from harness.rollout.native import NativeEngine
 from harness.types import Prompt, SamplingParams
 from tests.unit.test_model import DIMS, random_policy
+from tests.unit.test_sampling import nucleus_of
 
 
 def close(a: torch.Tensor, b: torch.Tensor) -> None:
@@ -53,14 +55,43 @@ def logprobs() -> None:
     close(kernels.logits_gradient_(logits, targets, normalisers, grad, 0.7), wide.grad)
 
 
+def nucleus() -> None:
+    """A token is drawn in the middle of its part of [0, 1), which it has if none is missing or too many."""
+    torch.manual_seed(2)
+    ties = (torch.randn(5000) * 4).round() / 2  # steps of 0.5, so many of each value
+    masked = torch.randn(5000)
+    masked[:4096], masked[4200:] = float("-inf"), float("-inf")  # a whole block, and a tail
+    signed_zeros = torch.tensor([0.0, -0.0, -1.0, 0.0, -2.0])
+    cases = [(ties, 0.6, p) for p in (0.3, 0.95)] + [(masked, 1.0, p) for p in (0.5, 1.0)]
+    cases += [(signed_zeros, 1.0, p) for p in (1e-9, 0.6, 0.9)] + [(torch.randn(40), 0.01, 0.9)]
+    for dtype, shown in ((torch.float32, cases), (torch.bfloat16, cases), (torch.float16, cases[1:2])):
+        for logits, temperature, top_p in shown:
+            logits = logits.to(dtype)
+            share = nucleus_of(logits, temperature, top_p)
+            tokens = share.nonzero().squeeze(1)
+            share = share[tokens] / share.sum()
+            middles = share.cumsum(0) - share / 2
+            some = torch.linspace(0, len(tokens) - 1, min(len(tokens), 4)).long()
+            found, logprobs = draw(
+                logits.repeat(len(some), 1),
+                middles[some].float(),
+                torch.tensor([temperature]),
+                torch.tensor([top_p]),
+            )
+            assert found.tolist() == tokens[some].tolist(), (dtype, temperature, top_p)
+            close(logprobs, (logits.double() / temperature).log_softmax(0)[found])
+    diverged, _ = draw(torch.full((1, 9), float("nan")), torch.zeros(1), torch.ones(1), torch.tensor([0.5]))
+    assert 0 <= int(diverged) < 9
+
+
 def decoding() -> None:
     """Refilled slots, shared prompts, ends and budgets: the same tokens as the CPU's engine, row by row."""
     gpu_decode._MAX_SPLITS = 2
-    for name in ("llama", "qwen3"):
+    for name, top_p in (("llama", 1.0), ("qwen3", 0.8)):
         policy = random_policy(dataclasses.replace(DIMS[name], num_layers=1, head_dim=8))
         texts = [(5, 9, 11), (7,), (5, 9, 11), (3, 4, 8, 2)]
         prompts = [Prompt(str(i), "t", "", ids) for i, ids in enumerate(texts)]
-        params = SamplingParams(max_new_tokens=4, temperature=1.3, logprobs=True)
+        params = SamplingParams(max_new_tokens=4, temperature=1.3, top_p=top_p, logprobs=True)
         plain = NativeEngine(policy, eos_token_ids=(3, 5), decode=str, max_batch_size=3)
         expected = plain.generate(prompts, params=params, seeds=range(4))
         requests = [Request(prompt.token_ids, seed) for seed, prompt in enumerate(prompts)]
@@ -84,5 +115,6 @@ def decoding() -> None:
 if __name__ == "__main__":
     elementwise()
     logprobs()
+    nucleus()
     decoding()
     print("equal")

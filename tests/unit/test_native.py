@@ -15,7 +15,6 @@ from harness.hub import save_pretrained
 from harness.model import Policy, token_logprobs
 from harness.rollout import generation
 from harness.rollout.native import NativeEngine
-from harness.rollout.sampling import sample, truncate, uniforms
 from harness.rows import pack_rows
 from harness.types import Prompt, SamplingParams
 from tests.unit.test_model import DIMS, LLAMA, random_policy
@@ -199,56 +198,6 @@ def test_stop_strings_end_text_before_and_ids_after() -> None:
     assert rollout.finish_reason == "stop"
     assert stop not in rollout.text and _text(free.completion_ids).startswith(rollout.text)
     assert rollout.sampler_logprobs is not None and len(rollout.sampler_logprobs) == before
-
-
-def test_truncation_by_hand() -> None:
-    probs = torch.tensor([[0.1, 0.4, 0.2, 0.3]])
-    # Ranked 0.4 0.3 0.2 0.1, cumulated before each: 0, 0.4, 0.7, 0.9. Below 0.65: the first two.
-    assert truncate(probs, top_k=0, top_p=0.65).tolist() == torch.tensor([[0, 0.4, 0, 0.3]]).tolist()
-    assert truncate(probs, top_k=3, top_p=1.0).tolist() == torch.tensor([[0, 0.4, 0.2, 0.3]]).tolist()
-    # top_k = 2 leaves 0.7; 0.5 of it is 0.35, so 0.4 alone is the nucleus of what is left.
-    assert truncate(probs, top_k=2, top_p=0.5).tolist() == torch.tensor([[0, 0.4, 0, 0]]).tolist()
-    # Equal probabilities: the lower id stays. The most probable token stays for any top_p.
-    assert truncate(torch.full((1, 4), 0.25), top_k=2, top_p=1.0).tolist() == [[0.25, 0.25, 0, 0]]
-    assert truncate(probs, top_k=0, top_p=1e-9).tolist() == torch.tensor([[0, 0.4, 0, 0]]).tolist()
-
-
-def test_inverse_cdf_by_hand() -> None:
-    logits = torch.tensor([[0.1, 0.4, 0.2, 0.3]]).log().repeat(6, 1)
-    # Cumulative 0.1, 0.5, 0.7, 1.0: token i for uniforms in [cum[i - 1], cum[i]).
-    uniform = torch.tensor([0.0, 0.09, 0.11, 0.49, 0.51, 0.99])
-    params = SamplingParams(max_new_tokens=1, logprobs=True)
-    tokens, logprobs = sample(logits, uniform, params)
-    assert tokens.tolist() == [0, 0, 1, 1, 2, 3]
-    assert logprobs is not None
-    np.testing.assert_allclose(logprobs.exp().tolist(), [0.1, 0.1, 0.4, 0.4, 0.2, 0.3], rtol=1e-5)
-    # top_k = 2 keeps tokens 1 and 3, 0.4 and 0.3 of 0.7: token 1 below 4/7 = 0.571. Logprobs are the whole's.
-    params = SamplingParams(max_new_tokens=1, top_k=2, logprobs=True)
-    tokens, logprobs = sample(logits, torch.tensor([0.0, 0.3, 0.56, 0.58, 0.7, 0.99]), params)
-    assert tokens.tolist() == [1, 1, 1, 3, 3, 3]
-    assert logprobs is not None
-    np.testing.assert_allclose(logprobs.exp().tolist(), [0.4] * 3 + [0.3] * 3, rtol=1e-5)
-
-
-def test_extreme_uniforms_never_draw_an_impossible_token() -> None:
-    largest = 1 - 2.0**-24  # the largest number that `uniforms` can return
-    generator = torch.Generator().manual_seed(0)
-    logits = torch.randn(200, 1000, generator=generator)
-    logits[:, 0] = float("-inf")
-    logits[:, -400:] = -200.0  # underflows to probability 0
-    for value in (0.0, largest):
-        tokens, _ = sample(logits, torch.full((200,), value), SamplingParams(max_new_tokens=1))
-        assert tokens.min() > 0 and tokens.max() < 600
-    tokens, _ = sample(torch.full((2, 5), float("nan")), torch.tensor([0.0, 0.5]), SamplingParams(1))
-    assert tokens.max() < 5
-
-
-def test_uniforms_depend_on_the_seed_alone_and_extend() -> None:
-    assert np.array_equal(uniforms(7, 9)[:5], uniforms(7, 5))
-    assert not np.array_equal(uniforms(7, 5), uniforms(8, 5))
-    many = uniforms(2**63 + 5, 20000)
-    assert many.dtype == np.float32 and many.min() >= 0 and many.max() < 1
-    assert abs(many.mean() - 0.5) < 4 * (1 / 12 / 20000) ** 0.5
 
 
 def test_requests_that_cannot_be_served_name_the_field() -> None:
