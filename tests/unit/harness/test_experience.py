@@ -12,6 +12,7 @@ from harness.experience import problems_at, rollout_metrics, sample, score
 from harness.seeds import derive
 from harness.state import Run
 from harness.types import Grade, Rollout, ScoredGroup
+from harness.update import build_batch
 from tests.unit.harness.tiny import configure, group, run_on_untrained_base
 
 
@@ -105,6 +106,27 @@ def scored(run: Run, text: str, num_tokens: int, *rewards: str) -> float:
 )
 def test_reward_terms_add_up_by_weight(run: Run, rewards: list[str], expected: float) -> None:
     assert scored(run, r"3+4=7;\boxed{7}", 9, *rewards) == pytest.approx(expected)
+
+
+def test_dapo_weighs_length_against_accuracy_as_its_paper_does(run: Run) -> None:
+    """arXiv:2503.14476 has ±1 for the answer and down to -1 for length; ours are half of each, plus 1/2."""
+    objective = configure("objective=dapo").objective
+    rollout = run.config.rollout.model_copy(update={"group_size": 4, "max_new_tokens": 10})
+    config = run.config.model_copy(update={"objective": objective, "rollout": rollout})
+    outputs = [(r"\boxed{7}", 5), (r"\boxed{7}", 10), (r"\boxed{8}", 5), (r"\boxed{8}", 9)]
+    (found,) = score(
+        replace(run, config=config),
+        [replace(run.problems[0], answer="7")],
+        [Rollout(run.problems[0].id, i, (5,) * n, text, None, "stop") for i, (text, n) in enumerate(outputs)],
+    )
+    # The paper's: 1, 1 - 1, -1, -1 - 1/2 (9 tokens are 1 into the last fifth of 10).
+    assert found.rewards == (1.0, 0.5, 0.0, -0.25)
+    # Its mean is -.375 and the squares of 1.375, .375, -.625, -1.125 sum to 3.6875: std 1.108678.
+    advantages = build_batch([found], objective).advantages
+    expected = [1.240216, 0.338241, -0.563735, -1.014722]
+    assert [float(row.max() if row.max() > 0 else row.min()) for row in advantages] == pytest.approx(
+        expected, abs=5e-6
+    )
 
 
 def test_a_wrong_answer_earns_what_the_terms_say(run: Run) -> None:
