@@ -25,6 +25,7 @@ CURVES = {
     "entropy": "entropy (nats)",
     "completion_length": "completion length (tokens)", "truncated": "truncated", "clip_frac": "clip fraction",
     "zero_variance_groups": "groups without reward variance", "grad_norm": "gradient norm",
+    "kl_coef": "KL coefficient",
 }  # fmt: skip
 
 
