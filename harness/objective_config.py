@@ -153,6 +153,12 @@ class ObjectiveConfig(Section):
                 f"selection.fn=accepted with advantage.fn={fn}, whose advantages come from every output; set "
                 "all"
             )
+        if self.kl.in_reward and self.truncated == "mask" and fn in COMPARED:
+            raise ValueError(
+                f"truncated=mask with kl.placement=reward and advantage.fn={fn}: a masked output has no KL, "
+                "so its reward in the group's baseline would be without the penalty; set truncated=keep, or "
+                "kl.placement=loss"
+            )
         if self.kl.in_reward and self._accepts:
             raise ValueError(
                 "kl.placement=reward with samples accepted by their reward: the KL would decide what is "
@@ -182,6 +188,12 @@ class ObjectiveConfig(Section):
                 f"teacher={self.teacher.path or self.teacher.pretrain_steps}: nothing asks for one; set "
                 "offline.sampler=teacher or kl.reference=teacher, or teacher=null"
             )
+
+    @property
+    def credits_tokens(self) -> bool:
+        """Whether the tokens of an output may differ in advantage."""
+        fn = self.advantage.fn
+        return fn in ("gae", "process") or (fn == "reinforce_pp" and self.kl.in_reward)
 
     @property
     def is_rewarded(self) -> bool:
@@ -256,7 +268,7 @@ def doubts(objective: ObjectiveConfig) -> list[str]:
             f"objective.loss.clip_low={low:g}: a ratio is never below 0, so the lower clip can never bind; "
             "use 0.2, or loss.fn=surrogate for none"
         )
-    if kl.in_loss and kl.estimator == "k1":
+    if kl.in_loss and kl.estimator == "k1" and kl.against == "ref":
         found.append(
             "objective.kl: k1 as a loss has an expected gradient of zero; use k2 or k3, or placement=reward"
         )
@@ -264,6 +276,12 @@ def doubts(objective: ObjectiveConfig) -> list[str]:
         found.append(
             f"objective.loss.fn=nll with advantage.fn={objective.advantage.fn}: it trains on outputs with a "
             "positive advantage, however large; use accepted_only, or loss.fn=policy_gradient"
+        )
+    if objective.ratio != "token" and objective.loss.fn == "ppo_clip" and objective.credits_tokens:
+        found.append(
+            f"objective.ratio={objective.ratio} with advantages of each token (advantage.fn="
+            f"{objective.advantage.fn}): the clip is taken token by token, min(r A_t, clip(r) A_t), not of "
+            "the output's mean advantage; use ratio=token, or an advantage of whole outputs such as rloo"
         )
     if objective.ratio == "sequence" and objective.reduce != "sequence_mean":
         found.append(

@@ -112,8 +112,6 @@ class AdvantageConfig(Section):
 
     @model_validator(mode="after")
     def _used(self) -> Self:
-        if self.fn == "group_normalized" and self.std == "none":
-            raise ValueError("std=none with fn=group_normalized; choose sample or population")
         if self.fn not in ("group_normalized", "process") and self.std != "none":
             eps = ", and eps=0" if self.eps and self.fn != "reinforce_pp" else ""
             raise ValueError(f"std={self.std} means nothing to fn={self.fn}; set none{eps}")

@@ -9,6 +9,9 @@ All estimate KL(pi || ref) at a token from x ~ pi given its prefix, with r = ref
     k3    unbiased, >= 0           that of KL(ref || pi), the other direction
     exact exact                    exact, per token with the prefix fixed
 
+With the roles swapped, KL(pi_old || pi) on samples of pi_old, the gradient is the second argument's alone,
+and those of k1 and k3 are unbiased.
+
 "Unbiased" needs samples of the untruncated current policy; after an update the samples are the old policy's.
 Summed over a sequence, per-token terms with fixed prefixes leave out how the policy changes which prefixes
 are visited; k2 of whole outputs does not.

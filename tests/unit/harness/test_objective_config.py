@@ -45,7 +45,10 @@ def message(*overrides: str) -> str:
             ["objective=pg", "objective.advantage.std=sample"],
             ["std=sample means nothing to fn=group_centered"],
         ),
-        (["objective.advantage.std=none"], ["std=none with fn=group_normalized", "choose sample"]),
+        (
+            ["objective.advantage.std=none"],
+            ["eps=1e-06 means nothing to fn=group_normalized with std=none; set eps=0"],
+        ),
         (["rollout.group_size=1"], ["rollout.group_size=1", "use group_size >= 2"]),
         (["objective=dapo", "rollout.group_size=1"], ["rollout.group_size=1"]),
         (["objective=rloo", "rollout.group_size=1"], ["objective.advantage.fn=rloo", "group_size >= 2"]),
@@ -173,6 +176,15 @@ def message(*overrides: str) -> str:
             ["objective=grpo_process", "objective.kl.placement=reward"],
             ["process takes no kl.placement=reward"],
         ),
+        (
+            [
+                "objective=rloo",
+                "objective.truncated=mask",
+                "objective.kl.placement=reward",
+                "objective.kl.coef=0.05",
+            ],
+            ["truncated=mask with kl.placement=reward and advantage.fn=rloo", "set truncated=keep"],
+        ),
         (["objective=distill"], ["objective.teacher.path", "give it on the command line"]),
         (["objective=distill", "objective.teacher=null"], ["offline.sampler=teacher without one"]),
         (["objective.teacher.path=/a/model"], ["teacher=/a/model: nothing asks for one"]),
@@ -229,6 +241,7 @@ def test_slots_that_do_not_fit(overrides: list[str], parts: list[str]) -> None:
             [],
         ),
         (["objective=ppo"], []),
+        (["objective=ppo", "objective.kl.estimator=k1"], []),  # log pi_old / pi: the gradient is exact
         (["objective.reward.accuracy=0"], ["every weight is 0 and the policy starts at the reference"]),
         (
             ["objective=sft_rejection", "objective.advantage.fn=group_centered"],
@@ -238,7 +251,20 @@ def test_slots_that_do_not_fit(overrides: list[str], parts: list[str]) -> None:
             ["objective=ppo", "objective.updates.minibatches=1"],
             ["the clip can never bind", "KL(old || policy) has no gradient", "objective.value.clip"],
         ),
-        (["objective=ppo", "objective.ratio=sequence"], ["weights it by length; use reduce=sequence_mean"]),
+        (
+            ["objective=ppo", "objective.ratio=sequence"],
+            ["(advantage.fn=gae): the clip is taken token by token", "use reduce=sequence_mean"],
+        ),
+        (["objective=ppo_kl", "objective.ratio=sequence_mean"], []),  # no clip: r A_t averages to r times A's
+        (["objective=grpo_process", "objective.ratio=sequence_mean"], ["(advantage.fn=process): the clip"]),
+        (["objective=reinforce_pp", "objective.ratio=sequence_mean"], []),  # one advantage an output
+        (
+            [
+                *("objective=reinforce_pp", "objective.ratio=sequence_mean", "objective.kl.placement=reward"),
+                *("objective.kl.estimator=k1", "objective.kl.coef=0.01"),
+            ],
+            ["(advantage.fn=reinforce_pp): the clip is taken token by token"],
+        ),
     ],
 )
 def test_warnings(overrides: list[str], parts: list[str]) -> None:
