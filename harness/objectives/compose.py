@@ -19,7 +19,9 @@ ppo_clip               -E_t[clip_t(A)] (arXiv:1707.06347 eq. 7), A by GAE, + the
 ppo_kl                 -E_t[r_t A_t - beta KL(pi_old || pi)] (eq. 8), beta doubled or halved (section 4)
 ppo                    -E_t[clip_t(A) - beta KL(pi_old || pi)]: both
 rlhf_ppo               PPO on R(q, o) - beta log(pi(o) / pi_SFT(o)), token by token (InstructGPT,
-                       arXiv:2203.02155 eq. 2 without its pretraining term)
+                       arXiv:2203.02155 eq. 2 without its pretraining term). Unlike there, the critic starts
+                       from the base, not from the reward model, and R is that model's sigmoid, P(right),
+                       not its logit
 grpo                   -1/G sum_i 1/|o_i| sum_t (clip_t(A) - beta k3) (DeepSeekMath, arXiv:2402.03300 eq. 3,
                        k3 its eq. 4), A_i = (R_i - mean R) / std R; its gradient at r = 1 is -1/G sum_i
                        1/|o_i| sum_t (A_it + beta (pi_ref/pi - 1)) grad log pi(o_it) (eq. 21)

@@ -174,7 +174,9 @@ class Step:
         return metrics, torch.stack((self.policy.values.grad, self.value.values.grad))
 
 
-def scenario(name: str, *overrides: str) -> Step:
+def scenario(name: str, *overrides: str, ref: tuple[float, tuple[float, float]] = (0.2, (0.4, 0.25))) -> Step:
+    """The scenario of the docstring above, or with another `ref`: probabilities of row 0, and of row 1."""
+
     def log(first: float, second: tuple[float, float]) -> Tensor:
         return torch.tensor([[1.0, first, 1.0], [1.0, *second]], dtype=torch.float64).log()
 
@@ -182,7 +184,7 @@ def scenario(name: str, *overrides: str) -> Step:
         return torch.tensor([[0.0, first, 0.0], [0.0, *second]], dtype=torch.float64)
 
     rewards = [0.0, 0.0] if name == "distill_on_policy" else [1.0, 0.0]
-    probabilities = [(0.6, (0.2, 0.5)), (0.4, (0.4, 0.5)), (0.2, (0.4, 0.25))]
+    probabilities = [(0.6, (0.2, 0.5)), (0.4, (0.4, 0.5)), ref]
     values = [(0.5, (0.5, 0.25)), (0.7, (0.5, 0.0))]
     tensors = [log(*p) for p in probabilities] + [plain(*v) for v in values]
     return Step(config_of(name, *overrides), groups_of(rewards, [1, 2], 2), tensors)

@@ -29,6 +29,8 @@ tables = test_objectives.tables  # the fixture that stands in for the models
         ("ppo_clip", ("ratio=sequence", "reduce=sequence_mean"), -0.549125),
         # std of the population is 1/2, A = ±1: -1.2 + .04 x .431946 = -1.182722; (.812274 + 1.007726) / 2
         ("grpo", ("advantage.std=population", "advantage.eps=0"), -0.136361),
+        # not divided, A = ±.5: -.6 + .04 x .431946 = -.582722; (.4 + .5 + .04 (.306853 + .193147)) / 2 = .46
+        ("grpo", ("advantage.std=none", "advantage.eps=0"), -0.061361),
         # k2: (ln 3)^2 / 2 = .603474, (ln 2)^2 / 2 = .240227: -.848528 + .024139; (1.272792 + .019218) / 2
         ("grpo", ("kl.estimator=k2",), -0.089192),
         # good outputs alone: -1.2 x .5 / (2 rows x 24); bad ones alone: (.4 + .5) / 48
@@ -42,3 +44,22 @@ def test_hand_worked_numbers(name: str, lines: tuple[str, ...], expected: float)
     step: Step = scenario(name, *(f"objective.{line}" for line in lines))
     metrics, _ = step.run()
     assert metrics["loss"] == pytest.approx(expected, abs=3e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "coef", "expected"),
+    [
+        # R - coef KL of the whole output: 1 - .05 x 2.079442 = .896028; -.05 x 1.386294 = -.069315:
+        # A = ±.965343, (-1.2 + .8) x .965343 / 2
+        ("rloo", 0.05, -0.193069),
+        # to go: 1 - .01 x 2.079442 = .979206; -.013863, -.006931. Mean .319470, std .466512:
+        # 1.414187, -.714523, -.699665; (-1.2 x 1.414187 + .8 x .714523 + .699665) / 3
+        ("reinforce_pp", 0.01, -0.141914),
+    ],
+)
+def test_the_papers_kl_in_the_reward(name: str, coef: float, expected: float) -> None:
+    """k1 of the sampling policy to pi_ref = .05; .2, .25: ln 8 = 2.079442; ln 2 = .693147 twice."""
+    lines = ("placement=reward", "estimator=k1", f"coef={coef}")
+    step = scenario(name, *(f"objective.kl.{line}" for line in lines), ref=(0.05, (0.2, 0.25)))
+    metrics, _ = step.run()
+    assert metrics["loss"] == pytest.approx(expected, abs=1e-6)
