@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from harness.quantities import INTEGER, TEXT_COMMAND, WRAPPED
+from harness.quantities import INTEGER, TEXT_COMMAND, WRAPPED, is_label
 
 _LAYOUT = re.compile(
     r"(?<!\\)\\[!,;:]|\\(?:left|right|displaystyle|textstyle|limits|[bB]igg?[lrm]?|mathstrut|therefore|nobreak"
@@ -44,7 +44,7 @@ _REPLACED = [
     (re.compile(r"\\langle(?![A-Za-z])"), "("),
     (re.compile(r"\\rangle(?![A-Za-z])"), ")"),
     (re.compile(r"\\[lc]?dots(?![A-Za-z])"), "..."),
-    (re.compile(r"(?<=\d)\s*[xX]\s*(?=10\s*\^)"), r"\\times "),
+    (re.compile(r"(?<=\d)\s*[xX]\s*(?=10\s*\^)|(?<=\d)\s+[xX]\s+(?=[\d(.])"), r"\\times "),
     (re.compile(r"\\frac\s*(\d)\s*(\d)"), r"\\frac{\1}{\2}"),
     (re.compile(r"\\frac\s*(\d)\s*\{"), r"\\frac{\1}{"),
     (re.compile(r"(\\frac\s*\{[^{}]*\})\s*(\d)"), r"\1{\2}"),
@@ -54,7 +54,7 @@ _REPLACED = [
 _BOXED_WHOLE = re.compile(r"\\(?:boxed|fbox)\s*\{(.*)\}", re.DOTALL)
 # `The answer is 25`, `Total: 25` inside a box
 _LEAD = re.compile(
-    rf"(?:{TEXT_COMMAND}\s*\{{\s*)?[A-Za-z][A-Za-z' ]{{0,60}}(?:\b(?:is|are|equals)\b|:)\s*\}}?\s*"
+    rf"(?:{TEXT_COMMAND}\s*\{{\s*)?([A-Za-z][A-Za-z' ]{{0,60}})(?:\b(?:is|are|equals)\b|:)\s*\}}?\s*"
     r"(?=[-\d\\(\[])"
 )
 _APPROXIMATELY = re.compile(r"\\approx\s*(?=[-\d\\.])")
@@ -75,7 +75,7 @@ def normalise(text: str) -> str:
         out = boxed[1].strip()
     if wrapped := WRAPPED.fullmatch(out):
         out = wrapped[1].strip().rstrip(".")
-    if lead := _LEAD.match(out):
+    if (lead := _LEAD.match(out)) and is_label(lead[1]):
         out = out[lead.end() :]
     if about := _APPROXIMATELY.match(out):
         out = out[about.end() :]

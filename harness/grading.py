@@ -113,7 +113,7 @@ def _compare(reference: str, answer: str, *, use_symbolic: bool) -> tuple[bool, 
     if not relations.sides(gold)[1]:
         candidates = relations.values(pred, lambda a, b, n: _agree(a, b, n, use_symbolic=use_symbolic))
     if candidates is None:
-        return False, "the answer contradicts itself"
+        return False, "an equation that is false or is still to be solved"
     if gold_modulus and pred_modulus:
         return _congruent(gold, candidates[0], gold_modulus, pred_modulus)
     verdicts = [_same(gold, value, use_symbolic=use_symbolic) for value in candidates]

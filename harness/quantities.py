@@ -32,15 +32,9 @@ _ELLIPSIS = re.compile(r"([-+]?)(\d{0,20})\.(\d{0,20}?)(?:(\d)\4{2,20}|(\d{2,10}
 _UNIT_POWER = re.compile(r"(?<=[A-Za-z.])\s*\^\s*\{?\s*-?[1-4]\s*\}?")
 _UNIT_PRODUCT = re.compile(r"(?<=[A-Za-z.])\s*(?:\\cdot|\*)\s*(?=[A-Za-z])")
 _SHORT_UNITS = re.compile(
-    r"[mgshlLVWJNAKCF]|kg|[mck]m|in|ft|yd|mi|lbs?|oz|hrs?|min|ms|[mk]?[lL]|[mk]ph|[ap]m|[mghs]\.|yrs?|cc|Hz|Pa|sq|cu|of|%"
+    r"[mgshlLVWJNACF]|kg|[mck]m|in|ft|yd|mi|lbs?|oz|hrs?|min|ms|[mk]?[lL]|[mk]ph|[ap]m|[mghs]\.|yrs?|cc|Hz|Pa|sq|cu|of|%"
 )
-_NOT_UNITS = re.compile(
-    r"pi|sqrt|(?:m|b|tr)illions?|thousands?|hundreds?|dozens?|scores?|half|halves|thirds|quarters|tenths|hundredths"
-    r"|and|or|to|mod|modulo|is|not|never|sin|cos|tan|log|ln|times|plus|minus|over|base|if|when|more|less|wrong"
-    r"|about|at|than|least|most|squared|cubed|factorial|choose|below|divided|multiplied|incorrect"
-)
-_SCALES = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
-_SCALED = re.compile(r"\s*(hundred|thousand|million|billion|trillion|dozen)s?(?![A-Za-z])")
+_ITALIC = re.compile(r"\\(?:math(?:bf|it)|boldsymbol|bm)(?![A-Za-z])")  # a variable, never a unit
 _ONES = re.findall(
     r"\w+",
     """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen
@@ -50,21 +44,68 @@ _TENS = re.findall(r"\w+", "twenty thirty forty fifty sixty seventy eighty ninet
 _WORDS = {word: value for value, word in enumerate(_ONES)} | {
     word: 10 * value for value, word in enumerate(_TENS, start=2)
 }
+_CARDINAL = rf"{'|'.join(_WORDS)}"
+_ORDINAL = (
+    r"(?:third|quarter|fourth|half|(?:fif|six|seven|eigh|nin|ten|eleven|twelf|hundred|thousand|[mbtr]+illion"
+    r"|(?:thir|four|fif|six|seven|eigh|nine)teen|(?:twen|thir|for|fif|six|seven|eigh|nine)tie)th)s?|first|halves"
+)
+_SCALE_WORD = r"\w+illions?|(?:thousand|hundred|dozen|score|gross|googol|lakh|crore|myriad|k)s?"
+# What changes a value that stands beside it: operations, denials, bounds, hedges, alternatives.
+_CHANGES = re.compile(
+    rf"{_CARDINAL}|{_ORDINAL}|{_SCALE_WORD}"
+    r"|pi|sqrt|mod|modulo|modulus|sin|cos|tan|log|ln|exp|plus|minus|negative|over|base|twice|thrice|root|roots"
+    r"|squared|cubed|factorial|choose|reciprocal|inverse|opposite|negated|power|powers|exponent|complement"
+    r"|(?:double|halve|triple|quadruple|increase|decrease|reduce|raise|multiplie|divide|add|subtract|round)d?"
+    r"|added|subtracted|raised|rounded|multiple|multiples|divisible|divisor|remainder|sum|difference|product"
+    r"|quotient|times|and|or|but|to|nor|either|neither|maybe|perhaps|possibly|probably|otherwise|alternatively"
+    r"|through|until|till|versus|vs|else|then|except|excluding|excluded|excl|unless|instead|rather|without"
+    r"|is|are|was|not|never|no|non|none|cannot|false|fail|fails|failed|wrong|incorrect|invalid|untrue|mistake|if|when"
+    r"|more|less|fewer|greater|smaller|larger|about|around|at|than|least|most|below|above|under|beyond"
+    r"|between|approximately|nearly|almost|plusminus|infinity|undefined|unknown"
+)
+_IN_LABELS = {"sum", "difference", "product", "quotient", "remainder", "root", "roots", "divisor"} | {
+    *_WORDS, "multiple", "least", "at", "first", "third", "more"
+}  # fmt: skip
+_CONNECTING = frozenset(("per", "of", "square", "cubic", "a"))
+MAX_UNIT_WORDS = 3  # besides connecting words: `miles per hour`
+
+
+def changes_value(word: str) -> bool:
+    """Whether a word beside a number makes it another value or none: `squared`, `million`, `not`, `or`."""
+    return _CHANGES.fullmatch(word.lower().rstrip(".,")) is not None
+
+
+_SCALES = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
+_SCALED = re.compile(r"\s*(hundred|thousand|million|billion|trillion|dozen)s?(?![A-Za-z])")
 _IN_WORDS = re.compile(rf"({'|'.join(_TENS)})[- ]({'|'.join(_ONES[1:10])})|{'|'.join(_WORDS)}")
 
 
+def is_label(text: str) -> bool:
+    """Whether words before `=`, `is` or a colon name a value as it is: `Total cost`, not `twice the cost`."""
+    words = re.findall(r"[a-z]+", text.lower())
+    return not any(word not in _IN_LABELS and changes_value(word) for word in words)
+
+
 def is_unit(rest: str) -> bool:
-    r"""Whether what follows a number is a unit: `%`, `\text{ cm}^2`, `miles per hour`, `m s^{-1}`."""
+    r"""Whether what follows a number is a unit: `%`, `\text{ cm}^2`, `miles per hour`, `m s^{-1}`.
+
+    One or two letters are a unit only if they are a known one; longer words only if they change no value.
+    """
+    if not rest.strip():
+        return True
+    if _ITALIC.search(rest):
+        return False
     opened = re.sub(r"\(([A-Za-z ]+)\)", r"\1", WRAPPED.sub(r" \1 ", rest)).strip()
     plain = _UNIT_PRODUCT.sub(" ", _UNIT_POWER.sub("", opened)).replace("²", "").replace("³", "")
     words = [w for w in re.split(r"[\s/-]+", plain) if w]
-    if len(words) > 5 or not words:
+    if not words or sum(w not in _CONNECTING for w in words) > MAX_UNIT_WORDS or len(words) > 6:
         return not opened
-    if not all(re.fullmatch(r"[A-Za-z]+(?:\.[A-Za-z]+)*[.,]?|%", w) for w in words):
-        return False
-    if any(_NOT_UNITS.fullmatch(w.lower().rstrip(".,")) for w in words):
-        return False
-    return opened != rest.strip() or all(len(w) > 2 or _SHORT_UNITS.fullmatch(w) for w in words)
+    return all(
+        re.fullmatch(r"[A-Za-z]+(?:\.[A-Za-z]+)*[.,]?|%", w)
+        and (len(w) > 2 or w == "a" or _SHORT_UNITS.fullmatch(w))
+        and not changes_value(w)
+        for w in words
+    )
 
 
 def parse_number(normalised: str) -> Fraction | None:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 from fractions import Fraction
 
-from harness.quantities import TEXT_COMMAND, parse_number
+from harness.quantities import TEXT_COMMAND, is_label, parse_number
 
 _SIGN = re.compile(r"(?<![<>!:=])=(?!=)|\\(?:approx|equiv)(?![A-Za-z])")
 _INEQUALITY_SIGN = r"<=|>=|<|>|\\(?:leq?|geq?|lt|gt)(?![A-Za-z])"
@@ -52,32 +52,67 @@ def names_its_value(normalised: str) -> bool:
     return bool(signs) and any(map(_PURE_NAME.fullmatch, parts))
 
 
-def is_name(side: str) -> bool:
-    r"""Whether a side names what is equal (`x`, `f(2)`, `m + n`, `\text{Area}`): it has letters, no value.
+_GREEK = r"\\(?:alpha|beta|gamma|delta|theta|lambda|mu|phi|varphi|omega|rho|sigma|tau)(?![A-Za-z])"
+_LETTER = rf"(?:[A-Za-df-hj-z]|{_GREEK})"
+_SUBSCRIPT = r"(?:_(?:\w|\{[^{}]*\}))"
+_POINTS = r"[A-Z](?:'|_\d)?(?:\s*[A-Z](?:'|_\d)?)+"
+_TERM = rf"(?:{_LETTER}{_SUBSCRIPT}?'*|{_POINTS})"
+_NAME = re.compile(
+    rf"(?:m\s*)?\\(?:measured)?angle\s*\{{?\s*\w+\s*\}}?|\|\s*{_POINTS}\s*\||\[\s*{_POINTS}\s*\]"
+    rf"|\\(?:overline|triangle|overrightarrow)\s*\{{?\s*{_POINTS}\s*\}}?|[ei]{_SUBSCRIPT}"
+    rf"|(?:(?![a-emnxyz])[A-Za-z]|\\(?:phi|varphi|sigma|tau|pi)){_SUBSCRIPT}?(?:'+|\^\{{?-1\}}?)?\((?P<inside>[^()]*(?:\([^()]*\))?)\)"
+    rf"|\\(?:gcd|max|min)\s*\([^()]*\)|\\(?:det|deg|dim)\s*[A-Za-z]|\(\s*{_TERM}(?:\s*,\s*{_TERM})+\s*\)"
+)
+_LABEL_PIECE = re.compile(
+    rf"{TEXT_COMMAND}\s*\{{[^{{}}]*\}}|[A-Za-z' ]{{3,}}|{_SUBSCRIPT}|\\(?:triangle|angle)(?![A-Za-z])"
+    r"|\(\s*[A-Z]+\s*\)|\b[A-Z]+\b|\s"
+)
 
-    `e` and `i` are numbers, and so are commands as `\pi`.
+
+def is_name(side: str) -> bool:
+    r"""Whether a side names what is equal: `x`, `f(2)`, `m + n`, `AB`, `\angle A`, `\text{Area}`.
+
+    `2x`, `x^2` and `|x|` do not: an equation in them has another value. `e` and `i` are numbers.
     """
     if parse_number(side) is not None:
         return False
+    terms = [term.strip() for term in side.split("+")]
+    if len(set(terms)) == len(terms) and all(re.fullmatch(_TERM, term) for term in terms):
+        return True
+    if match := _NAME.fullmatch(side):
+        return match["inside"] is None or side[0] not in match["inside"]
+    words = re.sub(TEXT_COMMAND, " ", side)
     return (
-        re.search(r"[A-Za-df-hj-z]", re.sub(r"\\(?!angle|triangle|text|mathrm)[A-Za-z]+", "", side))
-        is not None
+        not _LABEL_PIECE.sub("", side)
+        and re.search(r"[A-Za-z][a-z]{2}", words) is not None
+        and is_label(words)
     )
 
 
+def has_letters(side: str) -> bool:
+    """Whether a side has variables or names; `e`, `i` and commands as `\\pi` are numbers."""
+    bare = re.sub(r"\\(?!angle|triangle|text|mathrm)[A-Za-z]+", "", side)
+    return parse_number(side) is None and re.search(r"[A-Za-df-hj-z]", bare) is not None
+
+
 def values(normalised: str, agree: Callable[[str, str, int | None], bool]) -> list[str] | None:
-    r"""What a chain gives as its value, the last first; None if it contradicts itself (`24 = 25`).
+    r"""What a chain gives as its value, the last first; None for `24 = 25` and for `2x = 25`.
 
     `x = 5` gives `5`, and so do `5 = x` and `3 + 2 = 5`. A decimal may round a side before it, and then
-    both are values: `\frac{1}{3} = 0.333`. Sides with variables are not compared.
+    both are values: `\frac{1}{3} = 0.333`. Numbers are not compared with variables.
     `agree(side, last, decimals)` says whether two sides are equal, rounded to `decimals` unless that is None.
     """
     parts, signs = sides(normalised)
     if len(parts) == 1:
         return parts
-    numeric = [side for side in parts if not is_name(side)]
-    if not numeric or (r"\equiv" in signs):
+    if r"\equiv" in signs:
         return [parts[-1]]
+    named = any(map(is_name, parts))
+    numeric = [side for side in parts if not is_name(side) and not has_letters(side)]
+    if not numeric:
+        return [parts[-1]] if named or agree(parts[-2], parts[-1], None) else None
+    if len(numeric) < len(parts) and not named:
+        return None
     last, rounded = numeric[-1], None
     places = len(last.partition(".")[2]) if _PLAIN_DECIMAL.fullmatch(last) else None
     for side in numeric[-MAX_SIDES:-1]:
