@@ -58,7 +58,8 @@ class SelectionConfig(Section):
     """Which samples train.
 
     all       every one
-    accepted  rewards above advantage.threshold, at most `cap_per_problem` of each problem and none twice
+    accepted  rewards above advantage.threshold, at most `cap_per_problem` of each problem (null: any number);
+              with `dedupe`, of a problem's outputs with the same tokens the first alone
     dynamic   groups that differ `by` reward or by accuracy; others are replaced by freshly sampled problems,
               with at most `max_sampled` × rollout.prompts_per_step problems sampled in a step (DAPO)
     """

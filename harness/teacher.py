@@ -40,7 +40,9 @@ class Teacher:
         """`group_size` outputs of each problem, in the student's tokens, without sampler_logprobs.
 
         With another vocabulary the text is encoded anew, and ends with the student's end token if the
-        teacher's had ended. The random numbers are those of the policy's own samples at this step.
+        teacher's had ended; what exceeds `rollout.max_new_tokens` then is cut there, as the student's own
+        output would be, and counts as truncated. The random numbers are those of the policy's own samples
+        at this step.
         """
         run, rollout = self.run, self.run.config.rollout
         template = run.config.data.template
@@ -61,4 +63,8 @@ class Teacher:
 
     def _translated(self, rollout: Rollout) -> Rollout:
         end = self.run.codec.eos_token_ids[:1] if rollout.finish_reason == "stop" else ()
-        return replace(rollout, completion_ids=(*self.run.encode(rollout.text), *end))
+        ids, longest = (*self.run.encode(rollout.text), *end), self.run.config.rollout.max_new_tokens
+        if len(ids) <= longest:
+            return replace(rollout, completion_ids=ids)
+        kept = ids[:longest]
+        return replace(rollout, completion_ids=kept, text=self.run.decode(kept), finish_reason="length")

@@ -22,6 +22,7 @@ from harness.optim import adamw
 from harness.state import setup
 from harness.teacher import Teacher
 from harness.tokenizer import EOS_ID, build_ladder_tokenizer
+from harness.types import Rollout
 from harness.update import build_batch, update
 from tests.unit.harness.test_update import EQUAL, MIXED
 from tests.unit.harness.tiny import DIMS, configure, run_on_untrained_base, untrained_base
@@ -63,6 +64,21 @@ def test_another_vocabularys_outputs_are_encoded_anew(tmp_path: Path) -> None:
         assert ends == (rollout.finish_reason == "stop")
         assert tokenizer.decode(list(rollout.completion_ids)) == rollout.text
     assert len({r.text for r in found}) > 4
+
+
+def test_what_is_too_long_in_the_students_tokens_is_cut_at_its_limit(tmp_path: Path) -> None:
+    lines = (*DISTILL, "rollout.max_new_tokens=6", f"objective.teacher.path={foreign_model(tmp_path / 't')}")
+    run = run_on_untrained_base(tmp_path, *lines)
+    teacher, seven = Teacher(run), run.encode("7")
+    assert run.encode("777777") == 6 * seven  # so with the end token 7 tokens
+    texts = {"77777": "77777", "777777": "777777", "7777777": "777777"}
+    found = {
+        text: teacher._translated(Rollout(run.problems[0].id, 0, (1,), text, None, "stop")) for text in texts
+    }
+    assert found["77777"].completion_ids == (*5 * seven, EOS_ID)
+    assert found["777777"].completion_ids == found["7777777"].completion_ids == (*6 * seven,)
+    assert {text: r.text for text, r in found.items()} == texts
+    assert [r.finish_reason for r in found.values()] == ["stop", "length", "length"]
 
 
 def test_what_is_trained_on_is_the_teachers(tmp_path: Path) -> None:
