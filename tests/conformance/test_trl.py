@@ -17,6 +17,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from harness.compose import Composer
+from harness.objective_config import ObjectiveConfig
 from harness.objectives.advantages import group_normalized, rloo
 from harness.objectives.compose import policy_loss
 from harness.objectives.reduce import denominator, reduce
@@ -24,33 +26,23 @@ from harness.objectives.reduce import denominator, reduce
 trl = pytest.importorskip("trl", reason="TRL is a test dependency: pip install trl==1.16.0 accelerate")
 
 B, T, V, MAX_LENGTH = 6, 5, 11, 8
-CLIP = {"clip_low": 0.2, "clip_high": 0.28}
-GRPO_SETTINGS: dict[str, dict[str, Any]] = {
-    "grpo": {"loss_type": "grpo", "level": "token", "beta": 0.0, "ratio": "token", "reduce": "sequence_mean"},
-    "grpo_kl": {
-        "loss_type": "grpo",
-        "level": "token",
-        "beta": 0.04,
-        "ratio": "token",
-        "reduce": "sequence_mean",
-    },
-    "dr_grpo": {
-        "loss_type": "dr_grpo",
-        "level": "token",
-        "beta": 0.0,
-        "ratio": "token",
-        "reduce": "constant",
-    },
-    "dapo": {"loss_type": "dapo", "level": "token", "beta": 0.0, "ratio": "token", "reduce": "token_mean"},
-    "gspo": {
-        "loss_type": "grpo",
-        "level": "sequence",
-        "beta": 0.0,
-        "ratio": "sequence_mean",
-        "reduce": "sequence_mean",
-    },
-    "cispo": {"loss_type": "cispo", "level": "token", "beta": 0.0, "ratio": "token", "reduce": "token_mean"},
+COMPOSER = Composer()
+# Our objective, with overrides -> TRL's loss type and ratio level, and how far old logprobs are off (nats a
+# token): enough for its clip to bind, which is wide in cispo.
+GRPO_SETTINGS: dict[str, tuple[str, tuple[str, ...], str, str, float]] = {
+    "grpo": ("grpo", ("objective.kl.coef=0",), "grpo", "token", 0.3),
+    "grpo_kl": ("grpo", (), "grpo", "token", 0.3),
+    "dr_grpo": ("dr_grpo", (), "dr_grpo", "token", 0.3),
+    "dapo": ("dapo", (), "dapo", "token", 0.3),
+    "gspo": ("gspo", (), "grpo", "sequence", 0.3),
+    "cispo": ("cispo", (), "cispo", "token", 1.5),
 }
+RLOO_NOISE = 0.3
+
+
+def objective_of(name: str, overrides: tuple[str, ...] = ()) -> ObjectiveConfig:
+    """As its YAML says: loss, clips, ratio, KL and reduction."""
+    return COMPOSER.config(["experiment=smoke", f"objective={name}", *overrides]).objective
 
 
 class Case:
@@ -58,15 +50,15 @@ class Case:
     sides.
     """
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, noise: float) -> None:
         g = torch.Generator().manual_seed(seed)
         self.ids = torch.randint(0, V, (B, T), generator=g)
         self.logits = torch.randn(B, T, V, generator=g)
         lengths = torch.randint(1, T + 1, (B, 1), generator=g)
         self.mask = torch.arange(T) < lengths  # [B, T]
-        noise = 0.3 * torch.randn(2, B, T, generator=g)
+        off = noise * torch.randn(2, B, T, generator=g)
         current = self.logprobs(self.logits)
-        self.old, self.ref = (torch.where(self.mask, current + n, 0.0) for n in noise)
+        self.old, self.ref = (torch.where(self.mask, current + n, 0.0) for n in off)
         self.advantages = torch.randn(B, generator=g)
 
     def logprobs(self, logits: Tensor) -> Tensor:
@@ -112,23 +104,22 @@ def inputs_of(case: Case) -> dict[str, Tensor]:
     }
 
 
-def ours(
-    case: Case, logits: Tensor, *, loss: str, params: dict[str, float], ratio: Any, reducer: Any, beta: float
-) -> Tensor:
+def ours(case: Case, logits: Tensor, objective: ObjectiveConfig) -> Tensor:
+    beta, kind = objective.kl.coef, objective.reduce
     output = policy_loss(
-        loss=loss,
-        loss_params=params,
-        ratio=ratio,
+        loss=objective.loss.fn,
+        loss_params=objective.loss.params,
+        ratio=objective.ratio,
         logprobs=case.logprobs(logits),
         old_logprobs=case.old,
         advantages=case.advantages,
         completion_mask=case.mask,
         ref_logprobs=case.ref,
-        kl="k3" if beta else None,
+        kl=objective.kl.estimator if beta else None,
         kl_coef=beta,
     )
-    divisor = denominator(kind=reducer, completion_mask=case.mask, constant=MAX_LENGTH)
-    return reduce(loss=output.loss, completion_mask=case.mask, kind=reducer, denominator=divisor)
+    divisor = denominator(kind=kind, completion_mask=case.mask, constant=MAX_LENGTH)
+    return reduce(loss=output.loss, completion_mask=case.mask, kind=kind, denominator=divisor)
 
 
 def compare(mine: Tensor, my_logits: Tensor, theirs: Tensor, their_logits: Tensor) -> None:
@@ -145,54 +136,62 @@ def compare(mine: Tensor, my_logits: Tensor, theirs: Tensor, their_logits: Tenso
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("name", GRPO_SETTINGS)
 def test_grpo_trainer(name: str, seed: int) -> None:
-    setting, case = GRPO_SETTINGS[name], Case(seed)
-    cispo = name == "cispo"
+    yaml, overrides, loss_type, level, noise = GRPO_SETTINGS[name]
+    objective, case = objective_of(yaml, overrides), Case(seed, noise)
     my_logits, their_logits = (case.logits.clone().requires_grad_() for _ in range(2))
+    high = objective.loss.clip_high
+    assert high is not None
     trainer = stand_in(
         case,
         their_logits,
-        loss_type=setting["loss_type"],
-        importance_sampling_level=setting["level"],
-        beta=setting["beta"],
-        epsilon_low=CLIP["clip_low"],
+        loss_type=loss_type,
+        importance_sampling_level=level,
+        beta=objective.kl.coef,
+        epsilon_low=objective.loss.clip_low,
         # TRL's CISPO bound is the weight's own, ours is what it may exceed 1 by.
-        epsilon_high=1 + CLIP["clip_high"] if cispo else CLIP["clip_high"],
+        epsilon_high=1 + high if loss_type == "cispo" else high,
     )
     theirs = trl.GRPOTrainer._compute_loss(trainer, None, inputs_of(case))
-    mine = ours(
-        case,
-        my_logits,
-        loss="cispo" if cispo else "ppo_clip",
-        params={**CLIP, "clip_low": 1.0} if cispo else CLIP,
-        ratio=setting["ratio"],
-        reducer=setting["reduce"],
-        beta=setting["beta"],
-    )
-    compare(mine, my_logits, theirs, their_logits)
+    compare(ours(case, my_logits, objective), my_logits, theirs, their_logits)
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_rloo_trainer(seed: int) -> None:
-    case = Case(seed)
+    objective, case = objective_of("rloo"), Case(seed, RLOO_NOISE)
     my_logits, their_logits = (case.logits.clone().requires_grad_() for _ in range(2))
-    trainer = stand_in(case, their_logits, epsilon_low=CLIP["clip_low"], epsilon_high=CLIP["clip_high"])
+    loss = objective.loss
+    trainer = stand_in(case, their_logits, epsilon_low=loss.clip_low, epsilon_high=loss.clip_high)
     theirs = trl.RLOOTrainer._compute_loss(trainer, None, inputs_of(case))
-    mine = ours(
-        case, my_logits, loss="ppo_clip", params=CLIP, ratio="sequence", reducer="sequence_mean", beta=0.0
-    )
-    compare(mine, my_logits, theirs, their_logits)
+    compare(ours(case, my_logits, objective), my_logits, theirs, their_logits)
 
 
-def test_the_clips_bind_on_both_sides() -> None:
-    """Otherwise the comparison above would say nothing about them."""
-    low = high = 0
+@pytest.mark.parametrize("name", [*GRPO_SETTINGS, "rloo"])
+def test_the_clips_bind_on_both_sides(name: str) -> None:
+    """Otherwise the comparisons above would say nothing about them.
+
+    Counts are over the seeds, of tokens, or of rows where the ratio is a whole output's.
+    """
+    yaml, overrides, *_, noise = GRPO_SETTINGS.get(name, ("rloo", (), RLOO_NOISE))
+    objective, low, high, free = objective_of(yaml, overrides), 0, 0, 0
+    clip_low, clip_high = objective.loss.clip_low, objective.loss.clip_high
+    assert clip_low is not None and clip_high is not None
+    one_sided = objective.loss.fn == "cispo"  # clips the weight from above alone, whatever the advantage
     for seed in range(5):
-        case = Case(seed)
-        ratio = (case.logprobs(case.logits) - case.old).exp()[case.mask]
-        advantages = case.advantages.unsqueeze(1).expand(B, T)[case.mask]
-        low += int(((ratio < 0.8) & (advantages < 0)).sum())
-        high += int(((ratio > 1.28) & (advantages > 0)).sum())
-    assert low > 3 and high > 3
+        case = Case(seed, noise)
+        mask, log_ratio = case.mask, case.logprobs(case.logits) - case.old  # [B, T]
+        if objective.ratio != "token":
+            log_ratio = torch.where(mask, log_ratio, 0.0).sum(1, keepdim=True)  # [B, 1]
+            log_ratio = log_ratio / (mask.sum(1, keepdim=True) if objective.ratio == "sequence_mean" else 1)
+            mask = mask[:, :1]
+        ratio, advantages = log_ratio.exp()[mask], case.advantages[:, None].expand_as(mask)[mask]
+        below = (ratio < 1 - clip_low) & (advantages < 0)
+        above = (ratio > 1 + clip_high) & ((advantages > 0) | one_sided)
+        low, high, free = (
+            low + int(below.sum()),
+            high + int(above.sum()),
+            free + int((~(below | above)).sum()),
+        )
+    assert high > 3 and free > 3 and (low > 3 or one_sided)
 
 
 REWARDS = [1.0, 0.0, 0.0, 0.0, 1.2, 0.3, 0.3, 0.7, 0.5, 0.5, 0.5, 0.5]
