@@ -1,30 +1,20 @@
 """A parser for the arithmetic in running text. No eval; sizes are capped.
 
 Reads `17*23`, `3 x $5/box`, `20% of 50`, `\\frac{1}{2} \\cdot 6`, `2 1/2`, `2^{10}`, `\\sqrt{16}`,
-`396 mod 7`, `gcd(4,6)`, `C(5,2)`, `\\binom{5}{2}`, `5!`, thousands separators, currency signs, and units
-after an operand.
+`396 mod 7`, `gcd(4,6)`, `C(5,2)`, `\\binom{5}{2}`, `{5 \\choose 2}`, `5!`, `3!2!`, `1e3`, `2½`,
+thousands separators, currency signs, and units after an operand.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from fractions import Fraction
 
-from harness.tokens import MAX_DEPTH, MAX_DIGITS, OPERAND_STARTS, Token, closed_groups, variables
+from harness.exact import Node
+from harness.tokens import MAX_DEPTH, MAX_DIGITS, OPERAND_STARTS, Token, closed_groups, number_of, variables
 
 MAX_TOKENS = 200  # of one expression
 MAX_UNIT_WORDS = 6
-
-
-@dataclass(frozen=True, slots=True)
-class Node:
-    """An operation on `args`, or (op "num") a literal with `value` and its number of `decimals`."""
-
-    op: str
-    args: tuple[Node, ...] = ()
-    value: Fraction = Fraction(0)
-    decimals: int = 0
 
 
 _MULTIPLIERS = {"thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12}
@@ -129,6 +119,12 @@ class Parser:
             return self.tokens[i - 1].kind == "close"
         return self.kind(i + 1) == "power" and i > 1 and self.tokens[i - 2].kind == "power"
 
+    def _after_factorial(self, i: int) -> bool:
+        """`3!3!`, `3! 3!` and `3!(6-3)!`, which also a division sign does not part."""
+        if i == 0 or self.tokens[i - 1].kind != "bang" or self.kind(i) not in ("number", "open"):
+            return False
+        return self.tokens[i].glued or (self.kind(i) == "number" and self.kind(i + 1) == "bang")
+
     def _unary(self, i: int, depth: int) -> tuple[Node, int] | None:
         if self.kind(i) == "minus":
             inner = self._unary(i + 1, depth + 1) if depth < MAX_DEPTH else None
@@ -153,6 +149,9 @@ class Parser:
         node, i = operand
         while self.kind(i) == "bang" and self.tokens[i].glued:
             node, i = Node("factorial", (node,)), i + 1
+        right = self._power(i, depth + 1) if depth < MAX_DEPTH and self._after_factorial(i) else None
+        if right is not None:
+            return Node("times", (node, right[0])), right[1]
         while self.kind(i) == "percent":
             node, i = Node("percent", (node,)), i + 1
         return node, self._units(i)
@@ -167,6 +166,9 @@ class Parser:
             if i not in self.closed:
                 return None
             inner = self._modulo(i + 1, depth + 1)
+            if inner is not None and self.kind(inner[1]) == "choose":
+                lower = self._modulo(inner[1] + 1, depth + 1)
+                inner = (Node("binom", (inner[0], lower[0])), lower[1]) if lower else None
             closed = inner is not None and self.kind(inner[1]) == "close"
             return (Node("group", (inner[0],)), inner[1] + 1) if inner and closed else None
         if kind in ("frac", "binom"):
@@ -190,13 +192,13 @@ class Parser:
 
     def _number(self, i: int) -> tuple[Node, int] | None:
         token = self.tokens[i]
-        digits = re.sub(r"[^\d.]", "", token.text)
-        if len(digits) > MAX_DIGITS:
+        if len(token.text) > MAX_DIGITS:
             return None
         following = self.tokens[i + 1] if i + 1 < self.limit else None
         if following is not None and self._is_variable(i + 1):
             return None  # 2x: algebra, not arithmetic
-        node = Node("num", value=Fraction(digits), decimals=len(digits.partition(".")[2]))
+        value, places = number_of(token.text)
+        node = Node("num", value=value, decimals=places)
         if self.kind(i + 1) == "frac" and node.decimals == 0:
             part = self._two_groups(i + 1, 0)
             if part is not None and (rest := _proper_fraction(part[0])) is not None:
@@ -205,9 +207,9 @@ class Parser:
             return Node("scaled", (node,), Fraction(_MULTIPLIERS[following.text])), i + 2
         mixed = [self.kind(j) for j in range(i + 1, i + 4)] == ["number", "over", "number"]
         if mixed and not self.tokens[i + 1].glued and self.tokens[i + 2].glued and self.tokens[i + 3].glued:
-            top, bottom = (int(re.sub(r"\D", "", self.tokens[j].text)) for j in (i + 1, i + 3))
+            top, bottom = (number_of(self.tokens[j].text)[0] for j in (i + 1, i + 3))
             if 0 < top < bottom and node.decimals == 0:
-                return Node("num", value=node.value + Fraction(top, bottom)), i + 4
+                return Node("num", value=node.value + top / bottom), i + 4
         return node, i + 1
 
     def _is_variable(self, i: int) -> bool:

@@ -1,15 +1,25 @@
-"""The exact value of a parsed expression, by Fraction, with caps on size. No eval."""
+"""A parsed expression as a tree, and its exact value by Fraction, with caps on size. No eval."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from dataclasses import dataclass
 from fractions import Fraction
-
-from harness.arithmetic import Node
 
 MAX_BITS = 4096  # of any value
 MAX_EXPONENT = 1000
 MAX_FACTORIAL = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """An operation on `args`, or (op "num") a literal with `value` and its number of `decimals`."""
+
+    op: str
+    args: tuple[Node, ...] = ()
+    value: Fraction = Fraction(0)
+    decimals: int = 0
 
 
 class Uncheckable(ValueError):
@@ -93,3 +103,31 @@ def _integer_function(op: str, v: list[Fraction]) -> Fraction | None:
     if n[0] > MAX_FACTORIAL:
         raise Uncheckable(op)
     return Fraction(math.factorial(n[0]) if op == "factorial" else math.comb(n[0], n[1]))
+
+
+def is_literal(node: Node) -> bool:
+    """Whether it is a number alone, perhaps signed, bracketed or with a percent sign."""
+    return node.op == "num" or (node.op in ("neg", "percent", "group", "scaled") and is_literal(node.args[0]))
+
+
+def places(node: Node) -> int:
+    """Decimal places that a literal shows; two more for a percentage, which is divided by 100."""
+    if node.op == "num":
+        return node.decimals
+    inner = places(node.args[0]) if is_literal(node) else 0
+    return inner + 2 if node.op == "percent" and inner else inner
+
+
+def first_operand(node: Node) -> Node:
+    """The leftmost operand of its sums and products."""
+    while node.op in ("plus", "minus", "times", "over"):
+        node = node.args[0]
+    return node
+
+
+def literals(node: Node) -> Iterator[Fraction]:
+    """The values of all its numbers, from left to right."""
+    if node.op == "num":
+        yield node.value
+    for arg in node.args:
+        yield from literals(arg)

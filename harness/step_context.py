@@ -21,6 +21,10 @@ _NEUTRAL = frozenset(
     )
 )
 
+_REMAINDER = re.compile(
+    r"[\s,$]*(?:\\text\s*\{\s*)?(?:with\s+)?(?:an?\s+)?(?:[Rr]emainder|[Rr]em\.|[Rr](?=[\s}]*\d))(?:\s+(?:of|is))?[\s}$=]*(\d{1,18})(?![\w.])"
+)
+
 
 def continues(parser: Parser, i: int) -> bool:
     """Whether what stands before token `i` makes it the tail of something that is not arithmetic."""
@@ -89,6 +93,12 @@ def goes_on(parser: Parser, i: int) -> bool:
     if after is None or after.kind != "word":
         return after is not None and after.kind in (*OPERAND_STARTS, "newline")
     return len(after.text) == 1 or _is_command(after)
+
+
+def remainder_after(text: str, end: int) -> int | None:
+    """What a quotient that ends at `end` leaves: `14 remainder 2`, `3 R2`, `3 with a remainder of 2`."""
+    match = _REMAINDER.match(text, end)
+    return int(match[1]) if match else None
 
 
 def _is_command(token: Token) -> bool:

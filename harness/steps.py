@@ -4,10 +4,11 @@ A step is one `=` with an operation on at least one side: `17*23=391`, both link
 set-up (the wrong quantities, correctly computed) are not seen, so a wrong-step rate is a lower bound.
 
 Conventions. A decimal result may be rounded or cut at its last digit (10/3 = 3.33); an integer result must be
-exact, unless the sign is ≈. `%` may be read as /100 or as a unit, on either side (not in `140/100 = 1.4%` or
-`5000 * 2.5% = 12,500`). Units are not checked: `2 hours + 90 minutes = 92` passes, and so does what is true
-in one unit, `= 210 minutes`. `12/3 = 4 x 5 = 20` (running notation) counts as two right steps. Statements
-over the size caps or with variables are not steps.
+exact, unless the sign is ≈ or a remainder follows (17/5 = 3 R2). `%` may be read as /100 or as a unit, on
+either side (not in `140/100 = 1.4%`, nor in a product unless its rate is 100%: `40 * 2% = 80` is wrong).
+Units are not checked: `2 hours + 90 minutes = 92` passes, and so does what is true in one unit, `= 210
+minutes`. `12/3 = 4 x 5 = 20` (running notation) counts as two right steps. Statements over the size caps or
+with variables are not steps.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
-from harness.arithmetic import Node, Parser
-from harness.exact import Uncheckable, evaluate
+from harness.arithmetic import Parser
+from harness.exact import Node, Uncheckable, evaluate, first_operand, is_literal, literals, places
 from harness.grading import number_in
-from harness.step_context import continues, goes_on
+from harness.step_context import continues, goes_on, remainder_after
 from harness.tokens import OPERAND_STARTS, Token, numbers_in, tokenize
 from harness.units import in_one_unit
 
@@ -83,9 +84,9 @@ def check_steps(text: str, *, problem: str | None = None, answer: str | None = N
     for link in _links(text):
         sourced = None
         if known is not None:
-            sourced = all(_is_known(x, known) for x in _literals(link.lhs))
+            sourced = all(_is_known(x, known) for x in literals(link.lhs))
             known |= {x for x in (link.values[1:] if link.ok else ()) if x is not None}
-            known |= set(_literals(link.rhs))
+            known |= set(literals(link.rhs))
         steps.append(
             Step(
                 link.start,
@@ -117,6 +118,10 @@ class _Link:
 
 _RELATIONS = ("equals", "approx", "equiv")
 _STARTS = OPERAND_STARTS | {"minus"}
+# Words after which a lone number is a result (`we get 15 = 3 * 5`); other words name it (`week 2 = 3 * 5`).
+_BEFORE_RESULTS = frozenset(
+    ["get", "gets", "have", "so", "thus", "hence", "therefore", "then", "gives", "obtain"]
+)
 
 
 def _links(text: str) -> Iterator[_Link]:
@@ -144,6 +149,7 @@ def _links(text: str) -> Iterator[_Link]:
             if link is not None and not head:
                 ok, values = link
                 ok = ok or (modulus is None and _holds_in_one_unit(text, tokens[begin:end]))
+                ok = ok or _holds_with_remainder(left[0], link[1], remainder_after(text, tokens[end - 1].end))
                 yield _Link(left[0], right[0], start, tokens[at].end, tokens[end - 1].end, ok, values)
             start, begin, left, i, head = tokens[first].start, first, (right[0], end), end, False
 
@@ -162,19 +168,35 @@ def _holds_in_one_unit(text: str, tokens: list[Token]) -> bool:
     return False
 
 
+def _holds_with_remainder(
+    lhs: Node, values: tuple[Fraction | None, Fraction | None], remainder: int | None
+) -> bool:
+    """Whether lhs is a division that leaves the remainder given: `17 / 5 = 3 R2`."""
+    if remainder is None or lhs.op != "over":
+        return False
+    divisor = evaluate(lhs.args[1])
+    quotient, whole = values
+    if quotient is None or whole is None or divisor is None:
+        return False
+    return remainder < divisor and quotient == whole + remainder / divisor
+
+
 def _is_label(parser: Parser, i: int, left: tuple[Node, int]) -> bool:
     """Whether a lone number before the first `=` belongs to a phrase (`5 friends = 250/5`)."""
-    if not _is_literal(left[0]):
+    if not is_literal(left[0]):
         return False
-    has_unit = parser.tokens[left[1] - 1].kind == "word"
-    return has_unit or (i > 0 and parser.tokens[i - 1].kind in ("word", "number"))
+    before = parser.tokens[i - 1] if i > 0 else None
+    if parser.tokens[left[1] - 1].kind == "word" or before is None or before.kind != "word":
+        return parser.tokens[left[1] - 1].kind == "word" or (before is not None and before.kind == "number")
+    equals = parser.kind(left[1]) == "equals" and parser.tokens[left[1]].text[0] == "="
+    return not (equals and left[0].op != "percent" and before.text.lower() in _BEFORE_RESULTS)
 
 
 def _is_measure(left: Node, right: Node, relation: str) -> bool:
     """Whether words give a part a size, which is no arithmetic: `2/5 is equal to 12 hectares`."""
-    if relation in ("=", "==", "≈") or left.op != "over" or not all(map(_is_literal, left.args)):
+    if relation in ("=", "==", "≈") or left.op != "over" or not all(map(is_literal, left.args)):
         return False
-    part, size = evaluate(left), evaluate(_first_operand(right))
+    part, size = evaluate(left), evaluate(first_operand(right))
     return part is not None and size is not None and part < 1 < size
 
 
@@ -202,20 +224,20 @@ def _verify(
     lhs: Node, rhs: Node, relation: str, modulus: Node | None
 ) -> tuple[bool, tuple[Fraction | None, Fraction | None]] | None:
     """Whether the statement holds, with both values; None if it is no step or cannot be checked."""
-    if modulus is None and (relation == "equiv" or (_is_literal(lhs) and _is_literal(rhs))):
+    if modulus is None and (relation == "equiv" or (is_literal(lhs) and is_literal(rhs))):
         return None
     try:
         lefts = [evaluate(lhs, percent=reading) for reading in (True, False)]
         rights = [evaluate(rhs, percent=reading) for reading in (True, False)]
         if modulus is not None:
             return _congruent(lefts[0], rights[0], evaluate(modulus)), (lefts[0], rights[0])
-        running = [] if _is_literal(rhs) else [evaluate(_first_operand(rhs))]
+        running = [] if is_literal(rhs) else [evaluate(first_operand(rhs))]
     except Uncheckable:
         return None
-    literal = rhs if _is_literal(rhs) else _first_operand(rhs)
-    places = _places(literal)
+    literal = rhs if is_literal(rhs) else first_operand(rhs)
+    decimals = places(literal)
     ok = any(
-        a is not None and b is not None and _same(a, b, places, approximate=relation == "approx")
+        a is not None and b is not None and _same(a, b, decimals, approximate=relation == "approx")
         for a in (lefts if _may_drop_percent(lhs, rights[1]) else lefts[:1])
         for b in (rights[:1] if _is_hundredth(lhs) else rights) + running
     )
@@ -223,9 +245,14 @@ def _verify(
 
 
 def _may_drop_percent(lhs: Node, result: Fraction | None) -> bool:
-    """`20% * 3 = 60` gives per cent; `5000 * 2.5% = 12,500` has forgotten to divide by a hundred."""
-    multiplied = lhs.op in ("times", "over") and any(arg.op == "percent" for arg in lhs.args)
-    return not multiplied or result is None or abs(result) <= 100
+    """`60% / 3 = 20` counts per cents, `1/5 * 100% = 20` makes them; `40 * 2% = 80` is a slip."""
+    args = [arg.args[0] if arg.op == "group" else arg for arg in lhs.args]
+    rates = [evaluate(arg, percent=False) for arg in args if arg.op == "percent"]
+    if rates and lhs.op in ("times", "over"):
+        slipped = lhs.op == "times" and any(rate != 100 for rate in rates)
+        if slipped or (result is not None and abs(result) > 100):
+            return False
+    return all(_may_drop_percent(arg, result) for arg in args)
 
 
 def _is_hundredth(lhs: Node) -> bool:
@@ -255,33 +282,6 @@ def _same(a: Fraction, b: Fraction, places: int, *, approximate: bool) -> bool:
         unit *= 10
     scaled, written = abs(a) / unit, abs(b) / unit
     return (a < 0) == (b < 0) and written in (int(scaled), int(scaled + Fraction(1, 2)))
-
-
-def _is_literal(node: Node) -> bool:
-    return node.op == "num" or (
-        node.op in ("neg", "percent", "group", "scaled") and _is_literal(node.args[0])
-    )
-
-
-def _places(node: Node) -> int:
-    """Decimal places that a literal shows; two more for a percentage, which is divided by 100."""
-    if node.op == "num":
-        return node.decimals
-    inner = _places(node.args[0]) if _is_literal(node) else 0
-    return inner + 2 if node.op == "percent" and inner else inner
-
-
-def _first_operand(node: Node) -> Node:
-    while node.op in ("plus", "minus", "times", "over"):
-        node = node.args[0]
-    return node
-
-
-def _literals(node: Node) -> Iterator[Fraction]:
-    if node.op == "num":
-        yield node.value
-    for arg in node.args:
-        yield from _literals(arg)
 
 
 def _is_known(x: Fraction, known: set[Fraction]) -> bool:

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import zip_longest
+from unicodedata import numeric
 
 MAX_DIGITS = 60  # of a literal
 MAX_DEPTH = 20  # of brackets
@@ -23,15 +24,21 @@ class Token:
     glued: bool
 
 
+# `1)` and `(1)` before the first operand of a line; not `(5) + 3` or `(5)(3)`, nor the end of a bracket.
+_NUMBERING = (
+    r"(?:\d{1,2}\.?\)[ \t]*(?=-?\$?(?:\d|\(|\\frac|\\sqrt))|\(\d{1,2}\)[ \t]+(?=-?\$?(?:\d|\\frac|\\sqrt)))?"
+)
 _LEXICON = re.compile(
     r"""
       (?P<delim>\\[()\[\]]|\$\$)
-    | (?P<skip><<[^<>\n]{0,200}>>|\\?\$|[€£¥]|(?<!\\)&|\\[,;:! ]|\\left(?![a-z])|\\right(?![a-z])
+    | (?P<skip>(?<=[Ss]tep\ )\(?\d{1,2}\)(?=\s)
+        |<<[^<>\n]{0,200}>>|\\?\$|[€£¥]|(?<!\\)&|\\[,;:! ]|\\left(?![a-z])|\\right(?![a-z])
         |\\boxed(?=\s*\{)|\\(?:text(?:bf|it)?|math(?:bf|it|rm)|boldsymbol)(?=\s*\{\s*\\?\$?\d[\d.,]*\s*\})
         |\\(?:text(?:bf|it)?|mathrm|mbox)(?=\s*\{[^{}=]{0,200}\d\s*=\s*\$?\d[^{}]*\})
         |\*\*(?=\s*[^\s\d(])|[ \t]+
         |(?:\^\s*(?:\{\s*\\circ\s*\}|\\circ(?![a-z]))|°|\\degree(?![a-z]))(?:[CF](?![A-Za-z]))?)
-    | (?P<number>(?:\d{1,3}(?:(?:,|\{,\}|,\\!)\d{3})+(?!\d)|\d{1,3}(?:\ 000)+(?!\d)
+    | (?P<number>(?:\d+\ ?)?[½⅓⅔¼¾]|\d(?:[eE]|\.\d+[eE][+-]?)\d{1,2}(?!\w)
+        |(?:\d{1,3}(?:(?:,|\{,\}|,\\!)\d{3})+(?!\d)|\d{1,3}(?:\ 000)+(?!\d)
         |(?<=\$)\d{1,3}(?:\ \d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+)
     | (?P<equals>==?|\bequals\b|\bis\ equal\ to\b)
     | (?P<approx>≈|≃|\\approx(?![a-z]))
@@ -48,13 +55,16 @@ _LEXICON = re.compile(
     | (?P<root>\\sqrt(?![a-z])|\bsqrt(?=\s*\()|√)
     | (?P<percent>\\?%|\bpercent\b)
     | (?P<bang>!)
+    | (?P<choose>\\choose(?![a-z]))
     | (?P<word>\\(?:text|mathrm|mbox)\s*\{[^{}]*\}
         |(?<![\w)}!])\((?=[A-Za-z ]{0,60}[a-z])[A-Za-z][A-Za-z ]*[A-Za-z]\)
         |\\?[A-Za-z¢][\w'’]*)
     | (?P<open>[({\[])
     | (?P<close>[)}\]])
     | (?P<comma>,)
-    | (?P<newline>\\\\|\n[ \t]*(?:[-*•+](?=\s)[ \t]*)?)
+    | (?P<newline>\\\\|\n[ \t]*(?:[-*•+](?=\s)[ \t]*)?"""
+    + _NUMBERING
+    + r""")
     | (?P<other>.)
     """,
     re.VERBOSE,
@@ -62,7 +72,7 @@ _LEXICON = re.compile(
 # A dollar that closes a formula, as no currency sign does: `$x = 5$,`.
 _CLOSING_DOLLAR = re.compile(r"[^\s$\\]\$(?=[\s.,;:)?!-]|$)")
 _MARKS = re.compile(r"\n|`+|\*{1,3}|(?<![\w\\])_{1,3}(?![\s_])|(?<![\s_])_{1,3}(?!\w)")
-_FIRST_BULLET = re.compile(r"\s*[-*•+](?=\s)")
+_FIRST_BULLET = re.compile(r"\s*(?:[-*•+](?=\s)[ \t]*)?" + _NUMBERING)
 
 
 def tokenize(text: str) -> list[Token]:
@@ -188,6 +198,16 @@ def _as_word(token: Token, following: Token | None) -> Token:
     return token
 
 
+def number_of(text: str) -> tuple[Fraction, int]:
+    """The value of a number's token (`1,250.5`, `1e3`, `2½`) and its decimal places."""
+    if not text[-1].isdecimal():
+        return Fraction(text[:-1] or 0) + Fraction(numeric(text[-1])).limit_denominator(10), 0
+    digits, _, exponent = text.lower().partition("e")
+    digits = re.sub(r"[^\d.]", "", digits)
+    places = max(0, len(digits.partition(".")[2]) - int(exponent or 0))
+    return Fraction(digits) * Fraction(10) ** int(exponent or 0), places
+
+
 _SIGNS = ("plus", "minus", "times", "equals", "power")
 
 
@@ -250,8 +270,8 @@ _NUMBER_WORDS = {
 
 def numbers_in(problem: str) -> set[Fraction]:
     """Numbers that occur in the problem, in digits or in words, with twenty-five and a/b."""
-    digits = [re.sub(r"[^\d.]", "", token.text) for token in tokenize(problem) if token.kind == "number"]
-    values = {Fraction(number) for number in digits if len(number) <= MAX_DIGITS}
+    literals = [token.text for token in tokenize(problem) if token.kind == "number"]
+    values = {number_of(text)[0] for text in literals if len(text) <= MAX_DIGITS}
     for top, bottom in re.findall(r"(\d{1,9})\s*/\s*(\d{1,9})", problem):
         if int(bottom):
             values.add(Fraction(int(top), int(bottom)))

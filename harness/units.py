@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from fractions import Fraction
 
-from harness.tokens import Token
+from harness.tokens import Token, number_of
 
 # Sizes within a family, in its smallest unit.
 _FAMILIES: tuple[dict[str, int], ...] = (
@@ -66,5 +65,5 @@ def _unit(text: str, tokens: Sequence[Token], i: int) -> str | None:
 def _scaled(token: Token, factor: int) -> Token:
     if token.kind != "number" or factor == 1:
         return token
-    value = Fraction("".join(c for c in token.text if c.isdigit() or c == ".")) * factor
+    value = number_of(token.text)[0] * factor
     return replace(token, text=str(int(value)) if value.denominator == 1 else str(float(value)))
