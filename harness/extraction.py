@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
+
+from harness.statements import FINAL_NUMBER, NUMBER, trim_statement
 
 Rule = Literal["boxed", "answer_tag", "answer_is", "answer_colon", "a_colon", "hashes", "final_number"]
 UnfinishedBox = Literal["reject", "ignore"]
@@ -52,46 +55,47 @@ _ANCHORS: dict[Rule, tuple[tuple[str, ...], re.Pattern[str]]] = {
     "a_colon": (("a:", "a*", "a :"), re.compile(r"(?m:^)[ \t*]*A\**[ \t]*:")),
     "hashes": (("####",), re.compile(r"####")),
 }
-_DECIMAL = r"(?:\d{1,3}(?:,\d{3})+(?!\d)(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)"
-_NUMBER = (
-    rf"(?:(?<![\w)}}.])(?:[-−]?\s?\$?{_DECIMAL}\s*/\s*\d+|[-−]?\\[dtc]?frac\{{-?\d+\}}\{{\d+\}}"
-    rf"|[-−]\s?\$?{_DECIMAL})(?![\w])|{_DECIMAL})"
-)
-_FINAL_NUMBER = re.compile(_NUMBER)
-_WHOLE = rf"(?<![\d.,]){_NUMBER}"  # tried once a number: no quadratic time on a run of digits
+_WHOLE = rf"(?<![\d.,]){NUMBER}"  # tried once a number: no quadratic time on a run of digits
 # `25 is the` before "answer".
 _REVERSED = re.compile(
     rf"({_WHOLE})[^\w\n]{{0,4}}\s(?:is|was) (?:then |thus |therefore |indeed )?(?:the|our|my|your)"
     r" (?:final |correct |right )*$"
 )
 # What takes a number back: `is not 24`, `isn't \boxed{24}`, `24 is wrong`, `24 is not the answer`.
-_DENIALS = ("not", "n't", "n’t", "never", "wrong", "incorrect")
+_DENIALS = ("not", "n't", "n’t", "never", "wrong", "incorrect", "mistake", "doubt")
 _SHOWN = rf"[$*\\(\[]{{0,4}}(?:{_BOX_NAME}\s*\{{[^{{}}\n]{{0,60}}\}}|{_WHOLE})[$*\\)\]]{{0,4}}"
 _DENIED_NEXT = re.compile(
     rf"(?:(?<![A-Za-z])not|(?<=\bcan)not|n['’]t|never)\s+(?:(?:be|equal|equals|to|actually|simply|just|really|the)\s+){{0,3}}"
     rf"{_SHOWN}(?![\w.,]*\d)"
 )
-_DENIED_BEFORE = re.compile(rf"{_SHOWN}\s+(?:is|was)\s*$")
+_SECOND_THOUGHT = r"(?:(?:hmm|no|wait|but|oh|actually|hold on|sorry)\b[\s,.!]*){0,4}"
+_DENIED_BEFORE = re.compile(
+    rf"{_SHOWN}(?:\s+(?:is|was)|[.!,;]?\s*{_SECOND_THOUGHT}(?:that|this|which|it)(?:['’]s|\s+(?:is|was)))\s*$",
+    re.IGNORECASE,
+)
+# `I don't think the answer is 25`, `a mistake to say the answer is 25`
+_DENIED_STATEMENT = re.compile(
+    r"(?:n['’]t|not|never|mistake|wrong|incorrect|doubt)\s+(?:that\s+)?"
+    r"(?:(?:to\s+)?(?:think|believe|say|claim|conclude|mean|true|sure|certain|right|correct)\s+)?(?:that\s+)?"
+    rf"(?:the|our|my)\s+(?:\w+\s+)?answer\s+(?:is|was|equals)\s+{_SHOWN}"
+)
+_ASKED = re.compile(rf"{_SHOWN}\s*\?\s*(?:No|Nope|Wrong)\b[,.!]?")
 _NOT_RIGHT = re.compile(
     r"wrong\b|incorrect\b"
     r"|(?:not|never|n['’]t)\s+(?:right|correct|(?:the|our|my|an?)\s+(?:right |correct |final )?answer)\b"
 )
-# A blank inside the dollars, or a digit after them, is money: `$5 + $3`.
-_MATH_SPAN = re.compile(r"\$\$(.+?)\$\$|\$(?!\s)([^$]+)(?<!\s)\$(?!\d)|\\\((.+?)\\\)|\\\[(.+?)\\\]")
-_PROSE = re.compile(r"(?<![\\A-Za-z])(?:[A-Za-z]{3,}|(?:it|is|so|we|he|of)\b)")
-_SENTENCE_END = re.compile(r"(?<=\S)(?<!\bi\.e)(?<!\be\.g)[.!?](?=\s|\*|$)")
+# A last number that is part of something: `2^25`, `x_{25}`, `sqrt(25)`, `1,25`, `12:25`, `less than 25`.
+_PART_BEFORE = re.compile(
+    r"(?:[\^_/]|sqrt)\{?\Z|[A-Za-z]\(?\Z|\d[,: ]\Z|\d, \Z|\b(?:than|least|most|sqrt|between|not|twice|divisible by"
+    r"|(?:root|square|cube|multiple|half|third|quarter|power) of)\s+\$?\Z",
+    re.IGNORECASE,
+)
+_PART_AFTER = re.compile(r"\s*(?:hundred|thousand|[mbtr]+illion|dozen|k\b)|\^", re.IGNORECASE)
 _SAYS_NOTHING = re.compile(
     r"\W*(?:(?:indeed|also|therefore|thus|then|actually|definitely)\s+)?(?:correct|right|wrong|incorrect"
     r"|reasonable|valid|verified|confirmed|consistent|clear|obvious|unique|found|obtained|given|in|as|an?\s+[a-z]\w*)\b"
     r"(?!\s*[:=])",
     re.IGNORECASE,
-)
-_REASON = re.compile(r"\s*\((?=[A-Za-z]{2})|\s+\((?=[^()]*=)|,?\s+\b(?:because|since|given that|as there)\b")
-_OPERATOR = re.compile(
-    r"\s*(?:\\?%\s*|percent\s+)?(?:(?:of|times|x|plus|minus|divided|multiplied)\b|\\times|\\cdot|[*×·+/÷^]|[-−]\s)"
-)
-_CONCLUSION = re.compile(
-    rf"(?:=|\b(?:is|are|equals|gives|makes|i\.e\.,?|or))\s*(?:exactly |just )?({_NUMBER})"
 )
 
 
@@ -166,7 +170,7 @@ def _last_tag(text: str) -> str | None:
     if not closed or not opened:
         return None
     found = _by_rules(inner, ("answer_is", "answer_colon", "hashes"), "ignore").answer
-    return found or _trim_statement(inner[: 2 * MAX_ANSWER_CHARS].strip())
+    return found or trim_statement(inner[: 2 * MAX_ANSWER_CHARS].strip())
 
 
 def _after_anchor(text: str, rule: Rule) -> str | None:
@@ -177,7 +181,7 @@ def _after_anchor(text: str, rule: Rule) -> str | None:
         match = anchor.match(text, line if rule == "a_colon" else place)
         if match is not None and match.end() > place:
             rest = text[match.end() : match.end() + 2 * MAX_ANSWER_CHARS].lstrip(" \t\r\n*:")
-            statement = _trim_statement(rest)
+            statement = trim_statement(rest)
             if statement and not (rule == "answer_is" and _SAYS_NOTHING.match(statement)):
                 return statement
         if rule == "answer_is" and (before := _REVERSED.search(text[max(0, place - 80) : place])):
@@ -202,53 +206,24 @@ def _without_denied(text: str) -> str:
     """`text` without the numbers and boxes that it takes back."""
     spans = []
     for place in _places(text, _DENIALS)[-MAX_DENIALS:]:
-        if after := _DENIED_NEXT.match(text, place):
+        if after := _DENIED_NEXT.match(text, place) or _DENIED_STATEMENT.match(text, place):
             spans.append(after.span())
         elif _NOT_RIGHT.match(text, place):
             start = max(0, place - 120)
             if before := _DENIED_BEFORE.search(text[start:place]):
                 spans.append((start + before.start(), place))
-    for start, end in reversed(spans):
+    if "?" in text:
+        spans.extend(match.span() for match in _asked(text))
+    for start, end in sorted(spans, reverse=True):
         text = f"{text[:start]} {text[end:]}"
     return text
 
 
-def _trim_statement(rest: str) -> str | None:
-    """The answer at the start of `rest`: a math span, else the first sentence less the prose around it."""
-    if rest.startswith(("\\[", "$$")):
-        rest = rest.replace("\n", " ")
-    line = rest.split("\n", 1)[0]
-    span = _MATH_SPAN.search(line)
-    if span is not None and not any(c.isdigit() for c in line[: span.start()]):
-        inner = next(group for group in span.groups() if group)
-        if not _PROSE.search(re.sub(r"\\(?:text|mbox|mathrm|begin|end)\s*\{[^{}]*\}", "", inner)):
-            return inner.strip()
-    sentence = _SENTENCE_END.split(line, maxsplit=1)[0].strip(" \t*\"'`")
-    stated = _REASON.split(sentence, maxsplit=1)[0]
-    if any(c.isdigit() for c in stated) or 0 < len(stated.split()) <= 2:
-        sentence = stated
-    if not any(c.isdigit() for c in sentence):
-        return sentence or None
-    left = sentence.rpartition("=")[0]
-    if not _PROSE.search(sentence) or (left and not _PROSE.search(left)):
-        return sentence
-    return _number_in(sentence) or sentence
-
-
-def _number_in(sentence: str) -> str | None:
-    """The number that a sentence with words ends in or starts with.
-
-    `18 dollars for 2 days` says 18; `10% of 250, which is 25` is a computation and says what it comes to.
-    """
-    numbers = list(_FINAL_NUMBER.finditer(sentence))
-    if not numbers:
-        return None
-    if not re.match(r"[-−$(]*[\d.]", sentence):
-        return numbers[-1][0]
-    if _OPERATOR.match(sentence, numbers[0].end()):
-        concluded = [match[1] for match in _CONCLUSION.finditer(sentence)]
-        return concluded[-1] if concluded else numbers[0][0]
-    return numbers[0][0]
+def _asked(text: str) -> Iterator[re.Match[str]]:
+    """The numbers that a question takes back: `25? No, 24`."""
+    for place in _places(text, ("? no", "?\nno", "? wrong"))[-MAX_DENIALS:]:
+        line = max(0, place - 80)
+        yield from _ASKED.finditer(text, line, place + 10)
 
 
 def _final_number(text: str) -> str | None:
@@ -258,7 +233,12 @@ def _final_number(text: str) -> str | None:
         end -= 1
     end = min(len(text), end + 1)  # a brace closes a fraction
     for start in (max(0, end - 60), max(0, end - 4 * MAX_ANSWER_CHARS)):
-        matches = list(_FINAL_NUMBER.finditer(text[start:end]))
+        matches = list(FINAL_NUMBER.finditer(text[start:end]))
         if matches and (start == 0 or matches[-1].start() > 0):
-            return matches[-1][0]
-    return matches[-1][0] if matches else None
+            break
+    if not matches:
+        return None
+    at = start + matches[-1].start()
+    if _PART_BEFORE.search(text[max(0, at - 30) : at]) or _PART_AFTER.match(text, start + matches[-1].end()):
+        return None
+    return matches[-1][0]

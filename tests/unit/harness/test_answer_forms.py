@@ -192,6 +192,13 @@ def test_does_not_say_it(reference: str, answer: str) -> None:
         ("The answer is not 24 but 25.", "25"),
         (r"The answer is \boxed{25}, not \boxed{24}.", "25"),
         ("24 is wrong, it should be 25.", "25"),
+        ("The answer is 25 (not 24).", "25"),
+        ("The answer is negative 25.", "-25"),
+        ("The answer is 25 thousand dollars.", "25 thousand"),
+        ("The answer is that the sum of 20 and 5 is 25.", "25"),
+        ("It would be a mistake to say the answer is 24; it is 25.", "25"),
+        ("The answer is 24? No, 25.", "25"),
+        (r"\boxed{24}. Hmm, that's wrong, the answer is 25.", "25"),
         ("Ans: 25", "25"),
         ("He ties a knot 25 times", "25"),
         ("A : 25\nin 3 days", "25"),
@@ -228,6 +235,50 @@ def test_a_denied_number_is_no_answer(completion: str) -> None:
         not grade(completion.replace("no, 25", "it is 25"), "24").correct
         or "is \\boxed{24}, not" in completion
     )
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        *(
+            "$24$ or $25$",
+            "24 or 25",
+            "either 24 or 25",
+            "between 24 and 25",
+            "24, or perhaps 25",
+            "one of 24, 25",
+        ),
+        *(
+            "less than {}",
+            "at least {}",
+            "{} or more",
+            "{} more than 5",
+            "twice {}",
+            "half of {}",
+            "minus {}",
+        ),
+        *("the square root of {}", "the square of {}", "the sum of 20 and {}", "{} squared", "{} times 4"),
+        *("{} divided by 5", "{}% of 80", "a multiple of {}", "divisible by {}", "{} million", "one over {}"),
+        *("sqrt({})", "twice ${}$", "less than ${}$", "${}$ million", "x where x is 23 or {}"),
+    ],
+)
+@pytest.mark.parametrize("start", ["The answer is ", "Answer: ", "<answer>", "#### "])
+def test_a_statement_that_says_more_than_a_number_is_not_it(start: str, statement: str) -> None:
+    for number in ("24", "25"):
+        completion = start + statement.format(number) + ("</answer>" if start == "<answer>" else "")
+        assert not grade(completion, number).correct, completion
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("2^25", "10^{25}", "x/25", "x_{25}", "sqrt(25)", "3 025", "1,25", "12:25", "v25", "less than 25"),
+        *("25 thousand", "25^2", "I don't think the answer is 25", r"\boxed{25} No wait, that is wrong."),
+        *("a multiple of 25", "If you ask me, I doubt the answer is 25"),
+    ],
+)
+def test_the_last_number_is_no_part_of_something(text: str) -> None:
+    assert not grade(f"so {text}", "25").correct
 
 
 def test_money_is_not_a_formula() -> None:
