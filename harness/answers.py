@@ -28,6 +28,9 @@ _SYMBOLS = str.maketrans(
     | {"φ": r"\phi ", "ω": r"\omega ", "…": "...", "′": "'", "’": "'"}
 )
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺ⁿ", "0123456789-+n")
+_SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
+_LOWERED = re.compile("[₀₁₂₃₄₅₆₇₈₉]+")
+_ENCLOSED = re.compile("([①-⓿❶-➓㈠-㊿🄀-🄌]+)")  # a mark such as ① is not the number in it
 _RAISED = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺ⁿ]+")
 _FRACTION_SIGN = re.compile("[½¼¾⅓⅔⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞]")
 _ROOT_SIGN = re.compile(r"√\s*(?:\(([^()]*)\)|\{([^{}]*)\}|(\d+(?:\.\d+)?|[A-Za-z]))")
@@ -89,9 +92,11 @@ def normalise(text: str) -> str:
 def _ascii(text: str) -> str:
     """Signs, raised digits, fractions and wide letters of Unicode as LaTeX: `3½`, `5²`, `√2`, `１`."""
     out = _RAISED.sub(lambda m: "^{" + m[0].translate(_SUPERSCRIPTS) + "}", text)
+    out = _LOWERED.sub(lambda m: "_{" + m[0].translate(_SUBSCRIPTS) + "}", out)
     out = _FRACTION_SIGN.sub(_as_frac, out)
     out = _ROOT_SIGN.sub(lambda m: rf"\sqrt{{{m[1] or m[2] or m[3]}}}", out)
-    return unicodedata.normalize("NFKC", out.translate(_SYMBOLS))
+    pieces = _ENCLOSED.split(out.translate(_SYMBOLS))
+    return "".join(p if i % 2 else unicodedata.normalize("NFKC", p) for i, p in enumerate(pieces))
 
 
 def _as_frac(match: re.Match[str]) -> str:
@@ -127,7 +132,13 @@ def literal_text(text: str) -> str:
 
 
 _WORDS = re.compile(r"[A-Za-z][A-Za-z '\-.]*")
-_CLOCK = re.compile(r"(\d{1,2}:\d{2})\s*([ap])\.?\s*m\.?", re.IGNORECASE)
+_CLOCK = re.compile(r"(\d{1,2}(?::\d{2})?)\s*([ap])\.?\s*m\.?", re.IGNORECASE)
+
+
+def clock(normalised: str) -> str | None:
+    """`11:30am` of `11:30 a.m.` and `11:30 \\text{ AM}`; None for what is no such time."""
+    match = _CLOCK.fullmatch(WRAPPED.sub(r"\1", normalised).strip())
+    return f"{match[1].removesuffix(':00')}{match[2].lower()}m" if match else None
 
 
 def canonical_text(normalised: str) -> str:
@@ -135,7 +146,7 @@ def canonical_text(normalised: str) -> str:
     out = WRAPPED.sub(r"\1", normalised)
     if _WORDS.fullmatch(out):
         return re.sub(r"[\s.]+", " ", out).strip().casefold()
-    if clock := _CLOCK.fullmatch(out.strip()):
-        return f"{clock[1]}{clock[2].lower()}m"
+    if time := clock(out):
+        return time
     joined = re.sub(r"(?<!\d)\s+|\s+(?!\d)", "", out)  # `2 5` is not 25
     return re.sub(r"([\^_])\{(\w)\}", r"\1\2", joined)

@@ -87,7 +87,8 @@ _NOT_RIGHT = re.compile(
 # A last number that is part of something: `2^25`, `x_{25}`, `sqrt(25)`, `1,25`, `12:25`, `less than 25`.
 _PART_BEFORE = re.compile(
     r"(?:[\^_/]|sqrt)\{?\Z|[A-Za-z]\(?\Z|\d[,: ]\Z|\d, \Z"
-    r"|\b(?:than|least|most|sqrt|between|not|twice|divisible by|(?:root|square|cube|multiple|half|third|quarter|power) of)\s+\$?\Z",
+    r"|\b(?:than|least|most|sqrt|between|not|twice|divisible by"
+    r"|(?:root|square|cube|multiple|half|third|quarter|power) of)\s+\$?\Z",
     re.IGNORECASE,
 )
 _PART_AFTER = re.compile(r"\s*(?:hundred|thousand|[mbtr]+illion|dozen|k\b)|\^", re.IGNORECASE)

@@ -8,7 +8,7 @@ math-verify. `0.333` is not 1/3.
 Conventions. Units, currency, degrees and per cent signs are dropped. A chain of equations must be true:
 `24 = 25` is not 25. A number alone in braces or brackets is that number (`\\{25\\}`, `[25]`), as for
 math-verify, while `[1,2]` is not `(1,2)`. A lettered choice counts as its letter or its value, whichever the
-reference is. A modulus or a base may be left out on one side. `i` is the imaginary unit.
+reference is. A modulus may be left out on one side, a base in the answer. `i` is the imaginary unit.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import re
 from fractions import Fraction
 
 from harness import relations, symbolic
-from harness.answers import canonical_text, literal_text, normalise, with_base
+from harness.answers import canonical_text, clock, literal_text, normalise, with_base
 from harness.arithmetic import Parser
 from harness.exact import Uncheckable, evaluate
 from harness.extraction import DEFAULT_RULES, MAX_ANSWER_CHARS, Extraction, Rule, UnfinishedBox, extract
@@ -95,6 +95,9 @@ def _compare(reference: str, answer: str, *, use_symbolic: bool) -> tuple[bool, 
     if len(answer) > MAX_ANSWER_CHARS:
         return False, f"answer of {len(answer)} characters is over the cap of {MAX_ANSWER_CHARS}"
     gold, pred = normalise(reference), normalise(answer)
+    times = clock(gold), clock(pred)
+    if all(times):
+        return times[0] == times[1], "times of day"
     gold_number, pred_number = parse_number(gold), parse_number(pred)
     if gold_number is not None and pred_number is not None:
         equal = gold_number == pred_number
@@ -114,6 +117,8 @@ def _compare(reference: str, answer: str, *, use_symbolic: bool) -> tuple[bool, 
         candidates = relations.values(pred, lambda a, b, n: _agree(a, b, n, use_symbolic=use_symbolic))
     if candidates is None:
         return False, "an equation that is false or is still to be solved"
+    if pred_modulus and not relations.congruent(pred, pred_modulus):
+        return False, "a false congruence"
     if gold_modulus and pred_modulus:
         return _congruent(gold, candidates[0], gold_modulus, pred_modulus)
     verdicts = [_same(gold, value, use_symbolic=use_symbolic) for value in candidates]
@@ -163,9 +168,11 @@ def _same(gold: str, pred: str, *, use_symbolic: bool) -> tuple[bool, str]:
         return True, "equal text"
     (gold_digits, gold_base), (pred_digits, pred_base) = with_base(gold), with_base(pred)
     if gold_base or pred_base:
-        # the base may be left out on one side, as the problem names it; 2516_8 is never 2516_9
-        equal = gold_digits == pred_digits and (not gold_base or not pred_base or gold_base == pred_base)
+        # an answer may leave out the base that the problem names; 2516_8 is never 2516_9 nor 2516
+        equal = gold_digits == pred_digits and (not pred_base or (gold_base or "10") == pred_base)
         return equal, "equal digits" if equal else "different digits or base"
+    if relations.brackets_differ(gold, pred):
+        return False, "a set is no tuple"
     if not use_symbolic or (len(gold) == 1 and len(pred) == 1):
         return False, "different text"
     return symbolic.compare(gold, pred, gold_is_number=gold_number is not None)

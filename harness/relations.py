@@ -150,6 +150,22 @@ def without_modulus(normalised: str) -> tuple[str, int | None]:
     return normalised[: match.start()].strip(), int(match[1])
 
 
+def congruent(normalised: str, modulus: int) -> bool:
+    r"""Whether the numbers of a chain before its modulus are congruent: not `51 \equiv 24 \pmod{26}`."""
+    numbers = [n for n in map(parse_number, sides(normalised)[0]) if n is not None]
+    return all((n - numbers[0]) % modulus == 0 for n in numbers)
+
+
+def brackets_differ(gold: str, pred: str) -> bool:
+    r"""Whether one is a set of several, `\{1,2\}`, and the other a tuple or an interval, `(1,2)`."""
+    marks = [
+        "{" if text.startswith(r"\{") else "(" if text[:1] in ("(", "[") else ""
+        for text in (gold, pred)
+        if "," in text and r"\cup" not in text and text.endswith((")", "]", "}"))
+    ]
+    return sorted(marks) == ["(", "{"]
+
+
 _CHOICE = re.compile(
     rf"(?:{TEXT_COMMAND}\s*\{{\s*)?(?:\(([A-J])\)|([A-J])[.):])\s*\}}?[\s.:]*(\S.*)", re.DOTALL
 )

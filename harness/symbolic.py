@@ -21,6 +21,7 @@ import threading
 import time
 from collections import Counter
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,7 @@ _COMMANDS = frozenset(
 )
 _ENVIRONMENT = re.compile(r"\\(?:begin|end)\{(?:[pbvBV]?matrix|cases|array)\}")
 _COMMAND = re.compile(r"\\([A-Za-z]+)|\\([{}\\|])")
+_PLAIN_DECIMAL = re.compile(r"-?\d{0,40}\.\d{1,38}")
 _PLAIN = re.compile(r"[0-9A-Za-z\s+\-*/^_=<>()\[\]{}|,.:;!&']*")
 _TEXT_SEPARATOR = re.compile(
     r"\\(?:text|mbox|mathrm)\s*\{\s*(?:or|and)\s*\}|(?<![A-Za-z\\])(?:or|and)(?![A-Za-z])"
@@ -74,6 +76,14 @@ def to_latex(text: str) -> str:
     return out.replace("**", "^").replace("*", "\\cdot ").strip()
 
 
+def as_fraction(text: str) -> str:
+    r"""A plain decimal as `\frac{n}{d}`, which math-verify does not round; other text as it is."""
+    if not _PLAIN_DECIMAL.fullmatch(text):
+        return text
+    value = Fraction(text)
+    return rf"\frac{{{value.numerator}}}{{{value.denominator}}}"
+
+
 def screen(latex: str) -> str | None:
     """Why `latex` may not reach the parser, or None if it may."""
     if len(latex) > MAX_LATEX_CHARS:
@@ -102,6 +112,8 @@ def compare(gold: str, pred: str, *, gold_is_number: bool = False, decimals: int
     Where one has a decimal point, both are rounded to `decimals` places.
     A refused text, an error and a killed worker count as unequal. Raises RuntimeError if no worker starts.
     """
+    if decimals == EXACT:  # a decimal is exactly what it says: 1.41421356237 is not the root of 2
+        gold, pred = as_fraction(gold), as_fraction(pred)
     latex_gold, latex_pred = to_latex(gold), to_latex(pred)
     if refused := screen(latex_gold) or screen(latex_pred):
         return False, f"different text ({refused})"
