@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from analysis.evaluations import run_evaluations, with_checkpoints
 from analysis.steps import Progress, read_steps
 from harness import records
+from harness.ablation import arm_key
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -139,13 +140,24 @@ def differing_keys(first: dict[str, Any], second: dict[str, Any]) -> list[str]:
     )
 
 
+def _labelled(study: records.StudyRecord) -> records.StudyRecord:
+    """One label an arm: a level of a factor `arm` stands alone, and the pilot calls arms what others do."""
+    for arm in study.arms:
+        level = arm.levels.get("arm")
+        parts = arm.label.split(", ")
+        arm.label = ", ".join(str(level) if part == f"arm={level}" else part for part in parts)
+    labels = {arm_key(arm.levels): arm.label for arm in study.arms}
+    study.pilot = [{**row, "arm": labels.get(row["arm"], row["arm"])} for row in study.pilot]
+    return study
+
+
 def _study_record(
     folder: Path, read: dict[str, records.RunRecord], damaged: list[str]
 ) -> records.StudyRecord:
     """study.json, or, where there is none, arms told apart by what differs between the runs' configs."""
     if (folder / "study.json").exists():
         try:
-            return records.read_study(folder)
+            return _labelled(records.read_study(folder))
         except records.RecordError as error:
             if "newer" in str(error):
                 raise ValueError(str(error)) from None

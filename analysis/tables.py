@@ -70,7 +70,8 @@ def _arm_frame(results: Sequence[ArmResult]) -> pd.DataFrame:
 
     rows: list[dict[str, Any]] = []
     for r in results:
-        row: dict[str, Any] = {"arm": r.label, **r.levels, "seeds": len(r.seeds), "control": r.control}
+        others = {factor: level for factor, level in r.levels.items() if factor != "arm"}
+        row: dict[str, Any] = {"arm": r.label, **others, "seeds": len(r.seeds), "control": r.control}
         named = {"estimate": r.estimate, "difference": r.difference, "difference_crossed": r.crossed,
                  "gain_over_base": r.gain, "gain_from_choice": r.choice,
                  "gain_from_skill": r.skill}  # fmt: skip

@@ -125,10 +125,10 @@ def shared_streams(configs: Sequence[RunConfig]) -> dict[str, bool]:
 
 
 def arm_label(levels: dict[str, str]) -> str:
-    """`grpo, ladder_xs, lr=1e-4`: an option of a group says what it is, any other value gets its key."""
+    """`grpo, ladder_xs, lr=1e-4`: a group's option and an arm say what they are, others get their key."""
     from harness.compose import GROUPS
 
-    parts = [v if k in GROUPS else f"{k.rsplit('.', 1)[-1]}={v}" for k, v in levels.items()]
+    parts = [v if k in GROUPS or k == "arm" else f"{k.rsplit('.', 1)[-1]}={v}" for k, v in levels.items()]
     return ", ".join(parts) or "all runs"
 
 

@@ -121,11 +121,16 @@ def _expanded(options: argparse.Namespace, overrides: list[str], functions: Func
     from harness.compose import expand
 
     sweep = expand(overrides, multirun=options.multirun or options.plan, config_dir=options.config_dir)
-    if len(sweep.jobs) > 1 and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    if len(sweep.jobs) > 1 and processes > 1:
         raise ValueError(
             f"{len(sweep.jobs)} runs under torchrun: its processes share one run; give each run a torchrun, "
             "or launch the sweep without (it takes every GPU)"
         )
+    if processes > 1:
+        from harness.distributed import check
+
+        check(sweep.jobs[0].config, processes)
     _warn([job.config for job in sweep.jobs])
     if options.config:
         return _print_configs(sweep)

@@ -140,6 +140,7 @@ class Run:
 
 def setup(config: RunConfig, *, base: Path, folder: Path, device: str) -> Run:
     """Load the base and, if the run was interrupted, the state it had."""
+    check(config, world_size())
     seeds = all_streams(seed=config.seed, base_seed=config.base_seed, replicate=config.replicate)
     sampler, original, engine, codec = _models(config, base, device, seed=derive(seeds["init"], "lora"))
     policy = _policy(config, base, sampler, device)
@@ -215,7 +216,6 @@ def _policy(config: RunConfig, base: Path, sampler: Policy, device: str) -> Poli
     """What is trained: the sampler's own weights, or float32 shards of a copy over several processes."""
     if world_size() == 1:
         return sampler
-    check(config)
     masters = load_pretrained(base / "model", dtype=torch.float32, device=device)
     return shard(masters, getattr(torch, config.dtype))
 

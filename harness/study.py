@@ -9,7 +9,7 @@ from typing import Any
 
 from harness.compose import Sweep
 from harness.config import ConfigError
-from harness.plan import by_arm
+from harness.plan import arm_label, by_arm
 from harness.records import Arm, StudyRecord, read_study
 
 DECLARED = {
@@ -60,7 +60,8 @@ def _merge(sweep: Sweep, new: StudyRecord, old: StudyRecord, folder: Path) -> St
             f"{', '.join(new.factors) or 'nothing'}; give it a name of its own: study=..."
         )
     arms, dropped = {arm.label: arm for arm in new.arms}, 0
-    for arm in old.arms:
+    for earlier in old.arms:
+        arm = earlier.model_copy(update={"label": arm_label(earlier.levels)})
         kept = {s: name for s, name in arm.runs.items() if sweep.run_id_of(arm.levels, s) == name}
         dropped += sum(name not in kept.values() for name in arm.runs.values())
         if arm.label in arms:

@@ -129,15 +129,28 @@ def test_one_process_goes_on_from_the_state_of_two(tmp_path: Path) -> None:
 
 def test_what_needs_one_process_is_refused_with_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
     compose = Composer().config
-    check(compose([*LINES]))
+    check(compose([*LINES]), 2)
     for line, name in (
         ("objective=ppo", "objective.value"),
         ("objective=sft_rejection_offline", "objective.offline"),
         ("objective=rlhf_ppo", "objective.reward_model"),
         ("trainer.on_oom=halve_microbatch", "trainer.on_oom"),
+        ("rollout.engine=vllm", "rollout.engine=vllm"),
     ):
         with pytest.raises(ConfigError, match=name):
-            check(compose(["experiment=smoke", line]))
+            check(compose(["experiment=smoke", line]), 2)
+
+
+def test_the_command_refuses_before_anything_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from harness.run import main
+
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert main([*LINES, "rollout.engine=vllm", f"output_dir={tmp_path}/out"]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "rollout.engine=vllm: not supported over 2 processes; run it in one" in line
+    assert not (tmp_path / "out").exists()
 
 
 def test_shares_are_whole_and_in_order(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -194,6 +194,25 @@ def _accuracy(folder: Path, run: str, step: int) -> float:
     return float(np.mean(json.loads(path.read_text())["correct"]))
 
 
+def test_an_arm_has_one_label_in_every_table(make_study) -> None:
+    """A factor that is called `arm`, in a study written when its label still repeated that."""
+    folder = make_study(seeds=3, models=("xs",))
+    record = json.loads((folder / "study.json").read_text())
+    names = {}
+    for arm in record["arms"]:
+        level = names[arm["label"]] = arm["levels"]["objective"]
+        arm |= {"label": f"arm={level}", "levels": {"arm": level}}
+    control = {"arm": record["control"]["objective"]}
+    pilot = [{"arm": f"arm={x}", "chosen": 1e-3, "tried": {"1e-3": {"100": 0.2}}} for x in names.values()]
+    declare(folder, arms=record["arms"], factors={"arm": list(names.values())}, control=control, pilot=pilot)
+    tables = build_report(load_study(folder), figures=False).tables
+    found = {t.name: set(t.raw["arm"]) for t in tables if "arm" in t.raw}
+    assert {"arms", "measures", "learning_rates", "variance"} <= set(found)
+    assert all(labels <= set(names.values()) for labels in found.values()), found
+    (arms,) = (t for t in tables if t.name == "arms")
+    assert set(arms.raw["control"].dropna()) == set(control.values())
+
+
 def test_learning_rates_tried_are_shown(make_study) -> None:
     folder = make_study(seeds=3, models=("xs",))
     assert pilot_table(load_study(folder)).cells == []
