@@ -17,6 +17,7 @@ _LAYOUT = re.compile(
     r"|\^\s*(?:\\circ|\{\s*\\circ\s*\})|°|\\(?:text)?degree(?:s|\{\})?(?![A-Za-z])"
     r"|[\u200b-\u200f\u202a-\u202e\u2060\ufeff]"
 )
+_MATH_MODE = re.compile(r"(?<!\\)\\[()\[\]]")
 _SYMBOLS = str.maketrans(
     dict.fromkeys("−–‐‑", "-")
     | dict.fromkeys("·⋅∙", r"\cdot ")
@@ -38,6 +39,8 @@ _REPLACED = [
     (re.compile(r"\\[dtc]frac(?![A-Za-z])"), r"\\frac"),
     (re.compile(r"(?<!\\)\\ |~|\\q?quad(?![A-Za-z])|\s+"), " "),
     (re.compile(r"\{,\}"), ","),
+    (re.compile(r"\{\s*([^{}\\]+?)\s*\\over(?![A-Za-z])\s*([^{}\\]+?)\s*\}"), r"\\frac{\1}{\2}"),
+    (re.compile(r"\\mathbb\s+([A-Z])"), r"\\mathbb{\1}"),
     (re.compile(r"\\%"), "%"),
     (re.compile(r"\\[lr]?vert(?![A-Za-z])"), "|"),
     (re.compile(r"\\lbrace(?![A-Za-z])"), r"\\{"),
@@ -68,7 +71,7 @@ def normalise(text: str) -> str:
     if INTEGER.fullmatch(text):
         return text
     out = text if text.isascii() else _ascii(text)
-    out = _LAYOUT.sub("", out)
+    out = _LAYOUT.sub("", _MATH_MODE.sub("", out))
     for pattern, replacement in _REPLACED:
         out = pattern.sub(replacement, out)
     out = out.strip().removeprefix("**").removesuffix("**").strip(" `\"'").lstrip("=: ")
