@@ -137,14 +137,22 @@ def validate(data: dict[str, Any], *, where: str = "") -> RunConfig:
     try:
         return RunConfig.model_validate(data)
     except ValidationError as error:
-        raise ConfigError(where + "; ".join(_explain(e) for e in error.errors()[:3])) from None
+        raise ConfigError(where + explain(error)) from None
 
 
-def _explain(error: Any) -> str:
+def explain(error: ValidationError, *, at: tuple[str, ...] = ()) -> str:
+    """One line for the first three errors: field, value, remedy. `at`: where a RunConfig has such data."""
+    # A misspelt field makes others missing: it comes first.
+    found = sorted(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
+    return "; ".join(_explain(e, at) for e in found[:3])
+
+
+def _explain(error: Any, at: tuple[str, ...]) -> str:
     path = ".".join(str(part) for part in error["loc"])
     value = "null" if error["input"] is None else error["input"]
     if error["type"] == "extra_forbidden":
-        return f"{path}: no such setting{did_you_mean(str(error['loc'][-1]), _fields_at(error['loc'][:-1]))}"
+        known = _fields_at((*at, *error["loc"][:-1]))
+        return f"{path}: no such setting{did_you_mean(str(error['loc'][-1]), known)}"
     if error["type"] == "missing":
         return f"{path}: missing; give it as {path}=..."
     if error["type"] == "value_error":
@@ -156,7 +164,7 @@ def _explain(error: Any) -> str:
         near = did_you_mean(str(value), allowed)
         return f"{path}={value}: not one of {', '.join(allowed)}{near if 'did you mean' in near else ''}"
     if error["type"] == "model_type":
-        fields = [f"{path}.{name}" for name in _fields_at(error["loc"])]
+        fields = [f"{path}.{name}" for name in _fields_at((*at, *error["loc"]))]
         return f"{path}={value}: it holds settings of its own; set {' or '.join(fields[:2])}"
     if error["type"] == "greater_than":
         return f"{path}={value}: give a number greater than {error['ctx']['gt']:g}"
@@ -166,6 +174,8 @@ def _explain(error: Any) -> str:
 def _fields_at(location: tuple[Any, ...]) -> list[str]:
     kind: Any = RunConfig
     for part in location:
+        if isinstance(part, int):
+            continue  # of a list
         field = getattr(kind, "model_fields", {}).get(part)
         annotation = getattr(field, "annotation", None)
         kinds = [annotation, *getattr(annotation, "__args__", ())]

@@ -42,12 +42,12 @@ class DataConfig(Section):
 
     `num_*` null: all there are of a published set or a file, none of a generated one. Of a mixture `weight`
     shares out `num_train`; every other split is the components' own, in turn, whatever the weights.
-    `families` name generated problems, `subjects` the topics of others; `levels` are for both. (With
-    `families`, a set that is not generated has a from-scratch base pretrained on these, of those `levels` and
-    in that `style`, and is not filtered by them.) `order: seeded` shuffles by `data_seed` before `num_train`
-    cuts. `num_distinct` and `num_families` hold the number of training problems fixed and make them of fewer
-    different ones. `drop_contaminated` leaves out what holds at least `drop_share` of the 13-grams of a
-    problem of these evaluation sets (harness/data/contamination.py).
+    `families` name generated problems, `subjects` the topics of others; `levels` are for both, and an empty
+    list filters nothing. (With `families`, a set that is not generated has a from-scratch base pretrained on
+    these, of those `levels` and in that `style`, and is not filtered by them.) `order: seeded` shuffles by
+    `data_seed` before `num_train` cuts. `num_distinct` and `num_families` hold the number of training
+    problems fixed and make them of fewer different ones. `drop_contaminated` leaves out what holds at least
+    `drop_share` of the 13-grams of a problem of these evaluation sets (harness/data/contamination.py).
     """
 
     name: Name
@@ -93,9 +93,10 @@ class DataConfig(Section):
         if self.dataset == "jsonl" and self.path is None:
             raise ValueError("path=null with dataset=jsonl; give the file: data.path=/folder/problems.jsonl")
         if self.dataset in GENERATED and not (self.families and self.levels and self.num_train):
-            raise ValueError(
-                f"families, levels and num_train are needed with dataset={self.dataset}; see conf/data/"
-            )
+            field = next(name for name in ("families", "levels", "num_train") if not getattr(self, name))
+            given = "null" if getattr(self, field) is None else getattr(self, field)
+            remedy = "make it at least 1" if field == "num_train" else "name some, as in conf/data/"
+            raise ValueError(f"{field}={given} with dataset={self.dataset}, which needs it; {remedy}")
         if self.dataset in GENERATED and self.subjects:
             raise ValueError(f"subjects={self.subjects} with dataset={self.dataset}: name families instead")
         return self
@@ -124,8 +125,11 @@ class DataConfig(Section):
         shown = ", ".join(f"{name} {weight}" for name, weight in weights.items())
         if None in weights.values():
             raise ValueError(f"components: each needs a weight ({shown})")
-        if abs(sum(w for w in weights.values() if w is not None) - 1) > 1e-6:
-            raise ValueError(f"components: the weights ({shown}) do not sum to 1; let them")
+        total = sum(w for w in weights.values() if w is not None)
+        if abs(total - 1) > 1e-6:
+            raise ValueError(
+                f"components: the weights ({shown}) do not sum to 1 but to {total:g}; divide each by that"
+            )
         if not self.num_train:
             raise ValueError(
                 "num_train=null with dataset=mixture: say how many problems the weights share out"

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
+from harness.config import ConfigError, explain
 from harness.data.load import data_fingerprint
 from harness.eval_metrics import Scored
 from harness.eval_tasks import EvalTask, benchmark_task
@@ -149,7 +150,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Exit code 0, or 2 for bad input."""
     options = _parser().parse_args(argv)
     try:
-        benchmarks = TypeAdapter(list[BenchmarkConfig]).validate_python(yaml.safe_load(options.benchmarks))
+        benchmarks = _benchmarks(options.benchmarks)
         given = dict(pair.split("=", 1) for pair in options.model_args.split(",") if "=" in pair)
         name = options.name or given.get("pretrained") or given.get("model") or options.model
         settings = {"batch_size": options.batch_size, "device": options.device}
@@ -168,6 +169,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     for record in records:
         print(_line(record))
     return 0
+
+
+def _benchmarks(text: str) -> list[BenchmarkConfig]:
+    """Raises ConfigError with one line: field, value, remedy."""
+    try:
+        return TypeAdapter(list[BenchmarkConfig]).validate_python(yaml.safe_load(text))
+    except ValidationError as error:
+        raise ConfigError(f"--benchmarks: {explain(error, at=('eval', 'benchmarks'))}") from None
 
 
 def _load(model: str, arguments: str, settings: dict[str, Any]) -> LM:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections import Counter, defaultdict
@@ -120,6 +121,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--as-trained", action="store_true", help="after the preset has dropped its hits")
     options = parser.parse_args(argv)
     try:
+        if options.out is not None:
+            _check_out(options.out)
         train = {name: _problems(name, "train", options.as_trained) for name in options.train}
         evaluation = {name: _problems(name, "test", True) for name in options.evaluation}
     except ValueError as error:
@@ -140,6 +143,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.out:
         options.out.write_text(json.dumps(reports, indent=1), encoding="utf-8")
     return 0
+
+
+def _check_out(path: Path) -> None:
+    """Raises ValueError if no report can be written there: better before a scan than after it."""
+    if not path.parent.is_dir():
+        raise ValueError(f"--out {path}: there is no folder {path.parent}; make it")
+    if path.is_dir():
+        raise ValueError(f"--out {path}: it is a folder; name a file")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise ValueError(f"--out {path}: not writable; choose another")
 
 
 def _problems(name: str, split: str, as_trained: bool) -> list[Problem]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.data.rows import AnswerRange, problems_of
+from harness.data_config import SPLITS
 from harness.types import Problem
 
 
@@ -16,14 +17,11 @@ def load(
 ) -> list[Problem]:
     """The rows whose `split` is the one asked for (`test` where a row has none).
 
-    A row that is malformed, whose answer is out of range or whose id another row of the split has is named by
-    file and line: in `bad_rows`, or with None in a ValueError.
+    A row that is malformed, of an unknown split, whose answer is out of range or whose id another row of the
+    split has is named by file and line: in `bad_rows`, or with None in a ValueError.
     """
-    rows = (
-        (where, row)
-        for where, row in read(path, f"data.path={path}")
-        if isinstance(row, str) or row.get("split", "test") == split
-    )
+    found = ((where, _of_known_split(row)) for where, row in read(path, f"data.path={path}"))
+    rows = ((where, r) for where, r in found if isinstance(r, str) or r.get("split", "test") == split)
     return problems_of(rows, dataset=path.stem, split=split, answer_range=answer_range, bad_rows=bad_rows)
 
 
@@ -36,6 +34,12 @@ def read(path: Path, name: str) -> Iterator[tuple[str, dict[str, Any] | str]]:
     for number, line in enumerate(_text(path, name).split("\n"), start=1):
         if line and not line.isspace():
             yield f"{name}, line {number}", _row(line)
+
+
+def _of_known_split(row: dict[str, Any] | str) -> dict[str, Any] | str:
+    if isinstance(row, str) or row.get("split", "test") in SPLITS:
+        return row
+    return f"split={row['split']!r} is none of {', '.join(SPLITS)}; mend it, or leave it out (test)"
 
 
 def _text(path: Path, name: str) -> str:

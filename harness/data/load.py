@@ -73,6 +73,8 @@ def check_data(data: DataConfig) -> None:
     try:
         if data.dataset not in GENERATED:
             found = [load_split(data, split) for split in ("train", "validation", "test", "heldout")]
+            if not found[0] and data.num_train == 0:
+                raise ConfigError("data.num_train=0: training needs some problems; raise it, or null for all")
             if not found[0]:
                 raise ConfigError(
                     f'data.path={data.path}: no line with "split": "train"; training needs some problems'

@@ -61,6 +61,9 @@ def _problem(
     if not answer:
         raise ValueError("no answer; each line needs a non-empty `answer`")
     _check_answer(answer, answer_range)
+    exact = row.get("exact")
+    if exact is not None and not isinstance(exact, bool):
+        raise ValueError(f"exact={exact!r} is not true or false; mend it, or leave it out")
     return Problem(
         id=name if row.get("id") is None else str(row["id"]),
         dataset=dataset,
@@ -71,7 +74,7 @@ def _problem(
         level=_level(row.get("level")),
         solution=row.get("solution"),
         pair_id=row.get("pair_id"),
-        exact=row.get("exact") is True,
+        exact=exact is True,
     )
 
 

@@ -160,6 +160,11 @@ def test_a_model_that_is_not_there_is_one_line(
 
 
 def test_bad_input_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for benchmarks, message in (("[{task: nothing}]", "no such preset"), ("[{task: gsm8k, k: 0}]", "k")):
+    for benchmarks, message in (
+        ("[{task: nothing}]", "--benchmarks: 0.task=nothing: no such preset"),
+        ("[{task: gsm8k, k: 0}]", "--benchmarks: 0.k=0: give a number greater than 0"),
+        ("[aime24, {taks: gsm8k}]", "--benchmarks: 1.taks: no such setting; did you mean task?"),
+    ):
         assert main(["--model", "dummy", "--benchmarks", benchmarks, "--out", str(tmp_path)]) == 2
-        assert message in capsys.readouterr().err
+        error = capsys.readouterr().err
+        assert error.startswith(f"error: {message}") and "pydantic" not in error and error.count("\n") == 1

@@ -103,3 +103,13 @@ def test_the_command_sees_what_a_preset_would_drop(tmp_path: Path) -> None:
 def test_the_command_names_what_it_cannot_find(capsys: pytest.CaptureFixture[str]) -> None:
     assert contamination.main(["--train", "maht", "--eval", "aime24"]) == 2
     assert "data=maht: no such preset" in capsys.readouterr().err
+
+
+def test_the_command_checks_where_it_writes_before_it_scans(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for out, message in ((tmp_path / "nope" / "r.json", "there is no folder"), (tmp_path, "it is a folder")):
+        assert contamination.main(["--train", "maht", "--eval", "aime24", "--out", str(out)]) == 2
+        shown = capsys.readouterr()
+        assert shown.err.startswith(f"error: --out {out}: {message}") and shown.err.count("\n") == 1
+        assert not shown.out

@@ -57,6 +57,12 @@ def test_a_byte_order_mark_is_no_part_of_the_first_line(path: Path) -> None:
         (['{"problem": "a", "answer": "1/2"}'], ["line 1", "answer='1/2'"]),
         (['{"problem": "a", "answer": 1, "level": "hard"}'], ["line 1", "level='hard'"]),
         (
+            ['{"problem": "a", "answer": 1, "split": "trian"}'],
+            ["line 1", "split='trian'", "perturbed"],
+        ),
+        (['{"problem": "a", "answer": 1, "split": ["test"]}'], ["line 1", "split=['test']"]),
+        (['{"problem": "a", "answer": 1, "exact": "no"}'], ["line 1", "exact='no'", "true or false"]),
+        (
             ['{"id": 3, "problem": "a", "answer": 1}', '{"id": "3", "problem": "b", "answer": 2}'],
             ["line 2", "id='3' is line 1's too"],
         ),
