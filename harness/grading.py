@@ -37,6 +37,8 @@ __all__ = [
     "worker_stats",
 ]
 
+_BARE_LIST = re.compile(r"[^()\[\]{},]+(?:,[^()\[\]{},]+)+")
+_TUPLE = re.compile(r"\([^()\[\]]+\)|\[[^()\[\]]+\]")
 worker_stats = symbolic.worker_stats
 
 
@@ -173,6 +175,8 @@ def _same(gold: str, pred: str, *, use_symbolic: bool) -> tuple[bool, str]:
         return equal, "equal digits" if equal else "different digits or base"
     if relations.brackets_differ(gold, pred):
         return False, "a set is no tuple"
+    if _BARE_LIST.fullmatch(gold) and _TUPLE.fullmatch(pred):
+        gold = f"{pred[0]}{gold}{pred[-1]}"  # a tuple says an order, and it must be the reference's
     if not use_symbolic or (len(gold) == 1 and len(pred) == 1):
         return False, "different text"
     return symbolic.compare(gold, pred, gold_is_number=gold_number is not None)
