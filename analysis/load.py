@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 from analysis.evaluations import run_evaluations, with_checkpoints
 from analysis.steps import Progress, read_steps
 from harness import records
-from harness.ablation import arm_key
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -146,7 +145,7 @@ def _labelled(study: records.StudyRecord) -> records.StudyRecord:
         level = arm.levels.get("arm")
         parts = arm.label.split(", ")
         arm.label = ", ".join(str(level) if part == f"arm={level}" else part for part in parts)
-    labels = {arm_key(arm.levels): arm.label for arm in study.arms}
+    labels = {",".join(f"{k}={v}" for k, v in arm.levels.items()): arm.label for arm in study.arms}
     study.pilot = [{**row, "arm": labels.get(row["arm"], row["arm"])} for row in study.pilot]
     return study
 
