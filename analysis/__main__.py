@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from analysis.load import Study
@@ -68,7 +68,12 @@ def _parser() -> argparse.ArgumentParser:
         "--out", default="-", help="a file with the marks to write between (default: print)"
     )
     findings.set_defaults(run=_findings)
+    _add_comparisons(commands)
+    return parser
 
+
+def _add_comparisons(commands: Any) -> None:
+    """The commands about more, or fewer, studies than one."""
     compare = commands.add_parser("compare", help="two studies side by side, or a study and the literature")
     compare.add_argument("first", type=Path, metavar="STUDY_A")
     compare.add_argument("second", type=Path, metavar="STUDY_B", help="a folder, or the word literature")
@@ -90,7 +95,6 @@ def _parser() -> argparse.ArgumentParser:
     power.add_argument("--alpha", type=float, default=0.05)
     power.add_argument("--power", type=float, default=0.8, dest="target")
     power.set_defaults(run=_power)
-    return parser
 
 
 def _report(arguments: argparse.Namespace) -> int:

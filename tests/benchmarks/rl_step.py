@@ -212,7 +212,7 @@ def child(arguments: list[str], limit: float) -> dict[str, Any]:
     return json.loads(lines[-1]) if lines else {"failed": f"exit code {done.returncode}"}
 
 
-def main() -> None:
+def arguments_of() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("rl_step.json"))
     parser.add_argument("--work", type=Path, default=Path("/tmp/rl_step"))
@@ -224,7 +224,11 @@ def main() -> None:
     parser.add_argument("--profile", action="store_true", help="ours: kernels and gaps of a step")
     parser.add_argument("--limit", type=float, default=240.0, help="seconds for each process")
     parser.add_argument("--side", choices=["ours", "trl"], help=argparse.SUPPRESS)
-    args = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = arguments_of()
     folder, data = args.model or args.work / args.shape, args.work / "problems.jsonl"
     if args.side:
         out = args.work / f"{args.side}-{os.getpid()}"
