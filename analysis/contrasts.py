@@ -16,6 +16,7 @@ from analysis.stats import Interval, crossed_t, decompose_shares, holm, paired_t
 if TYPE_CHECKING:
     import pandas as pd
 
+CRITERIA = ("difference", "gain")
 METRICS = {"avg": "avg@k", "greedy": "greedy", "maj": "maj@k", "pass": "pass@k"}
 Rows = Mapping[str, "pd.Series[Any]"]  # seed -> evaluation row
 FLAG_TEXT = {
@@ -29,13 +30,15 @@ FLAG_TEXT = {
 @dataclass(frozen=True)
 class Primary:
     """The declared comparison. `metric` is a column of `evaluations`, `factor` what differences are taken
-    over."""
+    over. By the criterion `gain` the answer is each level's gain over its base, else its difference to the
+    control."""
 
     factor: str | None
     task: str
     metric: str
     level: float
     declared: bool
+    criterion: str = "difference"
 
 
 @dataclass(frozen=True)
@@ -71,9 +74,10 @@ class Headline:
 
 
 def primary_of(study: Study) -> Primary:
-    """From study.json's `primary` (factor, task or split, metric, level), else: first factor, test, avg.
+    """From study.json's `primary` (factor, task or split, metric, level, criterion), else: first factor,
+    test, avg, difference.
 
-    Raises ValueError when nothing was evaluated, or the declared metric or task does not exist.
+    Raises ValueError when nothing was evaluated, or the declared metric, criterion or task does not exist.
     """
     declared = study.record.primary
     tasks = evaluated_tasks(study)
@@ -86,10 +90,14 @@ def primary_of(study: Study) -> Primary:
     metric = str(declared.get("metric", "avg")).split("@")[0]
     if metric not in METRICS:
         raise ValueError(f"primary metric {metric!r} is not known; choose one of {', '.join(METRICS)}")
+    criterion = str(declared.get("criterion", "difference"))
+    if criterion not in CRITERIA:
+        raise ValueError(f"primary criterion {criterion!r} is not known; choose one of {', '.join(CRITERIA)}")
     factors = list(study.record.factors)
     factor = declared.get("factor") or (factors[0] if factors else None)
     level = float(declared.get("level", 0.95))
-    return Primary(factor, named[0] if named else next(iter(tasks)), metric, level, bool(declared))
+    task = named[0] if named else next(iter(tasks))
+    return Primary(factor, task, metric, level, bool(declared), criterion)
 
 
 def declared(study: Study) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.contrasts import METRICS, ArmResult, Headline, Primary, declared, headlines
+from analysis.gains import gain_finding
 from analysis.load import Study
 from analysis.secondary import trend_table
 from analysis.stats import tost_p
@@ -20,10 +21,26 @@ BEGIN, END = "<!-- findings: r1-report findings outputs/reference --out README.m
 
 
 def finding(study: Study, primary: Primary, results: list[ArmResult]) -> dict[str, Any]:
-    """What a study found, in a line: the declared contrast, else the largest difference and how many hold;
-    then the gains of null controls, trends over ordered factors, and how the intervals held in simulation."""
+    """What a study found, in a line, by its criterion: how many of the family gain over the base; or the
+    declared contrast, else the largest difference and how many hold, with the gains of null controls. Then
+    trends over ordered factors, and how the intervals held in simulation."""
     k = next((int(r.means["k"] or 0) for r in results if r.means["k"]), 0)
     measure = f"{METRICS[primary.metric].replace('@k', f'@{k}')} on {study.task_text(primary.task)}"
+    answer = (
+        gain_finding(study, primary, measure)
+        if primary.criterion == "gain"
+        else _difference(study, primary, results, measure)
+    )
+    answer += "".join(
+        f"; trend over {what}, {where}: {slope}" for what, where, _, slope, *_ in
+        trend_table(study, primary, results).cells
+    )  # fmt: skip
+    answer += _calibrated(study.folder / "calibration.json")
+    return {"study": study.name, "question": study.record.question, "answer": answer,
+            "seeds": max((len(r.seeds) for r in results), default=0)}  # fmt: skip
+
+
+def _difference(study: Study, primary: Primary, results: list[ArmResult], measure: str) -> str:
     margin = declared(study).get("margin")
     found = [h for h in headlines(study, primary) if h.difference is not None]
     contrast = study.record.primary.get("contrast")
@@ -32,17 +49,10 @@ def finding(study: Study, primary: Primary, results: list[ArmResult]) -> dict[st
     if len(named) > 1:
         answer = _largest(named, results, measure)
     nulls = set(declared(study).get("nulls") or [])
-    answer += "".join(
+    return answer + "".join(
         f"; gain of the null control {r.label}: {interval_text(r.gain, signed=True)}"
         for r in results if r.gain is not None and r.levels.get(primary.factor or "") in nulls
     )  # fmt: skip
-    answer += "".join(
-        f"; trend over {what}, {where}: {slope}" for what, where, _, slope, *_ in
-        trend_table(study, primary, results).cells
-    )  # fmt: skip
-    answer += _calibrated(study.folder / "calibration.json")
-    return {"study": study.name, "question": study.record.question, "answer": answer,
-            "seeds": max((len(r.seeds) for r in results), default=0)}  # fmt: skip
 
 
 def _calibrated(path: Path) -> str:

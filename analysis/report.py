@@ -20,6 +20,7 @@ from analysis.contrasts import (
     what_varies,
 )
 from analysis.design import design_notes
+from analysis.gains import gain_answers
 from analysis.kept import kept_table
 from analysis.load import Study
 from analysis.memorisation import memorisation_table
@@ -130,12 +131,23 @@ def _sections(
 
 
 def answers(study: Study, primary: Primary, results: list[ArmResult]) -> list[str]:
-    """The answer in a sentence with its interval; the other levels of the primary factor; what to doubt.
+    """The answer by the study's criterion, in sentences with intervals, and which arms to doubt."""
+    k = next((int(r.means["k"] or 0) for r in results if r.means["k"]), 0)
+    measure = f"{METRICS[primary.metric].replace('@k', f'@{k}')} on {study.task_text(primary.task)}"
+    if primary.criterion == "gain":
+        lines = gain_answers(study, primary, measure)
+    else:
+        lines = _differences(study, primary, results, measure)
+    if dead := [f"{r.label} ({'; '.join(r.flags)})" for r in results if r.flags]:
+        lines.append("Flagged arms, whose numbers may mean nothing: " + ", ".join(dead) + ".")
+    return lines
+
+
+def _differences(study: Study, primary: Primary, results: list[ArmResult], measure: str) -> list[str]:
+    """Each level of the primary factor against its control, and the null controls.
 
     Where a contrast is declared it alone has a sentence, and the others are listed with their intervals.
     """
-    k = next((int(r.means["k"] or 0) for r in results if r.means["k"]), 0)
-    measure = f"{METRICS[primary.metric].replace('@k', f'@{k}')} on {study.task_text(primary.task)}"
     margin = declared(study).get("margin")
     found, named = headlines(study, primary), study.record.primary.get("contrast") is not None
     lines = [_answer(h, measure, margin) for h in (found[:1] if named else found)]
@@ -146,14 +158,11 @@ def answers(study: Study, primary: Primary, results: list[ArmResult]) -> list[st
         best = [f"{r.label}: {interval_text(r.estimate)}" for r in results if r.estimate is not None]
         lines = [f"{measure}, in points: " + "; ".join(best) + "."] if best else ["No finished run yet."]
     nulls = set(declared(study).get("nulls") or [])
-    lines += [
+    return lines + [
         f"{r.label} is a null control, whose gain over the base ought to be 0: "
         f"{interval_text(r.gain, signed=True)} points."
         for r in results if r.gain is not None and r.levels.get(primary.factor or "") in nulls
     ]  # fmt: skip
-    if dead := [f"{r.label} ({'; '.join(r.flags)})" for r in results if r.flags]:
-        lines.append("Flagged arms, whose numbers may mean nothing: " + ", ".join(dead) + ".")
-    return lines
 
 
 def _answer(headline: Headline, measure: str, margin: float | None) -> str:
@@ -229,9 +238,11 @@ def notes_of(study: Study) -> list[str]:
 
 
 def status_line(study: Study) -> str:
-    """`12 runs, 11 finished, 1 failed`."""
-    counts = study.runs["status"].value_counts()
-    return ", ".join([f"{len(study.runs)} runs", *(f"{n} {status}" for status, n in counts.items())])
+    """`12 runs, 11 finished, 1 failed`; runs of the folder that are in no arm are counted apart."""
+    ours = study.runs[study.runs["arm"].notna()]
+    parts = [f"{len(ours)} runs", *(f"{n} {status}" for status, n in ours["status"].value_counts().items())]
+    others = len(study.runs) - len(ours)
+    return ", ".join(parts) + (f"; {others} more in no arm of the study" if others else "")
 
 
 def markdown(report: Report, *, figures: Collection[str] | None = None) -> str:

@@ -12,11 +12,17 @@ from harness.section import NonNegative, Positive, PositiveFloat, Section
 
 
 class Primary(Section):
-    """The contrast that the study was made for: `contrast`, a level of `factor`, against its control level,
-    by `metric` on `split` at confidence `level`. `path` are levels to compare each with the one before."""
+    """What the study was made to find, by `metric` on `split` at confidence `level`.
+
+    `criterion` difference: `contrast`, a level of `factor`, against its control level. `criterion` gain: each
+    level of the ablation's `family` passes if the interval of its gain over the base lies above 0, and the
+    mean gain of each of `nulls` may be `null_gain` at most (none: it is shown without a verdict).
+    `path` are levels to compare each with the one before."""
 
     factor: str
+    criterion: Literal["difference", "gain"] = "difference"
     contrast: str | None = None
+    null_gain: Annotated[float, Field(gt=0, lt=1)] | None = None
     path: list[str] = Field(default_factory=list)
     split: str = "test"
     metric: Literal["avg", "greedy", "maj", "pass"] = "avg"
@@ -41,7 +47,8 @@ class AblationSpec(Section):
     levels, each a list of overrides (`lr: {low: [trainer.lr=1e-4], high: [trainer.lr=1e-3]}`).
     `control` names the level of each factor that differences are taken against. `base_seed` shared: one base;
     per_seed: each seed has a base of its own. `fixed` are config keys (or sections) that no arm may change.
-    `family` are the levels of the primary factor whose differences Holm adjusts together (none: all of them).
+    `family` are the levels of the primary factor that the claim is about, and whose differences Holm adjusts
+    together (none: all of them).
     `nulls` are levels of it that cannot teach anything, such as a random reward: their gain ought to be 0.
     `checkpoint` says which one a run is judged by: its last, or that with the best avg@k on the validation
     split among those of `eval.at_steps` and the last; the same rule for every run.
@@ -85,7 +92,30 @@ class AblationSpec(Section):
         for field, levels in {"primary.path": self.primary.path, "nulls": self.nulls}.items():
             for level in levels:
                 self._known(field, factor, level)
+        self._criterion(self.primary)
         return self
+
+    def _criterion(self, primary: Primary) -> None:
+        if primary.criterion == "difference":
+            if primary.null_gain is not None:
+                raise ValueError(
+                    f"primary.null_gain={primary.null_gain}: belongs to primary.criterion=gain; give that, "
+                    "or drop it"
+                )
+            return
+        if primary.contrast is not None:
+            raise ValueError(
+                f"primary.contrast={primary.contrast}: with criterion gain each level of family is compared "
+                "with its own base; drop the contrast, or let the criterion be difference"
+            )
+        if not self.family:
+            raise ValueError("family: criterion gain is about its levels; name them")
+        if primary.null_gain is not None and not self.nulls:
+            raise ValueError(
+                f"primary.null_gain={primary.null_gain}: is about the levels of nulls; name them, or drop it"
+            )
+        if both := [level for level in self.family if level in self.nulls]:
+            raise ValueError(f"nulls={both[0]}: it is also of the family, whose gain is claimed; drop one")
 
     @model_validator(mode="after")
     def _rates_apart(self) -> Self:

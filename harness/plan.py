@@ -172,14 +172,21 @@ def _declared(sweep: Sweep) -> list[str]:
     spec, primary, lines = sweep.spec, sweep.spec.primary, [""]
     if primary is not None:
         control = sweep.control.get(primary.factor)
+        measure = f"{primary.metric}@k on {primary.split}"
         contrast = f"{primary.contrast or 'every other level'} against {control}"
-        lines.append(f"Primary contrast: {primary.factor}, {contrast}; {primary.metric}@k on {primary.split}")
+        if primary.criterion == "gain":
+            lines.append(f"A level passes if the interval of its gain over the base lies above 0; {measure}")
+            lines.append(f"Levels that the claim is about: {', '.join(spec.family)}")
+        else:
+            lines.append(f"Primary contrast: {primary.factor}, {contrast}; {measure}")
         if primary.path:
             lines.append(f"Step by step, a family of its own: {' → '.join(primary.path)}")
         family = ", ".join(spec.family) or f"every level of {primary.factor}"
         lines.append(f"Holm's family: {family}, each against {control}")
     if spec.nulls:
-        lines.append(f"Null controls, whose gain ought to be 0: {', '.join(spec.nulls)}")
+        most = primary.null_gain if primary else None
+        bound = "" if most is None else f", and may be {100 * most:+g} points at most in its mean"
+        lines.append(f"Null controls, whose gain ought to be 0{bound}: {', '.join(spec.nulls)}")
     if spec.checkpoint == "validation":
         lines.append(
             "Checkpoint of each run: the best avg@k on validation of those evaluated, at most the last"

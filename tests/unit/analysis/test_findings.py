@@ -6,13 +6,15 @@ import json
 from pathlib import Path
 
 import pytest
+import scipy.stats as sps
 
 from analysis.__main__ import main
 from analysis.contrasts import arm_results, headlines, primary_of
 from analysis.findings import BEGIN, END, finding, findings_markdown
 from analysis.load import load_study
+from analysis.report import build_report
 from analysis.secondary import trend_table
-from analysis.table import interval_text, p_text
+from analysis.table import interval_text, p_text, points
 from tests.unit.analysis.conftest import evaluation, run_record, write_evaluation, write_run
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -87,6 +89,43 @@ def test_several_levels_without_a_contrast_are_counted(make_study) -> None:
     assert answer.startswith(f"{held} of 2 differences found (Holm, 0.05); largest: grpo − sft_rejection: ")
     declare(folder, primary={"factor": "objective", "contrast": "other"})
     assert found(folder)[0].startswith("other − sft_rejection: ")
+
+
+def test_gains_over_the_base_are_the_answer_where_the_study_says_so(make_study) -> None:
+    # Two sizes: a level's gain of a seed is the mean over both of its score less the base's.
+    folder = make_study()
+    primary = {"factor": "objective", "criterion": "gain", "null_gain": 0.01}
+    declare(folder, primary=primary, declared={"family": ["grpo"], "nulls": ["sft_rejection"]})
+    study = load_study(folder)
+    scores = study.evaluations[study.evaluations["task"] == "aime_gen_test"]
+    last = scores[scores["step"] > 0].groupby(["arm", "seed"])["avg"].mean()
+    base = scores[scores["step"] == 0].groupby(["arm", "seed"])["avg"].mean()
+    gain = (last - base).reset_index()
+    expected = {}
+    for name in ("grpo", "sft_rejection"):
+        mine = gain[gain["arm"].str.contains(name)].groupby("seed")["avg"].mean()
+        mean, half = mine.mean(), sps.t.ppf(0.975, len(mine) - 1) * mine.std() / len(mine) ** 0.5
+        shown = [points(v, signed=True) for v in (mean, mean - half, mean + half)]
+        expected[name] = f"{name} {shown[0]} [{shown[1]}, {shown[2]}]"
+    answer, _ = found(folder)
+    null = f"{expected['sft_rejection']}, above the +1.0 that its mean may gain"
+    assert answer == (
+        "1 of 1 gain over the base in avg@4 on aime_gen_test (generated problems), by an interval above 0; "
+        f"{expected['grpo']} points; null control {null}"
+    )
+    lines = build_report(study, figures=False).answers
+    assert lines[0].startswith("1 of 1 levels of objective gain over the base: the 95 % interval of the gain")
+    assert (
+        expected["grpo"] in lines[1] and "not shown" not in lines[1] and lines[2] == f"Null control {null}."
+    )
+    for path in folder.glob("grpo-xs-s0-*"):  # two seeds left: no interval, so nothing is shown
+        path.rename(path.parent.parent / path.name)
+    declare(folder, primary=primary, declared={"family": ["grpo"]})
+    answer, _ = found(folder)
+    assert answer.startswith("0 of 1 gain over the base") and "; not shown: grpo +" in answer
+    declare(folder, primary={"criterion": "gains"})
+    with pytest.raises(ValueError, match="criterion 'gains' is not known; choose one of difference, gain"):
+        found(folder)
 
 
 def test_trends_over_checkpoints_are_told(make_study) -> None:

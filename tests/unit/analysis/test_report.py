@@ -99,6 +99,8 @@ def test_nothing_is_dropped(make_study) -> None:
                  "metrics.jsonl:1", "no finished run for seed 0, 1, 2"):  # fmt: skip
         assert word in notes
     assert report.tables[0].cells[1][5] == "1"  # the one finished seed still has its row
+    write_run(folder, run_record("grpo-xs-s9-old", "grpo", "xs", 9), 0.7)  # of an earlier launch
+    assert status_line(load_study(folder)).endswith("1 missing; 1 more in no arm of the study")
 
 
 def test_dead_arms_are_flagged(make_study) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from harness import pilot
-from harness.ablation import RateGrid
+from harness.ablation import RateGrid, read_spec
 from harness.compose import Job, Sweep, expand
 from harness.config import ConfigError
 from harness.identity import base_folder, run_folder, run_id
@@ -151,6 +152,37 @@ def test_a_plan_says_what_is_tried_and_declared(launch, tmp_path: Path, capsys) 
 
 
 @pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"family": []}, "family: criterion gain is about its levels; name them"),
+        ({"nulls": []}, "primary.null_gain=0.03: is about the levels of nulls; name them, or drop it"),
+        ({"nulls": ["grpo"]}, "nulls=grpo: it is also of the family"),
+    ],
+)
+def test_the_criterion_gain_names_what_it_claims(changed: dict, said: str) -> None:
+    whole = {
+        "question": "?", "factors": {"objective": ["pg", "grpo"]}, "seeds": [0],
+        "control": {"objective": "pg"},
+        "primary": {"factor": "objective", "criterion": "gain", "null_gain": 0.03},
+        "family": ["grpo"], "nulls": ["pg"],
+    }  # fmt: skip
+    spec = read_spec(whole)
+    assert spec is not None and spec.primary is not None and spec.primary.null_gain == 0.03
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        read_spec(whole | changed)
+
+
+def test_the_learning_check_says_its_criterion_in_the_plan(capsys, tmp_path: Path) -> None:
+    args = ["ablation=learning_check", f"output_dir={tmp_path}", "device=cpu", "--plan"]
+    assert main(args) == 0
+    said = capsys.readouterr().out
+    assert "A level passes if the interval of its gain over the base lies above 0; avg@k on test" in said
+    assert "Levels that the claim is about: sft_rejection, pg, ppo, grpo, dr_grpo, rloo" in said
+    assert "ought to be 0, and may be +3 points at most in its mean: random" in said
+    assert "Primary contrast" not in said
+
+
+@pytest.mark.parametrize(
     ("line", "said"),
     [
         ("ablation.margin=2", "ablation.margin=2"),
@@ -164,6 +196,10 @@ def test_a_plan_says_what_is_tried_and_declared(launch, tmp_path: Path, capsys) 
         ("ablation.checkpoint=best", "ablation.checkpoint=best"),
         ("ablation.checkpoint=validation", "at_steps=[]: add validation to the splits, the steps"),
         ("ablation.nulls=[randm]", "nulls=randm: not a level of objective"),
+        ("ablation.primary.criterion=gains", "ablation.primary.criterion=gains"),
+        ("ablation.primary.criterion=gain", "primary.contrast=grpo: with criterion gain"),
+        ("ablation.primary={factor: objective, criterion: gain, null_gain: 2}", "null_gain=2"),
+        ("ablation.primary.null_gain=0.03", "primary.null_gain=0.03: belongs to primary.criterion=gain"),
         ("ablation.lr_grid.seeds=[1]", "lr_grid.seeds: 1 is also a reported seed"),
         ("ablation.lr_grid.rates=[-1,1]", "ablation.lr_grid.rates.0=-1"),
         ("ablation.fixed=[objective]", "ablation.fixed=objective: arms differ in objective.selection.fn"),
