@@ -151,6 +151,15 @@ def what_varies(study: Study) -> str:
     return "seeds, each with a base of its own; problems are fixed"
 
 
+def missing_contrast(study: Study, primary: Primary) -> str | None:
+    """`kl − sft`: the declared contrast, where one of its two levels was not run."""
+    contrast = study.record.primary.get("contrast")
+    if contrast is None or primary.factor is None:
+        return None
+    control, run = study.record.control.get(primary.factor), study.record.factors.get(primary.factor, [])
+    return None if contrast in run and control in run else f"{contrast} − {control}"
+
+
 def control_of(study: Study, levels: Mapping[str, str], factor: str | None) -> str | None:
     """The arm that differs from `levels` in the primary factor alone, at its control level."""
     if factor is None or factor not in study.record.control:

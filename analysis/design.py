@@ -28,6 +28,10 @@ def design_notes(study: Study) -> list[str]:
         runs = study.finished[study.finished["arm"] == arm.label]
         if lacking := sorted(expected - {str(s) for s in runs["seed"]}, key=seed_order):
             notes.append(f"{arm.label}: no finished run for seed {', '.join(lacking)} (unbalanced design)")
+    notes += [
+        f"of the declared levels of {factor} not run: {', '.join(levels)}"
+        for factor, levels in (study.record.declared.get("absent") or {}).items()
+    ]
     notes += _unevaluated(study)
     kinds = {"commit": "commits", "device": "kinds of device", "data_hash": "data versions",
              "schema_version": "versions of the records' schema"}  # fmt: skip

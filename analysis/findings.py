@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.contrasts import METRICS, ArmResult, Headline, Primary, declared, headlines
+from analysis.contrasts import METRICS, ArmResult, Headline, Primary, declared, headlines, missing_contrast
 from analysis.gains import gain_finding
 from analysis.load import Study
 from analysis.secondary import trend_table
@@ -42,6 +42,8 @@ def finding(study: Study, primary: Primary, results: list[ArmResult]) -> dict[st
 
 def _difference(study: Study, primary: Primary, results: list[ArmResult], measure: str) -> str:
     margin = declared(study).get("margin")
+    if missing := missing_contrast(study, primary):
+        return f"no answer yet: the declared contrast {missing} was not run; {measure}"
     found = [h for h in headlines(study, primary) if h.difference is not None]
     contrast = study.record.primary.get("contrast")
     named = [h for h in found if contrast is not None and h.level == contrast] or found

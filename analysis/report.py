@@ -16,6 +16,7 @@ from analysis.contrasts import (
     arm_results,
     declared,
     headlines,
+    missing_contrast,
     primary_of,
     what_varies,
 )
@@ -150,8 +151,14 @@ def _differences(study: Study, primary: Primary, results: list[ArmResult], measu
     """
     margin = declared(study).get("margin")
     found, named = headlines(study, primary), study.record.primary.get("contrast") is not None
-    lines = [_answer(h, measure, margin) for h in (found[:1] if named else found)]
-    if named and (others := [h for h in found[1:] if h.difference is not None]):
+    if missing := missing_contrast(study, primary):
+        lines, rest = (
+            [f"No answer yet: the declared contrast {missing} of {primary.factor} was not run."],
+            found,
+        )
+    else:
+        lines, rest = [_answer(h, measure, margin) for h in (found[:1] if named else found)], found[1:]
+    if named and (others := [h for h in rest if h.difference is not None]):
         listed = "; ".join(f"{h.level} {interval_text(h.difference, signed=True)}" for h in others)
         lines.append(f"The other levels against {others[0].control}, points: {listed}.")
     if not lines:

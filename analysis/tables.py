@@ -35,7 +35,7 @@ def arm_table(study: Study, primary: Primary, results: Sequence[ArmResult]) -> T
         [
             r.label,
             interval_text(r.estimate),
-            interval_text(r.difference, signed=True) if r.control else "control",
+            interval_text(r.difference, signed=True) if r.control else _place(study, primary, r),
             p_text(r.p_holm),
             interval_text(r.gain, signed=True),
             str(len(r.seeds)),
@@ -58,6 +58,12 @@ def arm_table(study: Study, primary: Primary, results: Sequence[ArmResult]) -> T
         + (" No bracket: the reason stands under “What the intervals mean”." if few else "")
     )
     return Table("arms", "Arms", columns, cells, _arm_frame(results), note, terminal_columns=7)
+
+
+def _place(study: Study, primary: Primary, result: ArmResult) -> str:
+    """An arm without a control is one, or its control was not run."""
+    control = study.record.control.get(primary.factor or "")
+    return "control" if control in (None, result.levels.get(primary.factor or "")) else "—"
 
 
 def _family(study: Study) -> str:

@@ -31,15 +31,12 @@ from harness.ablation import (
     own_lines,
     read_spec,
 )
-from harness.config import ConfigError, RunConfig, check_folder, did_you_mean, validate
-from harness.data.documents import check_benchmark
-from harness.data.load import check_corpus, check_data
+from harness.config import ConfigError, RunConfig, did_you_mean, validate
 from harness.data.presets import weighed, with_components
 from harness.identity import run_id
-from harness.preflight import check_packages, describe
+from harness.job_checks import check_jobs
+from harness.levels import choose, control_levels, is_named, lines_of
 from harness.settings import is_setting, nearest
-from harness.source import HubNotReached, check_model
-from harness.teacher_files import check_teacher
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 GROUPS = tuple(sorted(p.name for p in CONF.iterdir() if p.is_dir() and p.name != "hydra"))
@@ -78,13 +75,17 @@ class Sweep:
     spec: AblationSpec | None = None
     rates: dict[str, float] | None = None
 
-    def run_id_of(self, levels: dict[str, str], seed: str) -> str | None:
-        """The run of these levels and this seed under the sweep's other settings; None: no such arm."""
+    def run_id_of(self, levels: dict[str, str], seed: str, earlier: dict[str, float]) -> str | None:
+        """The run of these levels and this seed under the sweep's other settings; None: no such arm.
+
+        `earlier` are learning rates that a pilot chose for arms that are not of this sweep.
+        """
         chosen = [self.lines[name].get(label, [f"{name}={label}"]) for name, label in levels.items()]
         lines = [line for level in chosen for line in level]
-        if self.rates is not None and arm_key(levels) not in self.rates:
+        rates = None if self.rates is None else earlier | self.rates
+        if rates is not None and arm_key(levels) not in rates:
             return None
-        lines += own_lines(self.spec, self.rates, levels)
+        lines += own_lines(self.spec, rates, levels)
         try:
             return run_id(self.composer.config([*self.fixed, *lines, f"seed={seed}"]))
         except ConfigError:
@@ -107,15 +108,19 @@ class Composer:
 
     def parse(self, overrides: Sequence[str]) -> list[Override]:
         """Raises ConfigError for a malformed override, or one that names no group, option or field."""
-        try:
-            parsed = OverridesParser.create().parse_overrides(list(overrides))
-        except HydraException as error:
-            raise ConfigError(str(error).splitlines()[0] + "; overrides look like trainer.steps=10") from None
+        parsed = self.syntax(overrides)
         for override in parsed:
-            self._check(override)
+            self.check(override)
         return parsed
 
-    def _check(self, override: Override) -> None:
+    def syntax(self, overrides: Sequence[str]) -> list[Override]:
+        try:
+            return OverridesParser.create().parse_overrides(list(overrides))
+        except HydraException as error:
+            raise ConfigError(str(error).splitlines()[0] + "; overrides look like trainer.steps=10") from None
+
+    def check(self, override: Override, factors: Sequence[str] = ()) -> None:
+        """`factors` are other names that would have been known here, for the message."""
         key = override.key_or_group
         if key.split("/")[0].split(".")[0] == "hydra":
             return
@@ -126,7 +131,7 @@ class Composer:
                         f"{key}={value}: no such option{did_you_mean(value, self.options(key))}"
                     )
         elif not is_setting(key):
-            raise ConfigError(f"{override.input_line}: no setting {key}{nearest(key, GROUPS)}")
+            raise ConfigError(f"{override.input_line}: no setting {key}{nearest(key, [*GROUPS, *factors])}")
 
     def raw(self, overrides: Sequence[str]) -> DictConfig:
         """The composed config, unresolved. Group choices hit Hydra; plain values are set on a copy."""
@@ -182,18 +187,21 @@ def expand(
     Raises ConfigError: one line with field, value and remedy.
     """
     composer = Composer(config_dir)
-    parsed = composer.parse(overrides)
-    launcher = [line for o, line in zip(parsed, overrides, strict=True) if o.key_or_group.startswith("hydra")]
-    rest = [(o, line) for o, line in zip(parsed, overrides, strict=True) if line not in launcher]
+    lines = list(zip(composer.syntax(overrides), overrides, strict=True))
+    levels = [o for o, _ in lines if _may_choose(o)]
+    lines = [(o, line) for o, line in lines if o not in levels]
+    composer.parse([line for _, line in lines])
+    launcher = [line for o, line in lines if o.key_or_group.startswith("hydra")]
+    rest = [(o, line) for o, line in lines if line not in launcher]
     swept = {o.key_or_group: _values(o) for o, _ in rest if len(_values(o)) > 1 or o.is_sweep_override()}
     fixed = [line for o, line in rest if o.key_or_group not in swept]
     raw = OmegaConf.to_container(composer.raw(fixed))
     spec = read_spec(raw.get("ablation"))  # type: ignore[union-attr]
+    chosen = {o.key_or_group for o, _ in rest}
+    factors = {k: v for k, v in _declared(composer, spec, levels).items() if k not in chosen}
     if swept and not (multirun or spec):
         key, values = next(iter(swept.items()))
         raise ConfigError(f"{key}={','.join(values)}: several values need a sweep; add -m")
-    chosen = {o.key_or_group for o, _ in rest}
-    factors = {k: v for k, v in (spec.factors if spec else {}).items() if k not in chosen}
     factors |= {key: list(values) for key, values in swept.items() if key != "seed"}
     seeds = swept.get("seed") or ([str(s) for s in spec.seeds] if spec and "seed" not in chosen else [])
     jobs = [
@@ -201,13 +209,11 @@ def expand(
         for levels in itertools.product(*(levels_of(k, v) for k, v in factors.items()))
         for seed in (*seeds, *([] if seeds else [None]))
     ]
-    _check_jobs(jobs)
+    check_jobs(jobs)
     if spec is not None:
         check_fixed(spec, [job.config for job in jobs if job.config.seed == jobs[0].config.seed])
         check_checkpoint(spec, [job.config for job in jobs])
     labels = {name: [label for _, label, _ in levels_of(name, levels)] for name, levels in factors.items()}
-    control = {name: levels[0] for name, levels in labels.items()}
-    control |= {k: v for k, v in (spec.control if spec else {}).items() if v in labels.get(k, [])}
     bases = {(job.config.model.name, job.config.base_seed) for job in jobs}
     return Sweep(
         question=spec.question
@@ -217,17 +223,31 @@ def expand(
         else "One arm.",
         factors=labels,
         seeds=sorted({job.config.seed for job in jobs}),
-        control=control,
+        control=control_levels(spec, labels),
         primary=spec.primary.model_dump(exclude_none=True) if spec and spec.primary else {},
         jobs=jobs,
         shared_base=len(bases) < len({(job.config.model.name, job.config.seed) for job in jobs}),
         launcher=launcher,
         fixed=fixed,
-        lines={name: {label: ls for _, label, ls in levels_of(name, v)} for name, v in factors.items()},
+        lines=lines_of(spec, factors),
         composer=composer,
         spec=spec,
         rates=rates,
     )
+
+
+def _declared(
+    composer: Composer, spec: AblationSpec | None, levels: Sequence[Override]
+) -> dict[str, list[Any] | dict[str, list[str]]]:
+    """The ablation's factors; of those in `levels`, the levels that the command line chooses."""
+    factors = {} if spec is None else dict(spec.factors)
+    for override in levels:
+        name = override.key_or_group
+        if spec is None or not is_named(spec, name):
+            composer.check(override, [k for k in factors if is_named(spec, k)])
+        else:
+            factors[name] = choose(spec, name, _values(override))
+    return factors
 
 
 def _job(
@@ -250,47 +270,19 @@ def _job(
         raise ConfigError(f"{error} (in the arm {arm})" if arm else str(error)) from None
 
 
-def _check_jobs(jobs: Sequence[Job]) -> None:
-    seen: dict[str, Job] = {}
-    for job in jobs:
-        check_packages(job.config)
-    for config in {_model_key(job.config): job.config for job in jobs}.values():
-        try:
-            check_model(config.model, config.templates)
-        except HubNotReached as error:
-            raise HubNotReached(f"{describe(config)}; {error}" if config.model.dims else str(error)) from None
-    for data in {job.config.data.model_dump_json(): job.config.data for job in jobs}.values():
-        check_data(data)
-    for job in jobs:
-        check_corpus(job.config)
-    for template, benchmark in {(j.config.data.template, b) for j in jobs for b in j.config.eval.benchmarks}:
-        check_benchmark(benchmark, template)
-    for config in {_teacher_key(job.config): job.config for job in jobs}.values():
-        check_teacher(config.objective, config.model)
-    for folder in {job.config.output_dir for job in jobs}:
-        check_folder(Path(folder))
-    for job in jobs:
-        other = seen.setdefault(job.run_id, job)
-        if other is not job:
-            raise ConfigError(
-                f"two arms are the same run {job.run_id}: {other.levels} and {job.levels}; "
-                "drop one, or let them differ in replicate for an A/A pair"
-            )
-
-
-def _model_key(config: RunConfig) -> str:
-    return f"{config.model.model_dump_json()} {sorted(config.templates)}"
-
-
-def _teacher_key(config: RunConfig) -> str:
-    return f"{config.model.model_dump_json()} {config.objective.model_dump_json()}"
-
-
 def _values(override: Override) -> list[str]:
     if override.is_sweep_override():
         return [str(v) for v in override.sweep_string_iterator()]
     value = override.value()
-    return ["null" if value is None else str(value)]
+    values = value if isinstance(value, list) and _may_choose(override) else [value]
+    return ["null" if v is None else str(v) for v in values]
+
+
+def _may_choose(override: Override) -> bool:
+    """Whether it names neither group nor setting, and so perhaps a factor of the ablation."""
+    key = override.key_or_group
+    known = key in GROUPS or is_setting(key) or key.split("/")[0].split(".")[0] == "hydra"
+    return not known and _is_plain(override)
 
 
 def _is_plain(override: Override) -> bool:

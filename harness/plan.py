@@ -15,6 +15,7 @@ from harness.config import RunConfig
 from harness.dims import num_non_embedding_parameters
 from harness.eval_tasks import eval_tasks
 from harness.identity import base_folder, base_id, bases_of
+from harness.levels import gap_lines
 from harness.model_config import ModelConfig
 from harness.progress import duration
 from harness.records import RecordError, RunRecord, read_run
@@ -193,6 +194,7 @@ def _declared(sweep: Sweep) -> list[str]:
         )
     if spec.margin is not None:
         lines.append(f"Equivalent within: ±{100 * spec.margin:g} points (two one-sided t tests)")
+    lines += [f"Design: {line}" for line in gap_lines(spec, sweep.factors, sweep.control)]
     if spec.fixed:
         lines.append(f"Held fixed in every arm: {', '.join(spec.fixed)}")
     return lines if lines[1:] else []

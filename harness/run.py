@@ -132,6 +132,11 @@ def _expanded(options: argparse.Namespace, overrides: list[str], functions: Func
 
         check(sweep.jobs[0].config, processes)
     _warn([job.config for job in sweep.jobs])
+    if not options.plan:
+        from harness.levels import gap_lines
+
+        for line in gap_lines(sweep.spec, sweep.factors, sweep.control):
+            print(f"design: {line}", file=sys.stderr)
     if options.config:
         return _print_configs(sweep)
     if sweep.spec is not None and (code := _ablation(sweep, options, overrides, functions)) is not None:

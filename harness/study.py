@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from harness.ablation import arm_key
 from harness.compose import Sweep
 from harness.config import ConfigError
+from harness.levels import absent
 from harness.plan import arm_label, by_arm
 from harness.records import Arm, StudyRecord, read_study
 
@@ -50,7 +52,11 @@ def merged_study(
         pilot=list(pilot),
         command=command,
     )
-    return _merge(sweep, record, read_study(folder), folder) if (folder / "study.json").exists() else record
+    if (folder / "study.json").exists():
+        record = _merge(sweep, record, read_study(folder), folder)
+    if gaps := absent(sweep.spec, record.factors):
+        record.declared["absent"] = gaps
+    return record
 
 
 def _merge(sweep: Sweep, new: StudyRecord, old: StudyRecord, folder: Path) -> StudyRecord:
@@ -60,9 +66,10 @@ def _merge(sweep: Sweep, new: StudyRecord, old: StudyRecord, folder: Path) -> St
             f"{', '.join(new.factors) or 'nothing'}; give it a name of its own: study=..."
         )
     arms, dropped = {arm.label: arm for arm in new.arms}, 0
+    rates = {choice["arm"]: float(choice["chosen"]) for choice in old.pilot}
     for earlier in old.arms:
         arm = earlier.model_copy(update={"label": arm_label(earlier.levels)})
-        kept = {s: name for s, name in arm.runs.items() if sweep.run_id_of(arm.levels, s) == name}
+        kept = {s: name for s, name in arm.runs.items() if sweep.run_id_of(arm.levels, s, rates) == name}
         dropped += sum(name not in kept.values() for name in arm.runs.values())
         if arm.label in arms:
             arms[arm.label].runs = dict(
@@ -71,6 +78,8 @@ def _merge(sweep: Sweep, new: StudyRecord, old: StudyRecord, folder: Path) -> St
         elif kept:
             arms[arm.label] = arm.model_copy(update={"runs": kept})
     new.arms = list(arms.values())
+    here = {arm_key(arm.levels) for arm in new.arms} - {choice["arm"] for choice in new.pilot}
+    new.pilot = [choice for choice in old.pilot if choice["arm"] in here] + new.pilot
     new.factors = {
         name: list(
             dict.fromkeys(

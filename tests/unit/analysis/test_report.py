@@ -17,6 +17,7 @@ import scipy.stats as sps
 from analysis.__main__ import main
 from analysis.charts import diagnostics, learning_curves
 from analysis.contrasts import arm_results, headlines, primary_of
+from analysis.findings import finding
 from analysis.load import load_study
 from analysis.page import html
 from analysis.plots import draw
@@ -314,6 +315,22 @@ def test_a_declared_contrast_is_answered_and_the_other_levels_are_listed(make_st
     shown = {h.level: interval_text(h.difference, signed=True) for h in headlines(study, primary_of(study))}
     assert "objective=grpo against" in first
     assert second == f"The other levels against sft_rejection, points: other {shown['other']}."
+    record["arms"] = [arm for arm in record["arms"] if arm["levels"]["objective"] != "grpo"]
+    record["factors"]["objective"].remove("grpo")
+    record["declared"] = {"absent": {"objective": ["grpo"]}}
+    (folder / "study.json").write_text(json.dumps(record))
+    report = build_report(load_study(folder), figures=False)
+    assert report.answers[0] == (
+        "No answer yet: the declared contrast grpo − sft_rejection of objective was not run."
+    )
+    assert report.answers[1] == second
+    assert "of the declared levels of objective not run: grpo" in report.notes
+    study = load_study(folder)
+    found = finding(study, primary_of(study), arm_results(study, primary_of(study)))["answer"]
+    assert found.startswith("no answer yet: the declared contrast grpo − sft_rejection was not run; avg@4")
+    record["arms"] = record["arms"][1:]  # the control was not run: no arm is one
+    (folder / "study.json").write_text(json.dumps(record))
+    assert build_report(load_study(folder), figures=False).tables[0].cells[0][2] == "—"
 
 
 def test_a_metric_of_one_step_is_a_point_not_an_empty_panel(make_study) -> None:
