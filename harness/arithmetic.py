@@ -1,7 +1,7 @@
 """A parser for the arithmetic in running text. No eval; sizes are capped.
 
 Reads `17*23`, `3 x $5/box`, `20% of 50`, `\\frac{1}{2} \\cdot 6`, `2 1/2`, `2^{10}`, `\\sqrt{16}`,
-`396 mod 7`, `gcd(4,6)`, `C(5,2)`, `\\binom{5}{2}`, `{5 \\choose 2}`, `5!`, `3!2!`, `1e3`, `2½`,
+`|3-5|`, `396 mod 7`, `gcd(4,6)`, `C(5,2)`, `\\binom{5}{2}`, `{5 \\choose 2}`, `5!`, `3!2!`, `1e3`, `2½`,
 thousands separators, currency signs, and units after an operand.
 """
 
@@ -104,7 +104,7 @@ class Parser:
             self.tokens[i].text != "of" or self.tokens[i - 1].kind != "word"
         ):
             return "times", i + 1
-        implied = kind == "open" and self.tokens[i].text == "(" and self._after_operand(i)
+        implied = kind == "open" and self.tokens[i].text not in "[{" and self._after_operand(i)
         if implied or kind in ("frac", "binom", "root") or (kind == "number" and self._after_factor(i)):
             return "times", i
         return "", i
@@ -170,7 +170,8 @@ class Parser:
                 lower = self._modulo(inner[1] + 1, depth + 1)
                 inner = (Node("binom", (inner[0], lower[0])), lower[1]) if lower else None
             closed = inner is not None and self.kind(inner[1]) == "close"
-            return (Node("group", (inner[0],)), inner[1] + 1) if inner and closed else None
+            op = "group" if self.tokens[i].text in "({[" else "abs"
+            return (Node(op, (inner[0],)), inner[1] + 1) if inner and closed else None
         if kind in ("frac", "binom"):
             return self._two_groups(i, depth)
         if kind == "call":

@@ -52,6 +52,8 @@ def _apply(op: str, v: list[Fraction], *, percent: bool) -> Fraction | None:
         return v[0]
     if op == "neg":
         return -v[0]
+    if op == "abs":
+        return abs(v[0])
     if op == "percent":
         return v[0] / 100 if percent else v[0]
     if op == "plus":

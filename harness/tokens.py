@@ -32,7 +32,7 @@ _LEXICON = re.compile(
     r"""
       (?P<delim>\\[()\[\]]|\$\$)
     | (?P<skip>(?<=[Ss]tep\ )\(?\d{1,2}\)(?=\s)
-        |<<[^<>\n]{0,200}>>|\\?\$|[€£¥]|(?<!\\)&|\\[,;:! ]|\\left(?![a-z])|\\right(?![a-z])
+        |<<[^<>\n]{0,200}>>|\\?\$|[€£¥]|(?<!\\)&|\\[,;:! ]|\\left(?![a-z|])|\\right(?![a-z|])
         |\\boxed(?=\s*\{)|\\(?:text(?:bf|it)?|math(?:bf|it|rm)|boldsymbol)(?=\s*\{\s*\\?\$?\d[\d.,]*\s*\})
         |\\(?:text(?:bf|it)?|mathrm|mbox)(?=\s*\{[^{}=]{0,200}\d\s*=\s*\$?\d[^{}]*\})
         |\*\*(?=\s*[^\s\d(])|[ \t]+
@@ -58,9 +58,9 @@ _LEXICON = re.compile(
     | (?P<choose>\\choose(?![a-z]))
     | (?P<word>\\(?:text|mathrm|mbox)\s*\{[^{}]*\}
         |(?<![\w)}!])\((?=[A-Za-z ]{0,60}[a-z])[A-Za-z][A-Za-z ]*[A-Za-z]\)
-        |\\?[A-Za-z¢][\w'’]*)
-    | (?P<open>[({\[])
-    | (?P<close>[)}\]])
+        |(?!\\(?:left\||right\||[lr]vert))\\?[A-Za-z¢][\w'’]*)
+    | (?P<open>[({\[]|\\left\||\\lvert(?![a-z]))
+    | (?P<close>[)}\]]|\\right\||\\rvert(?![a-z]))
     | (?P<comma>,)
     | (?P<newline>\\\\|\n[ \t]*(?:[-*•+](?=\s)[ \t]*)?"""
     + _NUMBERING
@@ -72,6 +72,12 @@ _LEXICON = re.compile(
 # A dollar that closes a formula, as no currency sign does: `$x = 5$,`.
 _CLOSING_DOLLAR = re.compile(r"[^\s$\\]\$(?=[\s.,;:)?!-]|$)")
 _MARKS = re.compile(r"\n|`+|\*{1,3}|(?<![\w\\])_{1,3}(?![\s_])|(?<![\s_])_{1,3}(?!\w)")
+# `|3-5|`: bars that touch the arithmetic between them, unlike those of `3|12`, `P(A|B)` and most tables.
+_ABSOLUTE = re.compile(
+    r"(?<![A-Za-z_|])\|(?=[-−–\d(.\\])"
+    r"(?:[-−–\d \t.,+*/×·÷^(){}]|\\(?:[dt]?frac|sqrt|cdot|times|div)(?![a-z])){1,80}"
+    r"(?<=[\d)}])\|(?![\w|])"
+)
 _FIRST_BULLET = re.compile(r"\s*(?:[-*•+](?=\s)[ \t]*)?" + _NUMBERING)
 
 
@@ -82,6 +88,8 @@ def tokenize(text: str) -> list[Token]:
     """
     formulas = _CLOSING_DOLLAR.search(text) is not None
     emphasis = _emphasis(text)
+    spans = [match.span() for match in _ABSOLUTE.finditer(text)]
+    bars = {start: "open" for start, _ in spans} | {end - 1: "close" for _, end in spans}
     tokens: list[Token] = []
     bullet = _FIRST_BULLET.match(text)
     position, last_end = (bullet.end() if bullet else 0), -1
@@ -93,7 +101,7 @@ def tokenize(text: str) -> list[Token]:
         if match is None:  # a vertical tab or the like
             position += 1
             continue
-        kind = match.lastgroup or "other"
+        kind = bars.get(position, match.lastgroup or "other")
         position = match.end()
         if kind == "skip" and match[0] == "$" and formulas:
             kind = "delim"

@@ -27,6 +27,15 @@ def verdicts(text: str) -> list[bool]:
     "text",
     [
         "17*23=391",
+        "|3-5| = 2",
+        "x = |3-5| = 2",
+        "|-5| = 5",
+        r"$\left|3 - 5\right| = 2$",
+        r"\lvert 3 - 5 \rvert = 2",
+        "5*|3-8| = 25",
+        "2|3-8| = 10",
+        r"\frac{1}{2}|2(3-1)-10| = 3",
+        "|3-5| + |2-7| = 7",
         "3 x 4 = 12",
         "3 × 4 = 12",
         r"3 \times 4 = 12",
@@ -113,6 +122,10 @@ def test_one_right_step(text: str) -> None:
     "text",
     [
         "17*23=392",
+        "|3-5| = 3",
+        "|3-5| = -2",
+        r"$\left|3 - 5\right| = 3$",
+        "5*|3-8| = -25",
         "3 x 4 = 13",
         "20% of 50 = 11",
         "5/20 = 26%",
@@ -197,6 +210,10 @@ def test_one_wrong_step(text: str) -> None:
         "so 1% is equal to 240/40",
         "week 2 = 3 * 5",
         "2(2e+9) = 17e-8",  # algebra in e
+        "|x-5| = 3",
+        "P(A|B) = 3",
+        "3|12 and 3|15",
+        "| 3 | 5 | = 3",  # a table
     ],
 )
 def test_no_step(text: str) -> None:
@@ -263,6 +280,7 @@ def test_a_direct_answer_is_not_a_valid_derivation() -> None:
         "9!(",
         "1) ",
         "1=1+",
+        "|3-",
         "<<",
         "1 ",
     ],
@@ -342,7 +360,7 @@ def test_catches_injected_errors_in_generated_derivations() -> None:
     assert caught >= 0.95 * false
 
 
-def _gsm8k(n: int, name: str = "gsm8k_train") -> list[dict]:
+def _gsm8k(n: int, name: str) -> list[dict]:
     assert MATH_DATA_DIR is not None
     lines = (Path(MATH_DATA_DIR) / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
     return [json.loads(line) for line in random.Random(5).sample(lines, n)]
@@ -377,8 +395,11 @@ def test_finds_the_annotated_steps_of_gsm8k_without_false_alarms() -> None:
 
 @needs_data
 def test_catches_injected_errors_in_gsm8k() -> None:
-    """Target 95 %; measured 99.8 %. Missed: changes within a decimal's rounding, or of a factor of 0."""
-    texts = [_without_annotations(row["solution"])[0] for row in _gsm8k(1500)]
+    """Target 95 %; measured 99.8 % (1,302 of 1,305; 1,472 of 1,473 in 1,500 solutions of the training set).
+
+    Missed: changes within a decimal's rounding, or of a factor of 0.
+    """
+    texts = [_without_annotations(row["solution"])[0] for row in _gsm8k(1319, "gsm8k_test")]
     assert _share_caught(texts, random.Random(12)) >= 0.95
 
 
@@ -386,7 +407,7 @@ def test_catches_injected_errors_in_gsm8k() -> None:
 def test_flags_few_steps_of_maths_solutions() -> None:
     """Solutions of competition problems, mostly algebra in LaTeX: at most 2 % of the steps found are flagged.
 
-    Measured on all 5,000: 5,905 steps, 53 flagged (0.9 %); all 53 were read: 15 are faults of the source or
+    Measured on all 5,000: 5,917 steps, 53 flagged (0.9 %); all 53 were read: 15 are faults of the source or
     roundings under `=` (9! = 326880), 38 false alarms (0.6 %), as other bases and operations
     that the problem defines.
     """
