@@ -17,6 +17,12 @@ _LAYOUT = re.compile(
     r"|\^\s*(?:\\circ|\{\s*\\circ\s*\})|°|\\(?:text)?degree(?:s|\{\})?(?![A-Za-z])"
     r"|[\u200b-\u200f\u202a-\u202e\u2060\ufeff]"
 )
+_DEGREE = re.compile(r"\s*(?:\^\s*(?:\\circ|\{\s*\\circ\s*\})|°|\\(?:text)?degree(?:s|\{\})?)(?![A-Za-z])")
+_DEGREES = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)°")
+_ANGLE = re.compile(
+    r"(?<![A-Za-z])(?:sin|cos|tan|cot|sec|csc)(?:\s*\^\s*(?:\d|\{-?\d\}))?\s*(?:\\left)?\s*"
+    r"(?:\([^()]*\)|\{[^{}]*\}|-?\s*\d[\d.]*°)"
+)
 _MATH_MODE = re.compile(r"(?<!\\)\\[()\[\]]")
 _SYMBOLS = str.maketrans(
     dict.fromkeys("−–‐‑", "-")
@@ -57,12 +63,16 @@ _REPLACED = [
     (re.compile(r"\\sqrt\s*(\d)"), r"\\sqrt{\1}"),
     (re.compile(r"^(?:US|USD|EUR|GBP|INR|Rs\.?)\s*(?=\d)"), ""),
 ]
-_BOXED_WHOLE = re.compile(r"\\(?:boxed|fbox)\s*\{(.*)\}", re.DOTALL)
+# A box inside a box, perhaps with words: `\text{So } \boxed{25}`.
+_BOXED_WHOLE = re.compile(
+    rf"((?:{TEXT_COMMAND}\s*\{{[A-Za-z ,:]*\}}|[A-Za-z ,:])*)\\(?:boxed|fbox)\s*\{{(.*)\}}", re.DOTALL
+)
 # `The answer is 25`, `Total: 25` inside a box
 _LEAD = re.compile(
     rf"(?:{TEXT_COMMAND}\s*\{{\s*)?([A-Za-z][A-Za-z' ]{{0,60}})(?:\b(?:is|are|equals)\b|:)\s*\}}?\s*"
     r"(?=[-\d\\(\[])"
 )
+_VERB = re.compile(r"\b(?:is|are|equals)\b[\s:]*$")
 _APPROXIMATELY = re.compile(r"\\approx\s*(?=[-\d\\.])")
 
 
@@ -71,14 +81,16 @@ def normalise(text: str) -> str:
     if INTEGER.fullmatch(text):
         return text
     out = text if text.isascii() else _ascii(text)
+    if marked := _DEGREE.sub("°", out) if "°" in out or "circ" in out or "degree" in out else "":
+        out = _ANGLE.sub(lambda m: _DEGREES.sub(r"\\frac{\1\\pi}{180}", m[0]), marked)
     out = _LAYOUT.sub("", _MATH_MODE.sub("", out))
     for pattern, replacement in _REPLACED:
         out = pattern.sub(replacement, out)
     out = out.strip().removeprefix("**").removesuffix("**").strip(" `\"'").lstrip("=: ")
     if not out.endswith("..."):
         out = out.rstrip(".,;: \\")
-    if boxed := _BOXED_WHOLE.fullmatch(out):
-        out = boxed[1].strip()
+    if (boxed := _BOXED_WHOLE.fullmatch(out)) and is_label(_VERB.sub("", WRAPPED.sub(r"\1", boxed[1]))):
+        out = boxed[2].strip()
     if wrapped := WRAPPED.fullmatch(out):
         out = wrapped[1].strip().rstrip(".")
     if (lead := _LEAD.match(out)) and is_label(lead[1]):

@@ -92,6 +92,16 @@ _PART_BEFORE = re.compile(
     re.IGNORECASE,
 )
 _PART_AFTER = re.compile(r"\s*(?:hundred|thousand|[mbtr]+illion|dozen|k\b)|\^", re.IGNORECASE)
+# An operand of an expression that goes on: `x + 25`, `20 - 25`, `3 \cdot 25`, `25 + x`, `25x`; or `24 or 25`.
+_TIMES = r"[+×·⋅÷/]|\\(?:times|cdot|div|pm)(?![A-Za-z])"
+_OPERAND_BEFORE = re.compile(
+    rf"(?:[\w)\]}}%]\s*(?:{_TIMES}|(?<!\s)\*|\*(?=\s)|(?<=\d)\s[xX]\s)|(?:%|percent)\s+of\b|\d\$?\s+or\b)\s*\$?(?:\\[dt]?frac\{{)?\Z"
+    r"|[\d)]\(\Z"
+)
+_SUBTRACTED = re.compile(r"(?:(?<![A-Za-z])[A-Za-z]|[\d)\]}%])\s*(?:[-−]\s*\$?)?\Z")
+_OPERAND_AFTER = re.compile(
+    rf"\s*(?:(?:{_TIMES}|[-−]|(?<=\s)\*|\*(?!\s))\s*)(?:[b-hj-zB-HJ-Z](?![\w'.])|\\[a-z]+|\()|[nxyz](?![\w'])"
+)
 _SAYS_NOTHING = re.compile(
     r"\W*(?:(?:indeed|also|therefore|thus|then|actually|definitely)\s+)?(?:correct|right|wrong|incorrect"
     r"|reasonable|valid|verified|confirmed|consistent|clear|obvious|unique|found|obtained|given|in|as|an?\s+[a-z]\w*)\b"
@@ -239,7 +249,15 @@ def _final_number(text: str) -> str | None:
             break
     if not matches:
         return None
-    at = start + matches[-1].start()
-    if _PART_BEFORE.search(text[max(0, at - 30) : at]) or _PART_AFTER.match(text, start + matches[-1].end()):
+    at, end, number = start + matches[-1].start(), start + matches[-1].end(), matches[-1][0]
+    before = text[max(0, at - 30) : at]
+    if _PART_BEFORE.search(before) or _PART_AFTER.match(text, end) or _is_operand(before, number, text, end):
         return None
-    return matches[-1][0]
+    return number
+
+
+def _is_operand(before: str, number: str, text: str, end: int) -> bool:
+    """Whether a number is an operand of an expression that goes on before or after it."""
+    if number[0] in "-−" or before.rstrip(" $")[-1:] in ("-", "−"):
+        return _SUBTRACTED.search(before) is not None
+    return _OPERAND_BEFORE.search(before) is not None or _OPERAND_AFTER.match(text, end) is not None

@@ -5,10 +5,11 @@ Fraction, normalised text, arithmetic without variables by Fraction, and last, f
 allow-list, math-verify in a killable worker (`harness.symbolic`). All but the last import neither sympy nor
 math-verify. `0.333` is not 1/3.
 
-Conventions. Units, currency, degrees and per cent signs are dropped. A chain of equations must be true:
-`24 = 25` is not 25. A number alone in braces or brackets is that number (`\\{25\\}`, `[25]`), as for
-math-verify, while `[1,2]` is not `(1,2)`. A lettered choice counts as its letter or its value, whichever the
-reference is. A modulus may be left out on one side, a base in the answer. `i` is the imaginary unit.
+Conventions. Units, currency, degrees and per cent signs are dropped; `\\sin 30^\\circ` is one half. A chain
+of equations must be true: `24 = 25` is not 25. A number alone in braces or brackets is that number (`\\{25\\}`,
+`[25]`), as for math-verify, while `[1,2]` is not `(1,2)`. `y=2, x=1` is `(1,2)` by its labels
+(`harness.assignments`). A lettered choice counts as its letter or its value, whichever the reference is. A
+modulus may be left out on one side, a base in the answer. `i` is the imaginary unit.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
-from harness import relations, symbolic
+from harness import assignments, relations, symbolic
 from harness.answers import canonical_text, clock, literal_text, normalise, with_base
 from harness.arithmetic import Parser
 from harness.exact import Uncheckable, evaluate
@@ -82,7 +83,7 @@ def answer_class(extracted: str) -> str:
     """
     if len(extracted) > MAX_ANSWER_CHARS:
         return extracted[:MAX_ANSWER_CHARS]
-    said = relations.spoken(normalise(extracted))
+    said = assignments.as_tuple(relations.spoken(normalise(extracted)))
     number = parse_number(said)
     return canonical_text(said) if number is None else str(number)
 
@@ -108,7 +109,10 @@ def _compare(reference: str, answer: str, *, use_symbolic: bool) -> tuple[bool, 
         return True, "equal text"
     if gold[:1].isalpha() and WRAPPED.fullmatch(reference.strip()):
         use_symbolic = False  # a word: no product of its letters
-    gold, pred = _one_form(gold, pred)
+    aligned = assignments.aligned(*_one_form(gold, pred))
+    if aligned is None:
+        return False, "labels in no known order"
+    gold, pred = aligned
     (gold, gold_modulus), (pred, pred_modulus) = map(relations.without_modulus, (gold, pred))
     if relations.sides(gold)[1]:
         named = relations.names_its_value(gold)

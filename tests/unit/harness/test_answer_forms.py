@@ -10,6 +10,7 @@ from harness.grading import answer_class, extract, grade, number_in
 
 RIGHT = {
     "25": [
+        *(r"\text{So } \boxed{25}", r"\text{The answer is } \boxed{25}", r"so \boxed{25}"),
         *("x = 5^2 = 25", "50/2 = x = 25", "25 = x", "20 + 5 = 25", r"\sqrt{625} = 25", r"a + b = 25"),
         *(r"\text{Total} = 25", r"\text{Total: } 25", r"\text{The answer is } 25", r"\therefore x = 25"),
         *(
@@ -48,6 +49,14 @@ RIGHT = {
         *("25 meters per second", r"\text{The sum is } 25", "5 x 5 = 25"),
         *("[25]", r"\{25\}", "25_{10}", "+25", r"|{-25}|", r"25 \bmod 30", r"25\,\mathrm{km}/\mathrm{h}"),
     ],
+    r"\frac{1}{2}": [
+        r"\sin 30^\circ",
+        r"\sin(30^{\circ})",
+        r"\cos{60°}",
+        r"2\sin^2 30°",
+        r"-\sin(-30^\circ)",
+    ],
+    r"\sin 20^\circ": [r"\sin(20^\circ)", r"\cos 70^\circ"],
     "7/2": [r"3\frac{1}{2}", "3½", r"3\tfrac12", "3 1/2", r"\frac{7}{2} = 3.5", r"3+\frac12"],
     "1/3": [r"0.\bar{3}", r"0.\overline{3}", "0.(3)", "0.333...", r"0.333\ldots", r"\frac13 \approx 0.33"],
     "1/6": ["0.1666...", r"0.1\dot{6}"],
@@ -67,7 +76,19 @@ RIGHT = {
     r"(-\infty,2)\cup(3,\infty)": [r"x<2 \text{ or } x>3", r"x > 3 \text{ or } 2 > x"],
     "[0,1]": [r"0 \leqslant x \leqslant 1", r"1 \geq x \geq 0", r"x \in [0, 1]"],
     "x<2": [r"(-\infty, 2)", "2 > x"],
-    "(1,2)": ["(x,y) = (1,2)", "x=1, y=2", r"\langle 1, 2 \rangle"],
+    "(1,2)": [
+        "(x,y) = (1,2)",
+        "x=1, y=2",
+        "y=2, x=1",
+        "(y,x) = (2,1)",
+        r"y=2 \text{ and } x=1",
+        r"\langle 1, 2 \rangle",
+    ],
+    "(2,1)": ["x=2, y=1", "b=1; a=2", "x_2 = 1, x_1 = 2", "(x=2, y=1)"],
+    "(3, 4, 5)": ["c=5, a=3, b=4"],
+    r"(3, \frac{\pi}{2})": [r"r = 3, \theta = \pi/2"],
+    "y=2, x=1": ["x=1, y=2", "(1,2)"],
+    "(y,x)=(2,1)": ["x=1, y=2", "(2,1)"],
     r"\{1,2\}": [r"\lbrace 2, 1 \rbrace", r"x \in \{1,2\}"],
     "y=2x+1": ["2x - y + 1 = 0", "f(x) = 1 + 2x", "2x+1"],
     "A": [r"\textbf{(A)}\ 25", "A) 25", "(A)"],
@@ -75,7 +96,9 @@ RIGHT = {
     r"\emptyset": [r"\varnothing", r"\{\}"],
 }
 WRONG = {
+    r"\frac{1}{2}": [r"\sin 30", r"\cos 30^\circ", r"\sin(30^\circ + 30^\circ)"],
     "25": [
+        *(r"\text{not } \boxed{25}", r"\text{twice } \boxed{25}", r"\boxed{24}, \boxed{25}"),
         *("24 = 25", "x = 24 = 25", "25 = 24", r"\sqrt{600} = 25", "24 + 2 = 25", r"\sqrt{2} \approx 25"),
         *(
             "2x = 50",
@@ -162,6 +185,9 @@ WRONG = {
     "e": ["2.718281828459045"],
     r"\pi": ["3.14159265", "3.14159265358979", r"\frac{22}{7}"],
     "[1,2]": ["(1,2)", "[1,2)"],
+    "(2,1)": ["y=2, x=1", "(y,x) = (2,1)", "b=2, a=1", "m=2, b=1", "x_2 = 2, x_1 = 1", "x=2, y=1, z=0"],
+    "y=2, x=1": ["(2,1)", "x=2, y=1"],
+    "(x,y)=(2,1)": ["y=2, x=1"],
     "(1,2)": ["[1,2]", "(2,1)", r"\{1,2\}"],
     "x<2": [r"x \le 2", "2", "x > 2", "y < 2"],
     "[0,1)": [r"0 \le x \le 1"],
@@ -219,6 +245,13 @@ def test_does_not_say_it(reference: str, answer: str) -> None:
         (r"\boxed{24}. Hmm, that's wrong, the answer is 25.", "25"),
         ("Ans: 25", "25"),
         ("He ties a knot 25 times", "25"),
+        ("30 - 5 = 25", "25"),
+        ("so it is *25* a day", "25"),
+        ("profit: -25", "-25"),
+        ("f(x) = -25", "-25"),
+        ("25 km/h", "25"),
+        ("It goes 25 - a lot", "25"),
+        ("a + b = $25$", "25"),
         ("A : 25\nin 3 days", "25"),
         (r"so $\boxed 25$ in 3 days", "25"),
         (r"\framebox{25} in 3 days", "25"),
@@ -293,6 +326,17 @@ def test_a_statement_that_says_more_than_a_number_is_not_it(start: str, statemen
         *("2^25", "10^{25}", "x/25", "x_{25}", "sqrt(25)", "3 025", "1,25", "12:25", "v25", "less than 25"),
         *("25 thousand", "25^2", "I don't think the answer is 25", r"\boxed{25} No wait, that is wrong."),
         *("a multiple of 25", "If you ask me, I doubt the answer is 25"),
+        *(
+            "x+25",
+            "x - 25",
+            "x + $25$",
+            "20 + 25",
+            r"3 \times 25",
+            "3 x 25",
+            r"20 + \frac{25}{1}",
+            "10% of 25",
+        ),
+        *("25 + x", "25x", r"25 \cdot y", "x * 25", "5(25)", "24 or 25"),
     ],
 )
 def test_the_last_number_is_no_part_of_something(text: str) -> None:
