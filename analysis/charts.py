@@ -6,7 +6,7 @@ Values are in the unit of the axis label. An interval or a spread is `low` and `
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MAX_POINTS = 160  # of one curve; more are averaged in bins, or a long run's page would be slow
+FEW_ARMS = 5  # of more, curves in one panel hide each other
 FEW_POINTS = 12  # a curve of no more shows each: what is measured at checkpoints may have a single one
 CURVES = {
     "reward": "reward", "kl": "KL to the base (nats)",
@@ -58,6 +59,7 @@ class Panel:
     names: list[str] | None = None
     flat: bool = False  # categories on y, values on x
     zero: bool = False  # a line at 0
+    y_range: tuple[float, float] | None = None  # of panels on one scale
 
 
 @dataclass(frozen=True)
@@ -79,17 +81,21 @@ class Chart:
     caption: str
     panels: list[Panel] = field(default_factory=list)
     heat: Heat | None = None
+    small: bool = False  # many panels on one scale: three and more in a row
 
 
 def all_charts(study: Study, primary: Primary, results: Sequence[ArmResult]) -> list[Chart]:
     """Every figure that the study has data for, in the report's order."""
+    from analysis.multiples import apart, controls
     from analysis.outcome_charts import outcome_charts
 
+    control = controls(study)
+    split = lambda chart: chart and apart(chart, control)  # noqa: E731
     makers: list[Callable[[], Chart | None]] = [
         lambda: differences(primary, results),
-        lambda: learning_rates(study),
-        lambda: learning_curves(study),
-        lambda: checkpoints(study, primary),
+        lambda: split(learning_rates(study)),
+        lambda: split(learning_curves(study)),
+        lambda: split(checkpoints(study, primary)),
         lambda: size(study, primary, results),
         lambda: diagnostics(study),
         lambda: compute(primary, results),
@@ -188,14 +194,17 @@ def size(study: Study, primary: Primary, results: Sequence[ArmResult]) -> Chart 
 
 def diagnostics(study: Study) -> Chart | None:
     """Small multiples of what the optimiser did."""
+    many = len(study.record.arms) > FEW_ARMS  # bands on bands hide the lines
     panels = [
-        Panel("step", "", series, title=title, band=any(len(s.x) > 1 for s in series))
+        Panel("step", "", _bare(series) if many else series, title=title,
+              band=any(len(s.x) > 1 for s in series))
         for name, title in CURVES.items()
         if (series := curves(study, name))
-    ]
+    ]  # fmt: skip
     if not panels:
         return None
-    caption = "Means over seeds against steps, bands from the lowest seed to the highest."
+    caption = "Means over seeds against steps"
+    caption += "." if many else ", bands from the lowest seed to the highest."
     title = "Reward, KL to the base, entropy, length and clipping"
     return Chart("diagnostics", title, caption + _thinned(study), panels)
 
@@ -246,6 +255,10 @@ def curves(study: Study, column: str, *, scale: float = 1.0) -> list[Series]:
         few = place.nunique() <= FEW_POINTS
         series.append(_spread(seeds.groupby("place"), arm, i, scale=scale, mark="both" if few else "line"))
     return series
+
+
+def _bare(series: list[Series]) -> list[Series]:
+    return [replace(s, low=None, high=None) for s in series]
 
 
 def _bin(study: Study) -> int:

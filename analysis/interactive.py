@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.charts import Chart, Heat, Panel, Series, spaced
-from analysis.plots import colour
+from analysis.plots import colour, stroke
 from analysis.table import compact
 
 
@@ -32,8 +32,12 @@ def figure(chart: Chart) -> dict[str, Any]:
     if chart.heat is not None:
         return {"panels": [_heat(chart.heat)], "keys": []}
     keys = {s.label: s for p in chart.panels for s in p.series if s.key}
-    listed = [{"label": s.label, "colour": colour(s.colour), "dashed": s.dashed} for s in keys.values()]
-    return {"panels": [_panel(p) for p in chart.panels], "keys": listed if len(listed) > 1 else []}
+    listed = [{"label": s.label, "colour": colour(s.colour), "stroke": stroke(s)} for s in keys.values()]
+    return {
+        "panels": [_panel(p) for p in chart.panels],
+        "keys": listed if len(listed) > 1 else [],
+        "small": chart.small,
+    }
 
 
 def _panel(panel: Panel) -> dict[str, Any]:
@@ -49,15 +53,22 @@ def _panel(panel: Panel) -> dict[str, Any]:
         (y if panel.flat else x).update(places, range=[-0.6, len(panel.names) - 0.4])
     if panel.title and min((v for s in panel.series for v in (*s.y, *(s.low or ()))), default=-1) >= 0:
         y["rangemode"] = "nonnegative"
+    if panel.y_range:
+        y |= {"range": list(panel.y_range), "nticks": 4}
+        x |= {"nticks": 5}
     for axis in (x, y):
         axis.setdefault("zeroline", False)
     if panel.zero:
         (x if panel.flat else y)["zeroline"] = True
     layout: dict[str, Any] = {"xaxis": x, "yaxis": y, "showlegend": False, "barmode": "group", "bargap": 0.25}
+    if panel.y_range:
+        layout["margin"] = {"l": 34, "r": 8, "t": 30, "b": 38}
     if panel.title:
         layout["title"] = {"text": panel.title}
     rows = len(panel.names or ())
-    layout["height"] = 120 + 44 * rows if panel.flat else 260 if panel.title else 380
+    layout["height"] = (
+        120 + 44 * rows if panel.flat else 180 if panel.y_range else 260 if panel.title else 380
+    )
     return {"data": traces, "layout": layout}
 
 
@@ -73,7 +84,7 @@ def _traces(series: Series, panel: Panel) -> list[dict[str, Any]]:
     main = shared | {
         "type": "scatter", "mode": modes.get(series.mark, "lines"),
         "line": {"color": hue, "width": 1.3 if series.dashed else 2,
-                 "dash": "dash" if series.dashed else "solid",
+                 "dash": {"dashed": "dash", "dotted": "dot"}.get(stroke(series), "solid"),
                  "shape": "hv" if series.mark == "stairs" else "linear"},
         "marker": {"color": hue, "size": 9 if series.mark == "points" else 6},
     }  # fmt: skip

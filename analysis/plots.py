@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 # Okabe–Ito without black and yellow: told apart by colour-blind readers, on white and on near-black.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#7f7f7f", "#8c6bb1")
 NEUTRAL = "#8a939d"
+STROKES = ("solid", "dotted", "dashed")
 INK = "#010203"  # stands for the page's text colour until the SVG is written
 WIDTH = 7.2
 
@@ -38,7 +39,7 @@ class Drawing:
 
 def draw(chart: Chart) -> Drawing:
     """Both files of a chart; the same chart gives the same bytes."""
-    figure = _heat(chart.heat) if chart.heat is not None else _panels(chart.panels)
+    figure = _heat(chart.heat) if chart.heat is not None else _panels(chart.panels, small=chart.small)
     return _drawing(figure, chart)
 
 
@@ -46,17 +47,32 @@ def colour(i: int) -> str:
     return NEUTRAL if i < 0 else COLOURS[i % len(COLOURS)]
 
 
-def _panels(panels: Sequence[Panel]) -> Figure:
-    columns = 1 if len(panels) == 1 else 2
+def stroke(series: Series) -> str:
+    """A line's style by CSS's name: arms that share a colour differ in it."""
+    return "dashed" if series.dashed else STROKES[max(0, series.colour) // len(COLOURS) % len(STROKES)]
+
+
+def _panels(panels: Sequence[Panel], *, small: bool) -> Figure:
+    columns = 1 if len(panels) == 1 else 4 if small else 2
     rows = -(-len(panels) // columns)
     longest = max((len(n) for p in panels for n in p.names or ()), default=0)
-    tall = 1.1 + 0.45 * len(panels[0].names or ()) if panels[0].flat else 3.4 if columns == 1 else 2.3
+    tall = (
+        1.1 + 0.45 * len(panels[0].names or ())
+        if panels[0].flat
+        else 3.4
+        if columns == 1
+        else 1.6
+        if small
+        else 2.3
+    )
     figure, grid = _figure(rows, columns, height=tall * rows)
     flat = np.ravel(np.array(grid, dtype=object))
     for axes, panel in zip(flat, panels, strict=False):
         _panel(axes, panel, slanted=longest > 60 / max(1, len(panel.names or ())) / columns)
     for axes in flat[len(panels) :]:
         axes.axis("off")
+    for axes in flat[: len(panels) - columns] if small else ():
+        axes.set_xlabel("")  # the panel below says it
     keys = dict(reversed([(h[1], h[0]) for axes in flat for h in _keys(axes)]))
     if len(keys) > 1:
         names = [n for n in dict.fromkeys(s.label for p in panels for s in p.series) if n in keys]
@@ -89,6 +105,8 @@ def _panel(axes: Any, panel: Panel, *, slanted: bool) -> None:
         if slanted:
             for tick in axes.get_xticklabels():
                 tick.set(rotation=25, ha="right", rotation_mode="anchor")
+    if panel.y_range:
+        axes.set_ylim(*panel.y_range)
     axes.set(xlabel=panel.x_label, ylabel=panel.y_label)
     if panel.title:
         axes.set_title(panel.title, fontsize=9, color=INK)
@@ -97,7 +115,7 @@ def _panel(axes: Any, panel: Panel, *, slanted: bool) -> None:
 def _line(axes: Any, series: Series, panel: Panel) -> None:
     hue, label = colour(series.colour), series.label if series.key else None
     style: dict[str, Any] = {"color": hue, "label": label, "lw": 1.0 if series.dashed else 1.6}
-    style |= {"ls": "--", "alpha": 0.75} if series.dashed else {}
+    style |= {"ls": stroke(series)} | ({"alpha": 0.75} if series.dashed else {})
     if series.mark in ("points", "both"):
         style |= {"marker": "o", "ms": 6 if series.mark == "points" else 4}
     if series.mark == "points":

@@ -39,6 +39,7 @@ async function unpack() {
 }
 
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+const MANY = 5; // of more lines in one panel, the one whose name is pointed at stands out
 const narrow = () => window.innerWidth < 600;
 
 function themed(layout) {
@@ -47,7 +48,7 @@ function themed(layout) {
     title: { ...a.title, font: { color: soft, size: narrow() ? 11 : 13 }, standoff: 8 } });
   return { ...layout, xaxis: axis(layout.xaxis), yaxis: axis(layout.yaxis), font: { color: text, family: getComputedStyle(document.body).fontFamily },
     title: layout.title && { ...layout.title, font: { size: 13, color: text }, x: 0, xanchor: "left", xref: "paper", y: 1, yanchor: "bottom", yref: "paper", pad: { b: 8 } },
-    paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", margin: { l: 54, r: 12, t: layout.title ? 34 : 12, b: 44 },
+    paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", margin: layout.margin ?? { l: 54, r: 12, t: layout.title ? 34 : 12, b: 44 },
     modebar: { bgcolor: "rgba(0,0,0,0)", color: soft, activecolor: text }, hoverlabel: { bgcolor: colour("--panel"), bordercolor: colour("--line"), font: { color: text } }, dragmode: narrow() ? false : "zoom" };
 }
 
@@ -62,6 +63,7 @@ function plot(figure) {
   const live = figure.querySelector(".live");
   live.hidden = false;
   live.classList.toggle("many", spec.panels.length > 1);
+  live.classList.toggle("small", spec.small === true);
   for (const panel of spec.panels) {
     const place = make("div");
     live.append(place);
@@ -79,19 +81,26 @@ function legend(figure, spec, live) {
   keys.hidden = false;
   for (const key of spec.keys) {
     const button = make("button");
-    const line = make("i", "", key.dashed ? "dashed" : "");
-    line.style.borderTopColor = key.colour;
+    const line = make("i");
+    line.style.borderTop = `${key.stroke === "solid" ? 3 : 2}px ${key.stroke} ${key.colour}`;
     button.type = "button";
     button.setAttribute("aria-pressed", "true");
     button.append(line, key.label);
+    const named = (t) => t.meta === key.label || t.meta === `${key.label}: base`;
     button.addEventListener("click", () => {
       const on = button.getAttribute("aria-pressed") === "false";
       button.setAttribute("aria-pressed", String(on));
       for (const place of live.children) {
-        const which = place.data.flatMap((t, i) => (t.meta === key.label || t.meta === `${key.label}: base` ? [i] : []));
+        const which = place.data.flatMap((t, i) => (named(t) ? [i] : []));
         if (which.length) Plotly.restyle(place, { visible: on }, which);
       }
     });
+    const emphasise = (on) => {
+      for (const place of live.children) Plotly.restyle(place, { opacity: place.data.map((t) => (on && !named(t) ? 0.12 : 1)) });
+    };
+    for (const [event, on] of [["pointerenter", true], ["focus", true], ["pointerleave", false], ["blur", false]]) {
+      button.addEventListener(event, () => spec.keys.length > MANY && emphasise(on));
+    }
     keys.append(button);
   }
 }

@@ -15,12 +15,14 @@ import pytest
 import scipy.stats as sps
 
 from analysis.__main__ import main
-from analysis.charts import diagnostics, learning_curves
+from analysis.charts import Chart, Panel, Series, diagnostics, learning_curves
 from analysis.contrasts import arm_results, headlines, primary_of
 from analysis.findings import finding
+from analysis.interactive import figure
 from analysis.load import load_study
+from analysis.multiples import apart
 from analysis.page import html
-from analysis.plots import draw
+from analysis.plots import draw, stroke
 from analysis.report import build_report, markdown, status_line
 from analysis.table import interval_text, points
 from analysis.tables import arm_table
@@ -331,6 +333,35 @@ def test_a_declared_contrast_is_answered_and_the_other_levels_are_listed(make_st
     record["arms"] = record["arms"][1:]  # the control was not run: no arm is one
     (folder / "study.json").write_text(json.dumps(record))
     assert build_report(load_study(folder), figures=False).tables[0].cells[0][2] == "—"
+
+
+def test_many_arms_have_a_panel_each_with_their_control_behind() -> None:
+    arms = ["sft", *"abcde"]
+    lines = [
+        Series(arm, [1.0, 2.0], [float(i), 10.0 + i], [i - 1.0, 9.0 + i], [i + 1.0, 11.0 + i], colour=i)
+        for i, arm in enumerate(arms)
+    ]
+    few = Chart("c", "Curves", "Mean.", [Panel("step", "points", lines[:5], band=True)])
+    control = dict.fromkeys("abcde", "sft") | {"sft": None}
+    assert apart(few, control) is few
+    chart = apart(Chart("c", "Curves", "Mean.", [Panel("step", "points", lines, band=True)]), control)
+    assert [p.title for p in chart.panels] == list("abcde") and chart.small
+    assert (chart.title, chart.caption) == ("Curves: points", "Mean. Grey: the control, sft.")
+    for panel, line in zip(chart.panels, lines[1:], strict=True):
+        behind, own = panel.series
+        assert (behind.label, behind.colour, behind.y) == ("sft", -1, lines[0].y)
+        assert (own.label, own.y, own.low) == (line.label, line.y, line.low)
+        assert panel.y_range == chart.panels[0].y_range and panel.y_range is not None
+        assert panel.y_range[0] < -1 and panel.y_range[1] > 16  # every arm's lowest and highest
+    alone = apart(Chart("c", "Curves", "Mean.", [Panel("step", "points", lines)]), dict.fromkeys(arms))
+    assert [p.title for p in alone.panels] == arms and "Grey" not in alone.caption
+    live = figure(chart)
+    assert live["small"] and live["keys"] == []
+    assert all(p["layout"]["yaxis"]["range"] == list(chart.panels[0].y_range or ()) for p in live["panels"])
+    assert draw(chart).svg.count("step") >= 4  # below the last panel of each column, and no more
+    assert [stroke(Series("s", [], [], colour=c)) for c in (0, 7, 8, 16, -1)] == [
+        "solid", "solid", "dotted", "dashed", "solid",
+    ]  # fmt: skip
 
 
 def test_a_metric_of_one_step_is_a_point_not_an_empty_panel(make_study) -> None:
