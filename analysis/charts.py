@@ -101,7 +101,8 @@ def all_charts(study: Study, primary: Primary, results: Sequence[ArmResult]) -> 
         lambda: compute(primary, results),
     ]
     made = [chart for make in makers if (chart := make()) is not None]
-    return made + outcome_charts(study, primary, results)
+    rest = outcome_charts(study, primary, results)
+    return made + [apart(chart, control) if chart.name == "pass_at_k" else chart for chart in rest]
 
 
 def differences(primary: Primary, results: Sequence[ArmResult]) -> Chart | None:

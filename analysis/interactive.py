@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from analysis.charts import Chart, Heat, Panel, Series, spaced
-from analysis.plots import colour, stroke
+from analysis.plots import colour, cycle, stroke
 from analysis.table import compact
+
+SYMBOLS = ("circle", "square", "triangle-up")
 
 
 @cache
@@ -32,7 +34,11 @@ def figure(chart: Chart) -> dict[str, Any]:
     if chart.heat is not None:
         return {"panels": [_heat(chart.heat)], "keys": []}
     keys = {s.label: s for p in chart.panels for s in p.series if s.key}
-    listed = [{"label": s.label, "colour": colour(s.colour), "stroke": stroke(s)} for s in keys.values()]
+    listed = [
+        {"label": s.label, "colour": colour(s.colour), "stroke": stroke(s),
+         "point": "●■▲"[cycle(s)] if s.mark == "points" else ""}
+        for s in keys.values()
+    ]  # fmt: skip
     return {
         "panels": [_panel(p) for p in chart.panels],
         "keys": listed if len(listed) > 1 else [],
@@ -86,7 +92,8 @@ def _traces(series: Series, panel: Panel) -> list[dict[str, Any]]:
         "line": {"color": hue, "width": 1.3 if series.dashed else 2,
                  "dash": {"dashed": "dash", "dotted": "dot"}.get(stroke(series), "solid"),
                  "shape": "hv" if series.mark == "stairs" else "linear"},
-        "marker": {"color": hue, "size": 9 if series.mark == "points" else 6},
+        "marker": {"color": hue, "symbol": SYMBOLS[cycle(series)],
+                   "size": 9 if series.mark == "points" else 6},
     }  # fmt: skip
     if series.low is None or series.high is None:
         return [main]

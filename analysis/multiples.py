@@ -9,6 +9,8 @@ from analysis.charts import FEW_ARMS, Chart, Series
 from analysis.contrasts import control_of
 from analysis.load import Study
 
+BASE = ": base"  # ends the label of an arm's base
+
 
 def controls(study: Study) -> dict[str, str | None]:
     """Each arm's control by the primary factor; None for a control itself, and where it was not run."""
@@ -19,14 +21,16 @@ def controls(study: Study) -> dict[str, str | None]:
 def apart(chart: Chart, control: Mapping[str, str | None]) -> Chart:
     """The chart with a panel for each arm, all on one scale, where its one panel holds too many.
 
-    A control has no panel of its own: it stands behind the arms that are compared with it.
+    A control has no panel of its own: it stands behind the arms that are compared with it. An arm's base
+    stands with it.
     """
     (panel,) = chart.panels
-    if len(panel.series) <= FEW_ARMS:
+    by_label = {s.label: s for s in panel.series if not s.label.endswith(BASE)}
+    if len(by_label) <= FEW_ARMS:
         return chart
-    by_label = {s.label: s for s in panel.series}
+    base = {s.label.removesuffix(BASE): s for s in panel.series if s.label.endswith(BASE)}
     behind = {label for label in control.values() if label in by_label}
-    shown = [s for s in panel.series if s.label not in behind] or panel.series
+    shown = [s for s in by_label.values() if s.label not in behind] or list(by_label.values())
     span = _span(panel.series)
     panels = [
         replace(
@@ -34,7 +38,11 @@ def apart(chart: Chart, control: Mapping[str, str | None]) -> Chart:
             y_label="",
             title=s.label,
             y_range=span,
-            series=[*_grey(by_label.get(control.get(s.label) or "")), replace(s, colour=0, key=False)],
+            series=[
+                *(replace(c, colour=-1, key=False) for c in [by_label.get(control.get(s.label) or "")] if c),
+                *(replace(b, colour=0) for b in [base.get(s.label)] if b),
+                replace(s, colour=0, key=False),
+            ],
         )
         for s in shown
     ]
@@ -42,11 +50,8 @@ def apart(chart: Chart, control: Mapping[str, str | None]) -> Chart:
     if behind:
         what = f"the control, {next(iter(behind))}" if len(behind) == 1 else "each arm's control"
         caption += f" Grey: {what}."
-    return replace(chart, title=f"{chart.title}: {panel.y_label}", caption=caption, panels=panels, small=True)
-
-
-def _grey(series: Series | None) -> list[Series]:
-    return [] if series is None else [replace(series, colour=-1, key=False)]
+    said = panel.y_label if panel.y_label.startswith(chart.title) else f"{chart.title}: {panel.y_label}"
+    return replace(chart, title=said, caption=caption, panels=panels, small=True)
 
 
 def _span(series: Sequence[Series]) -> tuple[float, float]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 # Okabe–Ito without black and yellow: told apart by colour-blind readers, on white and on near-black.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#7f7f7f", "#8c6bb1")
 NEUTRAL = "#8a939d"
+MARKERS = ("o", "s", "^")
 STROKES = ("solid", "dotted", "dashed")
 INK = "#010203"  # stands for the page's text colour until the SVG is written
 WIDTH = 7.2
@@ -49,7 +50,12 @@ def colour(i: int) -> str:
 
 def stroke(series: Series) -> str:
     """A line's style by CSS's name: arms that share a colour differ in it."""
-    return "dashed" if series.dashed else STROKES[max(0, series.colour) // len(COLOURS) % len(STROKES)]
+    return "dashed" if series.dashed else STROKES[cycle(series)]
+
+
+def cycle(series: Series) -> int:
+    """How often the colours were used up before this arm."""
+    return max(0, series.colour) // len(COLOURS) % len(STROKES)
 
 
 def _panels(panels: Sequence[Panel], *, small: bool) -> Figure:
@@ -76,8 +82,11 @@ def _panels(panels: Sequence[Panel], *, small: bool) -> Figure:
     keys = dict(reversed([(h[1], h[0]) for axes in flat for h in _keys(axes)]))
     if len(keys) > 1:
         names = [n for n in dict.fromkeys(s.label for p in panels for s in p.series) if n in keys]
+        longest = max(map(len, names))
+        ncols = 1 if longest > 45 else 3 if len(names) > 8 and longest < 26 else 2
+        figure.set_figheight(figure.get_figheight() + 0.18 * max(0, -(-len(names) // ncols) - 2))
         figure.legend([keys[n] for n in names], names, loc="outside lower center", frameon=False, fontsize=8,
-                      labelcolor=INK, ncols=1 if max(map(len, names)) > 45 else 2)  # fmt: skip
+                      labelcolor=INK, ncols=ncols)  # fmt: skip
     return figure
 
 
@@ -117,7 +126,7 @@ def _line(axes: Any, series: Series, panel: Panel) -> None:
     style: dict[str, Any] = {"color": hue, "label": label, "lw": 1.0 if series.dashed else 1.6}
     style |= {"ls": stroke(series)} | ({"alpha": 0.75} if series.dashed else {})
     if series.mark in ("points", "both"):
-        style |= {"marker": "o", "ms": 6 if series.mark == "points" else 4}
+        style |= {"marker": MARKERS[cycle(series)], "ms": 6 if series.mark == "points" else 4}
     if series.mark == "points":
         style["ls"] = ""
     if series.mark == "stairs":

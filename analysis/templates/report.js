@@ -82,7 +82,11 @@ function legend(figure, spec, live) {
   for (const key of spec.keys) {
     const button = make("button");
     const line = make("i");
-    line.style.borderTop = `${key.stroke === "solid" ? 3 : 2}px ${key.stroke} ${key.colour}`;
+    if (key.point) {
+      line.textContent = key.point;
+      line.className = "point";
+      line.style.color = key.colour;
+    } else line.style.borderTop = `${key.stroke === "solid" ? 3 : 2}px ${key.stroke} ${key.colour}`;
     button.type = "button";
     button.setAttribute("aria-pressed", "true");
     button.append(line, key.label);

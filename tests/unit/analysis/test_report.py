@@ -355,6 +355,13 @@ def test_many_arms_have_a_panel_each_with_their_control_behind() -> None:
         assert panel.y_range[0] < -1 and panel.y_range[1] > 16  # every arm's lowest and highest
     alone = apart(Chart("c", "Curves", "Mean.", [Panel("step", "points", lines)]), dict.fromkeys(arms))
     assert [p.title for p in alone.panels] == arms and "Grey" not in alone.caption
+    bases = [Series(f"{arm}: base", [1.0, 2.0], [1.0, 1.0], colour=3, dashed=True) for arm in arms]
+    both = apart(Chart("p", "pass@k", "Mean.", [Panel("k", "pass@k, points", bases + lines)]), control)
+    assert both.title == "pass@k, points"
+    assert [[s.label for s in p.series] for p in both.panels] == [["sft", f"{a}: base", a] for a in "abcde"]
+    points = [Series(str(i), [1.0], [1.0], colour=i, mark="points") for i in range(17)]
+    keys = figure(Chart("q", "Points", "", [Panel("x", "y", points)]))["keys"]
+    assert [keys[i]["point"] for i in (0, 7, 8, 16)] == ["●", "●", "■", "▲"]
     live = figure(chart)
     assert live["small"] and live["keys"] == []
     assert all(p["layout"]["yaxis"]["range"] == list(chart.panels[0].y_range or ()) for p in live["panels"])
