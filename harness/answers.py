@@ -23,6 +23,8 @@ _ANGLE = re.compile(
     r"(?<![A-Za-z])(?:sin|cos|tan|cot|sec|csc)(?:\s*\^\s*(?:\d|\{-?\d\}))?\s*(?:\\left)?\s*"
     r"(?:\([^()]*\)|\{[^{}]*\}|-?\s*\d[\d.]*°)"
 )
+# A thin blank groups digits by three: `6\,000`, while `2\,5` is two numbers.
+_PARTED = re.compile(r"(?<=\d)\s*\\[,;:]\s*(?=\d)(?!\d{3}(?!\d))")
 _MATH_MODE = re.compile(r"(?<!\\)\\[()\[\]]")
 _SYMBOLS = str.maketrans(
     dict.fromkeys("−–‐‑", "-")
@@ -43,7 +45,7 @@ _FRACTION_SIGN = re.compile("[½¼¾⅓⅔⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞]")
 _ROOT_SIGN = re.compile(r"√\s*(?:\(([^()]*)\)|\{([^{}]*)\}|(\d+(?:\.\d+)?|[A-Za-z]))")
 _REPLACED = [
     (re.compile(r"\\[dtc]frac(?![A-Za-z])"), r"\\frac"),
-    (re.compile(r"(?<!\\)\\ |~|\\q?quad(?![A-Za-z])|\s+"), " "),
+    (re.compile(r"(?:(?<!\\)\\ |~|\\q?quad(?![A-Za-z])|\s)+"), " "),
     (re.compile(r"\{,\}"), ","),
     (re.compile(r"\{\s*([^{}\\]+?)\s*\\over(?![A-Za-z])\s*([^{}\\]+?)\s*\}"), r"\\frac{\1}{\2}"),
     (re.compile(r"\\mathbb\s+([A-Z])"), r"\\mathbb{\1}"),
@@ -72,6 +74,7 @@ _LEAD = re.compile(
     rf"(?:{TEXT_COMMAND}\s*\{{\s*)?([A-Za-z][A-Za-z' ]{{0,60}})(?:\b(?:is|are|equals)\b|:)\s*\}}?\s*"
     r"(?=[-\d\\(\[])"
 )
+_FEET = re.compile(r"-?\d[\d.,]*'{1,2}")
 _VERB = re.compile(r"\b(?:is|are|equals)\b[\s:]*$")
 _APPROXIMATELY = re.compile(r"\\approx\s*(?=[-\d\\.])")
 
@@ -83,10 +86,12 @@ def normalise(text: str) -> str:
     out = text if text.isascii() else _ascii(text)
     if marked := _DEGREE.sub("°", out) if "°" in out or "circ" in out or "degree" in out else "":
         out = _ANGLE.sub(lambda m: _DEGREES.sub(r"\\frac{\1\\pi}{180}", m[0]), marked)
-    out = _LAYOUT.sub("", _MATH_MODE.sub("", out))
+    out = _LAYOUT.sub("", _PARTED.sub(" ", _MATH_MODE.sub("", out)))
     for pattern, replacement in _REPLACED:
         out = pattern.sub(replacement, out)
-    out = out.strip().removeprefix("**").removesuffix("**").strip(" `\"'").lstrip("=: ")
+    out = out.strip().removeprefix("**").removesuffix("**").strip(' `"').lstrip("=: ")
+    if (out[:1] == out[-1:] == "'") or _FEET.fullmatch(out):
+        out = out.strip("'")
     if not out.endswith("..."):
         out = out.rstrip(".,;: \\")
     if (boxed := _BOXED_WHOLE.fullmatch(out)) and is_label(_VERB.sub("", WRAPPED.sub(r"\1", boxed[1]))):
@@ -148,6 +153,15 @@ def literal_text(text: str) -> str:
 
 _WORDS = re.compile(r"[A-Za-z][A-Za-z '\-.]*")
 _CLOCK = re.compile(r"(\d{1,2}(?::\d{2})?)\s*([ap])\.?\s*m\.?", re.IGNORECASE)
+
+
+_DATE = re.compile(r"(\d{4})([-/.])(\d{1,2})\2(\d{1,2})|(\d{1,2})([-/.])(\d{1,2})\6(\d{4})")
+
+
+def date(normalised: str) -> tuple[int, ...] | None:
+    """(2025, 1, 3) of `2025-01-03` and (1, 3, 2025) of `1/3/2025`; None for what is no such date."""
+    match = _DATE.fullmatch(normalised)
+    return tuple(int(part) for part in match.groups() if part and part.isdigit()) if match else None
 
 
 def clock(normalised: str) -> str | None:

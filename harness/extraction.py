@@ -87,11 +87,19 @@ _NOT_RIGHT = re.compile(
 # A last number that is part of something: `2^25`, `x_{25}`, `sqrt(25)`, `1,25`, `12:25`, `less than 25`.
 _PART_BEFORE = re.compile(
     r"(?:[\^_/]|sqrt)\{?\Z|[A-Za-z]\(?\Z|\d[,: ]\Z|\d, \Z"
-    r"|\b(?:than|least|most|sqrt|between|not|twice|divisible by"
-    r"|(?:root|square|cube|multiple|half|third|quarter|power) of)\s+\$?\Z",
+    r"|(?:[<≤≥≠±]|!=|[<>]=|(?<=\s)>|(?<![=-])>(?=\s)|(?<!<)\b[nxyz]>)\s*\$?\Z"
+    r"|\\(?:neq?|geq?|leq?|[gl]t|pm|ln|log|sin|cos|tan)\s*\$?\Z"
+    r"|\d\$?\s*(?:[–—]|\bto\b)\s*\$?\Z|\d[b-hj-z]\s*=\s*\$?\Z"
+    r"|\b(?:than|least|most|sqrt|between|not|twice|half|double|divisible by|minus|negative|up to"
+    r"|log|ln|sin|cos|tan|(?:root|square|cube|multiple|half|third|quarter|power) of)\s+\$?\Z",
     re.IGNORECASE,
 )
-_PART_AFTER = re.compile(r"\s*(?:hundred|thousand|[mbtr]+illion|dozen|k\b)|\^", re.IGNORECASE)
+_PART_AFTER = re.compile(
+    r"\s*(?:hundred|thousand|[mbtr]+illion|dozen|k\b|squared|cubed|factorial|doubled|halved"
+    r"|(?:or|and) (?:more|less|fewer|a half)\b|\$?(?:\\(?:pi|sqrt)\b|[π√]))"
+    r"|\^|(?:st|nd|rd|th|i)\b|[²³½¼¾⅓⅔₀-₉]",
+    re.IGNORECASE,
+)
 # An operand of an expression that goes on: `x + 25`, `20 - 25`, `3 \cdot 25`, `25 + x`, `25x`; or `24 or 25`.
 _TIMES = r"[+×·⋅÷/]|\\(?:times|cdot|div|pm)(?![A-Za-z])"
 _OPERAND_BEFORE = re.compile(

@@ -6,8 +6,8 @@ allow-list, math-verify in a killable worker (`harness.symbolic`). All but the l
 math-verify. `0.333` is not 1/3.
 
 Conventions. Units, currency, degrees and per cent signs are dropped; `\\sin 30^\\circ` is one half. A chain
-of equations must be true: `24 = 25` is not 25. A number alone in braces or brackets is that number (`\\{25\\}`,
-`[25]`), as for math-verify, while `[1,2]` is not `(1,2)`. `y=2, x=1` is `(1,2)` by its labels
+of equations must be true: `24 = 25` is not 25. A number alone in braces or brackets is that number
+(`\\{25\\}`, `[25]`), as for math-verify, while `[1,2]` is not `(1,2)`. `y=2, x=1` is `(1,2)` by its labels
 (`harness.assignments`). A lettered choice counts as its letter or its value, whichever the reference is. A
 modulus may be left out on one side, a base in the answer. `i` is the imaginary unit.
 """
@@ -18,11 +18,11 @@ import re
 from fractions import Fraction
 
 from harness import assignments, relations, symbolic
-from harness.answers import canonical_text, clock, literal_text, normalise, with_base
+from harness.answers import canonical_text, clock, date, literal_text, normalise, with_base
 from harness.arithmetic import Parser
 from harness.exact import Uncheckable, evaluate
 from harness.extraction import DEFAULT_RULES, MAX_ANSWER_CHARS, Extraction, Rule, UnfinishedBox, extract
-from harness.quantities import WRAPPED, parse_number
+from harness.quantities import WRAPPED, parse_number, proportional, ratio
 from harness.tokens import tokenize
 from harness.types import Grade
 
@@ -98,9 +98,9 @@ def _compare(reference: str, answer: str, *, use_symbolic: bool) -> tuple[bool, 
     if len(answer) > MAX_ANSWER_CHARS:
         return False, f"answer of {len(answer)} characters is over the cap of {MAX_ANSWER_CHARS}"
     gold, pred = normalise(reference), normalise(answer)
-    times = clock(gold), clock(pred)
-    if all(times):
-        return times[0] == times[1], "times of day"
+    for kind, read in (("times of day", clock), ("dates", date)):
+        if (gold_read := read(gold)) and ((pred_read := read(pred)) or kind == "dates"):
+            return gold_read == pred_read, kind
     gold_number, pred_number = parse_number(gold), parse_number(pred)
     if gold_number is not None and pred_number is not None:
         equal = gold_number == pred_number
@@ -123,8 +123,8 @@ def _compare(reference: str, answer: str, *, use_symbolic: bool) -> tuple[bool, 
         candidates = relations.values(pred, lambda a, b, n: _agree(a, b, n, use_symbolic=use_symbolic))
     if candidates is None:
         return False, "an equation that is false or is still to be solved"
-    if pred_modulus and not relations.congruent(pred, pred_modulus):
-        return False, "a false congruence"
+    if pred_modulus and not relations.congruent(pred, pred_modulus, reduced=not gold_modulus):
+        return False, "a false congruence or no residue"
     if gold_modulus and pred_modulus:
         return _congruent(gold, candidates[0], gold_modulus, pred_modulus)
     verdicts = [_same(gold, value, use_symbolic=use_symbolic) for value in candidates]
@@ -177,11 +177,19 @@ def _same(gold: str, pred: str, *, use_symbolic: bool) -> tuple[bool, str]:
         # an answer may leave out the base that the problem names; 2516_8 is never 2516_9 nor 2516
         equal = gold_digits == pred_digits and (not pred_base or (gold_base or "10") == pred_base)
         return equal, "equal digits" if equal else "different digits or base"
+    gold_ratio, pred_ratio = ratio(gold), ratio(pred)
+    if gold_ratio and pred_ratio:
+        equal = proportional(gold_ratio, pred_ratio)
+        return equal, "equal ratios" if equal else "different ratios"
+    if max(len(gold_ratio or ""), len(pred_ratio or "")) > 2:
+        return False, "a ratio of several parts is no number"
     if relations.brackets_differ(gold, pred):
         return False, "a set is no tuple"
+    if gold_number is not None and _BARE_LIST.fullmatch(pred):
+        return False, "a list, not one number"
     if _BARE_LIST.fullmatch(gold) and _TUPLE.fullmatch(pred):
         gold = f"{pred[0]}{gold}{pred[-1]}"  # a tuple says an order, and it must be the reference's
-    if not use_symbolic or (len(gold) == 1 and len(pred) == 1):
+    if not use_symbolic or len(gold) == len(pred) == 1 or gold.count("'") != pred.count("'"):
         return False, "different text"
     return symbolic.compare(gold, pred, gold_is_number=gold_number is not None)
 
@@ -190,8 +198,8 @@ def _arithmetic(text: str) -> Fraction | None:
     """The exact value of an expression without letters: `5^2`, `\\binom{7}{2} + 4`; None for others."""
     if re.search(r"[A-Za-z]", re.sub(r"\\[A-Za-z]+", "", text)):
         return None
-    parser = Parser(tokenize(text))
-    parsed = parser.parse(0) if parser.tokens else None
+    parser = Parser(tokenize(f"={text}"))  # the sign keeps a first `-` from being a bullet
+    parsed = parser.parse(1)
     if parsed is None or parsed[1] != len(parser.tokens):
         return None
     try:

@@ -161,6 +161,18 @@ def _repeating(sign: str, whole: str, fixed: str, period: str) -> Fraction:
     return -value if sign == "-" else value
 
 
+def ratio(normalised: str) -> list[Fraction] | None:
+    """The parts of `3:4` and `1 : 2 : 3`; None for anything else."""
+    parts = normalised.split(":")
+    numbers = [parse_number(part.strip()) for part in parts] if 1 < len(parts) < 9 else [None]
+    return None if None in numbers or 0 in numbers[1:] else [n for n in numbers if n is not None]
+
+
+def proportional(a: list[Fraction], b: list[Fraction]) -> bool:
+    """Whether two ratios of as many parts are one: 3:4 and 6:8."""
+    return len(a) == len(b) and all(x * b[-1] == y * a[-1] for x, y in zip(a, b, strict=True))
+
+
 def _in_words(normalised: str) -> Fraction | None:
     """`five`, `twenty-five apples`."""
     lower = normalised.lower()

@@ -150,18 +150,23 @@ def without_modulus(normalised: str) -> tuple[str, int | None]:
     return normalised[: match.start()].strip(), int(match[1])
 
 
-def congruent(normalised: str, modulus: int) -> bool:
-    r"""Whether the numbers of a chain before its modulus are congruent: not `51 \equiv 24 \pmod{26}`."""
+def congruent(normalised: str, modulus: int, *, reduced: bool) -> bool:
+    r"""Whether the numbers of a chain before its modulus are congruent: not `51 \equiv 24 \pmod{26}`.
+
+    `reduced` asks that the last is below the modulus: not `25 mod 7`, which is 4.
+    """
     numbers = [n for n in map(parse_number, sides(normalised)[0]) if n is not None]
+    if reduced and numbers and abs(numbers[-1]) >= modulus:
+        return False
     return all((n - numbers[0]) % modulus == 0 for n in numbers)
 
 
 def brackets_differ(gold: str, pred: str) -> bool:
-    r"""Whether one is a set of several, `\{1,2\}`, and the other a tuple or an interval, `(1,2)`."""
+    r"""Whether one is a set of several, `\{1,2\}` or `\pm 2`, the other a tuple or an interval, `(1,2)`."""
     marks = [
-        "{" if text.startswith(r"\{") else "(" if text[:1] in ("(", "[") else ""
+        "{" if text.startswith((r"\{", r"\pm")) else "(" if text[:1] in ("(", "[") else ""
         for text in (gold, pred)
-        if "," in text and r"\cup" not in text and text.endswith((")", "]", "}"))
+        if text.startswith(r"\pm") or ("," in text and r"\cup" not in text and text.endswith((")", "]", "}")))
     ]
     return sorted(marks) == ["(", "{"]
 

@@ -17,7 +17,10 @@ _MATH_SPAN = re.compile(r"\$\$(.+?)\$\$|\$(?!\s)([^$]+)(?<!\s)\$(?!\d)|\\\((.+?)
 _PROSE = re.compile(r"(?<![\\A-Za-z])(?:[A-Za-z]{3,}|(?:it|is|so|we|he|of)\b)")
 _SENTENCE_END = re.compile(r"(?<=\S)(?<!\bi\.e)(?<!\be\.g)[.!?](?=\s|\*|$)")
 _EMPTY = re.compile(r"\s*\(\s*(?:\)|(?=\.?\s*$))")  # where a denied number stood
-_REASON = re.compile(r"\s*\((?=[A-Za-z]{2})|\s+\((?=[^()]*=)|,?\s+\b(?:because|since|given that|as there)\b")
+_REASON = re.compile(
+    r"\s*\((?!or\b|maybe\b|perhaps\b)(?=[A-Za-z]{2})|\s+\((?=[^()]*=)"
+    r"|,?\s+\b(?:because|since|given that|as there)\b"
+)
 _OPERATOR = re.compile(
     r"\s*(?:\\?%\s*|percent\s+)?(?:(?:of|times|x|plus|minus|divided|multiplied)\b|\\times|\\cdot|[*×·+/÷^]|[-−]\s)"
 )

@@ -232,7 +232,11 @@ class Pool:
         for _ in range(2):
             worker = self._take()
             self.stats["asked"] += 1
-            reply = worker.ask(request)
+            try:
+                reply = worker.ask(request)
+            except BaseException:  # Ctrl-C, a caller's alarm: a half-read worker is no use, its place is
+                self._give_back(worker, alive=False)
+                raise
             if reply["error"]:
                 self.stats[reply["error"] if reply["error"] in _LOST else "error"] += 1
             self._give_back(worker, alive=reply["error"] not in _LOST)

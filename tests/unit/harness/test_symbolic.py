@@ -285,6 +285,17 @@ def test_a_worker_killed_between_requests_is_replaced(pool: Pool) -> None:
     assert pool.stats["started"] == 2
 
 
+def test_an_interrupted_request_leaves_its_place(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(self: Worker, request: dict) -> dict:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Worker, "ask", interrupt)
+        equivalent("x+9", "9+x")
+    assert not pool._workers  # the only place is free: the next request does not wait for ever
+    assert equivalent("x+9", "9+x")
+
+
 def test_works_in_a_forked_child_beside_the_parent(pool: Pool) -> None:
     assert equivalent("x+5", "5+x")
     child = os.fork()
