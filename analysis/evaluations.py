@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analysis.stats import avg_at_k, best_of_k, kind_shares, maj_at_k, pass_at_k
+from analysis.stats import avg_at_k, best_of_k, kind_shares, maj_at_k, pass_curve
 from harness import records
 
 if TYPE_CHECKING:
@@ -77,7 +78,8 @@ def summarise(record: records.EvalRecord) -> dict[str, Any]:
     """One evaluation as a flat row: every metric recomputed from the samples by `analysis.stats`."""
     avg = avg_at_k(record.correct)  # type: ignore[arg-type]
     shares = kind_shares(record.correct, record.stepped)  # type: ignore[arg-type]
-    curve = [k for k in (2**i for i in range(20)) if k < record.k] + [record.k]
+    ks = [k for k in (2**i for i in range(20)) if k < record.k] + [record.k]
+    curve = pass_curve(record.correct, ks)  # type: ignore[arg-type]
     steps = sum(map(sum, record.num_steps))
     greedy = record.greedy_correct
     return {
@@ -94,8 +96,8 @@ def summarise(record: records.EvalRecord) -> dict[str, Any]:
         "se_problems": avg.se_problems,
         "greedy": sum(greedy) / len(greedy) if greedy else None,
         "maj": maj_at_k(record.correct, record.answers, record.k).value,  # type: ignore[arg-type]
-        "pass": pass_at_k(record.correct, record.k).value,  # type: ignore[arg-type]
-        "pass_curve": {k: pass_at_k(record.correct, k).value for k in curve},  # type: ignore[arg-type]
+        "pass": curve[record.k],
+        "pass_curve": curve,
         "share_direct": shares["direct"][0],
         "shares": shares,
         "share_stepped": shares["stepped"][0],
@@ -127,13 +129,10 @@ def _best(record: records.EvalRecord) -> dict[str, float | None]:
 def _answers_against_steps(record: records.EvalRecord) -> dict[str, float | None]:
     """Of right answers that were derived: the share whose every checked step is right (`sound`), and the rest
     (`right_wrong_step`). Of wrong ones that were derived: the share with no wrong step."""
-    lists = (record.correct, record.num_steps, record.num_wrong_steps)
-    clean: dict[bool, list[bool]] = {True: [], False: []}
-    for rows in zip(*lists, strict=True):
-        for right, steps, wrong in zip(*rows, strict=True):
-            if steps:
-                clean[bool(right)].append(not wrong)
-    sound, blind = (sum(found) / len(found) if found else None for found in (clean[True], clean[False]))
+    lists = map(chain.from_iterable, (record.correct, record.num_steps, record.num_wrong_steps))
+    derived = [(right, wrong) for right, steps, wrong in zip(*lists, strict=True) if steps]
+    errors = [wrong for right, wrong in derived if right], [wrong for right, wrong in derived if not right]
+    sound, blind = (found.count(0) / len(found) if found else None for found in errors)
     rest = None if sound is None else 1 - sound
     return {"sound": sound, "right_wrong_step": rest, "wrong_right_steps": blind}
 

@@ -73,8 +73,14 @@ def pass_at_k(correct: Correct, k: int) -> Estimate:
     Raises ValueError for k < 1 or k > n.
     """
     counts = _counts(correct, k=k)
-    values = [1 - comb(n - c, k) / comb(n, k) for n, c in counts]
+    values = [_pass_value(n, c, k) for n, c in counts]
     return _estimate(values, [_pass_variance(n, c, k) for n, c in counts], k=k)
+
+
+def pass_curve(correct: Correct, ks: Sequence[int]) -> dict[int, float]:
+    """`pass_at_k` of several k without standard errors, the samples counted once."""
+    counts = _counts(correct, k=max(ks))
+    return {k: float(np.mean([_pass_value(n, c, k) for n, c in counts])) for k in ks}
 
 
 def maj_at_k(correct: Correct, answers: Answers, k: int) -> Estimate:
@@ -208,6 +214,11 @@ def _estimate(values: Sequence[float], variances: Sequence[float | None], *, k: 
 
 
 @lru_cache(maxsize=4096)
+def _pass_value(n: int, c: int, k: int) -> float:
+    return 1 - comb(n - c, k) / comb(n, k)
+
+
+@lru_cache(maxsize=4096)
 def _pass_variance(n: int, c: int, k: int) -> float | None:
     if n < 2:
         return None
@@ -226,22 +237,17 @@ def _votes(
     """(votes for the right class, sorted votes of the wrong classes, abstentions)."""
     if len(answers) != len(correct):
         raise ValueError(f"answers: problem {problem} has {len(answers)}, correct has {len(correct)}")
-    right: set[Hashable] = set()
-    wrong: Counter[Hashable] = Counter()
-    num_right = abstained = 0
+    right = [key for is_correct, key in zip(correct, answers, strict=True) if is_correct]
+    wrong: dict[Hashable, int] = {}
     for is_correct, key in zip(correct, answers, strict=True):
-        if key is None:
-            if is_correct:
-                raise ValueError(f"answers: problem {problem} has a correct sample with no extracted answer")
-            abstained += 1
-        elif is_correct:
-            num_right += 1
-            right.add(key)
-        else:
-            wrong[key] += 1
-    if both := right & set(wrong):
-        raise ValueError(f"answers: problem {problem}: key {both.pop()!r} is graded both correct and wrong")
-    return num_right, tuple(sorted(wrong.values())), abstained
+        if not is_correct and key is not None:
+            wrong[key] = wrong.get(key, 0) + 1
+    if None in right:
+        raise ValueError(f"answers: problem {problem} has a correct sample with no extracted answer")
+    if both := [key for key in right if key in wrong]:
+        raise ValueError(f"answers: problem {problem}: key {both[0]!r} is graded both correct and wrong")
+    votes = tuple(sorted(wrong.values()))
+    return len(right), votes, len(answers) - len(right) - sum(votes)
 
 
 def kind_shares(correct: Correct, stepped: Correct) -> Shares:

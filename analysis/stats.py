@@ -45,6 +45,7 @@ from analysis.metrics import (
     maj_at_k,
     pair_auc,
     pass_at_k,
+    pass_curve,
 )
 
 __all__ = [
@@ -71,6 +72,7 @@ __all__ = [
     "pair_auc",
     "paired_t",
     "pass_at_k",
+    "pass_curve",
     "power",
     "probability_of_improvement",
     "problems_t",

@@ -25,6 +25,7 @@ def read_steps(
 
     A file that is missing has no rows; one with a damaged line has none either and is named.
     """
+    import numpy as np
     import pandas as pd
     import pyarrow as pa
 
@@ -46,7 +47,7 @@ def read_steps(
     if not tables:
         return pd.DataFrame({"step": [], "arm": []}), damaged
     frame = pa.concat_tables(tables, promote_options="permissive").to_pandas()
-    index = [i for i, n in enumerate(lengths) for _ in range(n)]
+    index = np.repeat(np.arange(len(lengths)), lengths)
     for name in labels[0]:
         values = pd.Categorical([label[name] for label in labels])
         frame[name] = values[index]

@@ -16,6 +16,7 @@ import json
 import math
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -163,13 +164,19 @@ def write_json(path: Path, value: dict[str, Any]) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
+    with _replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """A file to write, which takes the path's place once it is closed; gone where writing fails."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
+        yield temporary
         os.replace(temporary, path)
     except OSError:
         temporary.unlink(missing_ok=True)
@@ -193,11 +200,14 @@ def number(value: Any) -> Any:
 
 def _read(path: Path, kind: type[T]) -> T:
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(data, dict):
+        text = path.read_bytes()
+        with suppress(ValidationError):  # what is wrong with a bad one is found out below
+            record = kind.model_validate_json(text)
+            if record.schema_version <= SCHEMA_VERSION:
+                return record
+        if not isinstance(data := json.loads(text), dict):
             raise RecordError(f"{path}: not a JSON object; delete the file or restore it from a backup")
-        version = data.get("schema_version", 0)
-        if isinstance(version, int) and version > SCHEMA_VERSION:
+        if isinstance(version := data.get("schema_version", 0), int) and version > SCHEMA_VERSION:
             raise NewerRecord(
                 f"{path}: schema_version {version} is newer than this program's {SCHEMA_VERSION}; update it"
             )
@@ -235,11 +245,8 @@ def eval_paths(folder: Path) -> list[Path]:
 
 def run_folders(study: Path) -> list[Path]:
     """Folders of a study that hold, or should hold, a run."""
-    return sorted(
-        p
-        for p in study.iterdir()
-        if p.is_dir() and ((p / "run.json").exists() or (p / "config.yaml").exists())
-    )
+    holds_run = lambda p: (p / "run.json").exists() or (p / "config.yaml").exists()  # noqa: E731
+    return sorted(p for p in study.iterdir() if p.is_dir() and holds_run(p))
 
 
 def write_record(path: Path, record: BaseModel) -> None:
@@ -282,19 +289,12 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 def write_samples(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     """Completions with their grades, gzipped JSON lines; bytes do not depend on the clock."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with temporary.open("wb") as raw, gzip.GzipFile(filename="", fileobj=raw, mode="wb", mtime=0) as file:
+    with _replacing(path) as temporary, temporary.open("wb") as raw:  # noqa: SIM117
+        with gzip.GzipFile(filename="", fileobj=raw, mode="wb", mtime=0) as file:
             for row in rows:
                 file.write((json.dumps(clean(row)) + "\n").encode())
-        os.replace(temporary, path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def read_samples(path: Path) -> Iterator[dict[str, Any]]:
     with gzip.open(path, "rt", encoding="utf-8") as file:
-        for line in file:
-            yield json.loads(line)
+        yield from map(json.loads, file)

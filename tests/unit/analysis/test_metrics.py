@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis.stats import avg_at_k, best_constant_answer, decompose_gain, maj_at_k, pass_at_k
+from analysis.stats import avg_at_k, best_constant_answer, decompose_gain, maj_at_k, pass_at_k, pass_curve
 
 
 def test_avg_at_k_by_hand() -> None:
@@ -29,6 +29,13 @@ def test_standard_errors_that_the_data_cannot_give_are_none() -> None:
     assert avg_at_k([[True, False]]).se_problems is None
     assert maj_at_k([[True]], [["a"]], 1).se_sampling is None
     assert pass_at_k([[True]], 1).se_sampling is None
+
+
+def test_a_curve_is_pass_at_each_k() -> None:
+    correct = [[True, False, False, False], [True, True, False, True], [False] * 4]
+    assert pass_curve(correct, [1, 2, 4]) == {k: pass_at_k(correct, k).value for k in (1, 2, 4)}
+    with pytest.raises(ValueError, match="k=5: problem 0 has 4 samples"):
+        pass_curve(correct, [1, 5])
 
 
 def test_pass_at_k_by_hand() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import math
 import os
 from pathlib import Path
@@ -155,6 +156,15 @@ def test_a_damaged_record_is_a_record_error_that_names_the_file(
         read_run(tmp_path)
     assert str(caught.value).startswith(str(tmp_path / "run.json")) and part in str(caught.value)
     assert not isinstance(caught.value, NewerRecord)
+
+
+def test_a_record_reads_as_it_was_written_numbers_and_unknown_fields_alike(tmp_path: Path) -> None:
+    # Parsed and validated in one go; what json.loads and validation in Python give is the standard.
+    text = json.dumps({**RUN.model_dump(), "later": [[1, 0], {"a": 0.1}], "gpu_seconds": 3})
+    (tmp_path / "run.json").write_text(text)
+    read = read_run(tmp_path)
+    assert read == type(RUN).model_validate(json.loads(text))
+    assert read.model_dump()["later"] == [[1, 0], {"a": 0.1}]
 
 
 def test_a_missing_record_is_a_record_error(tmp_path: Path) -> None:
