@@ -164,8 +164,11 @@ def checkpoints(study: Study, primary: Primary) -> Chart | None:
         groups = frame[frame["arm"] == arm].groupby("step")[primary.metric]
         if len(groups):
             series.append(_spread(groups, arm, i, scale=100, mark="both"))
-    panel = Panel("step (0: the base)", f"{METRICS[primary.metric]} on {primary.task}, points", series)
-    caption = "Mean over seeds at evaluated checkpoints; the bar runs from the lowest seed to the highest."
+    panel = Panel("step (0: the base)", f"{METRICS[primary.metric]}, points", series)
+    caption = (
+        f"On {study.task_text(primary.task)}: mean over seeds at evaluated checkpoints; the bar runs from "
+        "the lowest seed to the highest."
+    )
     return Chart("checkpoints", "Accuracy against steps", caption, [panel])
 
 

@@ -13,7 +13,7 @@ from analysis.gains import gain_finding
 from analysis.load import Study
 from analysis.secondary import trend_table
 from analysis.stats import tost_p
-from analysis.table import Table, interval_text, p_text, points
+from analysis.table import Table, interval_text, p_equals, points
 from harness.records import write_text
 
 FILE = "finding.json"
@@ -31,6 +31,7 @@ def finding(study: Study, primary: Primary, results: list[ArmResult]) -> dict[st
         if primary.criterion == "gain"
         else _difference(study, primary, results, measure)
     )
+    answer += "".join(f"; flagged: {arms} ({flag})" for flag, arms in _flagged(results).items())
     answer += "".join(
         f"; trend over {what}, {where}: {slope}" for what, where, _, slope, *_ in
         trend_table(study, primary, results).cells
@@ -57,6 +58,12 @@ def _difference(study: Study, primary: Primary, results: list[ArmResult], measur
     )  # fmt: skip
 
 
+def _flagged(results: list[ArmResult]) -> dict[str, str]:
+    """Flag -> the arms whose numbers may mean nothing for it."""
+    flags = dict.fromkeys(flag for r in results for flag in r.flags)
+    return {flag: ", ".join(r.label for r in results if flag in r.flags) for flag in flags}
+
+
 def _calibrated(path: Path) -> str:
     """What `r1-report calibrate` found with the study's variances, where it has been run."""
     if not path.exists():
@@ -78,7 +85,7 @@ def _line(headline: Headline, measure: str, margin: float | None) -> str:
         return f"{text}; no interval, nothing concluded"
     p = tost_p(d, margin=float(margin)) if margin else None
     same = p is not None and p <= 0.05
-    within = f"equivalent within ±{points(margin)} (p = {p_text(p)})" if same else ""
+    within = f"equivalent within ±{points(margin)} ({p_equals(p)})" if same else ""
     if d.low <= 0 <= d.high:
         return f"{text}; {within or 'no difference found'}"
     return f"{text}; {'higher' if d.low > 0 else 'lower'}" + (f", yet {within}" if within else "")

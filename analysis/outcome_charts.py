@@ -48,8 +48,11 @@ def pass_curves(study: Study, primary: Primary) -> Chart | None:
                                  mark="line" if base else "both"))  # fmt: skip
     if not series:
         return None
-    panel = Panel("k", f"pass@k on {primary.task}, points", series, log=2)
-    caption = "Unbiased pass@k, mean over seeds; dashed: the base. Curves that meet at large k: sharpening."
+    panel = Panel("k", "pass@k, points", series, log=2)
+    caption = (
+        f"Unbiased pass@k on {study.task_text(primary.task)}, mean over seeds; dashed: the base. Curves that "
+        "meet at large k: sharpening."
+    )
     return Chart("pass_at_k", "pass@k", caption, [panel])
 
 
@@ -152,7 +155,8 @@ def problems(study: Study, primary: Primary, results: Sequence[ArmResult]) -> Ch
     order = [order[i] for i in np.linspace(0, len(order) - 1, MAX_PROBLEMS).astype(int)] if cut else order
     heat = Heat([label for label, _ in rows], order, [[v.get(p) for p in order] for _, v in rows], "accuracy")
     caption = (
-        f"Share of right samples of each problem on {primary.task}, mean over seeds; easiest at the left."
+        f"Share of right samples of each problem on {study.task_text(primary.task)}, mean over seeds; "
+        "easiest at the left."
     )
     if cut:
         caption += f" {MAX_PROBLEMS} of {len(first)} problems, evenly spaced in difficulty."

@@ -10,7 +10,7 @@ import numpy as np
 from analysis.contrasts import METRICS, Primary, declared, final_rows, headlines, what_varies
 from analysis.load import Study
 from analysis.stats import holm, paired_t, tost
-from analysis.table import Table, interval_text, p_text
+from analysis.table import Table, interval_text, p_equals, p_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -80,7 +80,7 @@ def _steps(study: Study, primary: Primary) -> list[dict[str, Any]]:
         verdict = tost(differences, margin=margin) if margin and len(differences) > 2 else None
         said = "—"
         if verdict is not None:
-            said = f"{'yes' if verdict.equivalent else 'not shown'} (p = {p_text(verdict.p_value)})"
+            said = f"{'yes' if verdict.equivalent else 'not shown'} ({p_equals(verdict.p_value)})"
         found.append(
             {
                 "step": level,

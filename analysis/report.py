@@ -31,7 +31,7 @@ from analysis.plots import Drawing, draw
 from analysis.samples import sample_rows
 from analysis.secondary import finding_table, pilot_table, trend_table, variance_table, views_table
 from analysis.stats import Interval, tost_p
-from analysis.table import Table, interval_text, p_text, points
+from analysis.table import Table, interval_text, p_equals, points
 from analysis.tables import (
     arm_table,
     config_table,
@@ -187,7 +187,7 @@ def _answer(headline: Headline, measure: str, margin: float | None) -> str:
     same = ""
     if margin and p is not None:
         found = "Equivalent" if p <= 0.05 else "Equivalence is not shown"
-        same = f" {found} within the declared ±{points(float(margin))} points (TOST, p = {p_text(p)})."
+        same = f" {found} within the declared ±{points(float(margin))} points (TOST, {p_equals(p)})."
     if d.low <= 0 <= d.high:
         return f"{who}: no difference found; {size} ({tested}). The interval includes 0.{same}"
     return f"{who}: {size} ({tested}).{same}"
@@ -195,7 +195,7 @@ def _answer(headline: Headline, measure: str, margin: float | None) -> str:
 
 def _interval_text(study: Study, primary: Primary, results: list[ArmResult]) -> list[str]:
     lines = [
-        f"Primary intervals: Student's t over seeds, on differences paired by seed. What "
+        f"Primary intervals: Student's t over seeds, on {_compared(primary)} paired by seed. What "
         f"varies: {what_varies(study)}. They say nothing about other problems, other bases or other data.",
     ]
     crossed = [f"{r.label}: {_full(r.crossed)}" for r in results if r.crossed is not None]
@@ -213,6 +213,10 @@ def _interval_text(study: Study, primary: Primary, results: list[ArmResult]) -> 
         f"Primary measure: {METRICS[primary.metric]} on {study.task_text(primary.task)}, {declared}."
     )
     return lines
+
+
+def _compared(primary: Primary) -> str:
+    return "gains over the base" if primary.criterion == "gain" else "differences"
 
 
 def _much_wider(results: list[ArmResult]) -> list[str]:

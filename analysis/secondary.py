@@ -24,7 +24,7 @@ from analysis.stats import (
     two_sample_bootstrap,
     variance_components,
 )
-from analysis.table import Table, interval_text, p_text, points
+from analysis.table import Table, interval_text, p_equals, p_text, points
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,7 +51,7 @@ def finding_table(study: Study, primary: Primary, results: Sequence[ArmResult]) 
             needed = "over 10,000"
         said = "no margin declared" if margin is None else "—"
         if verdict is not None:
-            said = f"{'yes' if verdict.equivalent else 'not shown'} (p = {p_text(verdict.p_value)})"
+            said = f"{'yes' if verdict.equivalent else 'not shown'} ({p_equals(verdict.p_value)})"
         cells.append([r.label, interval_text(r.difference, signed=True), points(sd), points(smallest),
                       needed, said])  # fmt: skip
         raw.append({"arm": r.label, "sd_of_differences": sd, "smallest_detectable": smallest,

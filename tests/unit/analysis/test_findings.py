@@ -128,6 +128,14 @@ def test_gains_over_the_base_are_the_answer_where_the_study_says_so(make_study) 
         found(folder)
 
 
+def test_arms_whose_numbers_may_mean_nothing_are_named(make_study) -> None:
+    folder = make_study(models=("xs",))
+    assert "flagged" not in found(folder)[0]
+    for path in folder.glob("grpo-*/run.json"):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"flags": ["all_truncated"]}))
+    assert found(folder)[0].endswith("; flagged: objective=grpo model=xs (everything truncated)")
+
+
 def test_trends_over_checkpoints_are_told(make_study) -> None:
     folder = make_study(models=("xs",))
     for run in folder.glob("*-s*"):

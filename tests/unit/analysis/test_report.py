@@ -24,7 +24,7 @@ from analysis.multiples import apart
 from analysis.page import html
 from analysis.plots import draw, stroke
 from analysis.report import build_report, markdown, status_line
-from analysis.table import interval_text, points
+from analysis.table import interval_text, p_equals, points
 from analysis.tables import arm_table
 from harness import records
 from tests.unit.analysis.conftest import run_record, write_run
@@ -104,6 +104,13 @@ def test_nothing_is_dropped(make_study) -> None:
     assert report.tables[0].cells[1][5] == "1"  # the one finished seed still has its row
     write_run(folder, run_record("grpo-xs-s9-old", "grpo", "xs", 9), 0.7)  # of an earlier launch
     assert status_line(load_study(folder)).endswith("1 missing; 1 more in no arm of the study")
+
+
+def test_figures_of_a_task_say_that_its_problems_are_generated(make_study) -> None:
+    report = build_report(load_study(make_study(models=("xs",))))
+    captions = {figure.name: figure.chart.caption for figure in report.figures}
+    for name in ("checkpoints", "pass_at_k", "problems"):
+        assert "on aime_gen_test (generated problems)" in captions[name].replace("On ", "on ")
 
 
 def test_dead_arms_are_flagged(make_study) -> None:
@@ -244,6 +251,7 @@ def test_latex_and_markdown_escape_what_they_must(make_study) -> None:
 
 
 def test_numbers_as_text() -> None:
+    assert [p_equals(p) for p in (0.0004, 0.0314, 1.0)] == ["p < 0.001", "p = 0.031", "p = 1.000"]
     assert points(0.1234) == "12.3"
     assert points(-0.05, signed=True) == "−5.0"
     assert points(-0.0001, signed=True) == "0.0"
