@@ -12,6 +12,7 @@ from harness.fused import widened
 
 # Logits alive at once, in elements: a chunk that stays in a CPU's cache, or fills a GPU.
 _CHUNK_ELEMENTS = {"cpu": 1 << 18, "cuda": 1 << 30}
+_LEAST = 256  # tokens of a chunk, whatever the vocabulary: each chunk adds to the weight's whole gradient
 # On a GPU, logits of one call that are kept for its backward pass: 5 GiB in half precision, enough for
 # microbatches of 16,384 tokens of a vocabulary of 152k.
 _KEPT_ELEMENTS = 5 << 29
@@ -134,7 +135,7 @@ def chunked_logprobs(
 
     states [M, D], weight [V, D], targets [M]. Gradients reach states and weight; the entropy carries none.
     """
-    chunk = chunk_tokens or max(64, _CHUNK_ELEMENTS[states.device.type] // weight.shape[0])
+    chunk = chunk_tokens or max(_LEAST, _CHUNK_ELEMENTS[states.device.type] // weight.shape[0])
     if states.is_cuda and len(states):
         keep = torch.is_grad_enabled() and len(states) * weight.shape[0] <= _KEPT_ELEMENTS
         chunk = chunk_tokens or (len(states) if keep else chunk)

@@ -21,7 +21,7 @@ PROMPT_TOKENS = 256  # of the longest prompt, which is not known yet
 LADDER_VOCABULARY = 1000
 _GIB = 2**30
 _RUNTIME = {"cpu": 0.4 * _GIB, "cuda": 0.8 * _GIB}  # PyTorch itself; CUDA's context and kernels
-_LOGITS = 3 * 2**24 * 4  # on a CPU: a chunk of logits in float32 and what is computed from it
+_LOGITS = 2**24, 256, 12.0  # on a CPU, a chunk: least elements and tokens; bytes of what is made of each
 _KEPT, _CHUNK = 5 * 2**29, 2**30  # on a GPU, elements: a microbatch's logits at most, else a chunk of them
 _VLLM_CPU = 0.4 * _GIB  # its packages and buffers, measured with a tiny model; its cache is resident at once
 
@@ -131,7 +131,8 @@ def _cache(config: RunConfig, dims: ModelDims, size: int) -> float:
 def _logits(config: RunConfig, dims: ModelDims, device: str, size: int) -> float:
     """Of training (harness.head): a GPU keeps a microbatch's for its backward pass if they are few enough."""
     if device == "cpu":
-        return _LOGITS
+        least, tokens, size_of_all = _LOGITS
+        return size_of_all * max(least, tokens * dims.vocab_size)
     elements = _microbatch(config) * dims.vocab_size
     return size * (elements if elements <= _KEPT else _CHUNK)
 

@@ -111,6 +111,9 @@ def test_parameters_of_a_known_model_are_counted_as_they_are() -> None:
     assert dims is not None
     parts = needs(config, dims, "cuda").parts
     assert parts["policy"] + parts["base"] + parts["optimizer"] == pytest.approx(7.616e9 * 16, rel=1e-3)
+    # On a CPU 256 tokens of 152,064 logits at once, 12 bytes each, and the head's gradient in float32.
+    logits = needs(config, dims, "cpu").training["logits"]
+    assert logits == 256 * 152_064 * 12 + 152_064 * 3584 * 4
     # LoRA of rank 16 on all seven modules of 28 layers: 16 × 28 × the sum of their (in + out).
     sums = (3584 + 3584) * 2 + (3584 + 512) * 2 + (3584 + 18944) * 3
     small = needs(config.model_copy(update={"trainer": _with_lora(config)}), dims, "cuda").parts

@@ -152,6 +152,19 @@ def test_microbatches_without_padding_keep_prompts_together_and_count_them_once(
     }
 
 
+def test_padded_microbatches_keep_prompts_together_where_that_costs_less() -> None:
+    # Two prompts of 6, each with rows of 8 and 7 tokens, two rows a microbatch. By length 8 + 8 and 7 + 7 are
+    # computed and padding has no part: 30 + 30 / 3. By prompt 8 + 1 twice, padded to 16: 18 + 32 / 3.
+    long = [group((1, 2), (3,), problem=name, prompt=(7, 3, 1, 1, 1, i)) for i, name in enumerate("ab")]
+    assert [x.tolist() for x in microbatches(make_batch(long, pad_id=0), token_budget=16)] == [[0, 1], [2, 3]]
+    # Prompts of 1, rows of 8 and 2: by length 16 + 4 are computed, 20 + 20 / 3; by prompt 9 + 9, 18 + 32 / 3.
+    short = [group((1,) * 7, (3,), problem=name, prompt=(i,)) for i, name in enumerate("ab")]
+    assert [x.tolist() for x in microbatches(make_batch(short, pad_id=0), token_budget=16)] == [
+        [0, 2],
+        [1, 3],
+    ]
+
+
 def test_groups_with_one_prompt_share_it() -> None:
     batch = make_batch([group((4,)), group((5, 6)), group((4,), prompt=(7, 3))], pad_id=0)
     assert batch.group_ids.tolist() == [0, 1, 2] and batch.prompt_ids.tolist() == [0, 0, 1]
