@@ -148,8 +148,8 @@ def _filled(rows: Sequence[_Row], token_budget: int, padded: bool) -> list[list[
 
 
 def _padded_cost(part: Sequence[_Row]) -> float:
-    """Of a microbatch, in computed tokens: on a CPU a place of padded attention takes a third of the time of one
-    in models of 64 and 96 hidden units, and less in larger ones."""
+    """Of a microbatch, in computed tokens: on a CPU a place of padded attention takes a third of the time of
+    one in models of 64 and 96 hidden units, and less in larger ones."""
     prompts = {prompt: shared for _, _, prompt, shared in part}
     computed = sum(length - shared for _, length, _, shared in part) + sum(prompts.values())
     return computed + len(part) * max(length for _, length, *_ in part) / 3
