@@ -18,11 +18,10 @@ from importlib.metadata import version
 
 import torch
 
-from harness.model import Policy, token_logprobs
 from harness.rollout.vllm import VllmEngine
-from harness.rows import pack_rows
-from harness.types import Prompt, Rollout, SamplingParams
+from harness.types import Rollout, SamplingParams
 from tests.benchmarks.rollout_gpu import SHAPES, prompts
+from tests.benchmarks.sampler_gap import gaps, summary
 from tests.benchmarks.shapes import random_policy
 
 
@@ -43,18 +42,6 @@ def _wait() -> None:
 
 
 @torch.no_grad()
-def gaps(policy: Policy, asked: list[Prompt], rollouts: list[Rollout], temperature: float) -> torch.Tensor:
-    """|log p_engine − log p_trainer| of every completion token, nats, [N]."""
-    device, found = policy.head_weight.device, []
-    for prompt, rollout in zip(asked, rollouts, strict=True):
-        ids = torch.tensor([[*prompt.token_ids, *rollout.completion_ids]])
-        mask = torch.arange(ids.shape[1])[None] >= len(prompt.token_ids)
-        rows = pack_rows(ids, torch.tensor([ids.shape[1]]), mask, device=device)
-        logprobs, _ = token_logprobs(policy, rows, temperature=temperature)
-        found.append((logprobs.cpu()[mask] - torch.tensor(rollout.sampler_logprobs)).abs())
-    return torch.cat(found)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--shape", choices=SHAPES, default="qwen2.5-0.5b")
@@ -93,7 +80,7 @@ def main() -> None:
         for parameter in policy.parameters():
             parameter.mul_(1.02)
     sync = seconds(lambda: engine.load_weights(policy.state_dict().items()), 5)
-    few = gaps(policy, asked[:64], call(True)[:64], 1.0)
+    few = summary(gaps(policy, asked[:64], call(True)[:64], 1.0))
     made = len(asked) * args.tokens
     row = {
         "shape": args.shape,
@@ -108,8 +95,7 @@ def main() -> None:
         "tokens_per_s": round(made / statistics.median(plain)),
         "tokens_per_s_with_logprobs": round(made / statistics.median(scored)),
         "sync_s": round(statistics.median(sync), 4),
-        "gap_mean": float(few.mean()),
-        "gap_p99": float(few.quantile(0.99)),
+        **few,
     }
     print(json.dumps(row), flush=True)
     if args.profile:

@@ -34,6 +34,8 @@ def trained(device: str, dtype: torch.dtype) -> torch.Tensor:
     """The weights after an optimiser step of SGD."""
     config = configure(*LINES, *UPDATES, f"dtype={str(dtype).removeprefix('torch.')}")
     model, reference = policy().to(device, dtype), policy(5).to(device, dtype)
+    for each in (model, reference):
+        each.rotations(1)  # a table, copied to the device once in a run
     update(
         model,
         reference,

@@ -12,9 +12,9 @@ import torch
 from harness.model import Policy
 from harness.rollout.vllm import VllmEngine
 from harness.rows import pack_rows
-from harness.types import Prompt, SamplingParams
+from harness.types import Prompt, Rollout, SamplingParams
 from harness.warm import drop
-from tests.benchmarks.rollout_vllm import gaps
+from tests.benchmarks.sampler_gap import gaps
 from tests.benchmarks.shapes import QWEN_0_5B, random_policy
 
 if not torch.cuda.is_available():
@@ -64,14 +64,20 @@ def _disturb(policy: Policy, std: float) -> None:
             parameter.add_(std * torch.randn_like(parameter))
 
 
+def _no_more_than_rounding(policy: Policy, rollouts: list[Rollout]) -> float:
+    """The mean gap to the trainer, nats: the engine is about as far from float32 as the trainer is."""
+    mean = {name: float(x.mean()) for name, x in gaps(policy, PROMPTS, rollouts, 0.8).items()}
+    assert mean["engine_float32"] <= 1.5 * mean["trainer_float32"], mean
+    return mean["engine_trainer"]
+
+
 def test_logprobs_follow_the_trainer_through_updates(engine: VllmEngine) -> None:
     for _ in range(3):
         rollouts = engine.generate(PROMPTS, params=PARAMS, seeds=range(64))
-        gap = gaps(engine.policy, PROMPTS, rollouts, 0.8)
-        assert gap.mean() <= 0.02, gap.mean()
+        gap = _no_more_than_rounding(engine.policy, rollouts)
         _disturb(engine.policy, 0.02)
         stale = engine.generate(PROMPTS, params=PARAMS, seeds=range(64))
-        assert gaps(engine.policy, PROMPTS, stale, 0.8).mean() > 5 * gap.mean()
+        assert gaps(engine.policy, PROMPTS, stale, 0.8)["engine_trainer"].mean() > 5 * gap
         engine.load_weights(engine.policy.state_dict().items())
 
 
@@ -120,7 +126,7 @@ def test_asleep_it_holds_no_memory_and_wakes_with_new_weights() -> None:
     _disturb(policy, 0.02)
     engine.load_weights(policy.state_dict().items())
     rollouts = engine.generate(PROMPTS, params=PARAMS, seeds=range(64))
-    assert gaps(policy, PROMPTS, rollouts, 0.8).mean() <= 0.02
+    _no_more_than_rounding(policy, rollouts)
     engine.release()  # asleep, a call brings the policy's weights by itself
     assert engine.generate(PROMPTS, params=PARAMS, seeds=range(64)) == rollouts
     drop("vllm")
