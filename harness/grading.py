@@ -5,11 +5,12 @@ Fraction, normalised text, arithmetic without variables by Fraction, and last, f
 allow-list, math-verify in a killable worker (`harness.symbolic`). All but the last import neither sympy nor
 math-verify. `0.333` is not 1/3.
 
-Conventions. Units, currency, degrees and per cent signs are dropped; `\\sin 30^\\circ` is one half. A chain
-of equations must be true: `24 = 25` is not 25. A number alone in braces or brackets is that number
-(`\\{25\\}`, `[25]`), as for math-verify, while `[1,2]` is not `(1,2)`. `y=2, x=1` is `(1,2)` by its labels
-(`harness.assignments`). A lettered choice counts as its letter or its value, whichever the reference is. A
-modulus may be left out on one side, a base in the answer. `i` is the imaginary unit.
+Conventions. Units, currency, degrees and per cent signs are dropped, unless both sides name different units
+of one kind (5 hours, 5 minutes); `\\sin 30^\\circ` is one half. A chain of equations must be true: `24 = 25`
+is not 25. A number alone in braces or brackets is that number (`\\{25\\}`, `[25]`), as for math-verify,
+while `[1,2]` is not `(1,2)`. `y=2, x=1` is `(1,2)` by its labels (`harness.assignments`). A lettered choice
+counts as its letter or its value, whichever the reference is. A modulus may be left out on one side, a base in
+the answer. `i` is the imaginary unit.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
-from harness import assignments, relations, symbolic
+from harness import assignments, relations, symbolic, units
 from harness.answers import canonical_text, clock, date, literal_text, normalise, with_base
 from harness.arithmetic import Parser
 from harness.exact import Uncheckable, evaluate
@@ -104,6 +105,8 @@ def _compare(reference: str, answer: str, *, use_symbolic: bool) -> tuple[bool, 
     gold_number, pred_number = parse_number(gold), parse_number(pred)
     if gold_number is not None and pred_number is not None:
         equal = gold_number == pred_number
+        if equal and units.differ(gold, pred):
+            return False, "different units"
         return equal, "equal numbers" if equal else "different numbers"
     if canonical_text(gold) == canonical_text(pred):
         return True, "equal text"

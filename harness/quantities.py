@@ -61,7 +61,7 @@ _CHANGES = re.compile(
     r"|through|until|till|versus|vs|else|then|except|excluding|excluded|excl|unless|instead|rather|without"
     r"|is|are|was|not|never|no|non|none|cannot|false|fail|fails|failed|wrong|incorrect|invalid|untrue|mistake|if|when"
     r"|more|less|fewer|greater|smaller|larger|about|around|at|than|least|most|below|above|under|beyond"
-    r"|between|approximately|nearly|almost|plusminus|infinity|undefined|unknown"
+    r"|between|approximately|nearly|almost|plusminus|infinity|undefined|unknown|dne"
 )
 _IN_LABELS = {"sum", "difference", "product", "quotient", "remainder", "root", "roots", "divisor"} | {
     *_WORDS, "multiple", "least", "at", "first", "third", "more"

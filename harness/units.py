@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from harness.quantities import WRAPPED
 from harness.tokens import Token, number_of
 
 # Sizes within a family, in its smallest unit.
@@ -49,6 +51,22 @@ def in_one_unit(text: str, tokens: Sequence[Token]) -> Iterator[list[Token]]:
         yield [_scaled(token, family.get(unit or "", 1)) for token, unit in zip(tokens, units, strict=True)]
 
 
+def differ(a: str, b: str) -> bool:
+    """Whether two quantities name different units of one family: `5 hours`, `5 \\text{ minutes}`."""
+    named = [_first_unit(text) for text in (a, b)]
+    return any(len({family.get(unit) for unit in named} - {None}) == 2 for family in _FAMILIES)
+
+
+def _first_unit(text: str) -> str:
+    """The first word of a quantity, in the singular."""
+    word = re.search(r"[A-Za-z¢]+", WRAPPED.sub(r" \1 ", re.sub(r"\\frac(?![A-Za-z])", "", text)))
+    return _stem(word[0].lower()) if word else ""
+
+
+def _stem(word: str) -> str:
+    return word.removesuffix("s") if len(word) > 2 else word
+
+
 def _unit(text: str, tokens: Sequence[Token], i: int) -> str | None:
     """The unit of a number: the word after it, or the dollar before it."""
     if tokens[i].kind != "number":
@@ -56,8 +74,7 @@ def _unit(text: str, tokens: Sequence[Token], i: int) -> str | None:
     if text[: tokens[i].start].rstrip()[-1:] == "$":
         return "$"
     if i + 1 < len(tokens) and tokens[i + 1].kind == "word":
-        word = tokens[i + 1].text.lower()
-        stem = word.removesuffix("s") if len(word) > 2 else word
+        stem = _stem(tokens[i + 1].text.lower())
         return stem if any(stem in family for family in _FAMILIES) else None
     return None
 
