@@ -9,8 +9,8 @@ Conventions. Units, currency, degrees and per cent signs are dropped, unless bot
 of one kind (5 hours, 5 minutes); `\\sin 30^\\circ` is one half. A chain of equations must be true: `24 = 25`
 is not 25. A number alone in braces or brackets is that number (`\\{25\\}`, `[25]`), as for math-verify,
 while `[1,2]` is not `(1,2)`. `y=2, x=1` is `(1,2)` by its labels (`harness.assignments`). A lettered choice
-counts as its letter or its value, whichever the reference is. A modulus may be left out on one side, a base in
-the answer. `i` is the imaginary unit.
+counts as its letter or its value, whichever the reference is. A modulus may be left out on one side,
+a base in the answer. `i` is the imaginary unit.
 """
 
 from __future__ import annotations
