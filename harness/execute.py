@@ -71,11 +71,13 @@ def execute(config: RunConfig, *, overrides: Sequence[str], report: Reporter) ->
 
 def _follow(config: RunConfig, folder: Path, device: str) -> Outcome:
     """What every process but the first does: its share of the training, without a record."""
-    if base := distributed.told(""):
-        run = setup(config, base=Path(base), folder=folder, device=device)
-        train(run, report=lambda *_: None, log=lambda _: None, evaluate=lambda _: None)
-    distributed.leave()
-    return "finished"
+    try:
+        if base := distributed.told(""):
+            run = setup(config, base=Path(base), folder=folder, device=device)
+            train(run, report=lambda *_: None, log=lambda _: None, evaluate=lambda _: None)
+        return "finished"
+    finally:
+        distributed.leave()  # a process that ends with its group's threads running can abort
 
 
 def _execute(config: RunConfig, folder: Path, overrides: Sequence[str], report: Reporter) -> Outcome:
