@@ -14,7 +14,6 @@ import argparse
 import dataclasses
 import json
 import multiprocessing
-import resource
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +34,13 @@ def plain(policy: Policy, rows: Rows) -> Tensor:
     return logits.float().log_softmax(-1).gather(1, rows.targets[:, None]).squeeze(1)
 
 
+def resident() -> int:
+    """Bytes that this process had resident at most; `ru_maxrss` would begin with its parent's."""
+    status = Path("/proc/self/status").read_text()
+    (line,) = [line for line in status.splitlines() if line.startswith("VmHWM:")]
+    return int(line.split()[1]) * 1024
+
+
 def peak(dims: ModelDims, length: int, way: str, device: str) -> int | None:
     """Bytes at most while one row of `length` tokens goes forward and backward; None: out of memory."""
     dtype = torch.bfloat16 if device == "cuda" else torch.float32
@@ -53,7 +59,7 @@ def peak(dims: ModelDims, length: int, way: str, device: str) -> int | None:
         return None
     if device == "cuda":
         return torch.cuda.max_memory_allocated()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return resident()
 
 
 def measured(dims: ModelDims, length: int, way: str, device: str) -> int | None:
