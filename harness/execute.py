@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import json
-import resource
 import sys
 import time
 import traceback
@@ -17,7 +16,7 @@ import torch
 import yaml
 
 from harness import checkpoint, distributed, warm
-from harness.accounting import rates
+from harness.accounting import peak_resident_bytes, rates
 from harness.code_state import code_state, hardware, packages
 from harness.config import RunConfig
 from harness.data.load import data_fingerprint, data_report
@@ -251,7 +250,7 @@ def _record(config: RunConfig, folder: Path, overrides: Sequence[str]) -> RunRec
 def _close(folder: Path, record: RunRecord, started: float) -> None:
     """Write the last state; a disk that is full must not hide what happened."""
     record.finished = _now()
-    record.peak_memory_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    record.peak_memory_bytes = peak_resident_bytes()
     if record.hardware["device"] == "cuda":
         record.gpu_seconds += (time.perf_counter() - started) * distributed.world_size()
         record.peak_memory_bytes = max(torch.cuda.max_memory_allocated(), *record.peak_memory.values(), 0)

@@ -245,8 +245,8 @@ def eval_paths(folder: Path) -> list[Path]:
 
 def run_folders(study: Path) -> list[Path]:
     """Folders of a study that hold, or should hold, a run."""
-    holds_run = lambda p: (p / "run.json").exists() or (p / "config.yaml").exists()  # noqa: E731
-    return sorted(p for p in study.iterdir() if p.is_dir() and holds_run(p))
+    names = ("run.json", "config.yaml")
+    return sorted(p for p in study.iterdir() if p.is_dir() and any((p / name).exists() for name in names))
 
 
 def write_record(path: Path, record: BaseModel) -> None:

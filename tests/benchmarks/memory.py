@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from harness.accounting import peak_resident_bytes
 from harness.dims import ModelDims
 from harness.model import Policy, states_before, token_logprobs
 from harness.rows import Rows, pack_rows
@@ -32,13 +33,6 @@ def plain(policy: Policy, rows: Rows) -> Tensor:
     """log p of the wanted tokens [M], through float32 logits [M, V] and their log-softmax."""
     logits = states_before(policy, rows) @ policy.head_weight.t()
     return logits.float().log_softmax(-1).gather(1, rows.targets[:, None]).squeeze(1)
-
-
-def resident() -> int:
-    """Bytes that this process had resident at most; `ru_maxrss` would begin with its parent's."""
-    status = Path("/proc/self/status").read_text()
-    (line,) = [line for line in status.splitlines() if line.startswith("VmHWM:")]
-    return int(line.split()[1]) * 1024
 
 
 def peak(dims: ModelDims, length: int, way: str, device: str) -> int | None:
@@ -59,7 +53,7 @@ def peak(dims: ModelDims, length: int, way: str, device: str) -> int | None:
         return None
     if device == "cuda":
         return torch.cuda.max_memory_allocated()
-    return resident()
+    return peak_resident_bytes()
 
 
 def measured(dims: ModelDims, length: int, way: str, device: str) -> int | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -85,3 +87,10 @@ def test_mfu_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     found = mfu(15072 * 1e9, 2.0, torch.device("cuda"), 2)
     assert found == {"mfu": pytest.approx(15072e9 / 2.0 / (2 * 989e12))}
     assert peak_flops("AMD EPYC") is None
+
+
+def test_peak_memory_is_this_process_own_and_not_its_parents() -> None:
+    held = b"x" * (2 * 10**9)
+    code = "from harness.accounting import peak_resident_bytes as p; x = b'x' * 10**8; print(p())"
+    child = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True)
+    assert 1e8 < int(child.stdout) < len(held)
