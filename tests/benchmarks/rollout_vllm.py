@@ -2,27 +2,35 @@
 
 python -m tests.benchmarks.rollout_vllm [--shape qwen2.5-0.5b --prompts 64 --samples 8 --tokens 512]
 
-Every completion runs to its budget (there is no end token) and has a seed of its own. One line of JSON.
+Every completion runs to its budget (there is no end token) and has a seed of its own. One line of JSON, and
+with `--profile` two more, without and with logprobs: where the milliseconds of one decoding step go.
+`schedule`, `execute_model`, `sample_tokens` and `update_from_output` are vLLM's own functions, host time, each
+timed by a clock around it; `rest` is the remainder, among it the wait for the GPU. `gpu_busy_ms` is the time
+in which the GPU runs a kernel.
 """
 
 from __future__ import annotations
 
 import argparse
-import cProfile
+import contextlib
 import json
-import pstats
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from importlib.metadata import version
+from typing import Any
 
 import torch
 
 from harness.rollout.vllm import VllmEngine
 from harness.types import Rollout, SamplingParams
+from tests.benchmarks.profiling import profiled
 from tests.benchmarks.rollout_gpu import SHAPES, prompts
 from tests.benchmarks.sampler_gap import gaps, summary
 from tests.benchmarks.shapes import random_policy
+
+FEW = 40  # tokens of a call under the GPU's profiler, which slows the host
 
 
 def seconds(work: Callable[[], object], repeats: int) -> list[float]:
@@ -53,7 +61,7 @@ def main() -> None:
     parser.add_argument("--memory", type=float, default=0.3)
     parser.add_argument("--eager", action="store_true")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--profile", action="store_true", help="where the Python time of a call goes")
+    parser.add_argument("--profile", action="store_true", help="where the time of a decoding step goes")
     args = parser.parse_args()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     policy = random_policy(SHAPES[args.shape], dtype=getattr(torch, args.dtype), device=device)
@@ -99,9 +107,50 @@ def main() -> None:
     }
     print(json.dumps(row), flush=True)
     if args.profile:
-        profile = cProfile.Profile()
-        profile.runcall(call, True)
-        pstats.Stats(profile).sort_stats("tottime").print_stats(30)
+        core = engine._core()._client.engine_core
+        for name, logprobs in (("plain", False), ("with_logprobs", True)):
+            found = {"mode": name, **host_parts(core, partial(call, logprobs), args.tokens)}
+            if device == "cuda":
+                gpu = profiled(partial(call, logprobs, FEW))
+                found |= {"gpu_busy_ms": 1e3 * gpu["busy_s"] / FEW, "kernels": gpu["kernels"][:8]}
+            print(json.dumps(found), flush=True)
+
+
+def host_parts(core: Any, work: Callable[[], object], steps: int) -> dict[str, float]:
+    """Host milliseconds a step within each of vLLM's functions; `rest` is what is left of `step_ms`."""
+    scheduler, executor = core.scheduler, core.model_executor
+    owners = {
+        "schedule": scheduler,
+        "execute_model": executor,
+        "sample_tokens": executor,
+        "update_from_output": scheduler,
+    }
+    spent = dict.fromkeys(owners, 0.0)
+    with contextlib.ExitStack() as stack:
+        for name, owner in owners.items():
+            stack.enter_context(_clocked(owner, name, spent))
+        (total,) = seconds(work, 1)
+    found = {f"{name}_ms": 1e3 * x / steps for name, x in spent.items()}
+    return {"step_ms": 1e3 * total / steps, **found, "rest_ms": 1e3 * (total - sum(spent.values())) / steps}
+
+
+@contextlib.contextmanager
+def _clocked(owner: Any, name: str, spent: dict[str, float]) -> Iterator[None]:
+    """Add to `spent` the time within a method of one object, while this lasts."""
+    method = getattr(owner, name)
+
+    def clocked(*rest: Any, **keywords: Any) -> Any:
+        start = time.perf_counter()
+        try:
+            return method(*rest, **keywords)
+        finally:
+            spent[name] += time.perf_counter() - start
+
+    setattr(owner, name, clocked)
+    try:
+        yield
+    finally:
+        setattr(owner, name, method)
 
 
 def _version(name: str) -> str | None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import time
+from types import SimpleNamespace
+
 import pytest
 
 from tests.benchmarks.profiling import summary, table
+from tests.benchmarks.rollout_vllm import host_parts
 
 
 def test_busy_seconds_and_gaps_by_hand() -> None:
@@ -16,3 +20,20 @@ def test_busy_seconds_and_gaps_by_hand() -> None:
     assert [(g["after"], g["before"], g["ms"]) for g in found["gaps"]] == [("b", "a", 1.0), ("a", "c", 0.01)]
     assert "GPU busy 0.000 s of 0.002 s, 4 kernels" in table(found)
     assert summary([], wall=1.0)["busy_s"] == 0.0
+
+
+def test_host_time_is_given_to_the_function_that_took_it() -> None:
+    scheduler = SimpleNamespace(schedule=lambda: time.sleep(0.02), update_from_output=lambda: None)
+    executor = SimpleNamespace(execute_model=lambda: time.sleep(0.04), sample_tokens=lambda: None)
+    core = SimpleNamespace(scheduler=scheduler, model_executor=executor)
+    names = vars(scheduler) | vars(executor)
+
+    def work() -> None:
+        scheduler.schedule(), executor.execute_model(), executor.execute_model()
+
+    found = host_parts(core, work, steps=2)
+    assert found["schedule_ms"] >= 10 and found["execute_model_ms"] >= 40
+    assert found["sample_tokens_ms"] == found["update_from_output_ms"] == 0
+    parts = sum(found.values()) - found["step_ms"]
+    assert found["step_ms"] == pytest.approx(parts) and found["rest_ms"] >= 0
+    assert vars(scheduler) | vars(executor) == names
