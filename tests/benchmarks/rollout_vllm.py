@@ -4,9 +4,9 @@ python -m tests.benchmarks.rollout_vllm [--shape qwen2.5-0.5b --prompts 64 --sam
 
 Every completion runs to its budget (there is no end token) and has a seed of its own. One line of JSON, and
 with `--profile` two more, without and with logprobs: where the milliseconds of one decoding step go.
-`schedule`, `execute_model`, `sample_tokens` and `update_from_output` are vLLM's own functions, host time, each
-timed by a clock around it; `rest` is the remainder, among it the wait for the GPU. `gpu_busy_ms` is the time
-in which the GPU runs a kernel.
+`schedule`, `execute_model`, `sample_tokens` and `update_from_output` are vLLM's own functions, host time, by
+a clock around each; `rest` is the remainder, among it the wait for the GPU. `gpu_busy_ms` is the time in
+which the GPU runs a kernel.
 """
 
 from __future__ import annotations
