@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 
 from harness.codec import Codec
 from harness.config import RunConfig
+from harness.dims import dims_from_config
 from harness.hub import TOKENIZER_FILES, load_pretrained, load_weights, read_weights
 from harness.lora import inject
 from harness.model import Policy
@@ -24,6 +26,7 @@ RUN_ROLLOUT = (
     *("prompts_per_step", "group_size", "max_new_tokens", "temperature", "top_p", "top_k", "keep"),
     "max_sampler_kl",
 )
+_end_tokens: dict[tuple[str, ...], tuple[int, ...]] = {}  # by the files' content: reading them takes long
 
 
 def load_engine(config: RunConfig, weights: Path, device: str) -> tuple[Policy, RolloutEngine, Codec]:
@@ -70,11 +73,21 @@ def warm_engine(
 
 
 def engine_key(config: RunConfig, weights: Path, device: str) -> tuple[str, ...]:
-    """What an engine is built for: the architecture, the tokenizer, the settings. Not the weights."""
+    """What an engine is built for: the architecture, the tokenizer, the settings. Not the weights.
+
+    Of config.json that is its dimensions and end tokens: a checkpoint's file says the same as its base's in
+    other words, and is sampled by the same engine.
+    """
     rollout = config.rollout.model_dump(exclude=set(RUN_ROLLOUT))
-    named = [weights / name for name in ("config.json", *TOKENIZER_FILES)]
-    files = [path.read_bytes() if path.exists() else b"" for path in named]
-    return (*(sha256(content).hexdigest() for content in files), config.dtype, device, str(rollout))
+    model, *tokenizer = [
+        path.read_bytes() if path.exists() else b""
+        for path in (weights / name for name in ("config.json", *TOKENIZER_FILES))
+    ]
+    files = tuple(sha256(content).hexdigest() for content in (model, *tokenizer))
+    if files not in _end_tokens:
+        _end_tokens[files] = Codec.from_folder(weights).eos_token_ids
+    shape = str(dims_from_config(json.loads(model)))
+    return (shape, str(_end_tokens[files]), *files[1:], config.dtype, device, str(rollout))
 
 
 def adapted_engine(

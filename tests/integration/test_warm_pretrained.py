@@ -1,0 +1,42 @@
+"""Runs on a pretrained model's folder share one engine with each other and with their evaluations."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from harness import engines, warm
+from harness.execute import execute
+from tests.integration.test_pretrained import configure, quiet
+from tests.unit.harness.tiny import untrained_base
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_sweep_on_a_folder_builds_one_engine(
+    tmp_path: Path, dtype: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = untrained_base(tmp_path / "elsewhere") / "model"
+    written = json.loads((folder / "config.json").read_text())
+    # A hub's file says more than ours, and says the end token where a checkpoint's says it too.
+    (folder / "config.json").write_text(json.dumps(written | {"transformers_version": "4.40.0"}))
+    warm.drop()
+    loads: list[object] = []
+    original = engines.load_engine
+    monkeypatch.setattr(engines, "load_engine", lambda *a: loads.append(a) or original(*a))
+    for seed in (0, 1):
+        config = configure(tmp_path, "model=folder", f"model.path={folder}", f"dtype={dtype}", f"seed={seed}")
+        assert execute(config, overrides=[], report=quiet) == "finished"
+    assert len(loads) == 1
+
+
+def test_an_end_token_of_config_json_alone_builds_another_engine(tmp_path: Path) -> None:
+    folder = untrained_base(tmp_path / "elsewhere") / "model"
+    config = configure(tmp_path, "model=folder", f"model.path={folder}")
+    key = engines.engine_key(config, folder, "cpu")
+    written = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(written, indent=None))
+    assert engines.engine_key(config, folder, "cpu") == key
+    (folder / "config.json").write_text(json.dumps(written | {"eos_token_id": 9}))
+    assert engines.engine_key(config, folder, "cpu") != key
