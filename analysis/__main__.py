@@ -1,17 +1,17 @@
-"""`python -m analysis`: reports and tables from outputs/. Exit code 0, or 2 with one clear line."""
+"""`r1-report`: reports and tables from outputs/. Exit code 0, or 2 with one clear line."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from collections.abc import Sequence
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from analysis.load import Study
     from analysis.report import Report
-    from analysis.table import Table
 
 FORMATS = ("text", "markdown", "latex", "csv", "html")
 
@@ -29,9 +29,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m analysis", description="Reports and tables from outputs/."
-    )
+    prog = "r1-report" if Path(sys.argv[0]).stem == "r1-report" else "python -m analysis"
+    parser = argparse.ArgumentParser(prog=prog, description="Reports and tables from outputs/.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     report = commands.add_parser("report", help="write report.html, report.md, CSV and figures of a study")
@@ -99,6 +98,7 @@ def _add_comparisons(commands: Any) -> None:
 
 def _report(arguments: argparse.Namespace) -> int:
     from analysis.report import build_report, write_report
+    from analysis.table import show
 
     report = build_report(_load(arguments.study), progress=_say)
     _say("")
@@ -107,8 +107,7 @@ def _report(arguments: argparse.Namespace) -> int:
         show(table)
     for line in report.answers:
         print(line)
-    for note in report.notes:
-        print(f"note: {note}", file=sys.stderr)
+    _print_notes(report)
     print(f"report: {path}")
     if arguments.reference:
         _reference(report, arguments)
@@ -152,8 +151,10 @@ def _fetch(arguments: argparse.Namespace) -> int:
 
 def _table(arguments: argparse.Namespace) -> int:
     from analysis.report import build_report
+    from analysis.table import show
 
-    tables = {t.name: t for t in build_report(_load(arguments.study), figures=False).tables}
+    report = build_report(_load(arguments.study), figures=False)
+    tables = {t.name: t for t in report.tables}
     if arguments.name not in tables:
         raise ValueError(f"--name {arguments.name}: no such table here; choose one of {', '.join(tables)}")
     table = tables[arguments.name]
@@ -161,11 +162,18 @@ def _table(arguments: argparse.Namespace) -> int:
         show(table)
     else:
         print(getattr(table, arguments.format)())
+    _print_notes(report)
     return 0
+
+
+def _print_notes(report: Report) -> None:
+    for note in report.notes:
+        print(f"note: {note}", file=sys.stderr)
 
 
 def _list(arguments: argparse.Namespace) -> int:
     from analysis.compare import list_table
+    from analysis.table import show
 
     show(list_table(arguments.outputs))
     return 0
@@ -186,12 +194,12 @@ def _compare(arguments: argparse.Namespace) -> int:
     from analysis.compare import comparison
     from analysis.literature import NAME
     from analysis.report import write_report
+    from analysis.table import show
 
     literature = str(arguments.second) == NAME and not arguments.second.is_dir()
     report = comparison(_load(arguments.first), None if literature else _load(arguments.second))
     show(report.tables[0])
-    for note in report.notes:
-        print(f"note: {note}", file=sys.stderr)
+    _print_notes(report)
     if arguments.out:
         print(f"report: {write_report(report, arguments.out)}")
     return 0
@@ -231,10 +239,12 @@ def _power(arguments: argparse.Namespace) -> int:
     sd, effect, seeds, alpha, target = (
         getattr(arguments, name) for name in ("sd", "effect", "seeds", "alpha", "target")
     )
-    if not sd > 0 or not 0 < alpha < 1 or not 0 < target < 1:
+    if not 0 < sd < inf or not 0 < alpha < 1 or not 0 < target < 1:
         raise ValueError(
             f"--sd {sd} --alpha {alpha} --power {target}: need sd > 0, and both others between 0 and 1"
         )
+    if effect is not None and not 0 < abs(effect) < inf:
+        raise ValueError(f"--effect {effect}: give the smallest difference that matters, in points")
     if effect is None and seeds is None:
         raise ValueError("give --effect (how many seeds?), --seeds (how small a difference?), or both")
     if seeds is not None and seeds < 2:
@@ -250,30 +260,6 @@ def _power(arguments: argparse.Namespace) -> int:
         reached = power(effect=effect, sd=sd, num_seeds=seeds, alpha=alpha)
         print(f"{seeds} seeds find a difference of {effect:g} points with power {reached:.2f} ({design})")
     return 0
-
-
-def show(table: Table) -> None:
-    """A table on the terminal, its leading columns where all would not fit."""
-    import shutil
-
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table as RichTable
-    from rich.text import Text
-
-    shown = table.terminal_columns or len(table.columns)
-    rows = [table.columns[:shown], *(row[:shown] for row in table.cells)]
-    # Piped output has no width of its own: take what the widest row needs.
-    needed = sum(max(map(len, column)) + 3 for column in zip(*rows, strict=True))
-    console = Console(width=shutil.get_terminal_size().columns if sys.stdout.isatty() else needed + 4)
-    drawn = RichTable(box=box.SIMPLE_HEAD, title=table.title, title_justify="left", pad_edge=False)
-    for name in rows[0]:
-        drawn.add_column(Text(name), overflow="fold")
-    for row in rows[1:]:
-        drawn.add_row(*(Text(cell) for cell in row))
-    console.print(drawn)
-    if table.note:
-        console.print(Text(table.note), style="dim", width=min(console.width, 110))
 
 
 def _load(folder: Path) -> Study:

@@ -6,9 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from analysis.contrasts import METRICS, final_rows, primary_of, what_varies
+from analysis.contrasts import METRICS, Primary, Rows, final_rows, has, primary_of, what_varies
 from analysis.literature import literature_table
-from analysis.load import Study, load_study
+from analysis.load import Study, differing_keys, load_study
 from analysis.report import Report, ReportSection, notes_of, status_line
 from analysis.stats import Interval, paired_t
 from analysis.table import Table, interval_text
@@ -61,20 +61,71 @@ def compare_table(first: Study, second: Study) -> Table:
         ours, theirs = (final_rows(s, label, primary.task) for s in (first, second))
         estimates = [_over_seeds(rows, primary.metric, primary.level, s)
                      for rows, s in ((ours, first), (theirs, second))]  # fmt: skip
-        shared = [s for s in ours if s in theirs]
-        same = {r[s]["problem_ids"] for r in (ours, theirs) for s in shared}
-        if len(same) == 1:
-            d = paired_t([theirs[s][primary.metric] - ours[s][primary.metric] for s in shared],
-                         level=primary.level, varies=what_varies(first))  # fmt: skip
-            difference = interval_text(d, signed=True) + (f" ({d.reason})" if d.reason else "")
-        else:
-            difference = "not paired: no seed in both" if not same else "not paired: other problems"
+        difference = _difference(ours, theirs, primary, what_varies(first))
         cells.append([label, *(interval_text(e) for e in estimates), difference])
-    columns = ["arm", first.name, second.name, "second − first"]
+    columns = ["arm", *_names(first, second), "second − first"]
     where, varies = first.task_text(primary.task), what_varies(first)
     note = f"{METRICS[primary.metric]} on {where}, points; what varies: {varies}."
     raw = pd.DataFrame(cells, columns=columns)
-    return Table("compare", f"{first.name} and {second.name}", columns, cells, raw, note)
+    return Table("compare", " and ".join(columns[1:3]), columns, cells, raw, note)
+
+
+def _names(first: Study, second: Study) -> list[str]:
+    """Their names, or their folders where both have one name."""
+    return [s.name if first.name != second.name else str(s.folder) for s in (first, second)]
+
+
+def _difference(ours: Rows, theirs: Rows, primary: Primary, varies: str) -> str:
+    """Paired by seed on the same problems, or why it is not taken."""
+    metric = primary.metric
+    shared = [s for s in ours if s in theirs and has(ours[s], metric) and has(theirs[s], metric)]
+    if not shared:
+        return "not paired: no seed in both"
+    both = [r[s] for r in (ours, theirs) for s in shared]
+    if len({row["problem_ids"] for row in both}) > 1:
+        return "not paired: other problems"
+    if metric in ("maj", "pass") and len({row["k"] for row in both}) > 1:
+        return f"not paired: another k, on which {METRICS[metric]} depends"
+    d = paired_t([theirs[s][metric] - ours[s][metric] for s in shared], level=primary.level, varies=varies)
+    return interval_text(d, signed=True) + (f" ({d.reason})" if d.reason else "")
+
+
+def mismatches(first: Study, second: Study) -> list[str]:
+    """What else differs between arms of one label: configs, bases of a seed, protocols, code. A line each."""
+    task, found = primary_of(first).task, dict[str, list[str]]()
+    runs = [s.runs.set_index("run_id") for s in (first, second)]
+    for ours in first.record.arms:
+        theirs = next((a for a in second.record.arms if a.label == ours.label), None)
+        said = [] if theirs is None else _mismatch(first, second, runs, ours.runs, theirs.runs)
+        a, b = (final_rows(s, ours.label, task) for s in (first, second))
+        if any(a[s]["protocol"] != b[s]["protocol"] for s in a if s in b):
+            said.append(f"the protocol on {task} (k, temperature, top-p, new tokens or template)")
+        for what in said:
+            found.setdefault(what, []).append(ours.label)
+    return [f"the two studies differ in {what}: {', '.join(arms)}" for what, arms in found.items()]
+
+
+def _mismatch(
+    first: Study, second: Study, runs: list[Any], ours: dict[str, str], theirs: dict[str, str]
+) -> list[str]:
+    pairs = [(ours[s], theirs[s]) for s in ours if s in theirs]
+    pairs = [(a, b) for a, b in pairs if a in first.configs and b in second.configs]
+    said = {
+        f"{key} ({first.configs[a].get(key)} and {second.configs[b].get(key)})"
+        for a, b in pairs
+        for key in differing_keys(first.configs[a], second.configs[b])
+    }
+    kinds = {
+        "base_id": "the base of a seed",
+        "data_hash": "the data's version",
+        "commit": "the code's commit",
+    }
+    said |= {
+        what
+        for column, what in kinds.items()
+        if any(runs[0].at[a, column] != runs[1].at[b, column] for a, b in pairs)
+    }
+    return sorted(said)
 
 
 def comparison(first: Study, second: Study | None) -> Report:
@@ -84,11 +135,14 @@ def comparison(first: Study, second: Study | None) -> Report:
         lines = [table.note.split(": DeepSeek-R1")[0] + ": the literature's rows carry no interval."]
     else:
         table, other = compare_table(first, second), second.name
-        lines = [f"{row[0]}: {first.name} {row[1]}, {second.name} {row[2]}; {row[3]}." for row in table.cells]
+        names = table.columns[1:3]
+        lines = [f"{row[0]}: {names[0]} {row[1]}, {names[1]} {row[2]}; {row[3]}." for row in table.cells]
     sections = [ReportSection(f"{first.name} and {other}", [], [table])]
     if second is not None:
         sections.append(ReportSection(f"Runs of {second.name}", [], [_runs_of(second)]))
-    notes = [*notes_of(first), *(notes_of(second) if second is not None else [])]
+    notes = notes_of(first)
+    if second is not None:
+        notes = [*mismatches(first, second), *notes, *notes_of(second)]
     return Report(first, lines, notes, sections, runs_table(first))
 
 
@@ -98,5 +152,5 @@ def _runs_of(study: Study) -> Table:
 
 
 def _over_seeds(rows: dict[str, Any], metric: str, level: float, study: Study) -> Interval | None:
-    values = [r[metric] for r in rows.values() if r[metric] is not None]
+    values = [r[metric] for r in rows.values() if has(r, metric)]
     return paired_t(values, level=level, varies=what_varies(study)) if values else None

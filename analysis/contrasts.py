@@ -129,7 +129,7 @@ def final_rows(study: Study, label: str, task: str, *, base: bool = False) -> di
 
 def paired(first: Rows, second: Rows, metric: str, *, level: float, varies: str) -> Interval | None:
     """t on the per-seed differences first − second, over the seeds that both have; None without any."""
-    seeds = [s for s in first if s in second and _has(first[s], metric) and _has(second[s], metric)]
+    seeds = [s for s in first if s in second and has(first[s], metric) and has(second[s], metric)]
     if not seeds:
         return None
     return paired_t([first[s][metric] - second[s][metric] for s in seeds], level=level, varies=varies)
@@ -204,7 +204,7 @@ def headlines(study: Study, primary: Primary, *, factor: str | None = None) -> l
         metric = primary.metric
         seeds = [
             s for s in cells[0][0]
-            if all(s in rows and _has(rows[s], metric) for cell in cells for rows in cell)
+            if all(s in rows and has(rows[s], metric) for cell in cells for rows in cell)
         ]  # fmt: skip
         differences = [np.mean([a[s][metric] - c[s][metric] for a, c in cells]) for s in seeds]
         interval = (
@@ -219,13 +219,13 @@ def _arm_result(study: Study, primary: Primary, label: str, levels: dict[str, st
     rows, base = final_rows(study, label, primary.task), final_rows(study, label, primary.task, base=True)
     control = control_of(study, levels, primary.factor)
     against = final_rows(study, control, primary.task) if control else {}
-    values = [float(r[metric]) for r in rows.values() if _has(r, metric)]
+    values = [float(r[metric]) for r in rows.values() if has(r, metric)]
     runs = study.finished[study.finished["arm"] == label]
     parts = [decompose_shares(base[s]["shares"], rows[s]["shares"]) for s in rows if s in base]
     return ArmResult(
         label=label,
         levels=levels,
-        seeds=list(rows),
+        seeds=[s for s in rows if has(rows[s], metric)],
         run_ids=[str(r) for r in runs["run_id"]],
         estimate=paired_t(values, level=level, varies=varies) if values else None,
         base=_mean_of(base, metric),
@@ -249,7 +249,7 @@ def _means(rows: Rows, runs: pd.DataFrame) -> dict[str, float | None]:
              *BEST)  # fmt: skip
     means: dict[str, float | None] = {}
     for name in names:
-        values = [float(r[name]) for r in rows.values() if _has(r, name)]
+        values = [float(r[name]) for r in rows.values() if has(r, name)]
         means[name] = float(np.mean(values)) if values else None
     for name in ("sampled_tokens", "trained_tokens", "flops", "seconds", "gpu_seconds"):
         means[name] = float(runs[name].mean()) if len(runs) and name in runs else None
@@ -273,11 +273,12 @@ def _flags(study: Study, label: str, rows: Rows, values: list[float]) -> list[st
 
 
 def _mean_of(rows: Rows, name: str) -> float | None:
-    values = [float(r[name]) for r in rows.values() if _has(r, name)]
+    values = [float(r[name]) for r in rows.values() if has(r, name)]
     return float(np.mean(values)) if values else None
 
 
-def _has(row: pd.Series[Any], name: str) -> bool:
+def has(row: pd.Series[Any], name: str) -> bool:
+    """A frame turns what a record leaves out into NaN wherever another record has it."""
     value = row[name]
     return value is not None and bool(np.isfinite(float(value)))
 

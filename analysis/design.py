@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from analysis.contrasts import control_of, final_rows, primary_of, seed_order
+from analysis.contrasts import METRICS, control_of, final_rows, has, primary_of, seed_order
 from analysis.load import Study, differing_keys
 from harness.records import Arm
 
@@ -32,7 +32,7 @@ def design_notes(study: Study) -> list[str]:
         f"of the declared levels of {factor} not run: {', '.join(levels)}"
         for factor, levels in (study.record.declared.get("absent") or {}).items()
     ]
-    notes += _unevaluated(study)
+    notes += _unevaluated(study) + _unfinished_metrics(study) + _edges(study)
     kinds = {"commit": "commits", "device": "kinds of device", "data_hash": "data versions",
              "schema_version": "versions of the records' schema"}  # fmt: skip
     for column, what in kinds.items():
@@ -67,7 +67,44 @@ def _unevaluated(study: Study) -> list[str]:
         f"{run}: finished, but {where}; it is in no table of accuracies"
         for run, step in zip(study.finished["run_id"], study.finished["checkpoint"], strict=True)
         if (run, step) not in seen
+    ] + _incomplete(study, task)
+
+
+def _incomplete(study: Study, task: str) -> list[str]:
+    """Evaluated runs that lack the primary metric, or their base's evaluation: tables have fewer seeds."""
+    metric, notes = primary_of(study).metric, []
+    for arm in study.record.arms:
+        rows, base = (final_rows(study, arm.label, task, base=b) for b in (False, True))
+        if without := [s for s, row in rows.items() if not has(row, metric)]:
+            notes.append(f"{arm.label}: {METRICS[metric]} was not measured for seed {', '.join(without)}")
+        if lacking := [s for s in rows if s not in base or not has(base[s], metric)]:
+            notes.append(
+                f"{arm.label}: no evaluation of the base on {task} under the same protocol for seed "
+                f"{', '.join(lacking)}; its gain over the base leaves them out"
+            )
+    return notes
+
+
+def _unfinished_metrics(study: Study) -> list[str]:
+    """Finished runs whose metrics.jsonl stops before their last step."""
+    if "steps_done" not in study.finished:
+        return []
+    steps = study.steps
+    last = steps.groupby(steps["run_id"].astype(str))["step"].max().to_dict() if len(steps) else {}
+    return [
+        f"{run}: metrics.jsonl has steps up to {last.get(run, 0):g} of {done:g}; curves, and what was kept, "
+        "end there"
+        for run, done in zip(study.finished["run_id"], study.finished["steps_done"], strict=True)
+        if last.get(run, 0) < done
     ]
+
+
+def _edges(study: Study) -> list[str]:
+    """Arms whose learning rate is the smallest or largest of the grid."""
+    found = [f"{c['arm']} ({c['chosen']:g})" for c in study.record.pilot if c.get("edge")]
+    if not found:
+        return []
+    return [f"learning rate at the edge of its grid, so that a better one may lie beyond: {', '.join(found)}"]
 
 
 def _mixed_within(study: Study) -> list[str]:

@@ -11,9 +11,9 @@ import pandas as pd
 from analysis.contrasts import METRICS, ArmResult, Headline, Primary, declared, headlines, missing_contrast
 from analysis.gains import gain_finding
 from analysis.load import Study
-from analysis.secondary import trend_table
 from analysis.stats import tost_p
 from analysis.table import Table, interval_text, p_equals, points
+from analysis.trends import trend_table, trends_told
 from harness.records import write_text
 
 FILE = "finding.json"
@@ -32,10 +32,7 @@ def finding(study: Study, primary: Primary, results: list[ArmResult]) -> dict[st
         else _difference(study, primary, results, measure)
     )
     answer += "".join(f"; flagged: {arms} ({flag})" for flag, arms in _flagged(results).items())
-    answer += "".join(
-        f"; trend over {what}, {where}: {slope}" for what, where, _, slope, *_ in
-        trend_table(study, primary, results).cells
-    )  # fmt: skip
+    answer += "".join(f"; {said}" for said in trends_told(trend_table(study, primary, results)))
     answer += _calibrated(study.folder / "calibration.json")
     return {"study": study.name, "question": study.record.question, "answer": answer,
             "seeds": max((len(r.seeds) for r in results), default=0)}  # fmt: skip

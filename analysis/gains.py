@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.contrasts import Primary, Rows, declared, final_rows, what_varies
+from analysis.contrasts import Primary, Rows, declared, final_rows, has, what_varies
 from analysis.load import Study
 from analysis.stats import Interval, paired_t
 from analysis.table import interval_text, points
@@ -49,9 +49,7 @@ def gains(study: Study, primary: Primary, levels: list[str]) -> list[Gain]:
 
 
 def _both(cell: tuple[Rows, Rows], seed: str, metric: str) -> bool:
-    return all(
-        seed in rows and rows[seed][metric] is not None and np.isfinite(rows[seed][metric]) for rows in cell
-    )
+    return all(seed in rows and has(rows[seed], metric) for rows in cell)
 
 
 def of_family(study: Study, primary: Primary) -> list[Gain]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from analysis.contrasts import evaluated_tasks, final_rows, what_varies
+from analysis.contrasts import evaluated_tasks, final_rows, has, what_varies
 from analysis.load import Study
 from analysis.stats import paired_t
 from analysis.table import Table, interval_text
@@ -64,7 +64,7 @@ def literature_table(study: Study) -> Table:
         for _, benchmark, metric in COLUMNS.values():
             task = next((t for t in tasks if t.split("_")[0] == benchmark), None)
             rows = final_rows(study, arm.label, task) if task else {}
-            values = [float(r[metric]) for r in rows.values() if r[metric] is not None]
+            values = [float(r[metric]) for r in rows.values() if has(r, metric)]
             k = next((int(r["k"]) for r in rows.values()), 0)
             text = interval_text(paired_t(values, varies=what_varies(study))) if values else "—"
             cells.append(f"{text} ({'avg' if metric == 'avg' else 'maj'}@{k})" if values else text)

@@ -182,7 +182,9 @@ def _study_record(
         seeds=sorted({int(s) for arm in listed for s in arm.runs}),
         control=listed[0].levels if listed else {},
         arms=listed,
-        shared_base=len({r.base_id for r in read.values()}) < len(read),
+        shared_base=any(
+            len({read[run].base_id for run in arm.runs.values()}) < len(arm.runs) for arm in listed
+        ),
         notes=["no readable study.json: arms were told apart by their configs"],
         command="",
     )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analysis.contrasts import METRICS, Primary, declared, final_rows, headlines, what_varies
+from analysis.contrasts import METRICS, Primary, declared, final_rows, has, headlines, what_varies
 from analysis.load import Study
 from analysis.stats import holm, paired_t, tost
 from analysis.table import Table, interval_text, p_equals, p_text
@@ -109,7 +109,7 @@ def _differences(study: Study, primary: Primary, factor: str, before: str, level
     if not cells:
         return []
     metric, seeds = primary.metric, list(cells[0][0])
-    full = [s for s in seeds if all(s in rows and rows[s][metric] is not None for c in cells for rows in c)]
+    full = [s for s in seeds if all(s in rows and has(rows[s], metric) for c in cells for rows in c)]
     return [float(np.mean([a[s][metric] - b[s][metric] for a, b in cells])) for s in full]
 
 

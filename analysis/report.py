@@ -29,7 +29,7 @@ from analysis.page import html
 from analysis.path import main_effects_table, path_table
 from analysis.plots import Drawing, draw
 from analysis.samples import sample_rows
-from analysis.secondary import finding_table, pilot_table, trend_table, variance_table, views_table
+from analysis.secondary import finding_table, pilot_table, variance_table, views_table
 from analysis.stats import Interval, tost_p
 from analysis.table import Table, interval_text, p_equals, points
 from analysis.tables import (
@@ -41,6 +41,7 @@ from analysis.tables import (
     splits_table,
     templates_table,
 )
+from analysis.trends import trend_table
 from harness.records import write_text
 
 NO_TWINS = "No memorisation gap: it needs problems and their twins, as the splits train and perturbed are."

@@ -1,30 +1,28 @@
-"""Tables beside the primary one: what the design could find, equivalence, other views, trends, variance."""
+"""Tables beside the primary one: what the design could find, equivalence, other views, variance."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import log10, sqrt
+from math import sqrt
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analysis.contrasts import METRICS, ArmResult, Primary, declared, final_rows
+from analysis.contrasts import ArmResult, Primary, declared, final_rows, has
 from analysis.load import Study
 from analysis.stats import (
     Interval,
     bootstrap_interval,
     crossed_bootstrap,
     interquartile_mean,
-    loglinear_fit,
     probability_of_improvement,
     seeds_needed,
     smallest_detectable,
     tost,
-    trend_test,
     two_sample_bootstrap,
     variance_components,
 )
-from analysis.table import Table, interval_text, p_equals, p_text, points
+from analysis.table import Table, interval_text, p_equals, points
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -104,32 +102,6 @@ def views_table(study: Study, primary: Primary, results: Sequence[ArmResult]) ->
     return Table("views", "The same differences by other means", columns, cells, _frame(raw), note)
 
 
-def trend_table(study: Study, primary: Primary, results: Sequence[ArmResult]) -> Table:
-    """Slope over each ordered factor (three levels or more): numbers, model sizes, checkpoints' steps."""
-    cells, raw = [], []
-    for what, where, xs, scores in [*_factor_grids(study, primary, results), *_step_grids(study, primary)]:
-        log = min(xs) > 0
-        unit = "per factor of ten" if log else "per unit"
-        x = [log10(v) for v in xs] if log else xs
-        trend = trend_test(scores, x=x, level=primary.level)
-        fit = loglinear_fit(np.tile(xs, len(scores)), np.ravel(scores), level=primary.level) if log else None
-        cells.append([what, where, ", ".join(f"{v:g}" for v in xs),
-                      f"{interval_text(trend, signed=True)} {unit}", p_text(trend.p_value), str(len(scores)),
-                      "—" if fit is None else f"{fit.r_squared:.2f}"])  # fmt: skip
-        raw.append({"factor": what, "at": where, "levels": " ".join(map(str, xs)), "log10": log,
-                    "slope": trend.estimate, "low": trend.low, "high": trend.high, "p_value": trend.p_value,
-                    "seeds": len(scores), "fit_slope": fit and fit.slope.estimate,
-                    "fit_low": fit and fit.slope.low, "fit_high": fit and fit.slope.high,
-                    "r_squared": fit and fit.r_squared})  # fmt: skip
-    columns = ["ordered factor", "at", "levels", "slope, points", "p", "seeds", "R² of the fit"]
-    note = (
-        f"{METRICS[primary.metric]} on {study.task_text(primary.task)}. Each seed's least-squares slope, "
-        "then Student's t over seeds (linear contrast); p is not adjusted. R²: of accuracy = a + b·log10(x) "
-        "over all runs."
-    )
-    return Table("trends", "Trends over ordered factors", columns, cells, _frame(raw), note)
-
-
 def variance_table(study: Study, primary: Primary, results: Sequence[ArmResult]) -> Table:
     """How much of one run's avg@k each source would move: samples, problems, seeds, bases."""
     cells, raw = [], []
@@ -186,7 +158,7 @@ def pilot_table(study: Study) -> Table:
 
 def _values(study: Study, primary: Primary, label: str) -> np.ndarray:
     rows = final_rows(study, label, primary.task).values()
-    return np.array([row[primary.metric] for row in rows if row[primary.metric] is not None], dtype=float)
+    return np.array([row[primary.metric] for row in rows if has(row, primary.metric)], dtype=float)
 
 
 def _paired(study: Study, primary: Primary, result: ArmResult) -> np.ndarray:
@@ -195,8 +167,8 @@ def _paired(study: Study, primary: Primary, result: ArmResult) -> np.ndarray:
         return np.array([])
     ours, theirs = (final_rows(study, label, primary.task) for label in (result.label, result.control))
     metric = primary.metric
-    pairs = [(ours[s][metric], theirs[s][metric]) for s in ours if s in theirs]
-    return np.array([a - b for a, b in pairs if a is not None and b is not None], dtype=float)
+    both = [s for s in ours if s in theirs and has(ours[s], metric) and has(theirs[s], metric)]
+    return np.array([ours[s][metric] - theirs[s][metric] for s in both], dtype=float)
 
 
 def _crossed_bootstrap(study: Study, primary: Primary, result: ArmResult) -> Interval | None:
@@ -209,65 +181,6 @@ def _crossed_bootstrap(study: Study, primary: Primary, result: ArmResult) -> Int
 
 def _iqm_difference(first: np.ndarray, second: np.ndarray) -> float:
     return interquartile_mean(first) - interquartile_mean(second)
-
-
-Grid = tuple[str, str, list[float], np.ndarray]  # what, where, x of each level, scores [seeds, levels]
-
-
-def _factor_grids(study: Study, primary: Primary, results: Sequence[ArmResult]) -> list[Grid]:
-    """Scores over the levels of each factor that has an order, at each setting of the other factors."""
-    grids: list[Grid] = []
-    for factor, levels in study.record.factors.items():
-        places: dict[tuple[tuple[str, str], ...], dict[float, ArmResult]] = {}
-        for r in results:
-            x = _place(study, factor, r)
-            if x is not None and factor in r.levels:
-                rest = tuple((k, v) for k, v in r.levels.items() if k != factor)
-                places.setdefault(rest, {})[x] = r
-        for rest, arms in places.items():
-            if len(arms) == len(levels) >= 3 and factor != "replicate":
-                xs = sorted(arms)
-                what = f"{factor} (parameters)" if factor == "model" else factor
-                grids += _grid(
-                    study, primary, what, ", ".join(v for _, v in rest) or "—", xs, [arms[x] for x in xs]
-                )
-    return grids
-
-
-def _place(study: Study, factor: str, result: ArmResult) -> float | None:
-    """Where a level stands on its factor's axis; None where it has no order."""
-    if factor == "model":
-        sizes = study.runs[study.runs["arm"] == result.label].get("parameters")
-        known = [] if sizes is None else [float(s) for s in sizes.dropna()]
-        return known[0] if known else None
-    try:
-        return float(result.levels.get(factor, ""))
-    except ValueError:
-        return None
-
-
-def _grid(study: Study, primary: Primary, what: str, where: str, xs: list[float],
-          arms: Sequence[ArmResult]) -> list[Grid]:  # fmt: skip
-    rows = [final_rows(study, r.label, primary.task) for r in arms]
-    seeds = [s for s in rows[0] if all(s in row and row[s][primary.metric] is not None for row in rows)]
-    if not seeds:
-        return []
-    scores = np.array([[float(row[s][primary.metric]) for row in rows] for s in seeds])
-    return [(what, where, xs, scores)]
-
-
-def _step_grids(study: Study, primary: Primary) -> list[Grid]:
-    """Scores over the evaluated checkpoints of each arm's runs, the base (step 0) apart."""
-    frame = study.evaluations
-    frame = frame[(frame["task"] == primary.task) & (frame["status"] == "finished") & (frame["step"] > 0)]
-    grids: list[Grid] = []
-    for arm in study.record.arms:
-        mine = frame[(frame["arm"] == arm.label) & frame[primary.metric].notna()]
-        wide = mine.pivot_table(index="seed", columns="step", values=primary.metric, observed=True).dropna()
-        if wide.shape[1] >= 3 and len(wide):
-            xs = [float(step) for step in wide.columns]
-            grids.append(("steps (checkpoints)", arm.label, xs, wide.to_numpy(dtype=float)))
-    return grids
 
 
 def _sd(variance: float | None, count: int = 1) -> float | None:

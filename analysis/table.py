@@ -69,6 +69,35 @@ class Table:
         return {"columns": self.columns, "data": self.cells}
 
 
+def show(table: Table) -> None:
+    """A table on the terminal, its leading columns where all would not fit."""
+    import shutil
+    import sys
+
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    shown = table.terminal_columns or len(table.columns)
+    rows = [table.columns[:shown], *(row[:shown] for row in table.cells)]
+    # Piped output has no width of its own: take what the widest row needs.
+    needed = sum(max(map(len, column)) + 3 for column in zip(*rows, strict=True))
+    console = Console(width=shutil.get_terminal_size().columns if sys.stdout.isatty() else needed + 4)
+    drawn = RichTable(box=box.SIMPLE_HEAD, title=table.title, title_justify="left", pad_edge=False)
+    for name in rows[0]:
+        drawn.add_column(Text(name), overflow="fold")
+    for row in rows[1:]:
+        drawn.add_row(*(Text(cell) for cell in row))
+    console.print(drawn)
+    if shown < len(table.columns):
+        left = ", ".join(table.columns[shown:])
+        console.print(Text(f"Also there, by --format markdown, csv, latex or html: {left}."), style="dim",
+                      width=min(console.width, 110))  # fmt: skip
+    if table.note:
+        console.print(Text(table.note), style="dim", width=min(console.width, 110))
+
+
 def points(value: float | None, *, signed: bool = False) -> str:
     """An accuracy in points, one decimal; an em dash for what is not known."""
     if value is None:

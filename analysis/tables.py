@@ -12,6 +12,7 @@ from analysis.contrasts import (
     declared,
     evaluated_tasks,
     final_rows,
+    has,
     paired,
     what_varies,
 )
@@ -171,7 +172,7 @@ def splits_table(study: Study, primary: Primary, results: Sequence[ArmResult]) -
         for task, name in names.items():
             rows = final_rows(study, r.label, task)
             base = final_rows(study, r.label, task, base=True)
-            values = [float(x[primary.metric]) for x in rows.values() if x[primary.metric] is not None]
+            values = [float(x[primary.metric]) for x in rows.values() if has(x, primary.metric)]
             mean = sum(values) / len(values) if values else None
             gain = paired(rows, base, primary.metric, level=primary.level, varies=what_varies(study))
             line.append(f"{points(mean)} ({interval_text(gain, signed=True)})" if gain else points(mean))

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from analysis.__main__ import main
+from analysis.compare import compare_table
 from analysis.load import load_study
 from analysis.report import build_report
 
@@ -96,3 +97,68 @@ def test_runs_of_one_arm_that_differ_are_named(make_study) -> None:
     change(folder / "grpo-xs-s2-abcd" / "run.json", config=config | {"trainer": {"lr": 1e-3}})
     text = "runs of objective=grpo model=xs differ among themselves in more than seeds: trainer.lr"
     assert text in notes(folder)
+
+
+def test_a_primary_metric_that_one_run_lacks_costs_that_run_alone(make_study) -> None:
+    """In a frame what one record leaves out is NaN, not None: no table may take it for a number."""
+    folder = make_study(seeds=4, models=("xs",))
+    change(folder / "study.json", primary={"metric": "greedy", "path": ["sft_rejection", "grpo"]})
+    (path,) = (folder / "grpo-xs-s1-abcd").glob("eval/*/aime_gen_test.json")
+    change(path, greedy_correct=[])
+    report = build_report(load_study(folder))
+    tables = {t.name: t for t in report.tables}
+    arms = tables["arms"].raw.set_index("arm")
+    assert arms.loc["objective=grpo model=xs", "seeds"] == 3
+    assert "points higher greedy" in report.answers[0]
+    assert "nan" not in json.dumps([report.answers, *(t.cells for t in report.tables)]).lower()
+    assert "objective=grpo model=xs: greedy was not measured for seed 1" in "\n".join(report.notes)
+    again = compare_table(load_study(folder), load_study(folder))
+    assert [row[3].split(" ")[0] for row in again.cells] == ["0.0", "0.0"]
+
+
+def test_a_base_that_was_not_evaluated_is_named(make_study) -> None:
+    folder = make_study(seeds=4, models=("xs",))
+    (folder.parent / "bases" / "base-xs" / "eval" / "base-key2" / "aime_gen_test.json").unlink()
+    text = notes(folder)
+    assert "objective=grpo model=xs: no evaluation of the base on aime_gen_test" in text
+    assert "for seed 2; its gain over the base leaves them out" in text
+
+
+def test_a_finished_run_whose_metrics_stop_early_is_named(make_study) -> None:
+    folder = make_study(seeds=3, models=("xs",))
+    assert "metrics.jsonl" not in notes(folder)
+    path = folder / "grpo-xs-s1-abcd" / "metrics.jsonl"
+    path.write_text(path.read_text()[:-40])
+    assert "grpo-xs-s1-abcd: metrics.jsonl has steps up to 5 of 6" in notes(folder)
+    path.write_text("")
+    assert "grpo-xs-s1-abcd: metrics.jsonl has steps up to 0 of 6" in notes(folder)
+    change(folder / "grpo-xs-s1-abcd" / "run.json", status="running")
+    assert "metrics.jsonl" not in notes(folder)
+
+
+def test_a_printed_table_comes_with_its_cautions(make_study, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = make_study(seeds=3, models=("xs",))
+    (folder / "grpo-xs-s0-abcd" / "run.json").write_text("{")
+    assert main(["table", str(folder), "--format", "csv"]) == 0
+    printed = capsys.readouterr()
+    assert "note: grpo-xs-s0-abcd is damaged: " in printed.err and "note" not in printed.out
+    assert main(["table", str(folder)]) == 0
+    assert "by --format markdown, csv, latex or html: base, best constant, sampled tokens" in " ".join(
+        capsys.readouterr().out.split()
+    )
+
+
+def test_bases_of_a_folder_without_a_study_file_are_told_apart(make_study) -> None:
+    """Two arms on the same bases, one a seed: no shared base, though there are fewer bases than runs."""
+    folder = make_study(seeds=3, models=("xs",))
+    (folder / "study.json").unlink()
+    assert load_study(folder).record.shared_base
+    for path in folder.glob("*/run.json"):
+        change(path, base_id=f"base-{json.loads(path.read_text())['config']['seed']}")
+    assert not load_study(folder).record.shared_base
+
+
+@pytest.mark.parametrize("effect", ["nan", "inf", "0"])
+def test_power_wants_a_difference(effect: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["power", "--sd", "2", "--effect", effect]) == 2
+    assert f"--effect {float(effect)}: give the smallest difference" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from analysis.__main__ import main
-from analysis.compare import compare_table
+from analysis.compare import compare_table, comparison, mismatches
 from analysis.literature import FILE, literature_table, reference_table
 from analysis.load import load_study
 from harness import records
@@ -89,3 +90,44 @@ def test_nothing_in_common_is_said(make_study, tmp_path: Path, capsys: pytest.Ca
     folder = make_study(seeds=3, models=("xs",))
     assert main(["compare", str(folder), str(tmp_path / "nowhere")]) == 2
     assert "no such folder" in capsys.readouterr().err
+
+
+def test_what_else_differs_between_two_studies_is_said(make_study, tmp_path: Path) -> None:
+    """Arms of one label may hide another rate, base or protocol: the difference is not one of training."""
+    folder = make_study(seeds=3, models=("xs",))
+    other = tmp_path / "outputs" / "again"
+    shutil.copytree(folder, other)
+    assert mismatches(load_study(folder), load_study(other)) == []
+    for path in other.glob("grpo-xs-s*/run.json"):
+        record = json.loads(path.read_text())
+        record["config"]["trainer"]["lr"] = 1e-3
+        path.write_text(json.dumps(record | {"base_id": "another"}))
+    for path in other.glob("sft_rejection-xs-s*/eval/step_*/aime_gen_test.json"):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"temperature": 0.6}))
+    report = comparison(load_study(folder), load_study(other))
+    grpo, sft = "objective=grpo model=xs", "objective=sft_rejection model=xs"
+    assert set(report.notes[:3]) == {
+        f"the two studies differ in trainer.lr (0.0003 and 0.001): {grpo}",
+        f"the two studies differ in the base of a seed: {grpo}",
+        "the two studies differ in the protocol on aime_gen_test (k, temperature, top-p, new tokens or "
+        f"template): {sft}",
+    }
+    columns = compare_table(load_study(folder), load_study(other)).columns
+    assert columns[1:3] == [str(folder), str(other)]  # both are called toy
+
+
+def test_pass_at_k_is_not_compared_across_k(make_study, tmp_path: Path) -> None:
+    folder = make_study(seeds=3, models=("xs",))
+    record = json.loads((folder / "study.json").read_text())
+    (folder / "study.json").write_text(json.dumps(record | {"primary": {"metric": "pass@k"}}))
+    other = tmp_path / "outputs" / "again"
+    shutil.copytree(folder, other)
+    for path in other.glob("grpo-xs-s*/eval/step_*/aime_gen_test.json"):
+        half = records.read_eval(path)
+        for name in ("correct", "answers", "stepped", "num_steps", "num_wrong_steps", "lengths", "truncated"):
+            setattr(half, name, [row[:2] for row in getattr(half, name)])
+        half.k = 2
+        records.write_record(path, half)
+    cells = {row[0]: row[3] for row in compare_table(load_study(folder), load_study(other)).cells}
+    assert cells["objective=grpo model=xs"] == "not paired: another k, on which pass@k depends"
+    assert not cells["objective=sft_rejection model=xs"].startswith("not paired")

@@ -13,8 +13,8 @@ from analysis.contrasts import arm_results, headlines, primary_of
 from analysis.findings import BEGIN, END, finding, findings_markdown
 from analysis.load import load_study
 from analysis.report import build_report
-from analysis.secondary import trend_table
 from analysis.table import interval_text, p_text, points
+from analysis.trends import trend_table
 from tests.unit.analysis.conftest import evaluation, run_record, write_evaluation, write_run
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -146,7 +146,10 @@ def test_trends_over_checkpoints_are_told(make_study) -> None:
     study = load_study(folder)
     cells = trend_table(study, primary_of(study), arm_results(study, primary_of(study))).cells
     answer, _ = found(folder)
-    assert len(cells) == 2 and all(f"; trend over {c[0]}, {c[1]}: {c[3]}" in answer for c in cells)
+    assert len(cells) == 3 and all(
+        f"; trend of the {c[1]} over {c[0]}, {c[2]}: {c[4]}" in answer for c in cells
+    )
+    assert [c[1] for c in cells] == ["avg@k", "avg@k", "difference to the control"]
 
 
 def test_a_calibration_is_told(make_study) -> None:
