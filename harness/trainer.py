@@ -53,8 +53,7 @@ def train(
         lap = Lap(run)
         groups, metrics = offline.batch(run.step) if offline else experience(run)
         if config.rollout.release:
-            with run.timed("sync"):
-                run.engine.release()
+            run.engine.release()
         run.progress("updating")
         with run.timed("train"):
             metrics |= learn(run, groups, total=total)
@@ -72,11 +71,10 @@ def train(
             log(metrics)
             keep_rollouts(run, groups)
         report("training", run.step, total, f"accuracy {metrics['accuracy']:.3f}")
-        with run.timed("save"):
-            if writes and (last or asked):
-                publish(run)
-            if due or asked:
-                save(run)
+        if writes and (last or asked):
+            publish(run)
+        if due or asked:
+            save(run)
         if writes and asked and not last:
             with run.timed("evaluate"):
                 evaluate(run)
@@ -122,7 +120,9 @@ def learn(run: Run, groups: Sequence[ScoredGroup], *, total: int) -> dict[str, f
         value=run.value,
         kl_coef=run.kl_coef,
         phase=run.timed,
+        ahead=run.reference_ahead,
     )
+    run.reference_ahead = None
     run.num_updates += num_updates
     used = int(metrics.pop("microbatch_tokens"))
     if used != run.microbatch_tokens:
