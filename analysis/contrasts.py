@@ -3,7 +3,7 @@ seed."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ import numpy as np
 from analysis.evaluations import BEST
 from analysis.load import Study
 from analysis.stats import Interval, crossed_t, decompose_shares, holm, paired_t
+from analysis.table import p_equals, p_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -212,6 +213,16 @@ def headlines(study: Study, primary: Primary, *, factor: str | None = None) -> l
         )
         found.append(Headline(factor, level, control, interval, len(cells)))
     return found
+
+
+def p_text_of(headline: Headline, results: Sequence[ArmResult]) -> str:
+    """`p = 0.012, Holm 0.061`: the contrast's own p and, where one arm makes it, the adjusted one."""
+    d = headline.difference
+    if d is None or d.p_value is None:
+        return ""
+    levels = [r.p_holm for r in results if r.levels.get(headline.factor) == headline.level and r.control]
+    known = headline.cells == 1 and len(levels) == 1 and levels[0] is not None
+    return p_equals(d.p_value) + (f", Holm {p_text(levels[0])}" if known else "")
 
 
 def _arm_result(study: Study, primary: Primary, label: str, levels: dict[str, str]) -> ArmResult:

@@ -8,7 +8,16 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.contrasts import METRICS, ArmResult, Headline, Primary, declared, headlines, missing_contrast
+from analysis.contrasts import (
+    METRICS,
+    ArmResult,
+    Headline,
+    Primary,
+    declared,
+    headlines,
+    missing_contrast,
+    p_text_of,
+)
 from analysis.gains import gain_finding
 from analysis.load import Study
 from analysis.stats import tost_p
@@ -45,7 +54,7 @@ def _difference(study: Study, primary: Primary, results: list[ArmResult], measur
     found = [h for h in headlines(study, primary) if h.difference is not None]
     contrast = study.record.primary.get("contrast")
     named = [h for h in found if contrast is not None and h.level == contrast] or found
-    answer = f"no difference to take; {measure}" if not named else _line(named[0], measure, margin)
+    answer = f"no difference to take; {measure}" if not named else _line(named[0], results, measure, margin)
     if len(named) > 1:
         answer = _largest(named, results, measure)
     nulls = set(declared(study).get("nulls") or [])
@@ -73,7 +82,7 @@ def _calibrated(path: Path) -> str:
     )
 
 
-def _line(headline: Headline, measure: str, margin: float | None) -> str:
+def _line(headline: Headline, results: list[ArmResult], measure: str, margin: float | None) -> str:
     d = headline.difference
     assert d is not None
     where = f", mean of {headline.cells} settings of the other factors" if headline.cells > 1 else ""
@@ -85,14 +94,15 @@ def _line(headline: Headline, measure: str, margin: float | None) -> str:
     within = f"equivalent within ±{points(margin)} ({p_equals(p)})" if same else ""
     if d.low <= 0 <= d.high:
         return f"{text}; {within or 'no difference found'}"
-    return f"{text}; {'higher' if d.low > 0 else 'lower'}" + (f", yet {within}" if within else "")
+    side = f"{'higher' if d.low > 0 else 'lower'} ({p_text_of(headline, results)})"
+    return f"{text}; {side}" + (f", yet {within}" if within else "")
 
 
 def _largest(named: list[Headline], results: list[ArmResult], measure: str) -> str:
     tested = [r for r in results if r.p_holm is not None]
     held = sum(r.p_holm is not None and r.p_holm <= 0.05 for r in tested)
     largest = max(named, key=lambda h: abs(h.difference.estimate) if h.difference else 0)
-    shown = _line(largest, measure, None).split(";")[0]
+    shown = _line(largest, results, measure, None).split(";")[0]
     return f"{held} of {len(tested)} differences found (Holm, 0.05); largest: {shown}"
 
 

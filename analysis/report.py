@@ -17,6 +17,7 @@ from analysis.contrasts import (
     declared,
     headlines,
     missing_contrast,
+    p_text_of,
     primary_of,
     what_varies,
 )
@@ -158,7 +159,8 @@ def _differences(study: Study, primary: Primary, results: list[ArmResult], measu
             found,
         )
     else:
-        lines, rest = [_answer(h, measure, margin) for h in (found[:1] if named else found)], found[1:]
+        said = found[:1] if named else found
+        lines, rest = [_answer(h, results, measure, margin) for h in said], found[1:]
     if named and (others := [h for h in rest if h.difference is not None]):
         listed = "; ".join(f"{h.level} {interval_text(h.difference, signed=True)}" for h in others)
         lines.append(f"The other levels against {others[0].control}, points: {listed}.")
@@ -173,7 +175,7 @@ def _differences(study: Study, primary: Primary, results: list[ArmResult], measu
     ]  # fmt: skip
 
 
-def _answer(headline: Headline, measure: str, margin: float | None) -> str:
+def _answer(headline: Headline, results: list[ArmResult], measure: str, margin: float | None) -> str:
     who = f"{headline.factor}={headline.level} against {headline.factor}={headline.control}"
     where = f", averaged over {headline.cells} settings of the other factors" if headline.cells > 1 else ""
     d = headline.difference
@@ -183,7 +185,7 @@ def _answer(headline: Headline, measure: str, margin: float | None) -> str:
     if d.low is None or d.high is None:
         return f"{who}: {size}, without an interval ({d.reason}), so nothing can be concluded."
     bracket = f"[{points(d.low, signed=True)}, {points(d.high, signed=True)}]"
-    tested = f"{100 * d.level:g} % interval {bracket}, {d.n} seeds, paired t"
+    tested = f"{100 * d.level:g} % interval {bracket}, {p_text_of(headline, results)}, {d.n} seeds, paired t"
     p = tost_p(d, margin=float(margin)) if margin else None
     same = ""
     if margin and p is not None:
@@ -197,7 +199,8 @@ def _answer(headline: Headline, measure: str, margin: float | None) -> str:
 def _interval_text(study: Study, primary: Primary, results: list[ArmResult]) -> list[str]:
     lines = [
         f"Primary intervals: Student's t over seeds, on {_compared(primary)} paired by seed. What "
-        f"varies: {what_varies(study)}. They say nothing about other problems, other bases or other data.",
+        f"varies: {what_varies(study)}. They say nothing about other problems or other data"
+        + (", nor about other bases." if study.record.shared_base else ", nor of bases made another way."),
     ]
     crossed = [f"{r.label}: {_full(r.crossed)}" for r in results if r.crossed is not None]
     if crossed:

@@ -14,6 +14,7 @@ import resource
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,7 @@ PEAK_FLOPS = {
     "RTX 4090": 165e12,
     "RTX 3090": 71e12,
 }
+_CLEAR_REFS = Path("/proc/self/clear_refs")  # 5: the peak of resident memory begins anew (proc(5))
 # Names, or their beginnings, of what differs between two runs of the same numbers.
 MEASURED = ("seconds_", "peak_memory_", "sampled_per_second", "trained_per_second", "mfu", "gpu_seconds")
 
@@ -54,14 +56,16 @@ class Meter:
     """Times phases. A phase inside another is taken out of it, so that phases add up to the whole.
 
     `book(phase, seconds, peak memory in bytes)` is called each time one ends or is interrupted by another.
-    Memory is what PyTorch allocated at most on a GPU; on a CPU the resident size at the phase's end, as its
-    peak cannot be asked for by phase.
+    Memory is what PyTorch allocated at most on a GPU; on a CPU the most that was resident, or what was at the
+    phase's end where the system does not let a process begin its peak anew. `outside` is the most outside all
+    phases.
     """
 
     def __init__(self, device: torch.device, book: Callable[[str, float, int], None]) -> None:
         self.device, self.book = device, book
         self._open: list[str] = []
         self._since = 0.0
+        self.outside = 0
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -74,16 +78,40 @@ class Meter:
             self._open.pop()
 
     def _turn(self) -> None:
-        cuda = self.device.type == "cuda"
-        if cuda:
+        if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)  # kernels still running belong to the phase that ends
-        now = time.perf_counter()
+        now, peak = time.perf_counter(), peak_bytes(self.device)
         if self._open:
-            peak = torch.cuda.max_memory_allocated(self.device) if cuda else resident_bytes()
             self.book(self._open[-1], now - self._since, peak)
-        if cuda:
-            torch.cuda.reset_peak_memory_stats(self.device)
+        else:
+            self.outside = max(self.outside, peak)
+        begin_peak(self.device)
         self._since = now
+
+
+def begin_peak(device: torch.device) -> None:
+    """What `peak_bytes` says from here on is not of what was before."""
+    if device.type == "cuda":
+        if torch.cuda.is_initialized():  # else there is none yet, and asking fails
+            torch.cuda.reset_peak_memory_stats(device)
+    elif _can_begin_peak():
+        _CLEAR_REFS.write_text("5")
+
+
+def peak_bytes(device: torch.device) -> int:
+    """The most since `begin_peak`: allocated on a GPU, resident on a CPU (where it is not known: now)."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return peak_resident_bytes() if _can_begin_peak() else resident_bytes()
+
+
+@lru_cache(maxsize=1)
+def _can_begin_peak() -> bool:
+    try:
+        _CLEAR_REFS.write_text("5")
+    except OSError:
+        return False
+    return True
 
 
 def resident_bytes() -> int:

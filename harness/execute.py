@@ -16,7 +16,7 @@ import torch
 import yaml
 
 from harness import checkpoint, distributed, warm
-from harness.accounting import peak_resident_bytes, rates
+from harness.accounting import Meter, begin_peak, peak_bytes, rates
 from harness.code_state import code_state, hardware, packages
 from harness.config import RunConfig
 from harness.data.load import data_fingerprint, data_report
@@ -25,6 +25,7 @@ from harness.eval_tasks import eval_tasks
 from harness.evaluate import evaluate
 from harness.identity import base_folder, base_id, bases_of, digest, run_folder, run_id
 from harness.locks import Held, hold
+from harness.memory import explained
 from harness.pretrain import ensure_base
 from harness.progress import Reporter
 from harness.records import RunRecord, read_eval, read_metrics, write_record, write_text
@@ -82,6 +83,7 @@ def _follow(config: RunConfig, folder: Path, device: str) -> Outcome:
 def _execute(config: RunConfig, folder: Path, overrides: Sequence[str], report: Reporter) -> Outcome:
     started = time.perf_counter()
     record = _record(config, folder, overrides)
+    begin_peak(torch.device(record.hardware["device"]))  # earlier runs of this process had theirs
     try:
         write_text(folder / "config.yaml", yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
         write_text(folder / "data.json", json.dumps(data_report(config.data), indent=1))
@@ -105,7 +107,11 @@ def _execute(config: RunConfig, folder: Path, overrides: Sequence[str], report: 
 
 def _run(config: RunConfig, folder: Path, record: RunRecord, report: Reporter, started: float) -> None:
     device = distributed.join(resolve_device(config))
+    began = time.perf_counter()
     base, *_ = [ensure_base(needed, report) for needed in bases_of(config)]
+    made = time.perf_counter() - began  # the base's cost, which base.json has: it is no run's
+    if record.hardware["device"] == "cuda":
+        record.gpu_seconds -= made * distributed.world_size()
     tags, resumed = factor_tags(config, record.overrides), record.num_resumes > 0
     tracker = Tracker(config, run_id=record.run_id, folder=folder, tags=tags, resumed=resumed)
     record.wandb_id, failed = tracker.id, True
@@ -115,8 +121,9 @@ def _run(config: RunConfig, folder: Path, record: RunRecord, report: Reporter, s
         if not trained:
             report("loading", 0, 1, config.model.name)
             run = setup(config, base=base, folder=folder, device=device)
-            spent = time.perf_counter() - started - sum(run.lap_seconds.values())
+            spent = time.perf_counter() - started - made - sum(run.lap_seconds.values())
             run.seconds["setup"] = run.seconds.get("setup", 0.0) + spent
+            run.peak_memory["setup"] = max(run.meter.outside, run.peak_memory.get("setup", 0))
             train(
                 run,
                 report=report,
@@ -148,16 +155,21 @@ def _evaluate_missing(
     config: RunConfig, folder: Path, base: Path, record: RunRecord, device: str, report: Reporter
 ) -> None:
     """The base and every checkpoint asked for, on every split; what is recorded already is not done again."""
-    start = time.perf_counter()
+
+    def book(phase: str, seconds: float, peak: int) -> None:
+        record.seconds[phase] = record.seconds.get(phase, 0.0) + seconds
+        record.peak_memory[phase] = max(record.peak_memory.get(phase, 0), peak)
+
+    meter = Meter(torch.device(device), book)
     for step in checkpoints_to_evaluate(config, record.steps_done):
         owner, weights = (folder, weights_folder(folder, step)) if step else (base, base / "model")
-        with hold(owner / "eval", wait=True):
+        with hold(owner / "eval", wait=True), meter.phase("evaluate"):
             if is_evaluated(config, step):
                 continue
-            _, engine, codec = warm_engine(config, weights, device)
+            policy, engine, codec = warm_engine(config, weights, device)
             run = record.run_id if step else None
-            _evaluate(config, engine, codec.prompt_ids, owner, step, run, report)
-    record.seconds["evaluate"] = record.seconds.get("evaluate", 0.0) + time.perf_counter() - start
+            with explained("evaluate", config, policy.dims, policy.head_weight.dtype):
+                _evaluate(config, engine, codec.prompt_ids, owner, step, run, report)
 
 
 def _evaluate(
@@ -250,10 +262,10 @@ def _record(config: RunConfig, folder: Path, overrides: Sequence[str]) -> RunRec
 def _close(folder: Path, record: RunRecord, started: float) -> None:
     """Write the last state; a disk that is full must not hide what happened."""
     record.finished = _now()
-    record.peak_memory_bytes = peak_resident_bytes()
-    if record.hardware["device"] == "cuda":
+    device = torch.device(record.hardware["device"])
+    if device.type == "cuda":
         record.gpu_seconds += (time.perf_counter() - started) * distributed.world_size()
-        record.peak_memory_bytes = max(torch.cuda.max_memory_allocated(), *record.peak_memory.values(), 0)
+    record.peak_memory_bytes = max(peak_bytes(device), *record.peak_memory.values(), 0)
     try:
         write_record(folder / "run.json", record)
     except OSError as error:

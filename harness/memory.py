@@ -12,6 +12,7 @@ from torch import nn
 
 from harness.config import RunConfig
 from harness.dims import ModelDims, num_parameters
+from harness.preflight import needs
 
 T = TypeVar("T")
 _GIB = 2**30
@@ -38,7 +39,9 @@ def _needs(phase: str, config: RunConfig, dims: ModelDims, dtype: torch.dtype) -
     rollout, trainer, size = config.rollout, config.trainer, dtype.itemsize
     weights = f"weights {num_parameters(dims) * size / _GIB:.2f} GiB"
     if phase in ("sample", "sync_check", "evaluate"):
-        tokens = rollout.max_new_tokens if phase != "evaluate" else config.eval.max_new_tokens
+        tokens = rollout.max_new_tokens
+        if phase == "evaluate":
+            tokens = max([config.eval.max_new_tokens, *(b.max_new_tokens for b in config.eval.benchmarks)])
         rows = rollout.max_batch_size
         cache = 2 * dims.num_layers * rows * dims.num_kv_heads * tokens * dims.head_dim * size / _GIB
         return (
@@ -48,12 +51,15 @@ def _needs(phase: str, config: RunConfig, dims: ModelDims, dtype: torch.dtype) -
         )
     tokens, wide = trainer.microbatch_tokens, max(dims.intermediate_size * 2, dims.hidden_size * 4)
     hidden = dims.num_layers * tokens * wide * size / _GIB
+    parts = needs(config, dims, "cuda").parts
     return (
-        f"{weights}, gradients as much, AdamW's moments {8 * num_parameters(dims) / _GIB:.2f} GiB, and for "
+        f"{weights}, gradients {parts['gradients'] / _GIB:.2f} GiB, the optimiser's moments and masters "
+        f"{parts['optimizer'] / _GIB:.2f} GiB, and for "
         f"a microbatch of {tokens} tokens activations of {dims.num_layers} layers × [{tokens}, {wide}] and "
         f"more, at least {hidden:.2f} GiB, beside logits of the vocabulary's {dims.vocab_size}; lower "
         f"trainer.microbatch_tokens={tokens} (the gradient stays the same), or set "
-        "trainer.on_oom=halve_microbatch, rollout.release=true or a shorter rollout.max_new_tokens"
+        "trainer.on_oom=halve_microbatch, trainer.gradient_checkpointing=true, trainer.optimizer=adamw_8bit, "
+        "rollout.release=true or a shorter rollout.max_new_tokens"
     )
 
 

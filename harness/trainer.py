@@ -53,7 +53,8 @@ def train(
         lap = Lap(run)
         groups, metrics = offline.batch(run.step) if offline else experience(run)
         if config.rollout.release:
-            run.engine.release()
+            with run.timed("sync"):
+                run.engine.release()
         run.progress("updating")
         with run.timed("train"):
             metrics |= learn(run, groups, total=total)
@@ -71,10 +72,11 @@ def train(
             log(metrics)
             keep_rollouts(run, groups)
         report("training", run.step, total, f"accuracy {metrics['accuracy']:.3f}")
-        if writes and (last or asked):
-            publish(run)
-        if due or asked:
-            save(run)
+        with run.timed("save"):
+            if writes and (last or asked):
+                publish(run)
+            if due or asked:
+                save(run)
         if writes and asked and not last:
             with run.timed("evaluate"):
                 evaluate(run)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from analysis.contrasts import arm_results, headlines, primary_of
 from analysis.findings import BEGIN, END, finding, findings_markdown
 from analysis.load import load_study
 from analysis.report import build_report
-from analysis.table import interval_text, p_text, points
+from analysis.table import interval_text, p_equals, p_text, points
 from analysis.trends import trend_table
 from tests.unit.analysis.conftest import evaluation, run_record, write_evaluation, write_run
 
@@ -47,16 +48,35 @@ def test_a_difference_comes_with_its_interval_and_verdict(make_study) -> None:
     shown = interval_text(headline.difference, signed=True)
     assert answer == (
         f"grpo − sft_rejection: {shown} points avg@4 on aime_gen_test (generated problems), mean of 2 "
-        "settings of the other factors; higher"
+        f"settings of the other factors; higher ({p_equals(headline.difference.p_value)})"
     )
     declare(folder, declared={"margin": 0.9, "nulls": ["sft_rejection"]})
     answer, results = found(folder)
-    assert "; higher, yet equivalent within ±90.0 (p = " in answer
+    assert re.search(r"; higher \(p = 0\.\d+\), yet equivalent within ±90\.0 \(p [=<] 0", answer)
     for r in results:
         said = f"; gain of the null control {r.label}: {interval_text(r.gain, signed=True)}"
         assert (said in answer) == ("sft" in r.label)
     declare(folder, control={"objective": "grpo", "model": "xs"}, declared={})
-    assert found(folder)[0].endswith("; lower")
+    assert found(folder)[0].endswith(f"; lower ({p_equals(headline.difference.p_value)})")
+
+
+def test_a_contrast_of_a_family_shows_the_adjusted_p_as_well(make_study) -> None:
+    """Two arms against the control: an interval above 0 and Holm's p may disagree, so both stand."""
+    folder = make_study(seeds=4, models=("xs",))
+    runs = {str(seed): f"rloo-xs-s{seed}" for seed in range(4)}
+    for seed, name in runs.items():
+        write_run(folder, run_record(name, "rloo", "xs", int(seed)), 0.65)
+    record = json.loads((folder / "study.json").read_text())
+    third = {"label": "rloo", "levels": {"objective": "rloo", "model": "xs"}, "overrides": [], "runs": runs}
+    declare(folder, arms=[*record["arms"], third], primary={"factor": "objective", "contrast": "grpo"},
+            factors={**record["factors"], "objective": ["sft_rejection", "grpo", "rloo"]})  # fmt: skip
+    answer, results = found(folder)
+    grpo = next(r for r in results if r.levels["objective"] == "grpo")
+    p = [r.difference.p_value for r in results if r.control]
+    assert grpo.p_holm == pytest.approx(2 * p[0] if p[0] < p[1] else max(2 * p[1], p[0]))
+    said = f"({p_equals(grpo.difference.p_value)}, Holm {p_text(grpo.p_holm)})"
+    assert answer.endswith(f"; higher {said}")
+    assert said.strip("()") in build_report(load_study(folder), figures=False).answers[0]
 
 
 def test_no_difference_and_no_interval_are_said(make_study) -> None:

@@ -94,3 +94,25 @@ def test_peak_memory_is_this_process_own_and_not_its_parents() -> None:
     code = "from harness.accounting import peak_resident_bytes as p; x = b'x' * 10**8; print(p())"
     child = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True)
     assert 1e8 < int(child.stdout) < len(held)
+
+
+def test_a_phases_peak_is_what_it_had_at_most_and_no_other_phases() -> None:
+    booked: dict[str, int] = {}
+    meter = Meter(torch.device("cpu"), lambda name, seconds, peak: booked.update({name: peak}))
+    with meter.phase("sample"):
+        before = accounting.resident_bytes()
+    with meter.phase("train"):
+        held = b"x" * (4 * 10**8)
+        del held  # gone by the phase's end
+    with meter.phase("sync"):
+        pass
+    assert booked["train"] > before + 3e8
+    assert booked["sample"] < before + 1e8 and booked["sync"] < before + 1e8
+
+
+def test_where_a_peak_cannot_begin_anew_it_is_what_is_resident(monkeypatch: pytest.MonkeyPatch) -> None:
+    accounting.begin_peak(torch.device("cpu"))
+    held = b"x" * (4 * 10**8)
+    del held
+    monkeypatch.setattr(accounting, "_can_begin_peak", lambda: False)
+    assert accounting.peak_bytes(torch.device("cpu")) < accounting.peak_resident_bytes() - 3e8

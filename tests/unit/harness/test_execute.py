@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from safetensors import SafetensorError
 
 from harness import execute as module
 from harness import status
+from harness.accounting import resident_bytes
 from harness.config import RunConfig
 from harness.execute import dead_flags, execute, resolve_device
 from harness.identity import base_folder, run_folder
@@ -63,6 +65,52 @@ def test_a_run_that_ends_well(config: RunConfig) -> None:
     assert record.seconds["evaluate"] > 0 and record.finished is not None and record.peak_memory_bytes > 1e6
     assert (run_folder(config) / "config.yaml").exists()
     assert not (run_folder(config) / "error.txt").exists()
+
+
+def test_a_runs_phases_add_up_to_its_time_without_what_making_the_base_took(
+    config: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def made(config: RunConfig, report: object) -> Path:
+        time.sleep(2)
+        return base_folder(config)
+
+    monkeypatch.setattr(module, "ensure_base", made)
+    monkeypatch.setattr(module, "evaluate", lambda engine, **keywords: time.sleep(0.3))
+    began = time.perf_counter()
+    assert execute(config, overrides=[], report=Reports()) == "finished"
+    wall = time.perf_counter() - began
+    record = read_run(run_folder(config))
+    assert record.seconds["evaluate"] > 0.6  # the base and the last checkpoint
+    assert wall - 2.5 < sum(record.seconds.values()) < wall - 2.0
+
+
+def test_a_runs_peak_memory_is_not_an_earlier_runs_of_the_process(
+    config: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = b"x" * 10**9
+    del held
+
+    def needs_memory(engine: object, **_: object) -> None:
+        b"x" * (4 * 10**8)
+
+    monkeypatch.setattr(module, "evaluate", needs_memory)
+    before = resident_bytes()
+    assert execute(config, overrides=[], report=Reports()) == "finished"
+    record = read_run(run_folder(config))
+    assert before + 3e8 < record.peak_memory["evaluate"] == record.peak_memory_bytes < before + 8e8
+    assert record.peak_memory["setup"] > 0
+
+
+def test_memory_that_runs_out_in_the_last_evaluation_names_it(
+    config: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def out(engine: object, **_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(module, "evaluate", out)
+    assert execute(config, overrides=[], report=Reports()) == "failed"
+    reason = read_run(run_folder(config)).reason or ""
+    assert "out of memory in evaluate" in reason and "rollout.max_batch_size" in reason
 
 
 def test_a_failure_is_recorded_with_its_reason_and_does_not_raise(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,12 @@ import torch
 from harness import gradient
 from harness.checkpoint import load_resume
 from harness.config import ConfigError
-from harness.memory import OutOfMemory
+from harness.memory import OutOfMemory, explained
 from harness.model import Policy
 from harness.rows import Rows
 from harness.state import COUNTERS, Run, save
 from harness.trainer import experience, learn
-from tests.unit.harness.tiny import configure, run_on_untrained_base
+from tests.unit.harness.tiny import DIMS, configure, run_on_untrained_base
 
 HALVE = "trainer.on_oom=halve_microbatch"
 # An untrained model is never right: a reward that differs within a group, so that there is a gradient.
@@ -113,6 +114,29 @@ def test_the_message_names_phase_sizes_and_settings(tmp_path: Path, monkeypatch:
     # One layer, one head of 16, 24 new tokens, and at most 7 rows at once.
     for part in ("in sample", "[1, 7, 1, 24, 16]", "rollout.max_batch_size=7"):
         assert part in str(caught.value), str(caught.value)
+
+
+def test_the_sizes_named_are_those_of_the_dtype_and_the_optimiser(tmp_path: Path) -> None:
+    dims = replace(DIMS, vocab_size=10**9)
+    params = 16e9 / 2**30  # D 16 × V 1e9, the rest is nothing beside it; in GiB a byte
+    for lines, size, optimizer in (
+        ((), 4, 8),  # two float32 moments
+        (("dtype=bfloat16",), 2, 12),  # and float32 masters
+        (("dtype=bfloat16", "trainer.optimizer=adamw_8bit"), 2, 6),  # two moments of a byte, masters
+    ):
+        config = configure(*lines)
+        kind = getattr(torch, config.dtype)
+        with pytest.raises(OutOfMemory) as caught, explained("train", config, dims, kind):
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        assert f"weights {params * size:.2f} GiB" in str(caught.value)
+        assert f"moments and masters {params * optimizer:.2f} GiB" in str(caught.value), str(caught.value)
+
+
+def test_an_evaluation_names_the_longest_of_its_tasks() -> None:
+    config = configure("eval.benchmarks=[{task: aime24, k: 1, max_new_tokens: 101}]")
+    longest = pytest.raises(OutOfMemory, match=r"in evaluate: .* 101 new tokens")
+    with longest, explained("evaluate", config, DIMS, torch.float32):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
 
 
 def test_an_unknown_remedy_is_refused() -> None:
