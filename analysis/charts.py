@@ -234,15 +234,6 @@ def compute(primary: Primary, results: Sequence[ArmResult]) -> Chart | None:
     return Chart("compute", "Accuracy against compute", caption, [panel])
 
 
-def spaced(values: Sequence[float]) -> list[float]:
-    """Ticks of a log axis that can be read apart: of two that are too close the first stands for both."""
-    kept: list[float] = []
-    for value in sorted(set(values)):
-        if not kept or value > 1.2 * kept[-1]:
-            kept.append(value)
-    return kept
-
-
 def curves(study: Study, column: str, *, scale: float = 1.0) -> list[Series]:
     """Mean over seeds of a logged metric, with the lowest and the highest seed; long curves in bins."""
     steps = study.steps

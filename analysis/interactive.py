@@ -10,9 +10,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from analysis.charts import Chart, Heat, Panel, Series, spaced
+from analysis.charts import Chart, Heat, Panel, Series
 from analysis.plots import colour, cycle, stroke
-from analysis.table import compact
+from analysis.ticks import spaced, tick_labels
 
 SYMBOLS = ("circle", "square", "triangle-up")
 
@@ -52,7 +52,12 @@ def _panel(panel: Panel) -> dict[str, Any]:
     y: dict[str, Any] = {"title": {"text": panel.y_label}, "automargin": True}
     if panel.log:
         values = spaced([v for s in panel.series for v in s.x])
-        x |= {"type": "log", "tickvals": values, "ticktext": [compact(v) for v in values]}
+        x |= {
+            "type": "log",
+            "tickvals": values,
+            "ticktext": tick_labels(values, small=panel.y_range is not None),
+            "tickangle": 0,
+        }
     if panel.names:
         places = {"tickvals": list(range(len(panel.names))), "ticktext": [_wrap(n) for n in panel.names],
                   "ticklabeloverflow": "allow"}  # fmt: skip
@@ -71,11 +76,14 @@ def _panel(panel: Panel) -> dict[str, Any]:
         layout["margin"] = {"l": 34, "r": 8, "t": 30, "b": 38}
     if panel.title:
         layout["title"] = {"text": panel.title}
-    rows = len(panel.names or ())
-    layout["height"] = (
-        120 + 44 * rows if panel.flat else 180 if panel.y_range else 260 if panel.title else 380
-    )
+    layout["height"] = _height(panel)
     return {"data": traces, "layout": layout}
+
+
+def _height(panel: Panel) -> int:
+    if panel.flat:
+        return 120 + (26 if panel.title else 44) * len(panel.names or ())
+    return 180 if panel.y_range else 260 if panel.title else 380
 
 
 def _traces(series: Series, panel: Panel) -> list[dict[str, Any]]:

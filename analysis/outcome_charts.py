@@ -22,6 +22,7 @@ from analysis.load import Study
 from analysis.stats import Interval
 
 MAX_PROBLEMS = 240  # columns of the heat map
+MAX_BARS = 8  # side by side: as many as there are colours
 
 
 def outcome_charts(study: Study, primary: Primary, results: Sequence[ArmResult]) -> list[Chart]:
@@ -77,19 +78,31 @@ def splits(study: Study, primary: Primary, results: Sequence[ArmResult]) -> Char
     if len(tasks) < 2:
         return None
     names = [s if list(tasks.values()).count(s) == 1 else t for t, s in tasks.items()]
-    series = []
-    for i, r in enumerate(results):
-        gains = []
+    gains: dict[str, list[Interval | None]] = {}
+    for r in results:
+        gains[r.label] = []
         for task in tasks:
             rows, base = final_rows(study, r.label, task), final_rows(study, r.label, task, base=True)
-            gains.append(paired(rows, base, primary.metric, level=primary.level, varies=what_varies(study)))
-        if any(g is not None for g in gains):
-            series.append(_bars(r.label, gains, i))
-    if not series:
+            gain = paired(rows, base, primary.metric, level=primary.level, varies=what_varies(study))
+            gains[r.label].append(gain)
+    shown = [(i, r.label) for i, r in enumerate(results) if any(gains[r.label])]
+    if not shown:
         return None
-    panel = Panel("", f"gain in {METRICS[primary.metric]}, points", series, names=names, zero=True)
+    label = f"gain in {METRICS[primary.metric]}, points"
     caption = "Gain over the base on each split; bars are intervals over seeds, paired by seed."
-    return Chart("splits", "Gain by split", caption, [panel])
+    if len(shown) <= MAX_BARS:
+        series = [_bars(arm, gains[arm], i) for i, arm in shown]
+        return Chart("splits", "Gain by split", caption, [Panel("", label, series, names=names, zero=True)])
+    arms = [arm for _, arm in shown][::-1]
+    panels = [_forest(label, arms, [gains[arm][i] for arm in arms], name) for i, name in enumerate(names)]
+    return Chart("splits", "Gain by split", caption, panels)
+
+
+def _forest(label: str, arms: list[str], found: list[Interval | None], title: str) -> Panel:
+    """Arms below each other: of many, bars side by side are too thin and their colours come twice."""
+    bars = _bars("gain", found, 0)
+    series = Series("gain", bars.y, bars.x, bars.low, bars.high, mark="points", key=False)
+    return Panel(label, "", [series], title=title, names=arms, flat=True, zero=True)
 
 
 def kept(study: Study, primary: Primary, results: Sequence[ArmResult]) -> Chart | None:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analysis.charts import Chart, Heat, Panel, Series, spaced
-from analysis.table import compact
+from analysis.charts import Chart, Heat, Panel, Series
+from analysis.ticks import spaced, tick_labels
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -63,7 +63,7 @@ def _panels(panels: Sequence[Panel], *, small: bool) -> Figure:
     rows = -(-len(panels) // columns)
     longest = max((len(n) for p in panels for n in p.names or ()), default=0)
     tall = (
-        1.1 + 0.45 * len(panels[0].names or ())
+        (1.1 + 0.45 * len(panels[0].names or ()) if columns == 1 else 0.8 + 0.2 * len(panels[0].names or ()))
         if panels[0].flat
         else 3.4
         if columns == 1
@@ -105,7 +105,7 @@ def _panel(axes: Any, panel: Panel, *, slanted: bool) -> None:
         (axes.axvline if panel.flat else axes.axhline)(0, color=INK, lw=1, alpha=0.6)
     if panel.log:
         axes.set_xscale("log", base=panel.log)
-        _ticks(axes, [x for s in panel.series for x in s.x])
+        _ticks(axes, [x for s in panel.series for x in s.x], small=panel.y_range is not None)
     if panel.names and panel.flat:
         axes.set_yticks(range(len(panel.names)), panel.names)
         axes.set_ylim(-0.6, len(panel.names) - 0.4)
@@ -188,13 +188,13 @@ def _figure(rows: int, columns: int, *, height: float) -> tuple[Figure, Any]:
     return figure, grid
 
 
-def _ticks(axes: Any, values: Sequence[float]) -> None:
+def _ticks(axes: Any, values: Sequence[float], *, small: bool) -> None:
     """Ticks at the values themselves: a log axis names powers in mathtext, which is off for user labels."""
     from matplotlib.ticker import NullFormatter
 
     axes.xaxis.set_minor_formatter(NullFormatter())
     kept = spaced(values)
-    axes.set_xticks(kept, [compact(v) for v in kept])
+    axes.set_xticks(kept, tick_labels(kept, small=small))
 
 
 def _drawing(figure: Figure, chart: Chart) -> Drawing:

@@ -64,9 +64,11 @@ function plot(figure) {
   live.hidden = false;
   live.classList.toggle("many", spec.panels.length > 1);
   live.classList.toggle("small", spec.small === true);
-  for (const panel of spec.panels) {
-    const place = make("div");
-    live.append(place);
+  // All places first: a panel drawn while it is alone in the grid would take the whole row.
+  const places = spec.panels.map(() => make("div"));
+  live.append(...places);
+  for (const [i, panel] of spec.panels.entries()) {
+    const place = places[i];
     Plotly.newPlot(place, themedData(panel.data), themed(panel.layout), { responsive: true, displaylogo: false, displayModeBar: "hover",
       modeBarButtons: [["zoom2d", "pan2d", "resetScale2d", "toImage"]] });
     drawn.push([place, panel]);

@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 
-from analysis import interactive
-from analysis.contrasts import primary_of
+from analysis import interactive, outcome_charts
+from analysis.contrasts import arm_results, primary_of
 from analysis.load import load_study
 from analysis.page import embedded_json, html
 from analysis.report import build_report
 from analysis.samples import PROBLEMS, SAMPLES, sample_rows
+from analysis.tables import splits_table
+from analysis.ticks import spaced, tick_labels
 from harness import records
 from harness.steps import check_steps
 from tests.unit.analysis import browser
@@ -130,6 +132,15 @@ def test_in_a_browser(page_file: Path, width: int, theme: str) -> None:
         still = "getComputedStyle(document.querySelector('figure .still')).display"
         assert await page.value(still) == "none"
         assert await page.value("document.documentElement.scrollWidth") <= width  # nothing sticks out
+        for i in range(await page.value("document.querySelectorAll('figure').length")):
+            await page.value(f"document.querySelectorAll('figure')[{i}].scrollIntoView()")
+            await page.until(f"document.querySelectorAll('figure')[{i}].querySelector('.live svg')")
+        places = "[...document.querySelectorAll('.live > div')]"
+        drawn = (
+            f"{places}.map((d) => d.querySelector('.main-svg').getBoundingClientRect().width - d.clientWidth)"
+        )
+        assert len(await page.value(drawn)) > 8  # panels beside each other in one figure at least
+        assert max(await page.value(drawn)) <= 1  # and none lies over its neighbour
         assert await page.value("window.pwned") is None
         assert page.errors == []
         own = page_file.resolve().as_uri()
@@ -166,3 +177,30 @@ async def _count(page: browser.Page, name: str, value: Any) -> int:
     await page.value(f"{field}.value = {json.dumps(value)}")
     await page.value(f"{field}.dispatchEvent(new Event('input', {{bubbles: true}}))")
     return int(await page.value("document.querySelector('.count').textContent.split(' ')[0]"))
+
+
+def test_labels_of_a_log_axis_do_not_run_into_each_other() -> None:
+    rates = [1e-5, 3e-5, 1e-4, 3e-4, 1e-3]
+    assert tick_labels(rates, small=False) == ["1e-5", "3e-5", "1e-4", "3e-4", "1e-3"]
+    assert tick_labels(rates, small=True) == ["1e-5", "", "1e-4", "", "1e-3"]
+    assert tick_labels([1, 2, 4, 8, 16], small=True) == ["1", "2", "4", "8", "16"]
+    assert tick_labels([197_184, 0.0125], small=True) == ["197k", "0.0125"]
+    assert spaced([1.0, 1.1, 3.0]) == [1.0, 3.0]
+
+
+@pytest.mark.parametrize("arms", [8, 9])
+def test_gains_by_split_of_many_arms_stand_below_each_other(arms: int, make_study) -> None:
+    """Nine arms have eight colours: then a panel a split, an arm a line, and every value as in the table."""
+    study = load_study(make_study(seeds=3, models=("xs",)))
+    primary = primary_of(study)
+    first = arm_results(study, primary)[-1]
+    results = [first] * arms
+    chart = outcome_charts.splits(study, primary, results)
+    assert chart is not None and len(chart.panels) == (1 if arms == 8 else 4)
+    raw = splits_table(study, primary, [first]).raw.set_index("split")
+    if arms == 9:
+        for panel in chart.panels:
+            (series,) = panel.series
+            assert panel.flat and len(panel.names or ()) == len(series.x) == 9
+            assert series.x == pytest.approx([100 * raw.loc[panel.title, "gain"]] * 9)
+            assert series.low == pytest.approx([100 * raw.loc[panel.title, "gain_low"]] * 9)
