@@ -48,7 +48,8 @@ def join(device: str) -> str:
 
 
 def leave() -> None:
-    if dist.is_initialized():
+    """Leave the group that `join` made: a vLLM that lives on in this process has one of its own."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and dist.is_initialized():
         dist.destroy_process_group()
 
 

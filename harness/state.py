@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from harness import checkpoint
 from harness.accounting import Meter
@@ -81,6 +81,7 @@ class Run:
     reference_ahead: ReferenceAhead | None = None
     progress: Callable[[str], None] = lambda note: None  # says what a step is doing
     microbatch_tokens: int = 0  # the config's, or what is left of it after running out of memory
+    last_check: tuple[Tensor, Tensor, Tensor] | None = None  # of the engine's weights, by harness.sync
 
     def __post_init__(self) -> None:
         self.microbatch_tokens = self.microbatch_tokens or self.config.trainer.microbatch_tokens

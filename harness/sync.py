@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
+from torch import Tensor
 
 from harness.config import RunConfig
 from harness.distributed import hub_weights
@@ -19,16 +20,29 @@ from harness.types import SamplingParams
 CHECK_SAMPLES, CHECK_TOKENS = 4, 16
 
 
-def sync(run: Run) -> float:
-    """Give the engine the policy's weights. Returns `sampler_trainer_kl`, nats a token."""
+def sync(run: Run, *, moved: bool = True) -> tuple[float, bool]:
+    """Give the engine the policy's weights: `sampler_trainer_kl`, nats a token, and whether the engine is
+    stale.
+
+    A small update is far below the KL that rounding makes in bfloat16 and may be below any limit. So every
+    check asks for the same samples: an engine that gives the same tokens with the same logprobs, to the bit,
+    as after the last hand-over, where the trainer's logprobs of them have moved, has not had the update.
+    `moved` False: no update was taken since.
+    """
     with run.timed("sync"):
         run.engine.load_weights(hub_weights(run.policy))
     with run.timed("sync_check"):
-        return sampler_trainer_kl(run)
+        last, now = run.last_check, _check(run)
+        run.last_check = now
+    stale = False
+    if moved and last is not None and torch.equal(last[0], now[0]):
+        changed = (last[2] != now[2]).double().mean()
+        stale = torch.equal(last[1], now[1]) and float(changed) > 0.5
+    return _kl(now), stale
 
 
 def max_kl(config: RunConfig) -> float:
-    """What `sampler_trainer_kl` may be: rounding stays far below, a skipped update does not."""
+    """What `sampler_trainer_kl` may be: rounding stays below, weights of long ago do not."""
     rollout = config.rollout
     if rollout.max_sampler_kl is not None:
         return rollout.max_sampler_kl
@@ -36,21 +50,34 @@ def max_kl(config: RunConfig) -> float:
     return 1e-5 if dtype == "float32" else 1e-2
 
 
-@torch.no_grad()
 def sampler_trainer_kl(run: Run) -> float:
-    """KL(engine‖trainer) at the rollout temperature, by k3 on a few short samples of the next step's first
-    prompt: the mean over their tokens of exp(d) − 1 − d, d = log p_trainer − log p_engine.
+    """KL(engine‖trainer) at the rollout temperature, by k3 on a few short samples of the run's first prompt:
+    the mean over their tokens of exp(d) − 1 − d, d = log p_trainer − log p_engine.
 
     Both see the same tokens, so it is 0 up to rounding, whatever was sampled; nan where either is not finite.
     """
+    return _kl(_check(run))
+
+
+def _kl(check: tuple[Tensor, Tensor, Tensor]) -> float:
+    _, engine, trainer = check
+    gap = trainer - engine  # [N]
+    kl = float((gap.expm1() - gap).mean())
+    return kl if math.isfinite(kl) else math.nan
+
+
+@torch.no_grad()
+def _check(run: Run) -> tuple[Tensor, Tensor, Tensor]:
+    """The tokens of a few samples, the same random numbers each time, with the engine's and the trainer's
+    logprobs of them, [N] each."""
     rollout = run.config.rollout
-    prompt = run.prompts[problems_at(run, run.step)[0].id]
+    prompt = run.prompts[problems_at(run, 0)[0].id]
     params = SamplingParams(
         max_new_tokens=min(CHECK_TOKENS, rollout.max_new_tokens),
         temperature=rollout.temperature,
         logprobs=True,
     )
-    seeds = [derive(run.seeds["rollout"], "check", run.step, i) for i in range(CHECK_SAMPLES)]
+    seeds = [derive(run.seeds["rollout"], "check", i) for i in range(CHECK_SAMPLES)]
     samples = run.engine.generate([prompt] * CHECK_SAMPLES, params=params, seeds=seeds)
     rows = [(*prompt.token_ids, *sample.completion_ids) for sample in samples]
     lengths = torch.tensor([len(row) for row in rows])  # [B]
@@ -60,7 +87,5 @@ def sampler_trainer_kl(run: Run) -> float:
     mask = (column >= len(prompt.token_ids)) & (column < lengths[:, None])  # [B, T]
     packed = pack_rows(input_ids, lengths, mask, device=run.policy.head_weight.device)
     trainer, _ = token_logprobs(run.policy, packed, temperature=rollout.temperature)
-    engine = torch.tensor([x for sample in samples for x in sample.sampler_logprobs or ()])  # [N]
-    gap = trainer.cpu()[mask].double() - engine.double()  # [N]
-    kl = float((gap.expm1() - gap).mean())
-    return kl if math.isfinite(kl) else math.nan
+    engine = torch.tensor([x for sample in samples for x in sample.sampler_logprobs or ()])
+    return input_ids[mask], engine.double(), trainer.cpu()[mask].double()

@@ -59,7 +59,7 @@ def train(
         with run.timed("train"):
             metrics |= learn(run, groups, total=total)
         run.step += 1
-        metrics |= hand_over(run)
+        metrics |= hand_over(run, moved=metrics["updates"] > 0)
         refresh_reference(run)
         asked, last = run.step in config.eval.at_steps, run.step == total
         due = last or run.step % config.trainer.checkpoint_every == 0
@@ -145,9 +145,14 @@ def learn(run: Run, groups: Sequence[ScoredGroup], *, total: int) -> dict[str, f
     return metrics
 
 
-def hand_over(run: Run) -> dict[str, float]:
+def hand_over(run: Run, *, moved: bool = True) -> dict[str, float]:
     """The updated weights to the engine; TrainingError when it does not sample from them."""
-    kl, limit = sync(run), max_kl(run.config)
+    (kl, stale), limit = sync(run, moved=moved), max_kl(run.config)
+    if stale:
+        raise TrainingError(
+            f"after step {run.step} the engine answers as it did before the update, to the bit, where "
+            "the trainer has moved: the update did not reach the engine"
+        )
     if not kl <= limit:
         raise TrainingError(
             f"sampler_trainer_kl is {kl:.3g} after step {run.step}, above {limit:g}: the engine does not "

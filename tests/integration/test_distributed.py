@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 import torch.multiprocessing as mp
 
 from harness.accounting import reproducible
 from harness.batching import shared_microbatches
 from harness.compose import Composer
 from harness.config import ConfigError, RunConfig
-from harness.distributed import check, share
+from harness.distributed import check, leave, share
 from harness.execute import execute
 from harness.identity import run_folder
 from harness.pretrain import ensure_base
@@ -179,3 +180,13 @@ def test_microbatches_are_dealt_out_once_and_equally_many() -> None:
     ]
     alone = shared_microbatches(batch, token_budget=18, rows=rows, rank=0, world_size=1)
     assert [m.tolist() for m, _ in alone] == [[0, 4], [2, 1]] and all(counts for _, counts in alone)
+
+
+def test_a_run_of_one_process_leaves_another_librarys_group_alone(tmp_path: Path) -> None:
+    """vLLM, which lives on from run to run, makes one of its own process."""
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path / 'group'}", rank=0, world_size=1)
+    try:
+        leave()
+        assert dist.is_initialized()
+    finally:
+        dist.destroy_process_group()

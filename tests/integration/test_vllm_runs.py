@@ -103,6 +103,24 @@ def test_a_run_whose_updates_do_not_reach_the_engine_stops(
     assert "after step 1, above 1e-05: the engine does not sample from the trainer's weights" in reason
 
 
+def test_an_update_too_small_for_the_limit_is_missed_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original, calls = module.Core.load, 0
+
+    def twice(self: object, weights: object) -> None:
+        nonlocal calls
+        calls += 1
+        if calls <= 2:  # at the start and after the first step
+            original(self, weights)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(module.Core, "load", twice)
+    config = _config(tmp_path, "trainer.warmup_steps=0", "trainer.lr=1e-6")
+    assert _run(config) == "failed"
+    reason = read_run(run_folder(config)).reason or ""
+    assert "after step 2 the engine answers as it did before the update" in reason, reason
+
+
 def test_lm_evals_own_vllm_model_runs_our_tasks(tmp_path: Path) -> None:
     dims = ModelDims(
         architecture="llama",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
@@ -44,7 +45,8 @@ def test_the_native_engine_agrees_with_the_trainer(run: Run) -> None:
         with torch.no_grad():
             for parameter in run.policy.parameters():
                 parameter.add_(0.1 * torch.randn(parameter.shape))
-        assert 0.0 <= sync(run) < 1e-10
+        kl, stale = sync(run)
+        assert 0.0 <= kl < 1e-10 and not stale
     assert run.seconds["sync"] > 0 and run.seconds["sync_check"] > 0
 
 
@@ -69,6 +71,36 @@ def test_too_large_a_gap_or_none_at_all_stops_the_run(run: Run, monkeypatch: pyt
     _shift(run, monkeypatch, lambda i: math.nan)
     with pytest.raises(TrainingError, match="sampler_trainer_kl is nan"):
         hand_over(run)
+
+
+def _update(run: Run, size: float) -> None:
+    with torch.no_grad():
+        for parameter in run.policy.parameters():
+            parameter.add_(size * torch.randn(parameter.shape).to(parameter.dtype))
+
+
+@pytest.mark.parametrize(("dtype", "size"), [("float32", 1e-6), ("bfloat16", 1e-3)])
+def test_a_stale_engine_stops_the_run_though_the_update_was_tiny(
+    tmp_path: Path, dtype: str, size: float
+) -> None:
+    run = run_on_untrained_base(tmp_path, f"dtype={dtype}", "rollout.max_new_tokens=6")
+    hand_over(run)
+    _update(run, size)
+    hand_over(run)
+    fresh, run.engine = run.engine, deepcopy(run.engine)  # with weights of its own, which no update reaches
+    run.engine.load_weights = lambda weights: None  # type: ignore[method-assign]
+    _update(run, size)
+    assert sampler_trainer_kl(run) < max_kl(run.config)  # the limit does not tell
+    with pytest.raises(TrainingError, match="after step 0 the engine answers as it did before the update"):
+        hand_over(run)
+    run.engine = fresh
+    hand_over(run)
+
+
+def test_an_engine_that_had_nothing_to_take_is_not_stale(run: Run) -> None:
+    for _ in range(2):
+        hand_over(run)
+        hand_over(run, moved=False)
 
 
 def test_the_limit_follows_the_engines_dtype() -> None:
