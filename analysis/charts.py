@@ -60,6 +60,7 @@ class Panel:
     flat: bool = False  # categories on y, values on x
     zero: bool = False  # a line at 0
     y_range: tuple[float, float] | None = None  # of panels on one scale
+    x_range: tuple[float, float] | None = None  # the same of flat ones
 
 
 @dataclass(frozen=True)

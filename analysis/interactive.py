@@ -59,7 +59,9 @@ def _panel(panel: Panel) -> dict[str, Any]:
             "tickangle": 0,
         }
     if panel.names:
-        places = {"tickvals": list(range(len(panel.names))), "ticktext": [_wrap(n) for n in panel.names],
+        wide = 30 if panel.flat and panel.title else 18  # low rows hold one line
+        texts = [_wrap(name, wide) for name in panel.names]
+        places = {"tickvals": list(range(len(texts))), "ticktext": texts,
                   "ticklabeloverflow": "allow"}  # fmt: skip
         (y if panel.flat else x).update(places, range=[-0.6, len(panel.names) - 0.4])
     if panel.title and min((v for s in panel.series for v in (*s.y, *(s.low or ()))), default=-1) >= 0:
@@ -67,6 +69,8 @@ def _panel(panel: Panel) -> dict[str, Any]:
     if panel.y_range:
         y |= {"range": list(panel.y_range), "nticks": 4}
         x |= {"nticks": 5}
+    if panel.x_range:
+        x |= {"range": list(panel.x_range)}
     for axis in (x, y):
         axis.setdefault("zeroline", False)
     if panel.zero:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -95,7 +96,10 @@ def splits(study: Study, primary: Primary, results: Sequence[ArmResult]) -> Char
         return Chart("splits", "Gain by split", caption, [Panel("", label, series, names=names, zero=True)])
     arms = [arm for _, arm in shown][::-1]
     panels = [_forest(label, arms, [gains[arm][i] for arm in arms], name) for i, name in enumerate(names)]
-    return Chart("splits", "Gain by split", caption, panels)
+    ends = [v for p in panels for s in p.series for v in (*(s.low or s.x), *(s.high or s.x), 0) if v == v]
+    pad = 0.04 * (max(ends) - min(ends)) or 0.5
+    span = (min(ends) - pad, max(ends) + pad)
+    return Chart("splits", "Gain by split", caption, [replace(panel, x_range=span) for panel in panels])
 
 
 def _forest(label: str, arms: list[str], found: list[Interval | None], title: str) -> Panel:

@@ -116,6 +116,8 @@ def _panel(axes: Any, panel: Panel, *, slanted: bool) -> None:
                 tick.set(rotation=25, ha="right", rotation_mode="anchor")
     if panel.y_range:
         axes.set_ylim(*panel.y_range)
+    if panel.x_range:
+        axes.set_xlim(*panel.x_range)
     axes.set(xlabel=panel.x_label, ylabel=panel.y_label)
     if panel.title:
         axes.set_title(panel.title, fontsize=9, color=INK)

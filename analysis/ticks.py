@@ -10,10 +10,11 @@ SMALL_ROOM = 14  # characters under a panel of small multiples
 
 
 def spaced(values: Sequence[float]) -> list[float]:
-    """Of two that are too close the first stands for both."""
+    """Of two that are too close, on the axis of a narrow screen, the first stands for both."""
     kept: list[float] = []
+    apart = max(1.2, (max(values) / min(values)) ** 0.12) if values else 1.2
     for value in sorted(set(values)):
-        if not kept or value > 1.2 * kept[-1]:
+        if not kept or value > apart * kept[-1]:
             kept.append(value)
     return kept
 

@@ -186,6 +186,8 @@ def test_labels_of_a_log_axis_do_not_run_into_each_other() -> None:
     assert tick_labels([1, 2, 4, 8, 16], small=True) == ["1", "2", "4", "8", "16"]
     assert tick_labels([197_184, 0.0125], small=True) == ["197k", "0.0125"]
     assert spaced([1.0, 1.1, 3.0]) == [1.0, 3.0]
+    # Over two decades 0.12 of the axis is a factor of 1.7: room for a label at 390 px.
+    assert spaced([149, 248, 358, 590, 1970, 2690, 10_000, 13_700]) == [149, 358, 1970, 10_000]
 
 
 @pytest.mark.parametrize("arms", [8, 9])
@@ -202,5 +204,6 @@ def test_gains_by_split_of_many_arms_stand_below_each_other(arms: int, make_stud
         for panel in chart.panels:
             (series,) = panel.series
             assert panel.flat and len(panel.names or ()) == len(series.x) == 9
+            assert panel.x_range == chart.panels[0].x_range and panel.x_range[0] <= 0  # one scale, with 0
             assert series.x == pytest.approx([100 * raw.loc[panel.title, "gain"]] * 9)
             assert series.low == pytest.approx([100 * raw.loc[panel.title, "gain_low"]] * 9)
