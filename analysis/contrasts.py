@@ -216,13 +216,14 @@ def headlines(study: Study, primary: Primary, *, factor: str | None = None) -> l
 
 
 def p_text_of(headline: Headline, results: Sequence[ArmResult]) -> str:
-    """`p = 0.012, Holm 0.061`: the contrast's own p and, where one arm makes it, the adjusted one."""
+    """`p = 0.012, Holm 0.061`: the contrast's own p and, where one arm makes it, a larger adjusted one."""
     d = headline.difference
     if d is None or d.p_value is None:
         return ""
     levels = [r.p_holm for r in results if r.levels.get(headline.factor) == headline.level and r.control]
-    known = headline.cells == 1 and len(levels) == 1 and levels[0] is not None
-    return p_equals(d.p_value) + (f", Holm {p_text(levels[0])}" if known else "")
+    adjusted = levels[0] if headline.cells == 1 and len(levels) == 1 else None
+    differs = adjusted is not None and adjusted > d.p_value
+    return p_equals(d.p_value) + (f", Holm {p_text(adjusted)}" if differs else "")
 
 
 def _arm_result(study: Study, primary: Primary, label: str, levels: dict[str, str]) -> ArmResult:
