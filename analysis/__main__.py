@@ -138,9 +138,16 @@ def _reference(report: Report, arguments: argparse.Namespace) -> None:
 def _fetch(arguments: argparse.Namespace) -> int:
     from analysis.tracked import offline_runs, online_runs, write_study
 
-    folder = Path(arguments.source)
-    runs = offline_runs(folder) if folder.is_dir() else online_runs(arguments.source, group=arguments.group)
-    count, notes = write_study(runs, arguments.out)
+    source, folder = str(arguments.source), Path(arguments.source)
+    if not folder.is_dir() and (source.count("/") != 1 or source[0] in "./~"):
+        raise ValueError(f"{source}: no such folder, and not of the form ENTITY/PROJECT")
+    runs = offline_runs(folder) if folder.is_dir() else online_runs(source, group=arguments.group)
+    try:
+        count, notes = write_study(runs, arguments.out)
+    except (ValueError, OSError):
+        raise
+    except Exception as error:  # W&B's own kinds: no key, no such project, an outage
+        raise ValueError(f"{source}: W&B: {type(error).__name__}: {error}") from None
     for note in notes:
         print(f"note: {note}", file=sys.stderr)
     if not count:

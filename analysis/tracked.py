@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from analysis.report import Report
 
 BLOCK = 32_768
+REPORT = "report"
 KEPT = ("run.json", "study.json", "eval/")
 STATES = {"finished": "finished", "running": "running", "crashed": "failed", "failed": "failed"}
 
@@ -34,6 +35,7 @@ class Tracked:
     steps: list[dict[str, Any]] = field(default_factory=list)
     files: dict[str, bytes] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    job: str = ""  # W&B's job type
 
 
 def offline_runs(folder: Path) -> Iterator[Tracked]:
@@ -64,7 +66,7 @@ def online_runs(path: str, *, group: str | None = None, api: Any = None) -> Iter
 
         api = wandb.Api()
     for run in api.runs(path, filters={"group": group} if group else None):
-        found = Tracked(run.id, run.group or "wandb", run.state, dict(run.config))
+        found = Tracked(run.id, run.group or "wandb", run.state, dict(run.config), job=run.job_type or "")
         found.steps = [_metrics(row) for row in run.scan_history()]
         with tempfile.TemporaryDirectory() as folder:
             for file in run.files():
@@ -80,6 +82,9 @@ def write_study(runs: Iterator[Tracked], folder: Path) -> tuple[int, list[str]]:
     count = 0
     for run in runs:
         place = folder / run.run_id
+        if run.job == REPORT:
+            notes.append(f"{run.run_id}: left out; it holds a report, not a run")
+            continue
         if "/" in run.run_id or run.run_id.startswith(".") or place.exists():
             notes.append(f"{run.run_id}: left out; {place} exists already, or is no folder's name")
             continue
@@ -112,7 +117,7 @@ def log_report(
 
     name = f"report-{report.study.name}"
     run = wandb.init(
-        project=project, entity=entity, group=report.study.name, job_type="report", id=name, name=name,
+        project=project, entity=entity, group=report.study.name, job_type=REPORT, id=name, name=name,
         mode=mode, dir=folder, resume="allow" if mode == "online" else None, tags=["report"],
         settings=wandb.Settings(console="off", disable_git=True, init_timeout=90),
     )  # fmt: skip
@@ -164,7 +169,7 @@ def _read_log(path: Path, run: Tracked) -> None:
             continue
         kind = record.WhichOneof("record_type")
         if kind == "run":
-            run.study = record.run.run_group or run.study
+            run.study, run.job = record.run.run_group or run.study, record.run.job_type
             run.config |= {
                 i.key: json.loads(i.value_json) for i in record.run.config.update if i.key != "_wandb"
             }

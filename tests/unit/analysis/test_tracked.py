@@ -118,11 +118,18 @@ def stub(study: Path) -> Any:
                        for i, row in enumerate(records.read_metrics(folder / "metrics.jsonl"))]  # fmt: skip
             config = json.loads((folder / "run.json").read_text())["config"]
             found.append(SimpleNamespace(
-                id=folder.name, group="toy", state="finished", config=config, files=lambda files=files: files,
-                scan_history=lambda history=history: iter(history)))  # fmt: skip
+                id=folder.name, group="toy", state="finished", config=config, job_type=None,
+                files=lambda files=files: files, scan_history=lambda history=history: iter(history)))  # fmt: skip
         found[0].state = "running"
         found[1].state, found[1].files = "crashed", lambda: []
-        return found
+        report = {
+            "id": "report-toy",
+            "job_type": "report",
+            "config": {},
+            "files": lambda: [],
+            "scan_history": list,
+        }
+        return [*found, SimpleNamespace(**{**vars(found[2]), **report})]
 
     return SimpleNamespace(runs=runs, asked=asked)
 
@@ -137,6 +144,7 @@ def test_a_study_from_the_api(make_study, tmp_path: Path) -> None:
     assert sorted(back.runs["status"]) == ["failed", *["finished"] * 5]  # run.json's own word comes first
     assert len(back.steps) == 6 * 6 and "evaluations" not in back.steps
     assert any("no run.json in W&B" in note for note in notes)
+    assert "report-toy: left out; it holds a report, not a run" in notes and not (out / "report-toy").exists()
     report = build_report(back, figures=False)
     assert any("W&B says crashed" in note for note in report.notes)
 
@@ -179,3 +187,15 @@ def test_an_outage_costs_a_warning(make_study, monkeypatch: pytest.MonkeyPatch, 
     assert main(["report", str(folder), "--wandb", "online"]) == 0
     assert "warning: W&B: ConnectionError: no route" in capsys.readouterr().err
     assert (folder / "report" / "report.html").exists()
+
+
+def test_what_cannot_be_fetched_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    def down(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("no API key configured")
+
+    monkeypatch.setattr("wandb.Api", down)
+    assert main(["fetch", "me/project", str(tmp_path / "out")]) == 2
+    assert capsys.readouterr().err == "error: me/project: W&B: RuntimeError: no API key configured\n"
+    assert main(["fetch", str(tmp_path / "nowhere"), str(tmp_path / "out")]) == 2
+    assert "no such folder, and not of the form ENTITY/PROJECT" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
