@@ -117,9 +117,9 @@ def stub(study: Path) -> Any:
             history = [{**row, "_step": i, "_runtime": 1.0, "evaluations": {"_type": "table-file"}}
                        for i, row in enumerate(records.read_metrics(folder / "metrics.jsonl"))]  # fmt: skip
             config = json.loads((folder / "run.json").read_text())["config"]
-            found.append(SimpleNamespace(
-                id=folder.name, group="toy", state="finished", config=config, job_type=None,
-                files=lambda files=files: files, scan_history=lambda history=history: iter(history)))  # fmt: skip
+            run = SimpleNamespace(id=folder.name, group="toy", state="finished", config=config, job_type=None)
+            run.files, run.scan_history = lambda files=files: files, lambda history=history: iter(history)
+            found.append(run)
         found[0].state = "running"
         found[1].state, found[1].files = "crashed", lambda: []
         report = {
