@@ -1,7 +1,6 @@
 """What a run costs: seconds and peak memory by phase, rates, the share of the peak that training reaches.
 
-MFU is the FLOPs of a forward and backward pass over the trained rows (`harness.dims.forward_flops`, three
-times) over the seconds of the phase `train` and the device's dense bf16 peak, whatever the dtype: the layers'
+MFU is the FLOPs of a forward and backward pass over the trained rows (`harness.critic.trained_flops`) over the seconds of the phase `train` and the device's dense bf16 peak, whatever the dtype: the layers'
 matmul weights for each token, a prompt that rows share once; the output head for completion tokens; the
 causal half of attention. What is computed again (recomputed layers, old logprobs, the prompt of rows that
 another microbatch has) is not counted.

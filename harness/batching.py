@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from harness.types import Rollout, ScoredGroup
+    from harness.types import Prompt, Rollout, ScoredGroup
 
 _Row = tuple[int, int, int, int]  # number, length, prompt's number, prompt's length
 
@@ -91,6 +91,19 @@ def work(batch: Batch, rows: Tensor) -> dict[str, float]:
     pairs = (lengths * (lengths + 1) - taken * (taken + 1)).sum() / 2
     predicted = batch.completion_mask[rows].sum()
     return {"tokens": float((lengths - taken).sum()), "predicted": float(predicted), "pairs": float(pairs)}
+
+
+def sampled_work(prompts: Sequence[Prompt], rollouts: Sequence[Rollout]) -> dict[str, float]:
+    """`work` of outputs and their prompts, of which what several have is computed once."""
+    met = set[tuple[int, ...]]()
+    tokens = predicted = pairs = 0.0
+    for prompt, rollout in zip(prompts, rollouts, strict=True):
+        length = len(prompt.token_ids) + len(rollout.completion_ids)
+        shared = len(prompt.token_ids) if prompt.token_ids in met else 0
+        met.add(prompt.token_ids)
+        tokens, predicted = tokens + length - shared, predicted + len(rollout.completion_ids)
+        pairs += (length * (length + 1) - shared * (shared + 1)) / 2
+    return {"tokens": tokens, "predicted": predicted, "pairs": pairs}
 
 
 def minibatches(

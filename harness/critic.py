@@ -9,7 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from harness.dims import forward_flops
 from harness.fused import unpack, widened
+from harness.lora import has_adapters
 from harness.model import Policy, states_before
 from harness.objective_config import ObjectiveConfig
 from harness.objectives import kl
@@ -65,6 +67,24 @@ class Models:
     @property
     def shares_trunk(self) -> bool:
         return self.value is not None and self.value.trunk is None
+
+
+def trained_flops(models: Models, done: dict[str, float]) -> float:
+    """Of a forward and a backward pass over rows, `done` being their `batching.work`: of the policy and of a
+    value model's own trunk. What adapters freeze has no gradient of its own, which is a third of a matmul.
+    """
+    policy = models.policy
+    flops = 3 * (forward_flops(policy.dims, **done) + value_flops(models, done))
+    if has_adapters(policy):
+        adapters = sum(p.numel() for p in policy.parameters() if p.requires_grad)
+        flops += 6 * adapters * done["tokens"] - forward_flops(policy.dims, **{**done, "pairs": 0.0})
+    return flops
+
+
+def value_flops(models: Models, done: dict[str, float]) -> float:
+    """Of a forward pass of a value model's own trunk, which has no output head."""
+    trunk = None if models.value is None else models.value.trunk
+    return 0.0 if trunk is None else forward_flops(trunk.dims, **{**done, "predicted": 0.0})
 
 
 def token_values(value: ValueModel, policy: Policy, rows: Rows) -> Tensor:

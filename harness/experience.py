@@ -57,10 +57,8 @@ def sample(run: Run, problems: Sequence[Problem], step: int, *, first_place: int
     )
     rollouts = gathered(sampled)
     prompts = [run.prompts[r.problem_id] for r in rollouts]
-    lengths = [len(r.completion_ids) for r in rollouts]
-    context = sum(len(p.token_ids) for p in prompts) / len(prompts) + sum(lengths) / len(lengths)
     run.tokens["prompt"] = run.tokens.get("prompt", 0) + sum(len(p.token_ids) for p in prompts)
-    run.count("sampled", sum(lengths), context=context, passes=1)
+    run.count("sampled", prompts, rollouts)
     return rollouts
 
 
@@ -100,10 +98,12 @@ def score(run: Run, problems: Sequence[Problem], rollouts: Sequence[Rollout]) ->
     size = run.config.rollout.group_size
     weights = {"model": 0.0, **objective.reward.weights}
     terms = _reward_terms(run.config, run.seeds["rollout"])
-    learned = [0.0] * len(rollouts)
+    learned, prompts = [0.0] * len(rollouts), [run.prompts[r.problem_id] for r in rollouts]
     if run.reward_model is not None:
-        prompts = [run.prompts[r.problem_id] for r in rollouts]
         learned = run.reward_model.score(prompts, rollouts)
+    for model in (run.reward_model, run.step_model):
+        if model is not None:
+            run.count("judged", prompts, rollouts, passes=0.0, headless=1.0)
     steps = _step_rewards(run, rollouts)
     groups = []
     before, mine = share(problems)

@@ -58,11 +58,12 @@ class _ChunkedLogprobs(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor, Tensor, None, None, None, None]:
+    def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor, Tensor | None, None, None, None, None]:
         """d logprob / d logits = (onehot(target) − softmax) / T, with the softmax computed again."""
         states, weight, targets, normalisers = ctx.saved_tensors
         grad_states = torch.empty_like(states)
-        grad_weight = torch.zeros_like(weight, dtype=_wide(weight))
+        trained = ctx.needs_input_grad[1]
+        grad_weight = torch.zeros_like(weight, dtype=_wide(weight)) if trained else None
         grad = grad / ctx.temperature
         for start in range(0, states.shape[0], ctx.chunk):
             part = slice(start, start + ctx.chunk)
@@ -71,11 +72,14 @@ class _ChunkedLogprobs(torch.autograd.Function):
             grad_logits.scatter_add_(1, targets[part, None], grad[part, None])
             grad_logits = grad_logits.to(states.dtype)
             torch.mm(grad_logits, weight, out=grad_states[part])
+            if grad_weight is None:
+                continue
             if grad_logits.dtype == grad_weight.dtype:
                 grad_weight.addmm_(grad_logits.t(), states[part])
             else:
                 grad_weight.add_(grad_logits.t() @ states[part])
-        return grad_states, grad_weight.to(weight.dtype), None, None, None, None
+        found = None if grad_weight is None else grad_weight.to(weight.dtype)
+        return grad_states, found, None, None, None, None
 
 
 class _KernelLogprobs(torch.autograd.Function):
@@ -100,7 +104,7 @@ class _KernelLogprobs(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor, Tensor, None, None, None, None]:
+    def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor, Tensor | None, None, None, None, None]:
         from harness import kernels
 
         states, weight, targets, normalisers = ctx.saved_tensors
@@ -113,13 +117,14 @@ class _KernelLogprobs(torch.autograd.Function):
                 logits = states[part] @ weight.t()
             kernels.logits_gradient_(logits, targets[part], normalisers[part], grad[part], ctx.temperature)
             torch.mm(logits, weight, out=grad_states[part])
-            product = logits.t() @ states[part]
-            if len(kept) == 1:
-                return grad_states, product, None, None, None, None
-            grad_weight = product.float() if grad_weight is None else grad_weight.add_(product)
+            if ctx.needs_input_grad[1]:
+                product = logits.t() @ states[part]
+                if len(kept) == 1:
+                    return grad_states, product, None, None, None, None
+                grad_weight = product.float() if grad_weight is None else grad_weight.add_(product)
             kept[i] = logits = None
-        assert grad_weight is not None
-        return grad_states, grad_weight.to(weight.dtype), None, None, None, None
+        whole = None if grad_weight is None else grad_weight.to(weight.dtype)
+        return grad_states, whole, None, None, None, None
 
 
 def chunked_logprobs(

@@ -15,9 +15,10 @@ from torch import Tensor
 
 from harness.classifier import held_out, judge, probabilities, train
 from harness.critic import ValueModel
+from harness.dims import flops_per_token
 from harness.graded import Source, continued, graded
 from harness.process import step_rewards
-from harness.reward_model import classifier_on, count, in_run, source_of
+from harness.reward_model import classifier_on, in_run, source_of
 from harness.seeds import derive
 from harness.slots import ProcessRewardModelConfig
 from harness.types import Problem, Prompt, Rollout, StepReward
@@ -61,8 +62,9 @@ def process_reward_model(run: Run, base: Path) -> ProcessRewardModel:
         with run.timed(NAME):
             problems, prompts, rollouts, right = graded(source, num_problems=slot.num_problems, name=NAME)
             steps, sampled = labelled(source, slot, problems, prompts, rollouts, right)
-            count(run, NAME, prompts, rollouts, passes=1 + 3 * slot.epochs)
-            run.count(NAME, sampled, context=source.params.max_new_tokens, passes=1)
+            run.count(NAME, prompts, rollouts, headless=3.0 * slot.epochs)
+            each = flops_per_token(run.policy.dims, source.params.max_new_tokens) / 3  # a forward pass
+            run.add(NAME, sampled, sampled * each)
             return fit(source, slot, model, prompts, rollouts, steps)
 
     metrics = in_run(run, NAME, model, made)

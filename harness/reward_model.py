@@ -45,7 +45,7 @@ def reward_model(run: Run, base: Path) -> RewardModel:
         source = source_of(run)
         with run.timed(NAME):
             _, prompts, rollouts, labels = graded(source, num_problems=slot.num_problems, name=NAME)
-            count(run, NAME, prompts, rollouts, passes=1 + 3 * slot.epochs)
+            run.count(NAME, prompts, rollouts, headless=3.0 * slot.epochs)
             return fit(source, slot, model, prompts, rollouts, labels)
 
     metrics = in_run(run, NAME, model, made)
@@ -119,15 +119,6 @@ def in_run(run: Run, name: str, model: ValueModel, made: Callable[[], dict[str, 
             setattr(run, counter, value)
     metrics: dict[str, float] = found["metrics"]
     return metrics
-
-
-def count(
-    run: Run, name: str, prompts: Sequence[Prompt], rollouts: Sequence[Rollout], *, passes: float
-) -> None:
-    """The tokens and FLOPs of so many passes over some outputs."""
-    lengths = [len(r.completion_ids) for r in rollouts]
-    context = sum(len(p.token_ids) + n for p, n in zip(prompts, lengths, strict=True)) / len(prompts)
-    run.count(name, sum(lengths), context=context, passes=passes)
 
 
 def _device(run: Run) -> torch.device:

@@ -14,11 +14,12 @@ from torch import Tensor, nn
 from harness import checkpoint
 from harness.accounting import Meter
 from harness.ahead import GradingAhead
+from harness.batching import sampled_work
 from harness.codec import Codec
 from harness.config import ConfigError, RunConfig
 from harness.critic import ValueModel, init_value
 from harness.data.load import data_fingerprint, load_split
-from harness.dims import ModelDims, flops_per_token
+from harness.dims import ModelDims, forward_flops
 from harness.distributed import check, hub_weights, shard, world_size
 from harness.engines import adapted_engine, engine_key, load_policy, warm_engine
 from harness.hub import copy_tokenizer, load_pretrained, save_pretrained
@@ -33,7 +34,7 @@ from harness.prompts import make_prompt
 from harness.reference_ahead import ReferenceAhead
 from harness.reward_model import RewardModel, reward_model
 from harness.seeds import all_streams, derive
-from harness.types import Problem, Prompt, RolloutEngine
+from harness.types import Problem, Prompt, Rollout, RolloutEngine
 from harness.warm import keep
 
 COUNTERS = (
@@ -121,19 +122,23 @@ class Run:
 
     def count(
         self,
-        phase: str,
-        num_tokens: int,
+        use: str,
+        prompts: Sequence[Prompt],
+        rollouts: Sequence[Rollout],
         *,
-        context: float,
-        passes: float,
+        passes: float = 1.0,
+        headless: float = 0.0,
         dims: ModelDims | None = None,
     ) -> None:
-        """Tokens, and model FLOPs: a forward pass is a third of forward and backward.
+        """Completion tokens, and the model FLOPs of so many forward passes over prompts and completions.
 
-        `dims` are those of another model than the policy.
+        A prompt that several have is computed once. `headless` passes have no output head. `dims` are those
+        of another model than the policy.
         """
-        cost = num_tokens * flops_per_token(dims or self.policy.dims, int(context)) / 3 * passes
-        self.add(phase, num_tokens, cost)
+        done, model = sampled_work(prompts, rollouts), dims or self.policy.dims
+        cost = passes * forward_flops(model, **done)
+        cost += headless * forward_flops(model, **{**done, "predicted": 0.0})
+        self.add(use, int(done["predicted"]), cost)
 
     def add(self, use: str, num_tokens: int, flops: float) -> None:
         """Tokens and model FLOPs to what the run has used so far."""

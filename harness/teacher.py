@@ -47,8 +47,9 @@ class Teacher:
         run, rollout = self.run, self.run.config.rollout
         template = run.config.data.template
         own = [make_prompt(p, template, self.codec.prompt_ids) for p in problems]
+        asked = [prompt for prompt in own for _ in range(rollout.group_size)]
         rollouts = self.engine.generate(
-            [prompt for prompt in own for _ in range(rollout.group_size)],
+            asked,
             params=SamplingParams(max_new_tokens=rollout.max_new_tokens, temperature=rollout.temperature),
             seeds=[
                 derive(run.seeds["rollout"], step, place, index)
@@ -56,9 +57,7 @@ class Teacher:
                 for index in range(rollout.group_size)
             ],
         )
-        num_tokens = sum(len(r.completion_ids) for r in rollouts)
-        context = sum(len(p.token_ids) for p in own) / len(own) + num_tokens / len(rollouts)
-        run.count("teacher", num_tokens, context=context, passes=1, dims=self.dims)
+        run.count("teacher", asked, rollouts, dims=self.dims)
         return rollouts if self.same else [self._translated(r) for r in rollouts]
 
     def _translated(self, rollout: Rollout) -> Rollout:

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 
 from harness.accounting import Lap
+from harness.batching import work
+from harness.dims import forward_flops
 from harness.distributed import hub_weights, rank
 from harness.experience import problems_at, refill, rollout_metrics, sample, score, trainable
 from harness.memory import with_microbatch
@@ -22,7 +24,7 @@ from harness.seeds import derive
 from harness.state import Run, publish, save
 from harness.sync import max_kl, sync
 from harness.types import ScoredGroup
-from harness.update import adapted_coef, build_batch, update
+from harness.update import active_rows, adapted_coef, build_batch, update
 
 MAX_SKIPPED_IN_A_ROW = 5
 
@@ -138,6 +140,9 @@ def learn(run: Run, groups: Sequence[ScoredGroup], *, total: int) -> dict[str, f
         metrics["kl_coef"] = run.kl_coef
         config = with_microbatch(run.config, run.microbatch_tokens)
         run.kl_coef = adapted_coef(run.policy, batch, config=config, kl_coef=run.kl_coef)
+        if objective.kl.against == "old":
+            done = work(batch, active_rows(batch, objective))
+            metrics["scored_flops"] += forward_flops(run.policy.dims, **done)
     for use in ("trained", "scored"):
         tokens, flops = int(metrics.pop(f"{use}_tokens")), metrics.pop(f"{use}_flops")
         if tokens:

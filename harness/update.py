@@ -13,7 +13,14 @@ from torch import Tensor, nn
 from harness.batching import make_batch, minibatches, work
 from harness.config import RunConfig
 from harness.credit import credit, waits
-from harness.critic import Models, ValueModel, kl_over_vocabulary, values_of
+from harness.critic import (
+    Models,
+    ValueModel,
+    kl_over_vocabulary,
+    trained_flops,
+    value_flops,
+    values_of,
+)
 from harness.dims import forward_flops
 from harness.gradient import accumulate, fill, fill_logprobs
 from harness.memory import halving
@@ -133,7 +140,7 @@ def update(
             tally.add(found, *_step(optimizer, models, config, number=number, total=num_updates_total))
     epochs = objective.updates.epochs
     metrics["trained_tokens"] = float(batch.lengths[rows].sum()) * epochs
-    metrics["trained_flops"] = 3 * forward_flops(policy.dims, **work(batch, rows)) * epochs
+    metrics["trained_flops"] = trained_flops(models, work(batch, rows)) * epochs
     return {**tally.means(), **metrics, "microbatch_tokens": float(config.trainer.microbatch_tokens)}
 
 
@@ -190,19 +197,18 @@ def _score(
 ) -> dict[str, float]:
     """Fill old logprobs of the rows `own` and reference logprobs of the rows `theirs`; tokens and FLOPs."""
     batch.old_logprobs = fill_logprobs(models.policy, batch, own, config)
-    passes, metrics = [own], {}
+    passes, metrics = [(models.policy, own)], {}
     if models.reference is not None:
         with phase("reference"):
             if ahead is None:
                 batch.ref_logprobs = fill_logprobs(models.reference, batch, theirs, config)
             else:
                 batch.ref_logprobs, metrics["reference_ahead"] = ahead.logprobs(batch, theirs, config)
-        passes.append(theirs)
-    dims = models.policy.dims
+        passes.append((models.reference, theirs))
     return {
         **metrics,
-        "scored_tokens": sum(float(batch.lengths[rows].sum()) for rows in passes),
-        "scored_flops": sum(forward_flops(dims, **work(batch, rows)) for rows in passes),
+        "scored_tokens": sum(float(batch.lengths[rows].sum()) for _, rows in passes),
+        "scored_flops": sum(forward_flops(model.dims, **work(batch, rows)) for model, rows in passes),
     }
 
 
@@ -221,6 +227,7 @@ def _prepare(
     if models.value is not None:
         found = fill(batch, rows, config, lambda packed: values_of(models, packed), device=device)
         batch.values = found.cpu()
+        metrics["scored_flops"] += value_flops(models, work(batch, rows))
     credit(batch, objective, kl_coef=models.kl_coef, kl_exact=kl_exact)
     batch.advantages = of_sign(batch.advantages, sign=objective.advantage.sign)
     if batch.values is None or batch.returns is None:

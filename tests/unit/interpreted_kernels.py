@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from harness import fused, kernels
+from harness.head import _KernelLogprobs
 from harness.rollout import gpu_decode
 from harness.rollout.generation import Request
 from harness.rollout.gpu_decode import SlotDecoder
@@ -53,6 +54,20 @@ def logprobs() -> None:
     close(found, picked.detach())
     close(entropy, -(reference.exp() * reference).sum(1).detach())
     close(kernels.logits_gradient_(logits, targets, normalisers, grad, 0.7), wide.grad)
+
+
+def frozen_head() -> None:
+    """Its weight's gradient is left out, and nothing else changes, in one chunk or in several."""
+    torch.manual_seed(4)
+    start, table, targets = torch.randn(6, 16), torch.randn(40, 16), torch.arange(6)
+    for chunk, keep in ((6, True), (6, False), (4, False)):
+        gradients = []
+        for trained in (True, False):
+            states, weight = start.clone().requires_grad_(), table.clone().requires_grad_(trained)
+            _KernelLogprobs.apply(states, weight, targets, 0.7, chunk, keep)[0].square().sum().backward()
+            assert (weight.grad is not None) == trained
+            gradients.append(states.grad)
+        torch.testing.assert_close(*gradients, rtol=0, atol=0)
 
 
 def nucleus() -> None:
@@ -115,6 +130,7 @@ def decoding() -> None:
 if __name__ == "__main__":
     elementwise()
     logprobs()
+    frozen_head()
     nucleus()
     decoding()
     print("equal")

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from harness.dims import ModelDims, RopeScaling, flops_per_token, num_non_embedding_parameters, num_parameters
+from harness.head import chunked_logprobs
 from harness.hub import load_pretrained, read_weights, save_pretrained
 from harness.model import Policy, init_policy, lm_loss, token_logprobs
 from harness.rows import Places, pack_rows
@@ -163,6 +164,20 @@ def test_chunks_and_recomputation_do_not_change_values_or_gradients() -> None:
             assert found is not None and expected is not None
             largest = expected.abs().max().item()  # float32 sums in another order differ relative to this
             torch.testing.assert_close(found, expected, rtol=0, atol=1e-5 * largest)
+
+
+@pytest.mark.parametrize("chunk", [1000, 3])
+def test_a_frozen_head_has_no_gradient_and_costs_the_others_nothing(chunk: int) -> None:
+    torch.manual_seed(0)
+    start, table, targets = torch.randn(7, 8), torch.randn(11, 8), torch.arange(7)
+    gradients = []
+    for trained in (True, False):
+        states, weight = start.clone().requires_grad_(), table.clone().requires_grad_(trained)
+        found, _ = chunked_logprobs(states, weight, targets, 1.3, with_entropy=False, chunk_tokens=chunk)
+        found.square().sum().backward()
+        assert (weight.grad is not None) == trained
+        gradients.append(states.grad)
+    assert torch.equal(gradients[0], gradients[1])
 
 
 def test_entropy_and_logprobs_equal_their_definitions() -> None:

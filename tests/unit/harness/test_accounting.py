@@ -5,15 +5,26 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from harness import accounting
 from harness.accounting import Lap, Meter, mfu, peak_flops, rates, reproducible
-from harness.dims import flops_per_token
+from harness.batching import work
+from harness.critic import Models, trained_flops
+from harness.dims import flops_per_token, forward_flops
+from harness.lora import inject
+from harness.model import init_policy, token_logprobs
+from harness.rows import pack_rows
 from harness.trainer import experience, learn
+from harness.trainer_config import LoraConfig
+from harness.types import Prompt, Rollout
+from harness.update import build_batch
 from tests.unit.harness.tiny import DIMS, run_on_untrained_base
 
 
@@ -76,6 +87,66 @@ def test_trained_flops_are_exact_over_rows_of_different_lengths(tmp_path: Path) 
             lengths.add(end)
     assert len(lengths) > 1
     assert run.flops["trained"] == pytest.approx(by_hand, rel=1e-12)
+
+
+def matmul_flops(of: Callable[[], object]) -> int:
+    """What PyTorch counts of what is called, attention apart."""
+    with FlopCounterMode(display=False) as counter:
+        of()
+    found = counter.get_flop_counts()["Global"]
+    return sum(n for op, n in found.items() if op in (torch.ops.aten.mm, torch.ops.aten.addmm))
+
+
+@pytest.mark.parametrize(
+    ("lines", "passes"),
+    [
+        (("objective=grpo", "objective.kl.coef=0"), 3),  # forward and backward
+        (("objective=grpo", "objective.kl.coef=0.1"), 3 + 1),  # and the reference
+        # Forward and backward of the policy and of the value model, the old logprobs, the values, and the KL
+        # that the coefficient adapts to.
+        (("objective=ppo",), 9),
+    ],
+)
+def test_a_steps_flops_are_those_that_pytorch_counts(
+    tmp_path: Path, lines: tuple[str, ...], passes: int
+) -> None:
+    reward = ("objective.reward.accuracy=0", "objective.reward.random=1")
+    run = run_on_untrained_base(tmp_path, *reward, "objective.updates.minibatches=1", *lines)
+    groups, _ = experience(run)
+    groups = [replace(g, rewards=(1.0, *g.rewards[1:-1], 0.0)) for g in groups]  # so that each has a gradient
+    run.flops = {}
+    counted = matmul_flops(lambda: learn(run, groups, total=2))
+    batch = build_batch(groups, run.config.objective)
+    attention = 4 * 16 * work(batch, torch.arange(len(batch.lengths)))["pairs"]  # one layer, one head of 16
+    # A value model's head of 16 weights is left out.
+    assert counted + passes * attention == pytest.approx(sum(run.flops.values()), rel=2e-3)
+
+
+def test_what_adapters_freeze_has_no_gradient_of_its_own() -> None:
+    dims = replace(DIMS, hidden_size=64, intermediate_size=96, num_heads=4, num_layers=12)
+    policy = init_policy(dims, 0)
+    inject(policy, LoraConfig(rank=1, alpha=2), seed=0, base="tiny")
+    ids, lengths = torch.randint(0, 11, (3, 20)), torch.full((3,), 20)
+    wanted = torch.zeros(3, 20, dtype=torch.bool)
+    wanted[:, 8:] = True
+    rows = pack_rows(ids, lengths, wanted)
+    counted = matmul_flops(lambda: token_logprobs(policy, rows, temperature=1.0)[0].sum().backward())
+    done = {"tokens": 60.0, "predicted": 36.0, "pairs": 0.0}
+    # The first layer's inputs are the embedding's, which has no gradient: a twelfth of a third is less.
+    assert counted == pytest.approx(trained_flops(Models(policy, None, None, 0.0), done), rel=0.03)
+    assert counted < 0.75 * 3 * forward_flops(dims, **done)
+
+
+def test_sampling_computes_a_shared_prompt_once_and_every_key(tmp_path: Path) -> None:
+    run = run_on_untrained_base(tmp_path)
+    prompts = [Prompt("a", "question", "", (1, 2, 3, 4))] * 2 + [Prompt("b", "question", "", (5,))]
+    made = [Rollout(p.problem_id, 0, (6, 7), "", None, "stop") for p in prompts]
+    run.count("sampled", prompts, made)
+    # Rows of 6, 6 and 3 tokens; the second needs its last 2 alone: 11 tokens, 6 of them predicted, and as
+    # many keys as stand before each: 1..6, 5..6, 1..3 are 21 + 11 + 6.
+    head = 16 * run.policy.dims.vocab_size
+    assert run.tokens["sampled"] == 6
+    assert run.flops["sampled"] == 2 * (2176 * 11 + head * 6) + 4 * 16 * 38
 
 
 def test_mfu_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
