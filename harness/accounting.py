@@ -1,9 +1,10 @@
 """What a run costs: seconds and peak memory by phase, rates, the share of the peak that training reaches.
 
-MFU is the FLOPs of a forward and backward pass over the trained rows (`harness.critic.trained_flops`) over the seconds of the phase `train` and the device's dense bf16 peak, whatever the dtype: the layers'
-matmul weights for each token, a prompt that rows share once; the output head for completion tokens; the
-causal half of attention. What is computed again (recomputed layers, old logprobs, the prompt of rows that
-another microbatch has) is not counted.
+MFU is the FLOPs of a forward and backward pass over the trained rows (`harness.critic.trained_flops`) over
+the seconds of the phase `train` and the device's dense bf16 peak, whatever the dtype: the layers' matmul
+weights for each token, a prompt that rows share once; the output head for completion tokens; the causal half
+of attention. What is computed again (recomputed layers, old logprobs, the prompt of rows that another
+microbatch has) is not counted.
 """
 
 from __future__ import annotations
@@ -22,16 +23,18 @@ import torch
 if TYPE_CHECKING:
     from harness.state import Run
 
-# Dense bf16 tensor-core FLOP/s by a part of the device's name (vendors' data sheets, without sparsity).
+# Dense bf16 tensor-core FLOP/s by words of the device's name (vendors' data sheets, without sparsity).
 PEAK_FLOPS = {
     "H100 PCIe": 756e12,
     "H100 NVL": 835e12,
     "H100": 989e12,
     "H200": 989e12,
+    "GH200": 989e12,
     "B200": 2250e12,
     "A100": 312e12,
     "A10G": 70e12,
     "L40S": 362e12,
+    "L40": 181e12,
     "L4": 121e12,
     "RTX 4090": 165e12,
     "RTX 3090": 71e12,
@@ -47,8 +50,18 @@ def reproducible(metrics: dict[str, Any]) -> dict[str, Any]:
 
 
 def peak_flops(device_name: str) -> float | None:
-    """None for a device that is not in the table, and so for CPUs: then there is no MFU."""
-    return next((peak for name, peak in PEAK_FLOPS.items() if name in device_name), None)
+    """None for what is not in the table, for a part of a device (MIG) and for CPUs: then there is no MFU."""
+    if " MIG " in device_name or " Laptop " in device_name:
+        return None
+    named = f" {device_name} "
+    return next((peak for name, peak in PEAK_FLOPS.items() if _names(name, named)), None)
+
+
+def _names(name: str, device_name: str) -> bool:
+    """Whether it stands there as words: `A100-SXM4` is an A100, `L40` no L4 and `4090 D` no 4090."""
+    found = device_name.find(f" {name}")
+    rest = device_name[found + len(name) + 1 :]
+    return found >= 0 and rest[0] in " -" and not rest.startswith(" D ")
 
 
 class Meter:

@@ -252,10 +252,12 @@ def main() -> None:
     same = ["--work", str(args.work), "--shape", args.shape, "--steps", str(args.steps)]
     same += ["--model", str(args.model)] if args.model else []
     same += ["--profile"] if args.profile else []
+    code = code_state()
     result: dict[str, Any] = {
         "device": torch.cuda.get_device_name(),
         "hardware": hardware("cuda"),
-        "commit": code_state(),
+        "commit": code["commit"],
+        "dirty": code["dirty"],
         "versions": packages(),
         "settings": {
             "model": str(args.model.name) if args.model else args.shape,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
@@ -158,6 +159,39 @@ def test_mfu_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     found = mfu(15072 * 1e9, 2.0, torch.device("cuda"), 2)
     assert found == {"mfu": pytest.approx(15072e9 / 2.0 / (2 * 989e12))}
     assert peak_flops("AMD EPYC") is None
+
+
+@pytest.mark.parametrize(
+    ("device", "peak"),
+    [
+        ("NVIDIA H100 80GB HBM3", 989e12),
+        ("NVIDIA H100 PCIe", 756e12),
+        ("NVIDIA H100 NVL", 835e12),
+        ("NVIDIA H200", 989e12),
+        ("NVIDIA GH200 480GB", 989e12),
+        ("NVIDIA B200", 2250e12),
+        ("NVIDIA A100-SXM4-80GB", 312e12),
+        ("NVIDIA A100 80GB PCIe", 312e12),
+        ("NVIDIA L4", 121e12),
+        ("NVIDIA L40", 181e12),
+        ("NVIDIA L40S", 362e12),
+        ("NVIDIA GeForce RTX 4090", 165e12),
+        ("NVIDIA GeForce RTX 4090 D", None),
+        ("NVIDIA GeForce RTX 4090 Laptop GPU", None),
+        ("NVIDIA H100 80GB HBM3 MIG 1g.10gb", None),
+        ("NVIDIA H20", None),
+    ],
+)
+def test_a_peak_is_of_the_device_named_and_of_no_other(device: str, peak: float | None) -> None:
+    assert peak_flops(device) == peak
+
+
+@pytest.mark.parametrize("name", ["rl_step", "rl_step_smollm2"])
+def test_the_committed_steps_have_the_form_that_is_promised(name: str) -> None:
+    found = json.loads((Path("outputs/reference/bench") / f"{name}.json").read_text())
+    assert {"device", "commit", "versions", "settings", "ours_s", "trl_s"} <= found.keys()
+    assert isinstance(found["commit"], str) and not found["dirty"]
+    assert len(found["ours_s"]) >= 3 and len(found["trl_s"]) >= 2
 
 
 def test_peak_memory_is_this_process_own_and_not_its_parents() -> None:
