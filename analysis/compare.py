@@ -12,7 +12,7 @@ from analysis.load import Study, differing_keys, load_study
 from analysis.report import Report, ReportSection, notes_of, status_line
 from analysis.stats import Interval, paired_t
 from analysis.table import Table, interval_text
-from analysis.tables import runs_table
+from analysis.tables import interval_columns, runs_table
 from harness import records
 
 STUDY_MARKS = ("study.json", "*/run.json", "*/config.yaml")
@@ -56,18 +56,25 @@ def compare_table(first: Study, second: Study) -> Table:
     labels = [a.label for a in first.record.arms if a.label in {b.label for b in second.record.arms}]
     if not labels:
         raise ValueError(f"{first.folder} and {second.folder} have no arm in common")
-    cells: list[list[str]] = []
+    cells, raw = [], []
     for label in labels:
         ours, theirs = (final_rows(s, label, primary.task) for s in (first, second))
         estimates = [_over_seeds(rows, primary.metric, primary.level, s)
                      for rows, s in ((ours, first), (theirs, second))]  # fmt: skip
-        difference = _difference(ours, theirs, primary, what_varies(first))
-        cells.append([label, *(interval_text(e) for e in estimates), difference])
+        difference, said = _difference(ours, theirs, primary, what_varies(first))
+        cells.append([label, *(interval_text(e) for e in estimates), said])
+        named = {"first": estimates[0], "second": estimates[1], "difference": difference}
+        row: dict[str, Any] = {"arm": label}
+        for name, interval in named.items():
+            row |= interval_columns(name, interval)
+        raw.append(row | {"seeds": difference.n if difference else 0, "said": said})
     columns = ["arm", *_names(first, second), "second − first"]
-    where, varies = first.task_text(primary.task), what_varies(first)
-    note = f"{METRICS[primary.metric]} on {where}, points; what varies: {varies}."
-    raw = pd.DataFrame(cells, columns=columns)
-    return Table("compare", " and ".join(columns[1:3]), columns, cells, raw, note)
+    note = (
+        f"{METRICS[primary.metric]} on {first.task_text(primary.task)}, points. Brackets: "
+        f"{100 * primary.level:g} % intervals, Student's t over seeds, differences paired by seed and not "
+        f"adjusted for their number; what varies: {what_varies(first)}."
+    )
+    return Table("compare", " and ".join(columns[1:3]), columns, cells, pd.DataFrame(raw), note)
 
 
 def _names(first: Study, second: Study) -> list[str]:
@@ -75,24 +82,30 @@ def _names(first: Study, second: Study) -> list[str]:
     return [s.name if first.name != second.name else str(s.folder) for s in (first, second)]
 
 
-def _difference(ours: Rows, theirs: Rows, primary: Primary, varies: str) -> str:
-    """Paired by seed on the same problems, or why it is not taken."""
+def _difference(ours: Rows, theirs: Rows, primary: Primary, varies: str) -> tuple[Interval | None, str]:
+    """Paired by seed on the same problems, and as it is shown; or why it is not taken."""
     metric = primary.metric
     shared = [s for s in ours if s in theirs and has(ours[s], metric) and has(theirs[s], metric)]
     if not shared:
-        return "not paired: no seed in both"
+        return None, "not paired: no seed in both"
     both = [r[s] for r in (ours, theirs) for s in shared]
     if len({row["problem_ids"] for row in both}) > 1:
-        return "not paired: other problems"
+        return None, "not paired: other problems"
     if metric in ("maj", "pass") and len({row["k"] for row in both}) > 1:
-        return f"not paired: another k, on which {METRICS[metric]} depends"
+        return None, f"not paired: another k, on which {METRICS[metric]} depends"
     d = paired_t([theirs[s][metric] - ours[s][metric] for s in shared], level=primary.level, varies=varies)
-    return interval_text(d, signed=True) + (f" ({d.reason})" if d.reason else "")
+    return d, interval_text(d, signed=True) + (f" ({d.reason})" if d.reason else "")
 
 
 def mismatches(first: Study, second: Study) -> list[str]:
-    """What else differs between arms of one label: configs, bases of a seed, protocols, code. A line each."""
+    """Arms of one study alone; and of those in both what else differs: configs, bases, protocols, code."""
     task, found = primary_of(first).task, dict[str, list[str]]()
+    labels = [{a.label for a in s.record.arms} for s in (first, second)]
+    alone = [
+        f"in {name} alone, and not compared: {', '.join(sorted(mine - other))}"
+        for name, mine, other in zip(_names(first, second), labels, labels[::-1], strict=True)
+        if mine - other
+    ]
     runs = [s.runs.set_index("run_id") for s in (first, second)]
     for ours in first.record.arms:
         theirs = next((a for a in second.record.arms if a.label == ours.label), None)
@@ -102,7 +115,7 @@ def mismatches(first: Study, second: Study) -> list[str]:
             said.append(f"the protocol on {task} (k, temperature, top-p, new tokens or template)")
         for what in said:
             found.setdefault(what, []).append(ours.label)
-    return [f"the two studies differ in {what}: {', '.join(arms)}" for what, arms in found.items()]
+    return alone + [f"the two studies differ in {what}: {', '.join(arms)}" for what, arms in found.items()]
 
 
 def _mismatch(
@@ -142,8 +155,12 @@ def comparison(first: Study, second: Study | None) -> Report:
         sections.append(ReportSection(f"Runs of {second.name}", [], [_runs_of(second)]))
     notes = notes_of(first)
     if second is not None:
-        notes = [*mismatches(first, second), *notes, *notes_of(second)]
-    return Report(first, lines, notes, sections, runs_table(first))
+        mine, its = _names(first, second)
+        notes = [f"{mine}: {note}" for note in notes] + [f"{its}: {note}" for note in notes_of(second)]
+        notes = [*mismatches(first, second), *notes]
+    asked = table.title if second is None else f"{table.title}: do the same arms come out alike?"
+    titled = first.record.model_copy(update={"question": asked})
+    return Report(replace(first, record=titled), lines, notes, sections, runs_table(first))
 
 
 def _runs_of(study: Study) -> Table:

@@ -83,13 +83,13 @@ def _arm_frame(results: Sequence[ArmResult]) -> pd.DataFrame:
                  "gain_over_base": r.gain, "gain_from_choice": r.choice,
                  "gain_from_skill": r.skill}  # fmt: skip
         for name, interval in named.items():
-            row |= _interval_columns(name, interval)
+            row |= interval_columns(name, interval)
         rows.append(row | {"p_holm": r.p_holm, "base": r.base} | r.means | {
             "flags": "; ".join(r.flags), "run_ids": " ".join(r.run_ids)})  # fmt: skip
     return pd.DataFrame(rows)
 
 
-def _interval_columns(name: str, interval: Interval | None) -> dict[str, Any]:
+def interval_columns(name: str, interval: Interval | None) -> dict[str, Any]:
     parts = ("low", "high", "se", "df", "p_value")
     if interval is None:
         return {name: None, **{f"{name}_{part}": None for part in parts}}
@@ -138,7 +138,7 @@ def decomposition_table(results: Sequence[ArmResult]) -> Table:
         "change in how often a derivation is written, the second the change in accuracy given the kind."
     )
     raw = _frame([
-        {"arm": r.label, **_interval_columns("choice", r.choice), **_interval_columns("skill", r.skill)}
+        {"arm": r.label, **interval_columns("choice", r.choice), **interval_columns("skill", r.skill)}
         for r in shown
     ])  # fmt: skip
     columns = [
@@ -179,7 +179,7 @@ def splits_table(study: Study, primary: Primary, results: Sequence[ArmResult]) -
             best = [float(x["best_constant"]) for x in rows.values()]
             raw.append({"arm": r.label, "task": task, "split": name, "value": mean,
                         "best_constant": best[0] if best else None,
-                        **_interval_columns("gain", gain)})  # fmt: skip
+                        **interval_columns("gain", gain)})  # fmt: skip
         cells.append(line)
     constants = _best_constants(study, names)
     note = f"{METRICS[primary.metric]}, points; in parentheses the gain over the base with its interval."

@@ -7,7 +7,9 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+import scipy.stats as sps
 
 from analysis.__main__ import main
 from analysis.compare import compare_table, comparison, mismatches
@@ -81,6 +83,17 @@ def test_comparison_is_paired_where_seeds_and_problems_are_shared(make_study, tm
     assert {"report.html", "report.md", "compare.csv", "runs.csv", "runs_second.csv"} <= {
         p.name for p in out.iterdir()
     }
+    frame = pd.read_csv(out / "compare.csv").set_index("arm")
+    grpo = frame.loc["objective=grpo model=xs"]
+    change = [
+        np.mean(records.read_eval(other / path.relative_to(folder)).correct)
+        - np.mean(records.read_eval(path).correct)
+        for path in sorted(folder.glob("grpo-xs-s*/eval/step_*/aime_gen_test.json"))
+    ]
+    test = sps.ttest_1samp(change, 0)
+    assert grpo["difference"] == pytest.approx(np.mean(change)) and grpo["seeds"] == 3
+    assert grpo["difference_p_value"] == pytest.approx(test.pvalue)
+    assert "do the same arms come out alike?" in (out / "report.md").read_text().splitlines()[0]
     assert main(["compare", str(folder), "literature", "--out", str(out)]) == 0
     page = (out / "report.html").read_text()
     assert "reported, not measured" in page and "R1-Distill-Llama-70B" in page
@@ -112,8 +125,23 @@ def test_what_else_differs_between_two_studies_is_said(make_study, tmp_path: Pat
         "the two studies differ in the protocol on aime_gen_test (k, temperature, top-p, new tokens or "
         f"template): {sft}",
     }
+    (other / "grpo-xs-s2-abcd" / "run.json").write_text("{")
+    assert f"{other}: objective=grpo model=xs: no finished run for seed 2" in "\n".join(
+        comparison(load_study(folder), load_study(other)).notes
+    )
     columns = compare_table(load_study(folder), load_study(other)).columns
     assert columns[1:3] == [str(folder), str(other)]  # both are called toy
+
+
+def test_arms_of_one_study_alone_are_named(make_study, tmp_path: Path) -> None:
+    folder = make_study(seeds=3)
+    other = tmp_path / "outputs" / "again"
+    shutil.copytree(folder, other)
+    record = json.loads((other / "study.json").read_text())
+    record |= {"study": "again", "arms": record["arms"][:3]}
+    (other / "study.json").write_text(json.dumps(record))
+    notes = comparison(load_study(folder), load_study(other)).notes
+    assert notes[0] == "in toy alone, and not compared: objective=grpo model=s"
 
 
 def test_pass_at_k_is_not_compared_across_k(make_study, tmp_path: Path) -> None:
