@@ -141,6 +141,9 @@ def test_in_a_browser(page_file: Path, width: int, theme: str) -> None:
         )
         assert len(await page.value(drawn)) > 8  # panels beside each other in one figure at least
         assert max(await page.value(drawn)) <= 1  # and none lies over its neighbour
+        await page.send("Emulation.setEmulatedMedia", media="print")
+        heights = "[...document.querySelectorAll('.still svg')].map((s) => s.getBoundingClientRect().height)"
+        assert 0 < max(await page.value(heights)) <= 20 / 2.54 * 96 + 1  # 20 cm: a figure fits a page
         assert await page.value("window.pwned") is None
         assert page.errors == []
         own = page_file.resolve().as_uri()
