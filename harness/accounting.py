@@ -126,6 +126,25 @@ def _can_begin_peak() -> bool:
     return True
 
 
+class Clock:
+    """Wall-clock seconds since it was made, without those while it was stopped."""
+
+    def __init__(self) -> None:
+        self._since = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        return time.perf_counter() - self._since
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._since += time.perf_counter() - began
+
+
 def resident_bytes() -> int:
     """Resident memory of this process; 0 where /proc does not say."""
     try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import sys
-import time
 import traceback
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -16,7 +15,7 @@ import torch
 import yaml
 
 from harness import checkpoint, distributed, warm
-from harness.accounting import Meter, begin_peak, peak_bytes, rates
+from harness.accounting import Clock, Meter, begin_peak, peak_bytes, rates
 from harness.code_state import code_state, hardware, packages
 from harness.config import RunConfig
 from harness.data.load import data_fingerprint, data_report
@@ -81,37 +80,34 @@ def _follow(config: RunConfig, folder: Path, device: str) -> Outcome:
 
 
 def _execute(config: RunConfig, folder: Path, overrides: Sequence[str], report: Reporter) -> Outcome:
-    started = time.perf_counter()
+    clock = Clock()
     record = _record(config, folder, overrides)
     begin_peak(torch.device(record.hardware["device"]))  # earlier runs of this process had theirs
     try:
         write_text(folder / "config.yaml", yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
         write_text(folder / "data.json", json.dumps(data_report(config.data), indent=1))
         write_record(folder / "run.json", record)
-        _run(config, folder, record, report, started)
+        _run(config, folder, record, report, clock)
         record.status, record.reason = "finished", None
         (folder / "error.txt").unlink(missing_ok=True)  # of an earlier attempt
     except KeyboardInterrupt:
         record.status, record.reason = "interrupted", "stopped by the user; launch again to go on"
-        _close(folder, record, started)
+        _close(folder, record, clock)
         raise
     except Exception as error:
         record.status, record.reason = "failed", _reason(error)
         (folder / "error.txt").write_text(traceback.format_exc()) if not _disk_full(error) else None
     if record.status != "finished":
         warm.drop()  # here, where no traceback holds the run's tensors any more
-    _close(folder, record, started)
+    _close(folder, record, clock)
     report(record.status, 1, 1, record.reason or "")
     return "finished" if record.status == "finished" else "failed"
 
 
-def _run(config: RunConfig, folder: Path, record: RunRecord, report: Reporter, started: float) -> None:
+def _run(config: RunConfig, folder: Path, record: RunRecord, report: Reporter, clock: Clock) -> None:
     device = distributed.join(resolve_device(config))
-    began = time.perf_counter()
-    base, *_ = [ensure_base(needed, report) for needed in bases_of(config)]
-    made = time.perf_counter() - began  # the base's cost, which base.json has: it is no run's
-    if record.hardware["device"] == "cuda":
-        record.gpu_seconds -= made * distributed.world_size()
+    with clock.stopped():  # what the base cost is no run's: base.json has it
+        base, *_ = [ensure_base(needed, report) for needed in bases_of(config)]
     tags, resumed = factor_tags(config, record.overrides), record.num_resumes > 0
     tracker = Tracker(config, run_id=record.run_id, folder=folder, tags=tags, resumed=resumed)
     record.wandb_id, failed = tracker.id, True
@@ -121,7 +117,7 @@ def _run(config: RunConfig, folder: Path, record: RunRecord, report: Reporter, s
         if not trained:
             report("loading", 0, 1, config.model.name)
             run = setup(config, base=base, folder=folder, device=device)
-            spent = time.perf_counter() - started - made - sum(run.lap_seconds.values())
+            spent = clock.seconds - sum(run.lap_seconds.values())
             run.seconds["setup"] = run.seconds.get("setup", 0.0) + spent
             run.peak_memory["setup"] = max(run.meter.outside, run.peak_memory.get("setup", 0))
             train(
@@ -136,7 +132,7 @@ def _run(config: RunConfig, folder: Path, record: RunRecord, report: Reporter, s
             record.rates = rates(run)
             write_record(folder / "run.json", record)
             checkpoint.drop_resume(folder)
-        _evaluate_missing(config, folder, base, record, device, report)
+        _evaluate_missing(config, folder, base, record, device, report, clock)
         record.flags = dead_flags(read_metrics(folder / "metrics.jsonl"))
         if not config.objective.reward.weights:  # there is no reward that could vary
             record.flags = [flag for flag in record.flags if flag != "no_reward_variance"]
@@ -152,9 +148,18 @@ def _evaluate_now(run: Run, run_id: str, report: Reporter) -> None:
 
 
 def _evaluate_missing(
-    config: RunConfig, folder: Path, base: Path, record: RunRecord, device: str, report: Reporter
+    config: RunConfig,
+    folder: Path,
+    base: Path,
+    record: RunRecord,
+    device: str,
+    report: Reporter,
+    clock: Clock,
 ) -> None:
-    """The base and every checkpoint asked for, on every split; what is recorded already is not done again."""
+    """The base and every checkpoint asked for, on every split; what is recorded already is not done again.
+
+    Time and memory are booked as the run's, but not the base's: all runs on it share its evaluations.
+    """
 
     def book(phase: str, seconds: float, peak: int) -> None:
         record.seconds[phase] = record.seconds.get(phase, 0.0) + seconds
@@ -163,7 +168,8 @@ def _evaluate_missing(
     meter = Meter(torch.device(device), book)
     for step in checkpoints_to_evaluate(config, record.steps_done):
         owner, weights = (folder, weights_folder(folder, step)) if step else (base, base / "model")
-        with hold(owner / "eval", wait=True), meter.phase("evaluate"):
+        timed = meter.phase("evaluate") if step else clock.stopped()
+        with timed, hold(owner / "eval", wait=True):
             if is_evaluated(config, step):
                 continue
             policy, engine, codec = warm_engine(config, weights, device)
@@ -259,12 +265,12 @@ def _record(config: RunConfig, folder: Path, overrides: Sequence[str]) -> RunRec
     return record
 
 
-def _close(folder: Path, record: RunRecord, started: float) -> None:
+def _close(folder: Path, record: RunRecord, clock: Clock) -> None:
     """Write the last state; a disk that is full must not hide what happened."""
     record.finished = _now()
     device = torch.device(record.hardware["device"])
     if device.type == "cuda":
-        record.gpu_seconds += (time.perf_counter() - started) * distributed.world_size()
+        record.gpu_seconds += clock.seconds * distributed.world_size()
     record.peak_memory_bytes = max(peak_bytes(device), *record.peak_memory.values(), 0)
     try:
         write_record(folder / "run.json", record)
