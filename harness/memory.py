@@ -16,18 +16,30 @@ from harness.preflight import needs
 
 T = TypeVar("T")
 _GIB = 2**30
+_SAID = (
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDA error: out of memory",
+    "DefaultCPUAllocator: can't allocate memory",
+)
 
 
 class OutOfMemory(RuntimeError):
     """What a phase needed, and the settings that need less; the message is the run's recorded reason."""
 
 
+def ran_out(error: RuntimeError) -> bool:
+    """Whether memory is what was missing; libraries that allocate for themselves tell in their text alone."""
+    return isinstance(error, torch.OutOfMemoryError | OutOfMemory) or any(s in str(error) for s in _SAID)
+
+
 @contextmanager
 def explained(phase: str, config: RunConfig, dims: ModelDims, dtype: torch.dtype) -> Iterator[None]:
-    """Turn PyTorch's OutOfMemoryError into an OutOfMemory that names phase, sizes and settings."""
+    """Turn running out of memory into an OutOfMemory that names phase, sizes and settings."""
     try:
         yield
-    except torch.OutOfMemoryError as error:
+    except RuntimeError as error:
+        if isinstance(error, OutOfMemory) or not ran_out(error):
+            raise
         said = ". ".join(str(error).split(". ")[:2]).strip(". ")
         raise OutOfMemory(
             f"out of memory in {phase}: {_needs(phase, config, dims, dtype)} ({said})"
@@ -74,9 +86,9 @@ def halving(
     while True:
         try:
             return work(config), config
-        except (torch.OutOfMemoryError, OutOfMemory):
+        except RuntimeError as error:
             tokens = config.trainer.microbatch_tokens
-            if config.trainer.on_oom != "halve_microbatch" or tokens <= longest:
+            if not ran_out(error) or config.trainer.on_oom != "halve_microbatch" or tokens <= longest:
                 raise
         for module in modules:
             module.zero_grad(set_to_none=True)

@@ -12,8 +12,8 @@ import torch
 
 from harness import gradient
 from harness.checkpoint import load_resume
-from harness.config import ConfigError
-from harness.memory import OutOfMemory, explained
+from harness.config import ConfigError, RunConfig
+from harness.memory import OutOfMemory, explained, halving
 from harness.model import Policy
 from harness.rows import Rows
 from harness.state import COUNTERS, Run, save
@@ -137,6 +137,41 @@ def test_an_evaluation_names_the_longest_of_its_tasks() -> None:
     longest = pytest.raises(OutOfMemory, match=r"in evaluate: .* 101 new tokens")
     with longest, explained("evaluate", config, DIMS, torch.float32):
         raise torch.OutOfMemoryError("CUDA out of memory.")
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "CUDA error: out of memory",
+        "[enforce fail at alloc_cpu.cpp:121] . DefaultCPUAllocator: can't allocate memory: you tried 9 bytes",
+    ],
+)
+def test_a_library_that_says_it_in_words_is_understood(said: str) -> None:
+    config, tried = configure(HALVE), list[int]()
+
+    def work(config: RunConfig) -> str:
+        tried.append(config.trainer.microbatch_tokens)
+        if len(tried) == 1:
+            raise RuntimeError(said)
+        return "done"
+
+    assert halving(work, config, [], longest=10)[0] == "done" and tried == [8192, 4096]
+    with (
+        pytest.raises(OutOfMemory, match="out of memory in train"),
+        explained("train", config, DIMS, torch.half),
+    ):
+        raise RuntimeError(said)
+
+
+def test_another_error_is_left_as_it_is() -> None:
+    def work(config: RunConfig) -> None:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    with pytest.raises(RuntimeError, match="illegal"):
+        halving(work, configure(HALVE), [], longest=10)
+    with pytest.raises(RuntimeError, match="illegal"), explained("train", configure(), DIMS, torch.half):
+        work(configure())
 
 
 def test_an_unknown_remedy_is_refused() -> None:
