@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 
 from harness import engines, warm
+from harness.config import RunConfig
 from harness.execute import execute
 from tests.integration.test_pretrained import configure, quiet
+from tests.integration.test_resume import evidence
+from tests.integration.test_warm import in_a_fresh_process
 from tests.unit.harness.tiny import untrained_base
 
 
@@ -40,3 +43,32 @@ def test_an_end_token_of_config_json_alone_builds_another_engine(tmp_path: Path)
     assert engines.engine_key(config, folder, "cpu") == key
     (folder / "config.json").write_text(json.dumps(written | {"eos_token_id": 9}))
     assert engines.engine_key(config, folder, "cpu") != key
+
+
+def test_a_run_on_a_folder_does_not_depend_on_the_runs_before_it(tmp_path: Path) -> None:
+    folder = untrained_base(tmp_path / "elsewhere") / "model"
+    written = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(written | {"transformers_version": "4.40.0"}))
+    reward = ("objective.reward.accuracy=0", "objective.reward.random=1", "rollout.group_size=6")
+
+    def config(name: str, *lines: str) -> RunConfig:
+        (tmp_path / name).mkdir(exist_ok=True)
+        given = ("model=folder", f"model.path={folder}", "dtype=bfloat16", *reward)
+        return configure(tmp_path / name, *given, *lines)
+
+    fresh, after = config("fresh"), config("warm")
+    in_a_fresh_process(fresh)
+    warm.drop()
+    for lines in (
+        ("seed=3",),
+        ("+trainer.lora={rank: 2, alpha: 4}",),
+        ("dtype=float32", "rollout.max_batch_size=3"),
+        ("objective=ppo", "objective.updates.minibatches=1", "seed=4"),
+    ):
+        assert execute(config("warm", *lines), overrides=[], report=quiet) == "finished"
+    assert execute(after, overrides=[], report=quiet) == "finished"
+    expected, found = evidence(fresh), evidence(after)
+    assert len(expected) > 8 and expected.keys() <= found.keys()  # the base was evaluated for each seed
+    assert '"updates": 2.0' in str(expected["metrics"])
+    for part in expected:
+        assert found[part] == expected[part], part
