@@ -54,12 +54,13 @@ def _needs(phase: str, config: RunConfig, dims: ModelDims, dtype: torch.dtype) -
         tokens = rollout.max_new_tokens
         if phase == "evaluate":
             tokens = max([config.eval.max_new_tokens, *(b.max_new_tokens for b in config.eval.benchmarks)])
-        rows = rollout.max_batch_size
+        asked = rollout.prompts_per_step * rollout.group_size if phase == "sample" else rollout.max_batch_size
+        rows = min(rollout.max_batch_size, asked)
         cache = 2 * dims.num_layers * rows * dims.num_kv_heads * tokens * dims.head_dim * size / _GIB
         return (
             f"{weights}, keys and values of {rows} rows × {tokens} new tokens and their prompts, at least "
             f"[{dims.num_layers}, {rows}, {dims.num_kv_heads}, {tokens}, {dims.head_dim}] twice, "
-            f"{cache:.2f} GiB; lower rollout.max_batch_size={rows}"
+            f"{cache:.2f} GiB; lower rollout.max_batch_size={rollout.max_batch_size}"
         )
     tokens, wide = trainer.microbatch_tokens, max(dims.intermediate_size * 2, dims.hidden_size * 4)
     hidden = dims.num_layers * tokens * wide * size / _GIB

@@ -108,6 +108,10 @@ def test_the_message_names_phase_sizes_and_settings(tmp_path: Path, monkeypatch:
     # D 16, F 24: the widest activation counted has max(2 * 24, 4 * 16) = 64.
     for part in ("in train", "[8192, 64]", "trainer.microbatch_tokens=8192", "halve_microbatch", "2.00 GiB"):
         assert part in text, text
+    run = run_on_untrained_base(tmp_path / "few", "rollout.prompts_per_step=2", "rollout.group_size=2",
+                                "objective.updates.minibatches=1")  # fmt: skip
+    with pytest.raises(OutOfMemory, match="keys and values of 4 rows"), run.timed("sample"):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
     run = run_on_untrained_base(tmp_path / "sample", "rollout.max_batch_size=7")
     with pytest.raises(OutOfMemory) as caught, run.timed("sample"):
         raise torch.OutOfMemoryError("CUDA out of memory.")
