@@ -3,7 +3,7 @@ seed."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,6 @@ import numpy as np
 from analysis.evaluations import BEST
 from analysis.load import Study
 from analysis.stats import Interval, crossed_t, decompose_shares, holm, paired_t
-from analysis.table import p_equals, p_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -63,22 +62,11 @@ class ArmResult:
     flags: list[str]
 
 
-@dataclass(frozen=True)
-class Headline:
-    """One level of the primary factor against the control level, averaged over the other factors."""
-
-    factor: str
-    level: str
-    control: str
-    difference: Interval | None
-    cells: int
-
-
 def primary_of(study: Study) -> Primary:
     """From study.json's `primary` (factor, task or split, metric, level, criterion), else: first factor,
     test, avg, difference.
 
-    Raises ValueError when nothing was evaluated, or the declared metric, criterion or task does not exist.
+    Raises ValueError when nothing was evaluated, or what is declared does not exist.
     """
     declared = study.record.primary
     tasks = evaluated_tasks(study)
@@ -96,7 +84,11 @@ def primary_of(study: Study) -> Primary:
         raise ValueError(f"primary criterion {criterion!r} is not known; choose one of {', '.join(CRITERIA)}")
     factors = list(study.record.factors)
     factor = declared.get("factor") or (factors[0] if factors else None)
+    if factor is not None and factor not in factors:
+        raise ValueError(f"primary factor {factor!r} is not one of the study's: {', '.join(factors)}")
     level = float(declared.get("level", 0.95))
+    if not 0 < level < 1:
+        raise ValueError(f"primary level {level:g}: must lie between 0 and 1, as 0.95 does")
     task = named[0] if named else next(iter(tasks))
     return Primary(factor, task, metric, level, bool(declared), criterion)
 
@@ -128,9 +120,19 @@ def final_rows(study: Study, label: str, task: str, *, base: bool = False) -> di
     return {seed: wanted[seed] for seed in sorted(wanted, key=seed_order)}
 
 
+def shared_seeds(pairs: Iterable[tuple[Rows, Rows]], metric: str) -> list[str]:
+    """Seeds that every row of every pair has, with the metric, each pair on the same problems."""
+    pairs = list(pairs)
+    return [
+        s for s in (pairs[0][0] if pairs else ())
+        if all(s in rows and has(rows[s], metric) for pair in pairs for rows in pair)
+        and all(a[s]["problem_ids"] == b[s]["problem_ids"] for a, b in pairs)
+    ]  # fmt: skip
+
+
 def paired(first: Rows, second: Rows, metric: str, *, level: float, varies: str) -> Interval | None:
     """t on the per-seed differences first − second, over the seeds that both have; None without any."""
-    seeds = [s for s in first if s in second and has(first[s], metric) and has(second[s], metric)]
+    seeds = shared_seeds([(first, second)], metric)
     if not seeds:
         return None
     return paired_t([first[s][metric] - second[s][metric] for s in seeds], level=level, varies=varies)
@@ -150,15 +152,6 @@ def what_varies(study: Study) -> str:
     if study.record.shared_base:
         return "training and rollout seeds only; problems are fixed, and so is the shared base"
     return "seeds, each with a base of its own; problems are fixed"
-
-
-def missing_contrast(study: Study, primary: Primary) -> str | None:
-    """`kl − sft`: the declared contrast, where one of its two levels was not run."""
-    contrast = study.record.primary.get("contrast")
-    if contrast is None or primary.factor is None:
-        return None
-    control, run = study.record.control.get(primary.factor), study.record.factors.get(primary.factor, [])
-    return None if contrast in run and control in run else f"{contrast} − {control}"
 
 
 def control_of(study: Study, levels: Mapping[str, str], factor: str | None) -> str | None:
@@ -186,44 +179,6 @@ def arm_results(study: Study, primary: Primary) -> list[ArmResult]:
     p_values = [results[i].difference.p_value for i in tested]  # type: ignore[union-attr]
     adjusted = dict(zip(tested, holm(p_values), strict=True))  # type: ignore[arg-type]
     return [ArmResult(**{**vars(r), "p_holm": adjusted.get(i)}) for i, r in enumerate(results)]
-
-
-def headlines(study: Study, primary: Primary, *, factor: str | None = None) -> list[Headline]:
-    """Main effects of a factor (None: the primary one): per seed, the mean difference over other factors."""
-    factor = factor or primary.factor
-    if factor is None or factor not in study.record.control:
-        return []
-    control = study.record.control[factor]
-    found = []
-    contrast = study.record.primary.get("contrast")  # the one that the study was made for comes first
-    for level in sorted(study.record.factors.get(factor, []), key=lambda name: name != contrast):
-        arms = [a for a in study.record.arms if a.levels.get(factor) == level]
-        pairs = [(a.label, c) for a in arms if (c := control_of(study, a.levels, factor)) is not None]
-        if not pairs:
-            continue
-        cells = [(final_rows(study, a, primary.task), final_rows(study, c, primary.task)) for a, c in pairs]
-        metric = primary.metric
-        seeds = [
-            s for s in cells[0][0]
-            if all(s in rows and has(rows[s], metric) for cell in cells for rows in cell)
-        ]  # fmt: skip
-        differences = [np.mean([a[s][metric] - c[s][metric] for a, c in cells]) for s in seeds]
-        interval = (
-            paired_t(differences, level=primary.level, varies=what_varies(study)) if differences else None
-        )
-        found.append(Headline(factor, level, control, interval, len(cells)))
-    return found
-
-
-def p_text_of(headline: Headline, results: Sequence[ArmResult]) -> str:
-    """`p = 0.012, Holm 0.061`: the contrast's own p and, where one arm makes it, a larger adjusted one."""
-    d = headline.difference
-    if d is None or d.p_value is None:
-        return ""
-    levels = [r.p_holm for r in results if r.levels.get(headline.factor) == headline.level and r.control]
-    adjusted = levels[0] if headline.cells == 1 and len(levels) == 1 else None
-    differs = adjusted is not None and adjusted > d.p_value
-    return p_equals(d.p_value) + (f", Holm {p_text(adjusted)}" if differs else "")
 
 
 def _arm_result(study: Study, primary: Primary, label: str, levels: dict[str, str]) -> ArmResult:

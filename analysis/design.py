@@ -9,6 +9,8 @@ from analysis.contrasts import METRICS, control_of, final_rows, has, primary_of,
 from analysis.load import Study, differing_keys
 from harness.records import Arm
 
+BASE_KEYS = ("model.", "corpus", "data.", "dtype")  # of a config, those that may change the base
+
 
 @dataclass(frozen=True)
 class ConfigDifference:
@@ -33,6 +35,7 @@ def design_notes(study: Study) -> list[str]:
         for factor, levels in (study.record.declared.get("absent") or {}).items()
     ]
     notes += _unevaluated(study) + _unfinished_metrics(study) + _edges(study)
+    notes += _cut_short(study) + _other_bases(study)
     kinds = {"commit": "commits", "device": "kinds of device", "data_hash": "data versions",
              "schema_version": "versions of the records' schema"}  # fmt: skip
     for column, what in kinds.items():
@@ -99,12 +102,40 @@ def _unfinished_metrics(study: Study) -> list[str]:
     ]
 
 
+def _cut_short(study: Study) -> list[str]:
+    """Runs that say finished with fewer steps than their config asks for."""
+    notes = []
+    for row in study.finished.to_dict("records"):
+        asked = study.configs.get(row["run_id"], {}).get("trainer.steps")
+        if asked is not None and row["steps_done"] < asked:
+            notes.append(f"{row['run_id']}: finished after {row['steps_done']:g} of {asked:g} steps")
+    return notes
+
+
+def _other_bases(study: Study) -> list[str]:
+    """Seeds at which an arm started from another base than its control, though their configs ask for one."""
+    notes, bases = [], dict(zip(study.runs["run_id"], study.runs.get("base_id", ()), strict=False))
+    factor = study.record.primary.get("factor") or next(iter(study.record.factors), None)
+    arms = {arm.label: arm for arm in study.record.arms}
+    for arm in study.record.arms:
+        control = control_of(study, arm.levels, factor)
+        pairs = {s: (run, arms[control].runs.get(s)) for s, run in arm.runs.items()} if control else {}
+        seeds = [
+            s for s, (a, b) in pairs.items()
+            if a in study.configs and b in study.configs and bases[a] != bases[b]
+            and not any(k.startswith(BASE_KEYS) for k in differing_keys(study.configs[a], study.configs[b]))
+        ]  # fmt: skip
+        if seeds:
+            notes.append(f"{arm.label} started from another base than {control} at seed {', '.join(seeds)}")
+    return notes
+
+
 def _edges(study: Study) -> list[str]:
     """Arms whose learning rate is the smallest or largest of the grid."""
     found = [f"{c['arm']} ({c['chosen']:g})" for c in study.record.pilot if c.get("edge")]
     if not found:
         return []
-    return [f"learning rate at the edge of its grid, so that a better one may lie beyond: {', '.join(found)}"]
+    return [f"learning rate at the edge of its grid, so that a better one may lie beyond: {'; '.join(found)}"]
 
 
 def _mixed_within(study: Study) -> list[str]:
@@ -131,6 +162,8 @@ def _other_protocols(study: Study) -> list[str]:
         if others:
             notes.append(f"evaluated on {task} under {what} than the first arm: {', '.join(others)}; a "
                          "difference to it is not one of training alone")  # fmt: skip
+            if field == "problem_ids":
+                notes[-1] += ", and seeds whose problems differ are in no difference"
     return notes
 
 

@@ -11,14 +11,11 @@ import pandas as pd
 from analysis.contrasts import (
     METRICS,
     ArmResult,
-    Headline,
     Primary,
     declared,
-    headlines,
-    missing_contrast,
-    p_text_of,
 )
 from analysis.gains import gain_finding
+from analysis.headlines import Headline, headlines, missing_contrast, p_text_of
 from analysis.load import Study
 from analysis.stats import tost_p
 from analysis.table import Table, interval_text, p_equals, points

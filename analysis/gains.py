@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.contrasts import Primary, Rows, declared, final_rows, has, what_varies
+from analysis.contrasts import Primary, declared, final_rows, shared_seeds, what_varies
 from analysis.load import Study
 from analysis.stats import Interval, paired_t
 from analysis.table import interval_text, points
@@ -39,17 +39,13 @@ def gains(study: Study, primary: Primary, levels: list[str]) -> list[Gain]:
             for label in labels
         ]
         metric = primary.metric
-        seeds = [s for s in (cells[0][0] if cells else {}) if all(_both(c, s, metric) for c in cells)]
+        seeds = shared_seeds(cells, metric)
         values = [
             float(np.mean([after[s][metric] - base[s][metric] for after, base in cells])) for s in seeds
         ]
         interval = paired_t(values, level=primary.level, varies=what_varies(study)) if values else None
         found.append(Gain(level, interval))
     return found
-
-
-def _both(cell: tuple[Rows, Rows], seed: str, metric: str) -> bool:
-    return all(seed in rows and has(rows[seed], metric) for rows in cell)
 
 
 def of_family(study: Study, primary: Primary) -> list[Gain]:

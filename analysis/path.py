@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analysis.contrasts import METRICS, Primary, declared, final_rows, has, headlines, what_varies
+from analysis.contrasts import METRICS, Primary, declared, final_rows, shared_seeds, what_varies
+from analysis.headlines import headlines
 from analysis.load import Study
 from analysis.stats import holm, paired_t, tost
 from analysis.table import Table, interval_text, p_equals, p_text
@@ -108,9 +109,10 @@ def _differences(study: Study, primary: Primary, factor: str, before: str, level
             cells.append((final_rows(study, arm.label, primary.task), final_rows(study, other, primary.task)))
     if not cells:
         return []
-    metric, seeds = primary.metric, list(cells[0][0])
-    full = [s for s in seeds if all(s in rows and has(rows[s], metric) for c in cells for rows in c)]
-    return [float(np.mean([a[s][metric] - b[s][metric] for a, b in cells])) for s in full]
+    metric = primary.metric
+    return [
+        float(np.mean([a[s][metric] - b[s][metric] for a, b in cells])) for s in shared_seeds(cells, metric)
+    ]
 
 
 def _frame(rows: list[dict[str, Any]]) -> pd.DataFrame:

@@ -11,18 +11,15 @@ from analysis.charts import all_charts
 from analysis.contrasts import (
     METRICS,
     ArmResult,
-    Headline,
     Primary,
     arm_results,
     declared,
-    headlines,
-    missing_contrast,
-    p_text_of,
     primary_of,
     what_varies,
 )
 from analysis.design import design_notes
 from analysis.gains import gain_answers
+from analysis.headlines import Headline, headlines, missing_contrast, p_text_of
 from analysis.kept import kept_table
 from analysis.load import Study
 from analysis.memorisation import memorisation_table

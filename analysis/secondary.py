@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analysis.contrasts import ArmResult, Primary, declared, final_rows, has
+from analysis.contrasts import ArmResult, Primary, declared, final_rows, has, shared_seeds
 from analysis.load import Study
 from analysis.stats import (
     Interval,
@@ -167,7 +167,7 @@ def _paired(study: Study, primary: Primary, result: ArmResult) -> np.ndarray:
         return np.array([])
     ours, theirs = (final_rows(study, label, primary.task) for label in (result.label, result.control))
     metric = primary.metric
-    both = [s for s in ours if s in theirs and has(ours[s], metric) and has(theirs[s], metric)]
+    both = shared_seeds([(ours, theirs)], metric)
     return np.array([ours[s][metric] - theirs[s][metric] for s in both], dtype=float)
 
 

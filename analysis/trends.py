@@ -112,9 +112,13 @@ def _measures(
 
 
 def _levels(rows: Sequence[Rows], metric: str, less: Sequence[Rows] | None = None) -> np.ndarray:
-    """[seeds, levels] over the seeds that every level has; minus those of `less`, where given."""
+    """[seeds, levels] over seeds that every level has on the same problems; minus `less`, where given."""
     needed = [*rows, *(less or [])]
-    seeds = [s for s in rows[0] if all(s in found and has(found[s], metric) for found in needed)]
+    seeds = [
+        s for s in rows[0]
+        if all(s in found and has(found[s], metric) for found in needed)
+        and len({found[s]["problem_ids"] for found in needed}) == 1
+    ]  # fmt: skip
 
     def scores(of: Sequence[Rows]) -> np.ndarray:
         return np.array([[float(found[s][metric]) for found in of] for s in seeds]).reshape(-1, len(of))

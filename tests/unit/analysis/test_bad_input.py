@@ -162,3 +162,46 @@ def test_bases_of_a_folder_without_a_study_file_are_told_apart(make_study) -> No
 def test_power_wants_a_difference(effect: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["power", "--sd", "2", "--effect", effect]) == 2
     assert f"--effect {float(effect)}: give the smallest difference" in capsys.readouterr().err
+
+
+def test_seeds_on_other_problems_are_in_no_difference(make_study) -> None:
+    """Paired means the same problems: seed 1 of one arm has others, so three of four seeds are compared."""
+    folder = make_study(seeds=4, models=("xs",))
+    change(folder / "study.json", primary={"path": ["sft_rejection", "grpo"]}, declared={"margin": 0.05})
+    (path,) = (folder / "grpo-xs-s1-abcd").glob("eval/*/aime_gen_test.json")
+    ids = json.loads(path.read_text())["problem_ids"]
+    change(path, problem_ids=["another", *ids[1:]])
+    study = load_study(folder)
+    report = build_report(study, figures=False)
+    tables = {t.name: t.raw for t in report.tables}
+    grpo = tables["arms"].set_index("arm").loc["objective=grpo model=xs"]
+    assert grpo["seeds"] == 4 and grpo["difference_df"] == 2 and grpo["gain_over_base_df"] == 2
+    assert tables["path"]["seeds"].tolist() == tables["finding"]["seeds"].tolist() == [3]
+    assert "3 seeds, paired t" in report.answers[0]
+    assert "seeds whose problems differ are in no difference" in "\n".join(report.notes)
+
+
+@pytest.mark.parametrize(
+    ("primary", "said"),
+    [
+        ({"factor": "nope"}, "primary factor 'nope' is not one of the study's: objective, model"),
+        ({"level": 95}, "primary level 95: must lie between 0 and 1"),
+        ({"metric": "f1"}, "primary metric 'f1' is not known"),
+    ],
+)
+def test_a_primary_that_cannot_be_is_said(make_study, primary: dict[str, object], said: str) -> None:
+    folder = make_study(seeds=3)
+    change(folder / "study.json", primary=primary)
+    assert said in build_report(load_study(folder)).answers[0]
+
+
+def test_a_run_cut_short_and_one_from_another_base_are_named(make_study) -> None:
+    folder = make_study(seeds=3, models=("xs",))
+    assert "steps" not in notes(folder) and "another base" not in notes(folder)
+    path = folder / "grpo-xs-s2-abcd" / "run.json"
+    config = json.loads(path.read_text())["config"]
+    change(path, config=config | {"trainer": {"lr": 3e-4, "steps": 8}}, base_id="base-other")
+    text = notes(folder)
+    assert "grpo-xs-s2-abcd: finished after 6 of 8 steps" in text
+    grpo, sft = "objective=grpo model=xs", "objective=sft_rejection model=xs"
+    assert f"{grpo} started from another base than {sft} at seed 2" in text

@@ -10,8 +10,9 @@ import pytest
 import scipy.stats as sps
 
 from analysis.__main__ import main
-from analysis.contrasts import arm_results, headlines, primary_of
+from analysis.contrasts import arm_results, primary_of
 from analysis.findings import BEGIN, END, finding, findings_markdown
+from analysis.headlines import headlines
 from analysis.load import load_study
 from analysis.report import build_report
 from analysis.table import interval_text, p_equals, p_text, points

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import scipy.stats as sps
 
-from analysis.contrasts import final_rows, headlines, primary_of
+from analysis.contrasts import final_rows, primary_of
+from analysis.headlines import headlines
 from analysis.load import load_study
 from analysis.path import main_effects_table, path_table
 from analysis.report import build_report

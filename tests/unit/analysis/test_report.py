@@ -16,8 +16,9 @@ import scipy.stats as sps
 
 from analysis.__main__ import main
 from analysis.charts import Chart, Panel, Series, diagnostics, learning_curves
-from analysis.contrasts import arm_results, headlines, primary_of
+from analysis.contrasts import arm_results, primary_of
 from analysis.findings import finding
+from analysis.headlines import headlines
 from analysis.interactive import figure
 from analysis.load import load_study
 from analysis.multiples import apart

@@ -1,0 +1,68 @@
+"""The contrast of each level of a factor with its control, averaged over the other factors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from analysis.contrasts import ArmResult, Primary, control_of, final_rows, shared_seeds, what_varies
+from analysis.load import Study
+from analysis.stats import Interval, paired_t
+from analysis.table import p_equals, p_text
+
+
+@dataclass(frozen=True)
+class Headline:
+    """One level of the primary factor against the control level, averaged over the other factors."""
+
+    factor: str
+    level: str
+    control: str
+    difference: Interval | None
+    cells: int
+
+
+def missing_contrast(study: Study, primary: Primary) -> str | None:
+    """`kl − sft`: the declared contrast, where one of its two levels was not run."""
+    contrast = study.record.primary.get("contrast")
+    if contrast is None or primary.factor is None:
+        return None
+    control, run = study.record.control.get(primary.factor), study.record.factors.get(primary.factor, [])
+    return None if contrast in run and control in run else f"{contrast} − {control}"
+
+
+def headlines(study: Study, primary: Primary, *, factor: str | None = None) -> list[Headline]:
+    """Main effects of a factor (None: the primary one): per seed, the mean difference over other factors."""
+    factor = factor or primary.factor
+    if factor is None or factor not in study.record.control:
+        return []
+    control = study.record.control[factor]
+    found = []
+    contrast = study.record.primary.get("contrast")  # the one that the study was made for comes first
+    for level in sorted(study.record.factors.get(factor, []), key=lambda name: name != contrast):
+        arms = [a for a in study.record.arms if a.levels.get(factor) == level]
+        pairs = [(a.label, c) for a in arms if (c := control_of(study, a.levels, factor)) is not None]
+        if not pairs:
+            continue
+        cells = [(final_rows(study, a, primary.task), final_rows(study, c, primary.task)) for a, c in pairs]
+        metric = primary.metric
+        seeds = shared_seeds(cells, metric)
+        differences = [np.mean([a[s][metric] - c[s][metric] for a, c in cells]) for s in seeds]
+        interval = (
+            paired_t(differences, level=primary.level, varies=what_varies(study)) if differences else None
+        )
+        found.append(Headline(factor, level, control, interval, len(cells)))
+    return found
+
+
+def p_text_of(headline: Headline, results: Sequence[ArmResult]) -> str:
+    """`p = 0.012, Holm 0.061`: the contrast's own p and, where one arm makes it, a larger adjusted one."""
+    d = headline.difference
+    if d is None or d.p_value is None:
+        return ""
+    levels = [r.p_holm for r in results if r.levels.get(headline.factor) == headline.level and r.control]
+    adjusted = levels[0] if headline.cells == 1 and len(levels) == 1 else None
+    differs = adjusted is not None and adjusted > d.p_value
+    return p_equals(d.p_value) + (f", Holm {p_text(adjusted)}" if differs else "")
