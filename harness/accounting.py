@@ -127,14 +127,15 @@ def _can_begin_peak() -> bool:
 
 
 class Clock:
-    """Wall-clock seconds since it was made, without those while it was stopped."""
+    """Wall-clock seconds since it was made, without those while it was stopped, which are `apart`."""
 
     def __init__(self) -> None:
         self._since = time.perf_counter()
+        self.apart = 0.0
 
     @property
     def seconds(self) -> float:
-        return time.perf_counter() - self._since
+        return time.perf_counter() - self._since - self.apart
 
     @contextmanager
     def stopped(self) -> Iterator[None]:
@@ -142,7 +143,7 @@ class Clock:
         try:
             yield
         finally:
-            self._since += time.perf_counter() - began
+            self.apart += time.perf_counter() - began
 
 
 def resident_bytes() -> int:

@@ -45,6 +45,7 @@ from harness.tracking import Tracker, factor_tags
 from harness.trainer import train
 from harness.types import RolloutEngine
 
+_CLOCKS = ("gpu_seconds", "base_seconds")
 Outcome = Literal["finished", "failed", "skipped", "held"]
 
 
@@ -260,7 +261,7 @@ def _record(config: RunConfig, folder: Path, overrides: Sequence[str]) -> RunRec
         record.num_resumes = earlier.num_resumes + 1
         record.started = earlier.started
         record.eval_keys = earlier.eval_keys | record.eval_keys
-        for name in ("steps_done", "seconds", "tokens", "flops", "peak_memory", "gpu_seconds"):
+        for name in ("steps_done", "seconds", "tokens", "flops", "peak_memory", *_CLOCKS):
             setattr(record, name, getattr(earlier, name))
     return record
 
@@ -268,6 +269,7 @@ def _record(config: RunConfig, folder: Path, overrides: Sequence[str]) -> RunRec
 def _close(folder: Path, record: RunRecord, clock: Clock) -> None:
     """Write the last state; a disk that is full must not hide what happened."""
     record.finished = _now()
+    record.base_seconds += clock.apart
     device = torch.device(record.hardware["device"])
     if device.type == "cuda":
         record.gpu_seconds += clock.seconds * distributed.world_size()

@@ -66,6 +66,7 @@ class RunRecord(_Record):
     flops: dict[str, float] = Field(default_factory=dict)
     seconds: dict[str, float] = Field(default_factory=dict)
     gpu_seconds: float = 0.0
+    base_seconds: float = 0.0  # making and evaluating the base, which runs share: in no phase
     peak_memory_bytes: int = 0
     peak_memory: dict[str, int] = Field(default_factory=dict)
     rates: dict[str, float] = Field(default_factory=dict)
@@ -289,10 +290,9 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 def write_samples(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     """Completions with their grades, gzipped JSON lines; bytes do not depend on the clock."""
-    with _replacing(path) as temporary, temporary.open("wb") as raw:  # noqa: SIM117
-        with gzip.GzipFile(filename="", fileobj=raw, mode="wb", mtime=0) as file:
-            for row in rows:
-                file.write((json.dumps(clean(row)) + "\n").encode())
+    with _replacing(path) as target, target.open("wb") as raw, gzip.GzipFile("", "wb", 9, raw, 0) as file:
+        for row in rows:
+            file.write((json.dumps(clean(row)) + "\n").encode())
 
 
 def read_samples(path: Path) -> Iterator[dict[str, Any]]:

@@ -69,7 +69,7 @@ def measure(device: str, runs: int, folder: Path) -> dict[str, Any]:
     cold = []
     for seed, seconds in enumerate(fresh):
         record = by_seed[seed]
-        rest = sum(record.seconds.values()) - to_first_rollout(folder / "fresh", record)
+        rest = sum(record.seconds.values()) + record.base_seconds - to_first_rollout(folder / "fresh", record)
         cold.append(seconds - rest)
     return {
         "device": hardware(by_seed[0].hardware["device"]),
