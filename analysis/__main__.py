@@ -163,7 +163,10 @@ def _table(arguments: argparse.Namespace) -> int:
     report = build_report(_load(arguments.study), figures=False)
     tables = {t.name: t for t in report.tables}
     if arguments.name not in tables:
-        raise ValueError(f"--name {arguments.name}: no such table here; choose one of {', '.join(tables)}")
+        why = "".join(f" ({line})" for line in report.answers if line.startswith("No answer yet"))
+        raise ValueError(
+            f"--name {arguments.name}: no such table here; choose one of {', '.join(tables)}{why}"
+        )
     table = tables[arguments.name]
     if arguments.format == "text":
         show(table)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 # What tells runs of one arm apart, or says nothing about what was trained.
 PER_RUN_KEYS = frozenset({"seed", "base_seed", "study", "output_dir"})
 UNCOMPARED = ("tracking.", "eval.")
+COMMITTED = "provenance.json"  # of a version written by `report --reference`
 
 
 @dataclass
@@ -84,6 +85,8 @@ def load_study(folder: Path, *, progress: Progress | None = None) -> Study:
     if not folder.is_dir():
         raise ValueError(f"{folder}: no such folder; give outputs/<study>")
     found = records.run_folders(folder)
+    if not found and (folder / COMMITTED).exists():
+        raise ValueError(f"{folder}: a committed version, without its runs; read its report.md and CSV files")
     damaged: list[str] = []
     read: dict[str, records.RunRecord] = {}
     reasons: dict[str, str] = {}

@@ -205,3 +205,19 @@ def test_a_run_cut_short_and_one_from_another_base_are_named(make_study) -> None
     assert "grpo-xs-s2-abcd: finished after 6 of 8 steps" in text
     grpo, sft = "objective=grpo model=xs", "objective=sft_rejection model=xs"
     assert f"{grpo} started from another base than {sft} at seed 2" in text
+
+
+def test_a_table_that_cannot_be_says_why(make_study, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = make_study(seeds=3, models=("xs",))
+    change(folder / "study.json", primary={"split": "aime24"})
+    assert main(["table", str(folder)]) == 2
+    error = capsys.readouterr().err
+    assert "choose one of runs (No answer yet: primary task 'aime24' was not evaluated" in error
+
+
+def test_a_committed_version_is_no_study_that_was_never_started(make_study, tmp_path: Path, capsys) -> None:
+    folder, kept = make_study(seeds=3, models=("xs",)), tmp_path / "kept"
+    assert main(["report", str(folder), "--reference", str(kept)]) == 0
+    capsys.readouterr()
+    assert main(["report", str(kept)]) == 2
+    assert "a committed version, without its runs" in capsys.readouterr().err
