@@ -231,7 +231,10 @@ def compute(primary: Primary, results: Sequence[ArmResult]) -> Chart | None:
         series.append(Series("no arm is better for less", [s.x[0] for s in front], [s.y[0] for s in front],
                              colour=-1, mark="stairs", dashed=True))  # fmt: skip
     panel = Panel("FLOPs per run, without pretraining", f"{METRICS[primary.metric]}, points", series, log=10)
-    caption = "Bars: intervals over seeds. Dashed: the Pareto front of the means; its steps may be noise."
+    caption = "Bars: intervals over seeds." + (
+        " Dashed: the Pareto front of the means; its steps may be noise." if len(front) > 1
+        else f" Of the means {front[0].label}'s is the highest and costs least."
+    )  # fmt: skip
     return Chart("compute", "Accuracy against compute", caption, [panel])
 
 

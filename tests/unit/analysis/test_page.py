@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import gzip
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from analysis import interactive, outcome_charts
+from analysis import charts, interactive, outcome_charts
 from analysis.contrasts import arm_results, primary_of
 from analysis.load import load_study
 from analysis.page import embedded_json, html
@@ -210,3 +211,16 @@ def test_gains_by_split_of_many_arms_stand_below_each_other(arms: int, make_stud
             assert panel.x_range == chart.panels[0].x_range and panel.x_range[0] <= 0  # one scale, with 0
             assert series.x == pytest.approx([100 * raw.loc[panel.title, "gain"]] * 9)
             assert series.low == pytest.approx([100 * raw.loc[panel.title, "gain_low"]] * 9)
+
+
+def test_the_front_is_drawn_and_told_or_neither(make_study) -> None:
+    """GRPO scores higher here: a front of two arms where it costs more, of one where it costs less."""
+    study = load_study(make_study(seeds=3, models=("xs",)))
+    primary = primary_of(study)
+    sft, grpo = arm_results(study, primary)
+    for flops, dashed in ((2e12, True), (1e12, False)):
+        chart = charts.compute(primary, [sft, replace(grpo, means={**grpo.means, "flops": flops})])
+        assert chart is not None
+        assert any(s.mark == "stairs" for s in chart.panels[0].series) == dashed
+        assert ("Dashed" in chart.caption) == dashed
+    assert f"Of the means {grpo.label}'s is the highest and costs least" in chart.caption
