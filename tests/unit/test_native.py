@@ -133,6 +133,26 @@ def test_many_refills_shift_the_columns_and_prefill_in_parts() -> None:
     assert [r.completion_ids for r in small] == [r.completion_ids for r in large]
 
 
+def test_long_samples_do_not_hold_up_short_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    policy, size, steps = random_policy(LLAMA), 5, 0
+    prompts = _ragged_prompts(60)
+    original = generation.Generation._step
+
+    def counted(self: generation.Generation) -> None:
+        nonlocal steps
+        steps += 1
+        original(self)
+
+    monkeypatch.setattr(generation.Generation, "_step", counted)
+    params = SamplingParams(max_new_tokens=60, temperature=1.5)
+    made = _engine(policy, eos=(3, 11), size=size).generate(prompts, params=params, seeds=range(60))
+    lengths = [len(r.completion_ids) for r in made]
+    in_batches = sum(max(lengths[i : i + size]) - 1 for i in range(0, 60, size))
+    at_best = sum(n - 1 for n in lengths) / size  # prefill gives the first token
+    assert in_batches > 1.5 * at_best  # there is something to gain
+    assert steps < 1.1 * at_best + max(lengths)
+
+
 def test_checks_every_few_steps_give_the_same_rollouts(monkeypatch: pytest.MonkeyPatch) -> None:
     policy = random_policy(LLAMA)
     prompts = _ragged_prompts(20)
