@@ -27,7 +27,7 @@ def sync(run: Run, *, moved: bool = True) -> tuple[float, bool]:
     A small update is far below the KL that rounding makes in bfloat16 and may be below any limit. So every
     check asks for the same samples: an engine that gives the same tokens with the same logprobs, to the bit,
     as after the last hand-over, where the trainer's logprobs of them have moved, has not had the update.
-    `moved` False: no update was taken since.
+    `moved` False: no update was taken since. An engine whose sums differ from call to call escapes this.
     """
     with run.timed("sync"):
         run.engine.load_weights(hub_weights(run.policy))
