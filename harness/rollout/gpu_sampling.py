@@ -53,14 +53,19 @@ def _nucleus_kernel(
     sum_of = tl.load(sums + row * BLOCKS + block, mask=block < blocks, other=0.0)
     highest = tl.max(highest_of, axis=0)
     heat, share = tl.load(temperature), tl.load(top_p)
-    target = tl.maximum(share * tl.sum(sum_of * tl.exp(highest_of - highest), axis=0), 1e-30)
+    # A sum of exponentials, not of products: a product fused with the sum's first addition is rounded in one
+    # thread and not in another, and threads that part before a barrier wait for each other for ever.
+    total = tl.sum(tl.exp(highest_of - highest + tl.log(sum_of)), axis=0)
+    target = tl.maximum(share * total, 1e-30)
     # All tokens below (1 - p) / V of the largest weigh less than 1 - p, so the threshold is not among them.
     # The factor 0.5 and the four keys are room for rounding; the largest logit is always inside.
     high = _key(heat * highest, SPARE).to(tl.int64) + 4
     least = heat * (highest + tl.log(0.5 * (1.0 - share) / vocab))
     low = tl.minimum(_key(least, SPARE).to(tl.int64), high - 8)
-    # The tokens from `low` up weigh at least the target, those from `high` up less.
-    while high - low > 1:
+    # The tokens from `low` up weigh at least the target, those from `high` up less. A count of halvings, not
+    # a `while` on the sums: every thread goes through as many barriers whatever it finds.
+    halvings = tl.ceil(tl.log2((high - low).to(tl.float32))).to(tl.int32) + 1
+    for _ in range(0, halvings):
         middle = (low + high) >> 1
         weight = tl.zeros([BLOCK], tl.float32)
         for start in range(0, vocab, BLOCK):
@@ -70,7 +75,7 @@ def _nucleus_kernel(
             weight += tl.where(_key(logit, SPARE) >= middle.to(tl.int32), tl.exp(logit / heat - highest), 0.0)
         reached = tl.sum(weight, axis=0) >= target
         low = tl.where(reached, middle, low)
-        high = tl.where(reached, high, middle)
+        high = tl.where(reached, high, tl.maximum(middle, low + 1))
     tl.store(lowest + row, low.to(tl.int32))
     for index in range(0, blocks):
         token = index * BLOCK + place

@@ -153,3 +153,23 @@ def test_nucleus_draws_what_the_cpu_draws(dtype: torch.dtype) -> None:
         torch.testing.assert_close(their_logprobs.cpu()[same], logprobs[same], rtol=1e-4, atol=1e-4)
         allowed = truncate((logits.float() / 0.6).softmax(-1), top_k=0, top_p=top_p + 1e-4)
         assert (allowed.gather(1, found.cpu()[:, None]) > 0).all()
+
+
+@pytest.mark.timeout(120)
+def test_nucleus_ends_where_its_share_is_met_within_rounding() -> None:
+    """Rows of the same logits in other orders, and the share of p that some of them have: sums that round
+    across it or not. Threads that differ there once waited for each other for ever."""
+    rng = torch.Generator("cuda").manual_seed(0)
+    row = (torch.randn(49152, generator=rng, device="cuda") * 0.48).bfloat16()
+    ordered = row.float().sort(descending=True).values
+    cumulative = (ordered.double() / 0.6).softmax(-1).cumsum(-1)
+    edges = (ordered[1:] != ordered[:-1]).nonzero().squeeze(1)
+    orders = torch.stack([torch.randperm(49152, generator=rng, device="cuda") for _ in range(512)])
+    uniforms = torch.rand(512, generator=rng, device="cuda")
+    for share in (0.5, 0.9, 0.95, 0.99):
+        edge = edges[(cumulative[edges] - share).abs().argmin()]
+        top_p = cumulative[edge].float().reshape(1)
+        tokens, _ = draw(row[orders], uniforms, torch.tensor([0.6], device="cuda"), top_p)
+        drawn = row[orders].gather(1, tokens[:, None]).squeeze(1).float()
+        after = ordered[edges[edges.searchsorted(edge) + 1]]  # the next smaller logit, inside for some rows
+        assert bool((drawn >= after).all())
