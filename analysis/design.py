@@ -75,17 +75,23 @@ def _unevaluated(study: Study) -> list[str]:
 
 def _incomplete(study: Study, task: str) -> list[str]:
     """Evaluated runs that lack the primary metric, or their base's evaluation: tables have fewer seeds."""
-    metric, notes = primary_of(study).metric, []
+    metric, found = primary_of(study).metric, dict[str, list[str]]()
     for arm in study.record.arms:
         rows, base = (final_rows(study, arm.label, task, base=b) for b in (False, True))
-        if without := [s for s, row in rows.items() if not has(row, metric)]:
-            notes.append(f"{arm.label}: {METRICS[metric]} was not measured for seed {', '.join(without)}")
-        if lacking := [s for s in rows if s not in base or not has(base[s], metric)]:
-            notes.append(
-                f"{arm.label}: no evaluation of the base on {task} under the same protocol for seed "
-                f"{', '.join(lacking)}; its gain over the base leaves them out"
-            )
-    return notes
+        without = [s for s, row in rows.items() if not has(row, metric)]
+        lacking = [s for s in rows if s not in base or not has(base[s], metric)]
+        said = (
+            (without, f"{METRICS[metric]} was not measured for"),
+            (
+                lacking,
+                f"no gain over the base, which was not evaluated on {task} under the same protocol, for",
+            ),
+        )
+        for seeds, what in said:
+            if seeds:
+                which = "any seed" if len(seeds) == len(rows) else f"seed {', '.join(seeds)}"
+                found.setdefault(f"{what} {which}", []).append(arm.label)
+    return [f"{'; '.join(arms)}: {what}" for what, arms in found.items()]
 
 
 def _unfinished_metrics(study: Study) -> list[str]:

@@ -118,10 +118,13 @@ def test_a_primary_metric_that_one_run_lacks_costs_that_run_alone(make_study) ->
 
 def test_a_base_that_was_not_evaluated_is_named(make_study) -> None:
     folder = make_study(seeds=4, models=("xs",))
+    assert "no gain over the base" not in notes(folder)
     (folder.parent / "bases" / "base-xs" / "eval" / "base-key2" / "aime_gen_test.json").unlink()
-    text = notes(folder)
-    assert "objective=grpo model=xs: no evaluation of the base on aime_gen_test" in text
-    assert "for seed 2; its gain over the base leaves them out" in text
+    arms = "objective=sft_rejection model=xs; objective=grpo model=xs"
+    why = "no gain over the base, which was not evaluated on aime_gen_test under the same protocol, for"
+    assert f"{arms}: {why} seed 2" in notes(folder)
+    shutil.rmtree(folder.parent / "bases")
+    assert f"{arms}: {why} any seed" in notes(folder)
 
 
 def test_a_finished_run_whose_metrics_stop_early_is_named(make_study) -> None:
