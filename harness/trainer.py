@@ -155,8 +155,8 @@ def hand_over(run: Run, *, moved: bool = True) -> dict[str, float]:
     (kl, stale), limit = sync(run, moved=moved), max_kl(run.config)
     if stale:
         raise TrainingError(
-            f"after step {run.step} the engine answers as it did before the update, to the bit, where "
-            "the trainer has moved: the update did not reach the engine"
+            f"after step {run.step} the engine answers as it did before, to the bit, where the trainer has "
+            "moved: updates do not reach the engine"
         )
     if not kl <= limit:
         raise TrainingError(

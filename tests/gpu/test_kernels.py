@@ -171,5 +171,7 @@ def test_nucleus_ends_where_its_share_is_met_within_rounding() -> None:
         top_p = cumulative[edge].float().reshape(1)
         tokens, _ = draw(row[orders], uniforms, torch.tensor([0.6], device="cuda"), top_p)
         drawn = row[orders].gather(1, tokens[:, None]).squeeze(1).float()
-        after = ordered[edges[edges.searchsorted(edge) + 1]]  # the next smaller logit, inside for some rows
+        after = ordered[
+            edges[torch.searchsorted(edges, edge) + 1]
+        ]  # the next smaller logit, inside for some rows
         assert bool((drawn >= after).all())

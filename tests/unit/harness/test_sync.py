@@ -13,6 +13,7 @@ import torch
 
 from harness.config import ConfigError
 from harness.identity import eval_key, run_id
+from harness.model import token_logprobs
 from harness.state import Run
 from harness.sync import max_kl, sampler_trainer_kl, sync
 from harness.trainer import TrainingError, hand_over
@@ -79,9 +80,9 @@ def _update(run: Run, size: float) -> None:
             parameter.add_(size * torch.randn(parameter.shape).to(parameter.dtype))
 
 
-@pytest.mark.parametrize(("dtype", "size"), [("float32", 1e-6), ("bfloat16", 1e-3)])
-def test_a_stale_engine_stops_the_run_though_the_update_was_tiny(
-    tmp_path: Path, dtype: str, size: float
+@pytest.mark.parametrize(("dtype", "size", "updates"), [("float32", 1e-6, 1), ("bfloat16", 1e-3, 30)])
+def test_a_stale_engine_stops_the_run_though_updates_are_tiny(
+    tmp_path: Path, dtype: str, size: float, updates: int
 ) -> None:
     run = run_on_untrained_base(tmp_path, f"dtype={dtype}", "rollout.max_new_tokens=6")
     hand_over(run)
@@ -89,12 +90,32 @@ def test_a_stale_engine_stops_the_run_though_the_update_was_tiny(
     hand_over(run)
     fresh, run.engine = run.engine, deepcopy(run.engine)  # with weights of its own, which no update reaches
     run.engine.load_weights = lambda weights: None  # type: ignore[method-assign]
-    _update(run, size)
-    assert sampler_trainer_kl(run) < max_kl(run.config)  # the limit does not tell
-    with pytest.raises(TrainingError, match="after step 0 the engine answers as it did before the update"):
-        hand_over(run)
+    with pytest.raises(TrainingError, match="after step 0 the engine answers as it did before, to the bit"):
+        for _ in range(updates):
+            _update(run, size)
+            assert sampler_trainer_kl(run) < max_kl(run.config)  # the limit does not tell
+            hand_over(run)
     run.engine = fresh
     hand_over(run)
+
+
+def test_a_trainer_that_rounds_in_another_way_makes_no_engine_stale(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when a kernel is chosen anew: its logprobs differ though no weight has moved."""
+    run = run_on_untrained_base(tmp_path, "dtype=bfloat16", "rollout.max_new_tokens=6")
+    hand_over(run)
+    rounding = (run.last_check[2] - run.last_check[1]).abs().mean()  # type: ignore[index]
+    assert rounding > 1e-4
+    logprobs = token_logprobs
+
+    def other(*rest: object, **keywords: object) -> tuple[torch.Tensor, torch.Tensor]:
+        found, entropy = logprobs(*rest, **keywords)  # type: ignore[arg-type]
+        return found + 1.4 * rounding * torch.randn(found.shape).sign(), entropy
+
+    monkeypatch.setattr("harness.sync.token_logprobs", other)
+    for _ in range(5):
+        hand_over(run)
 
 
 def test_an_engine_that_had_nothing_to_take_is_not_stale(run: Run) -> None:
