@@ -45,10 +45,9 @@ class GradingAhead:
         self.threads.shutdown()
         return found
 
-    def _ended(self, place: int, tokens: list[int], stopped: bool) -> None:
+    def _ended(self, place: int, tokens: list[int]) -> None:
         if len(self.futures) < _MOST:
-            text = tokens[: len(tokens) - stopped]
-            self.futures[place] = self.threads.submit(self._decode_and_grade, place, text)
+            self.futures[place] = self.threads.submit(self._decode_and_grade, place, tokens)
 
     def _decode_and_grade(self, place: int, tokens: list[int]) -> tuple[str, Grade]:
         return self._grade(place, self.decode(tokens))

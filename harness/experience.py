@@ -15,7 +15,6 @@ from harness.distributed import gathered, share
 from harness.grading import grade
 from harness.objective_config import ObjectiveConfig
 from harness.process import step_rewards
-from harness.reference_ahead import reference_ahead
 from harness.seeds import derive
 from harness.select import drop_zero_variance, needs_refill, truncated
 from harness.slots import COMPARED
@@ -63,21 +62,17 @@ def sample(run: Run, problems: Sequence[Problem], step: int, *, first_place: int
 
 
 def _on_end(run: Run, problems: Sequence[Problem]) -> OnEnd:
-    """Say how many samples there are, and meanwhile compare answers where that takes long, and ask the
-    reference."""
-    grading, total, number = (
+    """Say how many samples there are, and compare answers meanwhile where that takes long."""
+    ahead, total, number = (
         _grade_ahead(run, problems),
         len(problems) * run.config.rollout.group_size,
         count(1),
     )
-    run.reference_ahead = reference = reference_ahead(run, problems)
 
-    def on_end(place: int, tokens: list[int], stopped: bool) -> None:
+    def on_end(place: int, tokens: list[int]) -> None:
         run.progress(f"sampled {next(number)}/{total}")
-        if grading is not None:
-            grading(place, tokens, stopped)
-        if reference is not None:
-            reference.on_end(place, tokens)
+        if ahead is not None:
+            ahead(place, tokens)
 
     return on_end
 

@@ -21,13 +21,7 @@ from harness.types import Batch, LossOutput
 
 @torch.no_grad()
 def fill_logprobs(policy: Policy, batch: Batch, rows: Tensor, config: RunConfig) -> Tensor:
-    """Logprobs [B, T] of `rows` under `policy`, 0 elsewhere, on the CPU."""
-    return logprobs_on_device(policy, batch, rows, config).cpu()
-
-
-@torch.no_grad()
-def logprobs_on_device(policy: Policy, batch: Batch, rows: Tensor, config: RunConfig) -> Tensor:
-    """The same on the policy's device, for which the CPU does not wait."""
+    """Logprobs [B, T] of `rows` under `policy`, 0 elsewhere."""
     device = policy.head_weight.device
     return fill(batch, rows, config, lambda packed: _logprobs(policy, packed, config), device=device)
 
@@ -36,14 +30,14 @@ def logprobs_on_device(policy: Policy, batch: Batch, rows: Tensor, config: RunCo
 def fill(
     batch: Batch, rows: Tensor, config: RunConfig, of: Callable[[Rows], Tensor], *, device: torch.device
 ) -> Tensor:
-    """`of` some rows [b, t], for all of `rows`: [B, T] on `device`, where `of` computes, 0 elsewhere."""
+    """`of` some rows [b, t], for all of `rows`: [B, T] on the CPU, 0 elsewhere; `of` computes on `device`."""
     filled = torch.zeros_like(batch.old_logprobs, device=device)
     padded = pads(device, getattr(torch, config.dtype))
     for part, counts in _shared(batch, rows, config, padded):
         found = of(_packed(batch, part, padded, device))
         if counts:
             _put(filled, part, found)
-    return summed(filled, device)
+    return summed(filled, device).cpu()
 
 
 def _put(filled: Tensor, rows: Tensor, found: Tensor) -> None:

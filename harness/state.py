@@ -31,7 +31,6 @@ from harness.model import Policy
 from harness.optim import adamw
 from harness.process_reward_model import ProcessRewardModel, process_reward_model
 from harness.prompts import make_prompt
-from harness.reference_ahead import ReferenceAhead
 from harness.reward_model import RewardModel, reward_model
 from harness.seeds import all_streams, derive
 from harness.types import Problem, Prompt, Rollout, RolloutEngine
@@ -79,7 +78,6 @@ class Run:
     lap_peaks: dict[str, int] = field(default_factory=dict)
     world_size: int = field(default_factory=world_size)
     ahead: GradingAhead | None = None
-    reference_ahead: ReferenceAhead | None = None
     progress: Callable[[str], None] = lambda note: None  # says what a step is doing
     microbatch_tokens: int = 0  # the config's, or what is left of it after running out of memory
     last_check: tuple[Tensor, Tensor, Tensor] | None = None  # of the engine's weights, by harness.sync

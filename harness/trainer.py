@@ -124,9 +124,7 @@ def learn(run: Run, groups: Sequence[ScoredGroup], *, total: int) -> dict[str, f
         value=run.value,
         kl_coef=run.kl_coef,
         phase=run.timed,
-        ahead=run.reference_ahead,
     )
-    run.reference_ahead = None
     run.num_updates += num_updates
     used = int(metrics.pop("microbatch_tokens"))
     if used != run.microbatch_tokens:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 FinishReason = Literal["stop", "length"]
-OnEnd = Callable[[int, list[int], bool], None]
+OnEnd = Callable[[int, list[int]], None]
 StepReward = tuple[int, float]  # index among a completion's tokens, reward
 
 
@@ -98,9 +98,9 @@ class RolloutEngine(Protocol):
         """One rollout a (prompt, seed) pair, in order; a group is the same prompt given G times.
 
         A rollout's random numbers depend on its own seed alone, never on what else is in the call.
-        `sample_idx` counts the earlier prompts of the call with the same `problem_id`. `on_end(place, tokens,
-        stopped)` is called as each request ends, in any order: its tokens, the last one the end token if it
-        `stopped` at one, before a stop string is looked for. It must return at once.
+        `sample_idx` counts the earlier prompts of the call with the same `problem_id`. `on_end(place,
+        tokens)` is called as each request ends, in any order: tokens without the end token, before a stop
+        string is looked for. It must return at once.
         """
         ...
 

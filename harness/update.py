@@ -31,7 +31,6 @@ from harness.objectives.kl import adaptive_coef, k3, proportional_coef, token_re
 from harness.objectives.value import explained_variance
 from harness.optim import guarded_step, lr_at
 from harness.process import process_advantages
-from harness.reference_ahead import ReferenceAhead
 from harness.select import accepted
 from harness.types import Batch, ScoredGroup
 
@@ -97,16 +96,15 @@ def update(
     value: ValueModel | None = None,
     kl_coef: float | None = None,
     phase: Phase = lambda name: nullcontext(),
-    ahead: ReferenceAhead | None = None,
 ) -> dict[str, float]:
     """`epochs` × `minibatches` optimiser steps on one rollout batch; `old_logprobs` stay at the sampling
     weights.
 
     A step's denominator is taken over its whole minibatch, so microbatches do not change it. Metrics are
     means over the tokens of rows with a gradient, averaged over the optimiser steps. `kl_coef` None is the
-    config's; another is what it has adapted to. `phase` times the pass over the reference, of which `ahead`
-    may have done a part. The metric `microbatch_tokens` is what it ended with; `*_tokens` are those of rows,
-    prompts included, and `*_flops` those of what is computed, a prompt once.
+    config's; another is what it has adapted to. `phase` times the pass over the reference. The metric
+    `microbatch_tokens` is what it ended with; `*_tokens` are those of rows, prompts included, and `*_flops`
+    those of what is computed, a prompt once.
     """
     objective, longest = config.objective, int(batch.lengths.max())
     models = Models(policy, reference, value, objective.kl.coef if kl_coef is None else kl_coef)
@@ -114,7 +112,7 @@ def update(
     metrics: dict[str, float] = {}
     if waits(objective):
         metrics, config = halving(
-            lambda config: _prepare(models, batch, config, phase, ahead), config, trained, longest=longest
+            lambda config: _prepare(models, batch, config, phase), config, trained, longest=longest
         )
     rows = active_rows(batch, objective)
     active = torch.zeros(len(batch.lengths), dtype=torch.bool)  # [B]
@@ -126,10 +124,7 @@ def update(
         later[parts[0]] = False
         own = later.nonzero().squeeze(1)
         metrics, config = halving(
-            lambda config: _score(models, batch, own, rows, config, phase, ahead),
-            config,
-            trained,
-            longest=longest,
+            lambda config: _score(models, batch, own, rows, config, phase), config, trained, longest=longest
         )
     tally = _Tally()
     for index, part in enumerate(parts):
@@ -187,46 +182,33 @@ class _Tally:
 
 
 def _score(
-    models: Models,
-    batch: Batch,
-    own: Tensor,
-    theirs: Tensor,
-    config: RunConfig,
-    phase: Phase,
-    ahead: ReferenceAhead | None,
+    models: Models, batch: Batch, own: Tensor, theirs: Tensor, config: RunConfig, phase: Phase
 ) -> dict[str, float]:
     """Fill old logprobs of the rows `own` and reference logprobs of the rows `theirs`; tokens and FLOPs."""
     batch.old_logprobs = fill_logprobs(models.policy, batch, own, config)
-    passes, metrics = [(models.policy, own)], {}
+    passes = [(models.policy, own)]
     if models.reference is not None:
         with phase("reference"):
-            if ahead is None:
-                batch.ref_logprobs = fill_logprobs(models.reference, batch, theirs, config)
-            else:
-                batch.ref_logprobs, metrics["reference_ahead"] = ahead.logprobs(batch, theirs, config)
+            batch.ref_logprobs = fill_logprobs(models.reference, batch, theirs, config)
         passes.append((models.reference, theirs))
     return {
-        **metrics,
         "scored_tokens": sum(float(batch.lengths[rows].sum()) for _, rows in passes),
         "scored_flops": sum(forward_flops(model.dims, **work(batch, rows)) for model, rows in passes),
     }
 
 
-def _prepare(
-    models: Models, batch: Batch, config: RunConfig, phase: Phase, ahead: ReferenceAhead | None
-) -> dict[str, float]:
+def _prepare(models: Models, batch: Batch, config: RunConfig, phase: Phase) -> dict[str, float]:
     """Old and reference logprobs, values and advantages at the sampling weights, where advantages wait."""
     objective = config.objective
     rows, kl_exact, temperature = torch.arange(len(batch.lengths)), None, config.rollout.temperature
     device = models.policy.head_weight.device
-    metrics = _score(models, batch, rows, rows, config, phase, ahead)
+    metrics = _score(models, batch, rows, rows, config, phase)
     if models.reference is not None and objective.kl.in_reward and objective.kl.estimator == "exact":
         kl_exact = fill(
             batch, rows, config, lambda packed: kl_over_vocabulary(models, packed, temperature), device=device
-        ).cpu()
+        )
     if models.value is not None:
-        found = fill(batch, rows, config, lambda packed: values_of(models, packed), device=device)
-        batch.values = found.cpu()
+        batch.values = fill(batch, rows, config, lambda packed: values_of(models, packed), device=device)
         metrics["scored_flops"] += value_flops(models, work(batch, rows))
     credit(batch, objective, kl_coef=models.kl_coef, kl_exact=kl_exact)
     batch.advantages = of_sign(batch.advantages, sign=objective.advantage.sign)

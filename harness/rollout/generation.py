@@ -23,12 +23,11 @@ _STEPS_BETWEEN_TEXT_CHECKS = 16
 
 @dataclass(slots=True)
 class Request:
-    """One prompt to continue, and what it became. `on_end` gets its tokens, and whether it stopped at one
-    that ends it."""
+    """One prompt to continue, and what it became. `on_end` gets its tokens, the end token left out."""
 
     prompt: tuple[int, ...]
     seed: int
-    on_end: Callable[[list[int], bool], None] | None = None
+    on_end: Callable[[list[int]], None] | None = None
     tokens: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     finish_reason: FinishReason = "length"
@@ -36,7 +35,7 @@ class Request:
     def ended(self) -> None:
         """Say so, once everything is there."""
         if self.on_end is not None:
-            self.on_end(self.tokens, self.finish_reason == "stop")
+            self.on_end(self.tokens[: len(self.tokens) - (self.finish_reason == "stop")])
 
 
 @dataclass(slots=True)

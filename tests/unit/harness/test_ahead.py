@@ -22,11 +22,11 @@ def test_each_request_is_named_once_as_it_ends_with_its_own_tokens(tmp_path: Pat
     assert isinstance(run.engine, NativeEngine)
     prompts = [Prompt(str(i), "none", "", (5 + i, 6)) for i in range(8)]
     params = SamplingParams(max_new_tokens=12, logprobs=True)
-    told: dict[int, tuple[list[int], bool]] = {}
+    told: dict[int, list[int]] = {}
 
-    def on_end(place: int, tokens: list[int], stopped: bool) -> None:
+    def on_end(place: int, tokens: list[int]) -> None:
         assert place not in told
-        told[place] = tokens, stopped
+        told[place] = tokens
 
     # Every third token ends an output, so that they end at different times.
     run.engine._eos = frozenset(range(0, run.policy.dims.vocab_size, 3))
@@ -34,7 +34,8 @@ def test_each_request_is_named_once_as_it_ends_with_its_own_tokens(tmp_path: Pat
     found = run.engine.generate(prompts, params=params, seeds=range(8), on_end=on_end)
     assert found == plain and len({len(r.completion_ids) for r in found}) > 2
     for place, rollout in enumerate(found):
-        assert told[place] == (list(rollout.completion_ids), rollout.finish_reason == "stop")
+        end = len(rollout.completion_ids) - (rollout.finish_reason == "stop")
+        assert told[place] == list(rollout.completion_ids[:end])
 
 
 def test_a_step_has_the_grades_that_it_has_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,7 +77,7 @@ def test_what_was_not_graded_ahead_or_has_another_text_is_graded_in_the_end() ->
     problem = Problem(id="p", dataset="d", split="train", text="?", answer="7")
     found = GradingAhead([problem], 3, lambda ids: r"\boxed{7} and more", ("boxed",))
     for place in (0, 2):
-        found.on_end(place, [1], False)
+        found.on_end(place, [1])
     grades = found.grades([r"\boxed{7} and more", r"\boxed{7}", r"\boxed{8"])  # 2 was cut at a stop string
     assert [x.correct for x in grades] == [True, True, False]
 
@@ -93,6 +94,6 @@ def test_an_error_of_a_comparison_is_raised_when_grading(monkeypatch: pytest.Mon
     monkeypatch.setattr(module, "grade", broken)
     problem = Problem(id="p", dataset="d", split="train", text="?", answer="x")
     found = GradingAhead([problem], 2, lambda ids: "", ("boxed",))
-    found.on_end(1, [1, 2], False)
+    found.on_end(1, [1, 2])
     with pytest.raises(RuntimeError, match="does not start"):
         found.grades(["", ""])
