@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import pandas as pd
+
 from analysis.contrasts import METRICS, control_of, final_rows, has, primary_of, seed_order
 from analysis.load import Study, differing_keys
 from harness.records import Arm
@@ -36,13 +38,12 @@ def design_notes(study: Study) -> list[str]:
     ]
     notes += _unevaluated(study) + _unfinished_metrics(study) + _edges(study)
     notes += _cut_short(study) + _other_bases(study)
-    kinds = {"commit": "commits", "device": "kinds of device", "data_hash": "data versions",
+    kinds = {"commit": "commits", "device": "kinds of device",
              "schema_version": "versions of the records' schema"}  # fmt: skip
     for column, what in kinds.items():
-        found = list(study.runs[column].dropna()) if column in study.runs else []
-        values = sorted({f"{v:g}" if isinstance(v, float) else str(v) for v in found})
-        if len(values) > 1:
-            notes.append(f"runs come from {len(values)} {what}: {', '.join(v[:12] for v in values)}")
+        notes += _several(study.runs, column, what)
+    for arms in _by_data(study):
+        notes += _several(study.runs[study.runs["arm"].isin(arms)], "data_hash", "data versions")
     if "dirty" in study.runs and (study.runs["dirty"] == True).any():  # noqa: E712
         notes.append("some runs were made with uncommitted changes in the code")
     if not study.evaluations.empty and study.evaluations.groupby("task")["k"].nunique().max() > 1:
@@ -53,6 +54,23 @@ def design_notes(study: Study) -> list[str]:
             keys, other = ", ".join(difference.undeclared), difference.other
             notes.append(f"{difference.arm} differs from {other} in more than the declared factor: {keys}")
     return notes
+
+
+def _several(runs: pd.DataFrame, column: str, what: str) -> list[str]:
+    found = list(runs[column].dropna()) if column in runs else []
+    values = sorted({f"{v:g}" if isinstance(v, float) else str(v) for v in found})
+    if len(values) < 2:
+        return []
+    return [f"runs come from {len(values)} {what}: {', '.join(v[:12] for v in values)}"]
+
+
+def _by_data(study: Study) -> list[list[str]]:
+    """The arms that ask for the same data."""
+    asked: dict[tuple[str, ...], list[str]] = {}
+    for arm in study.record.arms:
+        of_data = (x for x in arm.overrides if x.startswith(("data=", "data.")))
+        asked.setdefault(tuple(sorted(of_data)), []).append(arm.label)
+    return list(asked.values())
 
 
 def _unevaluated(study: Study) -> list[str]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 GAIN, DIFFERENCE = "gain over the base", "difference to the control"
+ALONE = "—"  # at no setting of another factor
 COLUMNS = ["ordered factor", "of", "at", "levels", "slope, points", "p", "seeds", "R² of the fit"]
 
 
@@ -72,9 +73,8 @@ def trends_told(table: Table) -> list[str]:
     for factor, what, where, _, slope, *_ in table.cells:
         if what in (GAIN, DIFFERENCE) or (factor, where) not in gains:
             value, unit = slope.split(" per ")
-            told.setdefault(f"trend of {what} over {factor}, points per {unit}", []).append(
-                f"{where} {value}"
-            )
+            slopes = told.setdefault(f"trend of {what} over {factor}, points per {unit}", [])
+            slopes.append(value if where == ALONE else f"{where} {value}")
     return [f"{what}: {', '.join(slopes)}" for what, slopes in told.items()]
 
 
@@ -89,7 +89,7 @@ def _factor_grids(study: Study, primary: Primary, results: Sequence[ArmResult]) 
                 places.setdefault(rest, {})[x] = r
         for rest, arms in places.items():
             if len(arms) == len(levels) >= 3 and factor != "replicate":
-                yield from _measures(study, primary, factor, ", ".join(v for _, v in rest) or "—", arms)
+                yield from _measures(study, primary, factor, ", ".join(v for _, v in rest) or ALONE, arms)
 
 
 def _measures(

@@ -63,6 +63,21 @@ def test_mixed_schema_versions_are_said_and_a_newer_run_is_not_guessed_at(make_s
     assert "no finished run for seed 0" in text
 
 
+def test_data_may_differ_between_arms_that_ask_for_other_data(make_study) -> None:
+    folder = make_study(seeds=3, models=("xs",))
+    assert "data versions" not in notes(folder)
+    for run in folder.glob("grpo-*"):
+        change(run / "run.json", data_hash="other")
+    assert "runs come from 2 data versions" in notes(folder)
+    study = json.loads((folder / "study.json").read_text())
+    for arm in study["arms"]:
+        arm["overrides"].append(f"data.num_distinct={8 if 'grpo' in arm['label'] else 32}")
+    change(folder / "study.json", arms=study["arms"])
+    assert "data versions" not in notes(folder)
+    change(folder / "grpo-xs-s1-abcd" / "run.json", data_hash="a third")
+    assert "runs come from 2 data versions" in notes(folder)
+
+
 def test_benchmarks_may_differ_in_k_but_not_one_of_them(make_study) -> None:
     folder = make_study(seeds=3, models=("xs",))
     assert "differ in k" not in notes(folder)

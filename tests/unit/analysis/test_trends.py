@@ -109,7 +109,10 @@ def test_trends_over_a_numeric_factor_and_over_checkpoints(tmp_path: Path) -> No
     records.write_record(folder / "study.json", records.StudyRecord(
         study="trend", question="?", factors={"lr": list(rates)}, seeds=[0, 1, 2], control={"lr": rates[0]},
         arms=arms, shared_base=True, command=""))  # fmt: skip
-    raw = trends(folder).raw.set_index(["factor", "of", "at"])
+    table = trends(folder)
+    told = trends_told(table)[0]  # there is no other factor to name a setting of
+    assert told.startswith("trend of avg@k over lr, points per factor of ten: +")
+    raw = table.raw.set_index(["factor", "of", "at"])
     last = np.array([[_accuracy(folder, f"lr{i}-s{s}", 6) for i in range(3)] for s in range(3)])
     slopes = [np.polyfit(np.log10([float(r) for r in rates]), row, 1)[0] for row in last]
     assert raw.loc[("lr", "avg@k", "—"), "slope"] == pytest.approx(np.mean(slopes))
