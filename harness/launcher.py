@@ -122,16 +122,16 @@ class ProcessLauncher(Launcher):
         ]
         if not configs:
             return []
+        bases = self._bases(works)
         display = self.display or Display({work.name: work.cost for work in works})
+        display.expect({base.name: base.cost for base in bases})
         threads = max(c.threads for c in configs)
         devices = gpus() * self.per_gpu if has_gpu(configs[0].device) else []
         workers = self.workers or len(devices) or max(1, num_cores() // threads)
         if self.warm and not devices:
             devices = [""] * workers  # no GPU to see, and the processes last
         with own_code_first(threads):
-            outcomes = run_all(
-                [*self._bases(works), *works], workers=workers, display=display, devices=devices[:workers]
-            )
+            outcomes = run_all([*bases, *works], workers=workers, display=display, devices=devices[:workers])
         return [_job_return(w, outcomes[w.name]) for w in works]
 
     def _cost(self, config: RunConfig) -> float:

@@ -27,7 +27,7 @@ from harness.source import not_reached, shape
 SAMPLE_RATE, SAMPLE_POWER = 43e3, 0.70
 TRAIN_RATE, TRAIN_POWER = 21e3, 0.74
 REFERENCE_SIZE = 0.18e6
-PROMPT_TOKENS = 40  # a terse generated problem
+PROMPT_TOKENS = 40  # a terse generated problem; a document of the corpus is about as long
 FIXED_SECONDS = 8.0  # loading, and lm-eval's own time
 TYPICAL_LENGTH = 0.5  # completions as a share of the longest allowed
 ASSUMED_SD = 0.03  # of per-seed differences in accuracy, while no finished runs give one
@@ -58,7 +58,7 @@ def estimate(config: RunConfig, records: Sequence[RunRecord] = ()) -> Estimate:
     base = 0.0
     if config.model.pretrain is not None:
         pretrain = config.model.pretrain
-        base = pretrain.steps * pretrain.batch_size * 2 * PROMPT_TOKENS / rates[1]
+        base = pretrain.steps * pretrain.batch_size * PROMPT_TOKENS / rates[1]
     same_model = [r for r in records if _model(r) == config.model.name and _samples(r.config)]
     same_arm = [r for r in same_model if r.config["objective"]["name"] == config.objective.name]
     if finished := same_arm or same_model:

@@ -91,6 +91,11 @@ class Display:
         if self.live:
             self.live.stop()
 
+    def expect(self, costs: dict[str, float]) -> None:
+        """More jobs, before they start."""
+        self.costs |= costs
+        self.waiting |= set(costs)
+
     def start(self, job: str) -> None:
         self.waiting.discard(job)
         self.lines[job] = Line(cost=self.costs.get(job, 1.0))

@@ -45,6 +45,17 @@ def test_time_left_weighs_jobs_by_their_cost(monkeypatch: pytest.MonkeyPatch) ->
     assert display.fraction() == pytest.approx(0.55)
 
 
+def test_a_base_counts_as_what_it_costs_before_it_starts_and_after() -> None:
+    display = Display({"run": 1.0}, stream=io.StringIO(), live=False)
+    display.expect({"base": 3.0})
+    display.start("run")
+    display.end("run", "finished")
+    assert display.fraction() == 0.25
+    display.start("base")
+    display.end("base", "finished")
+    assert display.fraction() == 1.0 and display.lines["base"].cost == 3.0
+
+
 def test_the_live_display_has_a_line_a_running_job_and_one_for_all() -> None:
     from rich.console import Console
 
