@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from analysis.contrasts import METRICS, Primary, Rows, final_rows, has, primary_of, what_varies
 from analysis.literature import literature_table
-from analysis.load import Study, differing_keys, load_study
+from analysis.load import COMMITTED, Study, differing_keys, load_study
 from analysis.report import Report, ReportSection, notes_of, status_line
 from analysis.stats import Interval, paired_t
 from analysis.table import Table, interval_text
@@ -38,6 +39,10 @@ def list_table(outputs: Path) -> Table:
 
 
 def _listed(folder: Path) -> list[str]:
+    if (folder / COMMITTED).exists() and not records.run_folders(folder):
+        question = json.loads((folder / "study.json").read_text())["question"]
+        runs = len((folder / "runs.jsonl").read_text().splitlines())
+        return [folder.name, f"{runs} runs, committed", question]
     try:
         study = load_study(folder)
     except ValueError as error:
