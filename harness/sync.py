@@ -23,21 +23,20 @@ ROUNDINGS = 3
 Check = tuple[Tensor, Tensor, Tensor]  # tokens, the engine's logprobs, the trainer's
 
 
-def sync(run: Run, *, moved: bool = True) -> tuple[float, bool]:
+def sync(run: Run) -> tuple[float, bool]:
     """Give the engine the policy's weights: `sampler_trainer_kl`, nats a token, and whether the engine is
     stale.
 
     The KL's limit leaves room for rounding, and a missed update may be below it. So every check asks for the
     same samples, and an engine is stale too when it has given the same tokens with the same logprobs, to the
     bit, since a check from which the trainer's logprobs of them have drifted by more than ROUNDINGS times
-    what they differed from the engine's then. `moved` False: no update was taken since the last hand-over.
-    An engine whose sums differ from call to call escapes this.
+    what they differed from the engine's then. An engine whose sums differ from call to call escapes this.
     """
     with run.timed("sync"):
         run.engine.load_weights(hub_weights(run.policy))
     with run.timed("sync_check"):
         then, now = run.last_check, _check(run)
-    if moved and then is not None and torch.equal(then[0], now[0]) and torch.equal(then[1], now[1]):
+    if then is not None and torch.equal(then[0], now[0]) and torch.equal(then[1], now[1]):
         return _kl(now), _drifted(then, now)
     run.last_check = now
     return _kl(now), False

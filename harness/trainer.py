@@ -61,7 +61,7 @@ def train(
         with run.timed("train"):
             metrics |= learn(run, groups, total=total)
         run.step += 1
-        metrics |= hand_over(run, moved=metrics["updates"] > 0)
+        metrics |= hand_over(run)
         refresh_reference(run)
         asked, last = run.step in config.eval.at_steps, run.step == total
         due = last or run.step % config.trainer.checkpoint_every == 0
@@ -148,9 +148,9 @@ def learn(run: Run, groups: Sequence[ScoredGroup], *, total: int) -> dict[str, f
     return metrics
 
 
-def hand_over(run: Run, *, moved: bool = True) -> dict[str, float]:
+def hand_over(run: Run) -> dict[str, float]:
     """The updated weights to the engine; TrainingError when it does not sample from them."""
-    (kl, stale), limit = sync(run, moved=moved), max_kl(run.config)
+    (kl, stale), limit = sync(run), max_kl(run.config)
     if stale:
         raise TrainingError(
             f"after step {run.step} the engine answers as it did before, to the bit, where the trainer has "

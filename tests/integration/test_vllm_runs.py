@@ -118,7 +118,7 @@ def test_an_update_too_small_for_the_limit_is_missed_all_the_same(
     config = _config(tmp_path, "trainer.warmup_steps=0", "trainer.lr=1e-6")
     assert _run(config) == "failed"
     reason = read_run(run_folder(config)).reason or ""
-    assert "after step 2 the engine answers as it did before the update" in reason, reason
+    assert "after step 2 the engine answers as it did before, to the bit" in reason, reason
 
 
 def test_lm_evals_own_vllm_model_runs_our_tasks(tmp_path: Path) -> None:

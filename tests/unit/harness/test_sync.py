@@ -119,9 +119,8 @@ def test_a_trainer_that_rounds_in_another_way_makes_no_engine_stale(
 
 
 def test_an_engine_that_had_nothing_to_take_is_not_stale(run: Run) -> None:
-    for _ in range(2):
+    for _ in range(3):
         hand_over(run)
-        hand_over(run, moved=False)
 
 
 def test_the_limit_follows_the_engines_dtype() -> None:
