@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from analysis.contrasts import METRICS, Primary, Rows, final_rows, has, primary_of, what_varies
+from analysis.contrasts import METRICS, Primary, Rows, final_rows, has, primary_of, shared_seeds, what_varies
 from analysis.literature import literature_table
 from analysis.load import COMMITTED, Study, differing_keys, load_study
 from analysis.report import Report, ReportSection, notes_of, status_line
@@ -90,13 +90,10 @@ def _names(first: Study, second: Study) -> list[str]:
 def _difference(ours: Rows, theirs: Rows, primary: Primary, varies: str) -> tuple[Interval | None, str]:
     """Paired by seed on the same problems, and as it is shown; or why it is not taken."""
     metric = primary.metric
-    shared = [s for s in ours if s in theirs and has(ours[s], metric) and has(theirs[s], metric)]
+    shared = shared_seeds([(ours, theirs)], metric)
     if not shared:
-        return None, "not paired: no seed in both"
-    both = [r[s] for r in (ours, theirs) for s in shared]
-    if len({row["problem_ids"] for row in both}) > 1:
-        return None, "not paired: other problems"
-    if metric in ("maj", "pass") and len({row["k"] for row in both}) > 1:
+        return None, "not paired: no seed in both on the same problems"
+    if metric in ("maj", "pass") and len({rows[s]["k"] for rows in (ours, theirs) for s in shared}) > 1:
         return None, f"not paired: another k, on which {METRICS[metric]} depends"
     d = paired_t([theirs[s][metric] - ours[s][metric] for s in shared], level=primary.level, varies=varies)
     return d, interval_text(d, signed=True) + (f" ({d.reason})" if d.reason else "")

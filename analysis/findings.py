@@ -8,12 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.contrasts import (
-    METRICS,
-    ArmResult,
-    Primary,
-    declared,
-)
+from analysis.contrasts import METRICS, ArmResult, Primary, declared
 from analysis.gains import gain_finding
 from analysis.headlines import Headline, headlines, missing_contrast, p_text_of
 from analysis.load import Study

@@ -105,6 +105,27 @@ def test_nothing_in_common_is_said(make_study, tmp_path: Path, capsys: pytest.Ca
     assert "no such folder" in capsys.readouterr().err
 
 
+def test_each_seed_is_paired_on_its_own_problems(make_study, tmp_path: Path) -> None:
+    """Seeds may have other problems than each other; a seed whose problems differ between studies is left."""
+    folder = make_study(seeds=4, models=("xs",))
+
+    def rename(study: Path, run: str, to: str) -> None:
+        (path,) = (study / run).glob("eval/step_*/aime_gen_test.json")
+        record = json.loads(path.read_text())
+        path.write_text(json.dumps(record | {"problem_ids": [to, *record["problem_ids"][1:]]}))
+
+    rename(folder, "grpo-xs-s1-abcd", "in both studies")
+    other = tmp_path / "outputs" / "again"
+    shutil.copytree(folder, other)
+    for seed in range(4):
+        rename(other, f"sft_rejection-xs-s{seed}-abcd", "elsewhere")
+    rename(other, "grpo-xs-s2-abcd", "elsewhere")
+    table = compare_table(load_study(folder), load_study(other))
+    said = dict(zip(table.raw["arm"], zip(table.raw["seeds"], table.raw["said"], strict=True), strict=True))
+    assert said["objective=sft_rejection model=xs"] == (0, "not paired: no seed in both on the same problems")
+    assert said["objective=grpo model=xs"][0] == 3
+
+
 def test_what_else_differs_between_two_studies_is_said(make_study, tmp_path: Path) -> None:
     """Arms of one label may hide another rate, base or protocol: the difference is not one of training."""
     folder = make_study(seeds=3, models=("xs",))
