@@ -13,6 +13,7 @@ import numpy as np
 
 from analysis.contrasts import METRICS, ArmResult, Primary
 from analysis.load import Study
+from analysis.trends import place
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -97,7 +98,7 @@ def all_charts(study: Study, primary: Primary, results: Sequence[ArmResult]) -> 
         lambda: split(learning_rates(study)),
         lambda: split(learning_curves(study)),
         lambda: split(checkpoints(study, primary)),
-        lambda: size(study, primary, results),
+        lambda: ordered(study, primary, results),
         lambda: diagnostics(study),
         lambda: compute(primary, results),
     ]
@@ -173,28 +174,34 @@ def checkpoints(study: Study, primary: Primary) -> Chart | None:
     return Chart("checkpoints", "Accuracy against steps", caption, [panel])
 
 
-def size(study: Study, primary: Primary, results: Sequence[ArmResult]) -> Chart | None:
-    """The primary metric against parameters, where sizes differ; dashed: the bases."""
-    if "parameters" not in study.runs or study.runs["parameters"].dropna().nunique() < 2:
+def ordered(study: Study, primary: Primary, results: Sequence[ArmResult]) -> Chart | None:
+    """The primary metric against model size, else against a factor of three numbers; dashed: the bases."""
+    for factor in ("model", *study.record.factors):
+        at = {
+            r.label: x
+            for r in results
+            if r.estimate is not None and (x := place(study, factor, r)) is not None
+        }
+        if factor != "replicate" and len(set(at.values())) >= (2 if factor == "model" else 3):
+            break
+    else:
         return None
-    sizes = study.runs.dropna(subset=["parameters"]).groupby("arm", observed=True)["parameters"].first()
     lines: dict[str, list[ArmResult]] = {}
-    for r in results:
-        if r.estimate is not None and r.label in sizes:
-            rest = [v for k, v in r.levels.items() if k != "model"]
-            lines.setdefault(", ".join(rest) or "all", []).append(r)
+    for r in sorted((r for r in results if r.label in at), key=lambda r: at[r.label]):
+        rest = [v for k, v in r.levels.items() if k != factor]
+        lines.setdefault(", ".join(rest) or METRICS[primary.metric], []).append(r)
     series = []
     for i, (label, arms) in enumerate(lines.items()):
-        arms.sort(key=lambda r: float(sizes[r.label]))
-        xs = [float(sizes[r.label]) for r in arms]
+        xs = [at[r.label] for r in arms]
         series.append(_intervals(label, xs, arms, i))
         if all(r.base is not None for r in arms):
             base = [100 * float(r.base or 0) for r in arms]
             series.append(Series(f"{label}: base", xs, base, colour=i, dashed=True, key=False))
-    panel = Panel("parameters without embeddings", f"{METRICS[primary.metric]}, points", series, log=10)
-    return Chart(
-        "size", "Accuracy against model size", "Bars: intervals over seeds; dashed: the bases.", [panel]
-    )
+    what, axis = ("model size", "parameters without embeddings") if factor == "model" else (factor, factor)
+    log = 10 if min(at.values()) > 0 else None
+    panel = Panel(axis, f"{METRICS[primary.metric]}, points", series, log=log)
+    caption = "Bars: intervals over seeds; dashed: the bases."
+    return Chart("ordered", f"Accuracy against {what}", caption, [panel])
 
 
 def diagnostics(study: Study) -> Chart | None:

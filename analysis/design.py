@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from analysis.contrasts import METRICS, control_of, final_rows, has, primary_of, seed_order
 from analysis.load import Study, differing_keys
 from harness.records import Arm
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 BASE_KEYS = ("model.", "corpus", "data.", "dtype")  # of a config, those that may change the base
 

@@ -27,7 +27,7 @@ from analysis.report import Report, markdown
 from harness import records
 
 MAX_BYTES, MAX_BYTES_OF_ALL = 1_000_000, 6_000_000  # of one study, of outputs/reference: commits are for ever
-FIGURES = ("differences", "learning_rates", "checkpoints", "size", "learning_curves", "decomposition",
+FIGURES = ("differences", "learning_rates", "checkpoints", "ordered", "learning_curves", "decomposition",
            "pass_at_k", "derivations", "kept", "compute")  # fmt: skip
 KEPT = ("overrides", "seeds", "base_id", "data_hash", "started", "finished", "steps_done", "num_resumes",
         "tokens", "flops", "seconds", "gpu_seconds", "peak_memory_bytes", "rates", "flags",

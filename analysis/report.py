@@ -112,7 +112,7 @@ def _sections(
                                              path_table(study, primary), main_effects_table(study, primary),
                                              finding_table(study, primary, results)), some("differences")),
         ReportSection("Learning", [], filled(trend_table(study, primary, results), pilot_table(study)),
-                      some("learning_rates", "checkpoints", "size", "learning_curves")),
+                      some("learning_rates", "checkpoints", "ordered", "learning_curves")),
         ReportSection("What changed", [], filled(measures_table(results), decomposition_table(results)),
                       some("decomposition", "pass_at_k")),
         ReportSection("Derivations", [], [], some("derivations")),

@@ -83,7 +83,7 @@ def _factor_grids(study: Study, primary: Primary, results: Sequence[ArmResult]) 
     for factor, levels in study.record.factors.items():
         places: dict[tuple[tuple[str, str], ...], dict[float, ArmResult]] = {}
         for r in results:
-            x = _place(study, factor, r)
+            x = place(study, factor, r)
             if x is not None and factor in r.levels:
                 rest = tuple((k, v) for k, v in r.levels.items() if k != factor)
                 places.setdefault(rest, {})[x] = r
@@ -126,7 +126,7 @@ def _levels(rows: Sequence[Rows], metric: str, less: Sequence[Rows] | None = Non
     return scores(rows) if less is None else scores(rows) - scores(less)
 
 
-def _place(study: Study, factor: str, result: ArmResult) -> float | None:
+def place(study: Study, factor: str, result: ArmResult) -> float | None:
     """Where a level stands on its factor's axis; None where it has no order."""
     if factor == "model":
         sizes = study.runs[study.runs["arm"] == result.label].get("parameters")
