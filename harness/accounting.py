@@ -28,6 +28,7 @@ PEAK_FLOPS = {
     "H100 PCIe": 756e12,
     "H100 NVL": 835e12,
     "H100": 989e12,
+    "H200 NVL": 835e12,
     "H200": 989e12,
     "GH200": 989e12,
     "B200": 2250e12,
@@ -58,10 +59,10 @@ def peak_flops(device_name: str) -> float | None:
 
 
 def _names(name: str, device_name: str) -> bool:
-    """Whether it stands there as words: `A100-SXM4` is an A100, `L40` no L4 and `4090 D` no 4090."""
+    """Whether it stands there as words: `A100-SXM4` is an A100, `L40` is no L4, `3090 Ti` no 3090."""
     found = device_name.find(f" {name}")
     rest = device_name[found + len(name) + 1 :]
-    return found >= 0 and rest[0] in " -" and not rest.startswith(" D ")
+    return found >= 0 and rest[0] in " -" and not rest.startswith((" D ", " Ti "))
 
 
 class Meter:
