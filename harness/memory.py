@@ -12,7 +12,7 @@ from torch import nn
 
 from harness.config import RunConfig
 from harness.dims import ModelDims, num_parameters
-from harness.preflight import needs
+from harness.preflight import needs, remedies
 
 T = TypeVar("T")
 _GIB = 2**30
@@ -20,6 +20,7 @@ _SAID = (
     "CUBLAS_STATUS_ALLOC_FAILED",
     "CUDA error: out of memory",
     "DefaultCPUAllocator: can't allocate memory",
+    "Triton Error [CUDA]: out of memory",
 )
 
 
@@ -65,14 +66,13 @@ def _needs(phase: str, config: RunConfig, dims: ModelDims, dtype: torch.dtype) -
     tokens, wide = trainer.microbatch_tokens, max(dims.intermediate_size * 2, dims.hidden_size * 4)
     hidden = dims.num_layers * tokens * wide * size / _GIB
     parts = needs(config, dims, "cuda").parts
+    halve = "" if trainer.on_oom == "halve_microbatch" else "set trainer.on_oom=halve_microbatch, or "
     return (
         f"{weights}, gradients {parts['gradients'] / _GIB:.2f} GiB, the optimiser's moments and masters "
         f"{parts['optimizer'] / _GIB:.2f} GiB, and for "
         f"a microbatch of {tokens} tokens activations of {dims.num_layers} layers × [{tokens}, {wide}] and "
-        f"more, at least {hidden:.2f} GiB, beside logits of the vocabulary's {dims.vocab_size}; lower "
-        f"trainer.microbatch_tokens={tokens} (the gradient stays the same), or set "
-        "trainer.on_oom=halve_microbatch, trainer.gradient_checkpointing=true, trainer.optimizer=adamw_8bit, "
-        "rollout.release=true or a shorter rollout.max_new_tokens"
+        f"more, at least {hidden:.2f} GiB, beside logits of the vocabulary's {dims.vocab_size}; "
+        f"{halve}{remedies(config)}"
     )
 
 

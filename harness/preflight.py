@@ -237,6 +237,7 @@ def remedies(config: RunConfig) -> str:
         found.append(f"lower rollout.vllm.memory={config.rollout.vllm.memory}")
     else:
         found.append("export VLLM_CPU_KVCACHE_SPACE= (GiB), lower")
+    found += ["trainer.optimizer=adamw_8bit"] if config.trainer.optimizer == "adamw" else []
     found += ["dtype=bfloat16"] if config.dtype == "float32" else []
     found += ["trainer.lora={rank: 16, alpha: 32}"] if config.trainer.lora is None else []
     return ", ".join([*found, "or take a smaller model"])

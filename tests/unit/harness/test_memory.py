@@ -136,6 +136,17 @@ def test_the_sizes_named_are_those_of_the_dtype_and_the_optimiser(tmp_path: Path
         assert f"moments and masters {params * optimizer:.2f} GiB" in str(caught.value), str(caught.value)
 
 
+def test_no_remedy_is_named_that_is_taken_already() -> None:
+    taken = ("trainer.on_oom=halve_microbatch", "trainer.gradient_checkpointing=true", "rollout.release=true",
+             "trainer.optimizer=adamw_8bit", "dtype=bfloat16")  # fmt: skip
+    with pytest.raises(OutOfMemory) as caught, explained("train", configure(*taken), DIMS, torch.bfloat16):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+    assert not any(setting in str(caught.value) for setting in taken), str(caught.value)
+    with pytest.raises(OutOfMemory) as caught, explained("train", configure(), DIMS, torch.float32):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+    assert all(setting in str(caught.value) for setting in taken), str(caught.value)
+
+
 def test_an_evaluation_names_the_longest_of_its_tasks() -> None:
     config = configure("eval.benchmarks=[{task: aime24, k: 1, max_new_tokens: 101}]")
     longest = pytest.raises(OutOfMemory, match=r"in evaluate: .* 101 new tokens")
@@ -148,6 +159,7 @@ def test_an_evaluation_names_the_longest_of_its_tasks() -> None:
     [
         "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
         "CUDA error: out of memory",
+        "Triton Error [CUDA]: out of memory",
         "[enforce fail at alloc_cpu.cpp:121] . DefaultCPUAllocator: can't allocate memory: you tried 9 bytes",
     ],
 )
