@@ -8,6 +8,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -121,15 +122,13 @@ def _run(config: RunConfig, folder: Path, record: RunRecord, report: Reporter, c
             spent = clock.seconds - sum(run.lap_seconds.values())
             run.seconds["setup"] = run.seconds.get("setup", 0.0) + spent
             run.peak_memory["setup"] = max(run.meter.outside, run.peak_memory.get("setup", 0))
-            train(
-                run,
-                report=report,
-                log=tracker.log,
-                evaluate=lambda r: _evaluate_now(r, record.run_id, report),
-            )
+            evaluated = partial(_evaluate_now, run_id=record.run_id, report=report)
+            try:
+                train(run, report=report, log=tracker.log, evaluate=evaluated)
+            finally:  # what a run that fails has used is told as well
+                for name in ("seconds", "tokens", "flops", "peak_memory"):
+                    setattr(record, name, getattr(run, name))
             record.steps_done = run.step
-            for name in ("seconds", "tokens", "flops", "peak_memory"):
-                setattr(record, name, getattr(run, name))
             record.rates = rates(run)
             write_record(folder / "run.json", record)
             checkpoint.drop_resume(folder)
@@ -144,7 +143,7 @@ def _run(config: RunConfig, folder: Path, record: RunRecord, report: Reporter, c
         tracker.finish(failed=failed)
 
 
-def _evaluate_now(run: Run, run_id: str, report: Reporter) -> None:
+def _evaluate_now(run: Run, *, run_id: str, report: Reporter) -> None:
     _evaluate(run.config, run.engine, run.codec.prompt_ids, run.folder, run.step, run_id, report)
 
 

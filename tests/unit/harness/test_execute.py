@@ -15,7 +15,7 @@ from harness import execute as module
 from harness import status
 from harness.accounting import resident_bytes
 from harness.config import RunConfig
-from harness.execute import dead_flags, execute, resolve_device
+from harness.execute import execute, resolve_device
 from harness.identity import base_folder, run_folder
 from harness.records import MetricsWriter, NewerRecord, RunRecord, read_run, write_json, write_record
 from harness.state import Run, weights_folder
@@ -81,7 +81,7 @@ def test_a_runs_phases_add_up_to_its_time_without_what_its_base_took(
     wall = time.perf_counter() - began
     record = read_run(run_folder(config))
     assert 0.4 < record.seconds["evaluate"] < 1.0  # the last checkpoint, not the base
-    assert 3.0 < record.base_seconds < 3.2  # made in 2, evaluated in 1
+    assert 3.0 < record.base_seconds < 3.8  # made in 2, evaluated in 1
     assert wall - 0.4 < sum(record.seconds.values()) + record.base_seconds < wall
 
 
@@ -248,29 +248,6 @@ def test_cuda_without_a_gpu_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -
     assert resolve_device(configure("device=cpu")) == "cpu"
 
 
-GOOD = {"step": 1, "zero_variance_groups": 0.5, "truncated": 0.5, "updates": 2.0, "skipped_updates": 0.0}
-
-
-@pytest.mark.parametrize(
-    ("rows", "flags"),
-    [
-        ([GOOD, GOOD], []),
-        ([], []),
-        ([{**GOOD, "zero_variance_groups": 1.0}] * 2, ["no_reward_variance"]),
-        ([{**GOOD, "zero_variance_groups": 1.0}, GOOD], []),  # a dead step is no dead run
-        ([{**GOOD, "truncated": 1.0}] * 2, ["all_truncated"]),
-        ([GOOD, {**GOOD, "skipped_updates": 1.0}], ["non_finite_gradients"]),  # once is enough
-        ([{**GOOD, "updates": 0.0}] * 2, ["no_updates"]),
-        (
-            [{**GOOD, "zero_variance_groups": 1.0, "truncated": 1.0, "updates": 0.0, "skipped_updates": 2.0}],
-            ["no_reward_variance", "all_truncated", "non_finite_gradients", "no_updates"],
-        ),
-    ],
-)
-def test_dead_flags(rows: list[dict[str, float]], flags: list[str]) -> None:
-    assert dead_flags(rows) == flags
-
-
 def test_a_held_folder_is_left_alone(config: RunConfig) -> None:
     from harness.locks import hold
 
@@ -279,6 +256,26 @@ def test_a_held_folder_is_left_alone(config: RunConfig) -> None:
         assert execute(config, overrides=[], report=reports) == "held"
     assert reports.lines[0][0] == "held" and "is held by process" in reports.lines[0][1]
     assert not (run_folder(config) / "run.json").exists()
+
+
+def test_what_a_failed_run_has_used_is_told(config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its peak too, which a later phase, or the failure's, does not have."""
+
+    def fails(run: Run, **_: object) -> None:
+        before = resident_bytes()
+        with run.timed("train"):
+            held = b"x" * (4 * 10**8)
+        del held
+        run.tokens = {"sampled": 7}
+        with run.timed("sync"):
+            raise RuntimeError(str(before))
+
+    monkeypatch.setattr(module, "train", fails)
+    assert execute(config, overrides=[], report=Reports()) == "failed"
+    record = read_run(run_folder(config))
+    before = int((record.reason or "").split()[-1])
+    assert record.peak_memory_bytes > before + 3e8 and record.tokens == {"sampled": 7}
+    assert record.seconds["train"] > 0
 
 
 def test_what_a_resumed_run_has_used_is_kept(config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
