@@ -128,11 +128,12 @@ def _unfinished_metrics(study: Study) -> list[str]:
 
 
 def _cut_short(study: Study) -> list[str]:
-    """Runs that say finished with fewer steps than their config asks for."""
+    """Runs that say finished with fewer steps than their config asks for; offline ones ask by epochs."""
     notes = []
     for row in study.finished.to_dict("records"):
-        asked = study.configs.get(row["run_id"], {}).get("trainer.steps")
-        if asked is not None and row["steps_done"] < asked:
+        config = study.configs.get(row["run_id"], {})
+        asked, offline = config.get("trainer.steps"), "objective.offline.epochs" in config
+        if asked is not None and not offline and row["steps_done"] < asked:
             notes.append(f"{row['run_id']}: finished after {row['steps_done']:g} of {asked:g} steps")
     return notes
 

@@ -221,6 +221,9 @@ def test_a_run_cut_short_and_one_from_another_base_are_named(make_study) -> None
     change(path, config=config | {"trainer": {"lr": 3e-4, "steps": 8}}, base_id="base-other")
     text = notes(folder)
     assert "grpo-xs-s2-abcd: finished after 6 of 8 steps" in text
+    offline = {"offline": {"epochs": 2, "batch_size": 64}}  # its steps follow from what was accepted
+    change(path, config=config | {"trainer": {"lr": 3e-4, "steps": 8}, "objective": offline})
+    assert "finished after" not in notes(folder)
     grpo, sft = "objective=grpo model=xs", "objective=sft_rejection model=xs"
     assert f"{grpo} started from another base than {sft} at seed 2" in text
 
