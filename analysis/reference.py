@@ -30,7 +30,7 @@ MAX_BYTES, MAX_BYTES_OF_ALL = 1_000_000, 6_000_000  # of one study, of outputs/r
 FIGURES = ("differences", "learning_rates", "checkpoints", "ordered", "learning_curves", "decomposition",
            "pass_at_k", "derivations", "kept", "compute")  # fmt: skip
 KEPT = ("overrides", "seeds", "base_id", "data_hash", "started", "finished", "steps_done", "num_resumes",
-        "tokens", "flops", "seconds", "gpu_seconds", "peak_memory_bytes", "rates", "flags",
+        "tokens", "flops", "seconds", "gpu_seconds", "base_seconds", "peak_memory_bytes", "rates", "flags",
         "eval_keys")  # fmt: skip
 NUMBERS = ("run_id", "arm", "seed", "step", "task", "split", "k", "n_problems", "avg", "greedy", "maj",
            "pass", "se_sampling", "se_problems", "share_direct", "accuracy_stepped", "step_validity",

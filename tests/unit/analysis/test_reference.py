@@ -69,7 +69,8 @@ def test_a_line_a_run_and_the_shared_settings_are_its_whole_config(written) -> N
         if line["status"] == "finished":
             whole = load_study(study).configs[line["run_id"]]
             assert shared | line["config"] == {k: v for k, v in whole.items() if k != "output_dir"}
-            assert line["seconds"] == {"train": 3.0, "sample": 2.0} and line["commit"] == "c0ffee0123456789"
+            assert line["seconds"] == {"train": 3.0, "sample": 2.0} and line["base_seconds"] == 0
+            assert line["commit"] == "c0ffee0123456789"
     assert "objective.name" not in shared and shared["trainer.lr"] == 3e-4
 
 
