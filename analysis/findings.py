@@ -10,7 +10,7 @@ import pandas as pd
 
 from analysis.contrasts import METRICS, ArmResult, Primary, declared
 from analysis.gains import gain_finding
-from analysis.headlines import Headline, headlines, missing_contrast, p_text_of
+from analysis.headlines import Headline, missing_contrast, p_text_of, primary_headlines
 from analysis.load import Study
 from analysis.stats import tost_p
 from analysis.table import Table, interval_text, p_equals, points
@@ -43,10 +43,10 @@ def _difference(study: Study, primary: Primary, results: list[ArmResult], measur
     margin = declared(study).get("margin")
     if missing := missing_contrast(study, primary):
         return f"no answer yet: the declared contrast {missing} was not run; {measure}"
-    found = [h for h in headlines(study, primary) if h.difference is not None]
+    found = [h for h in primary_headlines(study, primary, results) if h.difference is not None]
     contrast = study.record.primary.get("contrast")
     named = [h for h in found if contrast is not None and h.level == contrast] or found
-    answer = f"no difference to take; {measure}" if not named else _line(named[0], results, measure, margin)
+    answer = f"no difference to take; {measure}" if not named else _line(named[0], measure, margin)
     if len(named) > 1:
         answer = _largest(named, results, measure)
     nulls = set(declared(study).get("nulls") or [])
@@ -74,7 +74,7 @@ def _calibrated(path: Path) -> str:
     )
 
 
-def _line(headline: Headline, results: list[ArmResult], measure: str, margin: float | None) -> str:
+def _line(headline: Headline, measure: str, margin: float | None) -> str:
     d = headline.difference
     assert d is not None
     where = f", mean of {headline.cells} settings of the other factors" if headline.cells > 1 else ""
@@ -86,7 +86,7 @@ def _line(headline: Headline, results: list[ArmResult], measure: str, margin: fl
     within = f"equivalent within ±{points(margin)} ({p_equals(p)})" if same else ""
     if d.low <= 0 <= d.high:
         return f"{text}; {within or 'no difference found'}"
-    side = f"{'higher' if d.low > 0 else 'lower'} ({p_text_of(headline, results)})"
+    side = f"{'higher' if d.low > 0 else 'lower'} ({p_text_of(headline)})"
     return f"{text}; {side}" + (f", yet {within}" if within else "")
 
 
@@ -94,7 +94,7 @@ def _largest(named: list[Headline], results: list[ArmResult], measure: str) -> s
     tested = [r for r in results if r.p_holm is not None]
     held = sum(r.p_holm is not None and r.p_holm <= 0.05 for r in tested)
     largest = max(named, key=lambda h: abs(h.difference.estimate) if h.difference else 0)
-    shown = _line(largest, results, measure, None).split(";")[0]
+    shown = _line(largest, measure, None).split(";")[0]
     return f"{held} of {len(tested)} differences found (Holm, 0.05); largest: {shown}"
 
 

@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from analysis.contrasts import ArmResult, Primary, control_of, final_rows, shared_seeds, what_varies
 from analysis.load import Study
-from analysis.stats import Interval, paired_t
+from analysis.stats import Interval, holm, paired_t
 from analysis.table import p_equals, p_text
 
 
 @dataclass(frozen=True)
 class Headline:
-    """One level of the primary factor against the control level, averaged over the other factors."""
+    """One level of a factor against the control level, averaged over the other factors.
+
+    `p_holm` is the p that the table adjusts in which it stands.
+    """
 
     factor: str
     level: str
     control: str
     difference: Interval | None
     cells: int
+    p_holm: float | None = None
 
 
 def missing_contrast(study: Study, primary: Primary) -> str | None:
@@ -57,12 +61,29 @@ def headlines(study: Study, primary: Primary, *, factor: str | None = None) -> l
     return found
 
 
-def p_text_of(headline: Headline, results: Sequence[ArmResult]) -> str:
-    """`p = 0.012, Holm 0.061`: the contrast's own p and, where one arm makes it, a larger adjusted one."""
+def main_effects(study: Study, primary: Primary) -> list[Headline]:
+    """The contrasts of every factor, Holm over all of them; of one factor, none."""
+    factors = [f for f, levels in study.record.factors.items() if len(levels) > 1]
+    found = [h for f in factors for h in headlines(study, primary, factor=f)] if len(factors) > 1 else []
+    p_values = {i: h.difference.p_value for i, h in enumerate(found) if h.difference is not None}
+    tested = {i: p for i, p in p_values.items() if p is not None}
+    adjusted = dict(zip(tested, holm(list(tested.values())), strict=True))
+    return [replace(h, p_holm=adjusted.get(i)) for i, h in enumerate(found) if h.difference is not None]
+
+
+def primary_headlines(study: Study, primary: Primary, results: Sequence[ArmResult]) -> list[Headline]:
+    """Those of the primary factor, with Holm's p over the main effects or, of one factor, over the arms."""
+    if effects := main_effects(study, primary):
+        adjusted = {h.level: h.p_holm for h in effects if h.factor == primary.factor}
+    else:
+        adjusted = {r.levels.get(primary.factor or "", ""): r.p_holm for r in results if r.control}
+    return [replace(h, p_holm=adjusted.get(h.level)) for h in headlines(study, primary)]
+
+
+def p_text_of(headline: Headline) -> str:
+    """`p = 0.012, Holm 0.061`: the contrast's own p and, where it is one of several, the adjusted one."""
     d = headline.difference
     if d is None or d.p_value is None:
         return ""
-    levels = [r.p_holm for r in results if r.levels.get(headline.factor) == headline.level and r.control]
-    adjusted = levels[0] if headline.cells == 1 and len(levels) == 1 else None
-    differs = adjusted is not None and adjusted > d.p_value
-    return p_equals(d.p_value) + (f", Holm {p_text(adjusted)}" if differs else "")
+    differs = headline.p_holm is not None and headline.p_holm > d.p_value
+    return p_equals(d.p_value) + (f", Holm {p_text(headline.p_holm)}" if differs else "")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from analysis.contrasts import METRICS, Primary, declared, final_rows, shared_seeds, what_varies
-from analysis.headlines import headlines
+from analysis.headlines import main_effects
 from analysis.load import Study
 from analysis.stats import holm, paired_t, tost
 from analysis.table import Table, interval_text, p_equals, p_text
@@ -46,20 +46,14 @@ def path_table(study: Study, primary: Primary) -> Table:
 
 def main_effects_table(study: Study, primary: Primary) -> Table:
     """Each factor's levels against its control level, averaged over the others; of one factor, empty."""
-    factors = [f for f, levels in study.record.factors.items() if len(levels) > 1]
-    found = [h for f in factors for h in headlines(study, primary, factor=f)] if len(factors) > 1 else []
-    found = [h for h in found if h.difference is not None]
-    tested = [h.difference.p_value for h in found if h.difference and h.difference.p_value is not None]
-    adjusted = iter(holm(tested))
     cells, raw = [], []
-    for h in found:
+    for h in main_effects(study, primary):
         d = h.difference
         assert d is not None
-        p_holm = None if d.p_value is None else next(adjusted)
         shown = interval_text(d, signed=True)
-        cells.append([h.factor, h.level, h.control, shown, p_text(p_holm), str(h.cells), str(d.n)])
+        cells.append([h.factor, h.level, h.control, shown, p_text(h.p_holm), str(h.cells), str(d.n)])
         raw.append({"factor": h.factor, "level": h.level, "control": h.control, "difference": d.estimate,
-                    "low": d.low, "high": d.high, "p_value": d.p_value, "p_holm": p_holm, "cells": h.cells,
+                    "low": d.low, "high": d.high, "p_value": d.p_value, "p_holm": h.p_holm, "cells": h.cells,
                     "seeds": d.n})  # fmt: skip
     note = (
         f"{METRICS[primary.metric]} on {study.task_text(primary.task)}, points: per seed the mean over the "

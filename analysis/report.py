@@ -19,7 +19,7 @@ from analysis.contrasts import (
 )
 from analysis.design import design_notes
 from analysis.gains import gain_answers
-from analysis.headlines import Headline, headlines, missing_contrast, p_text_of
+from analysis.headlines import Headline, missing_contrast, p_text_of, primary_headlines
 from analysis.kept import kept_table
 from analysis.load import Study
 from analysis.memorisation import memorisation_table
@@ -149,7 +149,8 @@ def _differences(study: Study, primary: Primary, results: list[ArmResult], measu
     Where a contrast is declared it alone has a sentence, and the others are listed with their intervals.
     """
     margin = declared(study).get("margin")
-    found, named = headlines(study, primary), study.record.primary.get("contrast") is not None
+    found = primary_headlines(study, primary, results)
+    named = study.record.primary.get("contrast") is not None
     if missing := missing_contrast(study, primary):
         lines, rest = (
             [f"No answer yet: the declared contrast {missing} of {primary.factor} was not run."],
@@ -157,7 +158,7 @@ def _differences(study: Study, primary: Primary, results: list[ArmResult], measu
         )
     else:
         said = found[:1] if named else found
-        lines, rest = [_answer(h, results, measure, margin) for h in said], found[1:]
+        lines, rest = [_answer(h, measure, margin) for h in said], found[1:]
     if named and (others := [h for h in rest if h.difference is not None]):
         listed = "; ".join(f"{h.level} {interval_text(h.difference, signed=True)}" for h in others)
         lines.append(f"The other levels against {others[0].control}, points: {listed}.")
@@ -172,7 +173,7 @@ def _differences(study: Study, primary: Primary, results: list[ArmResult], measu
     ]  # fmt: skip
 
 
-def _answer(headline: Headline, results: list[ArmResult], measure: str, margin: float | None) -> str:
+def _answer(headline: Headline, measure: str, margin: float | None) -> str:
     who = f"{headline.factor}={headline.level} against {headline.factor}={headline.control}"
     where = f", averaged over {headline.cells} settings of the other factors" if headline.cells > 1 else ""
     d = headline.difference
@@ -182,7 +183,7 @@ def _answer(headline: Headline, results: list[ArmResult], measure: str, margin: 
     if d.low is None or d.high is None:
         return f"{who}: {size}, without an interval ({d.reason}), so nothing can be concluded."
     bracket = f"[{points(d.low, signed=True)}, {points(d.high, signed=True)}]"
-    tested = f"{100 * d.level:g} % interval {bracket}, {p_text_of(headline, results)}, {d.n} seeds, paired t"
+    tested = f"{100 * d.level:g} % interval {bracket}, {p_text_of(headline)}, {d.n} seeds, paired t"
     p = tost_p(d, margin=float(margin)) if margin else None
     same = ""
     if margin and p is not None:
