@@ -188,7 +188,9 @@ def _arm_result(study: Study, primary: Primary, label: str, levels: dict[str, st
     against = final_rows(study, control, primary.task) if control else {}
     values = [float(r[metric]) for r in rows.values() if has(r, metric)]
     runs = study.finished[study.finished["arm"] == label]
-    parts = [decompose_shares(base[s]["shares"], rows[s]["shares"]) for s in rows if s in base]
+    parts = [
+        decompose_shares(base[s]["shares"], rows[s]["shares"]) for s in shared_seeds([(rows, base)], "avg")
+    ]
     return ArmResult(
         label=label,
         levels=levels,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analysis.contrasts import METRICS, ArmResult, Primary, Rows, final_rows, has
+from analysis.contrasts import METRICS, ArmResult, Primary, Rows, final_rows, has, shared_seeds
 from analysis.load import Study
 from analysis.stats import loglinear_fit, trend_test
 from analysis.table import Table, compact, interval_text, p_text
@@ -152,9 +152,11 @@ def _step_grids(study: Study, primary: Primary, results: Sequence[ArmResult]) ->
         ours = wide[r.label]
         measures = {METRICS[primary.metric]: ours}
         if r.control in wide:
-            # Seeds and steps that both have: elsewhere the difference is NaN.
+            # Seeds and steps that both have, on the same problems: elsewhere the difference is NaN.
             both = (ours - wide[r.control]).dropna(axis=1, how="all").dropna()
-            measures[DIFFERENCE] = both
+            rows = [final_rows(study, str(label), primary.task) for label in (r.label, r.control)]
+            same = shared_seeds([(rows[0], rows[1])], primary.metric)
+            measures[DIFFERENCE] = both[both.index.isin(same)]
         for measure, scores in measures.items():
             if scores.shape[1] >= 3 and len(scores):
                 xs = [float(step) for step in scores.columns]

@@ -193,6 +193,8 @@ def test_seeds_on_other_problems_are_in_no_difference(make_study) -> None:
     report = build_report(study, figures=False)
     tables = {t.name: t.raw for t in report.tables}
     grpo = tables["arms"].set_index("arm").loc["objective=grpo model=xs"]
+    parts = tables["decomposition"].set_index("arm").loc["objective=grpo model=xs"]
+    assert parts["choice"] + parts["skill"] == pytest.approx(grpo["gain_over_base"])
     assert grpo["seeds"] == 4 and grpo["difference_df"] == 2 and grpo["gain_over_base_df"] == 2
     assert tables["path"]["seeds"].tolist() == tables["finding"]["seeds"].tolist() == [3]
     assert "3 seeds, paired t" in report.answers[0]

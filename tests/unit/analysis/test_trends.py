@@ -132,6 +132,14 @@ def test_trends_over_a_numeric_factor_and_over_checkpoints(tmp_path: Path) -> No
     steps = [[_accuracy(folder, f"lr0-s{s}", t) for t in (2, 4, 6)] for s in range(3)]
     slopes = [np.polyfit(np.log10([2, 4, 6]), row, 1)[0] for row in steps]
     assert raw.loc[("steps (checkpoints)", "avg@k", "lr=0.0001"), "slope"] == pytest.approx(np.mean(slopes))
+    # A seed whose problems are not the control's is in no difference.
+    place = ("steps (checkpoints)", "difference to the control", "lr=0.001")
+    assert raw.loc[place, "seeds"] == 3
+    (path,) = (folder / "lr1-s2").glob("eval/step_000006-*/aime_gen_test.json")
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps(record | {"problem_ids": ["another", *record["problem_ids"][1:]]}))
+    found = trends(folder).raw.set_index(["factor", "of", "at"])
+    assert found.loc[place, "seeds"] == 2
 
 
 def _accuracy(folder: Path, run: str, step: int) -> float:
