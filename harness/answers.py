@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from math import gcd
 
 from harness.quantities import INTEGER, TEXT_COMMAND, WRAPPED, is_label
 
 _LAYOUT = re.compile(
     r"(?<!\\)\\[!,;:]|\\(?:left|right|displaystyle|textstyle|limits|[bB]igg?[lrm]?|mathstrut|therefore|nobreak"
     r"|bf|it|sf|tt|bfseries|itshape|large|Large|huge|texteuro|rm(?!\s*\{))(?![A-Za-z])"
-    r"|\\(?:h|v)space\*?\{[^{}]*\}|\\(?:text)?color\{[^{}]*\}|\\?\$|[£€¥₹∴]|\\pounds|\\euro"
+    r"|\\(?:h|v)space\*?\{[^{}]*\}|\\(?:text)?color\{[^{}]*\}|\\?\$|[£€¥₹¢∴]|\\pounds|\\euro"
     r"|\^\s*(?:\\circ|\{\s*\\circ\s*\})|°|\\(?:text)?degree(?:s|\{\})?(?![A-Za-z])"
     r"|[\u200b-\u200f\u202a-\u202e\u2060\ufeff]"
 )
@@ -152,7 +153,7 @@ def literal_text(text: str) -> str:
 
 
 _WORDS = re.compile(r"[A-Za-z][A-Za-z '\-.]*")
-_CLOCK = re.compile(r"(\d{1,2}(?::\d{2})?)\s*([ap])\.?\s*m\.?", re.IGNORECASE)
+_CLOCK = re.compile(r"(\d{1,2})(?::(\d{2}))?(?::(\d{2}))?(?:\s*([ap])\.?\s*m\.?)?", re.IGNORECASE)
 
 
 _DATE = re.compile(r"(\d{4})([-/.])(\d{1,2})\2(\d{1,2})|(\d{1,2})([-/.])(\d{1,2})\6(\d{4})")
@@ -164,10 +165,40 @@ def date(normalised: str) -> tuple[int, ...] | None:
     return tuple(int(part) for part in match.groups() if part and part.isdigit()) if match else None
 
 
-def clock(normalised: str) -> str | None:
-    """`11:30am` of `11:30 a.m.` and `11:30 \\text{ AM}`; None for what is no such time."""
-    match = _CLOCK.fullmatch(WRAPPED.sub(r"\1", normalised).strip())
-    return f"{match[1].removesuffix(':00')}{match[2].lower()}m" if match else None
+def clock(normalised: str) -> tuple[int, int, int, str] | None:
+    """(11, 30, 0, `a`) of `11:30 a.m.` and `11:30:00 \\text{ AM}`, half "" of `11:30`; None for no time."""
+    match = _CLOCK.fullmatch(WRAPPED.sub(r"\1", normalised.replace(" :", ":").replace(": ", ":")).strip())
+    if match is None or not (match[2] or match[4]):
+        return None
+    hour, minute, second = (int(match[i] or 0) for i in (1, 2, 3))
+    half = (match[4] or "").lower()
+    if minute > 59 or second > 59 or hour > (12 if half else 24):
+        return None
+    return hour, minute, second, half
+
+
+def is_time(normalised: str) -> bool:
+    """Whether a reference is a time of day: with a.m. or p.m., or `9:24`, which as a ratio would be 3:8."""
+    time = clock(normalised)
+    if time is None:
+        return False
+    hour, minute, _, half = time
+    return bool(half) or (gcd(hour, minute) != 1 and normalised.count(":") == 1) or ":0" in normalised
+
+
+def same_time(gold: str, pred: str) -> bool:
+    """Whether two are one time of day; a.m. or p.m. may be left out, and 4:30 p.m. is 16:30."""
+    a, b = clock(gold), clock(pred)
+    if a is None or b is None:
+        return False
+    if a[3] and b[3]:
+        return a == b
+    return a[:3] == b[:3] or _on_24(a) == _on_24(b)
+
+
+def _on_24(time: tuple[int, int, int, str]) -> tuple[int, int, int]:
+    hour, minute, second, half = time
+    return ((hour % 12 + 12 * (half == "p")) if half else hour % 24), minute, second
 
 
 def canonical_text(normalised: str) -> str:
@@ -175,7 +206,8 @@ def canonical_text(normalised: str) -> str:
     out = WRAPPED.sub(r"\1", normalised)
     if _WORDS.fullmatch(out):
         return re.sub(r"[\s.]+", " ", out).strip().casefold()
-    if time := clock(out):
-        return time
+    if (time := clock(out)) and time[3]:
+        hour, minute, second, half = time
+        return f"{hour}:{minute:02}:{second:02}{half}m"
     joined = re.sub(r"(?<!\d)\s+|\s+(?!\d)", "", out)  # `2 5` is not 25
     return re.sub(r"([\^_])\{(\w)\}", r"\1\2", joined)

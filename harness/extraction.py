@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from harness.claims import is_false, is_place
+from harness.measures import UNIT_AFTER
 from harness.statements import FINAL_NUMBER, NUMBER, trim_statement
 
 Rule = Literal["boxed", "answer_tag", "answer_is", "answer_colon", "a_colon", "hashes", "final_number"]
@@ -29,11 +31,15 @@ MAX_DENIALS = 200
 
 @dataclass(frozen=True, slots=True)
 class Extraction:
-    """What was found: the raw answer and the rule that found it, or None and why."""
+    """What was found: the raw answer and the rule that found it, or None and why.
+
+    `unit` is what stands after a last number, which is an answer without it: ` kg`, `%`.
+    """
 
     answer: str | None
     rule: Rule | None
     reason: str
+    unit: str = ""
 
 
 _BOX_NAME = r"\\(?:boxed|fbox|framebox)"
@@ -143,6 +149,7 @@ def extract(
 
 def _by_rules(text: str, rules: tuple[Rule, ...], unfinished_box: UnfinishedBox) -> Extraction:
     for rule in rules:
+        unit = ""
         if rule == "boxed":
             answer, unfinished = _last_box(text)
             if answer is None and unfinished is not None:
@@ -152,11 +159,11 @@ def _by_rules(text: str, rules: tuple[Rule, ...], unfinished_box: UnfinishedBox)
         elif rule == "answer_tag":
             answer = _last_tag(text)
         elif rule == "final_number":
-            answer = _final_number(text)
+            answer, unit = _final_number(text)
         else:
             answer = _after_anchor(text, rule)
         if answer:
-            return Extraction(answer, rule, rule)
+            return Extraction(answer, rule, rule, unit)
     return Extraction(None, None, "no answer found")
 
 
@@ -245,8 +252,8 @@ def _asked(text: str) -> Iterator[re.Match[str]]:
         yield from _ASKED.finditer(text, line, place + 10)
 
 
-def _final_number(text: str) -> str | None:
-    """The last number of the text, which is looked for from its last digit backwards."""
+def _final_number(text: str) -> tuple[str | None, str]:
+    """The last number of the text and its unit; it is looked for from its last digit backwards."""
     end = len(text)
     while end > 0 and not text[end - 1].isdigit():
         end -= 1
@@ -256,12 +263,15 @@ def _final_number(text: str) -> str | None:
         if matches and (start == 0 or matches[-1].start() > 0):
             break
     if not matches:
-        return None
+        return None, ""
     at, end, number = start + matches[-1].start(), start + matches[-1].end(), matches[-1][0]
     before = text[max(0, at - 30) : at]
+    if is_place(before) or is_false(text, at, number):
+        return None, ""
     if _PART_BEFORE.search(before) or _PART_AFTER.match(text, end) or _is_operand(before, number, text, end):
-        return None
-    return number
+        return None, ""
+    after = UNIT_AFTER.match(text, end)
+    return number, after[0] if after else ""
 
 
 def _is_operand(before: str, number: str, text: str, end: int) -> bool:

@@ -1,16 +1,20 @@
-"""The one grader, for rewards and evaluation alike: completion and reference -> Grade.
+r"""The one grader, for rewards and evaluation alike: completion and reference -> Grade.
 
 An answer is found by explicit rules (`harness.extraction`), then compared in this order: exact numbers by
 Fraction, normalised text, arithmetic without variables by Fraction, and last, for what is left and passes the
 allow-list, math-verify in a killable worker (`harness.symbolic`). All but the last import neither sympy nor
 math-verify. `0.333` is not 1/3.
 
-Conventions. Units, currency, degrees and per cent signs are dropped, unless both sides name different units
-of one kind (5 hours, 5 minutes); `\\sin 30^\\circ` is one half. A chain of equations must be true: `24 = 25`
-is not 25. A number alone in braces or brackets is that number (`\\{25\\}`, `[25]`), as for math-verify,
-while `[1,2]` is not `(1,2)`. `y=2, x=1` is `(1,2)` by its labels (`harness.assignments`). A lettered choice
-counts as its letter or its value, whichever the reference is. A modulus may be left out on one side,
-a base in the answer. `i` is the imaginary unit.
+Conventions. Units and currency are dropped, unless both sides name a unit and they are not the same
+(5 hours, 5 minutes; 5 kg, 5 m); 1.2 m is 120 cm (`harness.measures`). A per cent sign beside an integer is a
+unit (25% is 25), beside a fraction it divides: 50% is 1/2, and 0.5% is not. Degrees are dropped too, but
+`30^\circ` is also `\pi/6`, and `\sin 30^\circ` one half. A reference as `9:24`, which is no ratio in lowest
+terms, is a time of day; `3:10` is a ratio, for 6:20 as well. A chain of equations must be true: `24 = 25`
+is not 25, nor as the last number of a text, where `see page 25` says nothing. A number alone in braces or
+brackets is that number (`\{25\}`, `[25]`), as for math-verify, while `[1,2]` is not `(1,2)` and `\{1,\{2\}\}`
+not `\{1,2\}`. `y=2, x=1` is `(1,2)` by its labels (`harness.assignments`). A lettered choice counts as its
+letter or its value, whichever the reference is. A modulus may be left out on one side, a base in the answer.
+`i` is the imaginary unit.
 """
 
 from __future__ import annotations
@@ -18,13 +22,20 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
-from harness import assignments, relations, symbolic, units
-from harness.answers import canonical_text, clock, date, literal_text, normalise, with_base
-from harness.arithmetic import Parser
-from harness.exact import Uncheckable, evaluate
+from harness import assignments, measures, relations, symbolic
+from harness.answers import (
+    canonical_text,
+    clock,
+    date,
+    is_time,
+    literal_text,
+    normalise,
+    same_time,
+    with_base,
+)
+from harness.claims import arithmetic
 from harness.extraction import DEFAULT_RULES, MAX_ANSWER_CHARS, Extraction, Rule, UnfinishedBox, extract
-from harness.quantities import WRAPPED, parse_number, proportional, ratio
-from harness.tokens import tokenize
+from harness.quantities import INTEGER, WRAPPED, parse_number, proportional, ratio
 from harness.types import Grade
 
 __all__ = [
@@ -41,6 +52,7 @@ __all__ = [
 
 _BARE_LIST = re.compile(r"[^()\[\]{},]+(?:,[^()\[\]{},]+)+")
 _TUPLE = re.compile(r"\([^()\[\]]+\)|\[[^()\[\]]+\]")
+MAX_ELEMENTS = 12  # of a set with sets in it
 worker_stats = symbolic.worker_stats
 
 
@@ -68,7 +80,7 @@ def grade(
     if exact:
         correct = literal_text(found.answer) == literal_text(reference)
         return Grade(correct, found.answer, f"{found.rule}: {'same' if correct else 'not the same'} text")
-    correct, reason = _compare(reference, found.answer, use_symbolic=use_symbolic)
+    correct, reason = _compare(reference, found.answer + found.unit, use_symbolic=use_symbolic)
     return Grade(correct=correct, extracted=found.answer, reason=f"{found.rule}: {reason}")
 
 
@@ -95,43 +107,76 @@ def number_in(extracted: str) -> Fraction | None:
 
 
 def _compare(reference: str, answer: str, *, use_symbolic: bool) -> tuple[bool, str]:
-    """Bring both to one form, then compare; more than one value of a chain may be right."""
+    """Compare values, then units; degrees and another unit of the kind are brought to the reference's."""
     if len(answer) > MAX_ANSWER_CHARS:
         return False, f"answer of {len(answer)} characters is over the cap of {MAX_ANSWER_CHARS}"
+    if INTEGER.fullmatch(reference) and INTEGER.fullmatch(answer):
+        equal = int(reference) == int(answer)
+        return equal, "equal numbers" if equal else "different numbers"
     gold, pred = normalise(reference), normalise(answer)
-    for kind, read in (("times of day", clock), ("dates", date)):
-        if (gold_read := read(gold)) and ((pred_read := read(pred)) or kind == "dates"):
-            return gold_read == pred_read, kind
+    verdict = _compare_values(gold, pred, WRAPPED.fullmatch(reference.strip()) is not None, use_symbolic)
+    if verdict[0]:
+        units = measures.unit_of(reference, gold), measures.unit_of(answer, pred)
+        if measures.differ(*units) or measures.pi_in_degrees(reference, units[1]):
+            verdict = False, "different units"
+    elif measures.may_convert(pred):
+        units = measures.unit_of(reference, gold), measures.unit_of(answer, pred)
+        if measures.same_quantity(*units, gold, pred):
+            return True, "equal quantities"
+    if not verdict[0] and (radians := measures.in_radians(reference, answer)):
+        again = _compare_values(normalise(radians[0]), normalise(radians[1]), False, use_symbolic)
+        return again if again[0] else verdict
+    return verdict
+
+
+def _compare_values(gold: str, pred: str, wrapped: bool, use_symbolic: bool) -> tuple[bool, str]:
+    """Bring both normalised texts to one form, then compare; more than one value of a chain may be right."""
+    if is_time(gold) or (clock(gold) and clock(pred) and is_time(pred)):
+        return same_time(gold, pred), "times of day"
+    if gold_date := date(gold):
+        return gold_date == date(pred), "dates"
     gold_number, pred_number = parse_number(gold), parse_number(pred)
     if gold_number is not None and pred_number is not None:
-        equal = gold_number == pred_number
-        if equal and units.differ(gold, pred):
-            return False, "different units"
+        equal = measures.equal_numbers(gold, pred, gold_number, pred_number)
         return equal, "equal numbers" if equal else "different numbers"
     if canonical_text(gold) == canonical_text(pred):
         return True, "equal text"
-    if gold[:1].isalpha() and WRAPPED.fullmatch(reference.strip()):
+    if gold[:1].isalpha() and wrapped:
         use_symbolic = False  # a word: no product of its letters
+    if re.fullmatch("[A-J]", gold) and re.match(r"[A-Za-z]+ [A-Za-z]{2}", pred):
+        return False, "words, not a letter"
     aligned = assignments.aligned(*_one_form(gold, pred))
     if aligned is None:
         return False, "labels in no known order"
     gold, pred = aligned
     (gold, gold_modulus), (pred, pred_modulus) = map(relations.without_modulus, (gold, pred))
-    if relations.sides(gold)[1]:
-        named = relations.names_its_value(gold)
-        if named and (relations.names_its_value(pred) or not relations.sides(pred)[1]):
-            gold = relations.spoken(gold)
+    if not pred_modulus:
+        pred = pred.replace(r"\equiv ", "=")
+    golds = _references(gold, pred)
     candidates: list[str] | None = [pred]
-    if not relations.sides(gold)[1]:
+    if not relations.sides(golds[0])[1]:
         candidates = relations.values(pred, lambda a, b, n: _agree(a, b, n, use_symbolic=use_symbolic))
     if candidates is None:
         return False, "an equation that is false or is still to be solved"
     if pred_modulus and not relations.congruent(pred, pred_modulus, reduced=not gold_modulus):
         return False, "a false congruence or no residue"
     if gold_modulus and pred_modulus:
-        return _congruent(gold, candidates[0], gold_modulus, pred_modulus)
-    verdicts = [_same(gold, value, use_symbolic=use_symbolic) for value in candidates]
+        return _congruent(golds[0], candidates[0], gold_modulus, pred_modulus)
+    verdicts = [_same(g, value, use_symbolic=use_symbolic) for g in golds for value in candidates]
     return next((verdict for verdict in verdicts if verdict[0]), verdicts[0])
+
+
+def _references(gold: str, pred: str) -> list[str]:
+    r"""The sides of a reference that an answer may be: the value of `x = 5`, both of `0.56 = 56\%`."""
+    parts, signs = relations.sides(gold)
+    if not signs:
+        return [gold]
+    if not any(map(relations.has_letters, parts)):
+        return parts
+    named = relations.names_its_value(gold)
+    if named and (relations.names_its_value(pred) or not relations.sides(pred)[1]):
+        return [relations.spoken(gold)]
+    return [gold]
 
 
 def _one_form(gold: str, pred: str) -> tuple[str, str]:
@@ -168,10 +213,10 @@ def _agree(side: str, last: str, decimals: int | None, *, use_symbolic: bool) ->
 def _same(gold: str, pred: str, *, use_symbolic: bool) -> tuple[bool, str]:
     """Whether two normalised answers in one form are equal, and by what."""
     gold_number, pred_number = parse_number(gold), parse_number(pred)
-    if gold_number is not None and pred_number is None:
-        pred_number = _arithmetic(pred)
+    if gold_number is not None and pred_number is None and not (_TUPLE.fullmatch(pred) and "," in pred):
+        pred_number = arithmetic(pred)
     if gold_number is not None and pred_number is not None:
-        equal = gold_number == pred_number
+        equal = measures.equal_numbers(gold, pred, gold_number, pred_number)
         return equal, "equal numbers" if equal else "different numbers"
     if canonical_text(gold) == canonical_text(pred):
         return True, "equal text"
@@ -186,6 +231,8 @@ def _same(gold: str, pred: str, *, use_symbolic: bool) -> tuple[bool, str]:
         return equal, "equal ratios" if equal else "different ratios"
     if max(len(gold_ratio or ""), len(pred_ratio or "")) > 2:
         return False, "a ratio of several parts is no number"
+    if relations.has_nested_set(gold) or relations.has_nested_set(pred):
+        return _same_elements(gold, pred, use_symbolic=use_symbolic)
     if relations.brackets_differ(gold, pred):
         return False, "a set is no tuple"
     if gold_number is not None and _BARE_LIST.fullmatch(pred):
@@ -197,15 +244,22 @@ def _same(gold: str, pred: str, *, use_symbolic: bool) -> tuple[bool, str]:
     return symbolic.compare(gold, pred, gold_is_number=gold_number is not None)
 
 
-def _arithmetic(text: str) -> Fraction | None:
-    """The exact value of an expression without letters: `5^2`, `\\binom{7}{2} + 4`; None for others."""
-    if re.search(r"[A-Za-z]", re.sub(r"\\[A-Za-z]+", "", text)):
-        return None
-    parser = Parser(tokenize(f"={text}"))  # the sign keeps a first `-` from being a bullet
-    parsed = parser.parse(1)
-    if parsed is None or parsed[1] != len(parser.tokens):
-        return None
-    try:
-        return evaluate(parsed[0])
-    except Uncheckable:
-        return None
+def _same_elements(gold: str, pred: str, *, use_symbolic: bool) -> tuple[bool, str]:
+    """Sets with sets in them, and tuples of sets, by their elements."""
+    golds, preds = relations.group(gold), relations.group(pred)
+    if golds is None or preds is None or golds[0] != preds[0] or len(golds[1]) != len(preds[1]):
+        return False, "sets of different depth"
+    if len(golds[1]) > MAX_ELEMENTS:
+        return False, "different text"
+
+    def same(a: str, b: str) -> bool:
+        if {g[0] for g in map(relations.group, (a, b)) if g} == {"{"} and a[:2] != b[:2]:
+            return False  # a set is none of its elements
+        return _same(a, b, use_symbolic=use_symbolic)[0]
+
+    if golds[0] == "(":
+        equal = all(map(same, golds[1], preds[1]))
+    else:
+        equal = all(any(same(a, b) for b in preds[1]) for a in golds[1])
+        equal = equal and all(any(same(a, b) for a in golds[1]) for b in preds[1])
+    return equal, "equal elements" if equal else "different elements"

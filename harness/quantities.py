@@ -32,7 +32,7 @@ _ELLIPSIS = re.compile(r"([-+]?)(\d{0,20})\.(\d{0,20}?)(?:(\d)\4{2,20}|(\d{2,10}
 _UNIT_POWER = re.compile(r"(?<=[A-Za-z.])\s*\^\s*\{?\s*-?[1-4]\s*\}?")
 _UNIT_PRODUCT = re.compile(r"(?<=[A-Za-z.])\s*(?:\\cdot|\*)\s*(?=[A-Za-z])")
 _SHORT_UNITS = re.compile(
-    r"[mgshlLVWJNACF]|kg|[mck]m|in|ft|yd|mi|lbs?|oz|hrs?|min|ms|[mk]?[lL]|[mk]ph|[ap]m|[mghs]\.|yrs?|cc|Hz|Pa|sq|cu|of|%"
+    r"[mgshlLVWJNACF]|kg|[mck]m|gm|in|ft|yd|mi|lbs?|oz|hrs?|min|ms|[mk]?[lL]|[mk]ph|[ap]m|[mghs]\.|yrs?|cc|Hz|Pa|sq|cu|of|%"
 )
 _ITALIC = re.compile(r"\\(?:math(?:bf|it)|boldsymbol|bm)(?![A-Za-z])")  # a variable, never a unit
 _ONES = re.findall(
@@ -106,6 +106,16 @@ def is_unit(rest: str) -> bool:
         and not changes_value(w)
         for w in words
     )
+
+
+def after_number(normalised: str) -> str | None:
+    """What follows the number, with its scale word, at the start of `normalised`; None without one."""
+    match = _NUMBER.match(normalised)
+    if match is None:
+        return None
+    rest = WRAPPED.sub(r"\1", normalised[match.end() :])
+    scaled = _SCALED.match(rest)
+    return rest[scaled.end() :] if scaled else normalised[match.end() :]
 
 
 def parse_number(normalised: str) -> Fraction | None:

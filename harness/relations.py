@@ -110,7 +110,8 @@ def values(normalised: str, agree: Callable[[str, str, int | None], bool]) -> li
     named = any(map(is_name, parts))
     numeric = [side for side in parts if not is_name(side) and not has_letters(side)]
     if not numeric:
-        return [parts[-1]] if named or agree(parts[-2], parts[-1], None) else None
+        said = [side for side in parts if not is_name(side)] or parts
+        return [said[-1]] if named or agree(parts[-2], parts[-1], None) else None
     if len(numeric) < len(parts) and not named:
         return None
     last, rounded = numeric[-1], None
@@ -161,14 +162,49 @@ def congruent(normalised: str, modulus: int, *, reduced: bool) -> bool:
     return all((n - numbers[0]) % modulus == 0 for n in numbers)
 
 
+_SET_OPERATION = re.compile(r"\\(?:cup|cap|setminus|mid)(?![A-Za-z])|[:|]")
+
+
+def group(normalised: str) -> tuple[str, list[str]] | None:
+    r"""(`{`, [`1`, `2`]) of `\{1,2\}`, (`(`, ...) of a tuple or interval; None for what is no group."""
+    text = normalised.replace(r"\{", "⟨").replace(r"\}", "⟩")
+    if text[:1] not in ("⟨", "(", "[") or text[-1:] not in ("⟩", ")", "]"):
+        return None
+    depth, start, elements = 0, 1, []
+    for i, char in enumerate(text):
+        depth += (char in "⟨{([") - (char in "⟩})]")
+        if depth == 0 and i < len(text) - 1:
+            return None
+        if (depth == 1 and char in ",;") or i == len(text) - 1:
+            elements.append(text[start:i].replace("⟨", r"\{").replace("⟩", r"\}").strip())
+            start = i + 1
+    return ("{" if text[0] == "⟨" else "("), elements
+
+
+def has_nested_set(normalised: str) -> bool:
+    r"""Whether a set stands inside brackets, as in `\{1,\{2\}\}`; no union and no description of one."""
+    if r"\{" not in normalised or _SET_OPERATION.search(normalised):
+        return False
+    depth = 0
+    for char in normalised.replace(r"\{", "⟨").replace(r"\}", "⟩"):
+        if char == "⟨" and depth > 0:
+            return True
+        depth += (char in "⟨([") - (char in "⟩)]")
+    return False
+
+
 def brackets_differ(gold: str, pred: str) -> bool:
     r"""Whether one is a set of several, `\{1,2\}` or `\pm 2`, the other a tuple or an interval, `(1,2)`."""
-    marks = [
-        "{" if text.startswith((r"\{", r"\pm")) else "(" if text[:1] in ("(", "[") else ""
-        for text in (gold, pred)
-        if text.startswith(r"\pm") or ("," in text and r"\cup" not in text and text.endswith((")", "]", "}")))
-    ]
-    return sorted(marks) == ["(", "{"]
+    return {_mark(gold), _mark(pred)} == {"(", "{"}
+
+
+def _mark(text: str) -> str:
+    if text.startswith(r"\pm"):
+        return "{"
+    found = group(text) if "," in text else None
+    if found and found[0] == "{" and len(found[1]) == 1:
+        found = group(found[1][0])  # a set of one pair is that pair
+    return found[0] if found and len(found[1]) > 1 else ""
 
 
 _CHOICE = re.compile(

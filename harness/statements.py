@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from harness.measures import UNIT_AFTER
 from harness.quantities import changes_value
 
 DECIMAL = r"(?:\d{1,3}(?:,\d{3})+(?!\d)(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)"
@@ -105,5 +106,7 @@ def _number_in(sentence: str) -> str | None:
         return None
     scale = _SCALE_AFTER.match(sentence, at.end())
     end = scale.end() if scale else at.end()
+    if not scale and (unit := UNIT_AFTER.match(sentence, end)) and not _OPERATOR.match(sentence, end):
+        end = unit.end()
     before = "" if computed else sentence[: at.start()]
     return sentence[at.start() : end] if _leaves_value(before, sentence[end:]) else None

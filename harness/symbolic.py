@@ -72,6 +72,7 @@ def to_latex(text: str) -> str:
     if (trailing := _TRAILING_TEXT.search(out)) and is_unit(trailing[0]):
         out = out[: trailing.start()]
     out = re.sub(r"(?<![A-Za-z\\])sqrt\s*\(([^()]*)\)", r"\\sqrt{\1}", out)
+    out = re.sub(r"(?<![A-Za-z\\])[Ii]nfinity(?![A-Za-z])", r"\\infty", out)
     out = re.sub(r"(?<![A-Za-z\\])(pi|infty|sqrt|sin|cos|tan|log|ln)(?![A-Za-z])", r"\\\1", out)
     return out.replace("**", "^").replace("*", "\\cdot ").strip()
 

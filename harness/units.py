@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from harness.quantities import WRAPPED
 from harness.tokens import Token, number_of
 
 # Sizes within a family, in its smallest unit.
@@ -49,18 +47,6 @@ def in_one_unit(text: str, tokens: Sequence[Token]) -> Iterator[list[Token]]:
     for guess in sorted(named) if open_ended else [None]:
         units[numbers[-1]] = guess or units[numbers[-1]]
         yield [_scaled(token, family.get(unit or "", 1)) for token, unit in zip(tokens, units, strict=True)]
-
-
-def differ(a: str, b: str) -> bool:
-    """Whether two quantities name different units of one family: `5 hours`, `5 \\text{ minutes}`."""
-    named = [_first_unit(text) for text in (a, b)]
-    return any(len({family.get(unit) for unit in named} - {None}) == 2 for family in _FAMILIES)
-
-
-def _first_unit(text: str) -> str:
-    """The first word of a quantity, in the singular."""
-    word = re.search(r"[A-Za-z¢]+", WRAPPED.sub(r" \1 ", re.sub(r"\\frac(?![A-Za-z])", "", text)))
-    return _stem(word[0].lower()) if word else ""
 
 
 def _stem(word: str) -> str:
