@@ -35,11 +35,11 @@ def sync(run: Run) -> tuple[float, bool]:
     with run.timed("sync"):
         run.engine.load_weights(hub_weights(run.policy))
     with run.timed("sync_check"):
-        then, now = run.last_check, _check(run)
+        then, now = run.last_check, checked(run)
     if then is not None and torch.equal(then[0], now[0]) and torch.equal(then[1], now[1]):
-        return _kl(now), _drifted(then, now)
+        return sampler_trainer_kl(now), _drifted(then, now)
     run.last_check = now
-    return _kl(now), False
+    return sampler_trainer_kl(now), False
 
 
 def _drifted(then: Check, now: Check) -> bool:
@@ -58,16 +58,12 @@ def max_kl(config: RunConfig) -> float:
     return 1e-5 if dtype == "float32" else 1e-2
 
 
-def sampler_trainer_kl(run: Run) -> float:
-    """KL(engine‖trainer) at the rollout temperature, by k3 on a few short samples of the run's first prompt:
-    the mean over their tokens of exp(d) − 1 − d, d = log p_trainer − log p_engine.
+def sampler_trainer_kl(check: Check) -> float:
+    """KL(engine‖trainer) at the rollout temperature by k3: the mean over a check's tokens of exp(d) − 1 − d,
+    d = log p_trainer − log p_engine.
 
     Both see the same tokens, so it is 0 up to rounding, whatever was sampled; nan where either is not finite.
     """
-    return _kl(_check(run))
-
-
-def _kl(check: Check) -> float:
     _, engine, trainer = check
     gap = trainer - engine  # [N]
     kl = float((gap.expm1() - gap).mean())
@@ -75,9 +71,9 @@ def _kl(check: Check) -> float:
 
 
 @torch.no_grad()
-def _check(run: Run) -> Check:
-    """The tokens of a few samples, the same random numbers each time, with the engine's and the trainer's
-    logprobs of them, [N] each."""
+def checked(run: Run) -> Check:
+    """The tokens of a few short samples of the run's first prompt, the same random numbers each time, with
+    the engine's and the trainer's logprobs of them, [N] each."""
     rollout = run.config.rollout
     prompt = run.prompts[problems_at(run, 0)[0].id]
     params = SamplingParams(

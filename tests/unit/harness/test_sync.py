@@ -15,7 +15,7 @@ from harness.config import ConfigError
 from harness.identity import eval_key, run_id
 from harness.model import token_logprobs
 from harness.state import Run
-from harness.sync import max_kl, sampler_trainer_kl, sync
+from harness.sync import checked, max_kl, sampler_trainer_kl, sync
 from harness.trainer import TrainingError, hand_over
 from harness.types import Rollout
 from tests.unit.harness.tiny import configure, run_on_untrained_base
@@ -54,14 +54,14 @@ def test_the_native_engine_agrees_with_the_trainer(run: Run) -> None:
 def test_a_shift_of_every_logprob(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     # The engine's logprobs are 0.1 higher, so d = −0.1: exp(−0.1) − 1 + 0.1 = 0.9048374 − 0.9 = 0.0048374.
     _shift(run, monkeypatch, lambda i: 0.1)
-    assert sampler_trainer_kl(run) == pytest.approx(0.0048374, rel=1e-4)
+    assert sampler_trainer_kl(checked(run)) == pytest.approx(0.0048374, rel=1e-4)
 
 
 def test_one_wrong_token_of_each_completion(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     # Every completion has 6 tokens here; the first is off by d = 1, the others are right: (e − 2) / 6.
     run.engine._eos = frozenset()  # type: ignore[attr-defined]
     _shift(run, monkeypatch, lambda i: -1.0 if i == 0 else 0.0)
-    assert sampler_trainer_kl(run) == pytest.approx((math.e - 2) / 6, rel=1e-4)
+    assert sampler_trainer_kl(checked(run)) == pytest.approx((math.e - 2) / 6, rel=1e-4)
 
 
 def test_too_large_a_gap_or_none_at_all_stops_the_run(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,7 +93,7 @@ def test_a_stale_engine_stops_the_run_though_updates_are_tiny(
     with pytest.raises(TrainingError, match="after step 0 the engine answers as it did before, to the bit"):
         for _ in range(updates):
             _update(run, size)
-            assert sampler_trainer_kl(run) < max_kl(run.config)  # the limit does not tell
+            assert sampler_trainer_kl(checked(run)) < max_kl(run.config)  # the limit does not tell
             hand_over(run)
     run.engine = fresh
     hand_over(run)
