@@ -198,7 +198,7 @@ def _interval_text(study: Study, primary: Primary, results: list[ArmResult]) -> 
     lines = [
         f"Primary intervals: Student's t over seeds, on {_compared(primary)} paired by seed. What "
         f"varies: {what_varies(study)}. They say nothing about other problems or other data"
-        + (", nor about other bases." if study.record.shared_base else ", nor of bases made another way."),
+        + (", nor about other bases." if study.record.shared_base else ", nor about bases made another way."),
     ]
     crossed = [f"{r.label}: {_full(r.crossed)}" for r in results if r.crossed is not None]
     if crossed:
