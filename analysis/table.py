@@ -91,9 +91,8 @@ def show(table: Table) -> None:
         drawn.add_row(*(Text(cell) for cell in row))
     console.print(drawn)
     if shown < len(table.columns):
-        left = ", ".join(table.columns[shown:])
-        console.print(Text(f"Also there, by --format markdown, csv, latex or html: {left}."), style="dim",
-                      width=min(console.width, 110))  # fmt: skip
+        left = f"More columns (r1-report table, --format markdown): {', '.join(table.columns[shown:])}."
+        console.print(Text(left), style="dim", width=min(console.width, 110))
     if table.note:
         console.print(Text(table.note), style="dim", width=min(console.width, 110))
 
