@@ -207,7 +207,8 @@ def _compare(arguments: argparse.Namespace) -> int:
     from analysis.table import show
 
     literature = str(arguments.second) == NAME and not arguments.second.is_dir()
-    report = comparison(_load(arguments.first), None if literature else _load(arguments.second))
+    second = None if literature else _load(arguments.second)
+    report = comparison(_load(arguments.first), second, figures=arguments.out is not None)
     show(report.tables[0])
     _print_notes(report)
     if arguments.out:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from analysis.charts import Chart, Panel, Series
 from analysis.contrasts import METRICS, Primary, Rows, final_rows, has, primary_of, shared_seeds, what_varies
 from analysis.literature import literature_table
 from analysis.load import COMMITTED, Study, differing_keys, load_study
@@ -82,6 +83,21 @@ def compare_table(first: Study, second: Study) -> Table:
     return Table("compare", " and ".join(columns[1:3]), columns, cells, pd.DataFrame(raw), note)
 
 
+def compare_chart(table: Table) -> Chart:
+    """The two studies' estimates of each arm, points, one above the other."""
+    rows = table.raw.iloc[::-1]  # the table's first arm is on top
+    places = [float(i) for i in range(len(rows))]
+    series = []
+    for i, (which, name) in enumerate(zip(("first", "second"), table.columns[1:3], strict=True)):
+        centre = 100 * rows[which].astype(float)
+        low, high = (100 * rows[f"{which}_{end}"].astype(float) for end in ("low", "high"))
+        series.append(Series(
+            name, centre.tolist(), [y + 0.12 - 0.24 * i for y in places], low=low.fillna(centre).tolist(),
+            high=high.fillna(centre).tolist(), colour=i, mark="points"))  # fmt: skip
+    panel = Panel("points", "", series, names=rows["arm"].tolist(), flat=True)
+    return Chart("compare", table.title, "Bars: the table's intervals; none means too few seeds.", [panel])
+
+
 def _names(first: Study, second: Study) -> list[str]:
     """Their names, or their folders where both have one name."""
     return [s.name if first.name != second.name else str(s.folder) for s in (first, second)]
@@ -143,8 +159,10 @@ def _mismatch(
     return sorted(said)
 
 
-def comparison(first: Study, second: Study | None) -> Report:
+def comparison(first: Study, second: Study | None, *, figures: bool = True) -> Report:
     """The comparison as a report: two studies, or with None a study and the literature."""
+    from analysis.plots import draw
+
     if second is None:
         table, other = literature_table(first), "the literature"
         lines = [table.note.split(": DeepSeek-R1")[0] + ": the literature's rows carry no interval."]
@@ -152,7 +170,8 @@ def comparison(first: Study, second: Study | None) -> Report:
         table, other = compare_table(first, second), second.name
         names = table.columns[1:3]
         lines = [f"{row[0]}: {names[0]} {row[1]}, {names[1]} {row[2]}; {row[3]}." for row in table.cells]
-    sections = [ReportSection(f"{first.name} and {other}", [], [table])]
+    drawn = [draw(compare_chart(table))] if second is not None and figures else []
+    sections = [ReportSection(f"{first.name} and {other}", [], [table], drawn)]
     if second is not None:
         sections.append(ReportSection(f"Runs of {second.name}", [], [_runs_of(second)]))
     notes = notes_of(first)

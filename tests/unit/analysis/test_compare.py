@@ -12,7 +12,7 @@ import pytest
 import scipy.stats as sps
 
 from analysis.__main__ import main
-from analysis.compare import compare_table, comparison, mismatches
+from analysis.compare import compare_chart, compare_table, comparison, mismatches
 from analysis.literature import FILE, literature_table, reference_table
 from analysis.load import load_study
 from harness import records
@@ -83,7 +83,13 @@ def test_comparison_is_paired_where_seeds_and_problems_are_shared(make_study, tm
     assert {"report.html", "report.md", "compare.csv", "runs.csv", "runs_second.csv"} <= {
         p.name for p in out.iterdir()
     }
+    assert (out / "figures" / "compare.png").stat().st_size > 1000
     frame = pd.read_csv(out / "compare.csv").set_index("arm")
+    (panel,) = compare_chart(compare_table(load_study(folder), load_study(other))).panels
+    assert panel.names == list(frame.index)[::-1]
+    for series, which in zip(panel.series, ("first", "second"), strict=True):
+        assert series.x == pytest.approx(list(100 * frame[which])[::-1])
+        assert series.low == pytest.approx(list(100 * frame[f"{which}_low"])[::-1])
     grpo = frame.loc["objective=grpo model=xs"]
     change = [
         np.mean(records.read_eval(other / path.relative_to(folder)).correct)
