@@ -231,10 +231,15 @@ def _same(gold: str, pred: str, *, use_symbolic: bool) -> tuple[bool, str]:
         return equal, "equal ratios" if equal else "different ratios"
     if max(len(gold_ratio or ""), len(pred_ratio or "")) > 2:
         return False, "a ratio of several parts is no number"
-    if relations.has_nested_set(gold) or relations.has_nested_set(pred):
+    nested = relations.has_nested_set(gold)
+    if nested != relations.has_nested_set(pred):
+        return False, "sets of different depth"
+    if nested:
         return _same_elements(gold, pred, use_symbolic=use_symbolic)
     if relations.brackets_differ(gold, pred):
         return False, "a set is no tuple"
+    if use_symbolic and gold.count(r"\pm") == pred.count(r"\pm") == 1 and gold[:3] != pred[:3]:
+        return _same_pairs(gold, pred)
     if gold_number is not None and _BARE_LIST.fullmatch(pred):
         return False, "a list, not one number"
     if _BARE_LIST.fullmatch(gold) and _TUPLE.fullmatch(pred):
@@ -246,7 +251,7 @@ def _same(gold: str, pred: str, *, use_symbolic: bool) -> tuple[bool, str]:
 
 def _same_elements(gold: str, pred: str, *, use_symbolic: bool) -> tuple[bool, str]:
     """Sets with sets in them, and tuples of sets, by their elements."""
-    golds, preds = relations.group(gold), relations.group(pred)
+    golds, preds = relations.elements(gold), relations.elements(pred)
     if golds is None or preds is None or golds[0] != preds[0] or len(golds[1]) != len(preds[1]):
         return False, "sets of different depth"
     if len(golds[1]) > MAX_ELEMENTS:
@@ -263,3 +268,12 @@ def _same_elements(gold: str, pred: str, *, use_symbolic: bool) -> tuple[bool, s
         equal = all(any(same(a, b) for b in preds[1]) for a in golds[1])
         equal = equal and all(any(same(a, b) for a in golds[1]) for b in preds[1])
     return equal, "equal elements" if equal else "different elements"
+
+
+def _same_pairs(gold: str, pred: str) -> tuple[bool, str]:
+    r"""Two texts with one `\pm` each: both values of the one are those of the other, in either order."""
+    (a, b), (c, d) = ([text.replace(r"\pm", sign) for sign in "+-"] for text in (gold, pred))
+    for x, y in ((c, d), (d, c)):
+        if _same(a, x, use_symbolic=True)[0] and _same(b, y, use_symbolic=True)[0]:
+            return True, "equal pairs"
+    return False, "different pairs"

@@ -98,7 +98,9 @@ def _read(words: str) -> Unit | None:
         or (first["name"] == "in" and words[first.end() :].strip()[:1].isalpha())
     ):
         return None
-    rest = words[first.end() :]
+    rest = words[first.end() :].lstrip()
+    if unit.dimension == "degrees" and (scale := re.match("[CF]\\b|celsius|fahrenheit", rest, re.IGNORECASE)):
+        return Unit(scale[0][0].upper(), Fraction(1))
     if per := _PER.match(rest):
         divisor = _TERM.match(rest, per.end())
     else:
@@ -119,12 +121,15 @@ def _named(term: re.Match[str] | None) -> Unit | None:
     )
 
 
+_PERHAPS_ALIKE = ({"sterling", "mass"}, {"degrees", "C"}, {"degrees", "F"})
+
+
 def differ(a: Unit | None, b: Unit | None) -> bool:
     """Whether two named units are not the same; a pound may be of money.
 
     `per day` may be left out (`$5` a day), but a speed is no length.
     """
-    if a is None or b is None or {a.dimension, b.dimension} == {"sterling", "mass"}:
+    if a is None or b is None or {a.dimension, b.dimension} in _PERHAPS_ALIKE:
         return False
     if (a.dimension, a.power, a.size) != (b.dimension, b.power, b.size):
         return True
@@ -143,29 +148,47 @@ UNIT_AFTER = re.compile(
 
 def may_convert(pred: str) -> bool:
     """Whether an answer that is not the reference's number could be it in another unit: cheap to ask."""
-    return pred[-1:].isalpha() or pred.endswith("}")
+    return pred[-1:].isalpha() or pred.endswith("}") or pred[-2:-1] == "^"
 
 
 def same_quantity(a: Unit | None, b: Unit | None, gold: str, pred: str) -> bool:
     """Whether two numbers in different units of one dimension are one quantity: 120 cm and 1.2 m."""
-    if a is None or b is None or (a.dimension, a.power, a.per) != (b.dimension, b.power, b.per):
-        return False
-    x, y = (parse_number(text.rpartition("=")[2].strip()) for text in (gold, pred))
-    return x is not None and y is not None and x * a.size == y * b.size
+    amounts = [_amount(text.rpartition("=")[2].strip(), unit) for text, unit in ((gold, a), (pred, b))]
+    return amounts[0] is not None and amounts[0] == amounts[1]
 
 
-_PERCENT = re.compile(rf"(?:%|(?:{TEXT_COMMAND}\s*\{{)?\s*\bper ?cent\s*\}}?)\s*\Z")
+_PART = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]+)\.?,?(?:\s+and\b)?\s*")
+
+
+def _amount(text: str, unit: Unit | None) -> tuple[str, int, str, Fraction] | None:
+    """Dimensions and size in base units of `1.2 m`, `90 km/h` and `5 feet 3 inches`; None for others."""
+    value = parse_number(text)
+    if value is not None and unit is not None:
+        divisor = unit.per or Unit("", Fraction(1))
+        return unit.dimension, unit.power, divisor.dimension, value * unit.size / divisor.size
+    opened, end, total = WRAPPED.sub(r" \1 ", text), 0, Fraction(0)
+    dimensions: set[str] = set()
+    while part := _PART.match(opened, end):
+        named = _named(_TERM.match(part[2]))
+        if named is None or named.power != 1:
+            return None
+        total, end = total + Fraction(part[1]) * named.size, part.end()
+        dimensions.add(named.dimension)
+    return (dimensions.pop(), 1, "", total) if len(dimensions) == 1 and end == len(opened) else None
+
+
+_PERCENT = re.compile(r"%|\bper ?cent\b")
 
 
 def equal_numbers(gold: str, pred: str, a: Fraction, b: Fraction) -> bool:
     """Whether the numbers a of `gold` and b of `pred` are equal; a per cent sign beside a fraction divides.
 
     50% is 1/2, and 0.5% is not. Beside an integer, or a reference in per cent, the sign is a unit (25% is
-    25); for a fraction above 1, both readings are right.
+    25); for 1 and a fraction above it, both readings are right.
     """
-    if a.denominator == 1 or not _PERCENT.search(pred) or _PERCENT.search(gold):
+    if (a.denominator == 1 and a != 1) or not _PERCENT.search(pred) or _PERCENT.search(gold):
         return a == b
-    return b == 100 * a or (a == b and abs(a) > 1)
+    return b == 100 * a or (a == b and abs(a) >= 1)
 
 
 _VALUE = r"(\d{1,9}(?:\.\d{1,9})?|\\frac\s*\{\d{1,9}\}\s*\{\d{1,9}\})"

@@ -102,7 +102,7 @@ def is_unit(rest: str) -> bool:
         return not opened
     return all(
         re.fullmatch(r"[A-Za-z]+(?:\.[A-Za-z]+)*[.,]?|%", w)
-        and (len(w) > 2 or w == "a" or _SHORT_UNITS.fullmatch(w))
+        and (len(w) > 2 or (w == "a" and len(words) > 1) or _SHORT_UNITS.fullmatch(w))
         and not changes_value(w)
         for w in words
     )
@@ -127,7 +127,7 @@ def parse_number(normalised: str) -> Fraction | None:
     """
     if INTEGER.fullmatch(normalised):
         return Fraction(int(normalised))
-    if repeating := _REPEATING.fullmatch(normalised) or _ELLIPSIS.fullmatch(normalised):
+    if repeating := _REPEATING.fullmatch(normalised.rstrip(" %")) or _ELLIPSIS.fullmatch(normalised):
         sign, whole, fixed, *periods = repeating.groups()
         return _repeating(sign, whole, fixed, next(p for p in periods if p))
     match = _NUMBER.match(normalised)

@@ -162,6 +162,8 @@ def congruent(normalised: str, modulus: int, *, reduced: bool) -> bool:
     return all((n - numbers[0]) % modulus == 0 for n in numbers)
 
 
+_SEVERAL = re.compile(r"\\pm(?![A-Za-z])|\bor\b")
+_LISTED_SETS = re.compile(r"\\\}\s*,\s*\\\{")
 _SET_OPERATION = re.compile(r"\\(?:cup|cap|setminus|mid)(?![A-Za-z])|[:|]")
 
 
@@ -181,10 +183,18 @@ def group(normalised: str) -> tuple[str, list[str]] | None:
     return ("{" if text[0] == "⟨" else "("), elements
 
 
+def elements(normalised: str) -> tuple[str, list[str]] | None:
+    r"""`group`, also of a list of sets, `\{1\}, \{2\}`. The elements are shorter than the text."""
+    listed = group(rf"\{{{normalised}\}}") if _LISTED_SETS.search(normalised) else None
+    return group(normalised) or (listed if listed and len(listed[1]) > 1 else None)
+
+
 def has_nested_set(normalised: str) -> bool:
-    r"""Whether a set stands inside brackets, as in `\{1,\{2\}\}`; no union and no description of one."""
+    r"""Whether there is a set of sets, `\{1,\{2\}\}` or `\{1\}, \{2\}`; no union and no description."""
     if r"\{" not in normalised or _SET_OPERATION.search(normalised):
         return False
+    if _LISTED_SETS.search(normalised):
+        return True
     depth = 0
     for char in normalised.replace(r"\{", "⟨").replace(r"\}", "⟩"):
         if char == "⟨" and depth > 0:
@@ -199,26 +209,29 @@ def brackets_differ(gold: str, pred: str) -> bool:
 
 
 def _mark(text: str) -> str:
-    if text.startswith(r"\pm"):
-        return "{"
     found = group(text) if "," in text else None
+    if found is None and _SEVERAL.search(text):
+        return "{"
     if found and found[0] == "{" and len(found[1]) == 1:
         found = group(found[1][0])  # a set of one pair is that pair
     return found[0] if found and len(found[1]) > 1 else ""
 
 
 _CHOICE = re.compile(
-    rf"(?:{TEXT_COMMAND}\s*\{{\s*)?(?:\(([A-J])\)|([A-J])[.):])\s*\}}?[\s.:]*(\S.*)", re.DOTALL
+    rf"(?:{TEXT_COMMAND}\s*\{{\s*)?(?:\(([A-J])\)|([A-J])[.):])\s*\}}?(?:[\s.:]*(?!(?:or|and)\b|,|/)(\S.*))?",
+    re.DOTALL,
 )
 
 
 def choice(normalised: str) -> tuple[str, str] | None:
     r"""(`A`, `25`) of `\textbf{(A)}\ 25`, `(A) 25`, `A. 25`: a lettered choice with what it says."""
     match = _CHOICE.fullmatch(normalised)
-    return (match[1] or match[2], match[3].strip()) if match else None
+    return (match[1] or match[2], (match[3] or match[1] or match[2]).strip()) if match else None
 
 
 _OR = re.compile(rf"\s*(?:{TEXT_COMMAND}\s*\{{\s*or\s*\}}|\bor\b|\\lor(?![A-Za-z])|\\cup(?![A-Za-z]))\s*")
+_AND = re.compile(rf"\s*(?:{TEXT_COMMAND}\s*\{{\s*and\s*\}}|\band\b|\\land(?![A-Za-z]))\s*")
+_BUILDER = re.compile(r"\\\{\s*[A-Za-z]\s*(?:\\in\s*\\mathbb\{R\}\s*)?(?:[:|]|\\mid)\s*(.+?)\s*\\\}")
 _BETWEEN = re.compile(rf"(.+?)\s*({_INEQUALITY_SIGN})\s*([A-Za-z])\s*({_INEQUALITY_SIGN})\s*(.+)")
 _ABOVE_OR_BELOW = re.compile(rf"([^<>]+?)\s*({_INEQUALITY_SIGN})\s*([^<>]+)")
 _VARIABLE = re.compile(r"[A-Za-z]")
@@ -226,11 +239,26 @@ _VARIABLE = re.compile(r"[A-Za-z]")
 
 def intervals(normalised: str) -> tuple[str, str] | None:
     r"""(variable, union) of inequalities: `x < 2 or x \ge 3` is `(-\infty,2)\cup[3,\infty)`."""
-    pieces = [_interval(part) for part in _OR.split(normalised)]
+    if builder := _BUILDER.fullmatch(normalised):
+        normalised = builder[1]
+    pieces = [_interval(part) or _both(part) for part in _OR.split(normalised)]
     if any(piece is None for piece in pieces):
         return None
     names = {piece[0] for piece in pieces if piece}
     return (names.pop(), r"\cup".join(piece[1] for piece in pieces if piece)) if len(names) == 1 else None
+
+
+def _both(text: str) -> tuple[str, str] | None:
+    """`x > 2 and x < 5`."""
+    parts = [_interval(part) for part in _AND.split(text)]
+    if len(parts) != 2 or parts[0] is None or parts[1] is None or parts[0][0] != parts[1][0]:
+        return None
+    upper, lower = sorted(
+        (part[1] for part in parts if part), key=lambda ends: not ends.startswith(r"(-\infty,")
+    )
+    if not upper.startswith(r"(-\infty,") or not lower.endswith(r",\infty)"):
+        return None
+    return parts[0][0], lower.removesuffix(r"\infty)") + upper.removeprefix(r"(-\infty,")
 
 
 def _interval(text: str) -> tuple[str, str] | None:

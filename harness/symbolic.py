@@ -46,7 +46,7 @@ _COMMAND = re.compile(r"\\([A-Za-z]+)|\\([{}\\|])")
 _PLAIN_DECIMAL = re.compile(r"-?\d{0,40}\.\d{1,38}")
 _PLAIN = re.compile(r"[0-9A-Za-z\s+\-*/^_=<>()\[\]{}|,.:;!&']*")
 _TEXT_SEPARATOR = re.compile(
-    r"\\(?:text|mbox|mathrm)\s*\{\s*(?:or|and)\s*\}|(?<![A-Za-z\\])(?:or|and)(?![A-Za-z])"
+    r",?\s*\\(?:text|mbox|mathrm)\s*\{\s*,?\s*(?:or|and)\s*\}|,?\s*(?<![A-Za-z\\])(?:or|and)(?![A-Za-z])"
 )
 _TRAILING_TEXT = re.compile(r"\s*\\(?:text|mbox|mathrm)\s*\{[^{}]*\}(?:\^\{?[23]\}?)?\s*$")
 

@@ -9,6 +9,17 @@ import pytest
 from harness.grading import grade
 
 SAYS_25 = [
+    "So it costs 100*.25=$25",
+    "because 10/.4=25",
+    r"so $90,\!000-89,\!975=25$",
+    "20 + 2.5+2.5 = $25",
+    "so 2, 500 / 100 = 25",
+    r"thus $1/4 = 25\%$",
+    r"so $\$0.25 = 25\text{ cents}$",
+    "so 0.25 = 25 cents",
+    "in base 7, 4 * 4 = 22, so 16 + 3 = 25",
+    "so 0100 - 0035 = 25",
+    "He pays in $500 : $20 = 25",
     "so the total is 20 + 5 = 25",
     "30 - 5 = 25 apples",
     "x = 25",
@@ -63,6 +74,8 @@ SAYS_25 = [
     "76.5 / 3 = 25",
 ]
 SAYS_NOTHING = [
+    "5*.4 = 25",
+    "So 5 * 4=$25",
     "24 = 25",
     "so 24 = 25",
     "x = 24 = 25",
@@ -128,6 +141,7 @@ def test_no_last_number(text: str) -> None:
         ("#### 20+5 = 25", "25", True),
         ("The answer is 20 + 5 = 25.", "25", True),
         ("The answer is 5 kg", "5 m", False),
+        (r"thus it is $9\text{ a.m.}$", r"9\text{ a.m.}", True),
         ("Answer: 5 kg.", "5 kg", True),
         ("The answer is 0.5%.", "1/2", False),
         ("The answer is 50%.", "1/2", True),

@@ -9,7 +9,8 @@ from harness.grading import grade
 RIGHT = {
     "1/2": (
         r"50 % ; 50\% ; 50% ; 0.5 ; \frac12 = 50\% ; 50\% = \frac12 ; 50 percent ; "
-        r"50 \text{ percent}"
+        r"50 \text{ percent} ; x = 50\% ; 50\,\% ; \text{50\%} ; 50% of the total ; 50.0% ; "
+        r"50 per cent ; P = \frac12 = 50\%"
     ),
     "0.5": r"50% ; 50\% ; .5 ; 1/2 ; 0.50 ; 0.500",
     "0.25": r"25\%",
@@ -77,11 +78,63 @@ RIGHT = {
     "18 apples": "18 ; 18 pieces of fruit",
     "16 years": "16 years old ; 16",
     r"\text{Sunday}": "sunday ; Sunday",
+    "0.05": "5% ; 5 percent",
+    "1": r"100% ; \sin 90^\circ ; \sin 90^\circ = 1 ; \tan 45^\circ = 1",
+    r"\frac{2}{3}": r"66\frac23\% ; 66.\overline{6}\%",
+    "-25%": "-25 ; -25%",
+    r"12.5\%": r"12\frac12\% ; 12.5",
+    "5 km": "5000 m ; 5 kilometers ; 5 km away",
+    "1 hour": "60 minutes ; 1 hr ; 3600 seconds",
+    "3 feet": r"36 inches ; 1 yard ; 3 ft ; 3 \text{ ft} ; 3'",
+    r"\$2.50": "250 cents ; 2.5 dollars ; $2.50 ; 2.50 ; 2.5",
+    "2500 cm^2": "0.25 m^2 ; 2500 ; 0.25 square meters",
+    "90 km/h": "25 m/s ; 90 km per hour ; 90",
+    "10 cm long": "10 cm ; 10 ; 100 mm",
+    "7 years": "7 years old ; 84 months",
+    "18": (
+        "18 eggs ; 18 dollars ; 18 cm ; 18 m^2 ; 18 people ; 18 kg of rice ; $18 per day ; "
+        "18° ; 18 units ; 18 mph ; 18 cups"
+    ),
+    "18 eggs": "18 ; 18 chicken eggs ; 18 pieces",
+    "20 students": "20 people ; 20",
+    "5 feet 3 inches": "63 inches ; 5 ft 3 in",
+    "2 hours 30 minutes": "2.5 hours ; 150 minutes ; 2 h 30 min",
+    "16 square units": r"16 ; 16 units^2 ; 16 \text{ sq. units} ; 16 cm^2",
+    "8 dozen": "96",
+    "3 pounds": "3 lb ; 3 lbs ; 48 ounces ; £3",
+    "12 in": "12 inches ; 1 foot ; 12",
+    "5 m/s": r"5 meters per second ; 5\,\mathrm{m/s}",
+    r"9.8 \text{ m/s}^2": "9.8 ; 9.8 m/s^2 ; 9.8 m/s²",
+    "5 dollars per hour": "5 dollars ; $5/hour ; $5 per hour ; 5",
+    "30 minutes": "30 min ; 1/2 hour ; 0.5 hours",
+    "200 mL": "200 ml ; 0.2 L ; 200 milliliters ; 200",
+    "5 degrees Celsius": "5 ; 5 °C ; 5 degrees",
+    "72 degrees": r"72^\circ ; 72",
+    "24 in total": "24 ; 24 cm ; 24 in all",
+    "100 m^2": r"100 square meters ; 100 sq m ; 100\text{ m}^2 ; 100 m² ; 100",
+    r"36\pi \text{ cm}^3": r"36\pi ; 36\pi \text{ cm}^{3} ; 36\pi\text{ cubic centimeters} ; 36\pi cm^3",
+    "3 quarters": "3 quarters",
+    r"\frac{\pi}{3}": (
+        r"60^\circ ; \arccos(1/2) = 60^\circ ; \arccos\frac12=\frac\pi3 ; "
+        r"\cos^{-1}(1/2) = 60^\circ ; \frac{\pi}{3} = 60^\circ ; 60^\circ = \pi/3 ; "
+        r"60 \text{ degrees} ; \frac{\pi}{3} \text{ rad} ; 60^{\circ} ; 60\degree ; "
+        r"\theta = 60^\circ = \frac{\pi}{3} ; \arctan\sqrt3 = 60^\circ ; \theta = 60^\circ"
+    ),
+    r"60^\circ": (
+        r"\frac{\pi}{3} ; \arccos(1/2)=60^\circ ; \angle A = 60^\circ ; "
+        r"\theta = \arctan(\sqrt{3}) = 60^\circ ; 60 ; \pi/3 = 60^\circ"
+    ),
+    r"\frac{\pi}{6}, \frac{5\pi}{6}": r"30^\circ, 150^\circ ; \frac{5\pi}{6}, \frac{\pi}{6}",
+    r"30^\circ, 150^\circ": r"\frac{\pi}{6}, \frac{5\pi}{6} ; 30, 150 ; 150, 30",
+    r"\sqrt{3}": r"\tan 60^\circ ; \tan\frac{\pi}{3} ; \tan 60^\circ = \sqrt{3} ; 2\sin 60^\circ",
+    r"-90^\circ": r"-90 ; -\frac{\pi}{2} ; \arcsin(-1) = -90^\circ",
 }
 WRONG = {
     "1/2": (
         r"0.5 % ; 0.5\% ; 0.5% ; \frac{1}{2}\% ; 1/2 % ; 0.5 percent ; 5% ; "
-        r"0.5 \text{ per cent}"
+        r"0.5 \text{ per cent} ; x = 0.5\% ; \text{0.5\%} ; 0.5\,\% ; \approx 0.5\% ; "
+        r"0.5% of the total ; half a percent ; 1/2 of 1% ; 0.5 %. ; \frac12 \text{ percent} ; "
+        r"\frac12 \% ; 0.50%"
     ),
     "0.5": r"0.5% ; 0.5\% ; 5% ; 0.05 ; 5 ; .05 ; 0.5.5 ; 0.51 ; 0..5 ; 0.5?5",
     "0.25": r"0.25\%",
@@ -144,6 +197,49 @@ WRONG = {
     r"20 \text{ miles}": "20 km ; 20 minutes ; 20 m",
     "16 years": "16 months ; 16 feet",
     r"\text{Sunday}": "Monday ; not Sunday ; Sunday or Monday ; day",
+    "0.05": r"0.05% ; 50\% ; 0.5%",
+    "2": r"200\% \text{ or } 3",
+    r"\frac{2}{3}": r"66.7% ; 67% ; 66% ; \frac23\%",
+    "-25%": "25% ; -0.25%",
+    r"12.5\%": "1.25% ; 125%",
+    "5 km": "5000 ; 5000 km ; 500 m ; 5 km^2",
+    "1 hour": "60 ; 1 minute ; 60 hours ; 61 minutes",
+    "3 feet": "36 ; 3 yards ; 3 inches ; 36 ft",
+    r"\$2.50": "250 ; 2.5 cents ; 25 cents ; 250 dollars",
+    "2500 cm^2": "25 m^2 ; 2500 cm ; 0.25 m",
+    "90 km/h": "25 ; 90 m/s ; 25 km/h ; 90 km",
+    "7 years": "84 ; 7 days",
+    "18 eggs": "17 eggs ; 1.8 eggs",
+    "5 feet 3 inches": "5 feet ; 5.3 feet ; 53 inches ; 5 3",
+    "2 hours 30 minutes": "2 hours ; 230 minutes ; 2.3 hours ; 30 minutes",
+    "8 dozen": "8 ; 8 hundred",
+    "3 pounds": "3 ounces ; 3 kg ; 48",
+    "5 m/s": r"5 km/h ; 5 m ; 5 s ; 5 \text{ m/s}^2 ; 5 cm/s",
+    r"9.8 \text{ m/s}^2": "9.8 m/s",
+    "5 dollars per hour": "5 dollars per day ; 5 cents per hour ; 5 hours",
+    "30 minutes": "0.5 ; 30 hours ; 0.5 minutes",
+    "200 mL": "200 L ; 0.2 mL ; 200 mg ; 200 m",
+    "5 degrees Celsius": "5 degrees Fahrenheit ; 5 cm",
+    "72 degrees": "72 grams ; 72 radians",
+    "7 m": "7 min ; 7 mi ; 7 mm ; 7 Mm",
+    "4 g": "4 kg ; 4 gallons",
+    "6 l": "6 ml ; 6 lb",
+    "6 h": "6 m ; 6 s ; 6 min",
+    "100 m^2": "100 m ; 100 m^3 ; 100 square feet ; 100 sq ft ; 100 sq. cm",
+    r"36\pi \text{ cm}^3": r"36\pi \text{ cm}^2 ; 36\pi\text{ m}^3 ; 36",
+    r"\frac{\pi}{3}": (
+        r"\frac{\pi}{3} = 61^\circ ; 60 ; \frac{60}{\pi} ; 60^\circ = \frac{\pi}{4} ; "
+        r"\arccos(1/2) = 61^\circ ; \arccos\frac12 = \frac{\pi}{6} ; 120^\circ ; "
+        r"\frac{\pi}{3}^\circ"
+    ),
+    r"60^\circ": (
+        r"\frac{\pi}{6} ; \arccos(1/2)=61^\circ ; \arcsin(1/2) = 60^\circ ; 30^\circ ; 60 rad ; "
+        r"120 ; \frac{60}{2}^\circ"
+    ),
+    r"\frac{\pi}{6}, \frac{5\pi}{6}": r"30^\circ, 120^\circ ; 30, 150 ; 30^\circ",
+    r"\sqrt{3}": r"\tan 60 ; \tan 30^\circ ; \tan 60^\circ = 1",
+    "1": r"\sin 90 ; 1^\circ = 2",
+    r"-90^\circ": r"90^\circ ; \frac{\pi}{2}",
 }
 
 
