@@ -119,7 +119,7 @@ def _compare(reference: str, answer: str, *, use_symbolic: bool) -> tuple[bool, 
         units = measures.unit_of(reference, gold), measures.unit_of(answer, pred)
         if measures.differ(*units) or measures.pi_in_degrees(reference, units[1]):
             verdict = False, "different units"
-    elif measures.may_convert(pred):
+    elif measures.may_convert(answer) and all(map(relations.is_name, relations.sides(pred)[0][:-1])):
         units = measures.unit_of(reference, gold), measures.unit_of(answer, pred)
         if measures.same_quantity(*units, gold, pred):
             return True, "equal quantities"
@@ -131,7 +131,7 @@ def _compare(reference: str, answer: str, *, use_symbolic: bool) -> tuple[bool, 
 
 def _compare_values(gold: str, pred: str, wrapped: bool, use_symbolic: bool) -> tuple[bool, str]:
     """Bring both normalised texts to one form, then compare; more than one value of a chain may be right."""
-    if is_time(gold) or (clock(gold) and clock(pred) and is_time(pred)):
+    if is_time(gold) or (clock(gold) and (time := clock(pred)) and time[3]):
         return same_time(gold, pred), "times of day"
     if gold_date := date(gold):
         return gold_date == date(pred), "dates"

@@ -77,6 +77,9 @@ def unit_of(raw: str, normalised: str) -> Unit | None:
     """The unit that an answer names, by its words or its sign; None for one that does not stand here."""
     last = normalised.rpartition("=")[2].strip()
     rest = after_number(last)
+    if rest is None and parse_number(last) is not None:  # `five minutes`
+        said = last.split(" ")
+        return next((unit for i in (1, 2) if (unit := _read(" ".join(said[i:])))), None)
     if rest is None or not re.match(rf"\s*(?:[A-Za-z¢/]|{TEXT_COMMAND})", rest):
         trailing = _TRAILING.search(last)
         rest = trailing[1] if trailing else ""
@@ -148,7 +151,7 @@ UNIT_AFTER = re.compile(
 
 def may_convert(pred: str) -> bool:
     """Whether an answer that is not the reference's number could be it in another unit: cheap to ask."""
-    return pred[-1:].isalpha() or pred.endswith("}") or pred[-2:-1] == "^"
+    return pred[-1:].isalpha() or pred.endswith(("}", "$", "¢")) or pred[-2:-1] == "^" or r"\$" in pred[:9]
 
 
 def same_quantity(a: Unit | None, b: Unit | None, gold: str, pred: str) -> bool:

@@ -7,6 +7,7 @@ import pytest
 from harness.grading import grade
 
 RIGHT = {
+    "25 cm": "x = 250 mm ; 20 + 5 = 25 cm",
     "1/2": (
         r"50 % ; 50\% ; 50% ; 0.5 ; \frac12 = 50\% ; 50\% = \frac12 ; 50 percent ; "
         r"50 \text{ percent} ; x = 50\% ; 50\,\% ; \text{50\%} ; 50% of the total ; 50.0% ; "
@@ -130,6 +131,7 @@ RIGHT = {
     r"-90^\circ": r"-90 ; -\frac{\pi}{2} ; \arcsin(-1) = -90^\circ",
 }
 WRONG = {
+    "25 cm": "24 cm = 25 cm ; 24 cm = 250 mm ; x = 24 cm = 250 mm",
     "1/2": (
         r"0.5 % ; 0.5\% ; 0.5% ; \frac{1}{2}\% ; 1/2 % ; 0.5 percent ; 5% ; "
         r"0.5 \text{ per cent} ; x = 0.5\% ; \text{0.5\%} ; 0.5\,\% ; \approx 0.5\% ; "
