@@ -103,7 +103,7 @@ _PART_BEFORE = re.compile(
 _PART_AFTER = re.compile(
     r"\s*(?:hundred|thousand|[mbtr]+illion|dozen|k\b|squared|cubed|factorial|doubled|halved"
     r"|(?:or|and) (?:more|less|fewer|a half)\b|\$?(?:\\(?:pi|sqrt)\b|[π√]))"
-    r"|\^|(?:st|nd|rd|th|i)\b|[²³½¼¾⅓⅔₀-₉]",
+    r"|\^(?!\{?\\circ)|(?:st|nd|rd|th|i)\b|[²³½¼¾⅓⅔₀-₉]",
     re.IGNORECASE,
 )
 # An operand of an expression that goes on: `x + 25`, `20 - 25`, `3 \cdot 25`, `25 + x`, `25x`; or `24 or 25`.

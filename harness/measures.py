@@ -144,14 +144,14 @@ def differ(a: Unit | None, b: Unit | None) -> bool:
 
 _NAMES = "|".join(sorted((re.escape(name) for name in _UNITS if len(name) > 2), key=len, reverse=True))
 UNIT_AFTER = re.compile(
-    rf"\s?\\?%|\s(?:(?:square|cubic)\s)?(?:{_NAMES}|[ckm]m|kg)s?(?:\^[23]|[²³])?"
+    rf"\s?\\?%|°|\^(?:\\circ|\{{\\circ\}})|\s(?:(?:square|cubic)\s)?(?:{_NAMES}|[ckm]m|kg)s?(?:\^[23]|[²³])?"
     rf"(?:\s?(?:/|per)\s?(?:{_NAMES}|[hs]))?(?![\w^])"
 )
 
 
 def may_convert(pred: str) -> bool:
     """Whether an answer that is not the reference's number could be it in another unit: cheap to ask."""
-    return pred[-1:].isalpha() or pred.endswith(("}", "$", "¢")) or pred[-2:-1] == "^" or r"\$" in pred[:9]
+    return pred[-1:].isalpha() or pred.endswith(("}", "$", "¢")) or pred[-2:-1] == "^" or "$" in pred[:9]
 
 
 def same_quantity(a: Unit | None, b: Unit | None, gold: str, pred: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from harness.claims import is_place
 from harness.measures import UNIT_AFTER
 from harness.quantities import changes_value
 
@@ -103,6 +104,8 @@ def _number_in(sentence: str) -> str | None:
     computed = re.match(r"[-−$(]*[\d.]", sentence) and _OPERATOR.match(sentence, numbers[0].end())
     at = last if last.span() in concluded else numbers[0]
     if computed and at is not last:
+        return None
+    if is_place(f"is {sentence[: at.start()]}"):
         return None
     scale = _SCALE_AFTER.match(sentence, at.end())
     end = scale.end() if scale else at.end()
