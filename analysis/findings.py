@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +113,9 @@ def findings_table(folder: Path) -> Table:
             f"{folder}: no {FILE} in any folder; write one with r1-report report STUDY --reference FOLDER"
         )
     where = [f"[`{folder.name}/{row['study']}`]({folder.as_posix()}/{row['study']})" for row in rows]
-    cells = [[r["question"], r["answer"], r["seeds"], w] for r, w in zip(rows, where, strict=True)]
+    asked = Counter(row["question"] for row in rows)
+    named = [r["question"] + f" (`{r['study']}`)" * (asked[r["question"]] > 1) for r in rows]
+    cells = [[q, r["answer"], r["seeds"], w] for q, r, w in zip(named, rows, where, strict=True)]
     note = "Points of accuracy; brackets are 95 % intervals over seeds, paired where two arms are compared."
     return Table(
         "findings", "Findings", ["question", "answer", "seeds", "where"], cells, pd.DataFrame(rows), note

@@ -202,6 +202,11 @@ def test_the_command_writes_between_the_marks_alone(tmp_path: Path, capsys) -> N
     assert (lines[0], lines[-1]) == ("before", "after") and "old" not in lines
     rows = [line for line in lines if line.startswith("| a\\|? |") or line.startswith("| b\\|? |")]
     assert [row[:4] for row in rows] == ["| a\\", "| b\\"] and "yes, 0.010 | 5 |" in rows[0]
+    for name in ("a", "b"):
+        row = {"study": name, "question": "the same?", "answer": "yes", "seeds": 3}
+        (reference / name / "finding.json").write_text(json.dumps(row))
+    text = findings_markdown(reference)
+    assert "| the same? (`a`) | yes" in text and "| the same? (`b`) | yes" in text
     out.write_text("no marks\n")
     assert main(["findings", str(reference), "--out", str(out)]) == 2
     assert "needs a line <!-- findings" in capsys.readouterr().err
