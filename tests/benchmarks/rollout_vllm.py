@@ -107,13 +107,17 @@ def main() -> None:
     }
     print(json.dumps(row), flush=True)
     if args.profile:
-        core = engine._core()._client.engine_core
         for name, logprobs in (("plain", False), ("with_logprobs", True)):
-            found = {"mode": name, **host_parts(core, partial(call, logprobs), args.tokens)}
-            if device == "cuda":
-                gpu = profiled(partial(call, logprobs, FEW))
-                found |= {"gpu_busy_ms": 1e3 * gpu["busy_s"] / FEW, "kernels": gpu["kernels"][:8]}
-            print(json.dumps(found), flush=True)
+            print(json.dumps({"mode": name, **step_parts(engine, partial(call, logprobs), args.tokens)}))
+
+
+def step_parts(engine: VllmEngine, call: Callable[[int], object], tokens: int) -> dict[str, Any]:
+    """Where a decoding step's milliseconds go: on the host, and on a GPU where there is one."""
+    found: dict[str, Any] = host_parts(engine._core()._client.engine_core, partial(call, tokens), tokens)
+    if torch.cuda.is_available():
+        gpu = profiled(partial(call, FEW))
+        found |= {"gpu_busy_ms": 1e3 * gpu["busy_s"] / FEW, "kernels": gpu["kernels"][:8]}
+    return found
 
 
 def host_parts(core: Any, work: Callable[[], object], steps: int) -> dict[str, float]:

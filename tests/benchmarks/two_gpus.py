@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 PROMPTS, SAMPLES, TOKENS = 32, 8, 128
 RELATIVE = {"grad_norm": 0.005}
 ABSOLUTE = {"loss": 1e-4}
+TYPES = ("float32", "bfloat16")
 
 
 def overrides(folder: Path, out: Path, dtype: str, steps: int, device: str) -> list[str]:
@@ -157,7 +158,7 @@ def main() -> int:
     parser.add_argument("--shape", default="smollm2-135m")
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cuda")
-    parser.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16"])
+    parser.add_argument("--dtypes", nargs="+", choices=TYPES, default=TYPES)
     parser.add_argument("--worker", nargs=2, type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--dtype", help=argparse.SUPPRESS)
     options = parser.parse_args()

@@ -84,18 +84,23 @@ def test_a_run_trains_and_evaluates_and_resumes_where_it_was_stopped(
     assert scores[0] == scores[1]
 
 
+def _load_at_most(times: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weights given to vLLM after so many times do not reach it."""
+    original, calls = module.Core.load, 0
+
+    def load(self: object, weights: object) -> None:
+        nonlocal calls
+        calls += 1
+        if calls <= times:
+            original(self, weights)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(module.Core, "load", load)
+
+
 def test_a_run_whose_updates_do_not_reach_the_engine_stops(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original, calls = module.Core.load, 0
-
-    def only_once(self: object, weights: object) -> None:
-        nonlocal calls
-        calls += 1
-        if calls == 1:
-            original(self, weights)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(module.Core, "load", only_once)
+    _load_at_most(1, monkeypatch)
     config = _config(tmp_path, "trainer.warmup_steps=0")
     assert _run(config) == "failed"
     reason = read_run(run_folder(config)).reason
@@ -106,15 +111,7 @@ def test_a_run_whose_updates_do_not_reach_the_engine_stops(
 def test_an_update_too_small_for_the_limit_is_missed_all_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original, calls = module.Core.load, 0
-
-    def twice(self: object, weights: object) -> None:
-        nonlocal calls
-        calls += 1
-        if calls <= 2:  # at the start and after the first step
-            original(self, weights)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(module.Core, "load", twice)
+    _load_at_most(2, monkeypatch)  # at the start and after the first step
     config = _config(tmp_path, "trainer.warmup_steps=0", "trainer.lr=1e-6")
     assert _run(config) == "failed"
     reason = read_run(run_folder(config)).reason or ""

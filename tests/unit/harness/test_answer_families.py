@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from harness.grading import grade
+from tests.unit.harness.boxes import boxed, pairs
 
 RIGHT = {
     "25": (
@@ -255,20 +256,14 @@ WRONG = {
 }
 
 
-def _cases(table: dict[str, str]) -> list[tuple[str, str]]:
-    return [(reference, answer) for reference, answers in table.items() for answer in answers.split(" ; ")]
-
-
-@pytest.mark.parametrize(("reference", "answer"), _cases(RIGHT))
+@pytest.mark.parametrize(("reference", "answer"), pairs(RIGHT))
 def test_is_the_reference(reference: str, answer: str) -> None:
-    verdict = grade(rf"\boxed{{{answer}}}", reference)
-    assert verdict.correct, verdict
+    assert boxed(answer, reference).correct
 
 
-@pytest.mark.parametrize(("reference", "answer"), _cases(WRONG))
+@pytest.mark.parametrize(("reference", "answer"), pairs(WRONG))
 def test_is_not_the_reference(reference: str, answer: str) -> None:
-    verdict = grade(rf"\boxed{{{answer}}}", reference)
-    assert not verdict.correct, verdict
+    assert not boxed(answer, reference).correct
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness.grading import grade
+from tests.unit.harness.boxes import boxed, pairs
 
 RIGHT = {
     r"80\text{ cents}": r"\$0.80 ; 80 cents. ; \text{80 cents} ; 80 \text{ cents per apple}",
@@ -106,17 +106,11 @@ WRONG = {
 }
 
 
-def _cases(table: dict[str, str]) -> list[tuple[str, str]]:
-    return [(reference, answer) for reference, answers in table.items() for answer in answers.split(" ; ")]
-
-
-@pytest.mark.parametrize(("reference", "answer"), _cases(RIGHT))
+@pytest.mark.parametrize(("reference", "answer"), pairs(RIGHT))
 def test_is_the_reference(reference: str, answer: str) -> None:
-    verdict = grade(rf"\boxed{{{answer}}}", reference)
-    assert verdict.correct, verdict
+    assert boxed(answer, reference).correct
 
 
-@pytest.mark.parametrize(("reference", "answer"), _cases(WRONG))
+@pytest.mark.parametrize(("reference", "answer"), pairs(WRONG))
 def test_is_not_the_reference(reference: str, answer: str) -> None:
-    verdict = grade(rf"\boxed{{{answer}}}", reference)
-    assert not verdict.correct, verdict
+    assert not boxed(answer, reference).correct
