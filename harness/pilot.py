@@ -41,23 +41,27 @@ class RateChoice:
 def pilot_of(sweep: Sweep, overrides: Sequence[str], *, config_dir: str | None = None) -> Sweep | None:
     """The runs that choose the learning rates of a sweep, a study of their own.
 
+    They sample validation as the sweep samples its test, with the grid's own k.
     None without a grid, or with a learning rate on the command line, which every arm then has.
     """
     grid = None if sweep.spec is None else sweep.spec.lr_grid
     if grid is None or any(line.startswith("trainer.lr=") for line in overrides):
         return None
     first = sweep.jobs[0].config
-    lines = [line for line in overrides if not line.startswith(("seed=", "study=", "eval."))]
-    lines += [
-        f"trainer.lr={','.join(f'{rate:g}' for rate in sorted(grid.rates))}",
-        f"seed={','.join(map(str, grid.seeds))}",
-        f"study={first.study}_pilot",
-        f"eval.splits=[{SPLIT}]",
-        f"eval.k={grid.k}",
-        "eval.greedy=false",
-        "eval.at_steps=[]",
-        "eval.benchmarks=[]",
-    ]
+    own = {
+        "trainer.lr": ",".join(f"{rate:g}" for rate in sorted(grid.rates)),
+        "seed": ",".join(map(str, grid.seeds)),
+        "study": f"{first.study}_pilot",
+        "eval.splits": f"[{SPLIT}]",
+        "eval.k": f"{grid.k}",
+        "eval.greedy": "false",
+        "eval.at_steps": "[]",
+        "eval.rerank": "[]",
+        "eval.base_templates": "[]",
+        "eval.benchmarks": "[]",
+    }
+    lines = [line for line in overrides if line.lstrip("+").partition("=")[0] not in own]
+    lines += [f"{key}={value}" for key, value in own.items()]
     return expand(lines, multirun=True, config_dir=config_dir)
 
 

@@ -70,6 +70,22 @@ def test_every_arm_tries_the_same_grid_with_seeds_of_its_own(tmp_path: Path) -> 
     assert not {run_id(j.config) for j in found.jobs} & {run_id(j.config) for j in main_sweep.jobs}
 
 
+def test_validation_is_sampled_as_the_command_line_says(tmp_path: Path) -> None:
+    given = (
+        "eval.max_new_tokens=9",
+        "eval.temperature=0.5",
+        "eval.k=2",
+        "eval.splits=[test]",
+        "eval.greedy=true",
+    )
+    found = pilot_of(sweep_of(tmp_path, *given), lines(tmp_path, *given), config_dir=CONF)
+    assert found is not None
+    for job in found.jobs:
+        got = job.config.eval
+        assert (got.max_new_tokens, got.temperature) == (9, 0.5)
+        assert (got.splits, got.k, got.greedy) == (["validation"], 4, False)
+
+
 def test_a_rate_on_the_command_line_is_every_arms(tmp_path: Path) -> None:
     given = "trainer.lr=0.01"
     assert pilot_of(sweep_of(tmp_path, given), lines(tmp_path, given), config_dir=CONF) is None
