@@ -79,7 +79,7 @@ def check_steps(text: str, *, problem: str | None = None, answer: str | None = N
     `answer`, `last_yields_answer` says whether the right side of the last step equals it.
     """
     text = text[-MAX_TEXT_CHARS:]
-    known = None if problem is None else numbers_in(problem) | SMALL_CONSTANTS
+    known = None if problem is None else {*numbers_in(problem), *SMALL_CONSTANTS}
     steps: list[Step] = []
     for link in _links(text):
         sourced = None

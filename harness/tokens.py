@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import lru_cache
 from itertools import zip_longest
+from typing import NamedTuple
 from unicodedata import numeric
 
 MAX_DIGITS = 60  # of a literal
@@ -13,8 +14,7 @@ MAX_DEPTH = 20  # of brackets
 OPERAND_STARTS = frozenset(["number", "open", "frac", "binom", "call", "root"])
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
+class Token(NamedTuple):
     """A piece of `text[start:end]`; `glued` says that no blank stands before it."""
 
     kind: str
@@ -69,6 +69,12 @@ _LEXICON = re.compile(
     """,
     re.VERBOSE,
 )
+# Blanks, then a word that the lexicon could call nothing else: most of a text, at a fraction of the cost.
+_PLAIN = re.compile(
+    r"[ \t]*(?:"
+    r"(?!(?:equals|is|times|multiplied|divided|plus|minus|mod|modulo|gcd|lcm|C|GCD|LCM|sqrt|percent)(?!\w))"
+    r"([A-Za-z][\w'’]*))?"
+)
 # A dollar that closes a formula, as no currency sign does: `$x = 5$,`.
 _CLOSING_DOLLAR = re.compile(r"[^\s$\\]\$(?=[\s.,;:)?!-]|$)")
 _MARKS = re.compile(r"\n|`+|\*{1,3}|(?<![\w\\])_{1,3}(?![\s_])|(?<![\s_])_{1,3}(?!\w)")
@@ -96,6 +102,13 @@ def tokenize(text: str) -> list[Token]:
     while position < len(text):
         if position in emphasis:
             position = emphasis[position]
+            continue
+        if (plain := _PLAIN.match(text, position)) and (end := plain.end()) > position:
+            if (word := plain[1]) is not None:
+                start = end - len(word)
+                tokens.append(Token("word", word, start, end, start == last_end))
+                last_end = end
+            position = end
             continue
         match = _LEXICON.match(text, position)
         if match is None:  # a vertical tab or the like
@@ -182,16 +195,16 @@ def _merge_adjectives(tokens: list[Token]) -> list[Token]:
     out: list[Token] = []
     i = 0
     while i < len(tokens):
-        kinds = [token.kind for token in tokens[i : i + 3]]
         if (
-            out
+            tokens[i].kind == "number"
+            and out
             and out[-1].kind == "number"
-            and kinds == ["number", "minus", "word"]
+            and [token.kind for token in tokens[i + 1 : i + 3]] == ["minus", "word"]
             and not tokens[i].glued
             and tokens[i + 1].glued
             and tokens[i + 2].glued
         ):
-            out.append(replace(tokens[i], kind="word", text=tokens[i + 2].text, end=tokens[i + 2].end))
+            out.append(tokens[i]._replace(kind="word", text=tokens[i + 2].text, end=tokens[i + 2].end))
             i += 3
         else:
             out.append(tokens[i])
@@ -202,12 +215,14 @@ def _merge_adjectives(tokens: list[Token]) -> list[Token]:
 def _as_word(token: Token, following: Token | None) -> Token:
     """`4 times * 20` counts occasions: `times` multiplies only where an operand follows."""
     if token.text == "times" and (following is None or following.kind not in OPERAND_STARTS):
-        return replace(token, kind="word")
+        return token._replace(kind="word")
     return token
 
 
 def number_of(text: str) -> tuple[Fraction, int]:
     """The value of a number's token (`1,250.5`, `1e3`, `2½`) and its decimal places."""
+    if text.isdecimal():
+        return Fraction(int(text)), 0
     if not text[-1].isdecimal():
         return Fraction(text[:-1] or 0) + Fraction(numeric(text[-1])).limit_denominator(10), 0
     digits, _, exponent = text.lower().partition("e")
@@ -276,7 +291,8 @@ _NUMBER_WORDS = {
 }
 
 
-def numbers_in(problem: str) -> set[Fraction]:
+@lru_cache(maxsize=4096)
+def numbers_in(problem: str) -> frozenset[Fraction]:
     """Numbers that occur in the problem, in digits or in words, with twenty-five and a/b."""
     literals = [token.text for token in tokenize(problem) if token.kind == "number"]
     values = {number_of(text)[0] for text in literals if len(text) <= MAX_DIGITS}
@@ -291,4 +307,4 @@ def numbers_in(problem: str) -> set[Fraction]:
             unit = _NUMBER_WORDS.get(following)
             if unit is not None and value >= 20 and 0 < unit < 10:
                 values.add(value + unit)
-    return values
+    return frozenset(values)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
 from harness.tokens import Token, number_of
 
@@ -69,4 +68,4 @@ def _scaled(token: Token, factor: int) -> Token:
     if token.kind != "number" or factor == 1:
         return token
     value = number_of(token.text)[0] * factor
-    return replace(token, text=str(int(value)) if value.denominator == 1 else str(float(value)))
+    return token._replace(text=str(int(value)) if value.denominator == 1 else str(float(value)))
