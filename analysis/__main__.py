@@ -218,12 +218,14 @@ def _compare(arguments: argparse.Namespace) -> int:
 
 def _calibrate(arguments: argparse.Namespace) -> int:
     """Exit code 1 where a row leaves the bounds that are asked of it."""
-    from analysis.calibration import aa_variances, calibrate, outside
+    from analysis.calibration import aa_variances, calibrate, check_alike, outside
     from harness.records import write_json
 
     if arguments.studies < 1:
         raise ValueError(f"--studies {arguments.studies}: need at least 1")
-    variances = aa_variances(_load(arguments.study))
+    study = _load(arguments.study)
+    check_alike(study)
+    variances = aa_variances(study)
     found = calibrate(variances, studies=arguments.studies, progress=_say)
     path = arguments.out or arguments.study / "calibration.json"
     write_json(path, found)

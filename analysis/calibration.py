@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from analysis.contrasts import final_rows, primary_of
 from analysis.crossed import pivotal_variances, tail
+from analysis.design import config_differences
 from analysis.load import Study
 from analysis.stats import smallest_detectable
 
@@ -46,6 +47,17 @@ class Variances:
     rest: float
     num_arms: int
     num_seeds: int
+
+
+def check_alike(study: Study) -> None:
+    """Raises ValueError for a study whose arms differ in more than `replicate`: it is no A/A study."""
+    for difference in config_differences(study):
+        keys = [key for key in difference.values if key != "replicate"]
+        if keys:
+            raise ValueError(
+                f"{study.folder}: {difference.arm} differs from {difference.other} in {', '.join(keys)}, and "
+                "calibration needs arms that differ in nothing but `replicate`: run ablation=calibration"
+            )
 
 
 def aa_variances(study: Study) -> Variances:

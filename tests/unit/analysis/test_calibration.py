@@ -77,6 +77,15 @@ def test_a_wrong_interval_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_the_command_writes_its_rows(make_study, tmp_path: Path, capsys) -> None:
     folder, out = make_study(seeds=3, models=("xs",)), tmp_path / "calibration.json"
+    assert main(["calibrate", str(folder), "--out", str(out)]) == 2
+    assert (
+        "grpo model=xs differs from objective=sft_rejection model=xs in objective.name"
+        in capsys.readouterr().err
+    )
+    for path in folder.glob("grpo-*/run.json"):
+        record = json.loads(path.read_text())
+        record["config"]["objective"]["name"] = "sft_rejection"
+        path.write_text(json.dumps(record))
     assert main(["calibrate", str(folder), "--studies", "200", "--out", str(out)]) in (0, 1)
     rows = json.loads(out.read_text())["rows"]
     assert {row["seeds"] for row in rows} == {3, 5, 10}
