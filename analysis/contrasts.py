@@ -120,6 +120,12 @@ def final_rows(study: Study, label: str, task: str, *, base: bool = False) -> di
     return {seed: wanted[seed] for seed in sorted(wanted, key=seed_order)}
 
 
+def base_name(study: Study, label: str) -> str:
+    """`base` where all arms of a seed start from one, else `base of ARM`."""
+    ours = study.finished[study.finished["arm"].notna()]
+    return "base" if ours.groupby("seed")["base_id"].nunique().max() == 1 else f"base of {label}"
+
+
 def shared_seeds(pairs: Iterable[tuple[Rows, Rows]], metric: str) -> list[str]:
     """Seeds that every row of every pair has, with the metric, each pair on the same problems."""
     pairs = list(pairs)

@@ -140,7 +140,7 @@ def pair_auc(correct: Correct, scores: Sequence[Sequence[float]]) -> float | Non
 def decompose_gain(
     correct_before: Correct, stepped_before: Correct, correct_after: Correct, stepped_after: Correct
 ) -> Decomposition:
-    """Change in accuracy split into choosing to derive and deriving better; kinds g: direct, stepped.
+    """Change in accuracy split into choosing to derive and accuracy given the kind; kinds g: direct, stepped.
 
         Δ = Σ_g (p'_g − p_g) a_g + Σ_g p'_g (a'_g − a_g)
 

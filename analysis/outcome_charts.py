@@ -13,6 +13,7 @@ from analysis.contrasts import (
     METRICS,
     ArmResult,
     Primary,
+    base_name,
     evaluated_tasks,
     final_rows,
     paired,
@@ -59,12 +60,12 @@ def pass_curves(study: Study, primary: Primary) -> Chart | None:
 
 
 def decomposition(results: Sequence[ArmResult]) -> Chart | None:
-    """Gain over the base by choosing to derive and by deriving better, with intervals over seeds."""
+    """Gain over the base by choosing to derive and by accuracy given the kind, with intervals over seeds."""
     shown = [r for r in results if r.choice is not None and r.skill is not None]
     if not shown:
         return None
     parts = (("from choosing to derive", [r.choice for r in shown]),
-             ("from deriving better", [r.skill for r in shown]))  # fmt: skip
+             ("from accuracy given the kind", [r.skill for r in shown]))  # fmt: skip
     series = [_bars(label, found, i) for i, (label, found) in enumerate(parts)]
     panel = Panel("", "points", series, names=[r.label for r in shown], zero=True)
     caption = (
@@ -124,7 +125,10 @@ def kept(study: Study, primary: Primary, results: Sequence[ArmResult]) -> Chart 
         return None
     label = f"gain in {METRICS[primary.metric]}, points"
     panel = Panel("KL(policy‖base) on kept text, nats", label, series, zero=True)
-    caption = "What a gain cost: how far the policy has moved on fixed pretraining text. Bars: over seeds."
+    caption = (
+        "What a gain cost: how far the policy has moved on fixed text of the base's own kind. Bars: over "
+        "seeds."
+    )
     return Chart("kept", "Gain against what was kept", caption, [panel])
 
 
@@ -161,7 +165,7 @@ def problems(study: Study, primary: Primary, results: Sequence[ArmResult]) -> Ch
     rows: list[tuple[str, dict[str, float]]] = []
     for i, r in enumerate(results):
         if i == 0 and (base := _per_problem(final_rows(study, r.label, primary.task, base=True))):
-            rows.append((f"base of {r.label}", base))
+            rows.append((base_name(study, r.label), base))
         if found := _per_problem(final_rows(study, r.label, primary.task)):
             rows.append((r.label, found))
     if not rows:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from analysis.contrasts import Primary, final_rows
+from analysis.contrasts import Primary, base_name, final_rows
 from analysis.load import Study
 from harness import records
 
@@ -27,7 +27,7 @@ def sample_rows(study: Study, primary: Primary) -> list[dict[str, Any]]:
     sources: list[tuple[str, str, Any]] = []
     seen: set[Path] = set()
     for label in labels:
-        for name, rows in ((f"base of {label}", bases[label]), (label, arms[label])):
+        for name, rows in ((base_name(study, label), bases[label]), (label, arms[label])):
             seed = next(iter(rows), None)
             if seed is not None and rows[seed]["samples"] not in seen:  # arms may share a base
                 seen.add(rows[seed]["samples"])

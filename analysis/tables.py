@@ -126,7 +126,7 @@ def measures_table(results: Sequence[ArmResult]) -> Table:
 
 
 def decomposition_table(results: Sequence[ArmResult]) -> Table:
-    """Gain over the base = choosing to derive + deriving better."""
+    """Gain over the base = choosing to derive + accuracy given the kind of answer."""
     shown = [r for r in results if r.choice is not None]
     cells = [
         [r.label, interval_text(_total(r), signed=True), interval_text(r.choice, signed=True),
@@ -135,7 +135,8 @@ def decomposition_table(results: Sequence[ArmResult]) -> Table:
     ]  # fmt: skip
     note = (
         "avg@k, points. Δ = Σ(p′−p)·a + Σp′·(a′−a) over direct and stepped answers: the first sum is the "
-        "change in how often a derivation is written, the second the change in accuracy given the kind."
+        "change in how often a derivation is written, the second the change in accuracy given the kind, of "
+        "answers without a step too."
     )
     raw = _frame([
         {"arm": r.label, **interval_columns("choice", r.choice), **interval_columns("skill", r.skill)}
@@ -145,7 +146,7 @@ def decomposition_table(results: Sequence[ArmResult]) -> Table:
         "arm",
         "gain over base",
         "from choosing to derive",
-        "from deriving better",
+        "from accuracy given the kind",
         "direct answers now",
     ]
     return Table("decomposition", "Where the gain comes from", columns, cells, raw, note)

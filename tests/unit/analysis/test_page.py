@@ -70,6 +70,7 @@ def test_completions_of_every_arm_on_the_same_problems(make_study) -> None:
     rows = sample_rows(study, primary_of(study))
     arms = {row["arm"] for row in rows}
     assert len(arms) == 6  # four arms, and the two bases that they share
+    assert "base of objective=sft_rejection model=s" in arms
     problems = {arm: {r["problem"] for r in rows if r["arm"] == arm} for arm in arms}
     assert len({frozenset(p) for p in problems.values()}) == 1
     count = len(next(iter(problems.values())))
@@ -82,6 +83,7 @@ def test_statements_are_marked_where_they_stand(make_study) -> None:
     folder = make_study(seeds=3, models=("xs",))
     add_samples(folder)
     study = load_study(folder)
+    assert "base" in {row["arm"] for row in sample_rows(study, primary_of(study))}  # of all arms, so of none
     for row in sample_rows(study, primary_of(study)):
         marked = [(row["text"][start:end], right) for start, end, right in row["marks"]]
         expected = {HOSTILE[1]: [("2+2=5", False), ("3*4=12", True)]}

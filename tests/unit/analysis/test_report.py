@@ -114,6 +114,16 @@ def test_figures_of_a_task_say_that_its_problems_are_generated(make_study) -> No
         assert "on aime_gen_test (generated problems)" in captions[name].replace("On ", "on ")
 
 
+def test_direct_answers_that_got_better_are_not_called_derivations(make_study) -> None:
+    """The second part of a gain holds both kinds, so its name must not claim one of them."""
+    report = build_report(load_study(make_study(models=("xs",))))
+    (table,) = (t for t in report.tables if t.name == "decomposition")
+    (chart,) = (f.chart for f in report.figures if f.name == "decomposition")
+    named = [*table.columns, *(series.label for series in chart.panels[0].series)]
+    assert named.count("from accuracy given the kind") == 2 and not any("better" in name for name in named)
+    assert "of answers without a step too" in table.note
+
+
 def test_dead_arms_are_flagged(make_study) -> None:
     folder = make_study(seeds=3, models=("xs",))
     for seed in range(3):
