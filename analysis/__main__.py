@@ -39,7 +39,7 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument(
         "--reference", type=Path, metavar="FOLDER", help="also a version small enough to commit"
     )
-    report.add_argument("--figures", help="of that version, comma-separated (default: up to nine)")
+    report.add_argument("--figures", help="of that version, comma-separated (default: up to ten)")
     report.add_argument("--wandb", choices=("offline", "online"), help="log it to W&B: Tables, an Artifact")
     report.add_argument("--project", default="r1-ablations", help="W&B project (default: r1-ablations)")
     report.add_argument("--entity", help="W&B entity")
@@ -141,7 +141,8 @@ def _fetch(arguments: argparse.Namespace) -> int:
     source, folder = str(arguments.source), Path(arguments.source)
     if not folder.is_dir() and (source.count("/") != 1 or source[0] in "./~"):
         raise ValueError(f"{source}: no such folder, and not of the form ENTITY/PROJECT")
-    runs = offline_runs(folder) if folder.is_dir() else online_runs(source, group=arguments.group)
+    group = arguments.group
+    runs = offline_runs(folder, group=group) if folder.is_dir() else online_runs(source, group=group)
     try:
         count, notes = write_study(runs, arguments.out)
     except (ValueError, OSError):
@@ -152,7 +153,7 @@ def _fetch(arguments: argparse.Namespace) -> int:
         print(f"note: {note}", file=sys.stderr)
     if not count:
         raise ValueError(f"{arguments.source}: nothing was written to {arguments.out}")
-    print(f"{count} runs: {arguments.out}; now `r1-report report {arguments.out}`")
+    print(f"{count} run{'s' * (count != 1)}: {arguments.out}; now `r1-report report {arguments.out}`")
     return 0
 
 
@@ -256,6 +257,8 @@ def _power(arguments: argparse.Namespace) -> int:
         raise ValueError(
             f"--sd {sd} --alpha {alpha} --power {target}: need sd > 0, and both others between 0 and 1"
         )
+    if target <= alpha:
+        raise ValueError(f"--power {target}: a difference of 0 is found with alpha {alpha}; ask for more")
     if effect is not None and not 0 < abs(effect) < inf:
         raise ValueError(f"--effect {effect}: give the smallest difference that matters, in points")
     if effect is None and seeds is None:

@@ -17,7 +17,7 @@ from analysis.table import Table, interval_text
 from analysis.tables import interval_columns, runs_table
 from harness import records
 
-STUDY_MARKS = ("study.json", "*/run.json", "*/config.yaml")
+STUDY_MARKS = ("study.json", "finding.json", "*/run.json", "*/config.yaml")
 
 
 def list_table(outputs: Path) -> Table:
@@ -41,9 +41,11 @@ def list_table(outputs: Path) -> Table:
 
 def _listed(folder: Path) -> list[str]:
     if (folder / COMMITTED).exists() and not records.run_folders(folder):
-        question = json.loads((folder / "study.json").read_text())["question"]
-        runs = len((folder / "runs.jsonl").read_text().splitlines())
-        return [folder.name, f"{runs} runs, committed", question]
+        said = next(folder / name for name in ("study.json", "finding.json") if (folder / name).exists())
+        question = json.loads(said.read_text(encoding="utf-8"))["question"]
+        lines = folder / "runs.jsonl"
+        runs = f"{len(lines.read_text().splitlines())} runs, " if lines.exists() else ""
+        return [folder.name, f"{runs}committed", question]
     try:
         study = load_study(folder)
     except ValueError as error:

@@ -129,7 +129,7 @@ def findings_markdown(folder: Path) -> str:
 
 def write_findings(folder: Path, out: Path) -> None:
     """Replace what stands between the two marks in `out`. Raises ValueError where they are missing."""
-    text = out.read_text(encoding="utf-8")
+    text = out.read_text(encoding="utf-8") if out.exists() else ""
     if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
         raise ValueError(f"{out}: needs a line {BEGIN} and after it a line {END}; the table goes between")
     before, after = text[: text.index(BEGIN)], text[text.index(END) :]

@@ -243,7 +243,7 @@ def notes_of(study: Study) -> list[str]:
     """What to know before reading: the design's faults, unfinished runs, files that could not be read."""
     waiting = study.runs[study.runs["status"] != "finished"]
     lines = [
-        f"{r['run_id']} is {r['status']}: {r['reason'] or 'no reason recorded'}"
+        f"{r['run_id']} is {r['status']}" + (f": {r['reason']}" if isinstance(r["reason"], str) else "")
         for r in waiting.to_dict("records")
     ]
     listed = " ".join(lines)
@@ -253,7 +253,8 @@ def notes_of(study: Study) -> list[str]:
 def status_line(study: Study) -> str:
     """`12 runs, 11 finished, 1 failed`; runs of the folder that are in no arm are counted apart."""
     ours = study.runs[study.runs["arm"].notna()]
-    parts = [f"{len(ours)} runs", *(f"{n} {status}" for status, n in ours["status"].value_counts().items())]
+    parts = [f"{len(ours)} run{'s' * (len(ours) != 1)}"]
+    parts += [f"{n} {status}" for status, n in ours["status"].value_counts().items()]
     others = len(study.runs) - len(ours)
     return ", ".join(parts) + (f"; {others} more in no arm of the study" if others else "")
 

@@ -38,12 +38,16 @@ class Tracked:
     job: str = ""  # W&B's job type
 
 
-def offline_runs(folder: Path) -> Iterator[Tracked]:
-    """Every offline run under a folder; parts of one that was resumed are one run. One at a time."""
+def offline_runs(folder: Path, *, group: str | None = None) -> Iterator[Tracked]:
+    """Every offline run under a folder, of one study with `group`; parts of one that was resumed are one run.
+
+    One at a time. Raises ValueError where there is none.
+    """
     logs = sorted(folder.rglob("run-*.wandb"))
     if not logs:
         raise ValueError(f"{folder}: holds no offline W&B runs (offline-run-*/run-*.wandb)")
     parts: dict[str, list[Path]] = {}
+    studies = set()
     for log in logs:
         parts.setdefault(log.name.removeprefix("run-").removesuffix(".wandb"), []).append(log)
     for run_id, paths in parts.items():
@@ -54,7 +58,12 @@ def offline_runs(folder: Path) -> Iterator[Tracked]:
                 name = file.relative_to(path.parent / "files").as_posix()
                 if file.is_file() and name.startswith(KEPT):
                     run.files[name] = file.read_bytes()
-        yield run
+        studies.add(run.study)
+        if group in (None, run.study):
+            yield run
+    if group is not None and group not in studies:
+        known = ", ".join(sorted(studies))
+        raise ValueError(f"--group {group}: no such study in {folder}; choose of {known}")
 
 
 def online_runs(path: str, *, group: str | None = None, api: Any = None) -> Iterator[Tracked]:

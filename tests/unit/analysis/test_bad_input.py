@@ -181,6 +181,22 @@ def test_power_wants_a_difference(effect: str, capsys: pytest.CaptureFixture[str
     assert f"--effect {float(effect)}: give the smallest difference" in capsys.readouterr().err
 
 
+def test_power_wants_more_than_chance_gives(capsys: pytest.CaptureFixture[str]) -> None:
+    """No difference at all is found with probability alpha, so 0.05 of power needs no difference."""
+    assert main(["power", "--sd", "2", "--seeds", "5", "--power", "0.05"]) == 2
+    assert "--power 0.05: a difference of 0 is found with alpha 0.05" in capsys.readouterr().err
+    assert main(["power", "--sd", "2", "--seeds", "5", "--power", "0.06"]) == 0
+
+
+def test_a_run_without_a_reason_is_named_by_its_status_alone(make_study) -> None:
+    folder = make_study(seeds=3, models=("xs",))
+    change(folder / "grpo-xs-s0-abcd" / "run.json", status="running")
+    change(folder / "grpo-xs-s1-abcd" / "run.json", status="failed", reason="ValueError: out of luck")
+    lines = notes(folder).splitlines()
+    assert "grpo-xs-s0-abcd is running" in lines  # beside text in the column, None is NaN
+    assert "grpo-xs-s1-abcd is failed: ValueError: out of luck" in lines
+
+
 def test_seeds_on_other_problems_are_in_no_difference(make_study) -> None:
     """Paired means the same problems: seed 1 of one arm has others, so three of four seeds are compared."""
     folder = make_study(seeds=4, models=("xs",))
@@ -246,3 +262,10 @@ def test_a_committed_version_is_no_study_that_was_never_started(make_study, tmp_
     assert main(["list", str(kept.parent)]) == 0
     (line,) = [x for x in capsys.readouterr().out.splitlines() if "kept" in x.split()[:1]]
     assert "6 runs, committed" in line and "unreadable" not in line
+    for path in ("study.json", "runs.jsonl"):  # a version committed before there were these
+        (kept / path).unlink()
+    assert main(["table", str(kept)]) == 2
+    assert "a committed version, without its runs" in capsys.readouterr().err
+    assert main(["list", str(kept.parent)]) == 0
+    (line,) = [x for x in capsys.readouterr().out.splitlines() if "kept" in x.split()[:1]]
+    assert line.split()[1] == "committed" and "Is GRPO better" in line

@@ -210,6 +210,8 @@ def test_the_command_writes_between_the_marks_alone(tmp_path: Path, capsys) -> N
     out.write_text("no marks\n")
     assert main(["findings", str(reference), "--out", str(out)]) == 2
     assert "needs a line <!-- findings" in capsys.readouterr().err
+    assert main(["findings", str(reference), "--out", str(tmp_path / "none.md")]) == 2
+    assert f"{tmp_path}/none.md: needs a line" in capsys.readouterr().err
     (reference / "a" / "finding.json").write_text("{}")
     assert main(["findings", str(reference)]) == 2
     assert "a/finding.json: not a finding" in capsys.readouterr().err

@@ -59,7 +59,7 @@ def settle(folder: Path) -> None:
 
 
 @pytest.mark.timeout(180)
-def test_offline_runs_come_back_as_they_were(tmp_path: Path, quiet: None) -> None:
+def test_offline_runs_come_back_as_they_were(tmp_path: Path, quiet: None, capsys) -> None:
     study = tmp_path / "outputs" / "toy"
     folder = study / RUN
     write_run(study, run_record(RUN, "grpo", "xs", 0, status="running"), 0.7)
@@ -77,6 +77,11 @@ def test_offline_runs_come_back_as_they_were(tmp_path: Path, quiet: None) -> Non
     for name in ("task", "avg", "maj", "pass"):
         assert back.evaluations[name].tolist() == original.evaluations[name].tolist()
     assert main(["fetch", str(moved), str(out)]) == 2  # nothing is overwritten
+    capsys.readouterr()
+    assert main(["fetch", str(moved), str(out.parent / "other"), "--group", "other"]) == 2
+    assert f"--group other: no such study in {moved}; choose of toy" in capsys.readouterr().err
+    assert main(["fetch", str(moved), str(out.parent / "again"), "--group", "toy"]) == 0
+    assert capsys.readouterr().out.startswith("1 run: ")
 
 
 def test_a_log_cut_short_gives_what_came_before(tmp_path: Path, quiet: None) -> None:
