@@ -12,7 +12,7 @@ from harness.data.documents import benchmark_data
 from harness.data.load import corpus_fingerprint, data_fingerprint
 from harness.data.sources import file_hash
 from harness.records import BASES
-from harness.source import content
+from harness.source import WEIGHTS, content
 from harness.teacher_files import teacher_fingerprint
 from harness.tokenizer import TOKENIZER_VERSION
 from harness.trainer_config import BenchmarkConfig
@@ -121,6 +121,12 @@ def run_folder(config: RunConfig) -> Path:
 
 def base_folder(config: RunConfig) -> Path:
     return Path(config.output_dir) / BASES / base_id(config)
+
+
+def base_made(config: RunConfig) -> bool:
+    """Whether the base is there whole. Weights may have been removed, or moved from behind their link."""
+    folder = base_folder(config)
+    return (folder / "base.json").exists() and any((folder / "model" / name).exists() for name in WEIGHTS)
 
 
 def teacher_base(config: RunConfig) -> RunConfig | None:

@@ -19,7 +19,7 @@ from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, OmegaConf
 
 from harness.config import RunConfig, validate
-from harness.identity import base_folder, base_id, bases_of, run_id
+from harness.identity import base_id, base_made, bases_of, run_id
 from harness.progress import Display
 from harness.workers import Work, run_all
 
@@ -115,7 +115,7 @@ class ProcessLauncher(Launcher):
                 tuple(o),
                 self.execute,
                 self._cost(c),
-                needs=tuple(base_id(b) for b in bases_of(c) if not _made(b)),
+                needs=tuple(base_id(b) for b in bases_of(c) if not base_made(b)),
                 engine=_engine(c),
             )
             for c, o in zip(configs, job_overrides, strict=True)
@@ -155,10 +155,6 @@ class ProcessLauncher(Launcher):
                     engine=work.engine,
                 )
         return list(bases.values())
-
-
-def _made(config: RunConfig) -> bool:
-    return (base_folder(config) / "base.json").exists()
 
 
 def num_cores() -> int:

@@ -81,7 +81,8 @@ def run_with_pilot(
     choices = choose(pilot, grid)
     for choice in choices:
         print(
-            f"{choice.arm}: trainer.lr={choice.chosen:g}, best on {SPLIT}{_at_edge(choice)}", file=sys.stderr
+            f"{choice.arm or 'all runs'}: trainer.lr={choice.chosen:g}, best on {SPLIT}{_at_edge(choice)}",
+            file=sys.stderr,
         )
     chosen = expand(overrides, multirun=True, config_dir=config_dir, rates=rates_of(choices))
     return (
@@ -104,7 +105,7 @@ def plan_with_pilot(sweep: Sweep, pilot: Sweep, *, overrides: Sequence[str], con
         lines.append(f"Until it has chosen, the runs below stand with trainer.lr={rate:g}")
     else:
         choices = choose(pilot, grid)
-        lines += [f"  {c.arm}: trainer.lr={c.chosen:g}{_at_edge(c)}" for c in choices]
+        lines += [f"  {c.arm or 'all runs'}: trainer.lr={c.chosen:g}{_at_edge(c)}" for c in choices]
         sweep = expand(overrides, multirun=True, config_dir=config_dir, rates=rates_of(choices))
     return "\n".join([*lines, "", plan(sweep)])
 

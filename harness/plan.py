@@ -14,7 +14,7 @@ from harness.compose import Job, Sweep
 from harness.config import RunConfig
 from harness.dims import num_non_embedding_parameters
 from harness.eval_tasks import eval_tasks
-from harness.identity import base_folder, base_id, bases_of
+from harness.identity import base_id, base_made, bases_of
 from harness.levels import gap_lines
 from harness.model_config import ModelConfig
 from harness.progress import duration
@@ -178,12 +178,15 @@ def _declared(sweep: Sweep) -> list[str]:
         if primary.criterion == "gain":
             lines.append(f"A level passes if the interval of its gain over the base lies above 0; {measure}")
             lines.append(f"Levels that the claim is about: {', '.join(spec.family)}")
+        elif control is None:
+            lines.append(f"Primary contrast: none, {primary.factor} has one level here; {measure}")
         else:
             lines.append(f"Primary contrast: {primary.factor}, {contrast}; {measure}")
         if primary.path:
             lines.append(f"Step by step, a family of its own: {' → '.join(primary.path)}")
         family = ", ".join(spec.family) or f"every level of {primary.factor}"
-        lines.append(f"Holm's family: {family}, each against {control}")
+        if control is not None:
+            lines.append(f"Holm's family: {family}, each against {control}")
     if spec.nulls:
         most = primary.null_gain if primary else None
         bound = "" if most is None else f", and may be {100 * most:+g} points at most in its mean"
@@ -227,9 +230,7 @@ def _time_lines(
     jobs: Sequence[Job], todo: dict[str, str], records: Sequence[RunRecord], workers: int
 ) -> list[str]:
     left = [job.config for job in jobs if todo[job.run_id] != "skip"]
-    bases = {
-        base_id(c): c for run in left for c in bases_of(run) if not (base_folder(c) / "base.json").exists()
-    }
+    bases = {base_id(c): c for run in left for c in bases_of(run) if not base_made(c)}
     seconds = sum(estimate(c, records).seconds for c in left)
     seconds += sum(estimate(c, records).base_seconds for c in bases.values())
     names = ", ".join(sorted(bases)) or "none"

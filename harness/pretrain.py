@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ from harness.config import RunConfig
 from harness.data.load import corpus
 from harness.dims import ModelDims, flops_per_token
 from harness.hub import save_pretrained
-from harness.identity import base_folder, base_id
+from harness.identity import base_folder, base_id, base_made
 from harness.locks import hold
 from harness.model import Policy, init_policy, token_logprobs
 from harness.optim import adamw, guarded_step, lr_at
@@ -32,17 +33,14 @@ MAX_MICROBATCH_TOKENS = 16_384
 def ensure_base(config: RunConfig, report: Reporter) -> Path:
     """The folder of the config's base, made now if absent; waits for another process that makes it."""
     folder = base_folder(config)
-    if _made(folder):
+    if base_made(config):
         return folder
     with hold(folder, wait=True):
-        if not _made(folder):
+        if not base_made(config):
+            if not (folder / "model").is_symlink():
+                shutil.rmtree(folder / "model", ignore_errors=True)  # what is left of one without weights
             (pretrain if config.model.is_ladder else adopt)(config, folder, report)
     return folder
-
-
-def _made(folder: Path) -> bool:
-    """A pretrained model's weights may lie elsewhere, behind a link, and may have been moved."""
-    return (folder / "base.json").exists() and (folder / "model").exists()
 
 
 def pretrain(config: RunConfig, folder: Path, report: Reporter) -> None:

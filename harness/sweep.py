@@ -46,9 +46,15 @@ class Functions:
 
 
 def plan(sweep: Sweep) -> str:
-    """What a launch would do; starts nothing."""
+    """What a launch would do; starts nothing. Raises as a launch does where the study on disk is another."""
+    if sweep.factors or len(sweep.jobs) > 1:
+        merged_study(sweep, _study_folder(sweep), command="")
     todo = {job.run_id: _decide(job.config)[0] for job in sweep.jobs}
     return describe(sweep, todo, workers=workers_of(sweep))
+
+
+def _study_folder(sweep: Sweep) -> Path:
+    return Path(sweep.jobs[0].config.output_dir) / sweep.jobs[0].config.study
 
 
 def workers_of(sweep: Sweep) -> int:
@@ -72,7 +78,7 @@ def run_sweep(
     on disk is of another kind, KeyboardInterrupt after stopping the runs.
     """
     launcher_settings(master_config(sweep))
-    study = Path(sweep.jobs[0].config.output_dir) / sweep.jobs[0].config.study
+    study = _study_folder(sweep)
     record = merged_study(sweep, study, command=command_line(["-m", *overrides]), pilot=pilot)
     write_record(study / "study.json", record)
     records = finished_records(sweep.jobs[0].config.output_dir)

@@ -75,6 +75,7 @@ def ensure_base(config: RunConfig, report: Reporter) -> None:
         file.write(base_id(config) + "\n")
     report("pretraining " + base_id(config), 2, 2)
     write_json(base_folder(config) / "base.json", {})
+    write_json(base_folder(config) / "model" / "model.safetensors", {})
 
 
 def _behaviour(config: RunConfig, name: str) -> str | None:

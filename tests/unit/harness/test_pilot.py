@@ -167,6 +167,15 @@ def test_a_plan_says_what_is_tried_and_declared(launch, tmp_path: Path, capsys) 
     assert "4 skip" in said or said.count("2 skip") == 2
 
 
+def test_one_level_of_the_primary_factor_has_no_contrast(launch, capsys) -> None:
+    assert launch("objective=grpo", "model=tiny", "study=one") == 0
+    assert "all runs: trainer.lr=1e-05, best on validation" in capsys.readouterr().err
+    assert launch("objective=grpo", "model=tiny", "study=one", "--plan") == 0
+    said = capsys.readouterr().out
+    assert "  all runs: trainer.lr=1e-05" in said and "None" not in said and "Holm" not in said
+    assert "Primary contrast: none, objective has one level here; avg@k on test" in said
+
+
 @pytest.mark.parametrize(
     ("changed", "said"),
     [

@@ -8,7 +8,7 @@ import pytest
 
 from harness import pretrain as module
 from harness.config import RunConfig
-from harness.identity import base_folder, base_id
+from harness.identity import base_folder, base_id, base_made
 from harness.locks import hold
 from harness.pretrain import encode_corpus, ensure_base, pad
 from harness.records import read_base
@@ -35,6 +35,17 @@ def test_a_base_is_made_once_and_the_same_anywhere(tmp_path: Path, monkeypatch: 
     ensure_base(one, quiet)
     with pytest.raises(pytest.fail.Exception):  # another base seed is another base
         ensure_base(short(tmp_path / "one", "base_seed=1"), quiet)
+
+
+def test_a_base_whose_weights_are_gone_is_made_again(tmp_path: Path) -> None:
+    config = short(tmp_path)
+    file = ensure_base(config, quiet) / "model" / "model.safetensors"
+    weights = file.read_bytes()
+    assert base_made(config)
+    file.unlink()
+    assert not base_made(config)  # its record, configuration and tokenizer alone are there
+    ensure_base(config, quiet)
+    assert base_made(config) and file.read_bytes() == weights
 
 
 def test_a_diverged_base_is_not_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -172,6 +172,20 @@ def test_runs_with_other_settings_are_never_mixed_into_an_arm(launch, tmp_path: 
     assert len(statuses(tmp_path)) == 6
 
 
+def test_a_plan_says_what_a_launch_would_refuse_or_leave_out(launch, capsys) -> None:
+    assert launch("objective=grpo,sft_rejection", "seed=0,1") == 0
+    assert launch("trainer.lr=1e-3,1e-4", "--plan") == 2
+    assert "varies objective, this sweep varies trainer.lr; give it a name of its own" in _error(capsys)
+    assert launch("objective=grpo,sft_rejection", "seed=2", "trainer.steps=5", "--plan") == 0
+    assert "4 runs of an earlier launch had other settings" in _error(capsys)
+    assert launch("objective=grpo,sft_rejection", "seed=2", "--plan") == 0
+    assert "earlier launch" not in _error(capsys)  # more seeds join those that are there
+
+
+def _error(capsys) -> str:
+    return str(capsys.readouterr().err)
+
+
 def test_a_plan_starts_nothing(tmp_path: Path, capsys) -> None:
     common = ["--config-dir", CONF, "data=tiny", f"output_dir={tmp_path}/out", "study=s"]
     assert main(["--plan", *common, "objective=sft_rejection,grpo", "model=tiny", "seed=0,1,2"]) == 0
