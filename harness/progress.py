@@ -102,6 +102,8 @@ class Display:
 
     def update(self, job: str, phase: str, done: int, total: int, note: str = "") -> None:
         line = self.lines.setdefault(job, Line(cost=self.costs.get(job, 1.0)))
+        if len(self.costs) == 1 and line.phase.startswith("pretrain") and not phase.startswith("pretrain"):
+            self.began = time.monotonic()  # a run that made its base first: the time left is the run's own
         line.phase, line.done, line.total, line.note = phase, done, total, note
         if phase in ENDINGS:
             return  # `end` says it, with the time it took

@@ -218,8 +218,8 @@ def _read(path: Path, kind: type[T]) -> T:
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise RecordError(f"{path}: not valid JSON ({error}); launch the run again to rewrite it") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        raise RecordError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+        (*where, what) = *error.errors()[0]["loc"], error.errors()[0]["msg"].lower()
+        raise RecordError(f"{path}: {'.'.join(map(str, where))}: {what}; launch it again") from error
 
 
 def read_run(folder: Path) -> RunRecord:

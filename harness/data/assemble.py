@@ -141,14 +141,18 @@ def _generated(data: DataConfig, split: str) -> list[Problem]:
         return []
     if data.num_families and split in ("train", "perturbed"):
         families = stages.fewer_families(families, data.num_families, data.data_seed)
-    return GENERATORS[data.dataset].load(
-        split,
-        num_problems=size,
-        families=families,
-        levels=data.levels,
-        style=data.style,
-        seed=data.data_seed,
-    )
+    try:
+        return GENERATORS[data.dataset].load(
+            split,
+            num_problems=size,
+            families=families,
+            levels=data.levels,
+            style=data.style,
+            seed=data.data_seed,
+        )
+    except ValueError as error:  # its setting is the split's
+        setting = "num_train" if split == "perturbed" else f"num_{split}"
+        raise ValueError(str(error).replace("num_problems", setting)) from None
 
 
 def _read(data: DataConfig, split: str, bad_rows: list[str] | None) -> list[Problem]:

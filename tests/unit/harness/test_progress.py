@@ -29,6 +29,20 @@ def test_plain_lines_say_phases_once_and_endings(monkeypatch: pytest.MonkeyPatch
     ]
 
 
+def test_time_left_of_a_run_that_made_its_base_is_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("harness.progress.time.monotonic", lambda: now[0])
+    display = Display({"a": 1.0}, stream=io.StringIO(), live=False)
+    display.start("a")
+    display.update("a", "pretraining base", 600, 600)
+    now[0] = 60.0
+    display.update("a", "loading", 0, 1)
+    now[0] = 62.0
+    display.update("a", "training", 0, 4)
+    # A twentieth of the run took 2 s, so 38 s are left; with the base's minute it would say 19 min.
+    assert display.time_left() == "about 38s left"
+
+
 def test_time_left_weighs_jobs_by_their_cost(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     monkeypatch.setattr("harness.progress.time.monotonic", lambda: now[0])

@@ -89,6 +89,13 @@ def test_bad_rows_stop_or_are_left_out_counted_and_named(path: Path) -> None:
     assert left_out(data)[0].startswith("data=jsonl: left out of training: 3 bad rows (the first: data.path=")
 
 
+def test_too_few_generated_problems_name_the_setting_that_asked() -> None:
+    data = {"dataset": "aime_gen", "families": ["rectangle"], "levels": [1], "style": "terse"}
+    for split, setting in (("train", "num_train"), ("test", "num_test"), ("perturbed", "num_train")):
+        with pytest.raises(ValueError, match=rf"^data\.{setting}=999: .*; lower {setting} or name more"):
+            load_split(config(**data, num_train=999, num_test=999), split)
+
+
 def test_fewer_distinct_problems_make_the_same_number(path: Path) -> None:
     few, one_family = mine(path, num_train=24, num_distinct=6), mine(path, num_train=20, num_families=1)
     train = load_split(few, "train")
