@@ -5,11 +5,12 @@ Everything here is plain string work, linear in the text.
 
 from __future__ import annotations
 
+import html
 import re
 import unicodedata
 from math import gcd
 
-from harness.quantities import INTEGER, TEXT_COMMAND, WRAPPED, is_label
+from harness.quantities import INTEGER, TEXT_COMMAND, UNIT_FRACTION, WRAPPED, is_label
 
 _LAYOUT = re.compile(
     r"(?<!\\)\\[!,;:]|\\(?:left|right|displaystyle|textstyle|limits|[bB]igg?[lrm]?|mathstrut|therefore|nobreak"
@@ -17,6 +18,9 @@ _LAYOUT = re.compile(
     r"|\\(?:h|v)space\*?\{[^{}]*\}|\\(?:text)?color\{[^{}]*\}|\\?\$|[£€¥₹¢∴]|\\pounds|\\euro"
     r"|\^\s*(?:\\circ|\{\s*\\circ\s*\})|°|\\(?:text)?degree(?:s|\{\})?(?![A-Za-z])"
     r"|[\u200b-\u200f\u202a-\u202e\u2060\ufeff]"
+)
+_ENTITY = re.compile(
+    r"&(?:nbsp|[gl][te]|minus|times|divide|deg|pi|radic|infin|plusmn|frac\d\d|#\d{1,5}|#x[\da-f]{1,4});"
 )
 _DEGREE = re.compile(r"\s*(?:\^\s*(?:\\circ|\{\s*\\circ\s*\})|°|\\(?:text)?degree(?:s|\{\})?)(?![A-Za-z])")
 _DEGREES = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)°")
@@ -26,6 +30,7 @@ _ANGLE = re.compile(
 )
 # A thin blank groups digits by three: `6\,000`, while `2\,5` is two numbers.
 _PARTED = re.compile(r"(?<=\d)\s*\\[,;:]\s*(?=\d)(?!\d{3}(?!\d))")
+_GROUPED = re.compile(r"(?<=\d)\s*,\s*\\!\s*(?=\d{3}(?!\d))")
 _MATH_MODE = re.compile(r"(?<!\\)\\[()\[\]]")
 _SYMBOLS = str.maketrans(
     dict.fromkeys("−–‐‑", "-")
@@ -33,7 +38,15 @@ _SYMBOLS = str.maketrans(
     | dict.fromkeys("≤⩽", r"\le ")
     | dict.fromkeys("≥⩾", r"\ge ")
     | {"×": r"\times ", "÷": r"\div ", "π": r"\pi ", "∞": r"\infty ", "±": r"\pm ", "∠": r"\angle "}
-    | {"≠": r"\ne ", "≈": r"\approx ", "≡": r"\equiv ", "∅": r"\emptyset ", "θ": r"\theta "}
+    | {
+        "≠": r"\ne ",
+        "≔": "=",
+        "⁄": "/",
+        "≈": r"\approx ",
+        "≡": r"\equiv ",
+        "∅": r"\emptyset ",
+        "θ": r"\theta ",
+    }
     | {"∪": r"\cup ", "∩": r"\cap ", "∈": r"\in ", "α": r"\alpha ", "β": r"\beta ", "λ": r"\lambda "}
     | {"φ": r"\phi ", "ω": r"\omega ", "…": "...", "′": "'", "’": "'"}
 )
@@ -43,11 +56,17 @@ _LOWERED = re.compile("[₀₁₂₃₄₅₆₇₈₉]+")
 _ENCLOSED = re.compile("([①-⓿❶-➓㈠-㊿🄀-🄌]+)")  # a mark such as ① is not the number in it
 _RAISED = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺ⁿ]+")
 _FRACTION_SIGN = re.compile("[½¼¾⅓⅔⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞]")
-_ROOT_SIGN = re.compile(r"√\s*(?:\(([^()]*)\)|\{([^{}]*)\}|(\d+(?:\.\d+)?|[A-Za-z]))")
+_ROOT_SIGN = re.compile(r"([√∛∜])\s*(?:\(([^()]*)\)|\{([^{}]*)\}|(\d+(?:\.\d+)?|[A-Za-z]))")
+_ROOTS = {"√": "", "∛": "[3]", "∜": "[4]"}
 _REPLACED = [
     (re.compile(r"\\[dtc]frac(?![A-Za-z])"), r"\\frac"),
     (re.compile(r"(?:(?<!\\)\\ |~|\\q?quad(?![A-Za-z])|\s)+"), " "),
-    (re.compile(r"\{,\}"), ","),
+    (re.compile(r"\{,\}|(?<=\d)'(?=\d{3}(?!\d))"), ","),
+    (re.compile(r":=|\\coloneqq(?![A-Za-z])"), "="),
+    (re.compile(r"\+\s*/\s*-"), r"\\pm "),
+    (re.compile(rf"({TEXT_COMMAND}\s*\{{\s*){TEXT_COMMAND}\s*\{{([^{{}}]*)\}}\s*\}}"), r"\1\2}"),
+    (re.compile(r"\{\s*([^{}\\]+?)\s*\\choose(?![A-Za-z])\s*([^{}\\]+?)\s*\}"), r"\\binom{\1}{\2}"),
+    (re.compile(r"^\s*(\w+)\s*\\choose(?![A-Za-z])\s*(\w+)\s*$"), r"\\binom{\1}{\2}"),
     (re.compile(r"\{\s*([^{}\\]+?)\s*\\over(?![A-Za-z])\s*([^{}\\]+?)\s*\}"), r"\\frac{\1}{\2}"),
     (re.compile(r"\\mathbb\s+([A-Z])"), r"\\mathbb{\1}"),
     (re.compile(r"\\%"), "%"),
@@ -64,7 +83,8 @@ _REPLACED = [
     (re.compile(r"\\frac\s*(\d)\s*\{"), r"\\frac{\1}{"),
     (re.compile(r"(\\frac\s*\{[^{}]*\})\s*(\d)"), r"\1{\2}"),
     (re.compile(r"\\frac\s*\\pi\s*(\d)"), r"\\frac{\\pi}{\1}"),
-    (re.compile(r"\\sqrt\s*(\d)"), r"\\sqrt{\1}"),
+    (re.compile(r"\\sqrt\s*(\[\w\])?\s*(\d)"), r"\\sqrt\1{\2}"),
+    (re.compile(rf"(?<=[\d}}])\s*(?:\\mathrm\s*\{{\s*)?{UNIT_FRACTION}\s*\}}?\s*\.?$"), r" \1\2\3/\4\5\6"),
     (re.compile(r"^(?:US|USD|EUR|GBP|INR|Rs\.?)\s*(?=\d)"), ""),
 ]
 # A box inside a box, perhaps with words: `\text{So } \boxed{25}`.
@@ -73,8 +93,11 @@ _BOXED_WHOLE = re.compile(
 )
 # `The answer is 25`, `Total: 25` inside a box
 _LEAD = re.compile(
-    rf"(?:{TEXT_COMMAND}\s*\{{\s*)?([A-Za-z][A-Za-z' ]{{0,60}})(?:\b(?:is|are|equals)\b|:)\s*\}}?\s*"
-    r"(?=[-\d\\(\[])"
+    rf"(?:{TEXT_COMMAND}\s*\{{\s*)?(?![A-J]:)([A-Za-z][A-Za-z' ]{{0,60}})(?:\b(?:is|are|equals)\b|:)"
+    r"\s*\}?\s*(?=[-\d\\(\[])"
+)
+_MINUS = re.compile(
+    rf"(?:{TEXT_COMMAND}\s*\{{\s*)?(?:negative|minus)\s*\}}?\s*(?=[\d.]|\\frac)", re.IGNORECASE
 )
 _FEET = re.compile(r"-?\d[\d.,]*'{1,2}")
 _VERB = re.compile(r"\b(?:is|are|equals)\b[\s:]*$")
@@ -85,7 +108,10 @@ def normalise(text: str) -> str:
     """`text` without LaTeX layout, currency, degrees, wrappers, `The answer is` and closing punctuation."""
     if INTEGER.fullmatch(text):
         return text
-    out = text if text.isascii() else _ascii(text)
+    out = _ENTITY.sub(lambda m: html.unescape(m[0]), text) if "&" in text else text
+    out = out if out.isascii() else _ascii(out)
+    if r"\!" in out:
+        out = _GROUPED.sub(",", out)
     if marked := _DEGREE.sub("°", out) if "°" in out or "circ" in out or "degree" in out else "":
         out = _ANGLE.sub(lambda m: _DEGREES.sub(r"\\frac{\1\\pi}{180}", m[0]), marked)
     out = _LAYOUT.sub("", _PARTED.sub(" ", _MATH_MODE.sub("", out)))
@@ -102,6 +128,8 @@ def normalise(text: str) -> str:
         out = wrapped[1].strip().rstrip(".")
     if (lead := _LEAD.match(out)) and is_label(lead[1]):
         out = out[lead.end() :]
+    if (minus := _MINUS.match(out)) and minus[0].count("{") == minus[0].count("}"):
+        out = "-" + out[minus.end() :]
     if about := _APPROXIMATELY.match(out):
         out = out[about.end() :]
     if braced := re.fullmatch(r"\{([^{}]*)\}", out):
@@ -116,7 +144,7 @@ def _ascii(text: str) -> str:
     out = _RAISED.sub(lambda m: "^{" + m[0].translate(_SUPERSCRIPTS) + "}", text)
     out = _LOWERED.sub(lambda m: "_{" + m[0].translate(_SUBSCRIPTS) + "}", out)
     out = _FRACTION_SIGN.sub(_as_frac, out)
-    out = _ROOT_SIGN.sub(lambda m: rf"\sqrt{{{m[1] or m[2] or m[3]}}}", out)
+    out = _ROOT_SIGN.sub(lambda m: rf"\sqrt{_ROOTS[m[1]]}{{{m[2] or m[3] or m[4]}}}", out)
     pieces = _ENCLOSED.split(out.translate(_SYMBOLS))
     return "".join(p if i % 2 else unicodedata.normalize("NFKC", p) for i, p in enumerate(pieces))
 
@@ -130,17 +158,16 @@ _BASES = {"two": "2", "three": "3", "four": "4", "five": "5", "six": "6", "seven
     "nine": "9", "ten": "10", "eleven": "11", "twelve": "12", "sixteen": "16"
 }  # fmt: skip
 _BASED = re.compile(
-    rf"(\w+)\s*(?:_\s*\{{?\s*\(?|,?\s*\(?in base\s|\s*(?:{TEXT_COMMAND}\s*\{{)?\s*\(?\s*base[ -])"
-    rf"(?:{TEXT_COMMAND}\s*\{{)?\s*(\w+)\)?\s*\}}?\)?\s*\}}?"
+    r"\(?(\w+)\)?\s*(?:_\s*\{?\s*\(?(?:base[ -])?|,?\s*\(?(?:in )?base[ -])\s*(\w+)\s*\)?\s*\}?\)?"
 )
 
 
 def with_base(normalised: str) -> tuple[str, str | None]:
     r"""(`2516`, `8`) of `2516_8`, `2516_{\text{eight}}`, `2516 \text{ (base 8)}`; else the base is None."""
-    based = _BASED.fullmatch(normalised)
+    based = _BASED.fullmatch(WRAPPED.sub(r"\1", normalised))
     if based is None or not based[1][0].isdigit():
         return normalised, None
-    return based[1], _BASES.get(based[2].lower(), based[2])
+    return based[1].upper(), _BASES.get(based[2].lower(), based[2])
 
 
 _ESCAPED = re.compile(r"\\([_%&#$])")
@@ -210,5 +237,5 @@ def canonical_text(normalised: str) -> str:
     if (time := clock(out)) and time[3]:
         hour, minute, second, half = time
         return f"{hour}:{minute:02}:{second:02}{half}m"
-    joined = re.sub(r"(?<!\d)\s+|\s+(?!\d)", "", out)  # `2 5` is not 25
+    joined = re.sub(r"(?<![\d.])\s+|\s+(?![\d.])", "", out)  # `2 5` is not 25, nor `2. 5`
     return re.sub(r"([\^_])\{(\w)\}", r"\1\2", joined)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from harness.boxes import BOX_NAME, last_box
 from harness.claims import is_false, is_place
 from harness.measures import UNIT_AFTER
 from harness.statements import FINAL_NUMBER, NUMBER, trim_statement
@@ -42,11 +43,6 @@ class Extraction:
     unit: str = ""
 
 
-_BOX_NAME = r"\\(?:boxed|fbox|framebox)"
-_BOX = re.compile(rf"{_BOX_NAME}\s*(?:\{{|-?\d|[A-Za-z]\b)")
-_BOX_TOKEN = re.compile(
-    rf"({_BOX_NAME}\s*\{{)|{_BOX_NAME}(?:\s*(-?\d[\d.,/]*)|\s+([A-Za-z])\b)|\\.|([{{}}])", re.DOTALL
-)
 # Each rule's anchor, and literal (lower case) text without which it cannot match: looking for that is faster.
 _ANCHORS: dict[Rule, tuple[tuple[str, ...], re.Pattern[str]]] = {
     "answer_is": (
@@ -69,7 +65,7 @@ _REVERSED = re.compile(
 )
 # What takes a number back: `is not 24`, `isn't \boxed{24}`, `24 is wrong`, `24 is not the answer`.
 _DENIALS = ("not", "n't", "n’t", "never", "wrong", "incorrect", "mistake", "doubt")
-_SHOWN = rf"[$*\\(\[]{{0,4}}(?:{_BOX_NAME}\s*\{{[^{{}}\n]{{0,60}}\}}|{_WHOLE})[$*\\)\]]{{0,4}}"
+_SHOWN = rf"[$*\\(\[]{{0,4}}(?:{BOX_NAME}\s*\{{[^{{}}\n]{{0,60}}\}}|{_WHOLE})[$*\\)\]]{{0,4}}"
 _DENIED_NEXT = re.compile(
     rf"(?:(?<![A-Za-z])not|(?<=\bcan)not|n['’]t|never)\s+(?:(?:be|equal|equals|to|actually|simply|just|really|the)\s+){{0,3}}"
     rf"{_SHOWN}(?![\w.,]*\d)"
@@ -96,7 +92,9 @@ _PART_BEFORE = re.compile(
     r"|(?:[<≤≥≠±]|!=|[<>]=|(?<=\s)>|(?<![=-])>(?=\s)|(?<!<)\b[nxyz]>)\s*\$?\Z"
     r"|\\(?:neq?|geq?|leq?|[gl]t|pm|ln|log|sin|cos|tan)\s*\$?\Z"
     r"|\d\$?\s*(?:[–—]|\bto\b)\s*\$?\Z|\d[b-hj-z]\s*=\s*\$?\Z"
-    r"|\b(?:than|least|most|sqrt|between|not|twice|half|double|divisible by|minus|negative|up to"
+    r"|[√∛∜]\s*\(?\Z|\d\w*\)?\s*\(?(?:in\s+)?(?:base|choose)\s+\Z"
+    r"|\b(?:than|least|most|sqrt|between|not|nor|mod|modulo|twice"
+    r"|half|double|divisible by|minus|negative|up to"
     r"|log|ln|sin|cos|tan|(?:root|square|cube|multiple|half|third|quarter|power) of)\s+\$?\Z",
     re.IGNORECASE,
 )
@@ -106,6 +104,8 @@ _PART_AFTER = re.compile(
     r"|\^(?!\{?\\circ)|(?:st|nd|rd|th|i)\b|[²³½¼¾⅓⅔₀-₉]",
     re.IGNORECASE,
 )
+_WHOLE_BEFORE = re.compile(r"(?:\A|[\s$(])(\d{1,9}\s+(?:and\s+)?)\Z")  # `3 1/2`, `3 and 1/2`
+_SCALE_AFTER = re.compile(r"\s(?:thousand|[mbtr]+illion)\b(?!\s+(?:or|and)\b)")
 # An operand of an expression that goes on: `x + 25`, `20 - 25`, `3 \cdot 25`, `25 + x`, `25x`; or `24 or 25`.
 _TIMES = r"[+×·⋅÷/]|\\(?:times|cdot|div|pm)(?![A-Za-z])"
 _OPERAND_BEFORE = re.compile(
@@ -151,7 +151,7 @@ def _by_rules(text: str, rules: tuple[Rule, ...], unfinished_box: UnfinishedBox)
     for rule in rules:
         unit = ""
         if rule == "boxed":
-            answer, unfinished = _last_box(text)
+            answer, unfinished = last_box(text)
             if answer is None and unfinished is not None:
                 if unfinished_box == "reject":
                     return Extraction(None, None, "unfinished box")
@@ -165,28 +165,6 @@ def _by_rules(text: str, rules: tuple[Rule, ...], unfinished_box: UnfinishedBox)
         if answer:
             return Extraction(answer, rule, rule, unit)
     return Extraction(None, None, "no answer found")
-
-
-def _last_box(text: str) -> tuple[str | None, int | None]:
-    """The content of the complete box that ends last, and where the first unfinished box starts."""
-    first = _BOX.search(text)
-    if first is None:
-        return None, None
-    answer = None
-    stack: list[tuple[int, int] | None] = []  # (start of the marker, start of the content); None for a bare {
-    for match in _BOX_TOKEN.finditer(text, first.start()):
-        if match[1]:
-            stack.append((match.start(), match.end()))
-        elif bare := match[2] or match[3]:
-            answer = bare.rstrip(".,/")
-        elif match[4] == "{":
-            stack.append(None)
-        elif match[4] == "}" and stack:
-            opened = stack.pop()
-            if opened is not None and text[opened[1] : match.start()].strip():
-                answer = text[opened[1] : match.start()].strip()
-    unfinished = next((opened[0] for opened in stack if opened is not None), None)
-    return answer, unfinished
 
 
 def _last_tag(text: str) -> str | None:
@@ -266,6 +244,11 @@ def _final_number(text: str) -> tuple[str | None, str]:
         return None, ""
     at, end, number = start + matches[-1].start(), start + matches[-1].end(), matches[-1][0]
     before = text[max(0, at - 30) : at]
+    if "/" in number and number[0].isdigit() and (whole := _WHOLE_BEFORE.search(before)):
+        at -= len(whole[1])
+        number, before = text[at:end], before[: whole.start(1)]
+    if scale := _SCALE_AFTER.match(text, end):
+        number, end = number + scale[0], scale.end()
     if is_place(before) or is_false(text, at, number):
         return None, ""
     if _PART_BEFORE.search(before) or _PART_AFTER.match(text, end) or _is_operand(before, number, text, end):

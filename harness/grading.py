@@ -11,10 +11,10 @@ unit (25% is 25), beside a fraction it divides: 50% is 1/2, and 0.5% is not. Deg
 `30^\circ` is also `\pi/6`, and `\sin 30^\circ` one half. A reference as `9:24`, which is no ratio in lowest
 terms, is a time of day; `3:10` is a ratio, for 6:20 as well. A chain of equations must be true: `24 = 25`
 is not 25, nor as the last number of a text, where `see page 25` says nothing. A number alone in braces or
-brackets is that number (`\{25\}`, `[25]`), as for math-verify, while `[1,2]` is not `(1,2)` and `\{1,\{2\}\}`
-not `\{1,2\}`. `y=2, x=1` is `(1,2)` by its labels (`harness.assignments`). A lettered choice counts as its
-letter or its value, whichever the reference is. A modulus may be left out on one side, a base in the answer.
-`i` is the imaginary unit.
+brackets is that number (`\{25\}`, `[25]`), while `[1,2]` is not `(1,2)`, `[0,\infty]` not `[0,\infty)`,
+`[2,-1]` no point, and `\{1,\{2\}\}` not `\{1,2\}`. `y=2, x=1` is `(1,2)` by its labels
+(`harness.assignments`). A lettered choice counts as its letter or its value, whichever the reference is. A
+modulus may be left out on one side, a base in the answer.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
-from harness import assignments, measures, relations, symbolic
+from harness import assignments, brackets, measures, relations, symbolic
 from harness.answers import (
     canonical_text,
     clock,
@@ -35,7 +35,7 @@ from harness.answers import (
 )
 from harness.claims import arithmetic
 from harness.extraction import DEFAULT_RULES, MAX_ANSWER_CHARS, Extraction, Rule, UnfinishedBox, extract
-from harness.quantities import INTEGER, WRAPPED, parse_number, proportional, ratio
+from harness.quantities import INTEGER, WRAPPED, parse_number, proportional, ratio, without_and
 from harness.types import Grade
 
 __all__ = [
@@ -51,6 +51,7 @@ __all__ = [
 ]
 
 _BARE_LIST = re.compile(r"[^()\[\]{},]+(?:,[^()\[\]{},]+)+")
+_POINT = re.compile(r"[A-Z]'?\s*(\([^()=]+,[^()=]+\))")
 _TUPLE = re.compile(r"\([^()\[\]]+\)|\[[^()\[\]]+\]")
 MAX_ELEMENTS = 12  # of a set with sets in it
 worker_stats = symbolic.worker_stats
@@ -113,6 +114,9 @@ def _compare(reference: str, answer: str, *, use_symbolic: bool) -> tuple[bool, 
     if INTEGER.fullmatch(reference) and INTEGER.fullmatch(answer):
         equal = int(reference) == int(answer)
         return equal, "equal numbers" if equal else "different numbers"
+    said = answer.split(" or ")  # `1/2 or 0.5` says one thing twice
+    if len(said) > 1 and all(_compare(reference, part, use_symbolic=use_symbolic)[0] for part in said):
+        return True, "equal alternatives"
     gold, pred = normalise(reference), normalise(answer)
     verdict = _compare_values(gold, pred, WRAPPED.fullmatch(reference.strip()) is not None, use_symbolic)
     if verdict[0]:
@@ -152,6 +156,8 @@ def _compare_values(gold: str, pred: str, wrapped: bool, use_symbolic: bool) -> 
     (gold, gold_modulus), (pred, pred_modulus) = map(relations.without_modulus, (gold, pred))
     if not pred_modulus:
         pred = pred.replace(r"\equiv ", "=")
+    if gold_number is not None:
+        pred = without_and(pred)
     golds = _references(gold, pred)
     candidates: list[str] | None = [pred]
     if not relations.sides(golds[0])[1]:
@@ -181,14 +187,25 @@ def _references(gold: str, pred: str) -> list[str]:
 
 def _one_form(gold: str, pred: str) -> tuple[str, str]:
     """Choices as letters if the reference is one, else as values; inequalities as intervals."""
+    gold, pred = brackets.written_inward(gold), brackets.written_inward(pred)
+    if r"\cup" in gold + pred:
+        gold, pred = brackets.united(gold), brackets.united(pred)
+    if gold[:1] == "(" and (point := _POINT.fullmatch(pred)):
+        pred = point[1]
     gold_choice, pred_choice = relations.choice(gold), relations.choice(pred)
+    if (
+        gold_choice
+        and pred_choice
+        and gold_choice[0] == pred_choice[0] not in (gold_choice[1], pred_choice[1])
+    ):
+        return gold_choice[1], pred_choice[1]  # `(B) 8` is not `(B) 7`
     if pred_choice and (gold_choice or re.fullmatch("[A-Ja-j]", gold)):
         pred = pred_choice[0]
     elif pred_choice:
         pred = pred_choice[1]
     if gold_choice:
         gold = gold_choice[0] if re.fullmatch("[A-Ja-j]", pred) else gold_choice[1]
-    gold_range, pred_range = relations.intervals(gold), relations.intervals(pred)
+    gold_range, pred_range = brackets.intervals(gold), brackets.intervals(pred)
     if gold_range and pred_range:
         return (gold_range[1], pred_range[1]) if gold_range[0] == pred_range[0] else (gold, pred)
     return (gold_range[1] if gold_range else gold), (pred_range[1] if pred_range else pred)
@@ -231,16 +248,20 @@ def _same(gold: str, pred: str, *, use_symbolic: bool) -> tuple[bool, str]:
         return equal, "equal ratios" if equal else "different ratios"
     if max(len(gold_ratio or ""), len(pred_ratio or "")) > 2:
         return False, "a ratio of several parts is no number"
-    nested = relations.has_nested_set(gold)
-    if nested != relations.has_nested_set(pred):
+    nested = brackets.has_nested_set(gold)
+    if nested != brackets.has_nested_set(pred):
         return False, "sets of different depth"
     if nested:
         return _same_elements(gold, pred, use_symbolic=use_symbolic)
-    if relations.brackets_differ(gold, pred):
+    if brackets.brackets_differ(gold, pred):
         return False, "a set is no tuple"
+    if brackets.ends_differ(gold, pred):
+        return False, "other brackets"
+    if brackets.repeats_differ(gold, pred):
+        return False, "another number of values"
     if use_symbolic and gold.count(r"\pm") == pred.count(r"\pm") == 1 and gold[:3] != pred[:3]:
         return _same_pairs(gold, pred)
-    if gold_number is not None and _BARE_LIST.fullmatch(pred):
+    if gold_number is not None and len((brackets.group(pred) or ("", brackets.listed(pred)))[1]) > 1:
         return False, "a list, not one number"
     if _BARE_LIST.fullmatch(gold) and _TUPLE.fullmatch(pred):
         gold = f"{pred[0]}{gold}{pred[-1]}"  # a tuple says an order, and it must be the reference's
@@ -251,14 +272,14 @@ def _same(gold: str, pred: str, *, use_symbolic: bool) -> tuple[bool, str]:
 
 def _same_elements(gold: str, pred: str, *, use_symbolic: bool) -> tuple[bool, str]:
     """Sets with sets in them, and tuples of sets, by their elements."""
-    golds, preds = relations.elements(gold), relations.elements(pred)
+    golds, preds = brackets.elements(gold), brackets.elements(pred)
     if golds is None or preds is None or golds[0] != preds[0] or len(golds[1]) != len(preds[1]):
         return False, "sets of different depth"
     if len(golds[1]) > MAX_ELEMENTS:
         return False, "different text"
 
     def same(a: str, b: str) -> bool:
-        if {g[0] for g in map(relations.group, (a, b)) if g} == {"{"} and a[:2] != b[:2]:
+        if {g[0] for g in map(brackets.group, (a, b)) if g} == {"{"} and a[:2] != b[:2]:
             return False  # a set is none of its elements
         return _same(a, b, use_symbolic=use_symbolic)[0]
 

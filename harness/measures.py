@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 
-from harness.quantities import TEXT_COMMAND, WRAPPED, after_number, parse_number
+from harness.quantities import TEXT_COMMAND, UNIT_FRACTION, WRAPPED, after_number, parse_number
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,15 +67,19 @@ _TERM = re.compile(
     r"(?:\^\s*\{?\s*(?P<power>-?\d)\s*\}?)?"
 )
 _PER = re.compile(r"\s*(?:/|per\b|(?:an?)\b)\s*")
+_JOINED = re.compile(r"\b([ck]?m)([sh])(?=\s*\^\s*\{?\s*-1)")  # `ms^{-1}` is `m s^{-1}`
 _PRODUCT = re.compile(r"\A\s*(?:\\cdot|\*)\s*")
 _SIGN = re.compile(r"[€£¢°]|\\?%|\\circ|\\(?:text)?degree|\\pounds|\\(?:text)?euro")
 _SIGNS = {r"\%": "%", r"\circ": "°", r"\pounds": "£", r"\euro": "€", r"\texteuro": "€"}
+_TEMPERATURE = re.compile(rf"(?:°|\\circ\s*\}}?|degrees?)\s*(?:{TEXT_COMMAND}\s*\{{\s*)?([CF])\b")
 _TRAILING = re.compile(rf"({TEXT_COMMAND}\s*\{{[^{{}}]*\}}\s*(?:\^\s*\{{?\s*-?\d\s*\}}?)?)\s*\Z")
 
 
 def unit_of(raw: str, normalised: str) -> Unit | None:
     """The unit that an answer names, by its words or its sign; None for one that does not stand here."""
     last = normalised.rpartition("=")[2].strip()
+    if ("C" in raw or "F" in raw) and (scale := _TEMPERATURE.search(raw)):
+        return Unit(scale[1], Fraction(1))
     rest = after_number(last)
     if rest is None and parse_number(last) is not None:  # `five minutes`
         said = last.split(" ")
@@ -93,6 +97,7 @@ def unit_of(raw: str, normalised: str) -> Unit | None:
 
 def _read(words: str) -> Unit | None:
     """`cm^2`, `square miles`, `km / h`, `miles per hour`, `m s^{-1}`; any words may follow."""
+    words = _JOINED.sub(r"\1 \2", words)
     first = _TERM.match(words)
     unit = _named(first)
     if (
@@ -146,6 +151,7 @@ _NAMES = "|".join(sorted((re.escape(name) for name in _UNITS if len(name) > 2), 
 UNIT_AFTER = re.compile(
     rf"\s?\\?%|°|\^(?:\\circ|\{{\\circ\}})|\s(?:(?:square|cubic)\s)?(?:{_NAMES}|[ckm]m|kg)s?(?:\^[23]|[²³])?"
     rf"(?:\s?(?:/|per)\s?(?:{_NAMES}|[hs]))?(?![\w^])"
+    rf"|\s?(?:\\[,;:! ])?\s?{UNIT_FRACTION}"
 )
 
 

@@ -34,6 +34,13 @@ _UNIT_PRODUCT = re.compile(r"(?<=[A-Za-z.])\s*(?:\\cdot|\*)\s*(?=[A-Za-z])")
 _SHORT_UNITS = re.compile(
     r"[mgshlLVWJNACF]|kg|[mck]m|gm|in|ft|yd|mi|lbs?|oz|hrs?|min|ms|[mk]?[lL]|[mk]ph|[ap]m|[mghs]\.|yrs?|cc|Hz|Pa|sq|cu|of|%"
 )
+# `\frac{m}{s}`, `\frac{\text{miles}}{\text{hour}}`
+_IN_FRACTION = (
+    rf"(?:{TEXT_COMMAND}\s*\{{\s*([A-Za-z. ]+?)\s*\}}"
+    r"|([ckm]?m|mi|ft|in|k?g|[mk]?[lL]|s|sec|min|h|hr|[a-z]{4,}))"
+    r"\s*(\^\s*\{?[23]\}?)?\s*"
+)
+UNIT_FRACTION = rf"\\[dt]?frac\s*\{{\s*{_IN_FRACTION}\}}\s*\{{\s*{_IN_FRACTION}\}}"
 _ITALIC = re.compile(r"\\(?:math(?:bf|it)|boldsymbol|bm)(?![A-Za-z])")  # a variable, never a unit
 _ONES = re.findall(
     r"\w+",
@@ -66,7 +73,7 @@ _CHANGES = re.compile(
 _IN_LABELS = {"sum", "difference", "product", "quotient", "remainder", "root", "roots", "divisor"} | {
     *_WORDS, "multiple", "least", "at", "first", "third", "more"
 }  # fmt: skip
-_CONNECTING = frozenset(("per", "of", "square", "cubic", "a"))
+_CONNECTING = frozenset(("per", "of", "square", "cubic", "a", "an"))
 MAX_UNIT_WORDS = 3  # besides connecting words: `miles per hour`
 
 
@@ -102,7 +109,7 @@ def is_unit(rest: str) -> bool:
         return not opened
     return all(
         re.fullmatch(r"[A-Za-z]+(?:\.[A-Za-z]+)*[.,]?|%", w)
-        and (len(w) > 2 or (w == "a" and len(words) > 1) or _SHORT_UNITS.fullmatch(w))
+        and (len(w) > 2 or (w in ("a", "an") and len(words) > 1) or _SHORT_UNITS.fullmatch(w))
         and not changes_value(w)
         for w in words
     )
@@ -138,7 +145,7 @@ def parse_number(normalised: str) -> Fraction | None:
     rest, factor = normalised[match.end() :], 1
     if scaled := _SCALED.match(WRAPPED.sub(r"\1", rest)):
         rest = WRAPPED.sub(r"\1", rest)[scaled.end() :]
-        factor = 12 if scaled[1] == "dozen" else 10 ** _SCALES[scaled[1]]
+        factor = _scale(scaled[1])
     if not is_unit(rest):
         return None
     try:
@@ -146,6 +153,10 @@ def parse_number(normalised: str) -> Fraction | None:
     except ZeroDivisionError:
         return None
     return -value if match["sign"] == "-" else value
+
+
+def _scale(word: str) -> int:
+    return 12 if word == "dozen" else int(10 ** _SCALES[word])
 
 
 def _value(g: dict[str, str | None]) -> Fraction:
@@ -183,10 +194,50 @@ def proportional(a: list[Fraction], b: list[Fraction]) -> bool:
     return len(a) == len(b) and all(x * b[-1] == y * a[-1] for x, y in zip(a, b, strict=True))
 
 
-def _in_words(normalised: str) -> Fraction | None:
-    """`five`, `twenty-five apples`."""
-    lower = normalised.lower()
-    match = _IN_WORDS.match(lower)
-    if match is None or lower[match.end() :][:1].isalpha() or not is_unit(normalised[match.end() :]):
+_MIXED = re.compile(
+    rf"(?<![-\d.,/^}}])\b(\d{{1,9}})\s*(?:{TEXT_COMMAND}\s*\{{\s*and\s*\}}|and\b)\s*"
+    r"(?:((?:\\frac\{)?(\d{1,4})(?:/|\}\{)(\d{1,4})(?!\d)\}?)|a half\b)"
+)
+
+
+def without_and(normalised: str) -> str:
+    """`3 1/2` of `3 and 1/2`, which may be a list beside a list; `3 and 3/2` and `-3 and 1/2` are lists."""
+    return _MIXED.sub(
+        lambda m: f"{m[1]} {m[2] or '1/2'}" if int(m[3] or 1) < int(m[4] or 2) else m[0], normalised
+    )
+
+
+_PARTS = {"half": 2, "halve": 2, "third": 3, "quarter": 4, "fourth": 4, "fifth": 5, "sixth": 6} | {
+    "seventh": 7, "eighth": 8, "ninth": 9, "tenth": 10
+}  # fmt: skip
+_PART = re.compile(
+    rf"(?:(\d{{1,9}}|{'|'.join(_WORDS)})\s+and\s+)?(?:(an?|{'|'.join(_ONES[1:])})[\s-]+)?"
+    rf"({'|'.join(_PARTS)})(s?)(?![A-Za-z])"
+)
+
+
+def _parts_in_words(lower: str) -> tuple[Fraction, int] | None:
+    """The value of `half`, `one third`, `two-thirds`, `three and a half` and where it ends."""
+    match = _PART.match(lower)
+    if match is None:
         return None
-    return Fraction(_WORDS[match[1]] + _WORDS[match[2]] if match[1] else _WORDS[match[0]])
+    whole, count, name, plural = match.groups()
+    if bool(plural) != (count not in (None, "a", "an", "one")) or (not count and (whole or name != "half")):
+        return None  # `third` is a place, and so is `two third`
+    parts = Fraction(_WORDS.get(count, 1), _PARTS[name])
+    return parts + (_WORDS[whole] if whole in _WORDS else int(whole or 0)), match.end()
+
+
+def _in_words(normalised: str) -> Fraction | None:
+    """`five`, `twenty-five apples`, `two hundred`, `two thirds`, `three and a half`."""
+    lower = normalised.lower()
+    if parts := _parts_in_words(lower):
+        return parts[0] if is_unit(normalised[parts[1] :]) else None
+    match = _IN_WORDS.match(lower)
+    if match is None or lower[match.end() :][:1].isalpha():
+        return None
+    value = Fraction(_WORDS[match[1]] + _WORDS[match[2]] if match[1] else _WORDS[match[0]])
+    rest = normalised[match.end() :]
+    if scaled := _SCALED.match(rest):
+        value, rest = value * _scale(scaled[1]), rest[scaled.end() :]
+    return value if is_unit(rest) else None

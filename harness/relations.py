@@ -1,6 +1,6 @@
-r"""What an answer with relation signs says: chains of equations, inequalities, moduli, lettered choices.
+r"""What an answer with relation signs says: chains of equations, moduli, lettered choices.
 
-`x = 5`, `5^2 = 25`, `\frac{1}{3} \approx 0.333`, `2 \le x < 5`, `5 \pmod 7`, `\text{(A) } 25`.
+`x = 5`, `5^2 = 25`, `\frac{1}{3} \approx 0.333`, `5 \pmod 7`, `\text{(A) } 25`.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ import re
 from collections.abc import Callable
 from fractions import Fraction
 
+from harness.brackets import INEQUALITY_SIGN
 from harness.quantities import TEXT_COMMAND, is_label, parse_number
 
 _SIGN = re.compile(r"(?<![<>!:=])=(?!=)|\\(?:approx|equiv)(?![A-Za-z])")
-_INEQUALITY_SIGN = r"<=|>=|<|>|\\(?:leq?|geq?|lt|gt)(?![A-Za-z])"
-_NO_CHAIN = re.compile(rf"{_INEQUALITY_SIGN}|\\(?:neq?|in|or)(?![A-Za-z])|\b(?:or|and)\b")
+_NO_CHAIN = re.compile(rf"{INEQUALITY_SIGN}|\\(?:neq?|in|or)(?![A-Za-z])|\b(?:or|and)\b")
 
 
 _PLAIN_DECIMAL = re.compile(r"-?\d*\.\d{1,15}")
@@ -162,136 +162,22 @@ def congruent(normalised: str, modulus: int, *, reduced: bool) -> bool:
     return all((n - numbers[0]) % modulus == 0 for n in numbers)
 
 
-_SEVERAL = re.compile(r"\\pm(?![A-Za-z])|\bor\b")
-_LISTED_SETS = re.compile(r"\\\}\s*,\s*\\\{")
-_SET_OPERATION = re.compile(r"\\(?:cup|cap|setminus|mid)(?![A-Za-z])|[:|]")
-
-
-def group(normalised: str) -> tuple[str, list[str]] | None:
-    r"""(`{`, [`1`, `2`]) of `\{1,2\}`, (`(`, ...) of a tuple or interval; None for what is no group."""
-    text = normalised.replace(r"\{", "⟨").replace(r"\}", "⟩")
-    if text[:1] not in ("⟨", "(", "[") or text[-1:] not in ("⟩", ")", "]"):
-        return None
-    depth, start, elements = 0, 1, []
-    for i, char in enumerate(text):
-        depth += (char in "⟨{([") - (char in "⟩})]")
-        if depth == 0 and i < len(text) - 1:
-            return None
-        if (depth == 1 and char in ",;") or i == len(text) - 1:
-            elements.append(text[start:i].replace("⟨", r"\{").replace("⟩", r"\}").strip())
-            start = i + 1
-    return ("{" if text[0] == "⟨" else "("), elements
-
-
-def elements(normalised: str) -> tuple[str, list[str]] | None:
-    r"""`group`, also of a list of sets, `\{1\}, \{2\}`. The elements are shorter than the text."""
-    listed = group(rf"\{{{normalised}\}}") if _LISTED_SETS.search(normalised) else None
-    return group(normalised) or (listed if listed and len(listed[1]) > 1 else None)
-
-
-def has_nested_set(normalised: str) -> bool:
-    r"""Whether there is a set of sets, `\{1,\{2\}\}` or `\{1\}, \{2\}`; no union and no description."""
-    if r"\{" not in normalised or _SET_OPERATION.search(normalised):
-        return False
-    if _LISTED_SETS.search(normalised):
-        return True
-    depth = 0
-    for char in normalised.replace(r"\{", "⟨").replace(r"\}", "⟩"):
-        if char == "⟨" and depth > 0:
-            return True
-        depth += (char in "⟨([") - (char in "⟩)]")
-    return False
-
-
-def brackets_differ(gold: str, pred: str) -> bool:
-    r"""Whether one is a set of several, `\{1,2\}` or `\pm 2`, the other a tuple or an interval, `(1,2)`."""
-    return {_mark(gold), _mark(pred)} == {"(", "{"}
-
-
-def _mark(text: str) -> str:
-    found = group(text) if "," in text else None
-    if found is None and _SEVERAL.search(text):
-        return "{"
-    if found and found[0] == "{" and len(found[1]) == 1:
-        found = group(found[1][0])  # a set of one pair is that pair
-    return found[0] if found and len(found[1]) > 1 else ""
-
-
 _CHOICE = re.compile(
     rf"(?:{TEXT_COMMAND}\s*\{{\s*)?(?:\(([A-J])\)|([A-J])[.):])\s*\}}?(?:[\s.:]*(?!(?:or|and)\b|,|/)(\S.*))?",
     re.DOTALL,
 )
 
+_OPTION = re.compile(
+    rf"(?:{TEXT_COMMAND}\s*\{{\s*)?(?:[Oo]ption|[Cc]hoice|[Aa]nswer)\s*\}}?\s*\(?([A-J])\)?\s*\}}?"
+)
+
 
 def choice(normalised: str) -> tuple[str, str] | None:
     r"""(`A`, `25`) of `\textbf{(A)}\ 25`, `(A) 25`, `A. 25`: a lettered choice with what it says."""
+    if match := _OPTION.fullmatch(normalised):
+        return match[1], match[1]
     match = _CHOICE.fullmatch(normalised)
     return (match[1] or match[2], (match[3] or match[1] or match[2]).strip()) if match else None
-
-
-_OR = re.compile(rf"\s*(?:{TEXT_COMMAND}\s*\{{\s*or\s*\}}|\bor\b|\\lor(?![A-Za-z])|\\cup(?![A-Za-z]))\s*")
-_AND = re.compile(rf"\s*(?:{TEXT_COMMAND}\s*\{{\s*and\s*\}}|\band\b|\\land(?![A-Za-z]))\s*")
-_BUILDER = re.compile(r"\\\{\s*[A-Za-z]\s*(?:\\in\s*\\mathbb\{R\}\s*)?(?:[:|]|\\mid)\s*(.+?)\s*\\\}")
-_BETWEEN = re.compile(rf"(.+?)\s*({_INEQUALITY_SIGN})\s*([A-Za-z])\s*({_INEQUALITY_SIGN})\s*(.+)")
-_ABOVE_OR_BELOW = re.compile(rf"([^<>]+?)\s*({_INEQUALITY_SIGN})\s*([^<>]+)")
-_VARIABLE = re.compile(r"[A-Za-z]")
-
-
-def intervals(normalised: str) -> tuple[str, str] | None:
-    r"""(variable, union) of inequalities: `x < 2 or x \ge 3` is `(-\infty,2)\cup[3,\infty)`."""
-    if builder := _BUILDER.fullmatch(normalised):
-        normalised = builder[1]
-    pieces = [_interval(part) or _both(part) for part in _OR.split(normalised)]
-    if any(piece is None for piece in pieces):
-        return None
-    names = {piece[0] for piece in pieces if piece}
-    return (names.pop(), r"\cup".join(piece[1] for piece in pieces if piece)) if len(names) == 1 else None
-
-
-def _both(text: str) -> tuple[str, str] | None:
-    """`x > 2 and x < 5`."""
-    parts = [_interval(part) for part in _AND.split(text)]
-    if len(parts) != 2 or parts[0] is None or parts[1] is None or parts[0][0] != parts[1][0]:
-        return None
-    upper, lower = sorted(
-        (part[1] for part in parts if part), key=lambda ends: not ends.startswith(r"(-\infty,")
-    )
-    if not upper.startswith(r"(-\infty,") or not lower.endswith(r",\infty)"):
-        return None
-    return parts[0][0], lower.removesuffix(r"\infty)") + upper.removeprefix(r"(-\infty,")
-
-
-def _interval(text: str) -> tuple[str, str] | None:
-    text = text.strip()
-    if between := _BETWEEN.fullmatch(text):
-        low, first, name, second, high = between.groups()
-        if _points_up(first) != _points_up(second):
-            return None
-        if not _points_up(first):
-            low, first, second, high = high, second, first, low
-        return name, f"{_open(first, '(', '[')}{low},{high}{_open(second, ')', ']')}"
-    one = _ABOVE_OR_BELOW.fullmatch(text)
-    if one is None:
-        return None
-    left, sign, right = one.groups()
-    if _VARIABLE.fullmatch(left):
-        name, end, below = left, right, _points_up(sign)
-    elif _VARIABLE.fullmatch(right):
-        name, end, below = right, left, not _points_up(sign)
-    else:
-        return None
-    return (
-        name,
-        rf"(-\infty,{end}{_open(sign, ')', ']')}" if below else rf"{_open(sign, '(', '[')}{end},\infty)",
-    )
-
-
-def _points_up(sign: str) -> bool:
-    return sign[0] == "<" or sign.startswith(r"\l")
-
-
-def _open(sign: str, strict: str, closed: str) -> str:
-    return strict if sign in ("<", ">", r"\lt", r"\gt") else closed
 
 
 def spoken(normalised: str) -> str:

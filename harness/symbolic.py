@@ -118,7 +118,10 @@ def compare(gold: str, pred: str, *, gold_is_number: bool = False, decimals: int
     latex_gold, latex_pred = to_latex(gold), to_latex(pred)
     if refused := screen(latex_gold) or screen(latex_pred):
         return False, f"different text ({refused})"
-    letters = re.sub(r"\\[A-Za-z]+", "", latex_pred)
+    letters, gold_letters = (re.sub(r"\\[A-Za-z]+", "", latex) for latex in (latex_pred, latex_gold))
+    cased = [{c for c in said if c.islower() and c.upper() in said} for said in (letters, gold_letters)]
+    if cased[0] != cased[1]:  # math-verify takes X for x
+        return False, "different text (capital and small letters)"
     if gold_is_number and "=" not in latex_pred and re.search(r"[A-Za-df-hj-z]", letters):
         return False, "different text (variables in the answer, a number in the reference)"
     reply = _pool.ask({"gold": latex_gold, "pred": latex_pred, "decimals": decimals})
