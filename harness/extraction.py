@@ -86,14 +86,16 @@ _NOT_RIGHT = re.compile(
     r"wrong\b|incorrect\b"
     r"|(?:not|never|n['’]t)\s+(?:right|correct|(?:the|our|my|an?)\s+(?:right |correct |final )?answer)\b"
 )
+_NOTHING_BUT_A_NUMBER = re.compile(rf"[\s$*]*{NUMBER}[\s$*.]*")
 # A last number that is part of something: `2^25`, `x_{25}`, `sqrt(25)`, `1,25`, `12:25`, `less than 25`.
 _PART_BEFORE = re.compile(
     r"(?:[\^_/]|sqrt)\{?\Z|[A-Za-z]\(?\Z|\d[,: ]\Z|\d, \Z"
     r"|(?:[<≤≥≠±]|!=|[<>]=|(?<=\s)>|(?<![=-])>(?=\s)|(?<!<)\b[nxyz]>)\s*\$?\Z"
     r"|\\(?:neq?|geq?|leq?|[gl]t|pm|ln|log|sin|cos|tan)\s*\$?\Z"
     r"|\d\$?\s*(?:[–—]|\bto\b)\s*\$?\Z|\d[b-hj-z]\s*=\s*\$?\Z"
-    r"|[√∛∜]\s*\(?\Z|\d\w*\)?\s*\(?(?:in\s+)?(?:base|choose)\s+\Z"
-    r"|\b(?:than|least|most|sqrt|between|not|nor|mod|modulo|twice"
+    r"|[√∛∜]\s*\(?\Z|(?:\d\w*\)?\s*\(?(?:in\s+)?(?:base|choose)|log base)\s+\Z|\}\s*\{\Z|mod\s*\{\s*\Z"
+    r"|\d\s+(?:and|plus|times|(?:divided|multiplied) by)\s+\$?\Z|\d,?\s+or\s+\$?[a-z]\s*=\s*\Z"
+    r"|\b(?:than|least|most|sqrt|between|not|nor|mod|modulo|twice|out of"
     r"|half|double|divisible by|minus|negative|up to"
     r"|log|ln|sin|cos|tan|(?:root|square|cube|multiple|half|third|quarter|power) of)\s+\$?\Z",
     re.IGNORECASE,
@@ -105,6 +107,9 @@ _PART_AFTER = re.compile(
     re.IGNORECASE,
 )
 _WHOLE_BEFORE = re.compile(r"(?:\A|[\s$(])(\d{1,9}\s+(?:and\s+)?)\Z")  # `3 1/2`, `3 and 1/2`
+_COMPOUND = re.compile(
+    r"(?<![\w.,])\d{1,9}\s+(?:dollars?|hours?|minutes?|feet|foot|pounds?|years?)(?:,|,?\s+and)\s+\Z"
+)
 _SCALE_AFTER = re.compile(r"\s(?:thousand|[mbtr]+illion)\b(?!\s+(?:or|and)\b)")
 # An operand of an expression that goes on: `x + 25`, `20 - 25`, `3 \cdot 25`, `25 + x`, `25x`; or `24 or 25`.
 _TIMES = r"[+×·⋅÷/]|\\(?:times|cdot|div|pm)(?![A-Za-z])"
@@ -134,14 +139,16 @@ def extract(
     `unfinished_box` decides: "reject" (default) finds nothing, because the other rules would read a cut
     number (`\boxed{2` of `\boxed{25}`); "ignore" lets the other rules read the text before that box.
 
-    What a model states after `</think>`, by any rule but the last number, stands before all that it thought.
+    What a model states after `</think>`, by any rule but the last number unless that is all it says, stands
+    before all that it thought.
     A number or box that the text takes back ("is not 24", "24 is wrong") is no answer.
     """
     text = completion[-MAX_COMPLETION_CHARS:]
     text = _without_denied(text)
     _, thought, said = text.rpartition("</think>")
     if thought:
-        stated = tuple(rule for rule in rules if rule != "final_number")
+        bare = len(said) < 60 and _NOTHING_BUT_A_NUMBER.fullmatch(said)
+        stated = tuple(rule for rule in rules if bare or rule != "final_number")
         if (found := _by_rules(said, stated, unfinished_box)).answer:
             return found
     return _by_rules(text, rules, unfinished_box)
@@ -247,6 +254,8 @@ def _final_number(text: str) -> tuple[str | None, str]:
     if "/" in number and number[0].isdigit() and (whole := _WHOLE_BEFORE.search(before)):
         at -= len(whole[1])
         number, before = text[at:end], before[: whole.start(1)]
+    if (more := _COMPOUND.search(before)) and (unit := UNIT_AFTER.match(text, end)):
+        return text[at - len(more[0]) : unit.end()], ""  # `25 dollars and 50 cents`
     if scale := _SCALE_AFTER.match(text, end):
         number, end = number + scale[0], scale.end()
     if is_place(before) or is_false(text, at, number):

@@ -83,7 +83,7 @@ def unit_of(raw: str, normalised: str) -> Unit | None:
     rest = after_number(last)
     if rest is None and parse_number(last) is not None:  # `five minutes`
         said = last.split(" ")
-        return next((unit for i in (1, 2) if (unit := _read(" ".join(said[i:])))), None)
+        return next((unit for i in range(1, 5) if (unit := _read(" ".join(said[i:])))), None)
     if rest is None or not re.match(rf"\s*(?:[A-Za-z¢/]|{TEXT_COMMAND})", rest):
         trailing = _TRAILING.search(last)
         rest = trailing[1] if trailing else ""
@@ -177,10 +177,12 @@ def _amount(text: str, unit: Unit | None) -> tuple[str, int, str, Fraction] | No
         return unit.dimension, unit.power, divisor.dimension, value * unit.size / divisor.size
     opened, end, total = WRAPPED.sub(r" \1 ", text), 0, Fraction(0)
     dimensions: set[str] = set()
+    last: Fraction | None = None
     while part := _PART.match(opened, end):
         named = _named(_TERM.match(part[2]))
-        if named is None or named.power != 1:
-            return None
+        if named is None or named.power != 1 or (last is not None and named.size >= last):
+            return None  # `5 feet 3 inches`, not `1 hour and 3 hours`
+        last = named.size
         total, end = total + Fraction(part[1]) * named.size, part.end()
         dimensions.add(named.dimension)
     return (dimensions.pop(), 1, "", total) if len(dimensions) == 1 and end == len(opened) else None

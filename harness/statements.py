@@ -10,7 +10,7 @@ from harness.quantities import changes_value
 
 DECIMAL = r"(?:\d{1,3}(?:,\d{3})+(?!\d)(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)"
 NUMBER = (
-    rf"(?:(?<![\w)}}.])(?:[-−]?\s?\$?{DECIMAL}\s*/\s*\d+|[-−]?\\[dtc]?frac\{{-?\d+\}}\{{\d+\}}"
+    rf"(?:(?<![\w)}}.])(?:[-−]?\s?\$?{DECIMAL}\s*/\s*\d+|[-−]?(?:\d+\s?)?\\[dtc]?frac\{{-?\d+\}}\{{\d+\}}"
     rf"|[-−]\s?\$?{DECIMAL})(?![\w])|{DECIMAL})"
 )
 FINAL_NUMBER = re.compile(NUMBER)
@@ -23,6 +23,7 @@ _REASON = re.compile(
     r"\s*\((?!or\b|maybe\b|perhaps\b)(?=[A-Za-z]{2})|\s+\((?=[^()]*=)"
     r"|,?\s+\b(?:because|since|given that|as there)\b"
 )
+_NOT_THAT = re.compile(r",?\s+not\s+\(?\w+\)?\Z")
 _OPERATOR = re.compile(
     r"\s*(?:\\?%\s*|percent\s+)?(?:(?:of|times|x|plus|minus|divided|multiplied)\b|\\times|\\cdot|[*×·+/÷^]|[-−]\s)"
 )
@@ -63,7 +64,7 @@ def trim_statement(rest: str) -> str | None:
     if any(c.isdigit() for c in stated) or 0 < len(stated.split()) <= 2:
         sentence = stated
     if not any(c.isdigit() for c in sentence):
-        return sentence or None
+        return _NOT_THAT.sub("", sentence) or None
     left = sentence.rpartition("=")[0]
     if not _PROSE.search(sentence) or (left and not _PROSE.search(left)):
         return sentence
