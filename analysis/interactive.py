@@ -76,11 +76,13 @@ def _panel(panel: Panel) -> dict[str, Any]:
     if panel.zero:
         (x if panel.flat else y)["zeroline"] = True
     layout: dict[str, Any] = {"xaxis": x, "yaxis": y, "showlegend": False, "barmode": "group", "bargap": 0.25}
+    title = _wrap(panel.title, 20) if panel.y_range else panel.title  # a small panel is narrow
+    more = 16 * title.count("<br>")
     if panel.y_range:
-        layout["margin"] = {"l": 34, "r": 8, "t": 30, "b": 38}
-    if panel.title:
-        layout["title"] = {"text": panel.title}
-    layout["height"] = _height(panel)
+        layout["margin"] = {"l": 34, "r": 8, "t": 30 + more, "b": 38}
+    if title:
+        layout["title"] = {"text": title}
+    layout["height"] = _height(panel) + more
     return {"data": traces, "layout": layout}
 
 
@@ -133,16 +135,18 @@ def _error(series: Series, name: str, hue: str | None) -> dict[str, Any]:
 
 def _heat(heat: Heat) -> dict[str, Any]:
     rows = heat.rows[::-1]
+    names = [_wrap(row) for row in rows]
+    tall = max(34, 15 * max(name.count("<br>") + 1 for name in names))
     trace = {
         "type": "heatmap", "z": [_numbers(row) for row in heat.values[::-1]], "x": heat.columns,
-        "y": [_wrap(r) for r in rows], "zmin": 0, "zmax": 1, "colorscale": "Cividis",
+        "y": names, "zmin": 0, "zmax": 1, "colorscale": "Cividis",
         "hovertemplate": "%{x}<br>%{y}: <b>%{z:.2f}</b><extra></extra>",
         "colorbar": {"thickness": 10, "outlinewidth": 0, "title": {"text": heat.label, "side": "right"}},
     }  # fmt: skip
     layout = {
         "xaxis": {"title": {"text": f"{len(heat.columns)} problems"}, "showticklabels": False, "ticks": "",
                   "showgrid": False},
-        "yaxis": {"automargin": True, "showgrid": False}, "height": 130 + 34 * len(rows),
+        "yaxis": {"automargin": True, "showgrid": False}, "height": 130 + tall * len(rows),
     }  # fmt: skip
     return {"data": [trace], "layout": layout}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -74,7 +75,8 @@ def _panels(panels: Sequence[Panel], *, small: bool) -> Figure:
     figure, grid = _figure(rows, columns, height=tall * rows)
     flat = np.ravel(np.array(grid, dtype=object))
     for axes, panel in zip(flat, panels, strict=False):
-        _panel(axes, panel, slanted=longest > 60 / max(1, len(panel.names or ())) / columns)
+        slanted = longest > 60 / max(1, len(panel.names or ())) / columns
+        _panel(axes, panel, slanted=slanted, title_width=88 // columns)
     for axes in flat[len(panels) :]:
         axes.axis("off")
     for axes in flat[: len(panels) - columns] if small else ():
@@ -94,7 +96,7 @@ def _keys(axes: Any) -> list[tuple[Any, str]]:
     return list(zip(*axes.get_legend_handles_labels(), strict=True))
 
 
-def _panel(axes: Any, panel: Panel, *, slanted: bool) -> None:
+def _panel(axes: Any, panel: Panel, *, slanted: bool, title_width: int) -> None:
     bars = [s for s in panel.series if s.mark == "bar"]
     for series in panel.series:
         if series.mark == "bar":
@@ -120,7 +122,7 @@ def _panel(axes: Any, panel: Panel, *, slanted: bool) -> None:
         axes.set_xlim(*panel.x_range)
     axes.set(xlabel=panel.x_label, ylabel=panel.y_label)
     if panel.title:
-        axes.set_title(panel.title, fontsize=9, color=INK)
+        axes.set_title(textwrap.fill(panel.title, title_width), fontsize=9, color=INK)
 
 
 def _line(axes: Any, series: Series, panel: Panel) -> None:

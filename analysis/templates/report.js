@@ -47,7 +47,7 @@ function themed(layout) {
   const axis = (a) => ({ ...a, exponentformat: "power", minexponent: 5, gridcolor: grid, zerolinecolor: soft, linecolor: soft, tickfont: { color: soft, size: narrow() ? 10 : 12 },
     title: { ...a.title, font: { color: soft, size: narrow() ? 11 : 13 }, standoff: 8 } });
   return { ...layout, xaxis: axis(layout.xaxis), yaxis: axis(layout.yaxis), font: { color: text, family: getComputedStyle(document.body).fontFamily },
-    title: layout.title && { ...layout.title, font: { size: 13, color: text }, x: 0, xanchor: "left", xref: "paper", y: 1, yanchor: "bottom", yref: "paper", pad: { b: 8 } },
+    title: layout.title && { ...layout.title, font: { size: 13, color: text }, x: 0, xanchor: "left", xref: "paper", y: 1, yanchor: "bottom", yref: "paper", pad: { b: 8 + 16 * (layout.title.text.split("<br>").length - 1) } },
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", margin: layout.margin ?? { l: 54, r: 12, t: layout.title ? 34 : 12, b: 44 },
     modebar: { bgcolor: "rgba(0,0,0,0)", color: soft, activecolor: text }, hoverlabel: { bgcolor: colour("--panel"), bordercolor: colour("--line"), font: { color: text } }, dragmode: narrow() ? false : "zoom" };
 }

@@ -5,12 +5,13 @@ from __future__ import annotations
 import gzip
 import json
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from analysis import charts, interactive, outcome_charts
+from analysis import charts, interactive, outcome_charts, plots
 from analysis.contrasts import arm_results, primary_of
 from analysis.load import load_study
 from analysis.page import embedded_json, html
@@ -194,6 +195,32 @@ def test_labels_of_a_log_axis_do_not_run_into_each_other() -> None:
     assert spaced([1.0, 1.1, 3.0]) == [1.0, 3.0]
     # Over two decades 0.12 of the axis is a factor of 1.7: room for a label at 390 px.
     assert spaced([149, 248, 358, 590, 1970, 2690, 10_000, 13_700]) == [149, 358, 1970, 10_000]
+
+
+def test_titles_of_small_panels_stay_above_their_own() -> None:
+    """`clip=0.2, kl=none, std=sample` is wider than a fourth of a figure: it stands on two lines."""
+    labels = [f"clip=0.2, kl=0.0{i}, std=sample" for i in range(4)]
+    curve = [charts.Series(label, [0.0, 1.0], [1.0, 2.0], mark="line") for label in labels]
+    panels = [charts.Panel("step", "", [s], title=s.label, y_range=(0.0, 3.0)) for s in curve]
+    drawn = plots._panels(panels, small=True)
+    drawn.canvas.draw()
+    boxes = [axes.title.get_window_extent() for axes in drawn.axes]
+    assert all(a.x1 < b.x0 for a, b in pairwise(boxes)) and boxes[-1].x1 <= drawn.bbox.x1
+    live = interactive.figure(charts.Chart("c", "c", "", panels, small=True))["panels"][0]["layout"]
+    assert live["title"]["text"] == "clip=0.2, kl=0.00,<br>std=sample"
+    one = replace(panels[0], title="grpo")
+    short = interactive.figure(charts.Chart("c", "c", "", [one], small=True))["panels"][0]["layout"]
+    assert live["margin"]["t"] == short["margin"]["t"] + 16 and live["height"] == short["height"] + 16
+
+
+def test_names_beside_a_heat_map_have_the_height_of_their_lines() -> None:
+    (panel,) = interactive.figure(
+        charts.Chart(
+            "c", "c", "", heat=charts.Heat(["base of sft_rejection, ladder_xs"], ["p"], [[1.0]], "a")
+        )
+    )["panels"]
+    assert panel["data"][0]["y"] == ["base of<br>sft_rejection,<br>ladder_xs"]
+    assert panel["layout"]["height"] == 130 + 3 * 15
 
 
 @pytest.mark.parametrize("arms", [8, 9])
