@@ -36,6 +36,11 @@ def sample_rows(study: Study, primary: Primary) -> list[dict[str, Any]]:
         return []
     wanted = _spread_out([row for _, _, row in sources])
     found = [row for name, seed, source in sources for row in _read(study, name, seed, source, set(wanted))]
+    if found:  # some runs have theirs
+        study.damaged += [
+            f"{row['samples']}: no such file; its completions are not shown"
+            for _, _, row in sources if not row["samples"].exists()
+        ]  # fmt: skip
     while len(json.dumps(found)) > MAX_BYTES and len(wanted) > 1:
         wanted = wanted[::2]
         found = [row for row in found if row["problem"] in wanted]

@@ -99,6 +99,8 @@ def test_damaged_completions_are_named_and_the_rest_shown(make_study) -> None:
     report = build_report(load_study(folder))
     assert any(str(path) in note for note in report.notes)
     assert report.samples and all(row["arm"] != "objective=grpo model=xs" for row in report.samples)
+    path.unlink()
+    assert f"{path}: no such file; its completions are not shown" in build_report(load_study(folder)).notes
 
 
 def test_without_plotly_the_still_figures_stay(make_study, monkeypatch) -> None:
