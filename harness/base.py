@@ -9,13 +9,13 @@ from pathlib import Path
 from harness import checkpoint
 from harness.code_state import code_state
 from harness.config import RunConfig
-from harness.dims import ModelDims, dims_from_config, num_non_embedding_parameters, num_parameters
-from harness.gguf import dequantise
 from harness.identity import base_id, base_identity
+from harness.network.dims import ModelDims, dims_from_config, num_non_embedding_parameters, num_parameters
+from harness.network.gguf import dequantise
+from harness.network.source import fetch, gguf_file, kind_of
 from harness.preflight import check_fits
 from harness.progress import Reporter
 from harness.records import BaseRecord, write_record
-from harness.source import fetch, gguf_file, kind_of
 
 
 def adopt(config: RunConfig, folder: Path, report: Reporter) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import torch
 
-from harness.rows import Prompts, onto
+from harness.network.rows import Prompts, onto
 from harness.types import Batch
 
 if TYPE_CHECKING:

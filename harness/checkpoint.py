@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from harness.distributed import load_whole, rank, sharded_state, whole_state, whole_weights
+from harness.learning.distributed import load_whole, rank, sharded_state, whole_state, whole_weights
 from harness.records import clean
 
 

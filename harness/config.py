@@ -15,14 +15,14 @@ from typing import Any, Literal, Self
 
 from pydantic import ValidationError, model_validator
 
-from harness.data_config import DataConfig
-from harness.model_config import ModelConfig
-from harness.objective_config import ObjectiveConfig, doubts
 from harness.prompts import CHAT
 from harness.records import BASES
-from harness.section import Name, NonNegative, Positive, Section
-from harness.slots import COMPARED
-from harness.trainer_config import EvalConfig, RolloutConfig, TrainerConfig
+from harness.schema.data_config import DataConfig
+from harness.schema.model_config import ModelConfig
+from harness.schema.objective_config import ObjectiveConfig, doubts
+from harness.schema.section import Name, NonNegative, Positive, Section
+from harness.schema.slots import COMPARED
+from harness.schema.trainer_config import EvalConfig, RolloutConfig, TrainerConfig
 
 
 class ConfigError(ValueError):

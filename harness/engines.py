@@ -9,15 +9,15 @@ from typing import Any
 
 import torch
 
-from harness.codec import Codec
 from harness.config import RunConfig
-from harness.dims import dims_from_config
-from harness.hub import TOKENIZER_FILES, load_pretrained, load_weights, read_weights
-from harness.lora import inject
 from harness.model import Policy
+from harness.network.codec import Codec
+from harness.network.dims import dims_from_config
+from harness.network.hub import TOKENIZER_FILES, load_pretrained, load_weights, read_weights
+from harness.network.lora import inject
 from harness.rollout.native import NativeEngine
 from harness.rollout.vllm import VllmEngine
-from harness.trainer_config import RolloutConfig
+from harness.schema.trainer_config import RolloutConfig
 from harness.types import RolloutEngine
 from harness.warm import drop, keep
 

@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.config import RunConfig
-from harness.eval_metrics import Scored, record_fields
-from harness.eval_tasks import EvalTask, eval_tasks
+from harness.evaluation.eval_metrics import Scored, record_fields
+from harness.evaluation.eval_tasks import EvalTask, eval_tasks
 from harness.prompts import make_prompt
 from harness.records import EvalRecord, RecordError, read_eval, write_record, write_samples
 from harness.scoring import score
 from harness.types import Problem, Prompt, Rollout, RolloutEngine
 
 if TYPE_CHECKING:
-    from harness.engine_lm import EngineLM
+    from harness.evaluation.engine_lm import EngineLM
 
 TASK_VERSION = 1.1  # with the version in tasks/_sampled.yaml: raise both when the same text is scored anew
 
@@ -132,7 +132,7 @@ def _run_lm_eval(
     from lm_eval.evaluator import evaluate as lm_evaluate
     from lm_eval.tasks import TaskManager
 
-    from harness.engine_lm import EngineLM
+    from harness.evaluation.engine_lm import EngineLM
 
     lm = EngineLM(engine, encode=encode, eval_seed=eval_seed, policy_step=step, progress=progress)
     with quiet():

@@ -15,24 +15,15 @@ from typing import Literal
 import torch
 import yaml
 
-from harness import checkpoint, distributed, warm
-from harness.accounting import Clock, Meter, begin_peak, peak_bytes, rates
+from harness import checkpoint, warm
 from harness.code_state import code_state, hardware, packages
 from harness.config import RunConfig
 from harness.data.load import data_fingerprint, data_report
 from harness.engines import warm_engine
-from harness.eval_tasks import eval_tasks
 from harness.evaluate import evaluate
+from harness.evaluation.eval_tasks import eval_tasks
 from harness.identity import base_folder, base_id, bases_of, digest, run_folder, run_id
-from harness.locks import Held, hold
-from harness.memory import explained
-from harness.pretrain import ensure_base
-from harness.progress import Reporter
-from harness.records import RunRecord, read_eval, read_metrics, write_record, write_text
-from harness.rerank import scorers
-from harness.seeds import all_streams
-from harness.state import Run, setup, weights_folder
-from harness.status import (
+from harness.launch.status import (
     checkpoint_name,
     checkpoints_to_evaluate,
     evaluation_folders,
@@ -42,6 +33,16 @@ from harness.status import (
     readable,
     skip_note,
 )
+from harness.learning import distributed
+from harness.learning.accounting import Clock, Meter, begin_peak, peak_bytes, rates
+from harness.learning.state import Run, setup, weights_folder
+from harness.locks import Held, hold
+from harness.memory import explained
+from harness.pretrain import ensure_base
+from harness.progress import Reporter
+from harness.records import RunRecord, read_eval, read_metrics, write_record, write_text
+from harness.reward_models.rerank import scorers
+from harness.seeds import all_streams
 from harness.tracking import Tracker, factor_tags
 from harness.trainer import train
 from harness.types import RolloutEngine

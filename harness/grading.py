@@ -1,19 +1,19 @@
 r"""The one grader, for rewards and evaluation alike: completion and reference -> Grade.
 
-An answer is found by explicit rules (`harness.extraction`), then compared in this order: exact numbers by
-Fraction, normalised text, arithmetic without variables by Fraction, and last, for what is left and passes the
-allow-list, math-verify in a killable worker (`harness.symbolic`). All but the last import neither sympy nor
-math-verify. `0.333` is not 1/3.
+An answer is found by explicit rules (`maths.extraction`), then compared in this order: exact numbers by
+Fraction, normalised text, arithmetic without variables by Fraction, and last, for what is left and passes
+the allow-list, math-verify in a killable worker (`maths.symbolic`). All but the last import neither sympy
+nor math-verify. `0.333` is not 1/3.
 
 Conventions. Units and currency are dropped, unless both sides name a unit and they are not the same
-(5 hours, 5 minutes; 5 kg, 5 m); 1.2 m is 120 cm (`harness.measures`). A per cent sign beside an integer is a
+(5 hours, 5 minutes; 5 kg, 5 m); 1.2 m is 120 cm (`maths.measures`). A per cent sign beside an integer is a
 unit (25% is 25), beside a fraction it divides: 50% is 1/2, and 0.5% is not. Degrees are dropped too, but
 `30^\circ` is also `\pi/6`, and `\sin 30^\circ` one half. A reference as `9:24`, which is no ratio in lowest
 terms, is a time of day; `3:10` is a ratio, for 6:20 as well. A chain of equations must be true: `24 = 25`
 is not 25, nor as the last number of a text, where `see page 25` says nothing. A number alone in braces or
 brackets is that number (`\{25\}`, `[25]`), while `[1,2]` is not `(1,2)`, `[0,\infty]` not `[0,\infty)`,
 `[2,-1]` no point, and `\{1,\{2\}\}` not `\{1,2\}`. `y=2, x=1` is `(1,2)` by its labels
-(`harness.assignments`). A lettered choice counts as its letter or its value, whichever the reference is. A
+(`maths.assignments`). A lettered choice counts as its letter or its value, whichever the reference is. A
 modulus may be left out on one side, a base in the answer.
 """
 
@@ -22,8 +22,8 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
-from harness import assignments, brackets, measures, relations, symbolic
-from harness.answers import (
+from harness.maths import assignments, brackets, measures, relations, symbolic
+from harness.maths.answers import (
     canonical_text,
     clock,
     date,
@@ -33,9 +33,9 @@ from harness.answers import (
     same_time,
     with_base,
 )
-from harness.claims import arithmetic
-from harness.extraction import DEFAULT_RULES, MAX_ANSWER_CHARS, Extraction, Rule, UnfinishedBox, extract
-from harness.quantities import INTEGER, WRAPPED, parse_number, proportional, ratio, without_and
+from harness.maths.claims import arithmetic
+from harness.maths.extraction import DEFAULT_RULES, MAX_ANSWER_CHARS, Extraction, Rule, UnfinishedBox, extract
+from harness.maths.quantities import INTEGER, WRAPPED, parse_number, proportional, ratio, without_and
 from harness.types import Grade
 
 __all__ = [

@@ -11,11 +11,11 @@ from harness.config import RunConfig
 from harness.data.documents import benchmark_data
 from harness.data.load import corpus_fingerprint, data_fingerprint
 from harness.data.sources import file_hash
+from harness.network.source import WEIGHTS, content
+from harness.network.teacher_files import teacher_fingerprint
+from harness.network.tokenizer import TOKENIZER_VERSION
 from harness.records import BASES
-from harness.source import WEIGHTS, content
-from harness.teacher_files import teacher_fingerprint
-from harness.tokenizer import TOKENIZER_VERSION
-from harness.trainer_config import BenchmarkConfig
+from harness.schema.trainer_config import BenchmarkConfig
 
 
 def digest(value: Any, length: int = 8) -> str:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from harness.config import RunConfig
-from harness.dims import ModelDims, num_parameters
+from harness.network.dims import ModelDims, num_parameters
 from harness.preflight import needs, remedies
 
 T = TypeVar("T")

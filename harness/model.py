@@ -16,13 +16,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from harness.attention import attend
-from harness.dims import ModelDims, flops_per_token, num_non_embedding_parameters, num_parameters
-from harness.fused import residual_norm, rms_norm, rotate, spread, swiglu, unpack
-from harness.head import chunked_logprobs
-from harness.lora import low_rank, plus
-from harness.projections import MLP, Attention, Norm
-from harness.rows import Layout, Rows, pack_rows
+from harness.network.attention import attend
+from harness.network.dims import ModelDims, flops_per_token, num_non_embedding_parameters, num_parameters
+from harness.network.fused import residual_norm, rms_norm, rotate, spread, swiglu, unpack
+from harness.network.head import chunked_logprobs
+from harness.network.lora import low_rank, plus
+from harness.network.projections import MLP, Attention, Norm
+from harness.network.rows import Layout, Rows, pack_rows
 
 __all__ = [
     "ModelDims",

@@ -14,8 +14,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from harness.config import ConfigError, RunConfig
-from harness.dims import ModelDims, num_parameters
-from harness.source import shape
+from harness.network.dims import ModelDims, num_parameters
+from harness.network.source import shape
 
 PROMPT_TOKENS = 256  # of the longest prompt, which is not known yet
 LADDER_VOCABULARY = 1000
@@ -129,7 +129,7 @@ def _cache(config: RunConfig, dims: ModelDims, size: int) -> float:
 
 
 def _logits(config: RunConfig, dims: ModelDims, device: str, size: int) -> float:
-    """Of training (harness.head): a GPU keeps a microbatch's for its backward pass if they are few enough."""
+    """Of training (network.head): a GPU keeps a microbatch's for its backward pass if they are few enough."""
     if device == "cpu":
         least, tokens, size_of_all = _LOGITS
         return size_of_all * max(least, tokens * dims.vocab_size)

@@ -14,17 +14,17 @@ from harness import checkpoint
 from harness.base import adopt, write_base
 from harness.config import RunConfig
 from harness.data.load import corpus
-from harness.dims import ModelDims, flops_per_token
-from harness.hub import save_pretrained
 from harness.identity import base_folder, base_id, base_made
+from harness.learning.optim import adamw, guarded_step, lr_at
 from harness.locks import hold
 from harness.model import Policy, init_policy, token_logprobs
-from harness.optim import adamw, guarded_step, lr_at
+from harness.network.dims import ModelDims, flops_per_token
+from harness.network.hub import save_pretrained
+from harness.network.rows import pack_rows
+from harness.network.tokenizer import EOS_ID, build_ladder_tokenizer, save_tokenizer
 from harness.progress import Reporter
 from harness.prompts import render
-from harness.rows import pack_rows
 from harness.seeds import derive, stream_seed
-from harness.tokenizer import EOS_ID, build_ladder_tokenizer, save_tokenizer
 
 Document = tuple[list[int], int]  # token ids, and how many of them are the prompt's
 MAX_MICROBATCH_TOKENS = 16_384

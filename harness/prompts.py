@@ -1,7 +1,7 @@
 r"""Prompt templates: one table for training and evaluation alike.
 
 A template is the text around a problem; `chat` is a user's message, which the model's own chat template then
-wraps (harness/codec.py). How a prompt becomes tokens, with its special ones, is the codec's affair.
+wraps (harness/network/codec.py). How a prompt becomes tokens, with its special ones, is the codec's affair.
 """
 
 from __future__ import annotations

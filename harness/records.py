@@ -153,8 +153,8 @@ class StudyRecord(_Record):
     arms: list[Arm]
     shared_base: bool
     primary: dict[str, Any] = Field(default_factory=dict)
-    declared: dict[str, Any] = Field(default_factory=dict)  # harness/study.py: DECLARED
-    pilot: list[dict[str, Any]] = Field(default_factory=list)  # of RateChoice: harness/pilot.py
+    declared: dict[str, Any] = Field(default_factory=dict)  # harness/launch/study.py: DECLARED
+    pilot: list[dict[str, Any]] = Field(default_factory=list)  # of RateChoice: harness/launch/pilot.py
     notes: list[str] = Field(default_factory=list)
     command: str
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from harness.compose import Sweep
     from harness.config import RunConfig
+    from harness.launch.compose import Sweep
     from harness.sweep import Functions
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -111,14 +111,14 @@ def _parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
 
 
 def _run(options: argparse.Namespace, overrides: list[str], functions: Functions | None) -> int:
-    from harness.source import planning
+    from harness.network.source import planning
 
     with planning() if options.plan else nullcontext():
         return _expanded(options, overrides, functions)
 
 
 def _expanded(options: argparse.Namespace, overrides: list[str], functions: Functions | None) -> int:
-    from harness.compose import expand
+    from harness.launch.compose import expand
 
     sweep = expand(overrides, multirun=options.multirun or options.plan, config_dir=options.config_dir)
     processes = int(os.environ.get("WORLD_SIZE", "1"))
@@ -128,12 +128,12 @@ def _expanded(options: argparse.Namespace, overrides: list[str], functions: Func
             "or launch the sweep without (it takes every GPU)"
         )
     if processes > 1:
-        from harness.distributed import check
+        from harness.learning.distributed import check
 
         check(sweep.jobs[0].config, processes)
     _warn([job.config for job in sweep.jobs])
     if not options.plan:
-        from harness.levels import gap_lines
+        from harness.launch.levels import gap_lines
 
         for line in gap_lines(sweep.spec, sweep.factors, sweep.control):
             print(f"design: {line}", file=sys.stderr)
@@ -154,7 +154,7 @@ def _expanded(options: argparse.Namespace, overrides: list[str], functions: Func
         }.values():
             check_fits(config)
     if len(sweep.jobs) > 1 or options.multirun or sweep.factors:
-        from harness.launcher import sigterm_as_ctrl_c
+        from harness.launch.launcher import sigterm_as_ctrl_c
         from harness.sweep import Functions, run_sweep
 
         with sigterm_as_ctrl_c():
@@ -166,8 +166,8 @@ def _ablation(
     sweep: Sweep, options: argparse.Namespace, overrides: list[str], functions: Functions | None
 ) -> int | None:
     """An ablation whose arms choose their learning rates first; None for any other."""
-    from harness.launcher import sigterm_as_ctrl_c
-    from harness.pilot import pilot_of, plan_with_pilot, run_with_pilot
+    from harness.launch.launcher import sigterm_as_ctrl_c
+    from harness.launch.pilot import pilot_of, plan_with_pilot, run_with_pilot
     from harness.sweep import Functions
 
     folder = options.config_dir
@@ -203,9 +203,9 @@ def _print_configs(sweep: Sweep) -> int:
 
 def _single(sweep: Sweep, functions: Functions | None) -> int:
     """One run in this process."""
-    from harness.launcher import load, sigterm_as_ctrl_c
+    from harness.launch.launcher import load, sigterm_as_ctrl_c
+    from harness.launch.status import finished, skip_note
     from harness.progress import Display, Throttle
-    from harness.status import finished, skip_note
     from harness.sweep import Functions
 
     job = sweep.jobs[0]

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from harness.answers import literal_text
-from harness.extraction import Rule
 from harness.grading import answer_class, grade
+from harness.maths.answers import literal_text
+from harness.maths.extraction import Rule
 from harness.steps import MAX_TEXT_CHARS, check_steps
 
 

@@ -18,12 +18,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
-from harness.arithmetic import Parser
-from harness.exact import Node, Uncheckable, evaluate, first_operand, is_literal, literals, places
 from harness.grading import number_in
-from harness.step_context import continues, goes_on, remainder_after
-from harness.tokens import OPERAND_STARTS, Token, numbers_in, tokenize
-from harness.units import in_one_unit
+from harness.maths.arithmetic import Parser
+from harness.maths.exact import Node, Uncheckable, evaluate, first_operand, is_literal, literals, places
+from harness.maths.step_context import continues, goes_on, remainder_after
+from harness.maths.tokens import OPERAND_STARTS, Token, numbers_in, tokenize
+from harness.maths.units import in_one_unit
 
 MAX_TEXT_CHARS = 131_072  # only the end of a longer text is read, as the grader does
 # Operands that need no source: counting, halves and percent, and the calendar's and clock's units.

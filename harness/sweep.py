@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.code_state import code_state
-from harness.compose import CONF, Job, Sweep, command_line
 from harness.config import ConfigError, RunConfig
 from harness.data.load import data_fingerprint
 from harness.identity import base_id, bases_of, digest, run_folder, run_id
-from harness.plan import describe, estimate, finished_records
+from harness.launch.compose import CONF, Job, Sweep, command_line
+from harness.launch.plan import describe, estimate, finished_records
+from harness.launch.status import finished, skip_note
+from harness.launch.study import merged_study
 from harness.progress import Display, duration
 from harness.records import (
     NewerRecord,
@@ -26,14 +28,12 @@ from harness.records import (
     write_record,
 )
 from harness.seeds import all_streams
-from harness.status import finished, skip_note
-from harness.study import merged_study
 
 if TYPE_CHECKING:
     from hydra.plugins.launcher import Launcher
     from omegaconf import DictConfig
 
-PROCESS = "harness.launcher.ProcessLauncher"
+PROCESS = "harness.launch.launcher.ProcessLauncher"
 EXECUTE, ENSURE_BASE = "harness.execute:execute", "harness.pretrain:ensure_base"
 
 
@@ -59,7 +59,7 @@ def _study_folder(sweep: Sweep) -> Path:
 
 def workers_of(sweep: Sweep) -> int:
     """How many runs a launch would have at once on this machine."""
-    from harness.launcher import num_cores
+    from harness.launch.launcher import num_cores
 
     threads = max(job.config.threads for job in sweep.jobs)
     return launcher_settings(master_config(sweep)).get("workers") or max(1, num_cores() // threads)
@@ -121,7 +121,7 @@ def _launch(
     sweep: Sweep, jobs: Sequence[Job], display: Display, costs: dict[str, float], functions: Functions
 ) -> dict[str, tuple[str, str]]:
     """(outcome, reason) of each job, whatever became of its process."""
-    from harness.launcher import own_code_first
+    from harness.launch.launcher import own_code_first
 
     launcher = make_launcher(sweep, display=display, costs=costs, functions=functions)
     try:
@@ -217,7 +217,7 @@ def make_launcher(
     from hydra.core.utils import setup_globals
     from hydra.types import HydraContext
 
-    from harness.launcher import ProcessLauncher, run_task
+    from harness.launch.launcher import ProcessLauncher, run_task
 
     Plugins.instance().register(ProcessLauncher)
     config = master_config(sweep)

@@ -11,20 +11,20 @@ from typing import Any
 
 import torch
 
-from harness.accounting import Lap
 from harness.batching import work
-from harness.dims import forward_flops
-from harness.distributed import hub_weights, rank
-from harness.experience import problems_at, refill, rollout_metrics, sample, score, trainable
+from harness.learning.accounting import Lap
+from harness.learning.distributed import hub_weights, rank
+from harness.learning.experience import problems_at, refill, rollout_metrics, sample, score, trainable
+from harness.learning.offline import Offline
+from harness.learning.state import Run, publish, save
+from harness.learning.sync import max_kl, sync
+from harness.learning.update import active_rows, adapted_coef, build_batch, update
 from harness.memory import with_microbatch
-from harness.offline import Offline
+from harness.network.dims import forward_flops
 from harness.progress import Reporter
 from harness.records import MetricsWriter, write_samples
 from harness.seeds import derive
-from harness.state import Run, publish, save
-from harness.sync import max_kl, sync
 from harness.types import ScoredGroup
-from harness.update import active_rows, adapted_coef, build_batch, update
 
 MAX_SKIPPED_IN_A_ROW = 5
 

@@ -26,8 +26,8 @@ from harness.data import (
     stages,
 )
 from harness.data.contamination import scan
-from harness.data_config import DataConfig
 from harness.records import GENERATED
+from harness.schema.data_config import DataConfig
 from harness.types import Problem
 
 # Each has load(split, *, seed, bad_rows) and SOURCES, the file or hub data set behind each split.

@@ -11,9 +11,9 @@ from harness.config import ConfigError
 from harness.data.load import load_split
 from harness.data.presets import preset, with_components
 from harness.data.stages import without_copies
-from harness.data_config import DataConfig
 from harness.prompts import render
-from harness.trainer_config import BenchmarkConfig
+from harness.schema.data_config import DataConfig
+from harness.schema.trainer_config import BenchmarkConfig
 from harness.types import Problem
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.data.rows import AnswerRange, problems_of
-from harness.data_config import SPLITS
+from harness.schema.data_config import SPLITS
 from harness.types import Problem
 
 

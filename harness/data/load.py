@@ -11,8 +11,8 @@ from typing import Any
 from harness.config import ConfigError, RunConfig
 from harness.data.assemble import GENERATORS, PUBLISHED, Report, assemble
 from harness.data.sources import Source, file_hash
-from harness.data_config import SPLITS, DataConfig
 from harness.records import GENERATED
+from harness.schema.data_config import SPLITS, DataConfig
 from harness.types import Problem
 
 __all__ = [

@@ -161,7 +161,7 @@ def columns(**names: str) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
 
 def last_box(solution: str) -> str:
     r"""The content of the last complete \boxed{} of a solution, "" where there is none."""
-    from harness.extraction import extract
+    from harness.maths.extraction import extract
 
     return extract(solution, ("boxed",)).answer or ""
 

@@ -14,9 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from harness.fused import rms_norm, turn
-from harness.lora import merged
 from harness.model import Policy
+from harness.network.fused import rms_norm, turn
+from harness.network.lora import merged
 
 
 @dataclass(frozen=True, slots=True)

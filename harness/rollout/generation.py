@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harness.fused import pack
 from harness.model import Policy
+from harness.network.fused import pack
+from harness.network.rows import pack_rows
 from harness.rollout.decode import Slots, decode_step, fuse
 from harness.rollout.sampling import sample, uniforms
-from harness.rows import pack_rows
 from harness.types import FinishReason, SamplingParams
 
 # Steps between looks at which rows have ended: a look is free on a CPU and stalls a GPU.

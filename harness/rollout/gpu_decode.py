@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from harness.kernels import swiglu
 from harness.model import Policy
+from harness.network.kernels import swiglu
 from harness.rollout import gpu_kernels as kernels
 from harness.rollout.decode import FusedLayer, fuse
 from harness.rollout.gpu_sampling import draw

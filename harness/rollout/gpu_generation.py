@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harness.fused import pack
+from harness.network.fused import pack
+from harness.network.rows import pack_rows
 from harness.rollout.generation import Request
 from harness.rollout.gpu_decode import SlotDecoder, graph_rows
 from harness.rollout.sampling import uniforms
-from harness.rows import pack_rows
 from harness.types import SamplingParams
 
 STEPS_BETWEEN_CHECKS = 16  # a look at which rows have ended waits for the GPU

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from harness.hub import load_weights
-from harness.lora import has_adapters
 from harness.model import Policy
+from harness.network.hub import load_weights
+from harness.network.lora import has_adapters
 from harness.rollout.decode import Slots
 from harness.rollout.generation import Generation, Request
 from harness.rollout.results import check_requests, has_stop, make_requests, rollouts

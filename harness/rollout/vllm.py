@@ -13,8 +13,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from harness.lora import hub_state
 from harness.model import Policy
+from harness.network.lora import hub_state
 from harness.rollout.results import Decode, check_requests, has_stop, make_requests, rollouts
 from harness.rollout.vllm_core import Core
 from harness.types import OnEnd, Prompt, Rollout, SamplingParams

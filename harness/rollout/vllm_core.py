@@ -22,8 +22,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from harness.dims import ModelDims
-from harness.hub import config_from_dims
+from harness.network.dims import ModelDims
+from harness.network.hub import config_from_dims
 from harness.rollout.generation import Request
 from harness.types import SamplingParams
 

@@ -39,7 +39,7 @@ def write_model(folder: Path, shape: str, device: str = "cuda") -> None:
     """A hub folder with random weights and a tokenizer of one word a token."""
     from tokenizers import Tokenizer, models, pre_tokenizers
 
-    from harness.hub import save_pretrained
+    from harness.network.hub import save_pretrained
     from tests.benchmarks.shapes import LADDER_L, QWEN_0_5B, SMOLLM2_135M, random_policy
 
     dims = {"qwen2.5-0.5b": QWEN_0_5B, "smollm2-135m": SMOLLM2_135M, "ladder-l": LADDER_L}[shape]
@@ -112,8 +112,8 @@ def ours(
     folder: Path, data: Path, out: Path, steps: int, microbatch_tokens: int, profile: bool
 ) -> dict[str, Any]:
     from harness import trainer
-    from harness.compose import expand
-    from harness.state import setup
+    from harness.launch.compose import expand
+    from harness.learning.state import setup
 
     overrides = settings(folder, data, out, steps, microbatch_tokens)
     (job,) = expand(overrides, multirun=False).jobs
@@ -244,7 +244,7 @@ def main() -> None:
         print(json.dumps(found), flush=True)
         return
     from harness.code_state import code_state, hardware, packages
-    from harness.codec import Codec
+    from harness.network.codec import Codec
 
     args.work.mkdir(parents=True, exist_ok=True)
     if args.model is None and not (folder / "tokenizer_config.json").exists():

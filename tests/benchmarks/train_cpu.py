@@ -21,9 +21,9 @@ from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
 from harness.batching import microbatches, take, work
-from harness.dims import forward_flops
 from harness.model import Policy, joined, token_logprobs
-from harness.rows import Prompts, pack_rows
+from harness.network.dims import forward_flops
+from harness.network.rows import Prompts, pack_rows
 from harness.types import Batch
 from tests.benchmarks.shapes import SMOLLM2_135M, random_policy
 

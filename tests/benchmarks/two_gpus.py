@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from harness.state import Run
+    from harness.learning.state import Run
     from harness.types import Problem, Rollout
 
 PROMPTS, SAMPLES, TOKENS = 32, 8, 128
@@ -48,7 +48,7 @@ def overrides(folder: Path, out: Path, dtype: str, steps: int, device: str) -> l
 def replay(kept: Path) -> None:
     """Samples are taken, and those in `kept` returned; where there is no such folder, it is filled."""
     from harness import trainer
-    from harness.distributed import rank
+    from harness.learning.distributed import rank
 
     sample, recorded = trainer.sample, kept.exists()
 
@@ -68,9 +68,9 @@ def replay(kept: Path) -> None:
 
 def worker(folder: Path, out: Path, dtype: str, steps: int, device: str) -> None:
     """In every process of torchrun: train; the first writes the metrics of each step."""
-    from harness.compose import expand
-    from harness.distributed import join, leave, rank
-    from harness.state import setup
+    from harness.launch.compose import expand
+    from harness.learning.distributed import join, leave, rank
+    from harness.learning.state import setup
     from harness.trainer import train
 
     (job,) = expand(overrides(folder, out, dtype, steps, device), multirun=False).jobs
@@ -118,7 +118,7 @@ def speed(rows: list[dict[str, Any]]) -> dict[str, float]:
 
 def measure(shape: str, steps: int, device: str, dtypes: Sequence[str]) -> dict[str, Any]:
     from harness.code_state import code_state, hardware, packages
-    from harness.codec import Codec
+    from harness.network.codec import Codec
     from tests.benchmarks.rl_step import write_model, write_problems
 
     found: dict[str, Any] = {

@@ -17,11 +17,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from harness.compose import Composer
-from harness.objective_config import ObjectiveConfig
+from harness.launch.compose import Composer
 from harness.objectives.advantages import group_normalized, rloo
 from harness.objectives.compose import policy_loss
 from harness.objectives.reduce import denominator, reduce
+from harness.schema.objective_config import ObjectiveConfig
 
 trl = pytest.importorskip("trl", reason="TRL is a test dependency: pip install trl==1.16.0 accelerate")
 

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 import torch
 
-from harness import gradient
+from harness.learning import gradient
+from harness.learning.update import build_batch, update
 from harness.model import Policy
-from harness.update import build_batch, update
 from tests.benchmarks.shapes import random_policy
-from tests.unit.harness.test_rows import results, rows_of
-from tests.unit.harness.test_update import EQUAL, MIXED, WRONG, policy, weights
+from tests.unit.harness.learning.test_update import EQUAL, MIXED, WRONG, policy, weights
+from tests.unit.harness.network.test_rows import results, rows_of
 from tests.unit.harness.tiny import configure
 from tests.unit.test_model import DIMS
 

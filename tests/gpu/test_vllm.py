@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from harness.model import Policy
+from harness.network.rows import pack_rows
 from harness.rollout.vllm import VllmEngine
-from harness.rows import pack_rows
 from harness.types import Prompt, Rollout, SamplingParams
 from harness.warm import drop
 from tests.benchmarks.sampler_gap import gaps

@@ -13,13 +13,13 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from harness.accounting import reproducible
 from harness.batching import shared_microbatches
-from harness.compose import Composer
 from harness.config import ConfigError, RunConfig
-from harness.distributed import check, leave, share
 from harness.execute import execute
 from harness.identity import run_folder
+from harness.launch.compose import Composer
+from harness.learning.accounting import reproducible
+from harness.learning.distributed import check, leave, share
 from harness.pretrain import ensure_base
 from harness.records import eval_paths, read_metrics, read_run
 from tests.unit.harness.test_batching import lengths_batch
@@ -153,7 +153,7 @@ def test_the_command_refuses_before_anything_is_loaded(
 
 
 def test_shares_are_whole_and_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    from harness import distributed
+    from harness.learning import distributed
 
     monkeypatch.setattr(distributed, "world_size", lambda: 3)
     found = []

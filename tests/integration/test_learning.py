@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from harness.compose import Composer
 from harness.config import RunConfig
+from harness.launch.compose import Composer
+from harness.learning.state import setup
 from harness.pretrain import ensure_base
 from harness.records import read_metrics
-from harness.state import setup
 from harness.trainer import train
 
 GOLDEN = Path(__file__).parent / "golden_smoke.json"

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from harness import preflight
-from harness.compose import Composer, expand
 from harness.config import ConfigError, RunConfig
+from harness.launch.compose import Composer, expand
+from harness.network.source import shape
 from harness.preflight import LADDER_VOCABULARY, check_fits, describe, needs
-from harness.source import shape
 
 FACTOR = 1.5
 COMPOSER = Composer()
@@ -27,12 +27,12 @@ WIDE = ("rollout.prompts_per_step=8", "rollout.max_new_tokens=200", "trainer.mic
 STEP = """
 import resource, sys
 from pathlib import Path
-from harness.compose import Composer
-from harness.dims import ModelDims
-from harness.hub import save_pretrained
+from harness.launch.compose import Composer
+from harness.network.dims import ModelDims
+from harness.network.hub import save_pretrained
 from harness.model import init_policy
-from harness.state import setup
-from harness.tokenizer import build_ladder_tokenizer, save_tokenizer
+from harness.learning.state import setup
+from harness.network.tokenizer import build_ladder_tokenizer, save_tokenizer
 from harness.trainer import experience, learn
 
 folder, *lines = sys.argv[1:]

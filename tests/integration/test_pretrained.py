@@ -11,18 +11,18 @@ import torch
 
 from harness import preflight
 from harness.base import adopt
-from harness.codec import Codec
-from harness.compose import Composer
 from harness.config import ConfigError, RunConfig
 from harness.execute import execute
-from harness.hub import load_pretrained
 from harness.identity import base_folder, run_folder
-from harness.kept import Kept, own_text, passages
+from harness.launch.compose import Composer
+from harness.launch.status import finished
+from harness.learning.kept import Kept, own_text, passages
+from harness.network.codec import Codec
+from harness.network.hub import load_pretrained
+from harness.network.rows import pack_rows
+from harness.network.source import _packaged
 from harness.pretrain import ensure_base
 from harness.records import eval_paths, read_base, read_eval, read_run
-from harness.rows import pack_rows
-from harness.source import _packaged
-from harness.status import finished
 from tests.unit.harness.tiny import untrained_base
 
 SMALL = (

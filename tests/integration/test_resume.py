@@ -13,11 +13,11 @@ import lm_eval.evaluator  # noqa: F401  children are forked: what is imported he
 import pytest
 import torch
 
-from harness.accounting import reproducible
-from harness.compose import Composer
 from harness.config import RunConfig
 from harness.execute import execute, final_numbers
 from harness.identity import base_folder, run_folder
+from harness.launch.compose import Composer
+from harness.learning.accounting import reproducible
 from harness.records import eval_paths, read_eval, read_run
 
 # (module, function, nth call, before or after it): where SIGKILL strikes, in the order of a run's life.
@@ -31,15 +31,15 @@ KILLS = [
     ("harness.trainer", "sample", 1, "before"),
     ("harness.trainer", "sample", 1, "after"),
     ("harness.trainer", "score", 2, "after"),
-    ("harness.update", "guarded_step", 1, "before"),
-    ("harness.update", "guarded_step", 3, "after"),
+    ("harness.learning.update", "guarded_step", 1, "before"),
+    ("harness.learning.update", "guarded_step", 3, "after"),
     ("harness.checkpoint", "torch.save", 1, "before"),
     ("harness.checkpoint", "torch.save", 1, "after"),
     ("harness.checkpoint", "os.rename", 1, "before"),
     ("harness.trainer", "save", 1, "after"),
     ("harness.trainer", "sample", 2, "after"),  # from here on after a resume at step 2
     ("harness.trainer", "publish", 1, "before"),
-    ("harness.state", "copy_tokenizer", 1, "after"),  # a checkpoint folder half written
+    ("harness.learning.state", "copy_tokenizer", 1, "after"),  # a checkpoint folder half written
     ("harness.trainer", "save", 1, "before"),
     ("harness.execute", "write_record", 2, "before"),
     ("harness.execute", "evaluate", 1, "before"),

@@ -12,7 +12,7 @@ from harness.records import read_metrics
 from tests.integration.test_resume import config_at, evidence, launch
 
 KILLS = [
-    ("harness.update", "guarded_step", 3, "after"),
+    ("harness.learning.update", "guarded_step", 3, "after"),
     ("harness.trainer", "save", 1, "after"),
     ("harness.trainer", "refresh_reference", 1, "after"),  # from here on after a resume at step 2
     ("harness.trainer", "save", 1, "before"),

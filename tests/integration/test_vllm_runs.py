@@ -12,16 +12,16 @@ import pytest
 
 import harness.rollout.vllm_core as module
 from harness import trainer
-from harness.accounting import reproducible
-from harness.compose import Composer
 from harness.config import RunConfig
-from harness.dims import ModelDims
 from harness.execute import execute
-from harness.hub import save_pretrained
 from harness.identity import run_folder
+from harness.launch.compose import Composer
+from harness.learning.accounting import reproducible
 from harness.model import init_policy
+from harness.network.dims import ModelDims
+from harness.network.hub import save_pretrained
+from harness.network.tokenizer import EOS_ID, build_ladder_tokenizer, save_tokenizer
 from harness.records import eval_paths, read_eval, read_metrics, read_run
-from harness.tokenizer import EOS_ID, build_ladder_tokenizer, save_tokenizer
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = [

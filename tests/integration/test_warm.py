@@ -9,10 +9,11 @@ import lm_eval.evaluator  # noqa: F401  children are forked: what is imported he
 import pytest
 import torch
 
-from harness import engines, state, trainer, warm
+from harness import engines, trainer, warm
 from harness import execute as execution
 from harness.config import RunConfig
 from harness.execute import execute
+from harness.learning import state
 from harness.types import Prompt
 from tests.integration.test_resume import config_at, evidence, quiet
 

@@ -10,8 +10,8 @@ import dataclasses
 import torch
 import torch.nn.functional as F
 
-from harness import fused, kernels
-from harness.head import _KernelLogprobs
+from harness.network import fused, kernels
+from harness.network.head import _KernelLogprobs
 from harness.rollout import gpu_decode
 from harness.rollout.generation import Request
 from harness.rollout.gpu_decode import SlotDecoder

@@ -9,7 +9,27 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 # Each stands above those it may import from; a module that is not named stands below them all.
-ORDER = ["run", "pilot", "sweep", "study", "plan", "launcher", "workers", "execute", "trainer"]
+ORDER = [
+    "run",
+    "launch.pilot",
+    "sweep",
+    "launch.study",
+    "launch.plan",
+    "launch.launcher",
+    "launch.workers",
+    "execute",
+    "trainer",
+]
+# Rooms of the harness; each imports from none that stands above it. Those in one line share a floor.
+FLOORS = [
+    ("launch",),
+    ("evaluation",),
+    ("learning", "reward_models"),
+    ("rollout",),
+    ("network",),
+    ("data", "schema"),
+    ("maths", "objectives"),
+]
 LEAVES = ("types", "records", "seeds")
 
 
@@ -27,6 +47,10 @@ def imports(path: Path, *, top: bool = False) -> set[str]:
     return found
 
 
+def module(name: str) -> Path:
+    return ROOT / "harness" / f"{name.replace('.', '/')}.py"
+
+
 def files(package: str) -> list[Path]:
     return sorted((ROOT / package).rglob("*.py"))
 
@@ -37,26 +61,29 @@ def roots(names: set[str]) -> set[str]:
 
 @pytest.mark.parametrize("low", range(1, len(ORDER)))
 def test_harness_imports_downwards(low: int) -> None:
-    path = ROOT / "harness" / f"{ORDER[low]}.py"
     above = {f"harness.{name}" for name in ORDER[:low]}
-    assert imports(path) & above == set()
+    assert imports(module(ORDER[low])) & above == set()
 
 
 def test_nothing_below_the_trainer_imports_what_stands_above_it() -> None:
     above = {f"harness.{name}" for name in ORDER}
-    chain = {ROOT / "harness" / f"{name}.py" for name in [*ORDER, "__main__"]}
+    chain = {module(name) for name in [*ORDER, "__main__"]}
     for path in files("harness"):
         if path not in chain:
             assert imports(path) & above == set(), path
 
 
+@pytest.mark.parametrize("floor", range(1, len(FLOORS)))
+def test_rooms_import_downwards(floor: int) -> None:
+    above = tuple(f"harness.{room}" for rooms in FLOORS[:floor] for room in rooms)
+    for room in FLOORS[floor]:
+        found = set().union(*(imports(path) for path in files(f"harness/{room}")))
+        assert not [name for name in found if name.startswith(above)], room
+
+
 def test_leaves_import_no_module_of_ours() -> None:
     for name in LEAVES:
-        found = {
-            n
-            for n in imports(ROOT / "harness" / f"{name}.py")
-            if n.split(".")[0] in ("harness", "analysis", "tasks")
-        }
+        found = {n for n in imports(module(name)) if n.split(".")[0] in ("harness", "analysis", "tasks")}
         assert found == set(), name
 
 
@@ -110,23 +137,23 @@ def test_the_estimators_are_a_leaf_and_the_only_analysis_that_harness_uses() -> 
 LIGHT = [
     "run",
     "sweep",
-    "study",
-    "plan",
-    "launcher",
-    "workers",
-    "compose",
+    "launch.study",
+    "launch.plan",
+    "launch.launcher",
+    "launch.workers",
+    "launch.compose",
     "config",
     "identity",
     "records",
     "seeds",
-    "status",
+    "launch.status",
 ]
 
 
 @pytest.mark.parametrize("name", LIGHT)
 def test_light_modules_import_nothing_heavy_at_the_top(name: str) -> None:
     heavy = {"torch", "transformers", "lm_eval", "wandb", "matplotlib", "vllm"}
-    assert roots(imports(ROOT / "harness" / f"{name}.py", top=True)) & heavy == set()
+    assert roots(imports(module(name), top=True)) & heavy == set()
 
 
 def test_package_files_are_empty() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from harness.model import token_logprobs
-from harness.rows import pack_rows
+from harness.network.rows import pack_rows
 from tests.benchmarks.memory import main, plain
 from tests.unit.test_model import LLAMA, random_policy
 

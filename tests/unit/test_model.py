@@ -8,11 +8,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from harness.dims import ModelDims, RopeScaling, flops_per_token, num_non_embedding_parameters, num_parameters
-from harness.head import chunked_logprobs
-from harness.hub import load_pretrained, read_weights, save_pretrained
 from harness.model import Policy, init_policy, lm_loss, token_logprobs
-from harness.rows import Places, pack_rows
+from harness.network.dims import (
+    ModelDims,
+    RopeScaling,
+    flops_per_token,
+    num_non_embedding_parameters,
+    num_parameters,
+)
+from harness.network.head import chunked_logprobs
+from harness.network.hub import load_pretrained, read_weights, save_pretrained
+from harness.network.rows import Places, pack_rows
 
 LLAMA = ModelDims(
     architecture="llama",
@@ -197,7 +203,7 @@ def test_entropy_and_logprobs_equal_their_definitions() -> None:
 
 
 def test_gradient_of_the_hand_written_operations() -> None:
-    from harness.fused import pack, rms_norm, rotate, spread, swiglu, unpack
+    from harness.network.fused import pack, rms_norm, rotate, spread, swiglu, unpack
 
     generator = torch.Generator().manual_seed(0)
 

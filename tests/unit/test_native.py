@@ -11,11 +11,11 @@ import pytest
 import torch
 from scipy.stats import chisquare
 
-from harness.hub import save_pretrained
 from harness.model import Policy, token_logprobs
+from harness.network.hub import save_pretrained
+from harness.network.rows import pack_rows
 from harness.rollout import generation
 from harness.rollout.native import NativeEngine
-from harness.rows import pack_rows
 from harness.types import Prompt, SamplingParams
 from tests.unit.test_model import DIMS, LLAMA, random_policy
 

@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from harness.boxes import last_box
 from harness.grading import grade
-from tests.unit.harness.boxes import boxed, pairs
+from harness.maths.boxes import last_box
+from tests.unit.harness.maths.boxes import boxed, pairs
 
 RIGHT = {
     r"[0,\infty)": (

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from harness import checkpoint
-from harness.dims import ModelDims
+from harness.learning.optim import adamw
 from harness.model import Policy, init_policy
-from harness.optim import adamw
+from harness.network.dims import ModelDims
 
 DIMS = ModelDims(
     architecture="llama",

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from harness.compose import Composer
 from harness.config import RunConfig
-from harness.engine_lm import EngineLM, sampling_params
-from harness.eval_metrics import Scored, metric_values
-from harness.eval_tasks import eval_tasks
 from harness.evaluate import evaluate, scored
+from harness.evaluation.engine_lm import EngineLM, sampling_params
+from harness.evaluation.eval_metrics import Scored, metric_values
+from harness.evaluation.eval_tasks import eval_tasks
+from harness.launch.compose import Composer
 from harness.records import read_eval, read_samples
 from harness.scoring import score, votes
 from harness.seeds import derive

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from harness import experience
 from harness.grading import grade
+from harness.learning import experience
 from harness.records import read_metrics
 from harness.trainer import train
 from harness.types import Grade

@@ -12,13 +12,13 @@ import torch
 from safetensors import SafetensorError
 
 from harness import execute as module
-from harness import status
-from harness.accounting import resident_bytes
 from harness.config import RunConfig
 from harness.execute import execute, resolve_device
 from harness.identity import base_folder, run_folder
+from harness.launch import status
+from harness.learning.accounting import resident_bytes
+from harness.learning.state import Run, weights_folder
 from harness.records import MetricsWriter, NewerRecord, RunRecord, read_run, write_json, write_record
-from harness.state import Run, weights_folder
 from tests.unit.harness.tiny import configure, untrained_base
 
 

@@ -9,9 +9,9 @@ import pytest
 from pydantic.fields import FieldInfo
 
 from harness import config as schema
-from harness.compose import Composer
 from harness.config import RunConfig
 from harness.identity import base_id, eval_key, run_folder, run_id
+from harness.launch.compose import Composer
 
 COMPOSER = Composer()
 

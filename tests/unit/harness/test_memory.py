@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 import torch
 
-from harness import gradient
 from harness.checkpoint import load_resume
 from harness.config import ConfigError, RunConfig
+from harness.learning import gradient
+from harness.learning.state import COUNTERS, Run, save
 from harness.memory import OutOfMemory, explained, halving
 from harness.model import Policy
-from harness.rows import Rows
-from harness.state import COUNTERS, Run, save
+from harness.network.rows import Rows
 from harness.trainer import experience, learn
 from tests.unit.harness.tiny import DIMS, configure, run_on_untrained_base
 

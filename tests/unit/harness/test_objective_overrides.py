@@ -7,10 +7,10 @@ from functools import reduce
 import pytest
 import yaml
 
-from harness.compose import Composer
 from harness.identity import run_id
-from harness.objective_config import ObjectiveConfig
-from harness.settings import paths
+from harness.launch.compose import Composer
+from harness.schema.objective_config import ObjectiveConfig
+from harness.schema.settings import paths
 
 COMPOSER = Composer()
 MODEL = "={num_problems: 4, epochs: 1, batch_size: 4, lr: 0.001}"

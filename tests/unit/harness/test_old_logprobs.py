@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from harness.config import RunConfig
-from harness.critic import ValueModel, init_value
+from harness.learning.critic import ValueModel, init_value
+from harness.learning.update import adapted_coef, build_batch, update
 from harness.objectives.kl import k3
 from harness.types import Batch
-from harness.update import adapted_coef, build_batch, update
-from tests.unit.harness.test_update import MIXED, ONE_STEP, logprobs_of, policy
+from tests.unit.harness.learning.test_update import MIXED, ONE_STEP, logprobs_of, policy
 from tests.unit.harness.tiny import DIMS, configure
 
 KL_IN_REWARD = ("objective.kl.placement=reward", "objective.kl.estimator=k1", "objective.kl.coef=0.1")

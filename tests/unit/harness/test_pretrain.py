@@ -10,9 +10,9 @@ from harness import pretrain as module
 from harness.config import RunConfig
 from harness.identity import base_folder, base_id, base_made
 from harness.locks import hold
+from harness.network.tokenizer import build_ladder_tokenizer
 from harness.pretrain import encode_corpus, ensure_base, pad
 from harness.records import read_base
-from harness.tokenizer import build_ladder_tokenizer
 from tests.unit.harness.tiny import configure
 
 

@@ -10,12 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from harness.critic import init_value
+from harness.learning.critic import init_value
+from harness.learning.update import build_batch, update
 from harness.model import Policy
 from harness.types import Batch, ScoredGroup
-from harness.update import build_batch, update
+from tests.unit.harness.learning.test_update import EQUAL, MIXED, WRONG, in_dtype, policy
 from tests.unit.harness.objectives.test_objectives import HAND, config_of
-from tests.unit.harness.test_update import EQUAL, MIXED, WRONG, in_dtype, policy
 from tests.unit.harness.tiny import DIMS
 
 SLOW = ("trainer.warmup_steps=0", "trainer.lr=1e-4", "trainer.max_grad_norm=1e9")

@@ -132,16 +132,16 @@ def test_a_warm_process_takes_run_after_run_and_is_replaced_when_one_failed(laun
 def test_each_gpu_has_a_process_of_its_own_that_sees_it_alone(
     launch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harness.launcher.has_gpu", lambda device: True)
-    monkeypatch.setattr("harness.launcher.gpus", lambda: ["3", "5"])
+    monkeypatch.setattr("harness.launch.launcher.has_gpu", lambda device: True)
+    monkeypatch.setattr("harness.launch.launcher.gpus", lambda: ["3", "5"])
     assert launch("objective=grpo", "seed=0,1,2,3,4,5") == 0
     found = {tuple(line.split()[2:]) for line in (tmp_path / "processes.txt").read_text().splitlines()}
     assert sorted(gpu for _, gpu in found) == ["3", "5"] and len({pid for pid, _ in found}) == 2
 
 
 def test_processes_may_share_a_gpu(launch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.launcher.has_gpu", lambda device: True)
-    monkeypatch.setattr("harness.launcher.gpus", lambda: ["3", "5"])
+    monkeypatch.setattr("harness.launch.launcher.has_gpu", lambda device: True)
+    monkeypatch.setattr("harness.launch.launcher.gpus", lambda: ["3", "5"])
     shared = ("hydra.launcher.per_gpu=2", "hydra.launcher.workers=null")
     assert launch("objective=grpo", "seed=0,1,2,3,4,5,6,7", *shared) == 0
     found = {tuple(line.split()[2:]) for line in (tmp_path / "processes.txt").read_text().splitlines()}

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from harness.compose import Composer
 from harness.config import RunConfig
-from harness.dims import ModelDims
-from harness.hub import save_pretrained
+from harness.launch.compose import Composer
+from harness.learning.state import Run, setup
 from harness.model import init_policy
-from harness.state import Run, setup
-from harness.tokenizer import build_ladder_tokenizer, save_tokenizer
+from harness.network.dims import ModelDims
+from harness.network.hub import save_pretrained
+from harness.network.tokenizer import build_ladder_tokenizer, save_tokenizer
 from harness.types import Grade, Problem, Prompt, Rollout, ScoredGroup
 
 COMPOSER = Composer()

@@ -14,7 +14,7 @@ from lm_eval.api.model import LM  # noqa: E402
 from lm_eval.tasks import TaskManager  # noqa: E402
 
 from harness.data.load import load_split  # noqa: E402
-from harness.data_config import DataConfig  # noqa: E402
+from harness.schema.data_config import DataConfig  # noqa: E402
 
 TASKS = Path(__file__).resolve().parents[3] / "tasks"
 DATA = {

@@ -13,7 +13,7 @@ import pytest
 
 from harness.data import aime24, dapo_17k, gsm8k, hendrycks_math, sources
 from harness.data.load import PUBLISHED, data_fingerprint, load_split
-from harness.data_config import DataConfig
+from harness.schema.data_config import DataConfig
 
 needs_data = pytest.mark.skipif("MATH_DATA_DIR" not in os.environ, reason="MATH_DATA_DIR is not set")
 SETTINGS = {"template": "question", "answer_rules": ["boxed"], "answer_range": None}

@@ -26,17 +26,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from harness import critic, gradient
-from harness.compose import CONF
 from harness.config import RunConfig
-from harness.credit import credit, waits
-from harness.critic import Models
-from harness.fused import unpack
+from harness.launch.compose import CONF
+from harness.learning import critic, gradient
+from harness.learning.credit import credit, waits
+from harness.learning.critic import Models
+from harness.learning.update import build_batch
+from harness.network.fused import unpack
+from harness.network.rows import Rows
 from harness.objectives import compose, kl
-from harness.rows import Rows
 from harness.types import ScoredGroup
-from harness.update import build_batch
-from tests.unit.harness.test_update import in_dtype
+from tests.unit.harness.learning.test_update import in_dtype
 from tests.unit.harness.tiny import configure, group
 
 # name -> (policy loss, value loss) of the scenario

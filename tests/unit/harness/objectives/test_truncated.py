@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from harness.config import ConfigError, RunConfig
-from harness.experience import trainable
+from harness.learning.experience import trainable
 from harness.select import accepted
 from harness.select import truncated as by_rule
 from harness.types import ScoredGroup

@@ -1,0 +1,127 @@
+"""What a checkpoint is measured on: every split and benchmark asked for, with its protocol and its key."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from harness.config import RunConfig
+from harness.data.documents import benchmark_data, problems_to_evaluate
+from harness.identity import benchmark_key, digest, eval_key
+from harness.maths.extraction import Rule
+from harness.schema.data_config import DataConfig
+from harness.schema.trainer_config import BenchmarkConfig
+from harness.types import Problem
+
+TASKS = Path(__file__).resolve().parents[2] / "tasks"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalTask:
+    """One set of problems under one protocol: an EvalRecord for each checkpoint.
+
+    `name` is the lm-eval task's, less `_k` or `_greedy`; `label` is what tables call it: the split of the
+    training data, or the benchmark's name. `key` names the protocol. `base_only`: a control that is not done
+    on checkpoints.
+    """
+
+    name: str
+    label: str
+    key: str
+    data: DataConfig
+    split: str
+    max_train_problems: int | None
+    k: int
+    temperature: float
+    top_p: float
+    max_new_tokens: int
+    greedy: bool
+    rerank: bool
+    base_only: bool = False
+
+    @property
+    def variants(self) -> tuple[str, ...]:
+        return ("k", "greedy") if self.greedy else ("k",)
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        return tuple(self.data.answer_rules)
+
+    def problems(self) -> list[Problem]:
+        return problems_to_evaluate(self.data, self.split, self.max_train_problems)
+
+    def task_name(self, variant: str = "k") -> str:
+        return f"{self.name}_{variant}"
+
+    def task_config(self, variant: str) -> dict[str, Any]:
+        """The YAML of tasks/aime_gen with these problems, k and sampling in place of the preset's."""
+        from lm_eval.tasks._yaml_loader import load_yaml
+
+        task = load_yaml(TASKS / "aime_gen" / f"_{variant}.yaml")
+        options = {**task["generation_kwargs"], "max_gen_toks": self.max_new_tokens}
+        task |= {
+            "task": self.task_name(variant),
+            "generation_kwargs": options,
+            "dataset_kwargs": {
+                "split": self.split,
+                "data": self.data.model_dump(mode="json"),
+                "max_train_problems": self.max_train_problems,
+            },
+        }
+        if variant == "k":
+            options |= {"temperature": self.temperature, "top_p": self.top_p}
+            task["repeats"] = self.k
+            task["filter_list"] = [{"name": "all", "filter": [{"function": "take_first_k", "k": self.k}]}]
+        task.pop("tag", None)
+        return task
+
+
+def eval_tasks(config: RunConfig) -> Iterator[EvalTask]:
+    """The training data's splits, then the benchmarks, in the order given; then these under the base's other
+    templates."""
+    tasks = list(_own_tasks(config))
+    yield from tasks
+    for task in tasks:
+        for template in config.eval.base_templates:
+            if template != task.data.template:
+                yield replace(
+                    task,
+                    name=f"{task.name}_{template}",
+                    key=digest({"as": task.key, "template": template}),
+                    data=task.data.model_copy(update={"template": template}),
+                    rerank=False,
+                    base_only=True,
+                )
+
+
+def _own_tasks(config: RunConfig) -> Iterator[EvalTask]:
+    settings = config.eval
+    for split in settings.splits:
+        yield EvalTask(
+            name=f"{config.data.dataset}_{split}",
+            label=split,
+            key=eval_key(config),
+            data=config.data,
+            split=split,
+            max_train_problems=settings.max_train_problems,
+            rerank=bool(settings.rerank),
+            **settings.model_dump(include={"k", "temperature", "top_p", "max_new_tokens", "greedy"}),
+        )
+    for benchmark in settings.benchmarks:
+        yield benchmark_task(benchmark, template=config.data.template, key=benchmark_key(config, benchmark))
+
+
+def benchmark_task(benchmark: BenchmarkConfig, *, template: str, key: str) -> EvalTask:
+    """One of `eval.benchmarks`, or of those that another model is scored on (score_lm.py)."""
+    return EvalTask(
+        name=benchmark.name,
+        label=benchmark.name,
+        key=key,
+        data=benchmark_data(benchmark, template),
+        split=benchmark.split,
+        max_train_problems=None,
+        rerank=False,
+        **benchmark.model_dump(include={"k", "temperature", "top_p", "max_new_tokens", "greedy"}),
+    )

@@ -1,0 +1,217 @@
+"""What an ablation declares: conf/ablation/*.yaml, read before anything runs. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, ValidationError, model_validator
+
+from harness.config import ConfigError, RunConfig, did_you_mean
+from harness.schema.section import NonNegative, Positive, PositiveFloat, Section
+
+
+class Primary(Section):
+    """What the study was made to find, by `metric` on `split` at confidence `level`.
+
+    `criterion` difference: `contrast`, a level of `factor`, against its control level. `criterion` gain: each
+    level of the ablation's `family` passes if the interval of its gain over the base lies above 0, and the
+    mean gain of each of `nulls` may be `null_gain` at most (none: it is shown without a verdict).
+    `path` are levels to compare each with the one before."""
+
+    factor: str
+    criterion: Literal["difference", "gain"] = "difference"
+    contrast: str | None = None
+    null_gain: Annotated[float, Field(gt=0, lt=1)] | None = None
+    path: list[str] = Field(default_factory=list)
+    split: str = "test"
+    metric: Literal["avg", "greedy", "maj", "pass"] = "avg"
+    level: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+
+
+class RateGrid(Section):
+    """Learning rates that every arm tries alike, with `seeds` that are not reported.
+
+    The one with the best mean avg@k on the validation split is the arm's; of equal ones, the smaller.
+    """
+
+    rates: list[PositiveFloat] = Field(min_length=2)
+    seeds: list[NonNegative] = Field(min_length=1)
+    k: Positive = 16
+
+
+class AblationSpec(Section):
+    """Factors × levels × seeds, and what the comparison is.
+
+    A factor is a config key with its levels (`objective: [sft_rejection, grpo]`), or a name with labelled
+    levels, each a list of overrides (`lr: {low: [trainer.lr=1e-4], high: [trainer.lr=1e-3]}`).
+    `control` names the level of each factor that differences are taken against. `base_seed` shared: one base;
+    per_seed: each seed has a base of its own. `fixed` are config keys (or sections) that no arm may change.
+    `family` are the levels of the primary factor that the claim is about, and whose differences Holm adjusts
+    together (none: all of them).
+    `nulls` are levels of it that cannot teach anything, such as a random reward: their gain ought to be 0.
+    `checkpoint` says which one a run is judged by: its last, or that with the best avg@k on the validation
+    split among those of `eval.at_steps` and the last; the same rule for every run.
+    `margin` is the difference in accuracy below which two arms count as equivalent.
+    """
+
+    question: str
+    factors: dict[str, list[Any] | dict[str, list[str]]]
+    seeds: list[NonNegative] = Field(min_length=1)
+    base_seed: Literal["shared", "per_seed"] | None = None
+    fixed: list[str] = Field(default_factory=list)
+    control: dict[str, str]
+    primary: Primary | None = None
+    family: list[str] = Field(default_factory=list)
+    nulls: list[str] = Field(default_factory=list)
+    checkpoint: Literal["last", "validation"] = "last"
+    margin: Annotated[float, Field(gt=0, lt=1)] | None = None
+    lr_grid: RateGrid | None = None
+
+    @model_validator(mode="after")
+    def _levels_exist(self) -> Self:
+        for name, label in self.control.items():
+            self._known(f"control.{name}", name, label)
+        if self.primary is None:
+            for field in ("family", "nulls"):
+                if getattr(self, field):
+                    raise ValueError(f"{field}: its levels are those of primary.factor; give primary")
+            return self
+        factor = self.primary.factor
+        if factor not in self.factors:
+            raise ValueError(
+                f"primary.factor={factor}: not a factor{did_you_mean(factor, list(self.factors))}"
+            )
+        contrast = self.primary.contrast
+        named = {"primary.contrast": [] if contrast is None else [contrast], "family": self.family}
+        for field, levels in named.items():
+            for level in levels:
+                self._known(field, factor, level)
+                if level == self.control.get(factor):
+                    raise ValueError(f"{field}={level}: it is the control; name a level to compare with it")
+        for field, levels in {"primary.path": self.primary.path, "nulls": self.nulls}.items():
+            for level in levels:
+                self._known(field, factor, level)
+        self._criterion(self.primary)
+        return self
+
+    def _criterion(self, primary: Primary) -> None:
+        if primary.criterion == "difference":
+            if primary.null_gain is not None:
+                raise ValueError(
+                    f"primary.null_gain={primary.null_gain}: belongs to primary.criterion=gain; give that, "
+                    "or drop it"
+                )
+            return
+        if primary.contrast is not None:
+            raise ValueError(
+                f"primary.contrast={primary.contrast}: with criterion gain each level of family is compared "
+                "with its own base; drop the contrast, or let the criterion be difference"
+            )
+        if not self.family:
+            raise ValueError("family: criterion gain is about its levels; name them")
+        if primary.null_gain is not None and not self.nulls:
+            raise ValueError(
+                f"primary.null_gain={primary.null_gain}: is about the levels of nulls; name them, or drop it"
+            )
+        if both := [level for level in self.family if level in self.nulls]:
+            raise ValueError(f"nulls={both[0]}: it is also of the family, whose gain is claimed; drop one")
+
+    @model_validator(mode="after")
+    def _rates_apart(self) -> Self:
+        if self.lr_grid is None:
+            return self
+        if both := sorted(set(self.seeds) & set(self.lr_grid.seeds)):
+            raise ValueError(
+                f"lr_grid.seeds: {both[0]} is also a reported seed; choose others, such as 100, 101"
+            )
+        lines = [line for name, v in self.factors.items() for _, _, ls in levels_of(name, v) for line in ls]
+        if any(line.startswith(("trainer.lr=", "trainer=")) for line in lines) or "trainer.lr" in self.fixed:
+            raise ValueError("lr_grid with trainer.lr set by a factor or fixed; drop one of the two")
+        return self
+
+    def _known(self, field: str, factor: str, label: str) -> None:
+        labels = [known for _, known, _ in levels_of(factor, self.factors.get(factor, []))]
+        if label not in labels:
+            raise ValueError(f"{field}={label}: not a level of {factor}{did_you_mean(label, labels)}")
+
+
+def read_spec(data: Mapping[Any, Any] | None) -> AblationSpec | None:
+    """Raises ConfigError: one line with field, value and remedy."""
+    if data is None:
+        return None
+    try:
+        return AblationSpec.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        path = ".".join(map(str, first["loc"]))
+        if first["type"] == "value_error":
+            raise ConfigError(f"ablation.{path}{'.' if path else ''}{first['ctx']['error']}") from None
+        if first["type"] == "extra_forbidden":
+            hint = did_you_mean(str(first["loc"][-1]), list(AblationSpec.model_fields))
+            raise ConfigError(f"ablation.{path}: no such setting{hint}") from None
+        raise ConfigError(f"ablation.{path}={first['input']}: {first['msg']}") from None
+
+
+def levels_of(name: str, levels: list[Any] | dict[str, list[str]]) -> list[tuple[str, str, list[str]]]:
+    """(factor, label, overrides) for each level."""
+    if isinstance(levels, dict):
+        return [(name, label, list(lines)) for label, lines in levels.items()]
+    labels = ["null" if level is None else str(level) for level in levels]
+    return [(name, label, [f"{name}={label}"]) for label in labels]
+
+
+def arm_key(levels: dict[str, str]) -> str:
+    """`objective=grpo,model=ladder_xs`: an arm's name where the learning rates of a pilot are kept."""
+    return ",".join(f"{name}={level}" for name, level in levels.items())
+
+
+def own_lines(spec: AblationSpec | None, rates: dict[str, float] | None, levels: dict[str, str]) -> list[str]:
+    """What the ablation sets beside the levels: the arm's learning rate, the seed's base."""
+    lines = [] if rates is None else [f"trainer.lr={rates[arm_key(levels)]:g}"]
+    return lines + ["base_seed=${seed}"] * (spec is not None and spec.base_seed == "per_seed")
+
+
+def differences(configs: Sequence[RunConfig]) -> dict[str, list[Any]]:
+    """Settings that are not the same in all configs: dotted path -> one value a config; names left out."""
+    flat = [dict(_flatten(c.model_dump())) for c in configs]
+    keys = {key: None for values in flat for key in values}
+    return {
+        key: [values.get(key) for values in flat]
+        for key in keys
+        if not key.endswith(".name") and len({repr(values.get(key)) for values in flat}) > 1
+    }
+
+
+def _flatten(value: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    for key, inner in value.items():
+        if isinstance(inner, dict):
+            yield from _flatten(inner, f"{prefix}{key}.")
+        else:
+            yield prefix + key, inner
+
+
+def check_checkpoint(spec: AblationSpec, configs: Sequence[RunConfig]) -> None:
+    """Raises ConfigError where checkpoints are chosen on validation and there is nothing to choose by."""
+    if spec.checkpoint == "last":
+        return
+    for settings in (config.eval for config in configs):
+        if "validation" not in settings.splits or not any(settings.at_steps):
+            raise ConfigError(
+                f"ablation.checkpoint=validation with eval.splits=[{','.join(settings.splits)}] and "
+                f"eval.at_steps={settings.at_steps}: add validation to the splits, the steps to choose from "
+                "to at_steps"
+            )
+
+
+def check_fixed(spec: AblationSpec, configs: Sequence[RunConfig]) -> None:
+    """`configs` are one an arm, at one seed. Raises ConfigError when two differ in what is held fixed.
+
+    The learning rate is apart where each arm chooses its own.
+    """
+    differing = [key for key in differences(configs) if spec.lr_grid is None or key != "trainer.lr"]
+    for key in spec.fixed:
+        if found := [d for d in differing if d == key or d.startswith(f"{key}.")]:
+            raise ConfigError(
+                f"ablation.fixed={key}: arms differ in {', '.join(found)}; set it alike, or drop it here"
+            )

@@ -1,0 +1,195 @@
+"""Launching on one machine. On CPUs `ProcessLauncher` starts a child process a run, so that a killed worker
+costs its own run only; on GPUs the runs go one after another through one warm process each.
+
+joblib, Submitit and Ray launchers get the same overrides and the same task, `run_task`.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.plugins.launcher import Launcher
+from omegaconf import DictConfig, OmegaConf
+
+from harness.config import RunConfig, validate
+from harness.identity import base_id, base_made, bases_of, run_id
+from harness.launch.workers import Work, run_all
+from harness.progress import Display
+
+if TYPE_CHECKING:
+    from hydra.types import HydraContext, TaskFunction
+
+Execute = Callable[..., str]
+ROOT = Path(__file__).resolve().parents[2]
+GPU_DEVICES = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/kfd", "/dev/dxg")
+
+
+def load(name: str) -> Any:
+    """`harness.execute:execute` -> the function; a name travels to a child process, an import does not."""
+    from importlib import import_module
+
+    module, _, function = name.partition(":")
+    return getattr(import_module(module), function)
+
+
+def run_task(config: DictConfig, *, execute: str = "harness.execute:execute") -> str:
+    """The task of every launcher: validate what Hydra composed, and run it. Returns the outcome."""
+    from hydra.core.hydra_config import HydraConfig
+
+    data = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(data, dict)
+    checked = validate({str(key): value for key, value in data.items() if key != "ablation"})
+    overrides = list(HydraConfig.get().overrides.task)
+    return load(execute)(checked, overrides=overrides, report=_print_report)
+
+
+def _print_report(phase: str, done: int, total: int, note: str = "") -> None:
+    if done in (0, total):
+        print(f"{phase} {done}/{total} {note}".rstrip(), file=sys.stderr, flush=True)
+
+
+def has_gpu(device: str) -> bool:
+    """Whether runs go to a GPU. torch takes 4 s to import and is asked where there could be one."""
+    if device == "cpu" or not (device == "cuda" or any(Path(p).exists() for p in GPU_DEVICES)):
+        return False
+    import torch
+
+    return torch.cuda.is_available()
+
+
+@contextmanager
+def own_code_first(threads: int) -> Iterator[None]:
+    """Environment for child interpreters: this code even if the current folder holds another `harness`, and
+    as many BLAS threads as the run has."""
+    path = os.environ.get("PYTHONPATH")
+    changes = {
+        "PYTHONPATH": os.pathsep.join([str(ROOT), *([path] if path else [])]),
+        "PYTHONSAFEPATH": "1",
+        **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads)),
+        "TOKENIZERS_PARALLELISM": "false",
+    }
+    before = {name: os.environ.get(name) for name in changes}
+    os.environ.update(changes)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+class ProcessLauncher(Launcher):
+    """conf/hydra/launcher/process.yaml. `workers` null: every GPU, or as many as cores // threads; `warm`:
+    processes last from run to run on CPUs too; `per_gpu` processes share each GPU.
+
+    `compose` turns a job's overrides into a validated config; `costs` are expected seconds by run id, which
+    set the order: a base counts for the longest run that waits for it.
+    """
+
+    def __init__(self, workers: int | None = None, warm: bool = False, per_gpu: int = 1, **_: Any) -> None:
+        self.workers, self.warm, self.per_gpu = workers, warm, per_gpu
+        self.execute, self.ensure_base = "harness.execute:execute", "harness.pretrain:ensure_base"
+        self.compose: Callable[[Sequence[str]], RunConfig]
+        self.costs: dict[str, float] = {}
+        self.display: Display | None = None
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self.config = config
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """One JobReturn a job, in order; its return value is (outcome, reason)."""
+        configs = [self.compose(overrides) for overrides in job_overrides]
+        works = [
+            Work(
+                run_id(c),
+                c,
+                tuple(o),
+                self.execute,
+                self._cost(c),
+                needs=tuple(base_id(b) for b in bases_of(c) if not base_made(b)),
+                engine=_engine(c),
+            )
+            for c, o in zip(configs, job_overrides, strict=True)
+        ]
+        if not configs:
+            return []
+        bases = self._bases(works)
+        display = self.display or Display({work.name: work.cost for work in works})
+        display.expect({base.name: base.cost for base in bases})
+        threads = max(c.threads for c in configs)
+        devices = gpus() * self.per_gpu if has_gpu(configs[0].device) else []
+        workers = self.workers or len(devices) or max(1, num_cores() // threads)
+        if self.warm and not devices:
+            devices = [""] * workers  # no GPU to see, and the processes last
+        with own_code_first(threads):
+            outcomes = run_all([*bases, *works], workers=workers, display=display, devices=devices[:workers])
+        return [_job_return(w, outcomes[w.name]) for w in works]
+
+    def _cost(self, config: RunConfig) -> float:
+        return self.costs.get(run_id(config), 1.0)
+
+    def _bases(self, works: Sequence[Work]) -> list[Work]:
+        """Each base that is missing, once, before the longest run that needs it."""
+        bases: dict[str, Work] = {}
+        for work, config in [(w, c) for w in works for c in bases_of(w.config)]:
+            name = base_id(config)
+            cost, found = self.costs.get(name, 1.0), bases.get(name)
+            if name in work.needs and (found is None or found.priority < cost + work.cost):
+                bases[name] = Work(
+                    name,
+                    config,
+                    (),
+                    self.ensure_base,
+                    cost,
+                    is_base=True,
+                    priority=cost + work.cost,
+                    engine=work.engine,
+                )
+        return list(bases.values())
+
+
+def num_cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def gpus() -> list[str]:
+    """A value of CUDA_VISIBLE_DEVICES for each GPU that this process may use."""
+    import torch
+
+    shown = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return shown.split(",") if shown else [str(i) for i in range(torch.cuda.device_count())]
+
+
+def _engine(config: RunConfig) -> str:
+    """Runs that agree in this can share a warm engine, so they go one after another."""
+    return f"{config.model.name} {config.dtype} {config.rollout.engine} {config.rollout.max_batch_size}"
+
+
+def _job_return(work: Work, outcome: tuple[str, str]) -> JobReturn:
+    ended = JobReturn(overrides=list(work.overrides), status=JobStatus.COMPLETED)
+    ended.return_value = outcome
+    return ended
+
+
+@contextmanager
+def sigterm_as_ctrl_c() -> Iterator[None]:
+    """SIGTERM stops runs as Ctrl-C does: recorded as interrupted, ready to go on."""
+
+    def stop(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

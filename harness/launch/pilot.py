@@ -1,0 +1,166 @@
+"""Every arm's learning rate, chosen on the validation split before the runs that are reported.
+
+Objectives differ in the size of their gradients, and that must not pass for an effect: each arm tries the
+same grid, with seeds that no table shows, and trains at the rate that was best for it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from statistics import fmean
+
+from harness.config import ConfigError
+from harness.identity import run_folder
+from harness.launch.ablation import RateGrid, arm_key
+from harness.launch.compose import Job, Sweep, expand
+from harness.launch.plan import estimate, finished_records
+from harness.launch.status import evaluation_folders, finished
+from harness.progress import duration
+from harness.records import RecordError, read_eval
+from harness.sweep import Functions, plan, run_sweep, workers_of
+
+SPLIT = "validation"
+HELD = 3  # exit code: another process holds a run
+
+
+@dataclass(frozen=True)
+class RateChoice:
+    """The learning rates that an arm tried, rate -> seed -> avg@k on validation, and the one that it got.
+
+    A run that failed has no entry. `edge`: the best is the grid's smallest or largest.
+    """
+
+    arm: str
+    tried: dict[str, dict[str, float]]
+    chosen: float
+    edge: bool
+
+
+def pilot_of(sweep: Sweep, overrides: Sequence[str], *, config_dir: str | None = None) -> Sweep | None:
+    """The runs that choose the learning rates of a sweep, a study of their own.
+
+    They sample validation as the sweep samples its test, with the grid's own k.
+    None without a grid, or with a learning rate on the command line, which every arm then has.
+    """
+    grid = None if sweep.spec is None else sweep.spec.lr_grid
+    if grid is None or any(line.startswith("trainer.lr=") for line in overrides):
+        return None
+    first = sweep.jobs[0].config
+    own = {
+        "trainer.lr": ",".join(f"{rate:g}" for rate in sorted(grid.rates)),
+        "seed": ",".join(map(str, grid.seeds)),
+        "study": f"{first.study}_pilot",
+        "eval.splits": f"[{SPLIT}]",
+        "eval.k": f"{grid.k}",
+        "eval.greedy": "false",
+        "eval.at_steps": "[]",
+        "eval.rerank": "[]",
+        "eval.base_templates": "[]",
+        "eval.benchmarks": "[]",
+    }
+    lines = [line for line in overrides if line.lstrip("+").partition("=")[0] not in own]
+    lines += [f"{key}={value}" for key, value in own.items()]
+    return expand(lines, multirun=True, config_dir=config_dir)
+
+
+def run_with_pilot(
+    sweep: Sweep,
+    pilot: Sweep,
+    *,
+    overrides: Sequence[str],
+    config_dir: str | None,
+    functions: Functions,
+) -> int:
+    """The pilot, the choice, the runs that are reported; what is finished is skipped. The exit code."""
+    grid = _grid(sweep)
+    code = run_sweep(pilot, overrides=overrides, functions=functions)
+    if code == HELD:
+        return code
+    choices = choose(pilot, grid)
+    for choice in choices:
+        print(
+            f"{choice.arm or 'all runs'}: trainer.lr={choice.chosen:g}, best on {SPLIT}{_at_edge(choice)}",
+            file=sys.stderr,
+        )
+    chosen = expand(overrides, multirun=True, config_dir=config_dir, rates=rates_of(choices))
+    return (
+        run_sweep(chosen, overrides=overrides, functions=functions, pilot=[asdict(c) for c in choices])
+        or code
+    )
+
+
+def plan_with_pilot(sweep: Sweep, pilot: Sweep, *, overrides: Sequence[str], config_dir: str | None) -> str:
+    """What a launch would do: the pilot's runs, then those that are reported."""
+    grid = _grid(sweep)
+    seeds = ", ".join(map(str, grid.seeds))
+    lines = [f"Pilot: every arm tries trainer.lr={', '.join(f'{r:g}' for r in sorted(grid.rates))}"]
+    lines[0] += f" at seeds {seeds}, which are not reported; best avg@{grid.k} on {SPLIT} is taken"
+    left = [job.config for job in pilot.jobs if finished(job.config) is None]
+    if left:
+        rate, records = sweep.jobs[0].config.trainer.lr, finished_records(left[0].output_dir)
+        seconds = sum(estimate(config, records).seconds for config in left) / workers_of(pilot)
+        lines.append(f"{len(left)} of its {len(pilot.jobs)} runs are to do: {duration(seconds)}, bases apart")
+        lines.append(f"Until it has chosen, the runs below stand with trainer.lr={rate:g}")
+    else:
+        choices = choose(pilot, grid)
+        lines += [f"  {c.arm or 'all runs'}: trainer.lr={c.chosen:g}{_at_edge(c)}" for c in choices]
+        sweep = expand(overrides, multirun=True, config_dir=config_dir, rates=rates_of(choices))
+    return "\n".join([*lines, "", plan(sweep)])
+
+
+def _grid(sweep: Sweep) -> RateGrid:
+    assert sweep.spec is not None and sweep.spec.lr_grid is not None
+    return sweep.spec.lr_grid
+
+
+def _at_edge(choice: RateChoice) -> str:
+    return " (at the grid's edge)" if choice.edge else ""
+
+
+def choose(pilot: Sweep, grid: RateGrid) -> list[RateChoice]:
+    """The best rate of each arm. A rate with a run that has no evaluation is out of the running.
+
+    Raises ConfigError for an arm without a rate whose runs have all finished.
+    """
+    tried: dict[str, dict[str, dict[str, float]]] = {}
+    for job in pilot.jobs:
+        levels = dict(job.levels)
+        rate = f"{float(levels.pop('trainer.lr')):g}"
+        found = tried.setdefault(arm_key(levels), {}).setdefault(rate, {})
+        if (score := _score(job)) is not None:
+            found[str(job.config.seed)] = score
+    return [_choice(arm, rates, grid) for arm, rates in tried.items()]
+
+
+def rates_of(choices: Sequence[RateChoice]) -> dict[str, float]:
+    return {choice.arm: choice.chosen for choice in choices}
+
+
+def _choice(arm: str, tried: dict[str, dict[str, float]], grid: RateGrid) -> RateChoice:
+    means = {float(rate): fmean(by.values()) for rate, by in tried.items() if len(by) == len(grid.seeds)}
+    if not means:
+        raise ConfigError(
+            f"ablation.lr_grid: no learning rate of the arm {arm or 'all runs'} has finished runs for seeds "
+            f"{', '.join(map(str, grid.seeds))}; launch again, or give smaller rates"
+        )
+    chosen = max(sorted(means), key=lambda rate: means[rate])
+    edge = chosen in (min(grid.rates), max(grid.rates))
+    return RateChoice(arm=arm, tried=tried, chosen=chosen, edge=edge)
+
+
+def _score(job: Job) -> float | None:
+    """avg@k of a finished run's last checkpoint on the validation split."""
+    record = finished(job.config)
+    if record is None:
+        return None
+    folder = evaluation_folders(job.config, run_folder(job.config), record.steps_done)[0]
+    for path in sorted(folder.glob("*.json")):
+        try:
+            evaluation = read_eval(path)
+        except RecordError:
+            continue
+        if evaluation.split == SPLIT:
+            return fmean(fmean(row) for row in evaluation.correct)
+    return None

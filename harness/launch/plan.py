@@ -1,0 +1,289 @@
+"""What a sweep will do and what it can find, before it starts: `--plan`. Imports no torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness import preflight
+from harness.config import RunConfig
+from harness.evaluation.eval_tasks import eval_tasks
+from harness.identity import base_id, base_made, bases_of
+from harness.launch.ablation import differences
+from harness.launch.compose import Job, Sweep
+from harness.launch.levels import gap_lines
+from harness.network.dims import num_non_embedding_parameters
+from harness.network.source import not_reached, shape
+from harness.progress import duration
+from harness.records import RecordError, RunRecord, read_run
+from harness.schema.model_config import ModelConfig
+from harness.seeds import STREAMS, all_streams
+
+# One CPU thread, measured on the ladder: tokens/s at 0.18M non-embedding parameters, falling with a power of
+# their number. They order runs and give a first idea of the time; finished runs of a model replace them.
+SAMPLE_RATE, SAMPLE_POWER = 43e3, 0.70
+TRAIN_RATE, TRAIN_POWER = 21e3, 0.74
+REFERENCE_SIZE = 0.18e6
+PROMPT_TOKENS = 40  # a terse generated problem; a document of the corpus is about as long
+FIXED_SECONDS = 8.0  # loading, and lm-eval's own time
+TYPICAL_LENGTH = 0.5  # completions as a share of the longest allowed
+ASSUMED_SD = 0.03  # of per-seed differences in accuracy, while no finished runs give one
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Of one run, its base apart: sampled tokens at most, seconds on one worker, and where they come from."""
+
+    sampled_tokens: int
+    seconds: float
+    base_seconds: float
+    source: str
+
+
+def sampled_tokens(config: RunConfig) -> int:
+    """At most: every completion as long as it may be."""
+    rollout = config.rollout
+    samples = config.trainer.steps * rollout.prompts_per_step * rollout.group_size
+    refilled = config.objective.selection.max_sampled or 1
+    return int(samples * refilled) * rollout.max_new_tokens
+
+
+def estimate(config: RunConfig, records: Sequence[RunRecord] = ()) -> Estimate:
+    """From finished runs of the same model and objective, else of the model, else from stated rates."""
+    tokens = sampled_tokens(config)
+    rates = _rates(config.model)
+    base = 0.0
+    if config.model.pretrain is not None:
+        pretrain = config.model.pretrain
+        base = pretrain.steps * pretrain.batch_size * PROMPT_TOKENS / rates[1]
+    same_model = [r for r in records if _model(r) == config.model.name and _samples(r.config)]
+    same_arm = [r for r in same_model if r.config["objective"]["name"] == config.objective.name]
+    if finished := same_arm or same_model:
+        per_sample = sum(sum(v for k, v in r.seconds.items() if k != "pretrain") for r in finished)
+        per_sample /= sum(_samples(r.config) for r in finished)
+        seconds = per_sample * _samples(config.model_dump())
+        return Estimate(tokens, seconds, base, f"{len(finished)} finished runs of {config.model.name}")
+    updates = config.objective.updates.epochs
+    eval_tokens = _eval_tokens(config)
+    trained = tokens * updates * (1 + PROMPT_TOKENS / config.rollout.max_new_tokens)
+    seconds = FIXED_SECONDS + TYPICAL_LENGTH * ((tokens + eval_tokens) / rates[0] + trained / rates[1])
+    return Estimate(tokens, seconds, base, "stated rates of one CPU thread")
+
+
+def _rates(model: ModelConfig) -> tuple[float, float]:
+    dims = shape(model, vocab_size=1)
+    size = 1.0 if dims is None else num_non_embedding_parameters(dims) / REFERENCE_SIZE
+    return SAMPLE_RATE * size**-SAMPLE_POWER, TRAIN_RATE * size**-TRAIN_POWER
+
+
+def _model(record: RunRecord) -> str:
+    return str(record.config.get("model", {}).get("name"))
+
+
+def _samples(config: dict[str, Any]) -> int:
+    rollout, trainer = config["rollout"], config["trainer"]
+    return int(trainer["steps"] * rollout["prompts_per_step"] * rollout["group_size"])
+
+
+def _eval_tokens(config: RunConfig) -> int:
+    data = config.data
+    sizes = {
+        "train": data.num_train,
+        "perturbed": data.num_train,
+        "validation": data.num_validation,
+        "test": data.num_test,
+        "heldout": data.num_heldout,
+    }
+    tokens = once = 0
+    for task in eval_tasks(config):
+        known = sizes.get(task.label) if data.dataset == "aime_gen" else None  # making them takes seconds
+        num_problems = len(task.problems()) if known is None else known
+        most = num_problems * (task.k + task.greedy) * task.max_new_tokens
+        tokens, once = (tokens, once + most) if task.base_only else (tokens + most, once)
+    return tokens * (1 + len(config.eval.at_steps)) + once
+
+
+def finished_records(output_dir: str) -> list[RunRecord]:
+    """Every finished run under a folder; what cannot be read is left out."""
+    records = []
+    for path in Path(output_dir).glob("*/*/run.json"):
+        try:
+            record = read_run(path.parent)
+        except RecordError:
+            continue
+        if record.status == "finished" and record.seconds:
+            records.append(record)
+    return records
+
+
+def shared_streams(configs: Sequence[RunConfig]) -> dict[str, bool]:
+    """For each named stream: do all of these runs draw from the same numbers?"""
+    found = [all_streams(seed=c.seed, base_seed=c.base_seed, replicate=c.replicate) for c in configs]
+    return {stream: len({seeds[stream] for seeds in found}) == 1 for stream in STREAMS}
+
+
+def arm_label(levels: dict[str, str]) -> str:
+    """`grpo, ladder_xs, lr=1e-4`: a group's option and an arm say what they are, others get their key."""
+    from harness.launch.compose import GROUPS
+
+    parts = [v if k in GROUPS or k == "arm" else f"{k.rsplit('.', 1)[-1]}={v}" for k, v in levels.items()]
+    return ", ".join(parts) or "all runs"
+
+
+def by_arm(jobs: Sequence[Job]) -> dict[str, list[Job]]:
+    arms: dict[str, list[Job]] = {}
+    for job in jobs:
+        arms.setdefault(arm_label(job.levels), []).append(job)
+    return arms
+
+
+def describe(sweep: Sweep, todo: dict[str, str], *, workers: int) -> str:
+    """The text of `--plan`. `todo` says by run id what a launch would do: run, resume, skip or evaluate."""
+    records = finished_records(sweep.jobs[0].config.output_dir)
+    arms = by_arm(sweep.jobs)
+    first = [jobs[0].config for jobs in arms.values()]
+    lines = [
+        f"Question: {sweep.question}",
+        f"{_count(len(arms), 'arm')} × {_count(len(sweep.seeds), 'seed')}, {_count(len(sweep.jobs), 'run')}",
+    ]
+    lines += ["", *_arm_table(arms, todo, records)]
+    lines += _declared(sweep)
+    lines += ["", *_time_lines(sweep.jobs, todo, records, workers)]
+    lines += ["", "Memory of a run, GiB:", *dict.fromkeys(f"  {preflight.describe(c)}" for c in first)]
+    if unknown := sorted({c.model.name for c in first if not_reached(c.model)}):
+        lines += [f"The hub was not reached about {', '.join(unknown)}: its runs get other names once it is."]
+    if len(arms) > 1:
+        lines += ["", "What differs between the arms:", *_difference_lines(arms)]
+        lines += ["", "Random streams, at one seed:", *_stream_lines(first)]
+    lines += ["", detectable(len(sweep.seeds), records)]
+    if sweep.shared_base:
+        lines += [
+            "Seeds share a base: intervals are conditional on it (base_seed=${seed} gives each its own)."
+        ]
+    return "\n".join(lines)
+
+
+def _declared(sweep: Sweep) -> list[str]:
+    """What the ablation says beforehand: its contrast, Holm's family, the margin, what no arm may change."""
+    if sweep.spec is None:
+        return []
+    spec, primary, lines = sweep.spec, sweep.spec.primary, [""]
+    if primary is not None:
+        control = sweep.control.get(primary.factor)
+        measure = f"{primary.metric}@k on {primary.split}"
+        contrast = f"{primary.contrast or 'every other level'} against {control}"
+        if primary.criterion == "gain":
+            lines.append(f"A level passes if the interval of its gain over the base lies above 0; {measure}")
+            lines.append(f"Levels that the claim is about: {', '.join(spec.family)}")
+        elif control is None:
+            lines.append(f"Primary contrast: none, {primary.factor} has one level here; {measure}")
+        else:
+            lines.append(f"Primary contrast: {primary.factor}, {contrast}; {measure}")
+        if primary.path:
+            lines.append(f"Step by step, a family of its own: {' → '.join(primary.path)}")
+        family = ", ".join(spec.family) or f"every level of {primary.factor}"
+        if control is not None:
+            lines.append(f"Holm's family: {family}, each against {control}")
+    if spec.nulls:
+        most = primary.null_gain if primary else None
+        bound = "" if most is None else f", and may be {100 * most:+g} points at most in its mean"
+        lines.append(f"Null controls, whose gain ought to be 0{bound}: {', '.join(spec.nulls)}")
+    if spec.checkpoint == "validation":
+        lines.append(
+            "Checkpoint of each run: the best avg@k on validation of those evaluated, at most the last"
+        )
+    if spec.margin is not None:
+        lines.append(f"Equivalent within: ±{100 * spec.margin:g} points (two one-sided t tests)")
+    lines += [f"Design: {line}" for line in gap_lines(spec, sweep.factors, sweep.control)]
+    if spec.fixed:
+        lines.append(f"Held fixed in every arm: {', '.join(spec.fixed)}")
+    return lines if lines[1:] else []
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("s" if number != 1 else "")
+
+
+def _arm_table(arms: dict[str, list[Job]], todo: dict[str, str], records: Sequence[RunRecord]) -> list[str]:
+    rows = [("arm", "seeds", "to do", "tokens a run ≤", "time a run", "from")]
+    for label, jobs in arms.items():
+        guess = estimate(jobs[0].config, records)
+        actions = [todo[job.run_id] for job in jobs]
+        rows.append(
+            (
+                label,
+                ",".join(str(job.config.seed) for job in jobs),
+                ", ".join(f"{actions.count(a)} {a}" for a in dict.fromkeys(actions)),
+                f"{guess.sampled_tokens:,}",
+                duration(guess.seconds),
+                guess.source,
+            )
+        )
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def _time_lines(
+    jobs: Sequence[Job], todo: dict[str, str], records: Sequence[RunRecord], workers: int
+) -> list[str]:
+    left = [job.config for job in jobs if todo[job.run_id] != "skip"]
+    bases = {base_id(c): c for run in left for c in bases_of(run) if not base_made(c)}
+    seconds = sum(estimate(c, records).seconds for c in left)
+    seconds += sum(estimate(c, records).base_seconds for c in bases.values())
+    names = ", ".join(sorted(bases)) or "none"
+    return [f"Bases to make: {names}", f"Expected: {duration(seconds / workers)} on {workers} workers"]
+
+
+def _difference_lines(arms: dict[str, list[Job]]) -> list[str]:
+    """`key: value (levels that have it) | ...`, by the one factor that sets it where there is one."""
+    jobs = [jobs[0] for jobs in arms.values()]
+    lines = []
+    for key, values in differences([job.config for job in jobs]).items():
+        labels = _labels_that_set(jobs, [_short(value) for value in values]) or list(arms)
+        groups: dict[str, list[str]] = {}
+        for label, value in zip(labels, values, strict=True):
+            groups.setdefault(_short(value), []).append(label)
+        parts = [f"{value} ({', '.join(dict.fromkeys(names))})" for value, names in groups.items()]
+        lines.append(f"  {key}: {' | '.join(parts)}")
+    return lines
+
+
+def _labels_that_set(jobs: Sequence[Job], values: Sequence[str]) -> list[str] | None:
+    """Each job's level of the factor whose level alone tells the value; None where it takes several."""
+    for factor in jobs[0].levels:
+        levels = [job.levels[factor] for job in jobs]
+        if len(set(zip(levels, values, strict=True))) == len(set(levels)):
+            return levels
+    return None
+
+
+def _short(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else "null" if value is None else str(value)
+
+
+def _stream_lines(configs: Sequence[RunConfig]) -> list[str]:
+    lines = []
+    for stream, shared in shared_streams(configs).items():
+        text = "shared by all arms" if shared else "differs between arms"
+        if stream == "base":
+            text += f"; {len({base_id(c) for c in configs})} bases"
+        lines.append(f"  {stream}: {text}")
+    return lines
+
+
+def detectable(num_seeds: int, records: Sequence[RunRecord] = ()) -> str:
+    """The smallest true difference that the paired t finds with probability 0.8 at level 0.05."""
+    if num_seeds < 3:
+        return f"{_count(num_seeds, 'seed')}: no interval; use at least 3."
+    from analysis.inference import smallest_detectable
+
+    difference = smallest_detectable(sd=ASSUMED_SD, num_seeds=num_seeds)
+    assert math.isfinite(difference)
+    return (
+        f"Smallest difference that {num_seeds} seeds detect (paired t, power 0.8, level 0.05): "
+        f"{100 * difference:.1f} points, assuming a standard deviation of {100 * ASSUMED_SD:.0f} points "
+        "between per-seed differences."
+    )

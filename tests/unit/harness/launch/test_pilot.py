@@ -1,0 +1,260 @@
+"""An ablation whose arms choose their learning rates: what is tried, what is taken, what is recorded."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from harness.config import ConfigError
+from harness.identity import base_folder, run_folder, run_id
+from harness.launch import pilot
+from harness.launch.ablation import RateGrid, read_spec
+from harness.launch.compose import Job, Sweep, expand
+from harness.launch.pilot import choose, pilot_of
+from harness.launch.status import evaluation_folders, mark_evaluated
+from harness.records import read_study
+from harness.run import main
+from tests.unit.analysis.conftest import evaluation, write_evaluation
+from tests.unit.harness.stubs import record
+from tests.unit.harness.test_sweep import CONF, STUBS, calls
+
+# Mean avg@k of the two pilot seeds by arm and rate. SFT: 1e-4 and 1e-3 are equal. GRPO: 1e-5, at the edge.
+SCORES = {
+    ("sft_rejection", 1e-5): (0.1, 0.2),
+    ("sft_rejection", 1e-4): (0.5, 0.3),
+    ("sft_rejection", 1e-3): (0.3, 0.5),
+    ("grpo", 1e-5): (0.6, 0.4),
+    ("grpo", 1e-4): (0.3, 0.5),
+    ("grpo", 1e-3): (0.9, 0.0),
+}
+
+
+def lines(folder: Path, *more: str) -> list[str]:
+    return ["ablation=rates", "data=tiny", f"output_dir={folder}", "hydra.launcher.workers=2", *more]
+
+
+def sweep_of(folder: Path, *more: str) -> Sweep:
+    return expand(lines(folder, *more), multirun=True, config_dir=CONF)
+
+
+def table(job: Job) -> float:
+    return SCORES[job.config.objective.name, job.config.trainer.lr][job.config.seed - 100]
+
+
+@pytest.fixture
+def launch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def run(*more: str, behaviour: str = "{}") -> int:
+        (tmp_path / "behaviour.json").write_text(behaviour)
+        (tmp_path / "calls.txt").write_text("")
+        return main(["--config-dir", CONF, *lines(tmp_path, *more)], functions=STUBS)
+
+    monkeypatch.setattr(
+        pilot, "_score", lambda job: table(job) if (run_folder(job.config) / "run.json").exists() else None
+    )
+    return run
+
+
+def test_every_arm_tries_the_same_grid_with_seeds_of_its_own(tmp_path: Path) -> None:
+    main_sweep = sweep_of(tmp_path)
+    found = pilot_of(main_sweep, lines(tmp_path), config_dir=CONF)
+    assert found is not None
+    tried = {(j.config.objective.name, j.config.trainer.lr, j.config.seed) for j in found.jobs}
+    assert tried == {
+        (o, lr, s) for o in ("sft_rejection", "grpo") for lr in (1e-5, 1e-4, 1e-3) for s in (100, 101)
+    }
+    for job in found.jobs:
+        assert job.config.study == "s_pilot" and job.config.base_seed == job.config.seed
+        assert (job.config.eval.splits, job.config.eval.k) == (["validation"], 4)
+    assert not {run_id(j.config) for j in found.jobs} & {run_id(j.config) for j in main_sweep.jobs}
+
+
+def test_validation_is_sampled_as_the_command_line_says(tmp_path: Path) -> None:
+    given = (
+        "eval.max_new_tokens=9",
+        "eval.temperature=0.5",
+        "eval.k=2",
+        "eval.splits=[test]",
+        "eval.greedy=true",
+    )
+    found = pilot_of(sweep_of(tmp_path, *given), lines(tmp_path, *given), config_dir=CONF)
+    assert found is not None
+    for job in found.jobs:
+        got = job.config.eval
+        assert (got.max_new_tokens, got.temperature) == (9, 0.5)
+        assert (got.splits, got.k, got.greedy) == (["validation"], 4, False)
+
+
+def test_a_rate_on_the_command_line_is_every_arms(tmp_path: Path) -> None:
+    given = "trainer.lr=0.01"
+    assert pilot_of(sweep_of(tmp_path, given), lines(tmp_path, given), config_dir=CONF) is None
+
+
+def test_each_arm_trains_at_its_best_rate_and_the_study_says_so(launch, tmp_path: Path, capsys) -> None:
+    assert launch() == 0
+    assert "objective=grpo,model=tiny: trainer.lr=1e-05, best on validation (at the grid's edge)" in (
+        capsys.readouterr().err
+    )
+    study = read_study(tmp_path / "s")
+    # Means 0.15, 0.4, 0.4: of equal ones the smaller. GRPO: 0.5, 0.4, 0.45.
+    rates = {
+        arm.label: [line for line in arm.overrides if line.startswith("trainer.lr=")] for arm in study.arms
+    }
+    assert rates == {"sft_rejection, tiny": ["trainer.lr=0.0001"], "grpo, tiny": ["trainer.lr=1e-05"]}
+    assert [c["chosen"] for c in study.pilot] == [1e-4, 1e-5] and [c["edge"] for c in study.pilot] == [
+        False,
+        True,
+    ]
+    assert study.pilot[0]["tried"]["0.0001"] == {"100": 0.5, "101": 0.3}
+    assert study.declared == {
+        "fixed": ["data", "rollout", "trainer"], "family": ["grpo"], "nulls": ["sft_rejection"],
+        "checkpoint": "last", "margin": 0.05,
+    }  # fmt: skip
+    assert study.seeds == [0, 1] and not study.shared_base
+    assert len([name for name in calls(tmp_path) if "-s10" in name]) == 12
+    assert launch() == 0 and calls(tmp_path) == []  # nothing is done twice
+
+
+def test_a_failed_rate_is_out_of_the_running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = pilot_of(sweep_of(tmp_path), lines(tmp_path), config_dir=CONF)
+    grid = RateGrid(rates=[1e-3, 1e-4, 1e-5], seeds=[100, 101])
+    assert found is not None
+    gone = {("grpo", 1e-5, 101)}
+
+    def score(job: Job) -> float | None:
+        key = (job.config.objective.name, job.config.trainer.lr, job.config.seed)
+        return None if key in gone else table(job)
+
+    monkeypatch.setattr(pilot, "_score", score)
+    sft, grpo = choose(found, grid)
+    assert sft.chosen == 1e-4 and grpo.chosen == 1e-3 and grpo.tried["1e-05"] == {"100": 0.6}
+    gone |= {("grpo", lr, 100) for lr in (1e-3, 1e-4)}
+    with pytest.raises(ConfigError, match="no learning rate of the arm objective=grpo,model=tiny"):
+        choose(found, grid)
+
+
+def test_the_score_is_validation_accuracy_at_the_last_step(tmp_path: Path) -> None:
+    found = pilot_of(sweep_of(tmp_path), lines(tmp_path), config_dir=CONF)
+    assert found is not None
+    job = found.jobs[0]
+    assert pilot._score(job) is None
+    record(job.config, "finished", steps_done=6)
+    mark_evaluated(job.config, base_folder(job.config), 0)
+    mark_evaluated(job.config, run_folder(job.config), 6)
+    for split, rate in (("test", 0.9), ("validation", 0.3)):
+        made = evaluation(rate, split=split, seed=100, step=6, run_id="r", base="b")
+        (folder,) = evaluation_folders(job.config, run_folder(job.config), 6)
+        write_evaluation(run_folder(job.config), made.model_copy(update={"checkpoint": folder.name}))
+    expected = sum(map(sum, made.correct)) / 80
+    assert pilot._score(job) == pytest.approx(expected)
+
+
+def test_a_plan_says_what_is_tried_and_declared(launch, tmp_path: Path, capsys) -> None:
+    assert launch("--plan") == 0
+    said = capsys.readouterr().out
+    assert "every arm tries trainer.lr=1e-05, 0.0001, 0.001 at seeds 100, 101" in said
+    assert "12 of its 12 runs are to do" in said and "trainer.lr=0.0001" in said
+    assert "Primary contrast: objective, grpo against sft_rejection; avg@k on test" in said
+    assert "Null controls, whose gain ought to be 0: sft_rejection" in said
+    assert "Holm's family: grpo" in said and "Equivalent within: ±5 points" in said
+    assert "Held fixed in every arm: data, rollout, trainer" in said
+    assert launch() == 0
+    capsys.readouterr()
+    assert launch("--plan") == 0
+    said = capsys.readouterr().out
+    assert "objective=grpo,model=tiny: trainer.lr=1e-05 (at the grid's edge)" in said
+    assert "4 skip" in said or said.count("2 skip") == 2
+
+
+def test_one_level_of_the_primary_factor_has_no_contrast(launch, capsys) -> None:
+    assert launch("objective=grpo", "model=tiny", "study=one") == 0
+    assert "all runs: trainer.lr=1e-05, best on validation" in capsys.readouterr().err
+    assert launch("objective=grpo", "model=tiny", "study=one", "--plan") == 0
+    said = capsys.readouterr().out
+    assert "  all runs: trainer.lr=1e-05" in said and "None" not in said and "Holm" not in said
+    assert "Primary contrast: none, objective has one level here; avg@k on test" in said
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"family": []}, "family: criterion gain is about its levels; name them"),
+        ({"nulls": []}, "primary.null_gain=0.03: is about the levels of nulls; name them, or drop it"),
+        ({"nulls": ["grpo"]}, "nulls=grpo: it is also of the family"),
+    ],
+)
+def test_the_criterion_gain_names_what_it_claims(changed: dict, said: str) -> None:
+    whole = {
+        "question": "?", "factors": {"objective": ["pg", "grpo"]}, "seeds": [0],
+        "control": {"objective": "pg"},
+        "primary": {"factor": "objective", "criterion": "gain", "null_gain": 0.03},
+        "family": ["grpo"], "nulls": ["pg"],
+    }  # fmt: skip
+    spec = read_spec(whole)
+    assert spec is not None and spec.primary is not None and spec.primary.null_gain == 0.03
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        read_spec(whole | changed)
+
+
+def test_the_learning_check_says_its_criterion_in_the_plan(capsys, tmp_path: Path) -> None:
+    args = ["ablation=learning_check", f"output_dir={tmp_path}", "device=cpu", "--plan"]
+    assert main(args) == 0
+    said = capsys.readouterr().out
+    assert "A level passes if the interval of its gain over the base lies above 0; avg@k on test" in said
+    assert "Levels that the claim is about: sft_rejection, pg, ppo, grpo, dr_grpo, rloo" in said
+    assert "ought to be 0, and may be +3 points at most in its mean: random" in said
+    assert "Primary contrast" not in said
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("ablation.margin=2", "ablation.margin=2"),
+        (
+            "ablation.primary.contrast=grp",
+            "contrast=grp: not a level of objective; did you mean grpo?",
+        ),
+        ("ablation.primary.contrast=sft_rejection", "it is the control"),
+        ("ablation.primary.factor=modl", "not a factor; did you mean model?"),
+        ("ablation.family=[gspo]", "family=gspo: not a level of objective"),
+        ("ablation.checkpoint=best", "ablation.checkpoint=best"),
+        ("ablation.checkpoint=validation", "at_steps=[]: add validation to the splits, the steps"),
+        ("ablation.nulls=[randm]", "nulls=randm: not a level of objective"),
+        ("ablation.primary.criterion=gains", "ablation.primary.criterion=gains"),
+        ("ablation.primary.criterion=gain", "primary.contrast=grpo: with criterion gain"),
+        ("ablation.primary={factor: objective, criterion: gain, null_gain: 2}", "null_gain=2"),
+        ("ablation.primary.null_gain=0.03", "primary.null_gain=0.03: belongs to primary.criterion=gain"),
+        ("ablation.lr_grid.seeds=[1]", "lr_grid.seeds: 1 is also a reported seed"),
+        ("ablation.lr_grid.rates=[-1,1]", "ablation.lr_grid.rates.0=-1"),
+        ("ablation.fixed=[objective]", "ablation.fixed=objective: arms differ in objective.selection.fn"),
+        ("+ablation.familly=[grpo]", "no such setting; did you mean family?"),
+    ],
+)
+def test_a_bad_ablation_is_one_line(line: str, said: str, tmp_path: Path) -> None:
+    # The command line cannot reach into an ablation, so the file is written anew.
+    import yaml
+
+    text = (Path(CONF) / "ablation" / "rates.yaml").read_text()
+    data = yaml.safe_load(text)
+    key, value = line.lstrip("+").split("=")
+    *path, last = key.split(".")
+    inner = data
+    for part in path:
+        inner = inner[part]
+    inner[last] = yaml.safe_load(value)
+    (tmp_path / "conf" / "ablation").mkdir(parents=True)
+    for name in ("model", "data"):
+        (tmp_path / "conf" / name).symlink_to(Path(CONF) / name)
+    (tmp_path / "conf" / "ablation" / "rates.yaml").write_text("# @package _global_\n" + yaml.safe_dump(data))
+    with pytest.raises(ConfigError) as caught:
+        expand(lines(tmp_path), multirun=True, config_dir=str(tmp_path / "conf"))
+    assert said in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_the_committed_ablations_hold() -> None:
+    for name in ("bridge", "conservative", "model_size", "step_count", "calibration"):
+        sweep = expand([f"ablation={name}"], multirun=True)
+        assert sweep.spec is not None and len(sweep.seeds) >= 5, name
+        found = pilot_of(sweep, [f"ablation={name}"])
+        assert (found is None) == (name == "calibration")
