@@ -21,8 +21,9 @@ from fractions import Fraction
 from harness.grading import number_in
 from harness.maths.arithmetic import Parser
 from harness.maths.exact import Node, Uncheckable, evaluate, first_operand, is_literal, literals, places
+from harness.maths.numbers import numbers_in
 from harness.maths.step_context import continues, goes_on, remainder_after
-from harness.maths.tokens import OPERAND_STARTS, Token, numbers_in, tokenize
+from harness.maths.tokens import OPERAND_STARTS, Token, tokenize
 from harness.maths.units import in_one_unit
 
 MAX_TEXT_CHARS = 131_072  # only the end of a longer text is read, as the grader does

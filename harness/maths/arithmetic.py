@@ -11,15 +11,8 @@ import re
 from fractions import Fraction
 
 from harness.maths.exact import Node
-from harness.maths.tokens import (
-    MAX_DEPTH,
-    MAX_DIGITS,
-    OPERAND_STARTS,
-    Token,
-    closed_groups,
-    number_of,
-    variables,
-)
+from harness.maths.numbers import number_of
+from harness.maths.tokens import MAX_DEPTH, MAX_DIGITS, OPERAND_STARTS, Token, closed_groups, variables
 
 MAX_TOKENS = 200  # of one expression
 MAX_UNIT_WORDS = 6

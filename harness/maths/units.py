@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from harness.maths.tokens import Token, number_of
+from harness.maths.numbers import number_of
+from harness.maths.tokens import Token
 
 # Sizes within a family, in its smallest unit.
 _FAMILIES: tuple[dict[str, int], ...] = (
