@@ -17,7 +17,6 @@ from harness.maths.tokens import MAX_DEPTH, MAX_DIGITS, OPERAND_STARTS, Token, c
 MAX_TOKENS = 200  # of one expression
 MAX_UNIT_WORDS = 6
 
-
 _MULTIPLIERS = {"thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 _NOT_UNITS = frozenset(["is", "so", "then", "or", "but", "which", "because", "if", "was", "are", "get"])
 _PRODUCT = re.compile(r"(?!kg|[mck]m|ml|ft|in|lb|oz|hr|st|nd|rd|th|am|pm|min|hrs|lbs|mph|sq)[A-Za-z]{2,3}")

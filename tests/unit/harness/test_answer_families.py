@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from harness.grading import grade
-from tests.unit.harness.maths.boxes import boxed, pairs
+from tests.unit.harness.boxes import boxed, pairs
 
 RIGHT = {
     "25": (

@@ -8,7 +8,7 @@ import pytest
 
 from harness.grading import grade
 from harness.maths.boxes import last_box
-from tests.unit.harness.maths.boxes import boxed, pairs
+from tests.unit.harness.boxes import boxed, pairs
 
 RIGHT = {
     r"[0,\infty)": (

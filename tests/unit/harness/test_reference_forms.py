@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.unit.harness.maths.boxes import boxed, pairs
+from tests.unit.harness.boxes import boxed, pairs
 
 RIGHT = {
     r"80\text{ cents}": r"\$0.80 ; 80 cents. ; \text{80 cents} ; 80 \text{ cents per apple}",

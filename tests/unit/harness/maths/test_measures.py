@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.unit.harness.maths.boxes import boxed, pairs
+from tests.unit.harness.boxes import boxed, pairs
 
 RIGHT = {
     "25 cm": "x = 250 mm ; 20 + 5 = 25 cm",
