@@ -124,6 +124,8 @@ def compare(gold: str, pred: str, *, gold_is_number: bool = False, decimals: int
         return False, "different text (capital and small letters)"
     if gold_is_number and "=" not in latex_pred and re.search(r"[A-Za-df-hj-z]", letters):
         return False, "different text (variables in the answer, a number in the reference)"
+    if (r"\infty" in latex_pred) != (r"\infty" in latex_gold) and "," not in latex_gold + latex_pred:
+        return False, "different text (infinity in one)"
     reply = _pool.ask({"gold": latex_gold, "pred": latex_pred, "decimals": decimals})
     if reply["error"]:
         return False, f"math-verify: {reply['error']}"

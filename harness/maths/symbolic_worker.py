@@ -100,6 +100,9 @@ def _refuse(event: str, args: tuple[Any, ...]) -> None:
 
 
 def _answer(math_verify: Any, request: dict[str, Any]) -> dict[str, Any]:
+    from sympy.core.random import seed
+
+    seed(0)  # simplify tries random values: a grade is the same in every process
     texts = [request["gold"], request["pred"]]
     try:
         return {"equal": _compare(math_verify, request), "error": None, "latex": texts}
