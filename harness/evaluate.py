@@ -22,7 +22,7 @@ from harness.types import Problem, Prompt, Rollout, RolloutEngine
 if TYPE_CHECKING:
     from harness.evaluation.engine_lm import EngineLM
 
-TASK_VERSION = 1.1  # with the version in tasks/_sampled.yaml: raise both when the same text is scored anew
+TASK_VERSION = 1.2  # with the version in tasks/_sampled.yaml: raise both when the same text is scored anew
 
 Progress = Callable[[str, int, int], None]
 Scorers = Mapping[str, Callable[[Sequence[Prompt], Sequence[Rollout]], list[float]]]

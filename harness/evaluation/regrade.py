@@ -1,0 +1,152 @@
+"""Completions that are on disk, scored anew by the present grader and step check; nothing is sampled.
+
+python -m harness.evaluation.regrade outputs/<study> [--write]
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from harness.config import ConfigError, RunConfig
+from harness.evaluate import eval_record, sample_rows, scored
+from harness.evaluation.eval_metrics import Scored
+from harness.evaluation.eval_tasks import EvalTask, eval_tasks
+from harness.identity import base_folder
+from harness.records import (
+    EvalRecord,
+    RecordError,
+    read_eval,
+    read_run,
+    read_samples,
+    run_folders,
+    write_record,
+    write_samples,
+)
+from harness.types import Rollout
+
+SHOWN = 5  # changed verdicts that are named
+
+
+@dataclass(frozen=True)
+class Regraded:
+    """An evaluation scored anew. `changed`: problem id, sample (None: greedy) and whether it is right now."""
+
+    path: Path
+    record: EvalRecord
+    rows: list[dict[str, Any]]
+    num_samples: int
+    changed: list[tuple[str, int | None, bool]]
+
+    def write(self) -> None:
+        write_samples(self.path.with_suffix(".samples.jsonl.gz"), self.rows)
+        write_record(self.path, self.record)
+
+    def __str__(self) -> str:
+        now_right = sum(right for _, _, right in self.changed)
+        named = ", ".join(
+            f"{problem}/{'greedy' if i is None else i}" for problem, i, _ in self.changed[:SHOWN]
+        )
+        more = f" and {len(self.changed) - SHOWN} more" if len(self.changed) > SHOWN else ""
+        return (
+            f"{self.path.parents[2].name} {self.path.parent.name} {self.path.stem}: {len(self.changed)} of "
+            f"{self.num_samples} verdicts change, {now_right} to right: {named}{more}"
+        )
+
+
+def regrade(study: Path) -> Iterator[Regraded]:
+    """Every evaluation of the study's runs and of their bases, once each.
+
+    Lengths, seconds and reward models' scores stay as recorded. Raises ConfigError for a folder without
+    runs, or where the problems are no longer those that were evaluated; RecordError for a damaged record.
+    """
+    seen: set[Path] = set()
+    runs = run_folders(study) if study.is_dir() else []
+    if not runs:
+        raise ConfigError(f"{study}: no runs; name a study's folder, as outputs/<study>")
+    for folder in runs:
+        try:
+            config = RunConfig.model_validate(read_run(folder).config)
+        except ValidationError as error:
+            raise ConfigError(
+                f"{folder}: a config of another version ({error.error_count()} fields)"
+            ) from None
+        base = study.parent / base_folder(config).relative_to(config.output_dir)
+        for task in eval_tasks(config):
+            for place in (folder, base):
+                for path in sorted(place.glob(f"eval/*-{task.key}/{task.task_name()}.json")):
+                    if path not in seen:
+                        seen.add(path)
+                        yield _anew(path, task)
+
+
+def _anew(path: Path, task: EvalTask) -> Regraded:
+    old, problems = read_eval(path), task.problems()
+    samples = path.with_suffix(".samples.jsonl.gz")
+    if not samples.exists():
+        raise ConfigError(f"{samples}: no completions to score; evaluate the run again")
+    if [p.id for p in problems] != old.problem_ids:
+        raise ConfigError(f"{path}: its problems are not those that data={task.data.name} gives now")
+    stored = list(read_samples(samples))
+    by_problem: dict[tuple[str, bool], list[Rollout]] = {}
+    for row in stored:
+        place = by_problem.setdefault((row["problem_id"], row["sample_idx"] is None), [])
+        tokens = tuple(range(row["length"]))  # only their number is on disk
+        place.append(
+            Rollout(row["problem_id"], len(place), tokens, row["completion"], None, row["finish_reason"])
+        )
+
+    def rows(greedy: bool) -> list[Scored]:
+        return [scored(task, p, by_problem[p.id, greedy]) for p in problems]
+
+    sampled, greedy = rows(False), rows(True) if old.greedy_correct is not None else None
+    kept = ("checkpoint", "step", "run_id", "base_id", "eval_sampling_seed", "seconds", "length_unit")
+    record = eval_record(
+        task, sampled, greedy, rerank=old.rerank_scores, **{name: getattr(old, name) for name in kept}
+    )
+    record.lm_eval_version = old.lm_eval_version
+    record.metrics = {name: value for name, value in record.metrics.items() if name in old.metrics}
+    new = list(sample_rows(sampled, greedy))
+    changed = [
+        (b["problem_id"], b["sample_idx"], b["correct"])
+        for a, b in zip(stored, new, strict=True)
+        if a["correct"] != b["correct"]
+    ]
+    return Regraded(path, record, new, len(new), changed)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit code 0, or 2 for bad input; what was written before stays."""
+    parser = argparse.ArgumentParser(
+        prog="python -m harness.evaluation.regrade", description=(__doc__ or "").partition("\n")[0]
+    )
+    parser.add_argument("study", type=Path, metavar="STUDY_FOLDER")
+    parser.add_argument(
+        "--write", action="store_true", help="replace the records; without it they are only compared"
+    )
+    options = parser.parse_args(argv)
+    evaluations = samples = changed = 0
+    try:
+        for found in regrade(options.study):
+            evaluations, samples = evaluations + 1, samples + found.num_samples
+            changed += len(found.changed)
+            if found.changed:
+                print(found, flush=True)
+            if options.write:
+                found.write()
+    except (ConfigError, RecordError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    done = "written" if options.write else "nothing written; --write replaces the records"
+    print(f"{changed} of {samples} verdicts change in {evaluations} evaluations: {done}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
