@@ -26,7 +26,7 @@ def rollouts(problem: Problem, k: int) -> list[Rollout]:
 
 @pytest.fixture
 def study(tmp_path: Path) -> tuple[Path, Path, EvalRecord]:
-    """Its run says that its first right sample is wrong. (folder, path of the record, the record as it ought)."""
+    """Its run says that a right sample is wrong. (folder, path of the record, the record as it ought)."""
     (job,) = expand([*SETTINGS, f"output_dir={tmp_path}"], multirun=False).jobs
     config: RunConfig = job.config
     write_run(config, "finished")
