@@ -133,6 +133,8 @@ def mismatches(first: Study, second: Study) -> list[str]:
         a, b = (final_rows(s, ours.label, task) for s in (first, second))
         if any(a[s]["protocol"] != b[s]["protocol"] for s in a if s in b):
             said.append(f"the protocol on {task} (k, temperature, top-p, new tokens or template)")
+        if any(a[s]["task_version"] != b[s]["task_version"] for s in a if s in b):
+            said.append(f"the version of the grader on {task}")
         for what in said:
             found.setdefault(what, []).append(ours.label)
     return alone + [f"the two studies differ in {what}: {', '.join(arms)}" for what, arms in found.items()]

@@ -49,6 +49,8 @@ def design_notes(study: Study) -> list[str]:
         notes.append("some runs were made with uncommitted changes in the code")
     if not study.evaluations.empty and study.evaluations.groupby("task")["k"].nunique().max() > 1:
         notes.append("evaluations differ in k; maj@k and pass@k are not comparable between them")
+    for note in _several(study.evaluations, "task_version", "versions of the grader", of="evaluations"):
+        notes.append(f"{note}; `python -m harness.evaluation.regrade {study.folder} --write` makes them one")
     notes += _mixed_within(study) + _other_protocols(study)
     for difference in config_differences(study):
         if difference.undeclared:
@@ -57,12 +59,12 @@ def design_notes(study: Study) -> list[str]:
     return notes
 
 
-def _several(runs: pd.DataFrame, column: str, what: str) -> list[str]:
-    found = list(runs[column].dropna()) if column in runs else []
+def _several(rows: pd.DataFrame, column: str, what: str, *, of: str = "runs") -> list[str]:
+    found = list(rows[column].dropna()) if column in rows else []
     values = sorted({f"{v:g}" if isinstance(v, float) else str(v) for v in found})
     if len(values) < 2:
         return []
-    return [f"runs come from {len(values)} {what}: {', '.join(v[:12] for v in values)}"]
+    return [f"{of} come from {len(values)} {what}: {', '.join(v[:12] for v in values)}"]
 
 
 def _by_data(study: Study) -> list[list[str]]:

@@ -87,6 +87,7 @@ def summarise(record: records.EvalRecord) -> dict[str, Any]:
         "task": record.task,
         "split": record.split,
         "template": record.template,
+        "task_version": record.task_version,
         "protocol": (record.k, record.temperature, record.top_p, record.max_new_tokens, record.template),
         "step": record.step,
         "k": record.k,

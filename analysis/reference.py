@@ -165,6 +165,7 @@ def _provenance(study: Study, read: Mapping[str, records.RunRecord], command: st
         "study": study.name,
         "command": study.record.command,
         "report_command": command,
+        "task_version": _distinct(study.evaluations.get("task_version", ())),  # of the grader
         "commit": _distinct(r.code.get("commit") for r in runs),
         "dirty": any(r.code.get("dirty") for r in runs),
         "packages": _distinct(r.packages for r in runs),

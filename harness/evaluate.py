@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import version
@@ -15,6 +12,7 @@ from harness.config import RunConfig
 from harness.evaluation.eval_metrics import Scored, record_fields
 from harness.evaluation.eval_tasks import EvalTask, eval_tasks
 from harness.prompts import make_prompt
+from harness.quiet import quiet
 from harness.records import EvalRecord, RecordError, read_eval, write_record, write_samples
 from harness.scoring import score
 from harness.types import Problem, Prompt, Rollout, RolloutEngine
@@ -93,8 +91,11 @@ def eval_record(
     rerank: Mapping[str, list[list[float]]] | None = None,
     **about: Any,
 ) -> EvalRecord:
-    """The record of a task; `about` says of whom, when, and how long it took."""
-    return EvalRecord(
+    """The record of a task; `about` says of whom, when, and how long it took.
+
+    With lengths in words nothing is called truncated.
+    """
+    record = EvalRecord(
         key=task.key,
         task=task.task_name(),
         task_version=TASK_VERSION,
@@ -107,6 +108,9 @@ def eval_record(
         **record_fields(sampled, greedy, rerank),
         **about,
     )
+    if record.length_unit == "words":
+        record.metrics = {name: x for name, x in record.metrics.items() if "truncated" not in name}
+    return record
 
 
 def _existing(path: Path, key: str) -> EvalRecord | None:
@@ -135,24 +139,11 @@ def _run_lm_eval(
     from harness.evaluation.engine_lm import EngineLM
 
     lm = EngineLM(engine, encode=encode, eval_seed=eval_seed, policy_step=step, progress=progress)
-    with quiet():
+    with quiet("lm_eval"):  # it draws a bar for each task's prompts and warns of what is meant
         configs = [task.task_config(variant) for task in tasks for variant in task.variants]
         loaded = TaskManager(include_defaults=False).load(configs)
         lm_evaluate(lm, loaded, bootstrap_iters=0, log_samples=False)
     return lm
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """lm-eval draws a bar for each task's prompts and warns of what is meant; errors still raise."""
-    logger = logging.getLogger("lm_eval")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with contextlib.redirect_stderr(io.StringIO()):
-            yield
-    finally:
-        logger.setLevel(level)
 
 
 def scored(task: EvalTask, problem: Problem, rollouts: Sequence[Rollout]) -> Scored:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -14,6 +12,7 @@ from typing import Any
 
 from harness.data import jsonl
 from harness.data.rows import AnswerRange, problems_of
+from harness.quiet import quiet
 from harness.types import Problem
 
 FOLDER = "MATH_DATA_DIR"
@@ -92,7 +91,8 @@ def hub_rows(source: Source) -> list[tuple[str, dict[str, Any] | str]]:
     number = 0
     for config in source.hub_configs:
         try:
-            with _quiet("huggingface_hub", "datasets"):
+            # A hub that does not answer is tried several times, and each says so; the error says it once.
+            with quiet("huggingface_hub", "datasets", bars=True):
                 found = load_dataset(source.hub_id, config, split=source.hub_split)
         except Exception as error:  # network, cache and hub each raise a family of their own
             reason = str(error).split("\n")[0]
@@ -115,20 +115,6 @@ def _hash_of_hub_rows(source: Source) -> str:
     for problem in source.load("all", []):
         content.update("\x1f".join((problem.id, problem.text, problem.answer, "\x1e")).encode())
     return content.hexdigest()
-
-
-@contextmanager
-def _quiet(*names: str) -> Iterator[None]:
-    """A hub that does not answer is tried several times, and each says so; the error says it once."""
-    loggers = [logging.getLogger(name) for name in names]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
 
 
 _HASHES: dict[tuple[str, int, int], str] = {}

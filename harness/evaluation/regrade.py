@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,6 @@ from harness.evaluation.eval_tasks import EvalTask, eval_tasks
 from harness.identity import base_folder
 from harness.records import (
     EvalRecord,
-    RecordError,
     read_eval,
     read_run,
     read_samples,
@@ -60,42 +59,50 @@ class Regraded:
         )
 
 
-def regrade(study: Path) -> Iterator[Regraded]:
-    """Every evaluation of the study's runs and of their bases, once each.
+def stored(study: Path) -> tuple[dict[Path, EvalTask], list[str]]:
+    """Every evaluation of the study's runs and of their bases; and of runs that cannot be read, why.
 
-    Lengths, seconds and reward models' scores stay as recorded. Raises ConfigError for a folder without
-    runs, or where the problems are no longer those that were evaluated; RecordError for a damaged record.
+    Raises ConfigError for a folder without runs.
     """
-    seen: set[Path] = set()
-    runs = run_folders(study) if study.is_dir() else []
-    if not runs:
+    found: dict[Path, EvalTask] = {}
+    errors: list[str] = []
+    folders = run_folders(study) if study.is_dir() else []
+    if not folders:
         raise ConfigError(f"{study}: no runs; name a study's folder, as outputs/<study>")
-    for folder in runs:
+    for folder in folders:
         try:
             config = RunConfig.model_validate(read_run(folder).config)
+            tasks = list(eval_tasks(config))
         except ValidationError as error:
-            raise ConfigError(
-                f"{folder}: a config of another version ({error.error_count()} fields)"
-            ) from None
+            errors.append(f"{folder}: a config of another version ({error.error_count()} fields)")
+            continue
+        except ValueError as error:  # no record, or problems that are not there
+            errors.append(str(error))
+            continue
         base = study.parent / base_folder(config).relative_to(config.output_dir)
-        for task in eval_tasks(config):
-            for place in (folder, base):
-                for path in sorted(place.glob(f"eval/*-{task.key}/{task.task_name()}.json")):
-                    if path not in seen:
-                        seen.add(path)
-                        yield _anew(path, task)
+        for task in tasks:
+            name = f"eval/*-{task.key}/{task.task_name()}.json"
+            found |= {path: task for place in (folder, base) for path in sorted(place.glob(name))}
+    return found, errors
 
 
-def _anew(path: Path, task: EvalTask) -> Regraded:
+def regrade(path: Path, task: EvalTask) -> Regraded:
+    """Lengths, seconds and reward models' scores stay as recorded.
+
+    Raises ConfigError or RecordError where the completions or the record are gone or damaged, or the
+    problems are no longer those that were evaluated.
+    """
     old, problems = read_eval(path), task.problems()
     samples = path.with_suffix(".samples.jsonl.gz")
-    if not samples.exists():
-        raise ConfigError(f"{samples}: no completions to score; evaluate the run again")
     if [p.id for p in problems] != old.problem_ids:
         raise ConfigError(f"{path}: its problems are not those that data={task.data.name} gives now")
-    stored = list(read_samples(samples))
+    before = _completions(samples)
+    if len(before) != old.n_problems * (old.k + (old.greedy_correct is not None)):
+        raise ConfigError(
+            f"{samples}: {len(before)} completions, not those of {path.name}; evaluate the run again"
+        )
     by_problem: dict[tuple[str, bool], list[Rollout]] = {}
-    for row in stored:
+    for row in before:
         place = by_problem.setdefault((row["problem_id"], row["sample_idx"] is None), [])
         tokens = tuple(range(row["length"]))  # only their number is on disk
         place.append(
@@ -111,18 +118,26 @@ def _anew(path: Path, task: EvalTask) -> Regraded:
         task, sampled, greedy, rerank=old.rerank_scores, **{name: getattr(old, name) for name in kept}
     )
     record.lm_eval_version = old.lm_eval_version
-    record.metrics = {name: value for name, value in record.metrics.items() if name in old.metrics}
     new = list(sample_rows(sampled, greedy))
     changed = [
         (b["problem_id"], b["sample_idx"], b["correct"])
-        for a, b in zip(stored, new, strict=True)
+        for a, b in zip(before, new, strict=True)
         if a["correct"] != b["correct"]
     ]
     return Regraded(path, record, new, len(new), changed)
 
 
+def _completions(path: Path) -> list[dict[str, Any]]:
+    try:
+        return list(read_samples(path))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no completions to score; evaluate the run again") from None
+    except (OSError, EOFError, ValueError) as error:
+        raise ConfigError(f"{path}: damaged completions ({error}); evaluate the run again") from None
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit code 0, or 2 for bad input; what was written before stays."""
+    """Exit code 0, or 2 for bad input: what cannot be scored is named, and the others are done."""
     parser = argparse.ArgumentParser(
         prog="python -m harness.evaluation.regrade", description=(__doc__ or "").partition("\n")[0]
     )
@@ -131,21 +146,29 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--write", action="store_true", help="replace the records; without it they are only compared"
     )
     options = parser.parse_args(argv)
-    evaluations = samples = changed = 0
     try:
-        for found in regrade(options.study):
-            evaluations, samples = evaluations + 1, samples + found.num_samples
-            changed += len(found.changed)
-            if found.changed:
-                print(found, flush=True)
-            if options.write:
-                found.write()
-    except (ConfigError, RecordError) as error:
+        found, errors = stored(options.study)
+    except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    evaluations = samples = changed = 0
+    for path, task in found.items():
+        try:
+            anew = regrade(path, task)
+        except ValueError as error:
+            errors.append(str(error))
+            continue
+        evaluations, samples = evaluations + 1, samples + anew.num_samples
+        changed += len(anew.changed)
+        if anew.changed:
+            print(anew, flush=True)
+        if options.write:
+            anew.write()
+    for line in dict.fromkeys(errors):
+        print(f"error: {line}", file=sys.stderr)
     done = "written" if options.write else "nothing written; --write replaces the records"
     print(f"{changed} of {samples} verdicts change in {evaluations} evaluations: {done}")
-    return 0
+    return 2 if errors else 0
 
 
 if __name__ == "__main__":

@@ -21,10 +21,11 @@ from pydantic import TypeAdapter, ValidationError
 
 from harness.config import ConfigError, explain
 from harness.data.load import data_fingerprint
-from harness.evaluate import eval_record, quiet, sample_rows, scored
+from harness.evaluate import eval_record, sample_rows, scored
 from harness.evaluation.eval_metrics import Scored
 from harness.evaluation.eval_tasks import EvalTask, benchmark_task
 from harness.identity import digest
+from harness.quiet import quiet
 from harness.records import EvalRecord, write_record, write_samples
 from harness.schema.trainer_config import BenchmarkConfig
 from harness.types import Problem, Rollout
@@ -83,7 +84,7 @@ def _completions(
         lm._seed = (
             None  # lm-eval sends one seed with every request: a server that heeds it answers k times alike
         )
-    with quiet():
+    with quiet("lm_eval"):
         loaded = TaskManager(include_defaults=False).load(
             [task.task_config(variant) for task in tasks for variant in task.variants]
         )
@@ -133,8 +134,6 @@ def _record(
         seconds=seconds,
         length_unit="words" if encode is None else "tokens",
     )
-    if encode is None:
-        record.metrics = {k: v for k, v in record.metrics.items() if "truncated" not in k}
     write_samples(path.with_suffix(".samples.jsonl.gz"), sample_rows(sampled, greedy))
     write_record(path, record)
     return record

@@ -6,9 +6,7 @@ Imports nothing heavy at the top.
 
 from __future__ import annotations
 
-import contextlib
 import io
-import logging
 import struct
 from collections.abc import Iterator
 from functools import lru_cache
@@ -16,6 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from harness.network.dims import ModelDims, dims_from_config
+from harness.quiet import quiet
 
 # GGUF value types: struct code of the numbers; 8 is a string, 9 an array.
 _NUMBERS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
@@ -106,23 +105,10 @@ def dequantise(path: Path, target: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
-    with _quiet():
+    with quiet("transformers"):  # it draws a bar for each tensor
         where = {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
         model = AutoModelForCausalLM.from_pretrained(
             **where, dtype=torch.bfloat16, quantization_config=GgufConfig(dequantize=True)
         )
         model.save_pretrained(target)
         AutoTokenizer.from_pretrained(**where).save_pretrained(target)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """transformers draws a bar for each tensor and warns of what is meant; errors still raise."""
-    logger = logging.getLogger("transformers")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with contextlib.redirect_stderr(io.StringIO()):
-            yield
-    finally:
-        logger.setLevel(level)

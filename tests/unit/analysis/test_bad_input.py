@@ -63,6 +63,15 @@ def test_mixed_schema_versions_are_said_and_a_newer_run_is_not_guessed_at(make_s
     assert "no finished run for seed 0" in text
 
 
+def test_several_versions_of_the_grader_are_said(make_study) -> None:
+    folder = make_study(seeds=3, models=("xs",))
+    assert "grader" not in notes(folder)
+    (path,) = (folder / "grpo-xs-s1-abcd").glob("eval/*/aime_gen_test.json")
+    change(path, task_version=1.2)
+    said = "evaluations come from 2 versions of the grader: 1, 1.2; `python -m harness.evaluation.regrade"
+    assert said in notes(folder)
+
+
 def test_data_may_differ_between_arms_that_ask_for_other_data(make_study) -> None:
     folder = make_study(seeds=3, models=("xs",))
     assert "data versions" not in notes(folder)

@@ -143,10 +143,11 @@ def test_what_else_differs_between_two_studies_is_said(make_study, tmp_path: Pat
         record["config"]["trainer"]["lr"] = 1e-3
         path.write_text(json.dumps(record | {"base_id": "another"}))
     for path in other.glob("sft_rejection-xs-s*/eval/step_*/aime_gen_test.json"):
-        path.write_text(json.dumps(json.loads(path.read_text()) | {"temperature": 0.6}))
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"temperature": 0.6, "task_version": 2}))
     report = comparison(load_study(folder), load_study(other))
     grpo, sft = "objective=grpo model=xs", "objective=sft_rejection model=xs"
-    assert set(report.notes[:3]) == {
+    assert set(report.notes[:4]) == {
+        f"the two studies differ in the version of the grader on aime_gen_test: {sft}",
         f"the two studies differ in trainer.lr (0.0003 and 0.001): {grpo}",
         f"the two studies differ in the base of a seed: {grpo}",
         "the two studies differ in the protocol on aime_gen_test (k, temperature, top-p, new tokens or "

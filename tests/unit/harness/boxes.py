@@ -6,9 +6,14 @@ from harness.grading import grade
 from harness.types import Grade
 
 
-def pairs(table: dict[str, str]) -> list[tuple[str, str]]:
-    """(reference, answer) of each answer; a reference's answers stand between ` ; `."""
-    return [(reference, answer) for reference, answers in table.items() for answer in answers.split(" ; ")]
+def cases(right: dict[str, str], wrong: dict[str, str]) -> list[tuple[str, str, bool]]:
+    """(reference, answer, is it right) of each answer; a reference's answers stand between ` ; `."""
+    return [
+        (reference, answer, is_right)
+        for table, is_right in ((right, True), (wrong, False))
+        for reference, answers in table.items()
+        for answer in answers.split(" ; ")
+    ]
 
 
 def boxed(answer: str, reference: str) -> Grade:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from harness.grading import grade
-from tests.unit.harness.boxes import boxed, pairs
+from tests.unit.harness.boxes import boxed, cases
 
 RIGHT = {
     "25": (
@@ -256,14 +256,9 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize(("reference", "answer"), pairs(RIGHT))
-def test_is_the_reference(reference: str, answer: str) -> None:
-    assert boxed(answer, reference).correct
-
-
-@pytest.mark.parametrize(("reference", "answer"), pairs(WRONG))
-def test_is_not_the_reference(reference: str, answer: str) -> None:
-    assert not boxed(answer, reference).correct
+@pytest.mark.parametrize(("reference", "answer", "right"), cases(RIGHT, WRONG))
+def test_boxed_answers(reference: str, answer: str, right: bool) -> None:
+    assert boxed(answer, reference).correct is right
 
 
 @pytest.mark.parametrize(

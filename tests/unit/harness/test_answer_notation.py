@@ -10,7 +10,7 @@ import pytest
 from harness.grading import grade
 from harness.maths import symbolic_worker
 from harness.maths.boxes import last_box
-from tests.unit.harness.boxes import boxed, pairs
+from tests.unit.harness.boxes import boxed, cases
 
 RIGHT = {
     r"[0,\infty)": (
@@ -166,14 +166,9 @@ COMPLETIONS = [
 ]
 
 
-@pytest.mark.parametrize(("reference", "answer"), pairs(RIGHT))
-def test_is_the_reference(reference: str, answer: str) -> None:
-    assert boxed(answer, reference).correct
-
-
-@pytest.mark.parametrize(("reference", "answer"), pairs(WRONG))
-def test_is_not_the_reference(reference: str, answer: str) -> None:
-    assert not boxed(answer, reference).correct
+@pytest.mark.parametrize(("reference", "answer", "right"), cases(RIGHT, WRONG))
+def test_boxed_answers(reference: str, answer: str, right: bool) -> None:
+    assert boxed(answer, reference).correct is right
 
 
 @pytest.mark.parametrize(("completion", "reference", "right"), COMPLETIONS)

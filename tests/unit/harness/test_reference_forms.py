@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.unit.harness.boxes import boxed, pairs
+from tests.unit.harness.boxes import boxed, cases
 
 RIGHT = {
     r"80\text{ cents}": r"\$0.80 ; 80 cents. ; \text{80 cents} ; 80 \text{ cents per apple}",
@@ -106,11 +106,6 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize(("reference", "answer"), pairs(RIGHT))
-def test_is_the_reference(reference: str, answer: str) -> None:
-    assert boxed(answer, reference).correct
-
-
-@pytest.mark.parametrize(("reference", "answer"), pairs(WRONG))
-def test_is_not_the_reference(reference: str, answer: str) -> None:
-    assert not boxed(answer, reference).correct
+@pytest.mark.parametrize(("reference", "answer", "right"), cases(RIGHT, WRONG))
+def test_boxed_answers(reference: str, answer: str, right: bool) -> None:
+    assert boxed(answer, reference).correct is right

@@ -65,12 +65,30 @@ def test_changes_are_named_and_written_only_when_asked(study, capsys) -> None:
     assert capsys.readouterr().out.startswith("0 of 6 verdicts change in 1 evaluations")
 
 
+def test_a_damaged_run_is_named_and_the_others_are_done(study, capsys) -> None:
+    folder, path, ought = study
+    (folder / "a-damaged-run").mkdir()
+    (folder / "a-damaged-run" / "run.json").write_text("{")
+    assert main([str(folder), "--write"]) == 2
+    said = capsys.readouterr()
+    assert "a-damaged-run" in said.err and len(said.err.splitlines()) == 1
+    assert "1 of 6 verdicts change" in said.out and read_eval(path) == ought
+
+
 def test_other_problems_and_missing_completions_are_said(study, capsys, tmp_path: Path) -> None:
     folder, path, ought = study
     write_record(path, ought.model_copy(update={"problem_ids": ["p", "q"]}))
     assert main([str(folder), "--write"]) == 2
     assert "its problems are not those that data=aime_gen_mini gives now" in capsys.readouterr().err
-    path.with_suffix(".samples.jsonl.gz").unlink()
+    samples = path.with_suffix(".samples.jsonl.gz")
+    write_record(path, ought)
+    write_samples(samples, list(read_samples(samples))[:-1])
+    assert main([str(folder)]) == 2
+    assert f"5 completions, not those of {path.name}" in capsys.readouterr().err
+    samples.write_bytes(samples.read_bytes()[:40])
+    assert main([str(folder)]) == 2
+    assert "damaged completions (" in capsys.readouterr().err
+    samples.unlink()
     assert main([str(folder)]) == 2
     assert "no completions to score; evaluate the run again" in capsys.readouterr().err
     assert main([str(tmp_path / "nothing")]) == 2
