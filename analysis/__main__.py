@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from analysis.load import Study
-    from analysis.report import Report
+    from analysis.report.content import Report
+    from analysis.study.load import Study
 
 FORMATS = ("text", "markdown", "latex", "csv", "html")
 
@@ -97,8 +97,8 @@ def _add_comparisons(commands: Any) -> None:
 
 
 def _report(arguments: argparse.Namespace) -> int:
-    from analysis.report import build_report, write_report
-    from analysis.table import show
+    from analysis.report.build import build_report, write_report
+    from analysis.tables.table import show
 
     report = build_report(_load(arguments.study), progress=_say)
     _say("")
@@ -112,7 +112,7 @@ def _report(arguments: argparse.Namespace) -> int:
     if arguments.reference:
         _reference(report, arguments)
     if arguments.wandb:
-        from analysis.tracked import log_report
+        from analysis.report.tracked import log_report
 
         try:
             name = log_report(report, path.parent, mode=arguments.wandb, project=arguments.project,
@@ -124,7 +124,7 @@ def _report(arguments: argparse.Namespace) -> int:
 
 
 def _reference(report: Report, arguments: argparse.Namespace) -> None:
-    from analysis.reference import write_reference
+    from analysis.report.reference import write_reference
 
     figures = arguments.figures.split(",") if arguments.figures else None
     folder: Path = arguments.reference
@@ -136,7 +136,7 @@ def _reference(report: Report, arguments: argparse.Namespace) -> None:
 
 
 def _fetch(arguments: argparse.Namespace) -> int:
-    from analysis.tracked import offline_runs, online_runs, write_study
+    from analysis.report.tracked import offline_runs, online_runs, write_study
 
     source, folder = str(arguments.source), Path(arguments.source)
     if not folder.is_dir() and (source.count("/") != 1 or source[0] in "./~"):
@@ -158,8 +158,8 @@ def _fetch(arguments: argparse.Namespace) -> int:
 
 
 def _table(arguments: argparse.Namespace) -> int:
-    from analysis.report import build_report
-    from analysis.table import show
+    from analysis.report.build import build_report
+    from analysis.tables.table import show
 
     report = build_report(_load(arguments.study), figures=False)
     tables = {t.name: t for t in report.tables}
@@ -183,15 +183,15 @@ def _print_notes(report: Report) -> None:
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    from analysis.compare import list_table
-    from analysis.table import show
+    from analysis.report.compare import list_table
+    from analysis.tables.table import show
 
     show(list_table(arguments.outputs))
     return 0
 
 
 def _findings(arguments: argparse.Namespace) -> int:
-    from analysis.findings import findings_markdown, write_findings
+    from analysis.report.findings import findings_markdown, write_findings
 
     if arguments.out == "-":
         print(findings_markdown(arguments.reference))
@@ -202,10 +202,10 @@ def _findings(arguments: argparse.Namespace) -> int:
 
 
 def _compare(arguments: argparse.Namespace) -> int:
-    from analysis.compare import comparison
-    from analysis.literature import NAME
-    from analysis.report import write_report
-    from analysis.table import show
+    from analysis.report.build import write_report
+    from analysis.report.compare import comparison
+    from analysis.tables.literature import NAME
+    from analysis.tables.table import show
 
     literature = str(arguments.second) == NAME and not arguments.second.is_dir()
     second = None if literature else _load(arguments.second)
@@ -219,8 +219,8 @@ def _compare(arguments: argparse.Namespace) -> int:
 
 def _calibrate(arguments: argparse.Namespace) -> int:
     """Exit code 1 where a row leaves the bounds that are asked of it."""
-    from analysis.calibration import aa_variances, calibrate, check_alike, outside
-    from harness.records import write_json
+    from analysis.report.calibration import aa_variances, calibrate, check_alike, outside
+    from harness.records.records import write_json
 
     if arguments.studies < 1:
         raise ValueError(f"--studies {arguments.studies}: need at least 1")
@@ -248,7 +248,7 @@ def _say(what: str) -> None:
 
 
 def _power(arguments: argparse.Namespace) -> int:
-    from analysis.stats import power, seeds_needed, smallest_detectable
+    from analysis.stats.inference import power, seeds_needed, smallest_detectable
 
     sd, effect, seeds, alpha, target = (
         getattr(arguments, name) for name in ("sd", "effect", "seeds", "alpha", "target")
@@ -279,7 +279,7 @@ def _power(arguments: argparse.Namespace) -> int:
 
 
 def _load(folder: Path) -> Study:
-    from analysis.load import load_study
+    from analysis.study.load import load_study
 
     if not sys.stderr.isatty():
         return load_study(folder)

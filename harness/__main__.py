@@ -1,6 +1,6 @@
 import sys
 
-from harness.run import main
+from harness.launch.run import main
 
 if __name__ == "__main__":
     sys.exit(main())

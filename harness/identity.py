@@ -7,14 +7,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-from harness.config import RunConfig
 from harness.data.documents import benchmark_data
 from harness.data.load import corpus_fingerprint, data_fingerprint
 from harness.data.sources import file_hash
-from harness.network.source import WEIGHTS, content
-from harness.network.teacher_files import teacher_fingerprint
-from harness.network.tokenizer import TOKENIZER_VERSION
-from harness.records import BASES
+from harness.model.files.source import WEIGHTS, content
+from harness.model.files.teacher_files import teacher_fingerprint
+from harness.model.files.tokenizer import TOKENIZER_VERSION
+from harness.records.records import BASES
+from harness.schema.run_config import RunConfig
 from harness.schema.trainer_config import BenchmarkConfig
 
 

@@ -1,4 +1,4 @@
-"""Scorers of the lm-eval tasks: a document's completions -> floats. The grader is harness.grading.
+"""Scorers of the lm-eval tasks: a document's completions -> floats. The grader is harness.grading.grade.
 
 A standard error is a metric of its own: a document gives its contribution and the aggregation finishes it,
 `*_se_problems` (sd over problems / √P) and `*_se_sampling` (√Σ variances / P; these problems fixed).
@@ -11,8 +11,8 @@ from math import sqrt
 from statistics import stdev
 from typing import Any
 
-from analysis.metrics import avg_at_k, maj_at_k, pass_at_k
-from harness.scoring import Score, score, votes
+from analysis.stats.metrics import avg_at_k, maj_at_k, pass_at_k
+from harness.grading.score import Score, score, votes
 
 
 def sampled(doc: Mapping[str, Any], results: Sequence[Sequence[str]]) -> dict[str, float]:

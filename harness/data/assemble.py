@@ -9,41 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from harness.data import (
-    aime24,
-    aime25,
-    aime_1983_2023,
-    aime_gen,
-    amc23,
-    dapo_17k,
-    deepscaler,
-    general,
-    gsm8k,
-    gsm8k_perturbed,
-    hendrycks_math,
     jsonl,
-    math500,
     perturb,
     stages,
 )
-from harness.data.contamination import scan
-from harness.records import GENERATED
+from harness.data.ngrams import scan
+from harness.data.registry import GENERATORS, PUBLISHED
+from harness.records.records import GENERATED
 from harness.schema.data_config import DataConfig
 from harness.types import Problem
-
-# Each has load(split, *, seed, bad_rows) and SOURCES, the file or hub data set behind each split.
-PUBLISHED = {
-    "gsm8k": gsm8k,
-    "gsm8k_perturbed": gsm8k_perturbed,
-    "math": hendrycks_math,
-    "aime_1983_2023": aime_1983_2023,
-    "amc23": amc23,
-    "aime24": aime24,
-    "aime25": aime25,
-    "math500": math500,
-    "deepscaler": deepscaler,
-    "dapo_17k": dapo_17k,
-}
-GENERATORS = {"aime_gen": aime_gen, "general": general}
 
 
 @dataclass

@@ -15,97 +15,11 @@ import json
 import os
 import sys
 import time
-from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from harness.data.normalise import exact_key, words
+from harness.data.ngrams import HALF, scan
 from harness.types import Problem
-
-N = 13
-MIN_COMMON = 4  # problems, in both sets together, that make a 13-gram a phrase
-HALF = 0.5
-
-Gram = tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Hit:
-    """A training problem that holds some of an evaluation problem; `phrases`: nothing but phrases of it."""
-
-    train_id: str
-    eval_id: str
-    exact: bool
-    share: float
-    phrases: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Scan:
-    """One training set against one evaluation set."""
-
-    num_train: int
-    num_eval: int
-    num_short: int  # evaluation problems with fewer than N words
-    hits: list[Hit]
-
-    def over(self, share: float) -> list[Hit]:
-        """Copies, and pairs with at least that share of 13-grams."""
-        return [h for h in self.hits if h.exact or h.share >= share]
-
-    def report(self, share: float = HALF) -> dict[str, Any]:
-        """Counts of evaluation problems, and the pairs of ids at or above `share`; no text."""
-        return {
-            "num_train": self.num_train,
-            "num_eval": self.num_eval,
-            "exact": len({h.eval_id for h in self.hits if h.exact}),
-            "any_13gram": len({h.eval_id for h in self.hits if h.share > 0}),
-            "any_13gram_not_phrase": len({h.eval_id for h in self.hits if h.share > 0 and not h.phrases}),
-            "share": share,
-            "over_share": len({h.eval_id for h in self.over(share)}),
-            "too_short_for_13grams": self.num_short,
-            "pairs": [
-                {"train_id": h.train_id, "eval_id": h.eval_id, "exact": h.exact, "share": round(h.share, 4)}
-                for h in sorted(self.over(share), key=lambda h: (h.eval_id, h.train_id))
-            ],
-        }
-
-
-def scan(train: Sequence[Problem], evaluation: Sequence[Problem]) -> Scan:
-    """Every pair that shares a 13-gram or is a copy, in time linear in the words of both sets."""
-    vocabulary: dict[str, int] = {}
-    train_grams = [_grams(p.text, vocabulary) for p in train]
-    eval_grams = [_grams(p.text, vocabulary) for p in evaluation]
-    holders: dict[Gram, list[int]] = defaultdict(list)
-    for i, grams in enumerate(eval_grams):
-        for gram in grams:
-            holders[gram].append(i)
-    held = [{gram for gram in grams if gram in holders} for grams in train_grams]
-    uses = Counter(gram for grams in held for gram in grams)
-    shared: dict[tuple[int, int], list[int]] = defaultdict(lambda: [0, 0])  # 13-grams, of them phrases
-    for t, grams in enumerate(held):
-        for gram in grams:
-            phrase = uses[gram] + len(holders[gram]) >= MIN_COMMON
-            for e in holders[gram]:
-                shared[t, e][0] += 1
-                shared[t, e][1] += phrase
-    copies: dict[str, list[int]] = defaultdict(list)
-    for e, problem in enumerate(evaluation):
-        copies[exact_key(problem.text)].append(e)
-    exact = {(t, e) for t, p in enumerate(train) for e in copies.get(exact_key(p.text), ())}
-    hits = []
-    for t, e in sorted(exact | set(shared)):
-        both, phrases = shared.get((t, e), (0, 0))
-        share = both / max(len(eval_grams[e]), 1)
-        hits.append(Hit(train[t].id, evaluation[e].id, (t, e) in exact, share, 0 < both == phrases))
-    return Scan(len(train), len(evaluation), sum(not grams for grams in eval_grams), hits)
-
-
-def _grams(text: str, vocabulary: dict[str, int]) -> set[Gram]:
-    ids = [vocabulary.setdefault(word, len(vocabulary)) for word in words(text)]
-    return set(zip(*(ids[i:] for i in range(N)), strict=False))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from harness.config import ConfigError
 from harness.data.load import load_split
-from harness.data.presets import preset, with_components
 from harness.data.stages import without_copies
-from harness.prompts import render
 from harness.schema.data_config import DataConfig
+from harness.schema.presets import preset, with_components
+from harness.schema.prompts import render
+from harness.schema.run_config import ConfigError
 from harness.schema.trainer_config import BenchmarkConfig
 from harness.types import Problem
 

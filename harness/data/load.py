@@ -8,11 +8,12 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from harness.config import ConfigError, RunConfig
-from harness.data.assemble import GENERATORS, PUBLISHED, Report, assemble
+from harness.data.assemble import Report, assemble
+from harness.data.registry import GENERATORS, PUBLISHED
 from harness.data.sources import Source, file_hash
-from harness.records import GENERATED
+from harness.records.records import GENERATED
 from harness.schema.data_config import SPLITS, DataConfig
+from harness.schema.run_config import ConfigError, RunConfig
 from harness.types import Problem
 
 __all__ = [

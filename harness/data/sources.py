@@ -12,7 +12,7 @@ from typing import Any
 
 from harness.data import jsonl
 from harness.data.rows import AnswerRange, problems_of
-from harness.quiet import quiet
+from harness.records.progress import quiet
 from harness.types import Problem
 
 FOLDER = "MATH_DATA_DIR"
@@ -147,7 +147,7 @@ def columns(**names: str) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
 
 def last_box(solution: str) -> str:
     r"""The content of the last complete \boxed{} of a solution, "" where there is none."""
-    from harness.maths.extraction import extract
+    from harness.grading.find.extraction import extract
 
     return extract(solution, ("boxed",)).answer or ""
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from analysis.metrics import Estimate, avg_at_k, best_constant_answer, best_of_k, maj_at_k, pass_at_k
-from harness.scoring import Score, votes
+from analysis.stats.metrics import Estimate, avg_at_k, best_constant_answer, best_of_k, maj_at_k, pass_at_k
+from harness.grading.score import Score, votes
 from harness.types import Problem, Rollout
 
 
@@ -64,7 +64,7 @@ def metric_values(
     pass_at_1, _2, _4 ... _k     at least one of so many samples is right, unbiased
     maj_at_k                     a majority vote of the k samples is right
     best_of_k_outcome, _process  the sample that a reward model scores highest is right (`rerank`)
-    *_se_sampling, *_se_problems standard errors: these problems fixed; across problems (analysis.metrics)
+    *_se_sampling, *_se_problems standard errors: these problems fixed; across problems
     greedy, greedy_se_problems   share of problems right by greedy decoding, and its error across problems
     direct_share                 samples without a checkable step
     extracted_share              samples in which an answer was found

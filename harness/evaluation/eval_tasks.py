@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from harness.config import RunConfig
 from harness.data.documents import benchmark_data, problems_to_evaluate
+from harness.grading.find.extraction import Rule
 from harness.identity import benchmark_key, digest, eval_key
-from harness.maths.extraction import Rule
 from harness.schema.data_config import DataConfig
+from harness.schema.run_config import RunConfig
 from harness.schema.trainer_config import BenchmarkConfig
 from harness.types import Problem
 

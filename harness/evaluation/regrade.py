@@ -14,12 +14,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from harness.config import ConfigError, RunConfig
-from harness.evaluate import eval_record, sample_rows, scored
 from harness.evaluation.eval_metrics import Scored
 from harness.evaluation.eval_tasks import EvalTask, eval_tasks
+from harness.evaluation.evaluate import eval_record, sample_rows, scored
 from harness.identity import base_folder
-from harness.records import (
+from harness.records.records import (
     EvalRecord,
     read_eval,
     read_run,
@@ -28,6 +27,7 @@ from harness.records import (
     write_record,
     write_samples,
 )
+from harness.schema.run_config import ConfigError, RunConfig
 from harness.types import Rollout
 
 SHOWN = 5  # changed verdicts that are named

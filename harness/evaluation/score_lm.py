@@ -19,14 +19,14 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from harness.config import ConfigError, explain
 from harness.data.load import data_fingerprint
-from harness.evaluate import eval_record, sample_rows, scored
 from harness.evaluation.eval_metrics import Scored
 from harness.evaluation.eval_tasks import EvalTask, benchmark_task
+from harness.evaluation.evaluate import eval_record, sample_rows, scored
 from harness.identity import digest
-from harness.quiet import quiet
-from harness.records import EvalRecord, write_record, write_samples
+from harness.records.progress import quiet
+from harness.records.records import EvalRecord, write_record, write_samples
+from harness.schema.run_config import ConfigError, explain
 from harness.schema.trainer_config import BenchmarkConfig
 from harness.types import Problem, Rollout
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from harness.config import ConfigError, RunConfig, did_you_mean
+from harness.schema.run_config import ConfigError, RunConfig, did_you_mean
 from harness.schema.section import NonNegative, Positive, PositiveFloat, Section
 
 

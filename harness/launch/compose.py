@@ -22,8 +22,6 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from harness.config import ConfigError, RunConfig, did_you_mean, validate
-from harness.data.presets import weighed, with_components
 from harness.identity import run_id
 from harness.launch.ablation import (
     AblationSpec,
@@ -35,26 +33,16 @@ from harness.launch.ablation import (
     read_spec,
 )
 from harness.launch.job_checks import check_jobs
+from harness.launch.jobs import Job
 from harness.launch.levels import choose, control_levels, is_named, lines_of
+from harness.schema.presets import weighed, with_components
+from harness.schema.run_config import ConfigError, RunConfig, did_you_mean, validate
 from harness.schema.settings import is_setting, nearest
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 GROUPS = tuple(sorted(p.name for p in CONF.iterdir() if p.is_dir() and p.name != "hydra"))
 
 OPTIONAL = ("experiment", "ablation")
-
-
-@dataclass(frozen=True)
-class Job:
-    """One run of a sweep: the overrides that make it, its levels, and the validated config."""
-
-    overrides: tuple[str, ...]
-    levels: dict[str, str]
-    config: RunConfig
-
-    @property
-    def run_id(self) -> str:
-        return run_id(self.config)
 
 
 @dataclass(frozen=True)

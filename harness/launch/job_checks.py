@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.config import ConfigError, RunConfig, check_folder
 from harness.data.documents import check_benchmark
 from harness.data.load import check_corpus, check_data
-from harness.network.source import HubNotReached, check_model
-from harness.network.teacher_files import check_teacher
-from harness.preflight import check_packages, describe
+from harness.model.files.source import HubNotReached, check_model
+from harness.model.files.teacher_files import check_teacher
+from harness.model.preflight import check_packages, describe
+from harness.schema.run_config import ConfigError, RunConfig, check_folder
 
 if TYPE_CHECKING:
-    from harness.launch.compose import Job
+    from harness.launch.jobs import Job
 
 
 def check_jobs(jobs: Sequence[Job]) -> None:

@@ -18,10 +18,11 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, OmegaConf
 
-from harness.config import RunConfig, validate
 from harness.identity import base_id, base_made, bases_of, run_id
+from harness.launch.jobs import ENSURE_BASE, EXECUTE
 from harness.launch.workers import Work, run_all
-from harness.progress import Display
+from harness.records.progress import Display
+from harness.schema.run_config import RunConfig, validate
 
 if TYPE_CHECKING:
     from hydra.types import HydraContext, TaskFunction
@@ -32,14 +33,14 @@ GPU_DEVICES = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/kfd", "/dev/dxg")
 
 
 def load(name: str) -> Any:
-    """`harness.execute:execute` -> the function; a name travels to a child process, an import does not."""
+    """`module:function` -> the function; a name travels to a child process, an import does not."""
     from importlib import import_module
 
     module, _, function = name.partition(":")
     return getattr(import_module(module), function)
 
 
-def run_task(config: DictConfig, *, execute: str = "harness.execute:execute") -> str:
+def run_task(config: DictConfig, *, execute: str = EXECUTE) -> str:
     """The task of every launcher: validate what Hydra composed, and run it. Returns the outcome."""
     from hydra.core.hydra_config import HydraConfig
 
@@ -97,7 +98,7 @@ class ProcessLauncher(Launcher):
 
     def __init__(self, workers: int | None = None, warm: bool = False, per_gpu: int = 1, **_: Any) -> None:
         self.workers, self.warm, self.per_gpu = workers, warm, per_gpu
-        self.execute, self.ensure_base = "harness.execute:execute", "harness.pretrain:ensure_base"
+        self.execute, self.ensure_base = EXECUTE, ENSURE_BASE
         self.compose: Callable[[Sequence[str]], RunConfig]
         self.costs: dict[str, float] = {}
         self.display: Display | None = None

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from harness.config import ConfigError, did_you_mean
 from harness.launch.ablation import AblationSpec, levels_of
+from harness.schema.run_config import ConfigError, did_you_mean
 from harness.schema.settings import is_setting
 
 Levels = dict[str, list[str]]

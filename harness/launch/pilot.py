@@ -11,15 +11,16 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean
 
-from harness.config import ConfigError
 from harness.identity import run_folder
 from harness.launch.ablation import RateGrid, arm_key
-from harness.launch.compose import Job, Sweep, expand
+from harness.launch.compose import Sweep, expand
+from harness.launch.jobs import Job
 from harness.launch.plan import estimate, finished_records
 from harness.launch.status import evaluation_folders, finished
-from harness.progress import duration
-from harness.records import RecordError, read_eval
-from harness.sweep import Functions, plan, run_sweep, workers_of
+from harness.launch.sweep import Functions, plan, run_sweep, workers_of
+from harness.records.progress import duration
+from harness.records.records import RecordError, read_eval
+from harness.schema.run_config import ConfigError
 
 SPLIT = "validation"
 HELD = 3  # exit code: another process holds a run

@@ -8,18 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness import preflight
-from harness.config import RunConfig
 from harness.evaluation.eval_tasks import eval_tasks
 from harness.identity import base_id, base_made, bases_of
 from harness.launch.ablation import differences
-from harness.launch.compose import Job, Sweep
+from harness.launch.compose import Sweep
+from harness.launch.jobs import Job
 from harness.launch.levels import gap_lines
-from harness.network.dims import num_non_embedding_parameters
-from harness.network.source import not_reached, shape
-from harness.progress import duration
-from harness.records import RecordError, RunRecord, read_run
+from harness.model import preflight
+from harness.model.dims import num_non_embedding_parameters
+from harness.model.files.source import not_reached, shape
+from harness.records.progress import duration
+from harness.records.records import RecordError, RunRecord, read_run
 from harness.schema.model_config import ModelConfig
+from harness.schema.run_config import RunConfig
 from harness.seeds import STREAMS, all_streams
 
 # One CPU thread, measured on the ladder: tokens/s at 0.18M non-embedding parameters, falling with a power of
@@ -278,7 +279,7 @@ def detectable(num_seeds: int, records: Sequence[RunRecord] = ()) -> str:
     """The smallest true difference that the paired t finds with probability 0.8 at level 0.05."""
     if num_seeds < 3:
         return f"{_count(num_seeds, 'seed')}: no interval; use at least 3."
-    from analysis.inference import smallest_detectable
+    from analysis.stats.inference import smallest_detectable
 
     difference = smallest_detectable(sd=ASSUMED_SD, num_seeds=num_seeds)
     assert math.isfinite(difference)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from harness.code_state import code_state
-from harness.config import RunConfig
 from harness.identity import base_folder, benchmark_key, eval_key, run_folder
-from harness.records import NewerRecord, RecordError, RunRecord, read_run, write_text
+from harness.records.code_state import code_state
+from harness.records.records import NewerRecord, RecordError, RunRecord, read_run, write_text
+from harness.schema.run_config import RunConfig
 
 
 def checkpoint_name(step: int) -> str:

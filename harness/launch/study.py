@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.config import ConfigError
 from harness.launch.ablation import arm_key
 from harness.launch.compose import Sweep
 from harness.launch.levels import absent
 from harness.launch.plan import arm_label, by_arm
-from harness.records import Arm, StudyRecord, read_study
+from harness.records.records import Arm, StudyRecord, read_study
+from harness.schema.run_config import ConfigError
 
 DECLARED = {
     "fixed",

@@ -1,5 +1,5 @@
 """Child processes for a sweep, from a fork server that has paid the imports once: one a job on CPUs, one
-lasting child a GPU, which keeps its engine from run to run (harness.warm)."""
+lasting child a GPU, which keeps its engine from run to run (harness.rollout.process_cache)."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.config import RunConfig
-from harness.progress import Display, Throttle
+from harness.launch.jobs import EXECUTE
+from harness.records.progress import Display, Throttle
+from harness.schema.run_config import RunConfig
 
 if TYPE_CHECKING:
     from multiprocessing.context import ForkServerProcess
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 # What a run imports on its way, paid once in the fork server instead of in every child.
 PRELOAD = [
     "torch",
-    "harness.execute",
+    "harness.launch.execute",
     "harness.evaluation.engine_lm",
     "lm_eval.evaluator",
     "lm_eval.tasks",
@@ -73,7 +74,8 @@ def run_all(
     context = multiprocessing.get_context("forkserver")
     modules = {w.function.partition(":")[0] for w in works}
     tracked = any(w.config.tracking.mode != "disabled" for w in works)
-    preload = [name for name in PRELOAD if name != "wandb" or tracked] if "harness.execute" in modules else []
+    heavy = PRELOAD if EXECUTE.partition(":")[0] in modules else ()
+    preload = [name for name in heavy if name != "wandb" or tracked]
     context.set_forkserver_preload([*preload, *modules])
     pending = sorted(works, key=lambda w: -max(w.priority, w.cost))
     seats: list[str | None] = list(devices) or [None] * workers

@@ -11,15 +11,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from analysis.metrics import pair_auc
-from harness import checkpoint
-from harness.batching import make_batch, microbatches, take
-from harness.learning.critic import ValueModel
-from harness.learning.optim import adamw, guarded_step
-from harness.network.attention import pads
-from harness.network.fused import pack
-from harness.network.rows import Prompts, pack_rows
+from analysis.stats.metrics import pair_auc
+from harness.model.attention import pads
+from harness.model.fused import pack
+from harness.model.rows import Prompts, pack_rows
 from harness.schema.slots import RewardModelConfig
+from harness.training import checkpoint
+from harness.training.batching import make_batch, microbatches, take
+from harness.training.critic import ValueModel
+from harness.training.optim import adamw, guarded_step
 from harness.types import Batch, Grade, Problem, Prompt, Rollout, ScoredGroup
 
 HELD_OUT = 5  # one problem of so many is left out of training, for AUC and calibration

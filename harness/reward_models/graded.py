@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from harness.grading import grade
-from harness.maths.extraction import Rule
+from harness.grading.find.extraction import Rule
+from harness.grading.grade import grade
 from harness.seeds import derive
 from harness.types import Problem, Prompt, Rollout, RolloutEngine, SamplingParams
 

@@ -1,7 +1,7 @@
 """A learned process reward: P(right | problem, output so far) at the end of each step of a derivation.
 
-The steps are the arithmetic statements that harness.steps finds; the answer, at the output's last token, is
-the last step, so an output without a statement has one step. arXiv:2305.20050, arXiv:2312.08935.
+The steps are the arithmetic statements that harness.grading.steps finds; the answer, at the output's last
+token, is the last step, so an output without a statement has one step. arXiv:2305.20050, arXiv:2312.08935.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from harness.learning.critic import ValueModel
-from harness.learning.process import step_rewards
-from harness.network.dims import flops_per_token
+from harness.model.dims import flops_per_token
 from harness.reward_models.classifier import held_out, judge, probabilities, train
 from harness.reward_models.graded import Source, continued, graded
 from harness.reward_models.reward_model import classifier_on, in_run, source_of
 from harness.schema.slots import ProcessRewardModelConfig
 from harness.seeds import derive
+from harness.training.critic import ValueModel
+from harness.training.process import step_rewards
 from harness.types import Problem, Prompt, Rollout, StepReward
 
 if TYPE_CHECKING:
-    from harness.learning.state import Run
+    from harness.training.run_state import Run
 
 NAME = "process_reward_model"
 Decode = Callable[[Sequence[int]], str]

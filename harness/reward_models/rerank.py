@@ -14,20 +14,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from harness.config import RunConfig
 from harness.data.load import data_fingerprint, load_split
-from harness.engines import load_engine
 from harness.identity import base_id, digest
-from harness.learning.critic import ValueModel
-from harness.locks import hold
-from harness.prompts import make_prompt
+from harness.records.locks import hold
 from harness.reward_models.classifier import trained_once
 from harness.reward_models.graded import Source, graded
 from harness.reward_models.process_reward_model import ProcessRewardModel, labelled
 from harness.reward_models.process_reward_model import fit as fit_process
 from harness.reward_models.reward_model import RewardModel, classifier_on
 from harness.reward_models.reward_model import fit as fit_outcome
+from harness.rollout.engines import load_engine
+from harness.schema.prompts import make_prompt
+from harness.schema.run_config import RunConfig
 from harness.seeds import derive, stream_seed
+from harness.training.critic import ValueModel
 from harness.types import Prompt, Rollout, SamplingParams
 
 Scorer = Callable[[Sequence[Prompt], Sequence[Rollout]], list[float]]

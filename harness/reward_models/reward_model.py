@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from harness.learning.critic import ValueModel, init_value
-from harness.network.hub import load_pretrained
+from harness.model.files.hub import load_pretrained
 from harness.reward_models.classifier import held_out, judge, probabilities, train, trained_once
 from harness.reward_models.graded import Source, graded
 from harness.schema.slots import RewardModelConfig
 from harness.seeds import derive
+from harness.training.critic import ValueModel, init_value
 from harness.types import Prompt, Rollout, SamplingParams
 
 if TYPE_CHECKING:
-    from harness.learning.state import Run
+    from harness.training.run_state import Run
 
 NAME = "reward_model"
 

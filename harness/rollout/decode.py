@@ -14,9 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from harness.model import Policy
-from harness.network.fused import rms_norm, turn
-from harness.network.lora import merged
+from harness.model.fused import rms_norm, turn
+from harness.model.lora import merged
+from harness.model.policy import Policy
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harness.model import Policy
-from harness.network.fused import pack
-from harness.network.rows import pack_rows
+from harness.model.fused import pack
+from harness.model.policy import Policy
+from harness.model.rows import pack_rows
 from harness.rollout.decode import Slots, decode_step, fuse
 from harness.rollout.sampling import sample, uniforms
 from harness.types import FinishReason, SamplingParams

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from harness.model import Policy
-from harness.network.hub import load_weights
-from harness.network.lora import has_adapters
+from harness.model.files.hub import load_weights
+from harness.model.lora import has_adapters
+from harness.model.policy import Policy
 from harness.rollout.decode import Slots
 from harness.rollout.generation import Generation, Request
 from harness.rollout.results import check_requests, has_stop, make_requests, rollouts
 from harness.types import OnEnd, Prompt, Rollout, SamplingParams
 
 if TYPE_CHECKING:
-    from harness.rollout.gpu_decode import SlotDecoder
+    from harness.rollout.gpu.decode import SlotDecoder
 
 
 class NativeEngine:
@@ -87,7 +87,7 @@ class NativeEngine:
             "prefill_tokens": self._prefill_tokens,
         }
         if self._uses_kernels:
-            from harness.rollout.gpu_generation import SlotGeneration
+            from harness.rollout.gpu.generation import SlotGeneration
 
             decoder = self._decoder_for(capacity, longest, params.max_new_tokens)
             SlotGeneration(decoder, requests, params, capacity=capacity, **rules).run()
@@ -105,7 +105,7 @@ class NativeEngine:
 
     def _decoder_for(self, num_slots: int, columns: int, max_new_tokens: int) -> SlotDecoder:
         """The GPU's buffers and graphs, made anew only when they are too small or the weights have moved."""
-        from harness.rollout.gpu_decode import SlotDecoder
+        from harness.rollout.gpu.decode import SlotDecoder
 
         have = self._decoder
         if have is None or not have.fits(num_slots, columns, max_new_tokens):

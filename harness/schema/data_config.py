@@ -6,9 +6,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from harness.maths.extraction import Rule
-from harness.prompts import TemplateName
-from harness.records import GENERATED
+from harness.grading.find.extraction import Rule
+from harness.records.records import GENERATED
+from harness.schema.prompts import TemplateName
 from harness.schema.section import Name, NonNegative, NonNegativeFloat, Positive, Section
 
 Published = Literal[

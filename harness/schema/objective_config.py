@@ -30,7 +30,7 @@ from harness.schema.slots import (
 
 
 class ObjectiveConfig(Section):
-    """`truncated`: what an output cut at the length limit gets (harness/select.py); fail: `fail_reward`."""
+    """`truncated`: what an output cut at the length limit gets (harness.objectives.selection)."""
 
     name: Name
     reward: RewardConfig

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 
-from harness.config import RunConfig, did_you_mean
 from harness.schema.data_config import DataConfig
+from harness.schema.run_config import RunConfig, did_you_mean
 from harness.schema.section import Section
 
 COMPONENT = "data.components."  # the names below it are the user's

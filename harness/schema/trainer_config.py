@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
-from harness.data.presets import preset
-from harness.prompts import TemplateName
+from harness.schema.presets import preset
+from harness.schema.prompts import TemplateName
 from harness.schema.section import Name, NonNegative, NonNegativeFloat, Positive, PositiveFloat, Section
 from harness.schema.slots import ProcessRewardModelConfig, RewardModelConfig
 

@@ -1,6 +1,6 @@
 """Documents of the real benchmarks, from MATH_DATA_DIR or the hub.
 
-The prompt asks for a boxed answer; --metadata '{"template": "question"}' takes another of harness.prompts.
+The prompt asks for a boxed answer; --metadata '{"template": "question"}' takes another template.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from harness.data.documents import dataset
 from harness.data.load import PUBLISHED
-from harness.grading import DEFAULT_RULES
-from harness.prompts import TEMPLATES
+from harness.grading.grade import DEFAULT_RULES
+from harness.schema.prompts import TEMPLATES
 
 if TYPE_CHECKING:
     from datasets import Dataset

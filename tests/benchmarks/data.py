@@ -11,8 +11,8 @@ import time
 from collections.abc import Callable
 
 from harness.data import gsm8k, hendrycks_math, perturb
-from harness.data.contamination import scan
 from harness.data.general import FAMILIES, load
+from harness.data.ngrams import scan
 
 
 def best(run: Callable[[], object]) -> float:

@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from harness.grading import grade
-from harness.scoring import score
+from harness.grading.grade import grade
+from harness.grading.score import score
 
 SENTENCE = "Some reasoning about 17 apples. "
 DERIVATION = "Each of the {0} friends gets 12 apples, so they need {0} * 12 = {1} apples together. "

@@ -16,8 +16,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from harness import records
-from harness.records import Arm, EvalRecord, RunRecord, StudyRecord
+from harness.records import records
+from harness.records.records import Arm, EvalRecord, RunRecord, StudyRecord
 
 METRICS = ("reward", "accuracy", "extracted", "zero_variance_groups", "completion_length", "truncated",
            "entropy", "sampled_tokens", "loss", "ratio", "clip_frac", "clip_low_frac", "clip_high_frac",

@@ -20,10 +20,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from harness.learning.accounting import peak_resident_bytes
-from harness.model import Policy, states_before, token_logprobs
-from harness.network.dims import ModelDims
-from harness.network.rows import Rows, pack_rows
+from harness.model.dims import ModelDims
+from harness.model.policy import Policy, states_before, token_logprobs
+from harness.model.rows import Rows, pack_rows
+from harness.training.accounting import peak_resident_bytes
 from tests.benchmarks.shapes import LADDER_L, QWEN_0_5B, SMOLLM2_135M, random_policy
 
 SHAPES = {"qwen2.5-0.5b": QWEN_0_5B, "smollm2-135m": SMOLLM2_135M, "ladder_l": LADDER_L}

@@ -20,8 +20,17 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from analysis.stats import pair_auc, paired_t
-from harness.records import EvalRecord, RunRecord, eval_paths, read_eval, read_run, read_samples, run_folders
+from analysis.stats.intervals import paired_t
+from analysis.stats.metrics import pair_auc
+from harness.records.records import (
+    EvalRecord,
+    RunRecord,
+    eval_paths,
+    read_eval,
+    read_run,
+    read_samples,
+    run_folders,
+)
 
 KINDS = ("outcome", "process")
 CHOICES = ("avg_at_k", "maj_at_k", "best_of_k_outcome", "best_of_k_process")

@@ -4,7 +4,7 @@ python -m tests.benchmarks.rl_step --out rl_step.json [--shape qwen2.5-0.5b | --
                                    [--trl 16:off:0.3 64:on:0.3 ...]
 
 64 prompts × 8 completions × 512 tokens (no end token stops them), bf16 weights, AdamW, no KL, one update a
-step. Ours is the loop of `harness.trainer`, timed from log to log. A TRL setting is microbatch:Liger:vLLM's
+step. Ours is the loop of `training.trainer`, timed from log to log. A TRL setting is microbatch:Liger:vLLM's
 memory share. Each side runs in a process of its own; the first step, which compiles, does not count, nor does
 the last, which is saved; with --profile the last one's training is profiled.
 """
@@ -39,7 +39,7 @@ def write_model(folder: Path, shape: str, device: str = "cuda") -> None:
     """A hub folder with random weights and a tokenizer of one word a token."""
     from tokenizers import Tokenizer, models, pre_tokenizers
 
-    from harness.network.hub import save_pretrained
+    from harness.model.files.hub import save_pretrained
     from tests.benchmarks.shapes import LADDER_L, QWEN_0_5B, SMOLLM2_135M, random_policy
 
     dims = {"qwen2.5-0.5b": QWEN_0_5B, "smollm2-135m": SMOLLM2_135M, "ladder-l": LADDER_L}[shape]
@@ -93,7 +93,7 @@ def settings(folder: Path, data: Path, out: Path, steps: int, microbatch_tokens:
 
 def profile_last(steps: int, found: dict[str, Any]) -> None:
     """Profile the training of the last step into `found`."""
-    from harness import trainer
+    from harness.training import trainer
 
     learn = trainer.learn
 
@@ -111,9 +111,9 @@ def profile_last(steps: int, found: dict[str, Any]) -> None:
 def ours(
     folder: Path, data: Path, out: Path, steps: int, microbatch_tokens: int, profile: bool
 ) -> dict[str, Any]:
-    from harness import trainer
     from harness.launch.compose import expand
-    from harness.learning.state import setup
+    from harness.training import trainer
+    from harness.training.setup import setup
 
     overrides = settings(folder, data, out, steps, microbatch_tokens)
     (job,) = expand(overrides, multirun=False).jobs
@@ -243,8 +243,8 @@ def main() -> None:
             found = trl(folder, data, out, max(3, args.steps - 2), args.trl[0])
         print(json.dumps(found), flush=True)
         return
-    from harness.code_state import code_state, hardware, packages
-    from harness.network.codec import Codec
+    from harness.model.files.codec import Codec
+    from harness.records.code_state import code_state, hardware, packages
 
     args.work.mkdir(parents=True, exist_ok=True)
     if args.model is None and not (folder / "tokenizer_config.json").exists():

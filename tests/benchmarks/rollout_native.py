@@ -27,12 +27,12 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from harness.model import Policy, init_policy, token_logprobs  # noqa: E402
-from harness.network.dims import ModelDims  # noqa: E402
-from harness.network.hub import save_pretrained  # noqa: E402
-from harness.network.rows import pack_rows  # noqa: E402
+from harness.model.dims import ModelDims  # noqa: E402
+from harness.model.files.hub import save_pretrained  # noqa: E402
+from harness.model.policy import Policy, init_policy, token_logprobs  # noqa: E402
+from harness.model.rows import pack_rows  # noqa: E402
 from harness.rollout.native import NativeEngine  # noqa: E402
-from harness.rollout.vllm import VllmEngine  # noqa: E402
+from harness.rollout.vllm.engine import VllmEngine  # noqa: E402
 from harness.types import Prompt, SamplingParams  # noqa: E402
 
 BATCH, PROMPT_TOKENS, NEW_TOKENS, GROUP, VOCABULARY = 256, 24, 128, 8, 512

@@ -23,7 +23,7 @@ from typing import Any
 
 import torch
 
-from harness.rollout.vllm import VllmEngine
+from harness.rollout.vllm.engine import VllmEngine
 from harness.types import Rollout, SamplingParams
 from tests.benchmarks.profiling import profiled
 from tests.benchmarks.rollout_gpu import SHAPES, prompts

@@ -18,8 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from harness.model import Policy, token_logprobs
-from harness.network.rows import pack_rows
+from harness.model.policy import Policy, token_logprobs
+from harness.model.rows import pack_rows
 from harness.types import Prompt, Rollout, SamplingParams
 
 
@@ -65,7 +65,7 @@ def summary(found: dict[str, Tensor]) -> dict[str, Any]:
 
 
 def prompts(folder: Path, problems: Path, count: int, samples: int) -> list[Prompt]:
-    from harness.network.codec import Codec
+    from harness.model.files.codec import Codec
 
     codec = Codec.from_folder(folder)
     texts = [json.loads(line) for line in problems.read_text().splitlines()[:count]]
@@ -88,7 +88,7 @@ def main() -> None:
     parser.add_argument("--temperature", type=float, default=1.0)
     parser.add_argument("--updates", type=int, default=3, help="times that all weights move by 1 %%")
     args = parser.parse_args()
-    from harness.network.hub import load_pretrained
+    from harness.model.files.hub import load_pretrained
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     policy = load_pretrained(args.model, dtype=getattr(torch, args.dtype), device=device)
@@ -100,7 +100,7 @@ def main() -> None:
 
         engine = NativeEngine(policy, **settings)
     else:
-        from harness.rollout.vllm import VllmEngine
+        from harness.rollout.vllm.engine import VllmEngine
 
         engine = VllmEngine(policy, memory=0.3, enforce_eager=None, max_model_len=1024, **settings)
     params = SamplingParams(max_new_tokens=args.tokens, temperature=args.temperature, logprobs=True)

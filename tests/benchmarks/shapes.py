@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from harness.model import Policy
-from harness.network.dims import ModelDims
+from harness.model.dims import ModelDims
+from harness.model.policy import Policy
 
 QWEN_0_5B = ModelDims(
     architecture="qwen2",

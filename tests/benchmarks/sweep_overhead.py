@@ -20,8 +20,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from harness.code_state import code_state, hardware, packages
-from harness.records import RunRecord, read_metrics, read_run, run_folders
+from harness.records.code_state import code_state, hardware, packages
+from harness.records.records import RunRecord, read_metrics, read_run, run_folders
 
 # The smallest ladder model and a run of seconds: what is measured is what stands around the work.
 SHORT = (

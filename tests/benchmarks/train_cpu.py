@@ -20,10 +20,10 @@ import torch
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
-from harness.batching import microbatches, take, work
-from harness.model import Policy, joined, token_logprobs
-from harness.network.dims import forward_flops
-from harness.network.rows import Prompts, pack_rows
+from harness.model.dims import forward_flops
+from harness.model.policy import Policy, joined, token_logprobs
+from harness.model.rows import Prompts, pack_rows
+from harness.training.batching import microbatches, take, work
 from harness.types import Batch
 from tests.benchmarks.shapes import SMOLLM2_135M, random_policy
 

@@ -20,9 +20,9 @@ from typing import Any
 
 import torch
 
-from harness.model import Policy, joined, token_logprobs
-from harness.network.dims import forward_flops
-from harness.network.rows import Prompts, Rows, pack_rows
+from harness.model.dims import forward_flops
+from harness.model.policy import Policy, joined, token_logprobs
+from harness.model.rows import Prompts, Rows, pack_rows
 from tests.benchmarks.profiling import profiled, table
 from tests.benchmarks.shapes import QWEN_0_5B, SMOLLM2_135M, random_policy
 

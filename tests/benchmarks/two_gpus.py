@@ -2,8 +2,8 @@
 
     python -m tests.benchmarks.two_gpus --out two_gpus.json [--shape smollm2-135m] [--steps 10]
 
-Twice the loop of `harness.trainer` on random weights, no files needed: in float32, where both must agree, and
-in bfloat16 for the tokens a second. Both sample, but two processes train on the tokens that one sampled:
+Twice the loop of `training.trainer` on random weights, no files needed: in float32, where both must agree,
+and in bfloat16 for the tokens a second. Both sample, but two processes train on the tokens that one sampled:
 their own are others before long, as random weights leave tokens so alike that rounding chooses. Stated
 beforehand, for every step: grad_norm within 0.5 % of one GPU's, loss within 1e-4. Exit code 1 if one is not.
 """
@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from harness.learning.state import Run
+    from harness.training.run_state import Run
     from harness.types import Problem, Rollout
 
 PROMPTS, SAMPLES, TOKENS = 32, 8, 128
@@ -47,8 +47,8 @@ def overrides(folder: Path, out: Path, dtype: str, steps: int, device: str) -> l
 
 def replay(kept: Path) -> None:
     """Samples are taken, and those in `kept` returned; where there is no such folder, it is filled."""
-    from harness import trainer
-    from harness.learning.distributed import rank
+    from harness.training import trainer
+    from harness.training.distributed import rank
 
     sample, recorded = trainer.sample, kept.exists()
 
@@ -69,9 +69,9 @@ def replay(kept: Path) -> None:
 def worker(folder: Path, out: Path, dtype: str, steps: int, device: str) -> None:
     """In every process of torchrun: train; the first writes the metrics of each step."""
     from harness.launch.compose import expand
-    from harness.learning.distributed import join, leave, rank
-    from harness.learning.state import setup
-    from harness.trainer import train
+    from harness.training.distributed import join, leave, rank
+    from harness.training.setup import setup
+    from harness.training.trainer import train
 
     (job,) = expand(overrides(folder, out, dtype, steps, device), multirun=False).jobs
     device = join(device)
@@ -117,8 +117,8 @@ def speed(rows: list[dict[str, Any]]) -> dict[str, float]:
 
 
 def measure(shape: str, steps: int, device: str, dtypes: Sequence[str]) -> dict[str, Any]:
-    from harness.code_state import code_state, hardware, packages
-    from harness.network.codec import Codec
+    from harness.model.files.codec import Codec
+    from harness.records.code_state import code_state, hardware, packages
     from tests.benchmarks.rl_step import write_model, write_problems
 
     found: dict[str, Any] = {

@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from harness.code_state import code_state, hardware, packages
-from harness.config import validate
-from harness.execute import final_numbers
-from harness.records import RunRecord, read_metrics
+from harness.launch.execute import final_numbers
+from harness.records.code_state import code_state, hardware, packages
+from harness.records.records import RunRecord, read_metrics
+from harness.schema.run_config import validate
 from tests.benchmarks.sweep_overhead import both, records
 
 MARGINS = {

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from harness.objectives import kl
 from harness.objectives.advantages import accepted_only, group_centered, rloo
-from harness.objectives.compose import policy_loss
+from harness.objectives.policy_loss import policy_loss
 from harness.objectives.reduce import counted_rows, denominator, reduce
 
 V, END, PAD = 3, 2, 0

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from harness.launch.compose import Composer
 from harness.objectives.advantages import group_normalized, rloo
-from harness.objectives.compose import policy_loss
+from harness.objectives.policy_loss import policy_loss
 from harness.objectives.reduce import denominator, reduce
 from harness.schema.objective_config import ObjectiveConfig
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from harness.model import Policy, token_logprobs
-from harness.network.rows import pack_rows
-from harness.rollout.gpu_sampling import draw
+from harness.model.policy import Policy, token_logprobs
+from harness.model.rows import pack_rows
+from harness.rollout.gpu.sampling import draw
 from harness.rollout.native import NativeEngine
 from harness.rollout.sampling import sample, truncate
 from harness.types import Prompt, SamplingParams
@@ -36,7 +36,7 @@ def error(out: torch.Tensor, reference: torch.Tensor) -> float:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_elementwise_kernels_equal_float64(dtype: torch.dtype) -> None:
-    from harness.network import fused, kernels
+    from harness.model import fused, kernels
 
     limit = 1e-6 if dtype == torch.float32 else 8e-3
     gate_up = torch.randn(37, 2 * 1300, device="cuda", dtype=dtype)

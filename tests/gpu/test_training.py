@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 import torch
 
-from harness.learning import gradient
-from harness.learning.update import build_batch, update
-from harness.model import Policy
+from harness.model.policy import Policy
+from harness.training import gradient
+from harness.training.update import build_batch, update
 from tests.benchmarks.shapes import random_policy
-from tests.unit.harness.learning.test_update import EQUAL, MIXED, WRONG, policy, weights
-from tests.unit.harness.network.test_rows import results, rows_of
+from tests.unit.harness.model.test_policy import DIMS
+from tests.unit.harness.model.test_rows import results, rows_of
 from tests.unit.harness.tiny import configure
-from tests.unit.test_model import DIMS
+from tests.unit.harness.training.test_update import EQUAL, MIXED, WRONG, policy, weights
 
 if not torch.cuda.is_available():
     pytest.skip("needs a CUDA GPU", allow_module_level=True)

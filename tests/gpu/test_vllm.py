@@ -9,11 +9,11 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from harness.model import Policy
-from harness.network.rows import pack_rows
-from harness.rollout.vllm import VllmEngine
+from harness.model.policy import Policy
+from harness.model.rows import pack_rows
+from harness.rollout.process_cache import drop
+from harness.rollout.vllm.engine import VllmEngine
 from harness.types import Prompt, Rollout, SamplingParams
-from harness.warm import drop
 from tests.benchmarks.sampler_gap import gaps
 from tests.benchmarks.shapes import QWEN_0_5B, random_policy
 

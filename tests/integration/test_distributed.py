@@ -13,16 +13,16 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from harness.batching import shared_microbatches
-from harness.config import ConfigError, RunConfig
-from harness.execute import execute
+from harness.bases.pretrain import ensure_base
 from harness.identity import run_folder
 from harness.launch.compose import Composer
-from harness.learning.accounting import reproducible
-from harness.learning.distributed import check, leave, share
-from harness.pretrain import ensure_base
-from harness.records import eval_paths, read_metrics, read_run
-from tests.unit.harness.test_batching import lengths_batch
+from harness.launch.execute import execute
+from harness.records.records import eval_paths, read_metrics, read_run
+from harness.schema.run_config import ConfigError, RunConfig
+from harness.training.accounting import reproducible
+from harness.training.batching import shared_microbatches
+from harness.training.distributed import check, leave, share
+from tests.unit.harness.training.test_batching import lengths_batch
 
 NAMES = ("loss", "grad_norm", "reward", "kl", "kl_old", "entropy", "clip_frac", "kept_loss", "sampled_tokens")
 # This base is never right: rewards that differ, so that there is a gradient. 5 prompts do not divide by 2.
@@ -62,7 +62,7 @@ def over_two(work: Callable[..., None], *arguments: object) -> None:
 
 
 def _execute(config: RunConfig, stop_at: int | None = None) -> None:
-    from harness import trainer
+    from harness.training import trainer
 
     if stop_at is not None:
         original = trainer.experience
@@ -143,7 +143,7 @@ def test_what_needs_one_process_is_refused_with_its_name(monkeypatch: pytest.Mon
 def test_the_command_refuses_before_anything_is_loaded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from harness.run import main
+    from harness.launch.run import main
 
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert main([*LINES, "rollout.engine=vllm", f"output_dir={tmp_path}/out"]) == 2
@@ -153,7 +153,7 @@ def test_the_command_refuses_before_anything_is_loaded(
 
 
 def test_shares_are_whole_and_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    from harness.learning import distributed
+    from harness.training import distributed
 
     monkeypatch.setattr(distributed, "world_size", lambda: 3)
     found = []

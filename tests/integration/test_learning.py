@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 
-from harness.config import RunConfig
+from harness.bases.pretrain import ensure_base
 from harness.launch.compose import Composer
-from harness.learning.state import setup
-from harness.pretrain import ensure_base
-from harness.records import read_metrics
-from harness.trainer import train
+from harness.records.records import read_metrics
+from harness.schema.run_config import RunConfig
+from harness.training.setup import setup
+from harness.training.trainer import train
 
 GOLDEN = Path(__file__).parent / "golden_smoke.json"
 NAMES = ("loss", "reward", "grad_norm", "kept_loss")

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from harness import preflight
-from harness.config import ConfigError, RunConfig
 from harness.launch.compose import Composer, expand
-from harness.network.source import shape
-from harness.preflight import LADDER_VOCABULARY, check_fits, describe, needs
+from harness.model import preflight
+from harness.model.files.source import shape
+from harness.model.preflight import LADDER_VOCABULARY, check_fits, describe, needs
+from harness.schema.run_config import ConfigError, RunConfig
 
 FACTOR = 1.5
 COMPOSER = Composer()
@@ -28,11 +28,11 @@ STEP = """
 import resource, sys
 from pathlib import Path
 from harness.launch.compose import Composer
-from harness.network.dims import ModelDims
-from harness.network.hub import save_pretrained
+from harness.model.dims import ModelDims
+from harness.model.files.hub import save_pretrained
 from harness.model import init_policy
-from harness.learning.state import setup
-from harness.network.tokenizer import build_ladder_tokenizer, save_tokenizer
+from harness.training.setup import setup
+from harness.model.files.tokenizer import build_ladder_tokenizer, save_tokenizer
 from harness.trainer import experience, learn
 
 folder, *lines = sys.argv[1:]

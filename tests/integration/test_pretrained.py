@@ -9,20 +9,20 @@ from pathlib import Path
 import pytest
 import torch
 
-from harness import preflight
-from harness.base import adopt
-from harness.config import ConfigError, RunConfig
-from harness.execute import execute
+from harness.bases.base import adopt
+from harness.bases.pretrain import ensure_base
 from harness.identity import base_folder, run_folder
 from harness.launch.compose import Composer
+from harness.launch.execute import execute
 from harness.launch.status import finished
-from harness.learning.kept import Kept, own_text, passages
-from harness.network.codec import Codec
-from harness.network.hub import load_pretrained
-from harness.network.rows import pack_rows
-from harness.network.source import _packaged
-from harness.pretrain import ensure_base
-from harness.records import eval_paths, read_base, read_eval, read_run
+from harness.model import preflight
+from harness.model.files.codec import Codec
+from harness.model.files.hub import load_pretrained
+from harness.model.files.source import _packaged
+from harness.model.rows import pack_rows
+from harness.records.records import eval_paths, read_base, read_eval, read_run
+from harness.schema.run_config import ConfigError, RunConfig
+from harness.training.retention import Kept, own_text, passages
 from tests.unit.harness.tiny import untrained_base
 
 SMALL = (

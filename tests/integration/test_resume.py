@@ -13,41 +13,41 @@ import lm_eval.evaluator  # noqa: F401  children are forked: what is imported he
 import pytest
 import torch
 
-from harness.config import RunConfig
-from harness.execute import execute, final_numbers
 from harness.identity import base_folder, run_folder
 from harness.launch.compose import Composer
-from harness.learning.accounting import reproducible
-from harness.records import eval_paths, read_eval, read_run
+from harness.launch.execute import execute, final_numbers
+from harness.records.records import eval_paths, read_eval, read_run
+from harness.schema.run_config import RunConfig
+from harness.training.accounting import reproducible
 
 # (module, function, nth call, before or after it): where SIGKILL strikes, in the order of a run's life.
 KILLS = [
-    ("harness.pretrain", "guarded_step", 3, "before"),
-    ("harness.checkpoint", "os.rename", 1, "before"),  # writing the base's resume state
-    ("harness.pretrain", "guarded_step", 52, "after"),
-    ("harness.pretrain", "save_tokenizer", 1, "after"),  # the base's folder half written
-    ("harness.base", "write_record", 1, "before"),  # weights published, record missing
-    ("harness.engines", "load_pretrained", 1, "after"),
-    ("harness.trainer", "sample", 1, "before"),
-    ("harness.trainer", "sample", 1, "after"),
-    ("harness.trainer", "score", 2, "after"),
-    ("harness.learning.update", "guarded_step", 1, "before"),
-    ("harness.learning.update", "guarded_step", 3, "after"),
-    ("harness.checkpoint", "torch.save", 1, "before"),
-    ("harness.checkpoint", "torch.save", 1, "after"),
-    ("harness.checkpoint", "os.rename", 1, "before"),
-    ("harness.trainer", "save", 1, "after"),
-    ("harness.trainer", "sample", 2, "after"),  # from here on after a resume at step 2
-    ("harness.trainer", "publish", 1, "before"),
-    ("harness.learning.state", "copy_tokenizer", 1, "after"),  # a checkpoint folder half written
-    ("harness.trainer", "save", 1, "before"),
-    ("harness.execute", "write_record", 2, "before"),
-    ("harness.execute", "evaluate", 1, "before"),
-    ("harness.evaluate", "write_samples", 1, "before"),
-    ("harness.records", "os.replace", 6, "before"),  # a record's file half written
-    ("harness.evaluate", "write_samples", 3, "after"),
-    ("harness.execute", "evaluate", 2, "after"),
-    ("harness.execute", "dead_flags", 1, "before"),
+    ("harness.bases.pretrain", "guarded_step", 3, "before"),
+    ("harness.training.checkpoint", "os.rename", 1, "before"),  # writing the base's resume state
+    ("harness.bases.pretrain", "guarded_step", 52, "after"),
+    ("harness.bases.pretrain", "save_tokenizer", 1, "after"),  # the base's folder half written
+    ("harness.bases.base", "write_record", 1, "before"),  # weights published, record missing
+    ("harness.rollout.engines", "load_pretrained", 1, "after"),
+    ("harness.training.trainer", "sample", 1, "before"),
+    ("harness.training.trainer", "sample", 1, "after"),
+    ("harness.training.trainer", "score", 2, "after"),
+    ("harness.training.update", "guarded_step", 1, "before"),
+    ("harness.training.update", "guarded_step", 3, "after"),
+    ("harness.training.checkpoint", "torch.save", 1, "before"),
+    ("harness.training.checkpoint", "torch.save", 1, "after"),
+    ("harness.training.checkpoint", "os.rename", 1, "before"),
+    ("harness.training.trainer", "save", 1, "after"),
+    ("harness.training.trainer", "sample", 2, "after"),  # from here on after a resume at step 2
+    ("harness.training.trainer", "publish", 1, "before"),
+    ("harness.training.run_state", "copy_tokenizer", 1, "after"),  # a checkpoint folder half written
+    ("harness.training.trainer", "save", 1, "before"),
+    ("harness.launch.execute", "write_record", 2, "before"),
+    ("harness.launch.execute", "evaluate", 1, "before"),
+    ("harness.evaluation.evaluate", "write_samples", 1, "before"),
+    ("harness.records.records", "os.replace", 6, "before"),  # a record's file half written
+    ("harness.evaluation.evaluate", "write_samples", 3, "after"),
+    ("harness.launch.execute", "evaluate", 2, "after"),
+    ("harness.launch.execute", "dead_flags", 1, "before"),
 ]
 
 

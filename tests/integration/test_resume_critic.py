@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from harness.identity import run_folder
-from harness.records import read_metrics
+from harness.records.records import read_metrics
 from tests.integration.test_resume import config_at, evidence, launch
 
 KILLS = [
-    ("harness.learning.update", "guarded_step", 3, "after"),
-    ("harness.trainer", "save", 1, "after"),
-    ("harness.trainer", "refresh_reference", 1, "after"),  # from here on after a resume at step 2
-    ("harness.trainer", "save", 1, "before"),
+    ("harness.training.update", "guarded_step", 3, "after"),
+    ("harness.training.trainer", "save", 1, "after"),
+    ("harness.training.trainer", "refresh_reference", 1, "after"),  # from here on after a resume at step 2
+    ("harness.training.trainer", "save", 1, "before"),
 ]
 EVERYTHING = (
     "objective=ppo",

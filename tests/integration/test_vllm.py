@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 import torch
 
-from harness.model import Policy, init_policy, token_logprobs
-from harness.network.dims import ModelDims
-from harness.network.rows import pack_rows
-from harness.rollout.vllm import VllmEngine
+from harness.model.dims import ModelDims
+from harness.model.policy import Policy, init_policy, token_logprobs
+from harness.model.rows import pack_rows
+from harness.rollout.vllm.engine import VllmEngine
 from harness.types import Prompt, Rollout, SamplingParams
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -8,20 +8,20 @@ import subprocess
 import sys
 from pathlib import Path
 
+import harness.rollout.vllm_core as module
 import pytest
 
-import harness.rollout.vllm_core as module
-from harness import trainer
-from harness.config import RunConfig
-from harness.execute import execute
 from harness.identity import run_folder
 from harness.launch.compose import Composer
-from harness.learning.accounting import reproducible
-from harness.model import init_policy
-from harness.network.dims import ModelDims
-from harness.network.hub import save_pretrained
-from harness.network.tokenizer import EOS_ID, build_ladder_tokenizer, save_tokenizer
-from harness.records import eval_paths, read_eval, read_metrics, read_run
+from harness.launch.execute import execute
+from harness.model.dims import ModelDims
+from harness.model.files.hub import save_pretrained
+from harness.model.files.tokenizer import EOS_ID, build_ladder_tokenizer, save_tokenizer
+from harness.model.policy import init_policy
+from harness.records.records import eval_paths, read_eval, read_metrics, read_run
+from harness.schema.run_config import RunConfig
+from harness.training import trainer
+from harness.training.accounting import reproducible
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = [

@@ -9,11 +9,13 @@ import lm_eval.evaluator  # noqa: F401  children are forked: what is imported he
 import pytest
 import torch
 
-from harness import engines, trainer, warm
-from harness import execute as execution
-from harness.config import RunConfig
-from harness.execute import execute
-from harness.learning import state
+from harness.launch import execute as execution
+from harness.launch.execute import execute
+from harness.rollout import engines
+from harness.rollout import process_cache as warm
+from harness.schema.run_config import RunConfig
+from harness.training import run_state as state
+from harness.training import trainer
 from harness.types import Prompt
 from tests.integration.test_resume import config_at, evidence, quiet
 

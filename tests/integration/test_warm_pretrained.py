@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from harness import engines, warm
-from harness.config import RunConfig
-from harness.execute import execute
+from harness.launch.execute import execute
+from harness.rollout import engines
+from harness.rollout import process_cache as warm
+from harness.schema.run_config import RunConfig
 from tests.integration.test_pretrained import configure, quiet
 from tests.integration.test_resume import evidence
 from tests.integration.test_warm import in_a_fresh_process

@@ -46,7 +46,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "conf/config.yaml",
         "conf/hydra/launcher/process.yaml",
         "tasks/_sampled.yaml",
-        "harness/run.py",
+        "harness/launch/run.py",
     ):
         assert kept in names
     assert not any(name.startswith(("tests/", "outputs/")) for name in names)

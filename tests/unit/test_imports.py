@@ -1,162 +1,152 @@
-"""The packages import one way, read from the source: what a module imports, also inside functions."""
+"""The rooms import one way, read from the source: also what is imported inside functions or for types."""
 
 from __future__ import annotations
 
-import ast
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-# Each stands above those it may import from; a module that is not named stands below them all.
-ORDER = [
-    "run",
-    "launch.pilot",
-    "sweep",
-    "launch.study",
-    "launch.plan",
-    "launch.launcher",
-    "launch.workers",
-    "execute",
-    "trainer",
-]
-# Rooms of the harness; each imports from none that stands above it. Those in one line share a floor.
-FLOORS = [
-    ("launch",),
-    ("evaluation",),
-    ("learning", "reward_models"),
-    ("rollout",),
-    ("network",),
-    ("data", "schema"),
-    ("maths", "objectives"),
-]
-LEAVES = ("types", "records", "seeds")
+from tests.structure import (
+    ROOT,
+    circles,
+    floors,
+    import_graph,
+    imported_names,
+    modules,
+    obscure_docstrings,
+    room_graph,
+    room_of,
+)
+
+# From the top down: a room imports from floors below its own alone, and rooms of one floor never each other.
+HARNESS_FLOORS = (
+    ("harness.__main__",),
+    ("harness.launch",),
+    ("harness.evaluation", "harness.reward_models", "harness.bases"),
+    ("harness.training",),
+    ("harness.rollout", "harness.identity"),
+    ("harness.model",),
+    ("harness.data",),
+    ("harness.schema",),
+    ("harness.grading", "harness.objectives"),
+    ("harness.records", "harness.seeds", "harness.types"),
+)
+ANALYSIS_FLOORS = (
+    ("analysis.__main__",),
+    ("analysis.report",),
+    ("analysis.figures",),
+    ("analysis.tables",),
+    ("analysis.study",),
+    ("analysis.stats",),
+)
+FILES = modules(ROOT)
+GRAPH = import_graph(FILES)
+ROOMS = room_graph(GRAPH)
+HEAVY = {"torch", "transformers", "lm_eval", "wandb", "matplotlib", "vllm"}
+# What composing a config, planning a sweep and reading its state needs: no import there may take seconds.
+LIGHT = ("harness.launch", "harness.schema", "harness.records", "harness.identity", "harness.seeds")
+TRAINS = ("harness.launch.execute", "harness.launch.tracking")  # a run's own process
 
 
-def imports(path: Path, *, top: bool = False) -> set[str]:
-    """Dotted names that a file imports; `top`: at module level alone, type checking apart."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    nodes = tree.body if top else list(ast.walk(tree))
-    found = set()
-    for node in nodes:
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: relative import"
-            found |= {node.module or ""} | {f"{node.module}.{alias.name}" for alias in node.names}
-    return found
+def packages(path: Path, *, top: bool = False) -> set[str]:
+    return {name.split(".")[0] for name in imported_names(path, top=top)}
 
 
-def module(name: str) -> Path:
-    return ROOT / "harness" / f"{name.replace('.', '/')}.py"
+@pytest.mark.parametrize("order", [HARNESS_FLOORS, ANALYSIS_FLOORS], ids=["harness", "analysis"])
+def test_rooms_import_from_floors_below_alone(order: tuple[tuple[str, ...], ...]) -> None:
+    place = {room: floor for floor, rooms in enumerate(order) for room in rooms}
+    backwards = [
+        f"{name} -> {target}"
+        for name, targets in GRAPH.items()
+        for target in targets
+        if room_of(name) in place and room_of(target) in place and room_of(name) != room_of(target)
+        if place[room_of(target)] <= place[room_of(name)]
+    ]
+    assert backwards == []
 
 
-def files(package: str) -> list[Path]:
-    return sorted((ROOT / package).rglob("*.py"))
+def test_every_room_has_its_floor() -> None:
+    known = {room for rooms in (*HARNESS_FLOORS, *ANALYSIS_FLOORS) for room in rooms} | {"tasks"}
+    assert known == set(ROOMS)
 
 
-def roots(names: set[str]) -> set[str]:
-    return {name.split(".")[0] for name in names}
+def test_the_house_keeps_its_size() -> None:
+    folders = [room for room in ROOMS if not (ROOT / (room.replace(".", "/") + ".py")).exists()]
+    assert len(folders) <= 20
+    assert max(floors(ROOMS).values()) <= 10
 
 
-@pytest.mark.parametrize("low", range(1, len(ORDER)))
-def test_harness_imports_downwards(low: int) -> None:
-    above = {f"harness.{name}" for name in ORDER[:low]}
-    assert imports(module(ORDER[low])) & above == set()
+def test_nothing_imports_in_a_circle() -> None:
+    assert circles(ROOMS) == []
+    assert circles(GRAPH) == []
 
 
-def test_nothing_below_the_trainer_imports_what_stands_above_it() -> None:
-    above = {f"harness.{name}" for name in ORDER}
-    chain = {module(name) for name in [*ORDER, "__main__"]}
-    for path in files("harness"):
-        if path not in chain:
-            assert imports(path) & above == set(), path
+def test_a_circle_and_an_obscure_docstring_are_found(tmp_path: Path) -> None:
+    """The measures themselves, on a package that has what the others must not have."""
+    (tmp_path / "pack").mkdir()
+    (tmp_path / "pack" / "a.py").write_text('"""Of a kind."""\nfrom pack import b\n')
+    (tmp_path / "pack" / "b.py").write_text("def f() -> None:\n    from pack.a import x\n")
+    files = modules(tmp_path, ["pack"])
+    graph = import_graph(files)
+    assert circles(graph) == [["pack.a", "pack.b"]]
+    assert floors(graph) == {"pack.a": 1, "pack.b": 1}
+    assert len(obscure_docstrings(files["pack.a"])) == 1
+    assert obscure_docstrings(files["pack.b"]) == []
 
 
-@pytest.mark.parametrize("floor", range(1, len(FLOORS)))
-def test_rooms_import_downwards(floor: int) -> None:
-    above = tuple(f"harness.{room}" for rooms in FLOORS[:floor] for room in rooms)
-    for room in FLOORS[floor]:
-        found = set().union(*(imports(path) for path in files(f"harness/{room}")))
-        assert not [name for name in found if name.startswith(above)], room
-
-
-def test_leaves_import_no_module_of_ours() -> None:
-    for name in LEAVES:
-        found = {n for n in imports(module(name)) if n.split(".")[0] in ("harness", "analysis", "tasks")}
-        assert found == set(), name
-
-
-def test_types_come_from_types_alone() -> None:
-    """Objectives are pure: tensors in, tensors out."""
-    for path in files("harness/objectives"):
-        allowed = ("harness.objectives", "harness.types", "harness.config")
-        ours = {n for n in imports(path) if n.startswith("harness.")}
-        assert all(n.startswith(allowed) for n in ours), path
+def test_objectives_are_pure() -> None:
+    """Tensors in, tensors out: no config, no logging, no model."""
+    for name, path in FILES.items():
+        if room_of(name) == "harness.objectives":
+            ours = {n for n in imported_names(path) if n.startswith("harness.")}
+            assert all(n.startswith(("harness.objectives", "harness.types")) for n in ours), name
 
 
 def test_analysis_reads_records_alone_and_stays_light() -> None:
-    for path in files("analysis"):
+    for name, path in FILES.items():
+        if not name.startswith("analysis."):
+            continue
         # W&B is a source and a destination of studies in one file, and there only where it is called for.
-        found = imports(path, top=path.name == "tracked.py")
-        assert roots(found) & {"torch", "vllm", "wandb", "transformers", "lm_eval", "tasks"} == set(), path
-        ours = {n for n in found if n.startswith("harness.")}
-        assert all(n.startswith("harness.records") for n in ours), path
+        found = packages(path, top=name == "analysis.report.tracked")
+        assert found & {"torch", "vllm", "wandb", "transformers", "lm_eval", "tasks"} == set(), name
+        ours = {n for n in imported_names(path) if n.startswith("harness.")}
+        assert all(n.startswith("harness.records") for n in ours), name
 
 
 def test_tasks_stand_beside_the_harness_not_above_it() -> None:
     """They score and load problems through it, with the one grader, and know nothing of runs."""
-    allowed = ("data", "grading", "prompts", "scoring", "types")
-    for path in files("tasks"):
-        ours = {n.split(".")[1] for n in imports(path) if n.startswith("harness.")}
-        assert ours <= set(allowed), path
-        assert roots(imports(path)) & {"torch", "transformers", "vllm", "wandb"} == set(), path
-    assert "harness.grading" in imports(ROOT / "harness" / "scoring.py")
+    for name in (name for name in FILES if room_of(name) == "tasks"):
+        ours = {room_of(target) for target in GRAPH[name] if target.startswith("harness.")}
+        assert ours <= {"harness.data", "harness.grading", "harness.schema", "harness.types"}, name
+        assert packages(FILES[name]) & HEAVY == set(), name
 
 
-def test_the_estimators_are_a_leaf_and_the_only_analysis_that_harness_uses() -> None:
-    pure = {"analysis.stats"}
-    waiting = [ROOT / "analysis" / "stats.py"]
-    while waiting:
-        for name in imports(waiting.pop()):
-            path = ROOT / (name.replace(".", "/") + ".py")
-            if name.startswith("harness"):
-                raise AssertionError(f"analysis.stats reaches {name}")
-            if name.startswith("analysis.") and path.exists() and name not in pure:
-                pure.add(name)
-                waiting.append(path)
-    for path in [*files("harness"), *files("tasks")]:
-        ours = {
-            n
-            for n in imports(path)
-            if n.startswith("analysis.") and (ROOT / (n.replace(".", "/") + ".py")).exists()
-        }
-        assert ours <= pure, path
+def test_harness_uses_the_estimators_of_analysis_alone() -> None:
+    """`analysis.stats` is pure, and imports none of ours."""
+    assert ROOMS["analysis.stats"] == set()
+    used = {
+        target for name, targets in GRAPH.items() if not name.startswith("analysis.") for target in targets
+    }
+    assert {room_of(t) for t in used if t.startswith("analysis.")} == {"analysis.stats"}
 
 
-LIGHT = [
-    "run",
-    "sweep",
-    "launch.study",
-    "launch.plan",
-    "launch.launcher",
-    "launch.workers",
-    "launch.compose",
-    "config",
-    "identity",
-    "records",
-    "seeds",
-    "launch.status",
-]
-
-
-@pytest.mark.parametrize("name", LIGHT)
-def test_light_modules_import_nothing_heavy_at_the_top(name: str) -> None:
-    heavy = {"torch", "transformers", "lm_eval", "wandb", "matplotlib", "vllm"}
-    assert roots(imports(module(name), top=True)) & heavy == set()
+@pytest.mark.parametrize("name", [n for n in FILES if n.startswith(LIGHT) and n not in TRAINS])
+def test_what_plans_and_reads_imports_nothing_heavy_at_the_top(name: str) -> None:
+    assert packages(FILES[name], top=True) & HEAVY == set()
 
 
 def test_package_files_are_empty() -> None:
     for package in ("harness", "analysis", "tasks"):
         for path in (ROOT / package).rglob("__init__.py"):
             assert path.read_text() == "", path
+
+
+def test_tests_mirror_the_tree() -> None:
+    """A room's tests stand in a folder of its name; `test_x.py` beside others of its subject."""
+    rooms = {room.replace(".", "/") for room in ROOMS}
+    for path in sorted((ROOT / "tests" / "unit").rglob("test_*.py")):
+        place = path.relative_to(ROOT / "tests" / "unit").parent.as_posix()
+        if place in (".", "benchmarks", "harness", "analysis"):
+            continue
+        assert "/".join(place.split("/")[:2]) in rooms, path
+        assert (ROOT / place).is_dir(), path

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from harness import records
-from harness.records import Arm, BaseRecord, EvalRecord, RunRecord, StudyRecord
+from harness.records import records
+from harness.records.records import Arm, BaseRecord, EvalRecord, RunRecord, StudyRecord
 
 SPLITS = ("train", "perturbed", "test", "heldout")
 COMMIT = {"commit": "c0ffee0123456789", "dirty": False}

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from analysis.__main__ import main
-from analysis.compare import compare_table
-from analysis.load import load_study
-from analysis.report import build_report
+from analysis.report.build import build_report
+from analysis.report.compare import compare_table
+from analysis.study.load import load_study
 
 
 def notes(folder: Path) -> str:

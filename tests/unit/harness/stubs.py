@@ -11,12 +11,12 @@ import signal
 import time
 from pathlib import Path
 
-from harness.config import RunConfig
 from harness.data.load import data_fingerprint
 from harness.identity import base_folder, base_id, digest, run_folder, run_id
 from harness.launch.status import mark_evaluated
-from harness.progress import Reporter
-from harness.records import RunRecord, write_json, write_record
+from harness.records.progress import Reporter
+from harness.records.records import RunRecord, write_json, write_record
+from harness.schema.run_config import RunConfig
 from harness.seeds import all_streams
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from pydantic.fields import FieldInfo
 
-from harness import config as schema
-from harness.config import RunConfig
 from harness.identity import base_id, eval_key, run_folder, run_id
 from harness.launch.compose import Composer
+from harness.schema import run_config as schema
+from harness.schema.run_config import RunConfig
 
 COMPOSER = Composer()
 

@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from harness.config import RunConfig
 from harness.launch.compose import Composer
-from harness.learning.state import Run, setup
-from harness.model import init_policy
-from harness.network.dims import ModelDims
-from harness.network.hub import save_pretrained
-from harness.network.tokenizer import build_ladder_tokenizer, save_tokenizer
+from harness.model.dims import ModelDims
+from harness.model.files.hub import save_pretrained
+from harness.model.files.tokenizer import build_ladder_tokenizer, save_tokenizer
+from harness.model.policy import init_policy
+from harness.reward_models.in_training import add_reward_models
+from harness.schema.run_config import RunConfig
+from harness.training.run_state import Run
+from harness.training.setup import setup
 from harness.types import Grade, Problem, Prompt, Rollout, ScoredGroup
 
 COMPOSER = Composer()
@@ -59,4 +61,7 @@ def untrained_base(folder: Path) -> Path:
 
 def run_on_untrained_base(folder: Path, *overrides: str) -> Run:
     config = configure(f"output_dir={folder}", *overrides)
-    return setup(config, base=untrained_base(folder / "base"), folder=folder / "run", device="cpu")
+    base = untrained_base(folder / "base")
+    run = setup(config, base=base, folder=folder / "run", device="cpu")
+    add_reward_models(run, base)
+    return run

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from harness.config import ConfigError, validate
 from harness.data.load import check_data, corpus, data_fingerprint, data_report, left_out, load_split
-from harness.data.presets import PRESETS, preset, with_components
 from harness.launch.compose import Composer
-from harness.run import main
+from harness.launch.run import main
 from harness.schema.data_config import DataConfig
+from harness.schema.presets import PRESETS, preset, with_components
+from harness.schema.run_config import ConfigError, validate
 
 needs_data = pytest.mark.skipif("MATH_DATA_DIR" not in os.environ, reason="MATH_DATA_DIR is not set")
 SETTINGS: dict[str, Any] = {"template": "question", "answer_rules": ["boxed"], "answer_range": None}

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from harness.data import contamination, hendrycks_math
-from harness.data.assemble import PUBLISHED
-from harness.data.contamination import scan
+from harness.data.ngrams import scan
+from harness.data.registry import PUBLISHED
 from harness.types import Problem
 
 needs_data = pytest.mark.skipif("MATH_DATA_DIR" not in os.environ, reason="MATH_DATA_DIR is not set")

@@ -9,7 +9,7 @@ from datetime import datetime
 import pytest
 
 from harness.data import general
-from harness.grading import grade
+from harness.grading.grade import grade
 
 ALL = {"families": list(general.FAMILIES), "levels": [1, 2, 3, 4, 5], "style": "full", "seed": 0}
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness.data import jsonl
-from harness.prompts import make_prompt
+from harness.schema.prompts import make_prompt
 from harness.types import Problem
 
 

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from harness.config import ConfigError, RunConfig
-from harness.evaluate import evaluate
 from harness.evaluation.eval_tasks import eval_tasks
-from harness.execute import final_numbers
+from harness.evaluation.evaluate import evaluate
 from harness.identity import base_folder, benchmark_key, eval_key, run_folder, run_id
 from harness.launch.compose import Composer, expand
+from harness.launch.execute import final_numbers
 from harness.launch.plan import estimate
 from harness.launch.status import is_evaluated, mark_evaluated
-from harness.records import read_eval
+from harness.records.records import read_eval
+from harness.schema.run_config import ConfigError, RunConfig
 from harness.types import Prompt, Rollout, SamplingParams
 
 needs_data = pytest.mark.skipif("MATH_DATA_DIR" not in os.environ, reason="MATH_DATA_DIR is not set")

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from harness import identity
-from harness.config import ConfigError
 from harness.evaluation.eval_tasks import eval_tasks
 from harness.launch.compose import Composer, expand
+from harness.schema.run_config import ConfigError
 
-CONF = str(Path(__file__).parents[1] / "conf")
+CONF = str(Path(__file__).parent / "conf")
 TINY = ["model=tiny", "data=tiny"]
 
 

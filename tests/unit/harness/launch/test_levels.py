@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from harness.config import ConfigError
 from harness.identity import run_folder
 from harness.launch import pilot
 from harness.launch.compose import expand
-from harness.records import read_study
-from harness.run import main
-from tests.unit.harness.test_sweep import CONF, STUBS, calls
+from harness.launch.run import main
+from harness.records.records import read_study
+from harness.schema.run_config import ConfigError
+from tests.unit.harness.launch.test_sweep import CONF, STUBS, calls
 
 DESIGN = ["sft", "low", "1e-3", "pg"]
 

@@ -7,18 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from harness.config import ConfigError
 from harness.identity import base_folder, run_folder, run_id
 from harness.launch import pilot
 from harness.launch.ablation import RateGrid, read_spec
-from harness.launch.compose import Job, Sweep, expand
+from harness.launch.compose import Sweep, expand
+from harness.launch.jobs import Job
 from harness.launch.pilot import choose, pilot_of
+from harness.launch.run import main
 from harness.launch.status import evaluation_folders, mark_evaluated
-from harness.records import read_study
-from harness.run import main
+from harness.records.records import read_study
+from harness.schema.run_config import ConfigError
 from tests.unit.analysis.conftest import evaluation, write_evaluation
+from tests.unit.harness.launch.test_sweep import CONF, STUBS, calls
 from tests.unit.harness.stubs import record
-from tests.unit.harness.test_sweep import CONF, STUBS, calls
 
 # Mean avg@k of the two pilot seeds by arm and rate. SFT: 1e-4 and 1e-3 are equal. GRPO: 1e-5, at the edge.
 SCORES = {

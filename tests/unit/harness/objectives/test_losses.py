@@ -5,8 +5,8 @@ from math import log
 import pytest
 import torch
 
-from harness.objectives.compose import policy_loss
 from harness.objectives.losses import LOSSES, importance_ratio, ppo_clip, truncated_importance_weight
+from harness.objectives.policy_loss import policy_loss
 
 MASK = torch.tensor([[1, 1, 0]], dtype=torch.bool)
 OLD = torch.tensor([[0.5, 0.5, 1.0]]).log()

@@ -26,18 +26,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from harness.config import RunConfig
 from harness.launch.compose import CONF
-from harness.learning import critic, gradient
-from harness.learning.credit import credit, waits
-from harness.learning.critic import Models
-from harness.learning.update import build_batch
-from harness.network.fused import unpack
-from harness.network.rows import Rows
-from harness.objectives import compose, kl
+from harness.model.fused import unpack
+from harness.model.rows import Rows
+from harness.objectives import kl, policy_loss
+from harness.schema.run_config import RunConfig
+from harness.training import critic, gradient
+from harness.training.credit import credit, waits
+from harness.training.critic import Models
+from harness.training.update import build_batch
 from harness.types import ScoredGroup
-from tests.unit.harness.learning.test_update import in_dtype
 from tests.unit.harness.tiny import configure, group
+from tests.unit.harness.training.test_update import in_dtype
 
 # name -> (policy loss, value loss) of the scenario
 HAND: dict[str, tuple[float, float | None]] = {
@@ -269,7 +269,7 @@ def test_grpo_has_the_gradient_coefficient_of_its_paper(name: str) -> None:
 
 @every_objective
 def test_its_papers_equation_is_in_the_docstring(name: str) -> None:
-    lines = (compose.__doc__ or "").splitlines()
+    lines = (policy_loss.__doc__ or "").splitlines()
     start = next(i for i, line in enumerate(lines) if line.startswith(f"{name} "))
     entry = [lines[start], *itertools.takewhile(lambda line: line.startswith(" "), lines[start + 1 :])]
     text = " ".join(entry)

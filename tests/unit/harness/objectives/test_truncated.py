@@ -12,10 +12,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from harness.config import ConfigError, RunConfig
-from harness.learning.experience import trainable
-from harness.select import accepted
-from harness.select import truncated as by_rule
+from harness.objectives.selection import accepted
+from harness.objectives.selection import truncated as by_rule
+from harness.schema.run_config import ConfigError, RunConfig
+from harness.training.experience import trainable
 from harness.types import ScoredGroup
 from tests.unit.harness.objectives import test_objectives
 from tests.unit.harness.objectives.test_objectives import HAND, Step, config_of, groups_of

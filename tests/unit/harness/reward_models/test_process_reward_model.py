@@ -10,14 +10,14 @@ from types import SimpleNamespace
 import pytest
 
 from harness.identity import run_id
-from harness.learning.experience import rollout_metrics, score
 from harness.reward_models.graded import continued
 from harness.reward_models.process_reward_model import ProcessRewardModel, fit, labelled, marks
 from harness.reward_models.reward_model import source_of
+from harness.training.experience import rollout_metrics, score
 from harness.types import Problem, Prompt, Rollout, SamplingParams
-from tests.unit.harness.learning.test_critic import value_model
-from tests.unit.harness.learning.test_process import TOKENIZER, decode, rollout
 from tests.unit.harness.tiny import configure, run_on_untrained_base
+from tests.unit.harness.training.test_critic import value_model
+from tests.unit.harness.training.test_process import TOKENIZER, decode, rollout
 
 LINES = ("objective=grpo_prm", "rollout.max_new_tokens=24", "objective.process_reward_model.num_problems=8")
 MONTE_CARLO = (*LINES, "objective.process_reward_model.labels=monte_carlo")

@@ -10,13 +10,13 @@ from statistics import fmean
 
 import pytest
 
-from analysis.stats import best_of_k, pair_auc
-from harness.config import RunConfig
+from analysis.stats.metrics import best_of_k, pair_auc
 from harness.identity import base_folder, eval_key, run_id
 from harness.reward_models.rerank import scorers
+from harness.schema.run_config import RunConfig
 from harness.types import Prompt, Rollout
 from tests.benchmarks.reward_models import distinct_at_k
-from tests.unit.harness.test_evaluate import ScriptedEngine, config, no_network, run
+from tests.unit.harness.evaluation.test_evaluate import ScriptedEngine, config, no_network, run
 from tests.unit.harness.tiny import configure, untrained_base
 
 __all__ = ["config", "no_network"]

@@ -8,12 +8,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from harness.learning.experience import score
 from harness.reward_models.classifier import judge
 from harness.reward_models.reward_model import RewardModel, fit, source_of
+from harness.training.experience import score
 from harness.types import Prompt, Rollout
-from tests.unit.harness.learning.test_critic import value_model
 from tests.unit.harness.tiny import run_on_untrained_base
+from tests.unit.harness.training.test_critic import value_model
 
 LINES = ("objective=rlhf_ppo", "rollout.max_new_tokens=8")
 

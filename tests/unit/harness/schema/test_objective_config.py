@@ -6,9 +6,9 @@ import re
 
 import pytest
 
-from harness.config import ConfigError, warnings_of
 from harness.identity import run_id
 from harness.launch.compose import Composer
+from harness.schema.run_config import ConfigError, warnings_of
 
 COMPOSER = Composer()
 FOLDER = ("model=folder", "model.path=/a", "model.name=a", "model.pretrain=null", "model.dims=null")

@@ -11,16 +11,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from harness import trainer
-from harness.learning.credit import credit
-from harness.learning.critic import exact_kl
-from harness.learning.experience import refill, score, trainable
-from harness.learning.state import Run
-from harness.learning.update import adapted_coef, build_batch
-from harness.network.rows import pack_rows
-from harness.trainer import experience, learn, refresh_reference
+from harness.model.rows import pack_rows
+from harness.training import trainer
+from harness.training.credit import credit
+from harness.training.critic import exact_kl
+from harness.training.experience import refill, score, trainable
+from harness.training.run_state import Run
+from harness.training.trainer import experience, learn, refresh_reference
+from harness.training.update import adapted_coef, build_batch
 from harness.types import Grade, Problem, Rollout, ScoredGroup
-from tests.unit.harness.learning.test_update import (
+from tests.unit.harness.tiny import configure, run_on_untrained_base
+from tests.unit.harness.training.test_update import (
     EQUAL,
     MIXED,
     NO_KL,
@@ -33,7 +34,6 @@ from tests.unit.harness.learning.test_update import (
     stepped,
     weights,
 )
-from tests.unit.harness.tiny import configure, run_on_untrained_base
 
 LN2, LN3 = math.log(2.0), math.log(3.0)
 

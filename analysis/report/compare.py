@@ -1,0 +1,209 @@
+"""Several studies at once: what there is under outputs/, and the same arms in two studies."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from analysis.figures.chart import Chart, Panel, Series
+from analysis.report.build import notes_of
+from analysis.report.content import Report, ReportSection, status_line
+from analysis.stats.intervals import Interval, paired_t
+from analysis.stats.text import interval_text
+from analysis.study.contrasts import (
+    METRICS,
+    Primary,
+    Rows,
+    final_rows,
+    has,
+    primary_of,
+    shared_seeds,
+    what_varies,
+)
+from analysis.study.load import COMMITTED, Study, differing_keys, load_study
+from analysis.tables.arms import interval_columns, runs_table
+from analysis.tables.literature import literature_table
+from analysis.tables.table import Table
+from harness.records import records
+
+STUDY_MARKS = ("study.json", "finding.json", "*/run.json", "*/config.yaml")
+
+
+def list_table(outputs: Path) -> Table:
+    """Every study under a folder. Raises ValueError when there is none."""
+    import pandas as pd
+
+    if not outputs.is_dir():
+        raise ValueError(
+            f"{outputs}: no such folder; run a study first, or name the folder that holds studies"
+        )
+    folders = [
+        p for p in sorted(outputs.iterdir())
+        if p.is_dir() and p.name != records.BASES and any(next(p.glob(m), None) for m in STUDY_MARKS)
+    ]  # fmt: skip
+    if not folders:
+        raise ValueError(f"{outputs}: holds no studies; run one first, or name the folder that holds them")
+    cells = [_listed(folder) for folder in folders]
+    columns = ["study", "runs", "question"]
+    return Table("studies", f"Studies in {outputs}", columns, cells, pd.DataFrame(cells, columns=columns))
+
+
+def _listed(folder: Path) -> list[str]:
+    if (folder / COMMITTED).exists() and not records.run_folders(folder):
+        said = next(folder / name for name in ("study.json", "finding.json") if (folder / name).exists())
+        question = json.loads(said.read_text(encoding="utf-8"))["question"]
+        lines = folder / "runs.jsonl"
+        runs = f"{len(lines.read_text().splitlines())} runs, " if lines.exists() else ""
+        return [folder.name, f"{runs}committed", question]
+    try:
+        study = load_study(folder)
+    except ValueError as error:
+        return [folder.name, "unreadable", str(error)]
+    return [folder.name, status_line(study), study.record.question]
+
+
+def compare_table(first: Study, second: Study) -> Table:
+    """Arms of the same label in both: paired by seed where problems and seeds are shared, else not compared.
+
+    The measure is the first study's primary one. Raises ValueError when no arm is in both.
+    """
+    import pandas as pd
+
+    primary = primary_of(first)
+    labels = [a.label for a in first.record.arms if a.label in {b.label for b in second.record.arms}]
+    if not labels:
+        raise ValueError(f"{first.folder} and {second.folder} have no arm in common")
+    cells, raw = [], []
+    for label in labels:
+        ours, theirs = (final_rows(s, label, primary.task) for s in (first, second))
+        estimates = [_over_seeds(rows, primary.metric, primary.level, s)
+                     for rows, s in ((ours, first), (theirs, second))]  # fmt: skip
+        difference, said = _difference(ours, theirs, primary, what_varies(first))
+        cells.append([label, *(interval_text(e) for e in estimates), said])
+        named = {"first": estimates[0], "second": estimates[1], "difference": difference}
+        row: dict[str, Any] = {"arm": label}
+        for name, interval in named.items():
+            row |= interval_columns(name, interval)
+        raw.append(row | {"seeds": difference.n if difference else 0, "said": said})
+    columns = ["arm", *_names(first, second), "second − first"]
+    note = (
+        f"{METRICS[primary.metric]} on {first.task_text(primary.task)}, points. Brackets: "
+        f"{100 * primary.level:g} % intervals, Student's t over seeds, differences paired by seed and not "
+        f"adjusted for their number; what varies: {what_varies(first)}."
+    )
+    return Table("compare", " and ".join(columns[1:3]), columns, cells, pd.DataFrame(raw), note)
+
+
+def compare_chart(table: Table) -> Chart:
+    """The two studies' estimates of each arm, points, one above the other."""
+    rows = table.raw.iloc[::-1]  # the table's first arm is on top
+    places = [float(i) for i in range(len(rows))]
+    series = []
+    for i, (which, name) in enumerate(zip(("first", "second"), table.columns[1:3], strict=True)):
+        centre = 100 * rows[which].astype(float)
+        low, high = (100 * rows[f"{which}_{end}"].astype(float) for end in ("low", "high"))
+        series.append(Series(
+            name, centre.tolist(), [y + 0.12 - 0.24 * i for y in places], low=low.fillna(centre).tolist(),
+            high=high.fillna(centre).tolist(), colour=i, mark="points"))  # fmt: skip
+    panel = Panel("points", "", series, names=rows["arm"].tolist(), flat=True)
+    return Chart("compare", table.title, "Bars: the table's intervals; none means too few seeds.", [panel])
+
+
+def _names(first: Study, second: Study) -> list[str]:
+    """Their names, or their folders where both have one name."""
+    return [s.name if first.name != second.name else str(s.folder) for s in (first, second)]
+
+
+def _difference(ours: Rows, theirs: Rows, primary: Primary, varies: str) -> tuple[Interval | None, str]:
+    """Paired by seed on the same problems, and as it is shown; or why it is not taken."""
+    metric = primary.metric
+    shared = shared_seeds([(ours, theirs)], metric)
+    if not shared:
+        return None, "not paired: no seed in both on the same problems"
+    if metric in ("maj", "pass") and len({rows[s]["k"] for rows in (ours, theirs) for s in shared}) > 1:
+        return None, f"not paired: another k, on which {METRICS[metric]} depends"
+    d = paired_t([theirs[s][metric] - ours[s][metric] for s in shared], level=primary.level, varies=varies)
+    return d, interval_text(d, signed=True) + (f" ({d.reason})" if d.reason else "")
+
+
+def mismatches(first: Study, second: Study) -> list[str]:
+    """Arms of one study alone; and of those in both what else differs: configs, bases, protocols, code."""
+    task, found = primary_of(first).task, dict[str, list[str]]()
+    labels = [{a.label for a in s.record.arms} for s in (first, second)]
+    alone = [
+        f"in {name} alone, and not compared: {', '.join(sorted(mine - other))}"
+        for name, mine, other in zip(_names(first, second), labels, labels[::-1], strict=True)
+        if mine - other
+    ]
+    runs = [s.runs.set_index("run_id") for s in (first, second)]
+    for ours in first.record.arms:
+        theirs = next((a for a in second.record.arms if a.label == ours.label), None)
+        said = [] if theirs is None else _mismatch(first, second, runs, ours.runs, theirs.runs)
+        a, b = (final_rows(s, ours.label, task) for s in (first, second))
+        if any(a[s]["protocol"] != b[s]["protocol"] for s in a if s in b):
+            said.append(f"the protocol on {task} (k, temperature, top-p, new tokens or template)")
+        if any(a[s]["task_version"] != b[s]["task_version"] for s in a if s in b):
+            said.append(f"the version of the grader on {task}")
+        for what in said:
+            found.setdefault(what, []).append(ours.label)
+    return alone + [f"the two studies differ in {what}: {', '.join(arms)}" for what, arms in found.items()]
+
+
+def _mismatch(
+    first: Study, second: Study, runs: list[Any], ours: dict[str, str], theirs: dict[str, str]
+) -> list[str]:
+    pairs = [(ours[s], theirs[s]) for s in ours if s in theirs]
+    pairs = [(a, b) for a, b in pairs if a in first.configs and b in second.configs]
+    said = {
+        f"{key} ({first.configs[a].get(key)} and {second.configs[b].get(key)})"
+        for a, b in pairs
+        for key in differing_keys(first.configs[a], second.configs[b])
+    }
+    kinds = {
+        "base_id": "the base of a seed",
+        "data_hash": "the data's version",
+        "commit": "the code's commit",
+    }
+    said |= {
+        what
+        for column, what in kinds.items()
+        if any(runs[0].at[a, column] != runs[1].at[b, column] for a, b in pairs)
+    }
+    return sorted(said)
+
+
+def comparison(first: Study, second: Study | None, *, figures: bool = True) -> Report:
+    """The comparison as a report: two studies, or with None a study and the literature."""
+    from analysis.figures.plots import draw
+
+    if second is None:
+        table, other = literature_table(first), "the literature"
+        lines = [table.note.split(": DeepSeek-R1")[0] + ": the literature's rows carry no interval."]
+    else:
+        table, other = compare_table(first, second), second.name
+        names = table.columns[1:3]
+        lines = [f"{row[0]}: {names[0]} {row[1]}, {names[1]} {row[2]}; {row[3]}." for row in table.cells]
+    drawn = [draw(compare_chart(table))] if second is not None and figures else []
+    sections = [ReportSection(f"{first.name} and {other}", [], [table], drawn)]
+    if second is not None:
+        sections.append(ReportSection(f"Runs of {second.name}", [], [_runs_of(second)]))
+    notes = notes_of(first)
+    if second is not None:
+        mine, its = _names(first, second)
+        notes = [f"{mine}: {note}" for note in notes] + [f"{its}: {note}" for note in notes_of(second)]
+        notes = [*mismatches(first, second), *notes]
+    asked = table.title if second is None else f"{table.title}: do the same arms come out alike?"
+    titled = first.record.model_copy(update={"question": asked})
+    return Report(replace(first, record=titled), lines, notes, sections, runs_table(first))
+
+
+def _runs_of(study: Study) -> Table:
+    """The second study's runs, under a name of their own: two tables would share a CSV."""
+    return replace(runs_table(study), name="runs_second", title=f"Runs of {study.name}")
+
+
+def _over_seeds(rows: dict[str, Any], metric: str, level: float, study: Study) -> Interval | None:
+    values = [r[metric] for r in rows.values() if has(r, metric)]
+    return paired_t(values, level=level, varies=what_varies(study)) if values else None

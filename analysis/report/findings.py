@@ -1,0 +1,137 @@
+"""The first table of the README: a line a committed study, from outputs/reference/*/finding.json."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from analysis.stats.inference import tost_p
+from analysis.stats.text import interval_text, p_equals, points
+from analysis.study.contrasts import METRICS, ArmResult, Primary, declared
+from analysis.study.gains import gain_finding
+from analysis.study.headlines import Headline, missing_contrast, p_text_of, primary_headlines
+from analysis.study.load import Study
+from analysis.tables.table import Table
+from analysis.tables.trends import trend_table, trends_told
+from harness.records.records import write_text
+
+FILE = "finding.json"
+BEGIN, END = "<!-- findings: r1-report findings outputs/reference --out README.md -->", "<!-- /findings -->"
+
+
+def finding(study: Study, primary: Primary, results: list[ArmResult]) -> dict[str, Any]:
+    """What a study found, in a line, by its criterion: how many of the family gain over the base; or the
+    declared contrast, else the largest difference and how many hold, with the gains of null controls. Then
+    trends over ordered factors, and how the intervals held in simulation."""
+    k = next((int(r.means["k"] or 0) for r in results if r.means["k"]), 0)
+    measure = f"{METRICS[primary.metric].replace('@k', f'@{k}')} on {study.task_text(primary.task)}"
+    answer = (
+        gain_finding(study, primary, measure)
+        if primary.criterion == "gain"
+        else _difference(study, primary, results, measure)
+    )
+    answer += "".join(f"; flagged: {arms} ({flag})" for flag, arms in _flagged(results).items())
+    answer += "".join(f"; {said}" for said in trends_told(trend_table(study, primary, results)))
+    answer += _calibrated(study.folder / "calibration.json")
+    return {"study": study.name, "question": study.record.question, "answer": answer,
+            "seeds": max((len(r.seeds) for r in results), default=0)}  # fmt: skip
+
+
+def _difference(study: Study, primary: Primary, results: list[ArmResult], measure: str) -> str:
+    margin = declared(study).get("margin")
+    if missing := missing_contrast(study, primary):
+        return f"no answer yet: the declared contrast {missing} was not run; {measure}"
+    found = [h for h in primary_headlines(study, primary, results) if h.difference is not None]
+    contrast = study.record.primary.get("contrast")
+    named = [h for h in found if contrast is not None and h.level == contrast] or found
+    answer = f"no difference to take; {measure}" if not named else _line(named[0], measure, margin)
+    if len(named) > 1:
+        answer = _largest(named, results, measure)
+    nulls = set(declared(study).get("nulls") or [])
+    return answer + "".join(
+        f"; gain of the null control {r.label}: {interval_text(r.gain, signed=True)}"
+        for r in results if r.gain is not None and r.levels.get(primary.factor or "") in nulls
+    )  # fmt: skip
+
+
+def _flagged(results: list[ArmResult]) -> dict[str, str]:
+    """Flag -> the arms whose numbers may mean nothing for it."""
+    flags = dict.fromkeys(flag for r in results for flag in r.flags)
+    return {flag: ", ".join(r.label for r in results if flag in r.flags) for flag in flags}
+
+
+def _calibrated(path: Path) -> str:
+    """What `r1-report calibrate` found with the study's variances, where it has been run."""
+    if not path.exists():
+        return ""
+    rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
+    coverage, error = [row["coverage"] for row in rows], max(row["fwer"] for row in rows)
+    return (
+        f"; {min(row['n'] for row in rows):,} simulated studies a row with its variances: coverage "
+        f"{min(coverage):.3f} to {max(coverage):.3f}, family-wise error at most {error:.3f}"
+    )
+
+
+def _line(headline: Headline, measure: str, margin: float | None) -> str:
+    d = headline.difference
+    assert d is not None
+    where = f", mean of {headline.cells} settings of the other factors" if headline.cells > 1 else ""
+    text = f"{headline.level} − {headline.control}: {interval_text(d, signed=True)} points {measure}{where}"
+    if d.low is None or d.high is None:
+        return f"{text}; no interval, nothing concluded"
+    p = tost_p(d, margin=float(margin)) if margin else None
+    same = p is not None and p <= 0.05
+    within = f"equivalent within ±{points(margin)} ({p_equals(p)})" if same else ""
+    if d.low <= 0 <= d.high:
+        return f"{text}; {within or 'no difference found'}"
+    side = f"{'higher' if d.low > 0 else 'lower'} ({p_text_of(headline)})"
+    return f"{text}; {side}" + (f", yet {within}" if within else "")
+
+
+def _largest(named: list[Headline], results: list[ArmResult], measure: str) -> str:
+    tested = [r for r in results if r.p_holm is not None]
+    held = sum(r.p_holm is not None and r.p_holm <= 0.05 for r in tested)
+    largest = max(named, key=lambda h: abs(h.difference.estimate) if h.difference else 0)
+    shown = _line(largest, measure, None).split(";")[0]
+    return f"{held} of {len(tested)} differences found (Holm, 0.05); largest: {shown}"
+
+
+def findings_table(folder: Path) -> Table:
+    """Every study under `folder` that has a finding. Raises ValueError where none has, or one is damaged."""
+    rows = []
+    for path in sorted(folder.glob(f"*/{FILE}")):
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+            rows.append({key: str(data[key]) for key in ("study", "question", "answer", "seeds")})
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{path}: not a finding ({error}); write the reference again") from None
+    if not rows:
+        raise ValueError(
+            f"{folder}: no {FILE} in any folder; write one with r1-report report STUDY --reference FOLDER"
+        )
+    where = [f"[`{folder.name}/{row['study']}`]({folder.as_posix()}/{row['study']})" for row in rows]
+    asked = Counter(row["question"] for row in rows)
+    named = [r["question"] + f" (`{r['study']}`)" * (asked[r["question"]] > 1) for r in rows]
+    cells = [[q, r["answer"], r["seeds"], w] for q, r, w in zip(named, rows, where, strict=True)]
+    note = "Points of accuracy; brackets are 95 % intervals over seeds, paired where two arms are compared."
+    return Table(
+        "findings", "Findings", ["question", "answer", "seeds", "where"], cells, pd.DataFrame(rows), note
+    )
+
+
+def findings_markdown(folder: Path) -> str:
+    """The table and its note, without a title."""
+    return findings_table(folder).markdown().split("\n", 2)[2]
+
+
+def write_findings(folder: Path, out: Path) -> None:
+    """Replace what stands between the two marks in `out`. Raises ValueError where they are missing."""
+    text = out.read_text(encoding="utf-8") if out.exists() else ""
+    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
+        raise ValueError(f"{out}: needs a line {BEGIN} and after it a line {END}; the table goes between")
+    before, after = text[: text.index(BEGIN)], text[text.index(END) :]
+    write_text(out, f"{before}{BEGIN}\n{findings_markdown(folder)}\n{after}")

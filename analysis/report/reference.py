@@ -1,0 +1,221 @@
+"""A finished study small enough to commit: tables, a Markdown report, few figures, a line a run, provenance.
+
+report.md figures/*.png      what was found; no completions
+<table>.csv                  every table of the report, full precision
+evaluations.csv              each checkpoint's numbers on each task: the tables can be computed again from it
+problems.csv                 right samples of each problem of the primary task, last checkpoint and base
+curves.csv                   training metrics by arm and step, mean over seeds
+runs.jsonl config.json       a line a run: its record, and the settings that not all runs share; those they do
+study.json provenance.json   the ablation as declared and piloted; commit, hardware, versions, bases, commands
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from analysis.figures.charts import CURVES
+from analysis.report.build import markdown
+from analysis.report.content import Report
+from analysis.report.findings import FILE, finding
+from analysis.study.contrasts import arm_results, final_rows, primary_of, what_varies
+from analysis.study.load import Study
+from harness.records import records
+
+MAX_BYTES, MAX_BYTES_OF_ALL = 1_000_000, 6_000_000  # of one study, of outputs/reference: commits are for ever
+FIGURES = ("differences", "learning_rates", "checkpoints", "ordered", "learning_curves", "decomposition",
+           "pass_at_k", "derivations", "kept", "compute")  # fmt: skip
+KEPT = ("overrides", "seeds", "base_id", "data_hash", "started", "finished", "steps_done", "num_resumes",
+        "tokens", "flops", "seconds", "gpu_seconds", "base_seconds", "peak_memory_bytes", "rates", "flags",
+        "eval_keys")  # fmt: skip
+NUMBERS = ("run_id", "arm", "seed", "step", "task", "split", "k", "n_problems", "avg", "greedy", "maj",
+           "pass", "se_sampling", "se_problems", "share_direct", "accuracy_stepped", "step_validity",
+           "right_wrong_step", "length", "truncated", "best_constant")  # fmt: skip
+
+
+def write_reference(
+    report: Report, folder: Path, *, command: str = "", figures: Collection[str] | None = None
+) -> list[Path]:
+    """Write all of it under `folder`; figures of an earlier version go. `command` is what asked for it,
+    `figures` are names (None: those of FIGURES that the study has).
+
+    Raises ValueError, and writes nothing, for a study without a finished run, an unknown figure, or one that
+    is too large: the message names the largest files.
+    """
+    if report.study.finished.empty:
+        raise ValueError(
+            f"{report.study.folder}: no run is finished; a reference is made of a finished study"
+        )
+    known = [f.name for f in report.figures]
+    if unknown := sorted(set(figures or ()) - set(known)):
+        raise ValueError(f"--figures {unknown[0]}: no such figure here; choose of {', '.join(known)}")
+    files = reference_files(report, command, FIGURES if figures is None else figures)
+    _check_size(files, folder)
+    for old in folder.glob("figures/*"):
+        old.unlink()
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    return [folder / name for name in files]
+
+
+def _check_size(files: Mapping[str, bytes], folder: Path) -> None:
+    total = sum(map(len, files.values()))
+    largest = sorted(files, key=lambda name: -len(files[name]))[:3]
+    named = ", ".join(f"{name} {len(files[name]):,}" for name in largest)
+    if total > MAX_BYTES:
+        raise ValueError(
+            f"{folder}: {total:,} bytes, {MAX_BYTES:,} at most for one study; the largest files: {named}; "
+            "name fewer figures with --figures, or report fewer arms"
+        )
+    others = [p for p in folder.parent.rglob("*") if p.is_file() and folder not in p.parents]
+    together = total + sum(p.stat().st_size for p in others)
+    if folder.parent.name == "reference" and together > MAX_BYTES_OF_ALL:
+        raise ValueError(
+            f"{folder.parent}: {together:,} bytes with this study, {MAX_BYTES_OF_ALL:,} at most; its largest "
+            f"files: {named}; remove a study there, or name fewer figures with --figures"
+        )
+
+
+def reference_files(
+    report: Report, command: str = "", figures: Collection[str] = FIGURES
+) -> dict[str, bytes]:
+    """Name -> content. Texts name no folder of this machine."""
+    study, primary = report.study, primary_of(report.study)
+    kept = [f for f in report.figures if f.name in figures]
+    read = {name: records.read_run(study.folder / name) for name in study.configs}
+    shared, own = _split_configs(study.configs)
+    texts = {"report.md": markdown(report, figures=[f.name for f in kept])}
+    texts |= {f"{table.name}.csv": table.csv() for table in report.tables if table.cells}
+    texts |= {
+        "evaluations.csv": _evaluations(study).to_csv(index=False, float_format="%.6g"),
+        "problems.csv": _problems(study).to_csv(index=False),
+        "curves.csv": _curves(study).to_csv(index=False, float_format="%.5g"),
+        "config.json": _json(shared),
+        "runs.jsonl": "".join(_line(row, read.get(row["run_id"]), own) for row in _rows(study)),
+        FILE: _json(finding(study, primary, arm_results(study, primary))),
+        "study.json": _json(_without_output_dir(study.record.model_dump())),
+        "provenance.json": _json(_provenance(study, read, command)),
+    }
+    if (calibration := study.folder / "calibration.json").exists():
+        texts[calibration.name] = calibration.read_text(encoding="utf-8")
+    files = {name: _portable(text, study).encode() for name, text in texts.items()}
+    return files | {f"figures/{f.name}.png": f.png for f in kept}
+
+
+def _split_configs(flat: Mapping[str, dict[str, Any]]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """Settings that all runs share, and each run's others: together a run's whole config."""
+    local = ("output_dir", "tracking.")
+    configs = {n: {k: v for k, v in c.items() if not k.startswith(local)} for n, c in flat.items()}
+    first = next(iter(configs.values()), {})
+    shared = {k: v for k, v in first.items() if all(k in c and c[k] == v for c in configs.values())}
+    return shared, {n: {k: v for k, v in c.items() if k not in shared} for n, c in configs.items()}
+
+
+def _rows(study: Study) -> list[dict[str, Any]]:
+    return study.runs[["run_id", "arm", "seed", "status", "reason"]].to_dict("records")  # type: ignore[return-value]
+
+
+def _line(row: dict[str, Any], record: records.RunRecord | None, own: Mapping[str, dict[str, Any]]) -> str:
+    """One line of runs.jsonl; a run that left no readable record has its status and reason."""
+    name = row["run_id"]
+    data = {k: None if isinstance(v, float) else v for k, v in row.items()}
+    if record is not None:
+        data |= {key: getattr(record, key) for key in KEPT}
+        data |= {"commit": record.code.get("commit"), "config": own[name]}
+    return json.dumps(records.clean(_without_output_dir(data)), separators=(",", ":")) + "\n"
+
+
+def _evaluations(study: Study) -> pd.DataFrame:
+    return study.evaluations.reindex(columns=list(NUMBERS)).sort_values(["run_id", "step", "task"])
+
+
+def _problems(study: Study) -> pd.DataFrame:
+    """Right samples of k, problem by problem in the order of the task: the grid of the crossed interval."""
+    primary, rows = primary_of(study), []
+    for arm in study.record.arms:
+        for base in (True, False):
+            for seed, row in final_rows(study, arm.label, primary.task, base=base).items():
+                counts = [round(float(x) * row["k"]) for x in row["per_problem"]]
+                rows.append({"arm": arm.label, "seed": seed, "step": row["step"], "task": primary.task,
+                             "k": row["k"], "right": " ".join(map(str, counts))})  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _curves(study: Study) -> pd.DataFrame:
+    """Mean over the seeds of each arm and step."""
+    names = [name for name in ("accuracy", *CURVES) if name in study.steps]
+    if study.steps.empty:
+        return pd.DataFrame(columns=["arm", "step", "seeds"])
+    groups = study.steps.groupby(["arm", "step"], observed=True, sort=False)
+    means = groups[names].mean(numeric_only=True)
+    means.insert(0, "seeds", groups["seed"].nunique())
+    return means.reset_index()
+
+
+def _provenance(study: Study, read: Mapping[str, records.RunRecord], command: str) -> dict[str, Any]:
+    """What made it, and what varies: each distinct value once."""
+    runs = list(read.values())
+    return {
+        "study": study.name,
+        "command": study.record.command,
+        "report_command": command,
+        "task_version": _distinct(study.evaluations.get("task_version", ())),  # of the grader
+        "commit": _distinct(r.code.get("commit") for r in runs),
+        "dirty": any(r.code.get("dirty") for r in runs),
+        "packages": _distinct(r.packages for r in runs),
+        "hardware": _distinct({k: v for k, v in r.hardware.items() if k != "platform"} for r in runs),
+        "runs": study.runs["status"].value_counts().to_dict(),
+        "seconds_of_all_runs": sum(float(s) for r in runs for s in r.seconds.values()),
+        "gpu_seconds_of_all_runs": sum(r.gpu_seconds for r in runs),
+        "first_started": min((r.started for r in runs), default=None),
+        "last_finished": max((r.finished for r in runs if r.finished), default=None),
+        "what_varies": what_varies(study),
+        "bases_from": "one base for all seeds" if study.record.shared_base else "a base for each seed",
+        "bases": [_base(study, name) for name in sorted({r.base_id for r in runs if r.base_id})],
+    }
+
+
+def _base(study: Study, base_id: str) -> dict[str, Any]:
+    """A base's cost and commit; a pretrained model leaves no record but its name, which holds its hash."""
+    try:
+        base = records.read_base(study.folder.parent / records.BASES / base_id)
+    except records.RecordError:
+        return {"base_id": base_id}
+    names = ("base_id", "num_parameters", "num_non_embedding_parameters", "tokens", "flops", "seconds",
+             "final_loss")  # fmt: skip
+    return {name: getattr(base, name) for name in names} | {"commit": base.code.get("commit")}
+
+
+def _distinct(values: Any) -> Any:
+    """The one value, or the list of different ones in their order."""
+    found: list[Any] = []
+    for value in values:
+        if value not in found:
+            found.append(value)
+    return found[0] if len(found) == 1 else found
+
+
+def _without_output_dir(value: Any) -> Any:
+    """Lists of overrides less the one that names a folder of this machine."""
+    if isinstance(value, dict):
+        return {k: _without_output_dir(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_without_output_dir(v) for v in value if not str(v).startswith("output_dir=")]
+    return value
+
+
+def _portable(text: str, study: Study) -> str:
+    """Without this machine's folders: outputs are named from the study's own folder on."""
+    text = text.replace(str(study.folder), study.name)
+    return re.sub(r"""[ ]'?output_dir=[^\s"'`]+'?""", "", text)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(records.clean(value), indent=1) + "\n"

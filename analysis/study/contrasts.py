@@ -1,0 +1,265 @@
+"""Which numbers of a study are compared: the primary metric, each arm's control, paired differences by
+seed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from analysis.stats.crossed import crossed_t
+from analysis.stats.inference import holm
+from analysis.stats.intervals import Interval, paired_t
+from analysis.stats.metrics import decompose_shares
+from analysis.study.evaluations import BEST
+from analysis.study.load import Study
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+CRITERIA = ("difference", "gain")
+METRICS = {"avg": "avg@k", "greedy": "greedy", "maj": "maj@k", "pass": "pass@k"}
+Rows = Mapping[str, "pd.Series[Any]"]  # seed -> evaluation row
+FLAG_TEXT = {
+    "no_reward_variance": "no reward variance",
+    "all_truncated": "everything truncated",
+    "non_finite_gradients": "gradients not finite",
+    "no_updates": "no updates",
+}
+
+
+@dataclass(frozen=True)
+class Primary:
+    """The declared comparison. `metric` is a column of `evaluations`, `factor` what differences are taken
+    over. By the criterion `gain` the answer is each level's gain over its base, else its difference to the
+    control."""
+
+    factor: str | None
+    task: str
+    metric: str
+    level: float
+    declared: bool
+    criterion: str = "difference"
+
+
+@dataclass(frozen=True)
+class ArmResult:
+    """An arm's numbers over its finished runs. Accuracies in [0, 1]; differences are arm minus control."""
+
+    label: str
+    levels: dict[str, str]
+    seeds: list[str]
+    run_ids: list[str]
+    estimate: Interval | None
+    base: float | None
+    gain: Interval | None
+    control: str | None
+    difference: Interval | None
+    crossed: Interval | None
+    p_holm: float | None
+    means: dict[str, float | None]
+    choice: Interval | None
+    skill: Interval | None
+    flags: list[str]
+
+
+def primary_of(study: Study) -> Primary:
+    """From study.json's `primary` (factor, task or split, metric, level, criterion), else: first factor,
+    test, avg, difference.
+
+    Raises ValueError when nothing was evaluated, or what is declared does not exist.
+    """
+    declared = study.record.primary
+    tasks = evaluated_tasks(study)
+    if not tasks:
+        raise ValueError(f"{study.folder}: no readable evaluation; finish a run, or evaluate its checkpoints")
+    wanted = declared.get("task") or declared.get("split") or "test"
+    named = [task for task, split in tasks.items() if wanted in (task, split)]
+    if not named and ("task" in declared or "split" in declared):
+        raise ValueError(f"primary task {wanted!r} was not evaluated; evaluated: {', '.join(tasks)}")
+    metric = str(declared.get("metric", "avg")).split("@")[0]
+    if metric not in METRICS:
+        raise ValueError(f"primary metric {metric!r} is not known; choose one of {', '.join(METRICS)}")
+    criterion = str(declared.get("criterion", "difference"))
+    if criterion not in CRITERIA:
+        raise ValueError(f"primary criterion {criterion!r} is not known; choose one of {', '.join(CRITERIA)}")
+    factors = list(study.record.factors)
+    factor = declared.get("factor") or (factors[0] if factors else None)
+    if factor is not None and factor not in factors:
+        raise ValueError(f"primary factor {factor!r} is not one of the study's: {', '.join(factors)}")
+    level = float(declared.get("level", 0.95))
+    if not 0 < level < 1:
+        raise ValueError(f"primary level {level:g}: must lie between 0 and 1, as 0.95 does")
+    task = named[0] if named else next(iter(tasks))
+    return Primary(factor, task, metric, level, bool(declared), criterion)
+
+
+def declared(study: Study) -> dict[str, Any]:
+    """What the ablation declared beside its primary contrast: `family`, `margin`, `fixed`."""
+    return getattr(study.record, "declared", None) or {}
+
+
+def evaluated_tasks(study: Study) -> dict[str, str]:
+    """Task -> split, in the order found; what the base alone was measured on is a control, and left out."""
+    if study.evaluations.empty:
+        return {}
+    trained = study.evaluations[study.evaluations["step"] > 0]
+    pairs = trained[["task", "split"]].drop_duplicates()
+    return dict(zip(pairs["task"], pairs["split"], strict=True))
+
+
+def final_rows(study: Study, label: str, task: str, *, base: bool = False) -> dict[str, pd.Series[Any]]:
+    """Seed -> evaluation of the checkpoint that a finished run of the arm is judged by, or of its base."""
+    frame = study.evaluations
+    if frame.empty:
+        return {}
+    frame = frame[(frame["arm"] == label) & (frame["task"] == task) & (frame["status"] == "finished")]
+    judged = dict(zip(study.runs["run_id"], study.runs["checkpoint"], strict=True))
+    wanted = {
+        str(r["seed"]): r for _, r in frame.iterrows() if r["step"] == (0 if base else judged[r["run_id"]])
+    }
+    return {seed: wanted[seed] for seed in sorted(wanted, key=seed_order)}
+
+
+def base_name(study: Study, label: str) -> str:
+    """`base` where all arms of a seed start from one, else `base of ARM`."""
+    ours = study.finished[study.finished["arm"].notna()]
+    return "base" if ours.groupby("seed")["base_id"].nunique().max() == 1 else f"base of {label}"
+
+
+def shared_seeds(pairs: Iterable[tuple[Rows, Rows]], metric: str) -> list[str]:
+    """Seeds that every row of every pair has, with the metric, each pair on the same problems."""
+    pairs = list(pairs)
+    return [
+        s for s in (pairs[0][0] if pairs else ())
+        if all(s in rows and has(rows[s], metric) for pair in pairs for rows in pair)
+        and all(a[s]["problem_ids"] == b[s]["problem_ids"] for a, b in pairs)
+    ]  # fmt: skip
+
+
+def paired(first: Rows, second: Rows, metric: str, *, level: float, varies: str) -> Interval | None:
+    """t on the per-seed differences first − second, over the seeds that both have; None without any."""
+    seeds = shared_seeds([(first, second)], metric)
+    if not seeds:
+        return None
+    return paired_t([first[s][metric] - second[s][metric] for s in seeds], level=level, varies=varies)
+
+
+def crossed(first: Rows, second: Rows, *, level: float) -> Interval | None:
+    """Seeds × problems interval on avg@k differences; None where the arms' problems differ."""
+    seeds = [s for s in first if s in second]
+    if not seeds or len({r[s]["problem_ids"] for r in (first, second) for s in seeds}) != 1:
+        return None
+    grid = np.array([np.subtract(first[s]["per_problem"], second[s]["per_problem"]) for s in seeds])
+    return crossed_t(grid, level=level)
+
+
+def what_varies(study: Study) -> str:
+    """What the intervals over seeds vary, said in full."""
+    if study.record.shared_base:
+        return "training and rollout seeds only; problems are fixed, and so is the shared base"
+    return "seeds, each with a base of its own; problems are fixed"
+
+
+def control_of(study: Study, levels: Mapping[str, str], factor: str | None) -> str | None:
+    """The arm that differs from `levels` in the primary factor alone, at its control level."""
+    if factor is None or factor not in study.record.control:
+        return None
+    wanted = {**levels, factor: study.record.control[factor]}
+    if wanted == dict(levels):
+        return None
+    return next((arm.label for arm in study.record.arms if arm.levels == wanted), None)
+
+
+def arm_results(study: Study, primary: Primary) -> list[ArmResult]:
+    """Every planned arm, dead and empty ones included, with Holm over the differences to controls.
+
+    The family is what the study declares, levels of the primary factor; all differences where it does not.
+    """
+    family = declared(study).get("family") or None
+    results = [_arm_result(study, primary, arm.label, arm.levels) for arm in study.record.arms]
+    tested = [
+        i for i, r in enumerate(results)
+        if r.difference and r.difference.p_value is not None
+        and (family is None or r.levels.get(primary.factor or "") in family)
+    ]  # fmt: skip
+    p_values = [results[i].difference.p_value for i in tested]  # type: ignore[union-attr]
+    adjusted = dict(zip(tested, holm(p_values), strict=True))  # type: ignore[arg-type]
+    return [ArmResult(**{**vars(r), "p_holm": adjusted.get(i)}) for i, r in enumerate(results)]
+
+
+def _arm_result(study: Study, primary: Primary, label: str, levels: dict[str, str]) -> ArmResult:
+    varies, level, metric = what_varies(study), primary.level, primary.metric
+    rows, base = final_rows(study, label, primary.task), final_rows(study, label, primary.task, base=True)
+    control = control_of(study, levels, primary.factor)
+    against = final_rows(study, control, primary.task) if control else {}
+    values = [float(r[metric]) for r in rows.values() if has(r, metric)]
+    runs = study.finished[study.finished["arm"] == label]
+    parts = [
+        decompose_shares(base[s]["shares"], rows[s]["shares"]) for s in shared_seeds([(rows, base)], "avg")
+    ]
+    return ArmResult(
+        label=label,
+        levels=levels,
+        seeds=[s for s in rows if has(rows[s], metric)],
+        run_ids=[str(r) for r in runs["run_id"]],
+        estimate=paired_t(values, level=level, varies=varies) if values else None,
+        base=_mean_of(base, metric),
+        gain=paired(rows, base, metric, level=level, varies=varies),
+        control=control,
+        difference=paired(rows, against, metric, level=level, varies=varies),
+        crossed=crossed(rows, against, level=level),
+        p_holm=None,
+        means=_means(rows, runs),
+        choice=paired_t([p.from_choice for p in parts], level=level, varies=varies) if parts else None,
+        skill=paired_t([p.from_skill for p in parts], level=level, varies=varies) if parts else None,
+        flags=_flags(study, label, rows, values),
+    )  # fmt: skip
+
+
+def _means(rows: Rows, runs: pd.DataFrame) -> dict[str, float | None]:
+    """Means over seeds of the secondary measures and of compute spent."""
+    names = ("avg", "greedy", "maj", "pass", "share_direct", "accuracy_stepped", "step_validity", "length",
+             "right_wrong_step", "wrong_right_steps", "truncated", "best_constant", "se_sampling",
+             "se_problems", "k", "n_problems",
+             *BEST)  # fmt: skip
+    means: dict[str, float | None] = {}
+    for name in names:
+        values = [float(r[name]) for r in rows.values() if has(r, name)]
+        means[name] = float(np.mean(values)) if values else None
+    for name in ("sampled_tokens", "trained_tokens", "flops", "seconds", "gpu_seconds"):
+        means[name] = float(runs[name].mean()) if len(runs) and name in runs else None
+    return means
+
+
+def _flags(study: Study, label: str, rows: Rows, values: list[float]) -> list[str]:
+    runs = study.runs[study.runs["arm"] == label]
+    flags = sorted({FLAG_TEXT.get(flag, flag) for flags in runs["flags"] for flag in flags})
+    steps = study.steps[study.steps["arm"] == label]
+    if len(steps) and "reward" in steps and not np.isfinite(steps["reward"].astype(float)).all():
+        flags.append("NaN reward")
+    if rows and all(r["truncated"] == 1 for r in rows.values()) and FLAG_TEXT["all_truncated"] not in flags:
+        flags.append("everything truncated in evaluation")
+    constant = [float(r["best_constant"]) for r in rows.values()]
+    if values and np.mean(values) <= np.mean(constant):
+        flags.append("not above the best constant answer")
+    if len(runs) and not len(rows):
+        flags.append("no finished, evaluated run")
+    return flags
+
+
+def _mean_of(rows: Rows, name: str) -> float | None:
+    values = [float(r[name]) for r in rows.values() if has(r, name)]
+    return float(np.mean(values)) if values else None
+
+
+def has(row: pd.Series[Any], name: str) -> bool:
+    """A frame turns what a record leaves out into NaN wherever another record has it."""
+    value = row[name]
+    return value is not None and bool(np.isfinite(float(value)))
+
+
+def seed_order(seed: str) -> tuple[int, str]:
+    return (int(seed), "") if seed.isdigit() else (10**9, seed)

@@ -1,0 +1,220 @@
+"""Is the comparison what it says: missing seeds, mixed code, what differs between two arms' configs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from analysis.study.contrasts import METRICS, control_of, final_rows, has, primary_of, seed_order
+from analysis.study.load import Study, differing_keys
+from harness.records.records import Arm
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+BASE_KEYS = ("model.", "corpus", "data.", "dtype")  # of a config, those that may change the base
+
+
+@dataclass(frozen=True)
+class ConfigDifference:
+    """Keys in which an arm's config differs from that of the arm it is compared with."""
+
+    arm: str
+    other: str
+    values: dict[str, tuple[Any, Any]]  # key -> (the other's, the arm's)
+    undeclared: list[str]
+
+
+def design_notes(study: Study) -> list[str]:
+    """Missing seeds, undeclared differences, mixed code, data or devices: one line each."""
+    notes = list(study.record.notes)
+    expected = {str(s) for s in study.record.seeds}
+    for arm in study.record.arms:
+        runs = study.finished[study.finished["arm"] == arm.label]
+        if lacking := sorted(expected - {str(s) for s in runs["seed"]}, key=seed_order):
+            notes.append(f"{arm.label}: no finished run for seed {', '.join(lacking)} (unbalanced design)")
+    notes += [
+        f"of the declared levels of {factor} not run: {', '.join(levels)}"
+        for factor, levels in (study.record.declared.get("absent") or {}).items()
+    ]
+    notes += _unevaluated(study) + _unfinished_metrics(study) + _edges(study)
+    notes += _cut_short(study) + _other_bases(study)
+    kinds = {"commit": "commits", "device": "kinds of device",
+             "schema_version": "versions of the records' schema"}  # fmt: skip
+    for column, what in kinds.items():
+        notes += _several(study.runs, column, what)
+    for arms in _by_data(study):
+        notes += _several(study.runs[study.runs["arm"].isin(arms)], "data_hash", "data versions")
+    if "dirty" in study.runs and (study.runs["dirty"] == True).any():  # noqa: E712
+        notes.append("some runs were made with uncommitted changes in the code")
+    if not study.evaluations.empty and study.evaluations.groupby("task")["k"].nunique().max() > 1:
+        notes.append("evaluations differ in k; maj@k and pass@k are not comparable between them")
+    for note in _several(study.evaluations, "task_version", "versions of the grader", of="evaluations"):
+        notes.append(f"{note}; `python -m harness.evaluation.regrade {study.folder} --write` makes them one")
+    notes += _mixed_within(study) + _other_protocols(study)
+    for difference in config_differences(study):
+        if difference.undeclared:
+            keys, other = ", ".join(difference.undeclared), difference.other
+            notes.append(f"{difference.arm} differs from {other} in more than the declared factor: {keys}")
+    return notes
+
+
+def _several(rows: pd.DataFrame, column: str, what: str, *, of: str = "runs") -> list[str]:
+    found = list(rows[column].dropna()) if column in rows else []
+    values = sorted({f"{v:g}" if isinstance(v, float) else str(v) for v in found})
+    if len(values) < 2:
+        return []
+    return [f"{of} come from {len(values)} {what}: {', '.join(v[:12] for v in values)}"]
+
+
+def _by_data(study: Study) -> list[list[str]]:
+    """The arms that ask for the same data."""
+    asked: dict[tuple[str, ...], list[str]] = {}
+    for arm in study.record.arms:
+        of_data = (x for x in arm.overrides if x.startswith(("data=", "data.")))
+        asked.setdefault(tuple(sorted(of_data)), []).append(arm.label)
+    return list(asked.values())
+
+
+def _unevaluated(study: Study) -> list[str]:
+    """Finished runs whose checkpoint has no readable evaluation of the primary task."""
+    try:
+        task = primary_of(study).task
+    except ValueError:
+        return []
+    frame = study.evaluations[study.evaluations["task"] == task]
+    seen = set(zip(frame["run_id"], frame["step"], strict=True))
+    where = f"its last step was not evaluated on {task}"
+    if study.record.declared.get("checkpoint") == "validation":
+        where = f"no checkpoint of it was evaluated on both validation and {task}"
+    return [
+        f"{run}: finished, but {where}; it is in no table of accuracies"
+        for run, step in zip(study.finished["run_id"], study.finished["checkpoint"], strict=True)
+        if (run, step) not in seen
+    ] + _incomplete(study, task)
+
+
+def _incomplete(study: Study, task: str) -> list[str]:
+    """Evaluated runs that lack the primary metric, or their base's evaluation: tables have fewer seeds."""
+    metric, found = primary_of(study).metric, dict[str, list[str]]()
+    for arm in study.record.arms:
+        rows, base = (final_rows(study, arm.label, task, base=b) for b in (False, True))
+        without = [s for s, row in rows.items() if not has(row, metric)]
+        lacking = [s for s in rows if s not in base or not has(base[s], metric)]
+        said = (
+            (without, f"{METRICS[metric]} was not measured for"),
+            (
+                lacking,
+                f"no gain over the base, which was not evaluated on {task} under the same protocol, for",
+            ),
+        )
+        for seeds, what in said:
+            if seeds:
+                which = "any seed" if len(seeds) == len(rows) else f"seed {', '.join(seeds)}"
+                found.setdefault(f"{what} {which}", []).append(arm.label)
+    return [f"{'; '.join(arms)}: {what}" for what, arms in found.items()]
+
+
+def _unfinished_metrics(study: Study) -> list[str]:
+    """Finished runs whose metrics.jsonl stops before their last step."""
+    if "steps_done" not in study.finished:
+        return []
+    steps = study.steps
+    last = steps.groupby(steps["run_id"].astype(str))["step"].max().to_dict() if len(steps) else {}
+    return [
+        f"{run}: metrics.jsonl has steps up to {last.get(run, 0):g} of {done:g}; curves, and what was kept, "
+        "end there"
+        for run, done in zip(study.finished["run_id"], study.finished["steps_done"], strict=True)
+        if last.get(run, 0) < done
+    ]
+
+
+def _cut_short(study: Study) -> list[str]:
+    """Runs that say finished with fewer steps than their config asks for; offline ones ask by epochs."""
+    notes = []
+    for row in study.finished.to_dict("records"):
+        config = study.configs.get(row["run_id"], {})
+        asked, offline = config.get("trainer.steps"), "objective.offline.epochs" in config
+        if asked is not None and not offline and row["steps_done"] < asked:
+            notes.append(f"{row['run_id']}: finished after {row['steps_done']:g} of {asked:g} steps")
+    return notes
+
+
+def _other_bases(study: Study) -> list[str]:
+    """Seeds at which an arm started from another base than its control, though their configs ask for one."""
+    notes, bases = [], dict(zip(study.runs["run_id"], study.runs.get("base_id", ()), strict=False))
+    factor = study.record.primary.get("factor") or next(iter(study.record.factors), None)
+    arms = {arm.label: arm for arm in study.record.arms}
+    for arm in study.record.arms:
+        control = control_of(study, arm.levels, factor)
+        pairs = {s: (run, arms[control].runs.get(s)) for s, run in arm.runs.items()} if control else {}
+        seeds = [
+            s for s, (a, b) in pairs.items()
+            if a in study.configs and b in study.configs and bases[a] != bases[b]
+            and not any(k.startswith(BASE_KEYS) for k in differing_keys(study.configs[a], study.configs[b]))
+        ]  # fmt: skip
+        if seeds:
+            notes.append(f"{arm.label} started from another base than {control} at seed {', '.join(seeds)}")
+    return notes
+
+
+def _edges(study: Study) -> list[str]:
+    """Arms whose learning rate is the smallest or largest of the grid."""
+    found = [f"{c['arm']} ({c['chosen']:g})" for c in study.record.pilot if c.get("edge")]
+    if not found:
+        return []
+    return [f"learning rate at the edge of its grid, so that a better one may lie beyond: {'; '.join(found)}"]
+
+
+def _mixed_within(study: Study) -> list[str]:
+    """Arms whose own runs differ in more than seeds."""
+    notes = []
+    for arm in study.record.arms:
+        configs = [study.configs[run] for run in arm.runs.values() if run in study.configs]
+        if keys := sorted({key for other in configs[1:] for key in differing_keys(configs[0], other)}):
+            notes.append(f"runs of {arm.label} differ among themselves in more than seeds: {', '.join(keys)}")
+    return notes
+
+
+def _other_protocols(study: Study) -> list[str]:
+    """Arms measured on the primary task with other sampling, template or problems than the first arm."""
+    try:
+        task = primary_of(study).task
+    except ValueError:
+        return []
+    rows = {arm.label: list(final_rows(study, arm.label, task).values()) for arm in study.record.arms}
+    notes = []
+    for field, what in (("protocol", "another protocol"), ("problem_ids", "other problems")):
+        first = next((found[0][field] for found in rows.values() if found), None)
+        others = [label for label, found in rows.items() if any(row[field] != first for row in found)]
+        if others:
+            notes.append(f"evaluated on {task} under {what} than the first arm: {', '.join(others)}; a "
+                         "difference to it is not one of training alone")  # fmt: skip
+            if field == "problem_ids":
+                notes[-1] += ", and seeds whose problems differ are in no difference"
+    return notes
+
+
+def config_differences(study: Study) -> list[ConfigDifference]:
+    """Each arm against its control, or against the first arm where it has none."""
+    arms = study.record.arms
+    factor = study.record.primary.get("factor") or next(iter(study.record.factors), None)
+    found = []
+    for arm in arms:
+        label = control_of(study, arm.levels, factor) or arms[0].label
+        other = next(a for a in arms if a.label == label)
+        ours, theirs = _config_of(study, arm), _config_of(study, other)
+        if arm is other or ours is None or theirs is None:
+            continue
+        keys = differing_keys(theirs, ours)
+        declared = {f for f in arm.levels if arm.levels[f] != other.levels.get(f)}
+        declared |= {line.split("=")[0].lstrip("+~") for line in set(arm.overrides) ^ set(other.overrides)}
+        outside = [k for k in keys if not any(k == d or k.startswith(f"{d}.") for d in declared)]
+        values = {k: (theirs.get(k), ours.get(k)) for k in keys}
+        # Without a study.json the arms are told apart by these very keys, so none can be undeclared.
+        found.append(ConfigDifference(arm.label, other.label, values, outside if arm.overrides else []))
+    return found
+
+
+def _config_of(study: Study, arm: Arm) -> dict[str, Any] | None:
+    return next((study.configs[run] for run in arm.runs.values() if run in study.configs), None)

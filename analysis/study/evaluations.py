@@ -1,0 +1,143 @@
+"""An evaluation's record as a flat row: every metric recomputed from its samples by `analysis.stats`."""
+
+from __future__ import annotations
+
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from analysis.stats.metrics import avg_at_k, best_of_k, kind_shares, maj_at_k, pass_curve
+from harness.records import records
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+RERANKERS = ("outcome", "process")  # the reward models that eval.rerank can name
+BEST = [f"best_{kind}{end}" for kind in RERANKERS for end in ("", "_se_sampling", "_se_problems")]
+
+
+def with_checkpoints(runs: pd.DataFrame, evaluations: pd.DataFrame, *, rule: str) -> pd.DataFrame:
+    """`runs` with the step of the checkpoint that each is judged by: its last one, or under `rule` validation
+    the one with the best avg@k on that split, the earliest of equal ones; NaN where that was not evaluated.
+
+    The base is not among them, and no other split is looked at.
+    """
+    if rule == "last" or "steps_done" not in runs:
+        return runs.assign(checkpoint=runs.get("steps_done"))
+    chosen: dict[str, int] = {}
+    if not evaluations.empty:
+        seen = evaluations[(evaluations["split"] == "validation") & (evaluations["step"] > 0)]
+        best = seen.sort_values(["avg", "step"], ascending=[False, True]).drop_duplicates("run_id")
+        chosen = dict(zip(best["run_id"], best["step"], strict=True))
+    return runs.assign(checkpoint=runs["run_id"].map(chosen))
+
+
+def run_evaluations(
+    folder: Path,
+    row: dict[str, Any],
+    record: records.RunRecord,
+    bases: dict[Path, dict[str, Any]],
+    damaged: list[str],
+) -> list[dict[str, Any]]:
+    """The run's own checkpoints, and its base's evaluations under the same protocol and sampling stream.
+
+    Of a task evaluated under several protocols, the one last asked for counts.
+    """
+    found = []
+    keys = set()
+    for path in records.eval_paths(folder / row["run_id"]):
+        evaluation = _evaluation(path, bases, damaged)
+        if evaluation is not None and evaluation["key"] == record.eval_keys.get(
+            evaluation["task"], evaluation["key"]
+        ):
+            keys.add(evaluation["key"])
+            found.append(evaluation)
+    if record.base_id:
+        for path in records.eval_paths(folder.parent / records.BASES / record.base_id):
+            evaluation = _evaluation(path, bases, damaged)
+            if evaluation is None:
+                continue
+            if evaluation["key"] in keys or evaluation["key"] == record.eval_keys.get(evaluation["task"]):
+                found.append(evaluation | {"step": 0})
+    place = {"run_id": row["run_id"], "arm": row["arm"], "seed": row["seed"], "status": row["status"]}
+    return [place | evaluation for evaluation in found]
+
+
+def _evaluation(path: Path, cache: dict[Path, dict[str, Any]], damaged: list[str]) -> dict[str, Any] | None:
+    if path not in cache:
+        try:
+            samples = path.with_suffix(".samples.jsonl.gz")
+            cache[path] = summarise(records.read_eval(path)) | {"samples": samples}
+        except (records.RecordError, ValueError) as error:
+            cache[path] = {}
+            damaged.append(str(error) if str(path) in str(error) else f"{path}: {error}")
+    return cache[path] or None
+
+
+def summarise(record: records.EvalRecord) -> dict[str, Any]:
+    """One evaluation as a flat row: every metric recomputed from the samples by `analysis.stats`."""
+    avg = avg_at_k(record.correct)  # type: ignore[arg-type]
+    shares = kind_shares(record.correct, record.stepped)  # type: ignore[arg-type]
+    ks = [k for k in (2**i for i in range(20)) if k < record.k] + [record.k]
+    curve = pass_curve(record.correct, ks)  # type: ignore[arg-type]
+    steps = sum(map(sum, record.num_steps))
+    greedy = record.greedy_correct
+    return {
+        "key": record.key,
+        "task": record.task,
+        "split": record.split,
+        "template": record.template,
+        "task_version": record.task_version,
+        "protocol": (record.k, record.temperature, record.top_p, record.max_new_tokens, record.template),
+        "step": record.step,
+        "k": record.k,
+        "n_problems": record.n_problems,
+        "avg": avg.value,
+        "se_sampling": avg.se_sampling,
+        "se_problems": avg.se_problems,
+        "greedy": sum(greedy) / len(greedy) if greedy else None,
+        "maj": maj_at_k(record.correct, record.answers, record.k).value,  # type: ignore[arg-type]
+        "pass": curve[record.k],
+        "pass_curve": curve,
+        "share_direct": shares["direct"][0],
+        "shares": shares,
+        "share_stepped": shares["stepped"][0],
+        "accuracy_stepped": shares["stepped"][1],
+        "step_validity": 1 - sum(map(sum, record.num_wrong_steps)) / steps if steps else None,
+        **_answers_against_steps(record),
+        "length": _mean(record.lengths),
+        "truncated": _mean(record.truncated),
+        "best_constant": record.best_constant,
+        "problem_ids": tuple(record.problem_ids),
+        "pair_ids": tuple(record.pair_ids),
+        "per_problem": avg.per_problem,
+        **_best(record),
+    }
+
+
+def _best(record: records.EvalRecord) -> dict[str, float | None]:
+    """best_of_k of each reward model that chose among the samples, with both standard errors."""
+    found: dict[str, float | None] = {}
+    for kind in RERANKERS:
+        scores = record.rerank_scores.get(kind)
+        best = best_of_k(record.correct, scores) if scores else None  # type: ignore[arg-type]
+        found[f"best_{kind}"] = best.value if best else None
+        found[f"best_{kind}_se_sampling"] = best.se_sampling if best else None
+        found[f"best_{kind}_se_problems"] = best.se_problems if best else None
+    return found
+
+
+def _answers_against_steps(record: records.EvalRecord) -> dict[str, float | None]:
+    """Of right answers that were derived: the share whose every checked step is right (`sound`), and the rest
+    (`right_wrong_step`). Of wrong ones that were derived: the share with no wrong step."""
+    lists = map(chain.from_iterable, (record.correct, record.num_steps, record.num_wrong_steps))
+    derived = [(right, wrong) for right, steps, wrong in zip(*lists, strict=True) if steps]
+    errors = [wrong for right, wrong in derived if right], [wrong for right, wrong in derived if not right]
+    sound, blind = (found.count(0) / len(found) if found else None for found in errors)
+    rest = None if sound is None else 1 - sound
+    return {"sound": sound, "right_wrong_step": rest, "wrong_right_steps": blind}
+
+
+def _mean(rows: list[list[int]]) -> float | None:
+    count = sum(map(len, rows))
+    return sum(map(sum, rows)) / count if count else None

@@ -1,0 +1,90 @@
+"""The contrast of each level of a factor with its control, averaged over the other factors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from analysis.stats.inference import holm
+from analysis.stats.intervals import Interval, paired_t
+from analysis.stats.text import p_equals, p_text
+from analysis.study.contrasts import ArmResult, Primary, control_of, final_rows, shared_seeds, what_varies
+from analysis.study.load import Study
+
+
+@dataclass(frozen=True)
+class Headline:
+    """One level of a factor against the control level, averaged over the other factors.
+
+    `p_holm` is the p that the table adjusts in which it stands.
+    """
+
+    factor: str
+    level: str
+    control: str
+    difference: Interval | None
+    cells: int
+    p_holm: float | None = None
+
+
+def missing_contrast(study: Study, primary: Primary) -> str | None:
+    """`kl − sft`: the declared contrast, where one of its two levels was not run."""
+    contrast = study.record.primary.get("contrast")
+    if contrast is None or primary.factor is None:
+        return None
+    control, run = study.record.control.get(primary.factor), study.record.factors.get(primary.factor, [])
+    return None if contrast in run and control in run else f"{contrast} − {control}"
+
+
+def headlines(study: Study, primary: Primary, *, factor: str | None = None) -> list[Headline]:
+    """Main effects of a factor (None: the primary one): per seed, the mean difference over other factors."""
+    factor = factor or primary.factor
+    if factor is None or factor not in study.record.control:
+        return []
+    control = study.record.control[factor]
+    found = []
+    contrast = study.record.primary.get("contrast")  # the one that the study was made for comes first
+    for level in sorted(study.record.factors.get(factor, []), key=lambda name: name != contrast):
+        arms = [a for a in study.record.arms if a.levels.get(factor) == level]
+        pairs = [(a.label, c) for a in arms if (c := control_of(study, a.levels, factor)) is not None]
+        if not pairs:
+            continue
+        cells = [(final_rows(study, a, primary.task), final_rows(study, c, primary.task)) for a, c in pairs]
+        metric = primary.metric
+        seeds = shared_seeds(cells, metric)
+        differences = [np.mean([a[s][metric] - c[s][metric] for a, c in cells]) for s in seeds]
+        interval = (
+            paired_t(differences, level=primary.level, varies=what_varies(study)) if differences else None
+        )
+        found.append(Headline(factor, level, control, interval, len(cells)))
+    return found
+
+
+def main_effects(study: Study, primary: Primary) -> list[Headline]:
+    """The contrasts of every factor, Holm over all of them; of one factor, none."""
+    factors = [f for f, levels in study.record.factors.items() if len(levels) > 1]
+    found = [h for f in factors for h in headlines(study, primary, factor=f)] if len(factors) > 1 else []
+    p_values = {i: h.difference.p_value for i, h in enumerate(found) if h.difference is not None}
+    tested = {i: p for i, p in p_values.items() if p is not None}
+    adjusted = dict(zip(tested, holm(list(tested.values())), strict=True))
+    return [replace(h, p_holm=adjusted.get(i)) for i, h in enumerate(found) if h.difference is not None]
+
+
+def primary_headlines(study: Study, primary: Primary, results: Sequence[ArmResult]) -> list[Headline]:
+    """Those of the primary factor, with Holm's p over the main effects or, of one factor, over the arms."""
+    if effects := main_effects(study, primary):
+        adjusted = {h.level: h.p_holm for h in effects if h.factor == primary.factor}
+    else:
+        adjusted = {r.levels.get(primary.factor or "", ""): r.p_holm for r in results if r.control}
+    return [replace(h, p_holm=adjusted.get(h.level)) for h in headlines(study, primary)]
+
+
+def p_text_of(headline: Headline) -> str:
+    """`p = 0.012, Holm 0.061`: the contrast's own p and, where it is one of several, the adjusted one."""
+    d = headline.difference
+    if d is None or d.p_value is None:
+        return ""
+    differs = headline.p_holm is not None and headline.p_holm > d.p_value
+    return p_equals(d.p_value) + (f", Holm {p_text(headline.p_holm)}" if differs else "")

@@ -1,0 +1,185 @@
+"""Tables beside the primary one: what the design could find, equivalence, other views, variance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import sqrt
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from analysis.stats.bootstrap import bootstrap_interval, crossed_bootstrap, two_sample_bootstrap
+from analysis.stats.inference import seeds_needed, smallest_detectable, tost, variance_components
+from analysis.stats.intervals import Interval, interquartile_mean, probability_of_improvement
+from analysis.stats.text import interval_text, p_equals, points
+from analysis.study.contrasts import ArmResult, Primary, declared, final_rows, has, shared_seeds
+from analysis.study.load import Study
+from analysis.tables.table import Table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+EFFECT = 0.03  # of accuracy: what power is planned for where a study declares no margin
+SEED = 20250122  # of every bootstrap here
+
+
+def finding_table(study: Study, primary: Primary, results: Sequence[ArmResult]) -> Table:
+    """Per difference: is it equivalent to none, how small a one could be found, how many seeds are wanted."""
+    margin = declared(study).get("margin")
+    effect = float(margin or EFFECT)
+    cells, raw = [], []
+    for r in results:
+        d = _paired(study, primary, r)
+        if r.control is None or len(d) < 2 or np.std(d) == 0:
+            continue
+        sd = float(np.std(d, ddof=1))
+        smallest = smallest_detectable(sd=sd, num_seeds=len(d))
+        verdict = tost(d, margin=effect) if margin and len(d) > 2 else None
+        try:
+            needed = str(seeds_needed(effect=effect, sd=sd))
+        except ValueError:
+            needed = "over 10,000"
+        said = "no margin declared" if margin is None else "—"
+        if verdict is not None:
+            said = f"{'yes' if verdict.equivalent else 'not shown'} ({p_equals(verdict.p_value)})"
+        cells.append([r.label, interval_text(r.difference, signed=True), points(sd), points(smallest),
+                      needed, said])  # fmt: skip
+        raw.append({"arm": r.label, "sd_of_differences": sd, "smallest_detectable": smallest,
+                    "effect": effect, "seeds_needed": needed, "margin": margin, "seeds": len(d),
+                    "tost_p": verdict.p_value if verdict else None,
+                    "equivalent": verdict.equivalent if verdict else None})  # fmt: skip
+    within = f"within ±{points(effect)}" if margin else "equivalent"
+    columns = ["arm", "difference to control", "sd of per-seed differences", "smallest difference found",
+               f"seeds for {points(effect)} points", within]  # fmt: skip
+    note = (
+        "Points. Smallest difference found: with power 0.8 at this many seeds, two-sided 0.05, if the sd is "
+        "as observed, which few seeds know badly. Equivalence: two one-sided t tests at 0.05 (TOST) with the "
+        "margin that the study declared beforehand; “not shown” is no proof of a difference."
+    )
+    return Table("finding", "What this design can and cannot find", columns, cells, _frame(raw), note)
+
+
+def views_table(study: Study, primary: Primary, results: Sequence[ArmResult]) -> Table:
+    """The same differences by other means: crossed with problems, bootstraps, rliable's measures."""
+    cells, raw = [], []
+    for r in results:
+        if r.control is None or r.difference is None:
+            continue
+        ours, theirs = (_values(study, primary, label) for label in (r.label, r.control))
+        level = primary.level
+        views: dict[str, Interval | None] = {
+            "paired t": r.difference,
+            "crossed t": r.crossed,
+            "bootstrap": bootstrap_interval(_paired(study, primary, r), seed=SEED, level=level),
+            "crossed bootstrap": _crossed_bootstrap(study, primary, r),
+            "IQM difference": two_sample_bootstrap(ours, theirs, statistic=_iqm_difference, seed=SEED,
+                                                   level=level),
+            "P(improvement)": two_sample_bootstrap(ours, theirs, statistic=probability_of_improvement,
+                                                   seed=SEED, level=level),
+        }  # fmt: skip
+        shown = [interval_text(v, signed=name != "P(improvement)") for name, v in views.items()]
+        cells.append([r.label, *shown])
+        raw += [{"arm": r.label, "view": name, "estimate": v.estimate, "low": v.low, "high": v.high,
+                 "df": v.df, "method": v.method, "varies": v.varies}
+                for name, v in views.items() if v is not None]  # fmt: skip
+    columns = ["arm", "paired t (primary)", "crossed t: new problems too", "bootstrap over seeds",
+               "bootstrap, seeds × problems", "IQM difference", "P(improvement), %"]  # fmt: skip
+    note = (
+        "Differences to the control, points. The primary interval and the first bootstrap hold the problems "
+        "fixed; the crossed t and the pigeonhole bootstrap draw problems anew, for avg@k. "
+        "IQM: mean of the middle half of runs; P(improvement): a run beats one of the control; both as "
+        "rliable, runs resampled. Percentile bootstraps are too narrow at 3–5 seeds: secondary views, "
+        "never the claim."
+    )
+    return Table("views", "The same differences by other means", columns, cells, _frame(raw), note)
+
+
+def variance_table(study: Study, primary: Primary, results: Sequence[ArmResult]) -> Table:
+    """How much of one run's avg@k each source would move: samples, problems, seeds, bases."""
+    cells, raw = [], []
+    for r in results:
+        rows = final_rows(study, r.label, primary.task)
+        if len(rows) < 2 or len({row["problem_ids"] for row in rows.values()}) != 1:
+            continue
+        grid = np.array([row["per_problem"] for row in rows.values()])  # [S, P]
+        if grid.shape[1] < 2:
+            continue
+        k = min(int(row["k"]) for row in rows.values())
+        scores = grid[None] if study.record.shared_base else grid[:, None]
+        found = variance_components(scores, num_samples=k)
+        problems = grid.shape[1]
+        parts = {"samples": _sd(found.sampling, problems), "problems": _sd(found.problems, problems),
+                 "seeds": _sd(found.seeds), "bases": _sd(found.bases),
+                 "rest": _sd(max(0.0, found.interactions - (found.sampling or 0.0)), problems)}  # fmt: skip
+        cells.append([r.label, *(points(v) for v in parts.values()), str(len(rows))])
+        raw.append({"arm": r.label, **parts, "runs": len(rows), "problems_n": problems, "k": k})
+    bases = "the shared base's own effect cannot be told" if study.record.shared_base else (
+        "a base and its seed change together, so “bases” holds both"
+    )  # fmt: skip
+    columns = ["arm", "samples", "problems", "seeds", "bases", "seeds × problems", "runs"]
+    note = (
+        f"Standard deviation of one run's avg@k on {primary.task} that each source alone would cause, points "
+        "(method of moments; negative components count as 0). Problems cancel in paired differences; "
+        f"{bases}."
+    )
+    return Table("variance", "Where the variance comes from", columns, cells, _frame(raw), note)
+
+
+def pilot_table(study: Study) -> Table:
+    """Learning rates that each arm tried on validation, and the one it got."""
+    pilot: list[Mapping[str, Any]] = getattr(study.record, "pilot", None) or []
+    rates = sorted({rate for choice in pilot for rate in choice["tried"]}, key=float)
+    cells, raw = [], []
+    for choice in pilot:
+        means = {
+            rate: float(np.mean(list(seeds.values()))) for rate, seeds in choice["tried"].items() if seeds
+        }
+        chosen = f"{choice['chosen']:g}"
+        cells.append([str(choice["arm"]), chosen + (" (edge of the grid)" if choice.get("edge") else ""),
+                      *(points(means.get(rate)) for rate in rates)])  # fmt: skip
+        raw += [{"arm": choice["arm"], "lr": float(rate), "seed": seed, "validation_avg": value,
+                 "chosen": float(rate) == float(choice["chosen"])}
+                for rate, seeds in choice["tried"].items() for seed, value in seeds.items()]  # fmt: skip
+    note = (
+        "avg@k on the validation split, mean over the pilot's seeds, which no other table shows; points. "
+        "Every arm had the same grid: objectives differ in gradient scale, which must not pass for an effect."
+    )
+    title = "Learning rate, chosen on validation"
+    return Table("learning_rates", title, ["arm", "chosen", *rates], cells, _frame(raw), note)
+
+
+def _values(study: Study, primary: Primary, label: str) -> np.ndarray:
+    rows = final_rows(study, label, primary.task).values()
+    return np.array([row[primary.metric] for row in rows if has(row, primary.metric)], dtype=float)
+
+
+def _paired(study: Study, primary: Primary, result: ArmResult) -> np.ndarray:
+    """Per-seed differences to the control, over the seeds that both have."""
+    if result.control is None:
+        return np.array([])
+    ours, theirs = (final_rows(study, label, primary.task) for label in (result.label, result.control))
+    metric = primary.metric
+    both = shared_seeds([(ours, theirs)], metric)
+    return np.array([ours[s][metric] - theirs[s][metric] for s in both], dtype=float)
+
+
+def _crossed_bootstrap(study: Study, primary: Primary, result: ArmResult) -> Interval | None:
+    if result.crossed is None or result.control is None:
+        return None
+    ours, theirs = (final_rows(study, label, primary.task) for label in (result.label, result.control))
+    grid = [np.subtract(ours[s]["per_problem"], theirs[s]["per_problem"]) for s in ours if s in theirs]
+    return crossed_bootstrap(np.array(grid), seed=SEED, level=primary.level)
+
+
+def _iqm_difference(first: np.ndarray, second: np.ndarray) -> float:
+    return interquartile_mean(first) - interquartile_mean(second)
+
+
+def _sd(variance: float | None, count: int = 1) -> float | None:
+    return None if variance is None else sqrt(variance / count)
+
+
+def _frame(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    import pandas as pd
+
+    return pd.DataFrame(list(rows))

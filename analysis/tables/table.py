@@ -1,0 +1,99 @@
+"""One description of a table, and its forms: Markdown, LaTeX, CSV, HTML, W&B; numbers as readers see them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LATEX = {
+    **{c: f"\\{c}" for c in "&%$#_{}"}, "\\": r"\textbackslash{}", "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", "−": "$-$",
+    "±": r"$\pm$", "×": r"$\times$", "—": "---", "–": "--", "Δ": r"$\Delta$", "≥": r"$\geq$",
+    "≤": r"$\leq$", "′": r"$'$", "→": r"$\rightarrow$", "\n": " ",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Table:
+    """`cells` hold text as shown; `raw` holds numbers (accuracies in [0, 1]) for the CSV of the same name."""
+
+    name: str
+    title: str
+    columns: list[str]
+    cells: list[list[str]]
+    raw: pd.DataFrame
+    note: str = ""
+    terminal_columns: int | None = None  # a terminal is narrow: how many columns it shows
+
+    def markdown(self) -> str:
+        """A pipe table; a cell's own pipes and line breaks are escaped."""
+        lines = [self.columns, ["---"] * len(self.columns), *self.cells]
+        rows = ["| " + " | ".join(_pipe_safe(cell) for cell in line) + " |" for line in lines]
+        return "\n".join([f"### {self.title}", "", *rows, *(["", self.note] if self.note else [])])
+
+    def latex(self) -> str:
+        """A booktabs table with the title as its caption and the note below: \\usepackage{booktabs}."""
+        translate = str.maketrans(LATEX)
+        rows = [[cell.translate(translate) for cell in row] for row in [self.columns, *self.cells]]
+        # A bracket that opens a row would be read as the argument of the \\ before it.
+        lines = ["{}" * row[0].startswith("[") + " & ".join(row) + r" \\" for row in rows]
+        spec = "l" + "r" * (len(self.columns) - 1)
+        note = [r"\par\smallskip\footnotesize " + self.note.translate(translate)] if self.note else []
+        return "\n".join([
+            r"\begin{table}", r"\centering", rf"\caption{{{self.title.translate(translate)}}}",
+            rf"\label{{tab:{self.name}}}", rf"\begin{{tabular}}{{{spec}}}", r"\toprule", lines[0],
+            r"\midrule", *lines[1:], r"\bottomrule", r"\end{tabular}", *note, r"\end{table}",
+        ])  # fmt: skip
+
+    def csv(self) -> str:
+        """The numbers behind the cells, full precision."""
+        return self.raw.to_csv(index=False)
+
+    def html(self) -> str:
+        """A bare <table>, every cell escaped."""
+        head = "".join(f'<th scope="col">{escape(c)}</th>' for c in self.columns)
+        rows = ["".join(f"<td>{escape(cell)}</td>" for cell in row) for row in self.cells]
+        note = f"<p>{escape(self.note)}</p>" if self.note else ""
+        body = "\n".join(f"<tr>{row}</tr>" for row in rows)
+        caption = f"<caption>{escape(self.title)}</caption>"
+        return f"<table>{caption}\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table>{note}"
+
+    def wandb(self) -> dict[str, Any]:
+        """Arguments of `wandb.Table`: the cells as readers see them."""
+        return {"columns": self.columns, "data": self.cells}
+
+
+def show(table: Table) -> None:
+    """A table on the terminal, its leading columns where all would not fit."""
+    import shutil
+    import sys
+
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    shown = table.terminal_columns or len(table.columns)
+    rows = [table.columns[:shown], *(row[:shown] for row in table.cells)]
+    # Piped output has no width of its own: take what the widest row needs.
+    needed = sum(max(map(len, column)) + 3 for column in zip(*rows, strict=True))
+    console = Console(width=shutil.get_terminal_size().columns if sys.stdout.isatty() else needed + 4)
+    drawn = RichTable(box=box.SIMPLE_HEAD, title=table.title, title_justify="left", pad_edge=False)
+    for name in rows[0]:
+        drawn.add_column(Text(name), overflow="fold")
+    for row in rows[1:]:
+        drawn.add_row(*(Text(cell) for cell in row))
+    console.print(drawn)
+    if shown < len(table.columns):
+        left = f"More columns (r1-report table, --format markdown): {', '.join(table.columns[shown:])}."
+        console.print(Text(left), style="dim", width=min(console.width, 110))
+    if table.note:
+        console.print(Text(table.note), style="dim", width=min(console.width, 110))
+
+
+def _pipe_safe(cell: str) -> str:
+    return cell.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")

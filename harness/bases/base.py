@@ -1,0 +1,58 @@
+"""Bases that were pretrained elsewhere, and the record of any base."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+from harness.identity import base_id, base_identity
+from harness.model.dims import ModelDims, dims_from_config, num_non_embedding_parameters, num_parameters
+from harness.model.files.gguf import dequantise
+from harness.model.files.source import fetch, gguf_file, kind_of
+from harness.model.preflight import check_fits
+from harness.records.code_state import code_state
+from harness.records.progress import Reporter
+from harness.records.records import BaseRecord, write_record
+from harness.schema.run_config import RunConfig
+from harness.training import checkpoint
+
+
+def adopt(config: RunConfig, folder: Path, report: Reporter) -> None:
+    """<base>/model is a link to a hub or folder model's files, or what a GGUF file is turned into, once."""
+    model, started, target = config.model, time.perf_counter(), folder / "model"
+    report("fetching " + base_id(config), 0, 1, model.hub_id or model.path or "")
+    if kind_of(model) == "gguf":
+        checkpoint.publish(target, lambda temporary: dequantise(gguf_file(model), temporary))
+    else:
+        target.unlink(missing_ok=True)  # a link to where the model was
+        target.symlink_to(fetch(model).absolute(), target_is_directory=True)
+    if model.dims is None:  # then its size was not known before the download
+        check_fits(config)
+    dims = dims_from_config(json.loads((target / "config.json").read_text(encoding="utf-8")))
+    write_base(config, folder, dims, seconds=time.perf_counter() - started)
+
+
+def write_base(
+    config: RunConfig,
+    folder: Path,
+    dims: ModelDims,
+    *,
+    seconds: float,
+    tokens: int = 0,
+    flops: float = 0.0,
+    final_loss: float = float("nan"),
+) -> None:
+    """base.json, whose presence says that all is there; tokens, FLOPs and loss are those spent here."""
+    record = BaseRecord(
+        base_id=base_id(config),
+        identity=base_identity(config),
+        num_parameters=num_parameters(dims),
+        num_non_embedding_parameters=num_non_embedding_parameters(dims),
+        tokens=tokens,
+        flops=flops,
+        seconds=seconds,
+        final_loss=final_loss,
+        code=code_state(),
+    )
+    write_record(folder / "base.json", record)

@@ -1,0 +1,118 @@
+"""Bases: a ladder model pretrained on generated derivations for fixed steps, cached by what made them."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import time
+from pathlib import Path
+
+import torch
+
+from harness.bases.base import adopt, write_base
+from harness.identity import base_folder, base_id, base_made
+from harness.model.dims import ModelDims, flops_per_token
+from harness.model.files.hub import save_pretrained
+from harness.model.files.tokenizer import EOS_ID, build_ladder_tokenizer, save_tokenizer
+from harness.model.policy import Policy, init_policy, token_logprobs
+from harness.model.rows import pack_rows
+from harness.records.locks import hold
+from harness.records.progress import Reporter
+from harness.schema.run_config import RunConfig
+from harness.seeds import derive, stream_seed
+from harness.training import checkpoint
+from harness.training.corpus import Document, encode_corpus, pad
+from harness.training.optim import adamw, guarded_step, lr_at
+
+MAX_MICROBATCH_TOKENS = 16_384
+
+
+def ensure_base(config: RunConfig, report: Reporter) -> Path:
+    """The folder of the config's base, made now if absent; waits for another process that makes it."""
+    folder = base_folder(config)
+    if base_made(config):
+        return folder
+    with hold(folder, wait=True):
+        if not base_made(config):
+            if not (folder / "model").is_symlink():
+                shutil.rmtree(folder / "model", ignore_errors=True)  # what is left of one without weights
+            (pretrain if config.model.is_ladder else adopt)(config, folder, report)
+    return folder
+
+
+def pretrain(config: RunConfig, folder: Path, report: Reporter) -> None:
+    """Train from scratch on the corpus; the loss is on completions alone, a mean over each batch's tokens."""
+    torch.set_num_threads(config.threads)
+    started = time.perf_counter()
+    shape, settings = config.model.ladder()
+    if settings.device == "cuda" and not torch.cuda.is_available():
+        raise ValueError(
+            "model.pretrain.device=cuda: no GPU is visible to PyTorch; set model.pretrain.device=cpu"
+        )
+    size = build_ladder_tokenizer().get_vocab_size()
+    dims = ModelDims(**{**shape.model_dump(), "vocab_size": size})
+    root = stream_seed("base", seed=config.seed, base_seed=config.base_seed, replicate=0)
+    policy = init_policy(dims, derive(root, "weights")).to(settings.device)
+    optimizer = adamw(policy, lr=settings.lr, betas=(0.9, 0.95), eps=1e-8, weight_decay=settings.weight_decay)
+    state = checkpoint.load_resume(folder, policy=policy, optimizer=optimizer) or {"step": 0, "seconds": 0.0}
+    documents = encode_corpus(
+        config, num_documents=settings.steps * settings.batch_size, seed=derive(root, "corpus")
+    )
+    loss, num_tokens, save_every = float("nan"), 0, max(50, settings.steps // 5)
+    for step in range(settings.steps):
+        batch = [next(documents) for _ in range(settings.batch_size)]
+        num_tokens += sum(len(ids) for ids, _ in batch)
+        if step < state["step"]:
+            continue
+        loss = _accumulate(policy, batch)
+        if not math.isfinite(loss):
+            raise RuntimeError(
+                f"pretraining {base_id(config)}: the loss is {loss} at step {step}; lower model.pretrain.lr"
+            )
+        lr = lr_at(
+            step,
+            peak=settings.lr,
+            total=settings.steps,
+            warmup=settings.warmup_steps,
+            schedule="cosine",
+        )
+        guarded_step(optimizer, list(policy.parameters()), lr=lr, max_grad_norm=settings.max_grad_norm)
+        if step % 20 == 0 or step == settings.steps - 1:
+            report("pretraining " + base_id(config), step + 1, settings.steps, f"loss {loss:.3f}")
+        if (step + 1) % save_every == 0 and step + 1 < settings.steps:
+            seconds = state["seconds"] + time.perf_counter() - started
+            checkpoint.save_resume(
+                folder, step=step + 1, policy=policy, optimizer=optimizer, trainer={"seconds": seconds}
+            )
+    seconds = state["seconds"] + time.perf_counter() - started
+    _publish(folder, policy)
+    context = num_tokens // (settings.steps * settings.batch_size)
+    flops = num_tokens * flops_per_token(dims, context)
+    write_base(config, folder, dims, tokens=num_tokens, flops=flops, seconds=seconds, final_loss=loss)
+
+
+def _accumulate(policy: Policy, batch: list[Document]) -> float:
+    """Gradient of the mean loss over the batch's completion tokens; returns that mean, nats."""
+    batch = sorted(batch, key=lambda document: -len(document[0]))
+    total = sum(len(ids) - num_prompt for ids, num_prompt in batch)
+    size = max(1, MAX_MICROBATCH_TOKENS // len(batch[0][0]))
+    value = 0.0
+    for start in range(0, len(batch), size):
+        input_ids, lengths, mask = pad(batch[start : start + size])
+        rows = pack_rows(input_ids, lengths, mask, device=policy.head_weight.device)
+        logprobs, _ = token_logprobs(policy, rows, temperature=1.0)
+        loss = -logprobs.sum() / total
+        loss.backward()
+        value += float(loss.detach())
+    return value
+
+
+def _publish(folder: Path, policy: Policy) -> None:
+    """Weights and tokenizer in the hub's format."""
+
+    def write(target: Path) -> None:
+        save_pretrained(policy, target, eos_token_ids=(EOS_ID,))
+        save_tokenizer(target)
+
+    checkpoint.publish(folder / "model", write)
+    checkpoint.drop_resume(folder)

@@ -1,0 +1,35 @@
+"""The data sets by name: published ones, and the generators."""
+
+from __future__ import annotations
+
+from harness.data import (
+    aime24,
+    aime25,
+    aime_1983_2023,
+    aime_gen,
+    amc23,
+    dapo_17k,
+    deepscaler,
+    general,
+    gsm8k,
+    gsm8k_perturbed,
+    hendrycks_math,
+    math500,
+)
+
+# Each has load(split, *, seed, bad_rows) and SOURCES, the file or hub data set behind each split.
+PUBLISHED = {
+    "gsm8k": gsm8k,
+    "gsm8k_perturbed": gsm8k_perturbed,
+    "math": hendrycks_math,
+    "aime_1983_2023": aime_1983_2023,
+    "amc23": amc23,
+    "aime24": aime24,
+    "aime25": aime25,
+    "math500": math500,
+    "deepscaler": deepscaler,
+    "dapo_17k": dapo_17k,
+}
+
+
+GENERATORS = {"aime_gen": aime_gen, "general": general}

@@ -1,0 +1,207 @@
+"""A checkpoint -> lm-eval -> EvalRecord. lm-eval is imported only when something is left to evaluate."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.evaluation.eval_metrics import Scored, record_fields
+from harness.evaluation.eval_tasks import EvalTask, eval_tasks
+from harness.grading.score import score
+from harness.records.progress import quiet
+from harness.records.records import EvalRecord, RecordError, read_eval, write_record, write_samples
+from harness.schema.prompts import make_prompt
+from harness.schema.run_config import RunConfig
+from harness.types import Problem, Prompt, Rollout, RolloutEngine
+
+if TYPE_CHECKING:
+    from harness.evaluation.engine_lm import EngineLM
+
+TASK_VERSION = 1.2  # with the version in tasks/_sampled.yaml: raise both when the same text is scored anew
+
+Progress = Callable[[str, int, int], None]
+Scorers = Mapping[str, Callable[[Sequence[Prompt], Sequence[Rollout]], list[float]]]
+
+
+def evaluate(
+    engine: RolloutEngine,
+    *,
+    config: RunConfig,
+    encode: Callable[[str, str], list[int]],
+    checkpoint: str,
+    step: int,
+    folder: Path,
+    run_id: str | None,
+    base_id: str | None,
+    eval_seed: int,
+    progress: Progress | None = None,
+    scorers: Callable[[], Scorers] = dict,
+) -> list[EvalRecord]:
+    """Every split and benchmark of `config.eval` with problems: k samples and greedy, in one lm-eval call.
+
+    Writes folder/eval/<checkpoint>-<key>/<task>.json and, before it, <task>.samples.jsonl.gz. A task whose
+    record has this protocol's key is not done again, and a task's numbers do not depend on which others are
+    done, so an interrupted evaluation ends with the numbers of an uninterrupted one (`seconds` apart).
+    `progress` gets (task, completions done, completions in all). `scorers` gives the reward models of
+    `eval.rerank`, by name; it is called only when a split is left to evaluate.
+    """
+    asked = [task for task in eval_tasks(config) if not (task.base_only and step)]
+    problems = {task.name: (task, found) for task in asked if (found := task.problems())}
+    done = {name: _existing(_path(folder, checkpoint, t), t.key) for name, (t, _) in problems.items()}
+    missing = [task for name, (task, _) in problems.items() if done[name] is None]
+    lm = _run_lm_eval(engine, missing, encode, step, eval_seed, progress) if missing else None
+    rerank = scorers() if any(task.rerank for task in missing) else {}
+    for task in missing:
+        assert lm is not None
+        start, path = time.perf_counter(), _path(folder, checkpoint, task)
+        sampled, greedy = _scored(lm, *problems[task.name])
+        chosen = rerank if task.rerank else {}
+        scores = {name: _rerank(score, sampled, task, encode) for name, score in chosen.items()}
+        record = eval_record(
+            task,
+            sampled,
+            greedy,
+            rerank=scores,
+            checkpoint=path.parent.name,
+            step=step,
+            run_id=run_id,
+            base_id=base_id,
+            eval_sampling_seed=eval_seed,
+            seconds=sum(lm.seconds[task.task_name(variant)] for variant in task.variants),
+        )
+        record.seconds += time.perf_counter() - start
+        write_samples(path.with_suffix(".samples.jsonl.gz"), sample_rows(sampled, greedy))
+        write_record(path, record)
+        done[task.name] = record
+    return [record for record in done.values() if record is not None]
+
+
+def _path(folder: Path, checkpoint: str, task: EvalTask) -> Path:
+    return folder / "eval" / f"{checkpoint}-{task.key}" / f"{task.task_name()}.json"
+
+
+def eval_record(
+    task: EvalTask,
+    sampled: Sequence[Scored],
+    greedy: Sequence[Scored] | None,
+    *,
+    rerank: Mapping[str, list[list[float]]] | None = None,
+    **about: Any,
+) -> EvalRecord:
+    """The record of a task; `about` says of whom, when, and how long it took.
+
+    With lengths in words nothing is called truncated.
+    """
+    record = EvalRecord(
+        key=task.key,
+        task=task.task_name(),
+        task_version=TASK_VERSION,
+        split=task.label,
+        template=task.data.template,
+        temperature=task.temperature,
+        top_p=task.top_p,
+        max_new_tokens=task.max_new_tokens,
+        lm_eval_version=version("lm_eval"),
+        **record_fields(sampled, greedy, rerank),
+        **about,
+    )
+    if record.length_unit == "words":
+        record.metrics = {name: x for name, x in record.metrics.items() if "truncated" not in name}
+    return record
+
+
+def _existing(path: Path, key: str) -> EvalRecord | None:
+    """A record of this protocol, or None where it is missing, damaged or of another."""
+    if not path.exists() or not path.with_suffix(".samples.jsonl.gz").exists():
+        return None
+    try:
+        record = read_eval(path)
+    except RecordError:
+        return None
+    return record if record.key == key and record.task_version == TASK_VERSION else None
+
+
+def _run_lm_eval(
+    engine: RolloutEngine,
+    tasks: Sequence[EvalTask],
+    encode: Callable[[str, str], list[int]],
+    step: int,
+    eval_seed: int,
+    progress: Progress | None,
+) -> EngineLM:
+    """One lm-eval call over these tasks; the rollouts are on what is returned."""
+    from lm_eval.evaluator import evaluate as lm_evaluate
+    from lm_eval.tasks import TaskManager
+
+    from harness.evaluation.engine_lm import EngineLM
+
+    lm = EngineLM(engine, encode=encode, eval_seed=eval_seed, policy_step=step, progress=progress)
+    with quiet("lm_eval"):  # it draws a bar for each task's prompts and warns of what is meant
+        configs = [task.task_config(variant) for task in tasks for variant in task.variants]
+        loaded = TaskManager(include_defaults=False).load(configs)
+        lm_evaluate(lm, loaded, bootstrap_iters=0, log_samples=False)
+    return lm
+
+
+def scored(task: EvalTask, problem: Problem, rollouts: Sequence[Rollout]) -> Scored:
+    """Rollouts of one problem with the grader's and the step check's verdicts."""
+    rules, symbolic = task.rules, task.data.symbolic
+    verdicts = tuple(
+        score(r.text, problem.answer, rules, symbolic, problem.exact, problem.text) for r in rollouts
+    )
+    return Scored(problem, tuple(rollouts), verdicts)
+
+
+def _scored(
+    lm: EngineLM, task: EvalTask, problems: Sequence[Problem]
+) -> tuple[list[Scored], list[Scored] | None]:
+    """(samples, greedy) of each problem, scored."""
+
+    def rows(variant: str) -> list[Scored]:
+        by_document = lm.rollouts[task.task_name(variant)]
+        assert len(by_document) == len(problems), (task.name, len(by_document), len(problems))
+        return [scored(task, p, by_document[i]) for i, p in enumerate(problems)]
+
+    return rows("k"), rows("greedy") if task.greedy else None
+
+
+def _rerank(
+    score_outputs: Callable[[Sequence[Prompt], Sequence[Rollout]], list[float]],
+    sampled: Sequence[Scored],
+    task: EvalTask,
+    encode: Callable[[str, str], list[int]],
+) -> list[list[float]]:
+    """A reward model's score of each sample, [problem][sample]."""
+    prompts = [make_prompt(row.problem, task.data.template, encode) for row in sampled]
+    flat = score_outputs(
+        [prompt for prompt, row in zip(prompts, sampled, strict=True) for _ in row.rollouts],
+        [rollout for row in sampled for rollout in row.rollouts],
+    )
+    values = iter(flat)
+    return [[next(values) for _ in row.rollouts] for row in sampled]
+
+
+def sample_rows(sampled: Sequence[Scored], greedy: Sequence[Scored] | None) -> Iterator[dict[str, Any]]:
+    """Every completion with its score, problem by problem; the greedy ones follow with sample_idx null."""
+    for rows, is_greedy in ((sampled, False), (greedy or [], True)):
+        for row in rows:
+            for i, (rollout, verdict) in enumerate(zip(row.rollouts, row.scores, strict=True)):
+                yield {
+                    "problem_id": row.problem.id,
+                    "sample_idx": None if is_greedy else i,
+                    "completion": rollout.text,
+                    "correct": verdict.correct,
+                    "extracted": verdict.extracted,
+                    "reason": verdict.reason,
+                    "answer": verdict.vote,
+                    "num_steps": verdict.num_steps,
+                    "num_wrong_steps": verdict.num_wrong_steps,
+                    "num_unsourced_steps": verdict.num_unsourced_steps,
+                    "last_step_answers": verdict.last_step_answers,
+                    "statements": verdict.statements,
+                    "length": len(rollout.completion_ids),
+                    "finish_reason": rollout.finish_reason,
+                }

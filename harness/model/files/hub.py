@@ -1,0 +1,126 @@
+"""Model folders in the hub's layout: config.json and safetensors, as transformers and vLLM read them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from harness.model.dims import ModelDims, dims_from_config
+from harness.model.lora import hub_state
+from harness.model.policy import Policy
+
+_CLASS = {"llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM"}
+_DTYPE_NAME = {torch.float32: "float32", torch.bfloat16: "bfloat16", torch.float16: "float16"}
+
+
+def config_from_dims(
+    dims: ModelDims, *, dtype: torch.dtype, eos_token_ids: Sequence[int] = ()
+) -> dict[str, Any]:
+    """The hub's config.json of a model with these dimensions."""
+    rope: dict[str, Any] = {"rope_type": "default", "rope_theta": dims.rope_theta}
+    if dims.rope_scaling is not None:
+        rope |= {"rope_type": "llama3", **asdict(dims.rope_scaling)}
+    config: dict[str, Any] = {
+        "architectures": [_CLASS[dims.architecture]],
+        "model_type": dims.architecture,
+        "hidden_size": dims.hidden_size,
+        "intermediate_size": dims.intermediate_size,
+        "num_hidden_layers": dims.num_layers,
+        "num_attention_heads": dims.num_heads,
+        "num_key_value_heads": dims.num_kv_heads,
+        "head_dim": dims.head_dim,
+        "vocab_size": dims.vocab_size,
+        "max_position_embeddings": dims.max_position_embeddings,
+        "rope_theta": dims.rope_theta,
+        "rope_parameters": rope,
+        "rms_norm_eps": dims.rms_norm_eps,
+        "tie_word_embeddings": dims.tie_word_embeddings,
+        "hidden_act": "silu",
+        "attention_dropout": 0.0,
+        "bos_token_id": None,
+        "eos_token_id": list(eos_token_ids) or None,
+        "pad_token_id": None,
+        "use_cache": True,
+        "dtype": _DTYPE_NAME[dtype],
+    }
+    if dims.architecture == "llama":
+        config |= {"attention_bias": False, "mlp_bias": False}
+    return config
+
+
+def save_pretrained(
+    policy: Policy,
+    folder: Path | str,
+    *,
+    eos_token_ids: Sequence[int] = (),
+    bos_token_id: int | None = None,
+) -> None:
+    """Write `config.json` and `model.safetensors`; tied weights are stored once, adapters merged."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    config = config_from_dims(policy.dims, dtype=policy.head_weight.dtype, eos_token_ids=eos_token_ids)
+    config["bos_token_id"] = bos_token_id
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in hub_state(policy).items()}
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def read_weights(folder: Path | str) -> dict[str, Tensor]:
+    """All tensors of a folder's `model.safetensors`, or of the shards its index names, on the CPU."""
+    folder = Path(folder)
+    index = folder / "model.safetensors.index.json"
+    if (folder / "model.safetensors").exists():
+        return load_file(folder / "model.safetensors")
+    if not index.exists():
+        raise ValueError(f"model folder is {str(folder)!r}; it holds no model.safetensors or its index")
+    weights: dict[str, Tensor] = {}
+    for shard in sorted(set(json.loads(index.read_text())["weight_map"].values())):
+        weights |= load_file(folder / shard)
+    return weights
+
+
+def load_pretrained(folder: Path | str, *, dtype: torch.dtype, device: torch.device | str) -> Policy:
+    """A policy from a hub folder. Raises ValueError for an unsupported model or weights that do not fit."""
+    config_file = Path(folder) / "config.json"
+    if not config_file.exists():
+        raise ValueError(f"model folder is {str(folder)!r}; it holds no config.json")
+    policy = Policy(dims_from_config(json.loads(config_file.read_text())), dtype=dtype, device=device)
+    load_weights(policy, read_weights(folder))
+    return policy
+
+
+def load_weights(policy: Policy, weights: dict[str, Tensor]) -> None:
+    """Copy a whole state dict (hub names) into the policy in place; ValueError if names or shapes differ."""
+    if policy.dims.tie_word_embeddings:
+        weights = {name: tensor for name, tensor in weights.items() if name != "lm_head.weight"}
+    try:
+        policy.load_state_dict(weights, strict=True)
+    except RuntimeError as error:
+        raise ValueError(
+            f"weights do not fit {policy.dims.architecture}: {' '.join(str(error).split())}"
+        ) from error
+
+
+# What makes up a tokenizer in a hub folder, with how it ends a text.
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+    "generation_config.json",
+)
+
+
+def copy_tokenizer(source: Path, target: Path) -> None:
+    """The tokenizer's files of a model folder, as they are, beside other weights."""
+    for name in TOKENIZER_FILES:
+        if (source / name).exists():
+            shutil.copyfile(source / name, target / name)

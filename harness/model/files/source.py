@@ -1,0 +1,256 @@
+"""Where a pretrained model's files are, and what is in them, before anything heavy is imported.
+
+A hub model's files are named by their content in the local cache and in the hub's own listing, so its
+identity needs no download. Imports no torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Set
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, files
+from importlib.util import find_spec
+from pathlib import Path
+
+from harness.model.dims import ModelDims, dims_from_config
+from harness.model.files.gguf import gguf_dims, has_chat_template
+from harness.schema.model_config import ModelConfig
+from harness.schema.prompts import CHAT
+from harness.schema.run_config import ConfigError
+
+GGUF_VERSION = 1  # raise it when the same file is turned into other weights or another tokenizer
+CONTENT = (
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "chat_template.jinja",
+)
+WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
+PATTERNS = [*CONTENT, "special_tokens_map.json", "*.safetensors", "model.safetensors.index.json"]
+_planning = ContextVar("planning", default=False)
+_BLOB = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+
+
+class HubNotReached(ConfigError):
+    """A hub model is not on this machine, and the hub cannot be asked about it."""
+
+
+@contextmanager
+def planning() -> Iterator[None]:
+    """Inside, a preset that the hub cannot be asked about goes by its name, so that its cost can be told."""
+    token = _planning.set(True)
+    try:
+        yield
+    finally:
+        _planning.reset(token)
+
+
+def kind_of(model: ModelConfig) -> str:
+    """ladder, hub, folder or gguf: a hub model whose package is installed is a GGUF file."""
+    return "gguf" if model.source == "hub" and _packaged(model.package) is not None else model.source
+
+
+def gguf_file(model: ModelConfig) -> Path:
+    """The file behind a model of kind gguf."""
+    return _packaged(model.package) or Path(model.path or "")
+
+
+def local_folder(model: ModelConfig) -> Path | None:
+    """The folder of a hub or folder model where it is complete on this machine, else None."""
+    if model.source == "folder":
+        return Path(model.path or "")
+    return _cached(model.hub_id or "", model.revision)
+
+
+def check_model(model: ModelConfig, templates: Set[str] = frozenset()) -> None:
+    """Raises ConfigError for a model that is not there, not supported, or without what it needs."""
+    kind = kind_of(model)
+    if kind == "ladder":
+        return
+    if model.kept_text is not None and not Path(model.kept_text).is_file():
+        raise ConfigError(f"model.kept_text={model.kept_text}: no such file; name a UTF-8 text, or null")
+    if kind == "gguf":
+        _check_gguf(gguf_file(model), templates)
+        return
+    if (folder := local_folder(model)) is None:
+        content(model)  # says what is wrong where the hub does not have it
+        return
+    said = f"model.path={model.path}" if kind == "folder" else f"model.hub_id={model.hub_id}"
+    if not folder.is_dir():
+        raise ConfigError(f"{said}: no such folder; give one in the hub's layout")
+    for names in (("config.json",), ("tokenizer.json",), WEIGHTS):
+        if not any((folder / name).exists() for name in names):
+            raise ConfigError(f"{said}: it holds no {names[0]}; give a model folder in the hub's layout")
+    _dims(folder, said, model.trust_remote_code)
+    if templates & CHAT and chat_template(folder) is None:
+        raise ConfigError(f"template chat: {said} has no chat template; use boxed_answer or r1_zero")
+
+
+def shape(model: ModelConfig, vocab_size: int | None = None) -> ModelDims | None:
+    """The model's dimensions: its config.json's where that is at hand, else the preset's, else None.
+
+    `vocab_size` is a ladder model's.
+    """
+    if kind_of(model) in ("hub", "folder") and (folder := local_folder(model)) is not None:
+        return _dims(folder, model.path or model.hub_id or "", model.trust_remote_code)
+    if model.dims is None:
+        return gguf_dims(gguf_file(model)) if kind_of(model) == "gguf" else None
+    size = model.dims.vocab_size or vocab_size
+    if size is None:
+        return None
+    return ModelDims(**{**model.dims.model_dump(), "vocab_size": size})
+
+
+def content(model: ModelConfig) -> dict[str, str]:
+    """What a pretrained model is: each file's hash. Raises ConfigError where it cannot be known."""
+    if kind_of(model) == "gguf":
+        return {"gguf": _sha256(gguf_file(model)), "converter": str(GGUF_VERSION)}
+    folder = local_folder(model)
+    if folder is None:
+        listed = _listed(model.hub_id or "", model.revision)
+        if isinstance(listed, dict):
+            return listed
+        if not _planning.get() or model.dims is None:
+            raise listed
+        return {"not reached": f"{model.hub_id}@{model.revision}"}
+    found = [p for p in sorted(folder.iterdir()) if p.name in CONTENT or p.suffix == ".safetensors"]
+    return {p.name: _hash(p) for p in found}
+
+
+def not_reached(model: ModelConfig) -> bool:
+    """Whether a hub model is neither here nor to be asked about: what `content` says of it is its name."""
+    if kind_of(model) != "hub" or local_folder(model) is not None:
+        return False
+    return isinstance(_listed(model.hub_id or "", model.revision), HubNotReached)
+
+
+def fetch(model: ModelConfig) -> Path:
+    """The folder of a hub or folder model, downloaded if need be."""
+    folder = local_folder(model)
+    if folder is not None:
+        return folder
+    from huggingface_hub import snapshot_download
+
+    return Path(snapshot_download(model.hub_id or "", revision=model.revision, allow_patterns=PATTERNS))
+
+
+def chat_template(folder: Path) -> str | None:
+    """A model folder's chat template: its file's, or its tokenizer configuration's (named default)."""
+    if (folder / "chat_template.jinja").exists():
+        return (folder / "chat_template.jinja").read_text(encoding="utf-8")
+    path = folder / "tokenizer_config.json"
+    found = json.loads(path.read_text(encoding="utf-8")).get("chat_template") if path.exists() else None
+    if isinstance(found, list):
+        return next((str(each["template"]) for each in found if each["name"] == "default"), None)
+    return found
+
+
+def _dims(folder: Path, said: str, trusted: bool) -> ModelDims:
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        if config.get("auto_map") and not trusted:
+            raise ConfigError(
+                f"{said}: its config.json asks for code of its own (auto_map), which is never run here; "
+                "model.trust_remote_code=true reads it as the architecture that it names"
+            )
+        return dims_from_config(config)
+    except KeyError as error:
+        raise ConfigError(f"{said}: its config.json has no {error.args[0]}; use a whole one") from None
+    except ConfigError:
+        raise
+    except ValueError as error:
+        raise ConfigError(f"{said}: {error}") from None
+
+
+def _packaged(package: str | None) -> Path | None:
+    """The GGUF file that an installed package carries."""
+    if package is None:
+        return None
+    try:
+        found = [Path(str(f.locate())) for f in files(package) or [] if f.suffix == ".gguf"]
+    except PackageNotFoundError:
+        return None
+    return found[0] if found and found[0].is_file() else None
+
+
+def _check_gguf(path: Path, templates: Set[str]) -> None:
+    if not path.is_file():
+        raise ConfigError(f"model.path={path}: no such file; name a .gguf file")
+    if find_spec("gguf") is None:
+        raise ConfigError(f"model.path={path}: reading it needs the package gguf; pip install gguf")
+    try:
+        gguf_dims(path)
+        if templates & CHAT and not has_chat_template(path):
+            raise ValueError("it has no chat template; use boxed_answer or r1_zero")
+    except ValueError as error:
+        raise ConfigError(f"model.path={path}: {error}") from None
+
+
+def _cached(hub_id: str, revision: str | None) -> Path | None:
+    """The local snapshot of a hub model, if all of its weights are there."""
+    from huggingface_hub import snapshot_download
+
+    try:
+        folder = Path(snapshot_download(hub_id, revision=revision, local_files_only=True))
+    except Exception:  # not there, or no such name: the hub is asked next
+        return None
+    index = folder / WEIGHTS[1]
+    wanted = [WEIGHTS[0]]
+    if index.exists():
+        wanted = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+    whole = all((folder / name).exists() for name in ("config.json", "tokenizer.json", *wanted))
+    return folder if whole else None
+
+
+@lru_cache(maxsize=32)
+def _listed(hub_id: str, revision: str | None) -> dict[str, str] | HubNotReached:
+    """The hub's hashes of a model's files, or that it was not reached (asked once). Raises ConfigError."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+
+    said = f"model.hub_id={hub_id}"
+    try:
+        info = HfApi().model_info(hub_id, revision=revision, files_metadata=True, timeout=15)
+    except GatedRepoError:
+        raise ConfigError(f"{said}: accept its licence on the hub, then run hf auth login") from None
+    except RepositoryNotFoundError:
+        raise ConfigError(f"{said}: no such model on the hub; check the name, or run hf auth login") from None
+    except RevisionNotFoundError:
+        raise ConfigError(f"model.revision={revision}: {hub_id} has none of that name; drop it") from None
+    except Exception as error:  # no network, a proxy, an offline switch: each raises a family of its own
+        return HubNotReached(
+            f"{said}: neither in the local cache nor to be reached on the hub ({type(error).__name__}); "
+            "connect to a network, or use model=folder model.path=..."
+        )
+    found = {}
+    for file in info.siblings or []:
+        if file.rfilename in CONTENT or file.rfilename.endswith(".safetensors"):
+            found[file.rfilename] = str(file.lfs.sha256 if file.lfs else file.blob_id)
+    if not any(name.endswith(".safetensors") for name in found):
+        raise ConfigError(f"{said}: it has no safetensors weights; use a model that has")
+    return {name: found[name] for name in sorted(found)}
+
+
+def _hash(path: Path) -> str:
+    """A file's SHA-256; in the hub's cache, the name of the blob that it links to (the hub's own hash)."""
+    blob = path.resolve()
+    if blob.parent.name == "blobs" and _BLOB.fullmatch(blob.name):
+        return blob.name
+    return _sha256(path)
+
+
+def _sha256(path: Path) -> str:
+    status = path.stat()
+    return _digest(path, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=256)
+def _digest(path: Path, size: int, changed: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,73 @@
+"""A teacher's folder, looked at without loading it: is it whole, does its vocabulary fit, what is in it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import lru_cache
+from pathlib import Path
+
+from harness.model.files.source import kind_of, local_folder, shape
+from harness.schema.model_config import ModelConfig
+from harness.schema.objective_config import ObjectiveConfig
+from harness.schema.run_config import ConfigError
+
+
+def check_teacher(objective: ObjectiveConfig, model: ModelConfig) -> None:
+    """Raises ConfigError, one line, for a folder that is no model, or whose vocabulary cannot be compared."""
+    if objective.teacher is None or objective.teacher.path is None:
+        return
+    folder = Path(objective.teacher.path)
+    said = f"objective.teacher.path={objective.teacher.path}"
+    if not folder.is_dir():
+        raise ConfigError(f"{said}: no such folder; give one with config.json, weights and tokenizer.json")
+    for names in (("config.json",), ("tokenizer.json",), _WEIGHTS):
+        if not any((folder / name).exists() for name in names):
+            raise ConfigError(f"{said}: it holds no {names[0]}; give a model folder in the hub's layout")
+    student = _student(model)
+    if objective.kl.reference == "teacher" and student is not None and not same_vocabulary(folder, *student):
+        raise ConfigError(
+            f"{said}: its vocabulary is not the student's, so their distributions over tokens cannot be "
+            "compared; use a teacher with the student's tokenizer, or objective=distill"
+        )
+
+
+def same_vocabulary(folder: Path, ours: dict[str, int], size: int) -> bool:
+    """Whether a token id means the same to the teacher in a folder and to a student; `size` is its head's."""
+    from tokenizers import Tokenizer
+
+    theirs = Tokenizer.from_file(str(folder / "tokenizer.json")).get_vocab()
+    return theirs == ours and json.loads((folder / "config.json").read_text())["vocab_size"] == size
+
+
+def _student(model: ModelConfig) -> tuple[dict[str, int], int] | None:
+    """The student's vocabulary and head size; None where its files are not at hand yet."""
+    from tokenizers import Tokenizer
+
+    from harness.model.files.tokenizer import build_ladder_tokenizer
+
+    if model.is_ladder:
+        ladder = build_ladder_tokenizer().get_vocab()
+        return ladder, len(ladder)
+    folder = local_folder(model) if kind_of(model) in ("hub", "folder") else None
+    dims = shape(model)
+    if folder is None or dims is None:
+        return None
+    return Tokenizer.from_file(str(folder / "tokenizer.json")).get_vocab(), dims.vocab_size
+
+
+def teacher_fingerprint(path: str) -> str:
+    """SHA-256 of what the folder's model is: configuration, tokenizer, weights."""
+    files = [p for p in sorted(Path(path).iterdir()) if p.name in _CONTENT or p.suffix == ".safetensors"]
+    parts = [f"{p.name}\x1f{_sha256(p, p.stat().st_size, p.stat().st_mtime_ns)}" for p in files]
+    return hashlib.sha256("\x1e".join(parts).encode()).hexdigest()
+
+
+@lru_cache(maxsize=64)
+def _sha256(path: Path, size: int, changed: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+_WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
+_CONTENT = ("config.json", "tokenizer.json")

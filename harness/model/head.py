@@ -1,0 +1,151 @@
+"""Log-probabilities of chosen tokens straight from hidden states, one chunk of logits at a time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from harness.model.fused import widened
+
+# Logits alive at once, in elements: a chunk that stays in a CPU's cache, or fills a GPU.
+_CHUNK_ELEMENTS = {"cpu": 1 << 18, "cuda": 1 << 30}
+_LEAST = 256  # tokens of a chunk, whatever the vocabulary: each chunk adds to the weight's whole gradient
+# On a GPU, logits of one call that are kept for its backward pass: 5 GiB in half precision, enough for
+# microbatches of 16,384 tokens of a vocabulary of 152k.
+_KEPT_ELEMENTS = 5 << 29
+
+
+def _wide(x: Tensor) -> torch.dtype:
+    return torch.promote_types(x.dtype, torch.float32)
+
+
+def _scaled_logits(states: Tensor, weight: Tensor, temperature: float) -> Tensor:
+    """Logits / temperature of one chunk, [n, V], in float32 at least."""
+    logits = widened(states @ weight.t())
+    return logits if temperature == 1.0 else logits.div_(temperature)
+
+
+class _ChunkedLogprobs(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        states: Tensor,
+        weight: Tensor,
+        targets: Tensor,
+        temperature: float,
+        with_entropy: bool,
+        chunk: int,
+    ) -> tuple[Tensor, Tensor]:
+        logprobs = torch.empty(states.shape[0], dtype=_wide(states), device=states.device)
+        normalisers = torch.empty_like(logprobs)
+        entropy = torch.empty_like(logprobs) if with_entropy else logprobs.new_empty(0)
+        for start in range(0, states.shape[0], chunk):
+            part = slice(start, start + chunk)
+            logits = _scaled_logits(states[part], weight, temperature)
+            picked = logits.gather(1, targets[part, None]).squeeze(1)
+            normalisers[part] = torch.logsumexp(logits, dim=1)
+            logprobs[part] = picked - normalisers[part]
+            if with_entropy:
+                probs = (logits - normalisers[part, None]).exp_()
+                entropy[part] = normalisers[part] - (probs.mul_(logits)).sum(1)
+        ctx.save_for_backward(states, weight, targets, normalisers)
+        ctx.temperature, ctx.chunk = temperature, chunk
+        ctx.mark_non_differentiable(entropy)
+        return logprobs, entropy
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor, Tensor | None, None, None, None, None]:
+        """d logprob / d logits = (onehot(target) − softmax) / T, with the softmax computed again."""
+        states, weight, targets, normalisers = ctx.saved_tensors
+        grad_states = torch.empty_like(states)
+        trained = ctx.needs_input_grad[1]
+        grad_weight = torch.zeros_like(weight, dtype=_wide(weight)) if trained else None
+        grad = grad / ctx.temperature
+        for start in range(0, states.shape[0], ctx.chunk):
+            part = slice(start, start + ctx.chunk)
+            logits = _scaled_logits(states[part], weight, ctx.temperature)
+            grad_logits = logits.sub_(normalisers[part, None]).exp_().mul_(-grad[part, None])
+            grad_logits.scatter_add_(1, targets[part, None], grad[part, None])
+            grad_logits = grad_logits.to(states.dtype)
+            torch.mm(grad_logits, weight, out=grad_states[part])
+            if grad_weight is None:
+                continue
+            if grad_logits.dtype == grad_weight.dtype:
+                grad_weight.addmm_(grad_logits.t(), states[part])
+            else:
+                grad_weight.add_(grad_logits.t() @ states[part])
+        found = None if grad_weight is None else grad_weight.to(weight.dtype)
+        return grad_states, found, None, None, None, None
+
+
+class _KernelLogprobs(torch.autograd.Function):
+    """The same on a GPU: one kernel reads a chunk of logits, another overwrites it by its gradient."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, states: Tensor, weight: Tensor, targets: Tensor, temperature: float, chunk: int, keep: bool
+    ) -> tuple[Tensor, Tensor]:
+        from harness.model import kernels
+
+        found, kept = [], []
+        for some, wanted in zip(states.split(chunk), targets.split(chunk), strict=True):
+            logits = some @ weight.t()
+            found.append(kernels.logprobs_of(logits, wanted, temperature))
+            kept.append(logits if keep else None)
+        logprobs, normalisers, entropy = (torch.cat(parts) for parts in zip(*found, strict=True))
+        ctx.save_for_backward(states, weight, targets, normalisers)
+        ctx.temperature, ctx.chunk, ctx.kept = temperature, chunk, kept
+        ctx.mark_non_differentiable(entropy)
+        return logprobs, entropy
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor, Tensor | None, None, None, None, None]:
+        from harness.model import kernels
+
+        states, weight, targets, normalisers = ctx.saved_tensors
+        grad_states = torch.empty_like(states)
+        grad_weight: Tensor | None = None
+        kept, ctx.kept = ctx.kept, [None] * len(ctx.kept)  # they are overwritten: a second pass recomputes
+        for i, logits in enumerate(kept):
+            part = slice(i * ctx.chunk, (i + 1) * ctx.chunk)
+            if logits is None:
+                logits = states[part] @ weight.t()
+            kernels.logits_gradient_(logits, targets[part], normalisers[part], grad[part], ctx.temperature)
+            torch.mm(logits, weight, out=grad_states[part])
+            if ctx.needs_input_grad[1]:
+                product = logits.t() @ states[part]
+                if len(kept) == 1:
+                    return grad_states, product, None, None, None, None
+                grad_weight = product.float() if grad_weight is None else grad_weight.add_(product)
+            kept[i] = logits = None
+        whole = None if grad_weight is None else grad_weight.to(weight.dtype)
+        return grad_states, whole, None, None, None, None
+
+
+def chunked_logprobs(
+    states: Tensor,
+    weight: Tensor,
+    targets: Tensor,
+    temperature: float,
+    *,
+    with_entropy: bool,
+    chunk_tokens: int | None,
+) -> tuple[Tensor, Tensor | None]:
+    """log softmax(states weightᵀ / temperature)[targets] and the entropy or None, nats [M], float32 at least.
+
+    states [M, D], weight [V, D], targets [M]. Gradients reach states and weight; the entropy carries none.
+    """
+    chunk = chunk_tokens or max(_LEAST, _CHUNK_ELEMENTS[states.device.type] // weight.shape[0])
+    if states.is_cuda and len(states):
+        keep = torch.is_grad_enabled() and len(states) * weight.shape[0] <= _KEPT_ELEMENTS
+        chunk = chunk_tokens or (len(states) if keep else chunk)
+        logprobs, entropy = _KernelLogprobs.apply(states, weight, targets, temperature, chunk, keep)
+    else:
+        args = (states, weight, targets, temperature, with_entropy, chunk)
+        logprobs, entropy = _ChunkedLogprobs.apply(*args)
+    return logprobs, entropy if with_entropy else None

@@ -1,0 +1,17 @@
+"""The learned rewards that a training run's objective asks for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from harness.reward_models.process_reward_model import process_reward_model
+from harness.reward_models.reward_model import reward_model
+from harness.training.run_state import Run
+
+
+def add_reward_models(run: Run, base: Path) -> None:
+    """Give the run its outcome and process reward models: loaded from its folder, or fitted now."""
+    if run.config.objective.reward_model is not None:
+        run.reward_model = reward_model(run, base)
+    if run.config.objective.process_reward_model is not None:
+        run.step_model = process_reward_model(run, base)

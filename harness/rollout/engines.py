@@ -1,0 +1,104 @@
+"""A policy with its sampler and its tokenizer, from a model folder or from what this process keeps warm."""
+
+from __future__ import annotations
+
+import json
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from harness.model.dims import dims_from_config
+from harness.model.files.codec import Codec
+from harness.model.files.hub import TOKENIZER_FILES, load_pretrained, load_weights, read_weights
+from harness.model.lora import inject
+from harness.model.policy import Policy
+from harness.rollout.native import NativeEngine
+from harness.rollout.process_cache import drop, keep
+from harness.rollout.vllm.engine import VllmEngine
+from harness.schema.run_config import RunConfig
+from harness.schema.trainer_config import RolloutConfig
+from harness.types import RolloutEngine
+
+# Settings of `rollout` that an engine is told at each call, not when it is built.
+RUN_ROLLOUT = (
+    *("prompts_per_step", "group_size", "max_new_tokens", "temperature", "top_p", "top_k", "keep"),
+    "max_sampler_kl",
+)
+_end_tokens: dict[tuple[str, ...], tuple[int, ...]] = {}  # by the files' content: reading them takes long
+
+
+def load_engine(config: RunConfig, weights: Path, device: str) -> tuple[Policy, RolloutEngine, Codec]:
+    """A policy in hub format, its sampler and its tokenizer."""
+    policy, codec = load_policy(config, weights, device), Codec.from_folder(weights)
+    shared: dict[str, Any] = {
+        "eos_token_ids": codec.eos_token_ids,
+        "decode": codec.decode,
+        "max_batch_size": config.rollout.max_batch_size,
+    }
+    return policy, _engine(config.rollout, policy, shared), codec
+
+
+def load_policy(config: RunConfig, weights: Path, device: str) -> Policy:
+    """A hub folder's model in the run's dtype."""
+    return load_pretrained(weights, dtype=getattr(torch, config.dtype), device=device)
+
+
+def _engine(rollout: RolloutConfig, policy: Policy, shared: dict[str, Any]) -> RolloutEngine:
+    if rollout.engine == "native":
+        return NativeEngine(policy, **shared)
+    return VllmEngine(policy, **shared, **rollout.vllm.model_dump(), sleep=rollout.release)
+
+
+def warm_engine(
+    config: RunConfig, weights: Path, device: str, *, original: Policy | None = None
+) -> tuple[Policy, RolloutEngine, Codec]:
+    """`load_engine`, or what this process has from an earlier run of this architecture and these settings.
+
+    Then the weights are replaced in place, by those of `original` (the same weights, loaded) or from disk, so
+    that buffers and graphs stay valid. One at a time: the next call takes the weights away from the last.
+    """
+    (policy, engine, codec), warm = keep(
+        "engine", engine_key(config, weights, device), lambda: load_engine(config, weights, device)
+    )
+    if warm:
+        load_weights(policy, read_weights(weights) if original is None else original.state_dict())
+        policy.zero_grad(set_to_none=True)
+        policy.recompute_layers = False
+        engine.load_weights(policy.state_dict().items())
+        if device == "cpu":
+            engine.release()  # as in a fresh process, to the bit: a CPU allocates its buffers in no time
+    return policy, engine, codec
+
+
+def engine_key(config: RunConfig, weights: Path, device: str) -> tuple[str, ...]:
+    """What an engine is built for: the architecture, the tokenizer, the settings. Not the weights.
+
+    Of config.json that is its dimensions and end tokens: a checkpoint's file says the same as its base's in
+    other words, and is sampled by the same engine.
+    """
+    rollout = config.rollout.model_dump(exclude=set(RUN_ROLLOUT))
+    model, *tokenizer = [
+        path.read_bytes() if path.exists() else b""
+        for path in (weights / name for name in ("config.json", *TOKENIZER_FILES))
+    ]
+    files = tuple(sha256(content).hexdigest() for content in (model, *tokenizer))
+    if files not in _end_tokens:
+        _end_tokens[files] = Codec.from_folder(weights).eos_token_ids
+    shape = str(dims_from_config(json.loads(model)))
+    return (shape, str(_end_tokens[files]), *files[1:], config.dtype, device, str(rollout))
+
+
+def adapted_engine(
+    config: RunConfig, base: Path, device: str, *, seed: int
+) -> tuple[Policy, RolloutEngine, Codec]:
+    """A base with fresh adapters under training. Never kept: buffers and graphs of an engine hold the joined
+    weights of a policy as it was when it was built. What is kept goes first: two never stand in memory.
+    """
+    lora = config.trainer.lora
+    assert lora is not None
+    drop("engine", "base")
+    policy, engine, codec = load_engine(config, base / "model", device)
+    inject(policy, lora, seed=seed, base=config.model.hub_id or config.model.name)
+    return policy, engine, codec

@@ -1,0 +1,42 @@
+r"""Prompt templates: one table for training and evaluation alike.
+
+A template is the text around a problem; `chat` is a user's message, which the model's own chat template then
+wraps. How a prompt becomes tokens, with its special ones, is the affair of harness/model/files/codec.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal, get_args
+
+from harness.types import Problem, Prompt
+
+TemplateName = Literal["question", "boxed_answer", "r1_zero", "chat"]
+
+_BOXED = "Please reason step by step, and put your final answer within \\boxed{}."
+# Table 1 of arXiv:2501.12948; its rule-based reward reads the answer from a box, so the user asks for one.
+_R1_ZERO = (
+    "A conversation between User and Assistant. The user asks a question, and the Assistant solves it. "
+    "The assistant first thinks about the reasoning process in the mind and then provides the user with the "
+    "answer. The reasoning process and answer are enclosed within <think> </think> and <answer> </answer> "
+    "tags, respectively, i.e., <think> reasoning process here </think> <answer> answer here </answer>. "
+    "User: {problem}\nPut the final answer within \\boxed{}. Assistant:"
+)
+TEMPLATES: dict[str, str] = {
+    "question": "{problem}\n",
+    "boxed_answer": "{problem}\n" + _BOXED + "\n",
+    "r1_zero": _R1_ZERO,
+    "chat": "{problem}\n" + _BOXED,
+}
+CHAT = frozenset({"chat"})  # what is said to the model as a user, under its chat template
+assert set(TEMPLATES) == set(get_args(TemplateName))
+
+
+def render(text: str, template: str) -> str:
+    return TEMPLATES[template].replace("{problem}", text)
+
+
+def make_prompt(problem: Problem, template: str, encode: Callable[[str, str], list[int]]) -> Prompt:
+    """`encode` is a codec's `prompt_ids`."""
+    text = render(problem.text, template)
+    return Prompt(problem.id, template, text, tuple(encode(text, template)))

@@ -1,0 +1,171 @@
+"""What a run costs: seconds and peak memory by phase, rates, the share of the peak that training reaches.
+
+MFU is the FLOPs of a forward and backward pass over the trained rows (`critic.trained_flops`) over
+the seconds of the phase `train` and the device's dense bf16 peak, whatever the dtype: the layers' matmul
+weights for each token, a prompt that rows share once; the output head for completion tokens; the causal half
+of attention. What is computed again (recomputed layers, old logprobs, the prompt of rows that another
+microbatch has) is not counted.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+if TYPE_CHECKING:
+    pass
+
+# Dense bf16 tensor-core FLOP/s by words of the device's name (vendors' data sheets, without sparsity).
+PEAK_FLOPS = {
+    "H100 PCIe": 756e12,
+    "H100 NVL": 835e12,
+    "H100": 989e12,
+    "H200 NVL": 835e12,
+    "H200": 989e12,
+    "GH200": 989e12,
+    "B200": 2250e12,
+    "A100": 312e12,
+    "A10G": 70e12,
+    "L40S": 362e12,
+    "L40": 181e12,
+    "L4": 121e12,
+    "RTX 4090": 165e12,
+    "RTX 3090": 71e12,
+}
+_CLEAR_REFS = Path("/proc/self/clear_refs")  # 5: the peak of resident memory begins anew (proc(5))
+# Names, or their beginnings, of what differs between two runs of the same numbers.
+MEASURED = ("seconds_", "peak_memory_", "sampled_per_second", "trained_per_second", "mfu", "gpu_seconds")
+
+
+def reproducible(metrics: dict[str, Any]) -> dict[str, Any]:
+    """A step's metrics without what a clock or a memory counter said."""
+    return {name: x for name, x in metrics.items() if not name.startswith(MEASURED)}
+
+
+def peak_flops(device_name: str) -> float | None:
+    """None for what is not in the table, for a part of a device (MIG) and for CPUs: then there is no MFU."""
+    if " MIG " in device_name or " Laptop " in device_name:
+        return None
+    named = f" {device_name} "
+    return next((peak for name, peak in PEAK_FLOPS.items() if _names(name, named)), None)
+
+
+def _names(name: str, device_name: str) -> bool:
+    """Whether it stands there as words: `A100-SXM4` is an A100, `L40` is no L4, `3090 Ti` no 3090."""
+    found = device_name.find(f" {name}")
+    rest = device_name[found + len(name) + 1 :]
+    return found >= 0 and rest[0] in " -" and not rest.startswith((" D ", " Ti "))
+
+
+class Meter:
+    """Times phases. A phase inside another is taken out of it, so that phases add up to the whole.
+
+    `book(phase, seconds, peak memory in bytes)` is called each time one ends or is interrupted by another.
+    Memory is what PyTorch allocated at most on a GPU; on a CPU the most that was resident, or what was at the
+    phase's end where the system does not let a process begin its peak anew. `outside` is the most outside all
+    phases.
+    """
+
+    def __init__(self, device: torch.device, book: Callable[[str, float, int], None]) -> None:
+        self.device, self.book = device, book
+        self._open: list[str] = []
+        self._since = 0.0
+        self.outside = 0
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        self._turn()
+        self._open.append(name)
+        try:
+            yield
+        finally:
+            self._turn()
+            self._open.pop()
+
+    def _turn(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)  # kernels still running belong to the phase that ends
+        now, peak = time.perf_counter(), peak_bytes(self.device)
+        if self._open:
+            self.book(self._open[-1], now - self._since, peak)
+        else:
+            self.outside = max(self.outside, peak)
+        begin_peak(self.device)
+        self._since = now
+
+
+def begin_peak(device: torch.device) -> None:
+    """What `peak_bytes` says from here on is not of what was before."""
+    if device.type == "cuda":
+        if torch.cuda.is_initialized():  # else there is none yet, and asking fails
+            torch.cuda.reset_peak_memory_stats(device)
+    elif _can_begin_peak():
+        _CLEAR_REFS.write_text("5")
+
+
+def peak_bytes(device: torch.device) -> int:
+    """The most since `begin_peak`: allocated on a GPU, resident on a CPU (where it is not known: now)."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return peak_resident_bytes() if _can_begin_peak() else resident_bytes()
+
+
+@lru_cache(maxsize=1)
+def _can_begin_peak() -> bool:
+    try:
+        _CLEAR_REFS.write_text("5")
+    except OSError:
+        return False
+    return True
+
+
+class Clock:
+    """Wall-clock seconds since it was made, without those while it was stopped, which are `apart`."""
+
+    def __init__(self) -> None:
+        self._since = time.perf_counter()
+        self.apart = 0.0
+
+    @property
+    def seconds(self) -> float:
+        return time.perf_counter() - self._since - self.apart
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.apart += time.perf_counter() - began
+
+
+def resident_bytes() -> int:
+    """Resident memory of this process; 0 where /proc does not say."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except OSError:
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def peak_resident_bytes() -> int:
+    """The most that it was; `ru_maxrss`, taken where /proc does not say, begins with the parent's."""
+    with suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def mfu(flops: float, seconds: float, device: torch.device, num_devices: int) -> dict[str, float]:
+    """{"mfu": share of the peak}, or nothing for a device whose peak is not known."""
+    peak = peak_flops(torch.cuda.get_device_name(device))
+    return {} if peak is None else {"mfu": flops / seconds / (peak * num_devices)}

@@ -1,0 +1,57 @@
+"""Grading while the engine decodes: outputs are graded as they end, in threads.
+
+A comparison by math-verify takes 10 ms and more in a worker process (maths.symbolic). A grade depends on
+two texts alone, so it is the same whenever and wherever it is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+from harness.grading.compare.symbolic import Limits
+from harness.grading.grade import grade
+from harness.types import Grade, OnEnd, Problem
+
+# Outputs that are graded before all have ended.
+_MOST = 4096
+
+
+class GradingAhead:
+    """Threads that wait for the symbolic workers, as many as there are workers. `grades` ends them."""
+
+    def __init__(
+        self, problems: Sequence[Problem], group_size: int, decode: Callable[[list[int]], str], rules: Any
+    ) -> None:
+        self.problems, self.size, self.decode, self.rules = problems, group_size, decode, rules
+        self.threads = ThreadPoolExecutor(Limits().max_workers)
+        self.futures: dict[int, Future[tuple[str, Grade]]] = {}
+
+    @property
+    def on_end(self) -> OnEnd:
+        return self._ended
+
+    def grades(self, texts: Sequence[str]) -> list[Grade]:
+        """Of every output's text, in order; what was not begun while the engine decoded is graded now.
+
+        Raises what a comparison raised: RuntimeError where no worker starts.
+        """
+        for place, text in enumerate(texts):
+            begun = self.futures.get(place)
+            if begun is None or begun.cancel() or begun.result()[0] != text:  # a stop string cuts a text
+                self.futures[place] = self.threads.submit(self._grade, place, text)
+        found = [self.futures[place].result()[1] for place in range(len(texts))]
+        self.threads.shutdown()
+        return found
+
+    def _ended(self, place: int, tokens: list[int]) -> None:
+        if len(self.futures) < _MOST:
+            self.futures[place] = self.threads.submit(self._decode_and_grade, place, tokens)
+
+    def _decode_and_grade(self, place: int, tokens: list[int]) -> tuple[str, Grade]:
+        return self._grade(place, self.decode(tokens))
+
+    def _grade(self, place: int, text: str) -> tuple[str, Grade]:
+        problem = self.problems[place // self.size]
+        return text, grade(text, problem.answer, rules=self.rules, exact=problem.exact)

@@ -1,0 +1,33 @@
+"""Documents of a pretraining corpus as padded batches of tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+
+from harness.data.load import corpus
+from harness.model.files.tokenizer import EOS_ID, build_ladder_tokenizer
+from harness.schema.prompts import render
+from harness.schema.run_config import RunConfig
+
+Document = tuple[list[int], int]  # token ids, and how many of them are the prompt's
+
+
+def encode_corpus(config: RunConfig, *, num_documents: int, seed: int) -> Iterator[Document]:
+    """Documents as token ids under the config's template, each closed by the end token."""
+    tokenizer = build_ladder_tokenizer()
+    for prompt, completion in corpus(config, num_documents=num_documents, seed=seed):
+        head = tokenizer.encode(render(prompt, config.data.template)).ids
+        yield [*head, *tokenizer.encode(completion).ids, EOS_ID], len(head)
+
+
+def pad(documents: list[Document]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """input_ids [B, T], lengths [B] and completion_mask [B, T] of some documents."""
+    lengths = torch.tensor([len(ids) for ids, _ in documents])
+    input_ids = torch.zeros(len(documents), int(lengths.max()), dtype=torch.long)
+    mask = torch.zeros_like(input_ids, dtype=torch.bool)
+    for row, (ids, num_prompt) in enumerate(documents):
+        input_ids[row, : len(ids)] = torch.tensor(ids)
+        mask[row, num_prompt : len(ids)] = True
+    return input_ids, lengths, mask

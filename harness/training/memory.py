@@ -1,0 +1,107 @@
+"""Out of memory: say in which phase, with which tensors and what to change; or go on with less at once."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TypeVar
+
+import torch
+from torch import nn
+
+from harness.model.dims import ModelDims, num_parameters
+from harness.model.preflight import needs, remedies
+from harness.schema.run_config import RunConfig
+
+T = TypeVar("T")
+_GIB = 2**30
+_SAID = (
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDA error: out of memory",
+    "DefaultCPUAllocator: can't allocate memory",
+    "Triton Error [CUDA]: out of memory",
+)
+
+
+class OutOfMemory(RuntimeError):
+    """What a phase needed, and the settings that need less; the message is the run's recorded reason."""
+
+
+def ran_out(error: RuntimeError) -> bool:
+    """Whether memory is what was missing; libraries that allocate for themselves tell in their text alone."""
+    return isinstance(error, torch.OutOfMemoryError | OutOfMemory) or any(s in str(error) for s in _SAID)
+
+
+@contextmanager
+def explained(phase: str, config: RunConfig, dims: ModelDims, dtype: torch.dtype) -> Iterator[None]:
+    """Turn running out of memory into an OutOfMemory that names phase, sizes and settings."""
+    try:
+        yield
+    except RuntimeError as error:
+        if isinstance(error, OutOfMemory) or not ran_out(error):
+            raise
+        said = ". ".join(str(error).split(". ")[:2]).strip(". ")
+        raise OutOfMemory(
+            f"out of memory in {phase}: {_needs(phase, config, dims, dtype)} ({said})"
+        ) from error
+
+
+def _needs(phase: str, config: RunConfig, dims: ModelDims, dtype: torch.dtype) -> str:
+    """The tensors that decide a phase's memory, and the settings that set them."""
+    rollout, trainer, size = config.rollout, config.trainer, dtype.itemsize
+    weights = f"weights {num_parameters(dims) * size / _GIB:.2f} GiB"
+    if phase in ("sample", "sync_check", "evaluate"):
+        tokens = rollout.max_new_tokens
+        if phase == "evaluate":
+            tokens = max([config.eval.max_new_tokens, *(b.max_new_tokens for b in config.eval.benchmarks)])
+        asked = rollout.prompts_per_step * rollout.group_size if phase == "sample" else rollout.max_batch_size
+        rows = min(rollout.max_batch_size, asked)
+        cache = 2 * dims.num_layers * rows * dims.num_kv_heads * tokens * dims.head_dim * size / _GIB
+        return (
+            f"{weights}, keys and values of {rows} rows × {tokens} new tokens and their prompts, at least "
+            f"[{dims.num_layers}, {rows}, {dims.num_kv_heads}, {tokens}, {dims.head_dim}] twice, "
+            f"{cache:.2f} GiB; lower rollout.max_batch_size={rollout.max_batch_size}"
+        )
+    tokens, wide = trainer.microbatch_tokens, max(dims.intermediate_size * 2, dims.hidden_size * 4)
+    hidden = dims.num_layers * tokens * wide * size / _GIB
+    parts = needs(config, dims, "cuda").parts
+    halve = "" if trainer.on_oom == "halve_microbatch" else "set trainer.on_oom=halve_microbatch, or "
+    return (
+        f"{weights}, gradients {parts['gradients'] / _GIB:.2f} GiB, the optimiser's moments and masters "
+        f"{parts['optimizer'] / _GIB:.2f} GiB, and for "
+        f"a microbatch of {tokens} tokens activations of {dims.num_layers} layers × [{tokens}, {wide}] and "
+        f"more, at least {hidden:.2f} GiB, beside logits of the vocabulary's {dims.vocab_size}; "
+        f"{halve}{remedies(config)}"
+    )
+
+
+def halving(
+    work: Callable[[RunConfig], T], config: RunConfig, modules: Sequence[nn.Module], *, longest: int
+) -> tuple[T, RunConfig]:
+    """`work(config)`; under `trainer.on_oom: halve_microbatch` again with half as much where memory is out.
+
+    What was accumulated is thrown away first, so the gradient is the whole one, once. Returns the result and
+    the config to go on with. A microbatch of one row (`longest` tokens) cannot be halved: the error goes on.
+    """
+    while True:
+        try:
+            return work(config), config
+        except RuntimeError as error:
+            tokens = config.trainer.microbatch_tokens
+            if not ran_out(error) or config.trainer.on_oom != "halve_microbatch" or tokens <= longest:
+                raise
+        for module in modules:
+            module.zero_grad(set_to_none=True)
+        gc.collect()
+        if torch.cuda.is_initialized():
+            torch.cuda.empty_cache()
+        config = with_microbatch(config, max(longest, tokens // 2))
+
+
+def with_microbatch(config: RunConfig, tokens: int) -> RunConfig:
+    """The config with another `trainer.microbatch_tokens`; itself where it has that."""
+    if config.trainer.microbatch_tokens == tokens:
+        return config
+    trainer = config.trainer.model_copy(update={"microbatch_tokens": tokens})
+    return config.model_copy(update={"trainer": trainer})

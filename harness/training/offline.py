@@ -1,0 +1,91 @@
+"""Offline rejection sampling: sample from the base or a teacher once, keep what is accepted, train on it.
+
+It samples the prompts, with the seeds, that an online run of `trainer.steps` would: equal sampled tokens.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import torch
+
+from harness.objectives.selection import accepted
+from harness.records.progress import Reporter
+from harness.records.records import read_samples, write_samples
+from harness.seeds import derive
+from harness.training.experience import problems_at, rollout_metrics, sample, score, trainable
+from harness.training.run_state import Run
+from harness.training.teacher import Teacher
+from harness.types import Grade, Rollout, ScoredGroup
+
+
+class Offline:
+    """The accepted samples as one-row groups; a step is a batch of them in a shuffled order."""
+
+    def __init__(self, run: Run, report: Reporter) -> None:
+        settings = run.config.objective.offline
+        assert settings is not None
+        self.run, self.settings = run, settings
+        path = run.folder / "offline" / "accepted.jsonl.gz"
+        if not path.exists():  # then no update has been made yet: the policy is still the base
+            write_samples(path, self._sample(report))
+        made, *rows = read_samples(path)
+        self.summary = made["metrics"]
+        if run.step == 0:  # killed since the sampling, or not: what it cost is counted once
+            for name, value in made["cost"].items():
+                setattr(run, name, value)
+        self.rows = [_group(run, row) for row in rows]
+        self.per_epoch = -(-len(self.rows) // settings.batch_size)
+
+    @property
+    def num_steps(self) -> int:
+        return self.settings.epochs * self.per_epoch
+
+    def batch(self, step: int) -> tuple[list[ScoredGroup], dict[str, Any]]:
+        epoch, place = divmod(step, self.per_epoch)
+        generator = torch.Generator().manual_seed(derive(self.run.seeds["data_order"], "offline", epoch))
+        order = torch.randperm(len(self.rows), generator=generator).tolist()
+        size = self.settings.batch_size
+        return [self.rows[i] for i in order[place * size : (place + 1) * size]], dict(self.summary)
+
+    def _sample(self, report: Reporter) -> list[dict[str, Any]]:
+        run, steps = self.run, self.run.config.trainer.steps
+        teacher = Teacher(run) if self.settings.sampler == "teacher" else None
+        groups: list[ScoredGroup] = []
+        for step in range(steps):
+            problems = problems_at(run, step)
+            with run.timed("sample"):
+                rollouts = teacher.sample(problems, step) if teacher else sample(run, problems, step)
+            with run.timed("grade"):
+                groups += score(run, problems, rollouts)
+            report(f"sampling from the {self.settings.sampler}", step + 1, steps)
+        selection = run.config.objective.selection
+        kept = accepted(
+            trainable(groups, run.config.objective),
+            threshold=run.config.objective.advantage.threshold,
+            cap_per_problem=selection.cap_per_problem,
+            dedupe=selection.dedupe,
+        )
+        rows = [
+            {"rollout": asdict(r), "grade": asdict(x), "reward": reward}
+            for g in kept
+            for r, x, reward in zip(g.rollouts, g.grades, g.rewards, strict=True)
+        ]
+        if not rows:
+            raise ValueError(
+                f"no sample of the {self.settings.sampler} was accepted, so there is nothing to train on; "
+                f"use a better {self.settings.sampler}"
+            )
+        cost = {name: getattr(run, name) for name in ("seconds", "tokens", "flops")}
+        return [{"metrics": {**rollout_metrics(groups), "accepted_samples": len(rows)}, "cost": cost}, *rows]
+
+
+def _group(run: Run, row: dict[str, Any]) -> ScoredGroup:
+    stored = row["rollout"]
+    stored["completion_ids"] = tuple(stored["completion_ids"])
+    if stored["sampler_logprobs"] is not None:
+        stored["sampler_logprobs"] = tuple(stored["sampler_logprobs"])
+    rollout, grade = Rollout(**stored), Grade(**row["grade"])
+    problem = next(p for p in run.problems if p.id == rollout.problem_id)
+    return ScoredGroup(problem, run.prompts[problem.id], (rollout,), (grade,), (row["reward"],))

@@ -1,0 +1,114 @@
+"""What training keeps, whatever the objective: the loss on text like the base's, and the KL to the base.
+
+The text: for a ladder model, documents drawn anew from what its base was pretrained on; for a pretrained one
+the file `model.kept_text`, or, by default, text that the base itself wrote at temperature 1 after its first
+token, end tokens included as they come. On its own text a base's loss is its entropy, and what is measured is
+how much of the base's own distribution is kept, not how well it models anyone's language.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+
+from harness.identity import digest
+from harness.model.files.codec import Codec
+from harness.model.policy import Policy, states_before
+from harness.model.rows import pack_rows
+from harness.records.records import write_text
+from harness.rollout.native import NativeEngine
+from harness.schema.run_config import RunConfig
+from harness.seeds import derive, stream_seed
+from harness.training.corpus import Document, encode_corpus, pad
+from harness.types import Prompt, SamplingParams
+
+NUM_DOCUMENTS = 128
+NUM_PASSAGES, PASSAGE_TOKENS = 16, 128  # of a pretrained model
+ROWS = 32
+_CHUNK_ELEMENTS = 1 << 24  # of log-probabilities alive at once
+
+
+class Kept:
+    """Fixed documents, the same for every arm on a base.
+
+    `kept_loss`: mean negative log-likelihood of their completion tokens, nats. `kept_kl_forward` is
+    KL(base || policy) and `kept_kl_reverse` KL(policy || base), exact over the vocabulary, means over the
+    same positions, nats.
+    """
+
+    def __init__(self, config: RunConfig, base: Policy, codec: Codec, folder: Path) -> None:
+        self.base = base
+        seed = derive(stream_seed("base", seed=config.seed, base_seed=config.base_seed, replicate=0), "kept")
+        if config.model.is_ladder:
+            documents = list(encode_corpus(config, num_documents=NUM_DOCUMENTS, seed=seed))
+        elif config.model.kept_text is not None:
+            documents = passages(Path(config.model.kept_text), codec)
+        else:
+            documents = own_text(config, base, codec, folder, seed)
+        self.parts = [pad(documents[i : i + ROWS]) for i in range(0, len(documents), ROWS)]
+
+    @torch.no_grad()
+    def measure(self, policy: Policy) -> dict[str, float]:
+        loss = forward = reverse = 0.0
+        num_tokens = 0
+        chunk = max(1, _CHUNK_ELEMENTS // policy.dims.vocab_size)
+        for input_ids, lengths, mask in self.parts:
+            states, targets = _states(policy, input_ids, lengths, mask)  # [M, D], [M]
+            base_states, _ = _states(self.base, input_ids, lengths, mask)
+            for at in range(0, len(targets), chunk):
+                piece = slice(at, at + chunk)
+                ours = _log_softmax(policy, states[piece])  # [m, V]
+                base = _log_softmax(self.base, base_states[piece])
+                loss -= float(ours.gather(1, targets[piece, None]).sum())
+                forward += float((base.exp() * (base - ours)).sum())
+                reverse += float((ours.exp() * (ours - base)).sum())
+            num_tokens += len(targets)
+        return {
+            "kept_loss": loss / num_tokens,
+            "kept_kl_forward": forward / num_tokens,
+            "kept_kl_reverse": reverse / num_tokens,
+        }
+
+
+def _states(
+    policy: Policy, input_ids: torch.Tensor, lengths: torch.Tensor, mask: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The state before every completion position, [M, D], and the token there, [M]."""
+    rows = pack_rows(input_ids, lengths, mask, device=policy.head_weight.device)
+    return states_before(policy, rows), rows.targets
+
+
+def _log_softmax(policy: Policy, states: torch.Tensor) -> torch.Tensor:
+    """log p(. | prefix), float32 [m, V]."""
+    return F.linear(states, policy.head_weight).float().log_softmax(-1)
+
+
+def passages(path: Path, codec: Codec) -> list[Document]:
+    """Passages spread evenly over a text file. Raises ValueError for a file that holds no two tokens."""
+    tokens = codec.encode(path.read_text(encoding="utf-8"))
+    if len(tokens) < 2:
+        raise ValueError(f"model.kept_text={path}: {len(tokens)} tokens; name a longer text")
+    count = max(1, min(NUM_PASSAGES, len(tokens) // PASSAGE_TOKENS))
+    starts = [i * (len(tokens) // count) for i in range(count)]
+    head = codec.bos
+    return [([*head, *tokens[at : at + PASSAGE_TOKENS]], max(1, len(head))) for at in starts]
+
+
+def own_text(config: RunConfig, base: Policy, codec: Codec, folder: Path, seed: int) -> list[Document]:
+    """What the base wrote, sampled once for all runs on it and kept under <base>/kept/."""
+    start = codec.eos_token_ids[0] if codec.bos_token_id is None else codec.bos_token_id
+    asked = [start, NUM_PASSAGES, PASSAGE_TOKENS, seed, config.dtype, config.threads]
+    path = folder / "kept" / f"own-{digest(asked)}.json"
+    if not path.exists():
+        engine = NativeEngine(base, eos_token_ids=(), decode=codec.decode, max_batch_size=NUM_PASSAGES)
+        rollouts = engine.generate(
+            [Prompt(f"kept-{i}", "", "", (start,)) for i in range(NUM_PASSAGES)],
+            params=SamplingParams(max_new_tokens=PASSAGE_TOKENS),
+            seeds=[derive(seed, i) for i in range(NUM_PASSAGES)],
+        )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, json.dumps([r.completion_ids for r in rollouts]))
+    return [([start, *ids], 1) for ids in json.loads(path.read_text())]

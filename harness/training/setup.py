@@ -1,0 +1,146 @@
+"""Set a run up: load its base, its data, its models, and the state it had."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import cast
+
+import torch
+
+from harness.data.load import data_fingerprint, load_split
+from harness.identity import digest, teacher_folder
+from harness.model.files.codec import Codec
+from harness.model.files.hub import load_pretrained
+from harness.model.lora import WithoutAdapters
+from harness.model.policy import Policy
+from harness.rollout.engines import adapted_engine, engine_key, load_policy, warm_engine
+from harness.rollout.process_cache import keep
+from harness.schema.prompts import make_prompt
+from harness.schema.run_config import ConfigError, RunConfig
+from harness.seeds import all_streams, derive
+from harness.training import checkpoint
+from harness.training.critic import ValueModel, init_value
+from harness.training.distributed import check, hub_weights, shard, world_size
+from harness.training.optim import adamw
+from harness.training.retention import Kept
+from harness.training.run_state import COUNTERS, Run
+from harness.types import Problem, Prompt, RolloutEngine
+
+
+def setup(config: RunConfig, *, base: Path, folder: Path, device: str) -> Run:
+    """Load the base and, if the run was interrupted, the state it had."""
+    check(config, world_size())
+    seeds = all_streams(seed=config.seed, base_seed=config.base_seed, replicate=config.replicate)
+    sampler, original, engine, codec = _models(config, base, device, seed=derive(seeds["init"], "lora"))
+    policy = _policy(config, base, sampler, device)
+    policy.recompute_layers = config.trainer.gradient_checkpointing
+    problems = load_split(config.data, "train")
+    if len(problems) < config.rollout.prompts_per_step:
+        raise ConfigError(
+            f"rollout.prompts_per_step={config.rollout.prompts_per_step} exceeds the {len(problems)} "
+            "training problems of data.num_train; lower it"
+        )
+    value = _value_model(config, base, policy, seed=derive(seeds["init"], "value"), device=device)
+    run = Run(
+        config=config,
+        folder=folder,
+        base=base,
+        policy=policy,
+        sampler=sampler,
+        reference=_reference(config, base, original, device),
+        optimizer=_optimizer(config, policy, value),
+        engine=engine,
+        codec=codec,
+        problems=problems,
+        prompts={},
+        seeds=seeds,
+        kept=Kept(config, original, codec, base),
+        value=value,
+        kl_coef=config.objective.kl.coef,
+    )
+    run.prompts = _prompts(config, problems, codec, base, device)
+    state = checkpoint.load_resume(folder, policy=policy, optimizer=run.optimizer, others=run.trained)
+    if state is not None:
+        for name in state.keys() & {"step", *COUNTERS}:
+            setattr(run, name, state[name])
+    with run.timed("start"):
+        engine.load_weights(hub_weights(policy))
+    return run
+
+
+def _prompts(
+    config: RunConfig, problems: Sequence[Problem], codec: Codec, base: Path, device: str
+) -> dict[str, Prompt]:
+    """Every training prompt's tokens, of this run or of an earlier one with these problems and this model."""
+    template = config.data.template
+    data = digest(data_fingerprint(config.data), length=64)
+    found, _ = keep(
+        "prompts",
+        (data, template, *engine_key(config, base / "model", device)),
+        lambda: {p.id: make_prompt(p, template, codec.prompt_ids) for p in problems},
+    )
+    return found
+
+
+def _models(
+    config: RunConfig, base: Path, device: str, *, seed: int
+) -> tuple[Policy, Policy, RolloutEngine, Codec]:
+    """The policy, its base, its sampler and its tokenizer; with LoRA the base is the policy without it."""
+    if config.trainer.lora is not None:
+        policy, engine, codec = adapted_engine(config, base, device, seed=seed)
+        original = cast(Policy, WithoutAdapters(policy))
+    else:
+        made = (base / "model" / "config.json").stat().st_mtime_ns
+        key = (str(base), made, config.dtype, device)
+        original, _ = keep("base", key, lambda: load_policy(config, base / "model", device))
+        policy, engine, codec = warm_engine(config, base / "model", device, original=original)
+    return policy, original, engine, codec
+
+
+def _policy(config: RunConfig, base: Path, sampler: Policy, device: str) -> Policy:
+    """What is trained: the sampler's own weights, or float32 shards of a copy over several processes."""
+    if world_size() == 1:
+        return sampler
+    masters = load_pretrained(base / "model", dtype=torch.float32, device=device)
+    return shard(masters, getattr(torch, config.dtype))
+
+
+def _reference(config: RunConfig, base: Path, original: Policy, device: str) -> Policy | None:
+    kl = config.objective.kl
+    if not kl.uses_reference:
+        return None
+    if kl.reference == "teacher":
+        folder = teacher_folder(config)
+        found = load_policy(config, folder, device)
+        if found.dims.vocab_size != original.dims.vocab_size:
+            raise ConfigError(
+                f"objective.teacher.path={folder}: {found.dims.vocab_size} tokens where the student "
+                f"has {original.dims.vocab_size}; use objective=distill"
+            )
+        return found
+    # The base stays what `kept` measures against, so a reference that changes is another copy.
+    return original if kl.refresh_every is None else load_policy(config, base / "model", device)
+
+
+def _value_model(
+    config: RunConfig, base: Path, policy: Policy, *, seed: int, device: str
+) -> ValueModel | None:
+    slot = config.objective.value
+    if slot is None:
+        return None
+    trunk = None if slot.shared_trunk else load_policy(config, base / "model", device)
+    return init_value(policy.dims.hidden_size, trunk=trunk, seed=seed).to(device)
+
+
+def _optimizer(config: RunConfig, policy: Policy, value: ValueModel | None) -> torch.optim.Optimizer:
+    trainer, slot = config.trainer, config.objective.value
+    return adamw(
+        policy,
+        lr=trainer.lr,
+        betas=(trainer.beta1, trainer.beta2),
+        eps=trainer.adam_eps,
+        weight_decay=trainer.weight_decay,
+        others=[] if value is None or slot is None else [(value, slot.lr_scale)],
+        bits=8 if trainer.optimizer == "adamw_8bit" else 32,
+    )

@@ -1,0 +1,69 @@
+"""Another model's rollouts as training data: distillation by supervised learning on its outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+
+from harness.identity import teacher_folder
+from harness.model.files.codec import Codec
+from harness.model.files.hub import load_pretrained
+from harness.model.files.teacher_files import same_vocabulary
+from harness.rollout.native import NativeEngine
+from harness.schema.prompts import make_prompt
+from harness.seeds import derive
+from harness.training.run_state import Run
+from harness.types import Problem, Rollout, SamplingParams
+
+
+class Teacher:
+    """A model of its own folder, with its own tokenizer; it samples what the run's policy would be asked."""
+
+    def __init__(self, run: Run) -> None:
+        folder, self.run = teacher_folder(run.config), run
+        self.codec = Codec.from_folder(folder)
+        self.same = same_vocabulary(folder, run.codec.tokenizer.get_vocab(), run.policy.dims.vocab_size)
+        policy = load_pretrained(
+            folder, dtype=getattr(torch, run.config.dtype), device=run.policy.head_weight.device
+        )
+        self.dims = policy.dims
+        self.engine = NativeEngine(
+            policy,
+            eos_token_ids=self.codec.eos_token_ids,
+            decode=self.codec.decode,
+            max_batch_size=run.config.rollout.max_batch_size,
+        )
+
+    def sample(self, problems: Sequence[Problem], step: int) -> list[Rollout]:
+        """`group_size` outputs of each problem, in the student's tokens, without sampler_logprobs.
+
+        With another vocabulary the text is encoded anew, and ends with the student's end token if the
+        teacher's had ended; what exceeds `rollout.max_new_tokens` then is cut there, as the student's own
+        output would be, and counts as truncated. The random numbers are those of the policy's own samples
+        at this step.
+        """
+        run, rollout = self.run, self.run.config.rollout
+        template = run.config.data.template
+        own = [make_prompt(p, template, self.codec.prompt_ids) for p in problems]
+        asked = [prompt for prompt in own for _ in range(rollout.group_size)]
+        rollouts = self.engine.generate(
+            asked,
+            params=SamplingParams(max_new_tokens=rollout.max_new_tokens, temperature=rollout.temperature),
+            seeds=[
+                derive(run.seeds["rollout"], step, place, index)
+                for place in range(len(problems))
+                for index in range(rollout.group_size)
+            ],
+        )
+        run.count("teacher", asked, rollouts, dims=self.dims)
+        return rollouts if self.same else [self._translated(r) for r in rollouts]
+
+    def _translated(self, rollout: Rollout) -> Rollout:
+        end = self.run.codec.eos_token_ids[:1] if rollout.finish_reason == "stop" else ()
+        ids, longest = (*self.run.encode(rollout.text), *end), self.run.config.rollout.max_new_tokens
+        if len(ids) <= longest:
+            return replace(rollout, completion_ids=ids)
+        kept = ids[:longest]
+        return replace(rollout, completion_ids=kept, text=self.run.decode(kept), finish_reason="length")

@@ -1,0 +1,406 @@
+"""From a study's folder to its report, against numbers computed from the same files by other means."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.stats as sps
+
+from analysis.__main__ import main
+from analysis.figures.chart import Chart, Panel, Series
+from analysis.figures.charts import diagnostics, learning_curves
+from analysis.figures.interactive import figure
+from analysis.figures.multiples import apart
+from analysis.figures.plots import draw, stroke
+from analysis.report.build import build_report, markdown
+from analysis.report.content import status_line
+from analysis.report.findings import finding
+from analysis.report.page import html
+from analysis.stats.text import interval_text, p_equals, points
+from analysis.study.contrasts import arm_results, primary_of
+from analysis.study.headlines import headlines
+from analysis.study.load import load_study
+from analysis.tables.arms import arm_table
+from harness.records import records
+from tests.unit.analysis.conftest import run_record, write_run
+
+TREATED, CONTROL = "objective=grpo model=xs", "objective=sft_rejection model=xs"
+
+
+def _rates(study: Path, objective: str, model: str, split: str = "test") -> list[float]:
+    """Per seed, straight from the JSON."""
+    found = []
+    for folder in sorted(study.glob(f"{objective}-{model}-s*")):
+        record = json.loads(next(folder.glob(f"eval/step_*/aime_gen_{split}.json")).read_text())
+        found.append(np.mean(record["correct"]))
+    return found
+
+
+def test_arm_results_agree_with_scipy(make_study) -> None:
+    folder = make_study(seeds=4)
+    study = load_study(folder)
+    primary = primary_of(study)
+    result = {r.label: r for r in arm_results(study, primary)}[TREATED]
+    ours, theirs = _rates(folder, "grpo", "xs"), _rates(folder, "sft_rejection", "xs")
+    test = sps.ttest_rel(ours, theirs)
+    assert result.control == CONTROL
+    assert result.estimate.estimate == pytest.approx(np.mean(ours))
+    assert result.difference.p_value == pytest.approx(test.pvalue)
+    assert result.difference.low == pytest.approx(test.confidence_interval().low)
+    # Two differences (xs, s) in the family: Holm doubles the smaller p and keeps the order.
+    p = [r.difference.p_value for r in arm_results(study, primary) if r.control]
+    holm = [r.p_holm for r in arm_results(study, primary) if r.control]
+    assert min(holm) == pytest.approx(min(1, 2 * min(p)))
+    assert result.choice.estimate + result.skill.estimate == pytest.approx(result.gain.estimate)
+
+
+def test_the_headline_averages_over_the_other_factor(make_study) -> None:
+    folder = make_study(seeds=3)
+    study = load_study(folder)
+    (headline,) = headlines(study, primary_of(study))
+    cells = [np.subtract(_rates(folder, "grpo", m), _rates(folder, "sft_rejection", m)) for m in ("xs", "s")]
+    assert (headline.level, headline.control, headline.cells) == ("grpo", "sft_rejection", 2)
+    assert headline.difference.p_value == pytest.approx(sps.ttest_1samp(np.mean(cells, axis=0), 0).pvalue)
+    text = build_report(study, figures=False).answers[0]
+    assert points(headline.difference.estimate) in text and "3 seeds" in text
+
+
+def test_frames_are_tidy(make_study) -> None:
+    study = load_study(make_study(seeds=2))
+    assert len(study.runs) == 8
+    assert len(study.steps) == 8 * 6
+    assert len(study.evaluations) == 8 * 4 * 2  # four splits, at the base and at the last step
+    assert set(study.evaluations["step"]) == {0, 6}
+
+
+def test_two_seeds_give_no_interval_and_say_so(make_study) -> None:
+    report = build_report(load_study(make_study(seeds=2)), figures=False)
+    assert "2 seeds: 3 are needed" in report.answers[0]
+    assert "[" not in report.tables[0].cells[1][2]
+
+
+def test_nothing_is_dropped(make_study) -> None:
+    folder = make_study(seeds=4)
+    (folder / "grpo-xs-s0-abcd" / "run.json").write_text("{broken")
+    for seed, status in ((1, "failed"), (2, "running")):
+        write_run(
+            folder, run_record(f"grpo-xs-s{seed}-abcd", "grpo", "xs", seed, status=status, reason="why"), 0.7
+        )
+    missing = folder / "grpo-s-s3-abcd"
+    missing.rename(folder.parent.parent / "elsewhere")
+    (folder / "grpo-s-s0-abcd" / "metrics.jsonl").write_text("[]\n{}\n")
+    study = load_study(folder)
+    assert status_line(study) == "16 runs, 12 finished, 1 damaged, 1 failed, 1 running, 1 missing"
+    report = build_report(study, figures=False)
+    notes = "\n".join(report.notes)
+    for word in ("grpo-xs-s0-abcd is damaged", "is failed: why", "is running", "grpo-s-s3-abcd is missing",
+                 "metrics.jsonl:1", "no finished run for seed 0, 1, 2"):  # fmt: skip
+        assert word in notes
+    assert report.tables[0].cells[1][5] == "1"  # the one finished seed still has its row
+    write_run(folder, run_record("grpo-xs-s9-old", "grpo", "xs", 9), 0.7)  # of an earlier launch
+    assert status_line(load_study(folder)).endswith("1 missing; 1 more in no arm of the study")
+
+
+def test_figures_of_a_task_say_that_its_problems_are_generated(make_study) -> None:
+    report = build_report(load_study(make_study(models=("xs",))))
+    captions = {figure.name: figure.chart.caption for figure in report.figures}
+    for name in ("checkpoints", "pass_at_k", "problems"):
+        assert "on aime_gen_test (generated problems)" in captions[name].replace("On ", "on ")
+
+
+def test_direct_answers_that_got_better_are_not_called_derivations(make_study) -> None:
+    """The second part of a gain holds both kinds, so its name must not claim one of them."""
+    report = build_report(load_study(make_study(models=("xs",))))
+    (table,) = (t for t in report.tables if t.name == "decomposition")
+    (chart,) = (f.chart for f in report.figures if f.name == "decomposition")
+    named = [*table.columns, *(series.label for series in chart.panels[0].series)]
+    assert named.count("from accuracy given the kind") == 2 and not any("better" in name for name in named)
+    assert "of answers without a step too" in table.note
+
+
+def test_dead_arms_are_flagged(make_study) -> None:
+    folder = make_study(seeds=3, models=("xs",))
+    for seed in range(3):
+        record = run_record(f"grpo-xs-s{seed}-abcd", "grpo", "xs", seed, flags=["no_reward_variance"])
+        write_run(folder, record, 0.0)
+    report = build_report(load_study(folder), figures=False)
+    flags = report.tables[0].cells[1][6]
+    assert "no reward variance" in flags and "not above the best constant answer" in flags
+    assert any(TREATED in line and "no reward variance" in line for line in report.answers)
+
+
+def test_undeclared_config_difference_is_named(make_study) -> None:
+    folder = make_study(seeds=3, models=("xs",))
+    path = folder / "grpo-xs-s0-abcd" / "run.json"
+    record = json.loads(path.read_text())
+    record["config"]["trainer"]["lr"] = 1e-3
+    path.write_text(json.dumps(record))
+    notes = build_report(load_study(folder), figures=False).notes
+    assert any("more than the declared factor: trainer.lr" in note for note in notes)
+
+
+def test_without_study_json_arms_come_from_configs(make_study) -> None:
+    folder = make_study(seeds=3)
+    (folder / "study.json").unlink()
+    study = load_study(folder)
+    assert {a.label for a in study.record.arms} >= {"model.name=xs objective=grpo".replace(".name", "")}
+    assert len(study.record.arms) == 4 and len(study.evaluations)
+    assert any("no readable study.json" in note for note in build_report(study, figures=False).notes)
+
+
+def test_a_run_without_evaluation_is_said(make_study, tmp_path: Path) -> None:
+    folder = tmp_path / "outputs" / "bare"
+    records.write_record(folder / "a" / "run.json", run_record("a", "grpo", "xs", 0, status="running"))
+    report = build_report(load_study(folder), figures=False)
+    assert "No answer yet" in report.answers[0]
+    assert "a is running" in "\n".join(report.notes)
+
+
+def test_html_is_self_contained_and_escaped(make_study) -> None:
+    folder = make_study(seeds=3)
+    path = folder / "study.json"
+    record = records.read_study(folder)
+    record.question = "<script>alert(1)</script> & <img src=x onerror=alert(2)>?"
+    records.write_record(path, record)
+    report = build_report(load_study(folder))
+    page = html(report)
+    assert "<script>" not in page and "<img" not in page  # its own scripts carry a nonce or a type
+    assert "&lt;script&gt;alert(1)" in page
+    assert not re.findall(r'(?:src|href)="(?!#|data:)[^"]+"', page)  # references stay within the page
+    ids = re.findall(r'\bid="([^"]+)"', page)
+    assert len(report.figures) >= 5
+    assert page.count("<svg ") == len(report.figures)
+    assert {"arms", "measures", "splits", "runs"} <= set(ids)
+    assert "mathdefault" not in page
+    assert "|---|" in markdown(report).replace(" ", "")
+
+
+def test_report_is_the_same_twice(make_study) -> None:
+    study = load_study(make_study(seeds=3, models=("xs",)))
+    first, second = learning_curves(study), learning_curves(study)
+    assert first is not None and second is not None
+    assert draw(first).svg == draw(second).svg and draw(first).png == draw(second).png
+    assert html(build_report(study, figures=False)) == html(build_report(study, figures=False))
+
+
+def test_commands(make_study, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = make_study(seeds=3)
+    assert main(["report", str(folder)]) == 0
+    out = capsys.readouterr().out
+    assert TREATED in out and "report.html" in out
+    written = {p.name for p in (folder / "report").iterdir()}
+    assert {"report.html", "report.md", "arms.csv", "figures"} <= written
+    rows = list(csv.DictReader((folder / "report" / "arms.csv").open()))
+    assert float(rows[1]["estimate"]) == pytest.approx(np.mean(_rates(folder, "grpo", "xs")))
+    assert (folder / "report" / "figures" / "learning_curves.png").read_bytes().startswith(b"\x89PNG")
+    assert len(load_study(folder).runs) == 12  # the report's own folder is no run
+    assert "12 runs, 12 finished" in _out(capsys, ["list", str(folder.parent)])
+    assert r"\toprule" in _out(capsys, ["table", str(folder), "--format", "latex"])
+    assert "no spread" in _out(capsys, ["compare", str(folder), str(folder)])
+    # Effect of one sd of the differences, power 0.8: 10 seeds (Cohen's tables; statsmodels solves 9.94).
+    assert _out(capsys, ["power", "--sd", "3", "--effect", "3"]).startswith("10 seeds")
+
+
+def _out(capsys: pytest.CaptureFixture[str], argv: list[str]) -> str:
+    capsys.readouterr()
+    assert main(argv) == 0
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["report", "nowhere"], "nowhere: no such folder"),
+        (["report", "."], "holds no runs"),
+        (["list", "."], "holds no studies"),
+        (["power", "--sd", "3"], "give --effect"),
+        (["power", "--sd", "0", "--seeds", "3"], "--sd 0"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(argv, words, tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(argv) == 2
+    error = capsys.readouterr().err
+    assert words in error and error.count("\n") == 1
+
+
+def test_a_newer_study_and_an_unknown_table_are_refused(make_study, capsys) -> None:
+    folder = make_study(seeds=3, models=("xs",))
+    assert main(["table", str(folder), "--name", "nope"]) == 2
+    assert "arms" in capsys.readouterr().err
+    record = json.loads((folder / "study.json").read_text()) | {"schema_version": 99}
+    (folder / "study.json").write_text(json.dumps(record))
+    assert main(["report", str(folder)]) == 2
+    assert "newer" in capsys.readouterr().err
+
+
+def test_declared_primary_is_used_or_refused(make_study) -> None:
+    folder = make_study(seeds=3, models=("xs",))
+    record = records.read_study(folder)
+    record.primary = {"factor": "objective", "metric": "greedy", "split": "heldout"}
+    records.write_record(folder / "study.json", record)
+    assert primary_of(load_study(folder)).task == "aime_gen_heldout"
+    record.primary = {"metric": "vibes"}
+    records.write_record(folder / "study.json", record)
+    with pytest.raises(ValueError, match="'vibes' is not known"):
+        primary_of(load_study(folder))
+
+
+def test_latex_and_markdown_escape_what_they_must(make_study) -> None:
+    study = load_study(make_study(seeds=3, models=("xs",)))
+    primary = primary_of(study)
+    table = arm_table(study, primary, arm_results(study, primary))
+    table.cells[0][0] = "a|b <i> 50%_"
+    assert r"a\|b &lt;i> 50%_" in table.markdown()
+    assert r"50\%\_" in table.latex()
+
+
+def test_numbers_as_text() -> None:
+    assert [p_equals(p) for p in (0.0004, 0.0314, 1.0)] == ["p < 0.001", "p = 0.031", "p = 1.000"]
+    assert points(0.1234) == "12.3"
+    assert points(-0.05, signed=True) == "−5.0"
+    assert points(-0.0001, signed=True) == "0.0"
+    assert points(None) == interval_text(None) == "—"
+
+
+def test_help_is_light() -> None:
+    code = "import sys, analysis.__main__, analysis.study.load, analysis.report.build\n"
+    code += (
+        "print([m for m in ('torch', 'vllm', 'wandb', 'pandas', 'matplotlib', 'scipy') if m in sys.modules])"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert found.strip() == "[]"
+    start = time.perf_counter()
+    subprocess.run([sys.executable, "-m", "analysis", "--help"], capture_output=True, check=True)
+    assert time.perf_counter() - start < 5  # measured 0.1–0.2 s; the bound only catches a heavy import
+
+
+def test_levels_of_a_study_are_named_in_the_answer(make_study) -> None:
+    folder = make_study(seeds=3, models=("xs",))
+    assert (
+        build_report(load_study(folder), figures=False)
+        .answers[0]
+        .startswith("objective=grpo against objective=sft_rejection")
+    )
+
+
+def test_one_description_gives_every_form(make_study, capsys) -> None:
+    study = load_study(make_study(seeds=3, models=("xs",)))
+    primary = primary_of(study)
+    table = arm_table(study, primary, arm_results(study, primary))
+    table.cells[0][0] = "[<b>&~^|\\_"
+    latex = table.latex()
+    row = r"{}[\textless{}b\textgreater{}\&\textasciitilde{}\textasciicircum{}\textbar{}\textbackslash{}\_ & "
+    assert row in latex and latex.count(r"\begin") == latex.count(r"\end") == 2
+    assert "<td>[&lt;b&gt;&amp;~^|\\_</td>" in table.html() and "<b>" not in table.html()
+    assert table.wandb() == {"columns": table.columns, "data": table.cells}
+    assert len(list(csv.DictReader(table.csv().splitlines()))) == len(table.cells)
+    assert {"sampled tokens", "FLOPs", "GPU-seconds"} <= set(table.columns)
+
+
+def test_an_interval_for_new_problems_that_is_much_wider_is_explained(make_study) -> None:
+    """Seeds differ in one sample; the arms in all four of ten problems, for better and for worse."""
+    folder = make_study(models=("xs",))
+    right = {"sft_rejection": [1] * 10 + [0] * 10, "grpo": [0] * 6 + [1] * 14}
+    for arm, found in right.items():
+        for i, path in enumerate(sorted(folder.glob(f"{arm}-*/eval/step_*/aime_gen_test.json"))):
+            record = json.loads(path.read_text())
+            correct = [[value] * 4 for value in found]
+            correct[-1][-1] = int(i == 0 or arm == "sft_rejection")
+            answers = [["right" if value else "wrong" for value in row] for row in correct]
+            path.write_text(json.dumps(record | {"correct": correct, "answers": answers}))
+    said = [line for s in build_report(load_study(folder), figures=False).sections for line in s.text]
+    (line,) = [text for text in said if text.startswith("Much wider than the primary interval")]
+    assert "objective=grpo model=xs (" in line and "needs more problems" in line
+
+
+def test_a_declared_contrast_is_answered_and_the_other_levels_are_listed(make_study) -> None:
+    folder = make_study(models=("xs",))
+    record = json.loads((folder / "study.json").read_text())
+    runs = {seed: name.replace("grpo", "other") for seed, name in record["arms"][1]["runs"].items()}
+    for seed, name in runs.items():
+        write_run(folder, run_record(name, "other", "xs", int(seed)), 0.5)
+    record["factors"]["objective"].append("other")
+    other = {"label": "other", "levels": {"objective": "other", "model": "xs"}, "runs": runs}
+    record["arms"].append({**record["arms"][1], **other})
+    record["primary"] = {"factor": "objective", "contrast": "grpo"}
+    (folder / "study.json").write_text(json.dumps(record))
+    study = load_study(folder)
+    first, second = build_report(study, figures=False).answers[:2]
+    shown = {h.level: interval_text(h.difference, signed=True) for h in headlines(study, primary_of(study))}
+    assert "objective=grpo against" in first
+    assert second == f"The other levels against sft_rejection, points: other {shown['other']}."
+    record["arms"] = [arm for arm in record["arms"] if arm["levels"]["objective"] != "grpo"]
+    record["factors"]["objective"].remove("grpo")
+    record["declared"] = {"absent": {"objective": ["grpo"]}}
+    (folder / "study.json").write_text(json.dumps(record))
+    report = build_report(load_study(folder), figures=False)
+    assert report.answers[0] == (
+        "No answer yet: the declared contrast grpo − sft_rejection of objective was not run."
+    )
+    assert report.answers[1] == second
+    assert "of the declared levels of objective not run: grpo" in report.notes
+    study = load_study(folder)
+    found = finding(study, primary_of(study), arm_results(study, primary_of(study)))["answer"]
+    assert found.startswith("no answer yet: the declared contrast grpo − sft_rejection was not run; avg@4")
+    record["arms"] = record["arms"][1:]  # the control was not run: no arm is one
+    (folder / "study.json").write_text(json.dumps(record))
+    assert build_report(load_study(folder), figures=False).tables[0].cells[0][2] == "—"
+
+
+def test_many_arms_have_a_panel_each_with_their_control_behind() -> None:
+    arms = ["sft", *"abcde"]
+    lines = [
+        Series(arm, [1.0, 2.0], [float(i), 10.0 + i], [i - 1.0, 9.0 + i], [i + 1.0, 11.0 + i], colour=i)
+        for i, arm in enumerate(arms)
+    ]
+    few = Chart("c", "Curves", "Mean.", [Panel("step", "points", lines[:5], band=True)])
+    control = dict.fromkeys("abcde", "sft") | {"sft": None}
+    assert apart(few, control) is few
+    chart = apart(Chart("c", "Curves", "Mean.", [Panel("step", "points", lines, band=True)]), control)
+    assert [p.title for p in chart.panels] == list("abcde") and chart.small
+    assert (chart.title, chart.caption) == ("Curves: points", "Mean. Grey: the control, sft.")
+    for panel, line in zip(chart.panels, lines[1:], strict=True):
+        behind, own = panel.series
+        assert (behind.label, behind.colour, behind.y) == ("sft", -1, lines[0].y)
+        assert (own.label, own.y, own.low) == (line.label, line.y, line.low)
+        assert panel.y_range == chart.panels[0].y_range and panel.y_range is not None
+        assert panel.y_range[0] < -1 and panel.y_range[1] > 16  # every arm's lowest and highest
+    alone = apart(Chart("c", "Curves", "Mean.", [Panel("step", "points", lines)]), dict.fromkeys(arms))
+    assert [p.title for p in alone.panels] == arms and "Grey" not in alone.caption
+    bases = [Series(f"{arm}: base", [1.0, 2.0], [1.0, 1.0], colour=3, dashed=True) for arm in arms]
+    both = apart(Chart("p", "pass@k", "Mean.", [Panel("k", "pass@k, points", bases + lines)]), control)
+    assert both.title == "pass@k, points"
+    assert [[s.label for s in p.series] for p in both.panels] == [["sft", f"{a}: base", a] for a in "abcde"]
+    points = [Series(str(i), [1.0], [1.0], colour=i, mark="points") for i in range(17)]
+    keys = figure(Chart("q", "Points", "", [Panel("x", "y", points)]))["keys"]
+    assert [keys[i]["point"] for i in (0, 7, 8, 16)] == ["●", "●", "■", "▲"]
+    live = figure(chart)
+    assert live["small"] and live["keys"] == []
+    assert all(p["layout"]["yaxis"]["range"] == list(chart.panels[0].y_range or ()) for p in live["panels"])
+    assert draw(chart).svg.count("step") >= 4  # below the last panel of each column, and no more
+    assert [stroke(Series("s", [], [], colour=c)) for c in (0, 7, 8, 16, -1)] == [
+        "solid", "solid", "dotted", "dashed", "solid",
+    ]  # fmt: skip
+
+
+def test_a_metric_of_one_step_is_a_point_not_an_empty_panel(make_study) -> None:
+    folder = make_study(models=("xs",))
+    for path in folder.glob("*/metrics.jsonl"):
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        for row in rows[:-1]:
+            del row["kept_loss"]
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    chart = diagnostics(load_study(folder))
+    panels = {panel.title: panel for panel in chart.panels}
+    lone = panels["loss on base text (nats)"]
+    assert not lone.band and all(s.mark == "both" and len(s.x) == 1 for s in lone.series)
+    assert panels["reward"].band

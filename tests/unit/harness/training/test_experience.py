@@ -1,0 +1,157 @@
+"""Which problems a step sees, how their samples are grouped and scored, and what is said about them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+import torch
+
+from harness.seeds import derive
+from harness.training.experience import problems_at, rollout_metrics, sample, score
+from harness.training.run_state import Run
+from harness.training.update import build_batch
+from harness.types import Grade, Rollout, ScoredGroup
+from tests.unit.harness.tiny import configure, group, run_on_untrained_base
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return run_on_untrained_base(tmp_path_factory.mktemp("run"), "rollout.max_new_tokens=6")
+
+
+def test_an_epoch_sees_every_problem_once(run: Run) -> None:
+    # 32 problems, 4 a step: 8 steps an epoch.
+    epochs = [[p.id for step in range(e * 8, e * 8 + 8) for p in problems_at(run, step)] for e in (0, 1)]
+    everything = sorted(p.id for p in run.problems)
+    assert sorted(epochs[0]) == sorted(epochs[1]) == everything
+    assert epochs[0] != epochs[1] != everything
+
+
+def test_an_epoch_that_ends_within_a_step_is_completed_by_the_next(run: Run) -> None:
+    # 5 a step: step 6 holds places 30 and 31 of the first epoch and 0 to 2 of the second.
+    config = run.config.model_copy(
+        update={"rollout": run.config.rollout.model_copy(update={"prompts_per_step": 5})}
+    )
+    uneven = replace(run, config=config)
+    seen = [p.id for step in range(13) for p in problems_at(uneven, step)]
+    assert set(Counter(seen[:32]).values()) == {1} and set(Counter(seen[32:64]).values()) == {1}
+
+
+def test_problems_depend_on_the_data_order_stream_and_the_step_alone(run: Run) -> None:
+    torch.manual_seed(1)
+    first = problems_at(run, 3)
+    torch.manual_seed(2)
+    assert problems_at(run, 3) == first
+    other = replace(run, seeds={**run.seeds, "rollout": 1, "eval_sampling": 2})
+    assert problems_at(other, 3) == first
+    reordered = replace(run, seeds={**run.seeds, "data_order": 1})
+    assert problems_at(reordered, 3) != first
+
+
+def test_a_group_is_one_problems_samples_in_a_row_each_with_its_own_seed(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: dict[str, object] = {}
+    said: list[str] = []
+    monkeypatch.setattr(run, "progress", said.append)
+    original = run.engine.generate
+
+    def spy(prompts: object, **keywords: object) -> list[Rollout]:
+        asked.update(keywords, prompts=prompts)
+        return original(prompts, **keywords)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(run.engine, "generate", spy)
+    problems = problems_at(run, 2)
+    before = run.tokens.get("sampled", 0)
+    rollouts = sample(run, problems, 2)
+    assert [r.problem_id for r in rollouts] == [p.id for p in problems for _ in range(4)]
+    assert [r.sample_idx for r in rollouts] == [0, 1, 2, 3] * 4
+    assert said == [f"sampled {i}/16" for i in range(1, 17)]
+    rollout_seed = run.seeds["rollout"]
+    assert asked["seeds"] == [derive(rollout_seed, 2, place, i) for place in range(4) for i in range(4)]
+    assert run.tokens["sampled"] - before == sum(len(r.completion_ids) for r in rollouts)
+    groups = score(run, problems, rollouts)
+    assert [g.problem for g in groups] == problems
+    assert [g.rollouts for g in groups] == [tuple(rollouts[i : i + 4]) for i in (0, 4, 8, 12)]
+    assert all(g.prompt == run.prompts[g.problem.id] for g in groups)
+
+
+def scored(run: Run, text: str, num_tokens: int, *rewards: str) -> float:
+    """The reward of one completion of the first problem, whose answer it is told."""
+    objective = configure(*rewards).objective
+    rollout = run.config.rollout.model_copy(update={"group_size": 1, "max_new_tokens": 10})
+    config = run.config.model_copy(update={"objective": objective, "rollout": rollout})
+    problem = replace(run.problems[0], answer="7")
+    (found,) = score(
+        replace(run, config=config),
+        [problem],
+        [Rollout(problem.id, 0, (5,) * num_tokens, text, None, "stop")],
+    )
+    return found.rewards[0]
+
+
+@pytest.mark.parametrize(
+    ("rewards", "expected"),
+    [
+        # A right answer of 9 tokens where 10 are the most.
+        (["objective.reward.accuracy=2"], 2.0),
+        (["objective.reward.accuracy=0", "objective.reward.length_penalty=0.5"], -0.45),
+        # soft_overlong: the last fifth, 2 tokens, goes from 0 to -1; 9 is 1 into it.
+        (["objective.reward.accuracy=1", "objective.reward.soft_overlong=1"], 1 - 0.5),
+        (["objective.reward.accuracy=0", "objective.reward.inverted=1"], 0.0),
+        (["objective.reward.accuracy=0"], 0.0),
+    ],
+)
+def test_reward_terms_add_up_by_weight(run: Run, rewards: list[str], expected: float) -> None:
+    assert scored(run, r"3+4=7;\boxed{7}", 9, *rewards) == pytest.approx(expected)
+
+
+def test_dapo_weighs_length_against_accuracy_as_its_paper_does(run: Run) -> None:
+    """arXiv:2503.14476 has ±1 for the answer and down to -1 for length; ours are half of each, plus 1/2."""
+    objective = configure("objective=dapo").objective
+    rollout = run.config.rollout.model_copy(update={"group_size": 4, "max_new_tokens": 10})
+    config = run.config.model_copy(update={"objective": objective, "rollout": rollout})
+    outputs = [(r"\boxed{7}", 5), (r"\boxed{7}", 10), (r"\boxed{8}", 5), (r"\boxed{8}", 9)]
+    (found,) = score(
+        replace(run, config=config),
+        [replace(run.problems[0], answer="7")],
+        [Rollout(run.problems[0].id, i, (5,) * n, text, None, "stop") for i, (text, n) in enumerate(outputs)],
+    )
+    # The paper's: 1, 1 - 1, -1, -1 - 1/2 (9 tokens are 1 into the last fifth of 10).
+    assert found.rewards == (1.0, 0.5, 0.0, -0.25)
+    # Its mean is -.375 and the squares of 1.375, .375, -.625, -1.125 sum to 3.6875: std 1.108678.
+    advantages = build_batch([found], objective).advantages
+    expected = [1.240216, 0.338241, -0.563735, -1.014722]
+    assert [float(row.max() if row.max() > 0 else row.min()) for row in advantages] == pytest.approx(
+        expected, abs=5e-6
+    )
+
+
+def test_a_wrong_answer_earns_what_the_terms_say(run: Run) -> None:
+    assert scored(run, r"\boxed{8}", 3) == 0.0
+    assert scored(run, r"\boxed{8}", 3, "objective.reward.inverted=1") == 1.0
+    assert scored(run, "no answer", 3, "objective.reward.inverted=1") == 0.0
+
+
+def test_metrics_of_a_step_by_hand() -> None:
+    one = group("a", [1], [[4, 1], [4, 5, 6, 1]], [1.0, 0.0])
+    cut = Rollout("b", 1, (4, 4, 4), "", (-0.5, -0.5, -2.0), "length")
+    two = ScoredGroup(
+        replace(one.problem, id="b"),
+        one.prompt,
+        (Rollout("b", 0, (1,), "", (-3.0,), "stop"), cut),
+        (Grade(False, "3", ""), Grade(False, None, "")),
+        (0.25, 0.25),
+    )
+    assert rollout_metrics([one, two]) == {
+        "reward": (1 + 0 + 0.25 + 0.25) / 4,
+        "accuracy": 1 / 4,
+        "extracted": 3 / 4,
+        "zero_variance_groups": 1 / 2,
+        "completion_length": (2 + 4 + 1 + 3) / 4,
+        "truncated": 1 / 4,
+        "entropy": (2 * 1 + 4 * 1 + 3 + 3) / 10,  # group's logprobs are -1 a token
+        "sampled_tokens": 10.0,
+    }

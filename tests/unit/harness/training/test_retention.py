@@ -1,0 +1,80 @@
+"""KL to the base is the sum over the vocabulary at every completion position; 0 at the base itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from harness.model.policy import Policy, init_policy
+from harness.model.rows import pack_rows
+from harness.training.corpus import pad
+from harness.training.retention import Kept
+from tests.unit.harness.tiny import DIMS, configure, run_on_untrained_base
+
+DOCUMENTS = [
+    ([7, 3, 4, 1], 2),
+    ([8, 5, 9, 6, 2, 1], 1),
+    ([3, 1], 1),
+]  # token ids, and how many are the prompt's
+
+
+def policy(seed: int) -> Policy:
+    made = init_policy(DIMS, seed)
+    with torch.no_grad():
+        for p in made.parameters():
+            if p.ndim > 1:
+                p.mul_(12.0)
+    return made
+
+
+def kept(base: Policy) -> Kept:
+    measured = Kept.__new__(Kept)
+    measured.base = base
+    measured.parts = [pad(DOCUMENTS[:2]), pad(DOCUMENTS[2:])]
+    return measured
+
+
+@torch.no_grad()
+def log_softmax(model: Policy, ids: list[int]) -> list[list[float]]:
+    states = model.hidden(pack_rows(torch.tensor([ids]), torch.tensor([len(ids)])))
+    return (states @ model.head_weight.T).log_softmax(-1).tolist()
+
+
+def test_loss_and_both_divergences_against_brute_force() -> None:
+    base, ours = policy(1), policy(2)
+    loss = forward = reverse = 0.0
+    count = 0
+    for ids, num_prompt in DOCUMENTS:
+        p, q = log_softmax(base, ids), log_softmax(ours, ids)
+        for t in range(num_prompt, len(ids)):
+            loss -= q[t - 1][ids[t]]
+            for a, b in zip(p[t - 1], q[t - 1], strict=True):
+                forward += float(torch.tensor(a).exp()) * (a - b)
+                reverse += float(torch.tensor(b).exp()) * (b - a)
+            count += 1
+    assert count == 2 + 5 + 1
+    found = kept(base).measure(ours)
+    assert found["kept_loss"] == pytest.approx(loss / count, rel=1e-4)
+    assert found["kept_kl_forward"] == pytest.approx(forward / count, rel=1e-4)
+    assert found["kept_kl_reverse"] == pytest.approx(reverse / count, rel=1e-4)
+    assert abs(forward - reverse) > 0.01 * count  # two directions, not one twice
+
+
+def test_zero_at_the_base() -> None:
+    found = kept(policy(1)).measure(policy(1))
+    assert found["kept_kl_forward"] == found["kept_kl_reverse"] == 0.0
+
+
+def test_every_arm_on_a_base_measures_the_same_documents(tmp_path: Path) -> None:
+    run = run_on_untrained_base(tmp_path)
+    reference = run.kept.parts
+    assert sum(len(lengths) for _, lengths, _ in reference) == 128
+
+    def same(*overrides: str) -> bool:
+        parts = Kept(configure(*overrides), run.policy, run.codec, run.base).parts
+        return all(torch.equal(a[0], b[0]) for a, b in zip(parts, reference, strict=True))
+
+    assert same("seed=3", "replicate=2", "objective=pg")
+    assert not same("base_seed=1") and not same("corpus=clean")

@@ -1,0 +1,143 @@
+"""The weights reach the engine, and a run whose engine samples from others stops."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from harness.identity import eval_key, run_id
+from harness.model.policy import token_logprobs
+from harness.schema.run_config import ConfigError
+from harness.training.run_state import Run
+from harness.training.sync import checked, max_kl, sampler_trainer_kl, sync
+from harness.training.trainer import TrainingError, hand_over
+from harness.types import Rollout
+from tests.unit.harness.tiny import configure, run_on_untrained_base
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    return run_on_untrained_base(tmp_path, "rollout.max_new_tokens=6", "rollout.temperature=0.8")
+
+
+def _shift(run: Run, monkeypatch: pytest.MonkeyPatch, by: Callable[[int], float]) -> None:
+    """An engine whose logprobs are off by `by(place in the completion)`."""
+    original = run.engine.generate
+
+    def shifted(*args: object, **keywords: object) -> list[Rollout]:
+        found = original(*args, **keywords)  # type: ignore[arg-type]
+        assert all(r.sampler_logprobs for r in found)
+        return [
+            replace(r, sampler_logprobs=tuple(x + by(i) for i, x in enumerate(r.sampler_logprobs or ())))
+            for r in found
+        ]
+
+    monkeypatch.setattr(run.engine, "generate", shifted)
+
+
+def test_the_native_engine_agrees_with_the_trainer(run: Run) -> None:
+    for _ in range(2):
+        with torch.no_grad():
+            for parameter in run.policy.parameters():
+                parameter.add_(0.1 * torch.randn(parameter.shape))
+        kl, stale = sync(run)
+        assert 0.0 <= kl < 1e-10 and not stale
+    assert run.seconds["sync"] > 0 and run.seconds["sync_check"] > 0
+
+
+def test_a_shift_of_every_logprob(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The engine's logprobs are 0.1 higher, so d = −0.1: exp(−0.1) − 1 + 0.1 = 0.9048374 − 0.9 = 0.0048374.
+    _shift(run, monkeypatch, lambda i: 0.1)
+    assert sampler_trainer_kl(checked(run)) == pytest.approx(0.0048374, rel=1e-4)
+
+
+def test_one_wrong_token_of_each_completion(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Every completion has 6 tokens here; the first is off by d = 1, the others are right: (e − 2) / 6.
+    run.engine._eos = frozenset()  # type: ignore[attr-defined]
+    _shift(run, monkeypatch, lambda i: -1.0 if i == 0 else 0.0)
+    assert sampler_trainer_kl(checked(run)) == pytest.approx((math.e - 2) / 6, rel=1e-4)
+
+
+def test_too_large_a_gap_or_none_at_all_stops_the_run(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert hand_over(run)["sampler_trainer_kl"] < 1e-10
+    _shift(run, monkeypatch, lambda i: 0.01)  # exp(−0.01) − 1 + 0.01 = 5.0e-5, above 1e-5
+    with pytest.raises(TrainingError, match=r"sampler_trainer_kl is 4\.98e-05 after step 0, above 1e-05"):
+        hand_over(run)
+    _shift(run, monkeypatch, lambda i: math.nan)
+    with pytest.raises(TrainingError, match="sampler_trainer_kl is nan"):
+        hand_over(run)
+
+
+def _update(run: Run, size: float) -> None:
+    with torch.no_grad():
+        for parameter in run.policy.parameters():
+            parameter.add_(size * torch.randn(parameter.shape).to(parameter.dtype))
+
+
+@pytest.mark.parametrize(("dtype", "size", "updates"), [("float32", 1e-6, 1), ("bfloat16", 1e-3, 30)])
+def test_a_stale_engine_stops_the_run_though_updates_are_tiny(
+    tmp_path: Path, dtype: str, size: float, updates: int
+) -> None:
+    run = run_on_untrained_base(tmp_path, f"dtype={dtype}", "rollout.max_new_tokens=6")
+    hand_over(run)
+    _update(run, size)
+    hand_over(run)
+    fresh, run.engine = run.engine, deepcopy(run.engine)  # with weights of its own, which no update reaches
+    run.engine.load_weights = lambda weights: None  # type: ignore[method-assign]
+    with pytest.raises(TrainingError, match="after step 0 the engine answers as it did before, to the bit"):
+        for _ in range(updates):
+            _update(run, size)
+            assert sampler_trainer_kl(checked(run)) < max_kl(run.config)  # the limit does not tell
+            hand_over(run)
+    run.engine = fresh
+    hand_over(run)
+
+
+def test_a_trainer_that_rounds_in_another_way_makes_no_engine_stale(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when a kernel is chosen anew: its logprobs differ though no weight has moved."""
+    run = run_on_untrained_base(tmp_path, "dtype=bfloat16", "rollout.max_new_tokens=6")
+    hand_over(run)
+    rounding = (run.last_check[2] - run.last_check[1]).abs().mean()  # type: ignore[index]
+    assert rounding > 1e-4
+    logprobs = token_logprobs
+
+    def other(*rest: object, **keywords: object) -> tuple[torch.Tensor, torch.Tensor]:
+        found, entropy = logprobs(*rest, **keywords)  # type: ignore[arg-type]
+        return found + 1.4 * rounding * torch.randn(found.shape).sign(), entropy
+
+    monkeypatch.setattr("harness.training.sync.token_logprobs", other)
+    for _ in range(5):
+        hand_over(run)
+
+
+def test_an_engine_that_had_nothing_to_take_is_not_stale(run: Run) -> None:
+    for _ in range(3):
+        hand_over(run)
+
+
+def test_the_limit_follows_the_engines_dtype() -> None:
+    assert max_kl(configure()) == max_kl(configure("rollout.engine=vllm")) == 1e-5
+    assert max_kl(configure("rollout.engine=vllm", "+rollout.vllm.dtype=bfloat16")) == 1e-2
+    assert max_kl(configure("+rollout.max_sampler_kl=0.5")) == 0.5
+
+
+def test_the_engine_and_its_options_name_the_run_and_its_evaluations() -> None:
+    native, vllm = configure(), configure("rollout.engine=vllm")
+    options = configure("rollout.engine=vllm", "+rollout.vllm.memory=0.5")
+    assert len({run_id(c) for c in (native, vllm, options)}) == 3
+    assert len({eval_key(c) for c in (native, vllm, options)}) == 3
+    # The check and the release of memory change no sample.
+    assert run_id(configure("+rollout.max_sampler_kl=1", "+rollout.release=true")) == run_id(native)
+
+
+def test_options_of_another_engine_are_refused() -> None:
+    with pytest.raises(ConfigError, match="engine=native"):
+        configure("+rollout.vllm.memory=0.5")

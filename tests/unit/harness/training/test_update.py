@@ -1,0 +1,317 @@
+"""One rollout batch to optimiser steps: against a row-by-row recomputation, and by hand.
+
+Plain SGD with lr 1 and no clipping stands in for AdamW: the change of the weights is minus the gradient.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import fields, replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from harness.model.fused import unpack
+from harness.model.policy import Policy, init_policy
+from harness.model.rows import Rows, pack_rows
+from harness.schema.run_config import RunConfig
+from harness.training import gradient as module
+from harness.training.optim import adamw
+from harness.training.update import build_batch, update
+from harness.types import Batch, ScoredGroup
+from tests.unit.harness.tiny import DIMS, configure, group
+
+ONE_STEP = (
+    "objective.updates.minibatches=1",
+    "trainer.warmup_steps=0",
+    "trainer.lr=1",
+    "trainer.max_grad_norm=1e9",
+)
+NO_KL = "objective.kl.coef=0"
+# Sample std of (1, 0, 0): the mean is 1/3, the deviations 2/3, -1/3, -1/3, so sqrt(6/9/2) = 1/sqrt(3). The
+# advantages are 2/3 sqrt(3) = 2/sqrt(3) and -1/sqrt(3), up to eps.
+MIXED = group("mixed", [7, 3], [[4, 1], [5, 9, 6, 1], [2, 2, 1]], [1.0, 0.0, 0.0])
+EQUAL = group("equal", [8], [[4, 4, 4, 4, 1], [1], [6, 1]], [1.0, 1.0, 1.0])
+WRONG = group("wrong", [8, 8, 8], [[4, 1], [3, 1], [6, 2, 1]], [0.0, 0.0, 0.0])
+
+
+def policy(seed: int = 0) -> Policy:
+    """Wide enough weights for the distributions to be far from uniform."""
+    made = init_policy(DIMS, seed)
+    with torch.no_grad():
+        for p in made.parameters():
+            if p.ndim > 1:
+                p.mul_(12.0)
+    return made
+
+
+def weights(of: Policy) -> Tensor:
+    return torch.cat([p.detach().flatten() for p in of.parameters()])
+
+
+def logprobs_of(model: Policy, prompt: tuple[int, ...], completion: tuple[int, ...]) -> Tensor:
+    """log p of each completion token, one row alone and unpadded: [N]."""
+    ids = torch.tensor([[*prompt, *completion]])
+    states = model.hidden(pack_rows(ids, torch.tensor([ids.shape[1]])))  # [T, D]
+    logits = states @ model.head_weight.T
+    return logits.log_softmax(-1)[range(len(prompt) - 1, ids.shape[1] - 1), list(completion)]
+
+
+def in_dtype(batch: Batch, dtype: torch.dtype) -> Batch:
+    """Its float tensors in another precision."""
+    made = {f.name: getattr(batch, f.name) for f in fields(batch)}
+    return Batch(
+        **{k: x.to(dtype) if x is not None and x.is_floating_point() else x for k, x in made.items()}
+    )
+
+
+def stepped(
+    config: RunConfig,
+    groups: list[ScoredGroup],
+    *,
+    reference: Policy | None = None,
+    batch: Batch | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> tuple[Tensor, dict[str, float]]:
+    """(minus the change of the weights = the gradient, the metrics) of one call of `update`."""
+    model = policy().to(dtype)
+    batch = batch or build_batch(groups, config.objective)
+    before = weights(model)
+    metrics = update(
+        model,
+        reference,
+        torch.optim.SGD(model.parameters(), lr=0.0),
+        batch if dtype == torch.float32 else in_dtype(batch, dtype),
+        config=config,
+        order=torch.Generator().manual_seed(0),
+        num_updates_done=0,
+        num_updates_total=10,
+    )
+    return before - weights(model), metrics
+
+
+def gradient(loss: Tensor, model: Policy) -> Tensor:
+    return torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(model.parameters()))])
+
+
+def close(a: Tensor, b: Tensor) -> None:
+    assert float(b.norm()) > 1e-3
+    assert float((a - b).norm()) < 2e-5 * float(b.norm())
+
+
+def test_grpos_step_is_the_equation_row_by_row() -> None:
+    # L = -1/6 sum_i 1/|o_i| sum_t A_i ratio_t; the equal group has A = 0 and counts in the 6.
+    found, metrics = stepped(configure(NO_KL, *ONE_STEP), [MIXED, EQUAL])
+    model = policy()
+    loss = torch.zeros(())
+    for rollout, advantage in zip(MIXED.rollouts, (2 / 3**0.5, -1 / 3**0.5, -1 / 3**0.5), strict=True):
+        lp = logprobs_of(model, MIXED.prompt.token_ids, rollout.completion_ids)
+        loss = loss - advantage * (lp - lp.detach()).exp().mean() / 6
+    close(found, gradient(loss, model))
+    assert metrics["loss"] == pytest.approx(loss.item(), abs=1e-5)
+    assert metrics["grad_norm"] == pytest.approx(float(found.norm()), rel=1e-4)
+    assert metrics["updates"] == 1.0 and metrics["skipped_updates"] == 0.0
+    assert metrics["trained_tokens"] == (2 + 2) + (2 + 4) + (
+        2 + 3
+    )  # the equal group has no gradient to compute
+
+
+def test_sft_is_the_cross_entropy_of_accepted_completions_and_of_nothing_else() -> None:
+    # Accepted: one of MIXED, three of EQUAL; the prompts' tokens are in no term.
+    config = configure("objective=sft_rejection", "objective.reduce=sequence_mean", *ONE_STEP)
+    found, metrics = stepped(config, [MIXED, EQUAL, WRONG])
+    model = policy()
+    chosen = [(MIXED, 0), (EQUAL, 0), (EQUAL, 1), (EQUAL, 2)]
+    rows = [logprobs_of(model, g.prompt.token_ids, g.rollouts[i].completion_ids).mean() for g, i in chosen]
+    loss = -torch.stack(rows).mean()
+    close(found, gradient(loss, model))
+    assert metrics["loss"] == pytest.approx(loss.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("objective", ["grpo", "sft_rejection", "dr_grpo", "rloo", "gspo", "cispo", "pg"])
+def test_microbatches_do_not_change_the_step(objective: str) -> None:
+    groups, reference = [MIXED, EQUAL, WRONG], policy(5)
+    lines = (f"objective={objective}", *ONE_STEP)
+    whole, metrics = stepped(configure(*lines), groups, reference=reference)
+    for tokens in (1, 13):  # a row at a time, two rows at a time
+        config = configure(*lines, f"trainer.microbatch_tokens={tokens}")
+        split, same = stepped(config, groups, reference=reference)
+        close(split, whole)
+        assert same.pop("microbatch_tokens") == tokens
+        expected = {name: x for name, x in metrics.items() if name != "microbatch_tokens"}
+        assert same == pytest.approx(expected, rel=1e-4, abs=1e-6)
+
+
+def test_the_order_of_rows_in_a_group_does_not_change_the_step() -> None:
+    turned = group("mixed", [7, 3], [[2, 2, 1], [4, 1], [5, 9, 6, 1]], [0.0, 1.0, 0.0])
+    config = configure(*ONE_STEP)
+    a, _ = stepped(config, [MIXED, EQUAL], reference=policy(5))
+    b, _ = stepped(config, [turned, EQUAL], reference=policy(5))
+    close(a, b)
+
+
+def test_rows_without_advantage_add_nothing_but_count() -> None:
+    config = configure(NO_KL, *ONE_STEP)
+    alone, _ = stepped(config, [MIXED])
+    beside, _ = stepped(config, [MIXED, EQUAL, WRONG])
+    close(3 * beside, alone)  # 3 rows of 9
+
+
+@pytest.mark.parametrize(
+    ("objective", "over", "factor"),
+    [
+        # Rows: MIXED 3, EQUAL 3, WRONG 3. GRPO's advantage is positive in 1 row, not 0 in 3.
+        ("grpo", "accepted", 9 / 1),
+        ("grpo", "nonzero", 9 / 3),
+        # Accepted: 1 + 3 of 9, and its advantage is 1 or 0.
+        ("sft_rejection", "accepted", 9 / 4),
+        ("sft_rejection", "nonzero", 9 / 4),
+    ],
+)
+def test_reduce_over_is_a_factor(objective: str, over: str, factor: float) -> None:
+    lines = (f"objective={objective}", "objective.reduce=sequence_mean", NO_KL, *ONE_STEP)
+    groups = [MIXED, EQUAL, WRONG]
+    everything, _ = stepped(configure(*lines, "objective.reduce_over=all"), groups)
+    found, _ = stepped(configure(*lines, f"objective.reduce_over={over}"), groups)
+    close(found, factor * everything)
+
+
+@pytest.mark.parametrize(
+    ("reduce", "divisor"),
+    # MIXED's completions have 2 + 4 + 3 = 9 tokens; 3 rows; rollout.max_new_tokens is 24 in smoke.
+    [("token_mean", 9), ("sequence_sum", 3), ("constant", 3 * 24)],
+)
+def test_the_other_reducers_divide_the_sum_over_tokens(reduce: str, divisor: int) -> None:
+    found, _ = stepped(configure(NO_KL, f"objective.reduce={reduce}", *ONE_STEP), [MIXED])
+    model = policy()
+    loss = torch.zeros(())
+    for rollout, advantage in zip(MIXED.rollouts, (2 / 3**0.5, -1 / 3**0.5, -1 / 3**0.5), strict=True):
+        loss = loss - advantage * logprobs_of(model, (7, 3), rollout.completion_ids).sum() / divisor
+    close(found, gradient(loss, model))
+
+
+def test_the_first_minibatch_meets_its_own_policy() -> None:
+    _, metrics = stepped(configure(NO_KL, *ONE_STEP), [MIXED])
+    assert metrics["ratio"] == 1.0 and metrics["kl_old"] == 0.0 and metrics["clip_frac"] == 0.0
+
+
+@pytest.mark.parametrize("minibatches", [1, 2])
+def test_old_logprobs_stay_at_the_sampling_weights(minibatches: int) -> None:
+    config = configure(
+        NO_KL, *ONE_STEP, "objective.updates.epochs=3", f"objective.updates.minibatches={minibatches}"
+    )
+    other = replace(MIXED, prompt=replace(MIXED.prompt, token_ids=(9, 9)))
+    batch = build_batch([MIXED, other], config.objective)
+    _, metrics = stepped(config, [], batch=batch)
+    model = policy()  # as it was before the first update
+    for row, g in enumerate((MIXED, MIXED, MIXED, other, other, other)):
+        rollout = g.rollouts[row % 3]
+        expected = logprobs_of(model, g.prompt.token_ids, rollout.completion_ids).detach()
+        start = len(g.prompt.token_ids)
+        stored = batch.old_logprobs[row]
+        assert torch.allclose(stored[start : start + len(expected)], expected, atol=1e-5)
+        assert not stored[:start].any() and not stored[start + len(expected) :].any()
+    assert metrics["updates"] == 3.0 * minibatches
+    assert abs(metrics["ratio"] - 1.0) > 1e-3 and metrics["kl_old"] > 1e-4  # later epochs have moved away
+
+
+def test_the_kl_penalty_pulls_towards_the_reference() -> None:
+    # No advantage anywhere: what is left is coef/3 sum_i 1/|o_i| sum_t (r - 1 - log r), r = ref / policy.
+    reference = policy(5)
+    config = configure("objective.kl.coef=0.5", *ONE_STEP)
+    found, metrics = stepped(config, [EQUAL], reference=reference)
+    model = policy()
+    rows = []
+    for rollout in EQUAL.rollouts:
+        lp = logprobs_of(model, (8,), rollout.completion_ids)
+        log_r = logprobs_of(reference, (8,), rollout.completion_ids).detach() - lp
+        rows.append((log_r.exp() - 1 - log_r).mean())
+    loss = 0.5 * torch.stack(rows).mean()
+    close(found, gradient(loss, model))
+    assert metrics["loss"] == pytest.approx(loss.item(), rel=1e-4)
+    doubled, _ = stepped(configure("objective.kl.coef=1", *ONE_STEP), [EQUAL], reference=reference)
+    close(doubled, 2 * found)
+
+
+def test_no_kl_penalty_at_the_reference_itself() -> None:
+    found, metrics = stepped(configure("objective.kl.coef=0.5", *ONE_STEP), [EQUAL], reference=policy())
+    assert float(found.norm()) < 1e-6 and metrics["kl"] < 1e-10
+
+
+def test_nothing_accepted_moves_nothing() -> None:
+    config = configure("objective=sft_rejection", "trainer.lr=1", "trainer.warmup_steps=0")
+    model = policy()
+    optimizer = adamw(model, lr=0.1, betas=(0.9, 0.95), eps=1e-8, weight_decay=0.1)
+    for p in model.parameters():  # momentum and decay would move the weights if a step were taken
+        p.grad = torch.ones_like(p)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    before = weights(model)
+    metrics = update(
+        model,
+        None,
+        optimizer,
+        build_batch([WRONG, replace(WRONG)], config.objective),
+        config=config,
+        order=torch.Generator(),
+        num_updates_done=4,
+        num_updates_total=10,
+    )
+    assert torch.equal(weights(model), before)
+    assert metrics["updates"] == 0.0 and metrics["trained_tokens"] == 0.0 and metrics["grad_norm"] == 0.0
+
+
+def test_a_gradient_that_is_not_finite_is_skipped_and_counted() -> None:
+    config = configure(NO_KL, *ONE_STEP)
+    batch = build_batch([MIXED], config.objective)
+    batch.advantages[0, 2] = math.inf
+    moved, metrics = stepped(config, [], batch=batch)
+    assert metrics["skipped_updates"] == 1.0 and metrics["updates"] == 0.0
+    assert not moved.any()
+
+
+@pytest.mark.parametrize("objective", ["grpo", "sft_rejection", "gspo", "cispo"])
+def test_poisoned_padding_changes_nothing(objective: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = (f"objective={objective}", *ONE_STEP, "objective.updates.epochs=2")
+    config, groups, reference = configure(*lines), [MIXED, EQUAL], policy(5)
+    clean, metrics = stepped(config, groups, reference=reference)
+    original = module.token_logprobs
+
+    def poisoned(model: Policy, rows: Rows, **kwargs: Any) -> tuple[Tensor, None]:
+        logprobs, _ = original(model, rows, **kwargs)
+        inside = unpack(torch.ones(len(rows.at), dtype=torch.bool), rows.at, *rows.shape)
+        return torch.where(inside, logprobs, math.nan), None
+
+    monkeypatch.setattr(module, "token_logprobs", poisoned)
+    batch = build_batch(groups, config.objective)
+    outside = ~batch.completion_mask
+    batch.sampler_logprobs[outside] = math.nan
+    padding = torch.arange(batch.input_ids.shape[1]) >= batch.lengths[:, None]
+    batch.input_ids[padding] = 10
+    found, same = stepped(config, [], batch=batch, reference=reference)
+    assert torch.equal(found, clean) and same == metrics
+
+
+def test_the_schedule_counts_updates_not_rollout_batches() -> None:
+    # Update number 4 + 2 - 1 = 5 of 10 (from 0), linear from 1 without warm-up: 0.1 + 0.9 (1 - 5/9) = 0.5.
+    config = configure(NO_KL, "trainer.lr=1", "trainer.warmup_steps=0", "trainer.schedule=linear")
+    model = policy()
+    metrics = update(
+        model,
+        None,
+        torch.optim.SGD(model.parameters(), lr=0.0),
+        build_batch([MIXED, replace(MIXED)], config.objective),
+        config=config,
+        order=torch.Generator(),
+        num_updates_done=4,
+        num_updates_total=10,
+    )
+    assert metrics["updates"] == 2.0 and metrics["lr"] == pytest.approx(0.5)
+
+
+def test_a_batch_shorter_than_its_minibatches_is_one_of_fewer() -> None:
+    lines = ("objective=sft_rejection_offline", "objective.updates.minibatches=2")
+    _, metrics = stepped(configure(*lines), [EQUAL])
+    assert metrics["updates"] == 1.0
