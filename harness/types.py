@@ -137,14 +137,14 @@ class ScoredGroup:
     step_rewards: tuple[tuple[StepReward, ...], ...] | None = None
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Batch:
     """Right-padded rows of one rollout batch, [B, T] unless said otherwise. Padding is 0.
 
     `advantages` and `old_logprobs` are fixed for the whole rollout batch. `group_ids` [B] says which rows
     are compared; `lengths` [B] counts a row's tokens, prompt and completion. Rows with one number in
-    `prompt_ids` [B] begin with the same `prompt_lengths` [B] tokens, which a model computes once. `rewards`
-    [B] are there where advantages wait for logprobs or values: a KL in the reward, GAE.
+    `prompt_ids` [B] begin with the same `prompt_lengths` [B] tokens, which a model computes once. Frozen: who
+    changes a tensor makes another Batch (dataclasses.replace), and a caller's stays as it was.
     """
 
     input_ids: Tensor
@@ -156,10 +156,10 @@ class Batch:
     lengths: Tensor
     prompt_ids: Tensor
     prompt_lengths: Tensor
+    rewards: Tensor
     ref_logprobs: Tensor | None = None
     values: Tensor | None = None
     returns: Tensor | None = None
-    rewards: Tensor | None = None
 
 
 @dataclass(slots=True)

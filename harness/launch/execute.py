@@ -59,7 +59,7 @@ def execute(config: RunConfig, *, overrides: Sequence[str], report: Reporter) ->
     """Run it, go on with it, or skip it if it is finished. The run's folder holds everything it did."""
     folder = run_folder(config)
     torch.set_num_threads(config.threads)
-    device = distributed.join(resolve_device(config))
+    device = distributed.init_process_group(resolve_device(config))
     if distributed.rank() > 0:
         return _follow(config, folder, device)
     try:
@@ -72,18 +72,18 @@ def execute(config: RunConfig, *, overrides: Sequence[str], report: Reporter) ->
         report("held", 0, 1, str(error))
         return "held"
     finally:
-        distributed.leave()
+        distributed.destroy_process_group()
 
 
 def _follow(config: RunConfig, folder: Path, device: str) -> Outcome:
     """What every process but the first does: its share of the training, without a record."""
     try:
-        if base := distributed.told(""):
+        if base := distributed.broadcast_from_rank0(""):
             run = setup(config, base=Path(base), folder=folder, device=device)
             train(run, report=lambda *_: None, log=lambda _: None, evaluate=lambda _: None)
         return "finished"
     finally:
-        distributed.leave()  # a process that ends with its group's threads running can abort
+        distributed.destroy_process_group()  # a process that ends with its group's threads running can abort
 
 
 def _execute(config: RunConfig, folder: Path, overrides: Sequence[str], report: Reporter) -> Outcome:
@@ -112,7 +112,7 @@ def _execute(config: RunConfig, folder: Path, overrides: Sequence[str], report: 
 
 
 def _run(config: RunConfig, folder: Path, record: RunRecord, report: Reporter, clock: Clock) -> None:
-    device = distributed.join(resolve_device(config))
+    device = distributed.init_process_group(resolve_device(config))
     with clock.stopped():  # what the base cost is no run's: base.json has it
         base, *_ = [ensure_base(needed, report) for needed in bases_of(config)]
     tags, resumed = factor_tags(config, record.overrides), record.num_resumes > 0
@@ -120,22 +120,21 @@ def _run(config: RunConfig, folder: Path, record: RunRecord, report: Reporter, c
     record.wandb_id, failed = tracker.id, True
     try:
         trained = record.steps_done and weights_folder(folder, record.steps_done).exists()
-        distributed.told("" if trained else str(base))
+        distributed.broadcast_from_rank0("" if trained else str(base))
         if not trained:
             report("loading", 0, 1, config.model.name)
             run = setup(config, base=base, folder=folder, device=device)
             add_reward_models(run, base)
-            spent = clock.seconds - sum(run.lap_seconds.values())
-            run.seconds["setup"] = run.seconds.get("setup", 0.0) + spent
-            run.peak_memory["setup"] = max(run.meter.outside, run.peak_memory.get("setup", 0))
+            spent = clock.seconds - sum(run.current.costs.seconds.values())
+            run.counters.add_phase("setup", spent, run.meter.outside)
             evaluated = partial(_evaluate_now, run_id=record.run_id, report=report)
             try:
                 train(run, report=report, log=tracker.log, evaluate=evaluated)
             finally:  # what a run that fails has used is told as well
                 for name in ("seconds", "tokens", "flops", "peak_memory"):
-                    setattr(record, name, getattr(run, name))
-            record.steps_done = run.step
-            record.rates = rates(run)
+                    setattr(record, name, getattr(run.counters, name))
+            record.steps_done = run.counters.step
+            record.rates = rates(run.counters, run.device)
             write_record(folder / "run.json", record)
             checkpoint.drop_resume(folder)
         _evaluate_missing(config, folder, base, record, device, report, clock)
@@ -150,7 +149,7 @@ def _run(config: RunConfig, folder: Path, record: RunRecord, report: Reporter, c
 
 
 def _evaluate_now(run: Run, *, run_id: str, report: Reporter) -> None:
-    _evaluate(run.config, run.engine, run.codec.prompt_ids, run.folder, run.step, run_id, report)
+    _evaluate(run.config, run.engine, run.codec.prompt_ids, run.folder, run.counters.step, run_id, report)
 
 
 def _evaluate_missing(

@@ -128,9 +128,9 @@ def _expanded(options: argparse.Namespace, overrides: list[str], functions: Func
             "or launch the sweep without (it takes every GPU)"
         )
     if processes > 1:
-        from harness.training.distributed import check
+        from harness.training.distributed import check_supported
 
-        check(sweep.jobs[0].config, processes)
+        check_supported(sweep.jobs[0].config, processes)
     _warn([job.config for job in sweep.jobs])
     if not options.plan:
         from harness.launch.levels import gap_lines

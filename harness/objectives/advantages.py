@@ -91,7 +91,7 @@ def reinforce_pp(*, token_rewards: Tensor, completion_mask: Tensor, eps: float) 
     return whiten(to_go, completion_mask=completion_mask, eps=eps)
 
 
-def process(
+def process_supervision(
     *,
     step_rewards: Tensor,
     step_mask: Tensor,
@@ -120,7 +120,7 @@ def process(
     return torch.where(completion_mask.bool(), _sum_from_here(normalised), 0.0)
 
 
-def of_sign(advantages: Tensor, *, sign: Literal["both", "positive", "negative"]) -> Tensor:
+def keep_sign(advantages: Tensor, *, sign: Literal["both", "positive", "negative"]) -> Tensor:
     """Advantages of one sign, 0 elsewhere: good outputs alone, or bad ones alone (arXiv:2506.01347)."""
     if sign == "both":
         return advantages
@@ -169,7 +169,7 @@ class _Groups:
             )
 
 
-# `gae` (value.py), `process` and `reinforce_pp` take a reward a token and stand in none of these.
+# Advantages of whole outputs; `gae`, `process_supervision` and `reinforce_pp` take a reward per token.
 ADVANTAGES: dict[str, Callable[..., Tensor]] = {
     "raw_reward": raw_reward,
     "accepted_only": accepted_only,

@@ -114,7 +114,7 @@ def ppo_clip(
 def cispo(*, logprobs: Tensor, ratio: Tensor, advantages: Tensor, clip_low: float, clip_high: float) -> Loss:
     """-sg[clip(ratio, 1-low, 1+high)] A_t log pi(o_t) (CISPO, arXiv:2506.13585 eq. 4-5).
 
-    No token loses its gradient.     clip_low >= 1 leaves the lower side open, as the paper does.
+    No token loses its gradient. clip_low >= 1 leaves the lower side open, as the paper does.
     """
     weight = ratio.detach().clamp(1 - clip_low, 1 + clip_high)  # [B, T]
     metrics = {"ratio": ratio.detach(), "clip_frac": (weight != ratio.detach()).to(ratio.dtype)}

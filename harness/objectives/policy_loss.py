@@ -45,6 +45,7 @@ max_rl                 -E_t[clip_t(A)], A_i = (R_i - mean R) / mean R (arXiv:260
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -59,6 +60,28 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+@dataclass(frozen=True, slots=True)
+class SamplerCorrection:
+    """The slot `tis`: every token's loss is weighed by min(pi_old / pi_sampler, cap), at this level."""
+
+    cap: float
+    level: RatioLevel = "token"
+
+
+@dataclass(frozen=True, slots=True)
+class KLPenalty:
+    """The slot `kl` where it is a term of the loss: coef * estimator, k1, k2, k3 or exact.
+
+    `against` "old" is PPO's penalty KL(pi_old || pi), whose roles are swapped because the samples are
+    pi_old's. The estimator "exact" takes `exact` [B, T], nats, from `kl.exact`.
+    """
+
+    estimator: str
+    coef: float
+    against: Literal["ref", "old"] = "ref"
+    exact: Tensor | None = None
+
+
 def policy_loss(
     *,
     loss: str,
@@ -69,67 +92,64 @@ def policy_loss(
     advantages: Tensor,
     completion_mask: Tensor,
     sampler_logprobs: Tensor | None = None,
-    tis_cap: float | None = None,
-    tis_level: RatioLevel = "token",
     ref_logprobs: Tensor | None = None,
-    kl: str | None = None,
-    kl_coef: float = 0.0,
-    kl_against: Literal["ref", "old"] = "ref",
-    kl_exact: Tensor | None = None,
+    tis: SamplerCorrection | None = None,
+    kl: KLPenalty | None = None,
 ) -> LossOutput:
-    """loss(ratio, advantages) * truncated sampler weight + kl_coef * kl, unreduced. See losses.py and kl.py.
+    """loss(ratio, advantages) * truncated sampler weight + KL penalty, unreduced. See losses.py and kl.py.
 
     Tensors [B, T], nats; `advantages` [B] or [B, T]. Padding may hold anything, NaN included: it is read as
-    0. `tis_cap` None: no sampler correction. `kl` None: no KL term (a KL in the reward belongs to the
-    advantages); "exact" takes `kl_exact` [B, T] from `kl.exact`. `kl_against` "old" is PPO's penalty
-    KL(pi_old || pi), whose roles are swapped because the samples are pi_old's. Metrics: the loss's own, `kl`
-    (k3 to the reference, if any), `kl_old` (k3 of KL(pi_old || pi)), `tis_weight`. Raises ValueError when a
+    0. `kl` None: no KL term (a KL in the reward belongs to the advantages). Metrics: the loss's own, `kl` (k3
+    to the reference, if any), `kl_old` (k3 of KL(pi_old || pi)), `tis_weight`. Raises ValueError when a
     tensor that a slot needs is absent.
     """
     mask = completion_mask.bool()
-    logprobs, old_logprobs = _inside(logprobs, mask), _inside(old_logprobs, mask)
+    logprobs, old_logprobs = _zero_outside(logprobs, mask), _zero_outside(old_logprobs, mask)
     if advantages.dim() == 1:
         advantages = advantages.unsqueeze(-1)  # [B, 1]
-    advantages = _inside(advantages.expand_as(logprobs), mask)  # [B, T]
+    advantages = _zero_outside(advantages.expand_as(logprobs), mask)  # [B, T]
     weights = importance_ratio(
         logprobs=logprobs, old_logprobs=old_logprobs, completion_mask=mask, level=ratio
     )  # [B, T]
     total, metrics = LOSSES[loss](logprobs=logprobs, ratio=weights, advantages=advantages, **loss_params)
     metrics["kl_old"] = k3(logprobs=old_logprobs, ref_logprobs=logprobs.detach())
-    if tis_cap is not None:
-        if sampler_logprobs is None:
-            raise ValueError("tis_cap: set, but the rollouts have no sampler_logprobs; record them")
-        tis = truncated_importance_weight(
-            old_logprobs=old_logprobs,
-            sampler_logprobs=_inside(sampler_logprobs, mask),
-            completion_mask=mask,
-            cap=tis_cap,
-            level=tis_level,
-        )
-        total, metrics["tis_weight"] = total * tis, tis
+    if tis is not None:
+        weight = _sampler_weight(tis, old_logprobs, sampler_logprobs, mask)  # [B, T]
+        total, metrics["tis_weight"] = total * weight, weight
     if ref_logprobs is not None:
-        ref_logprobs = _inside(ref_logprobs, mask)
+        ref_logprobs = _zero_outside(ref_logprobs, mask)
         metrics["kl"] = k3(logprobs=logprobs.detach(), ref_logprobs=ref_logprobs)
     if kl is not None:
-        penalty = _penalty(kl, kl_against, logprobs, old_logprobs, ref_logprobs, kl_exact)
-        total = total + kl_coef * penalty
+        total = total + kl.coef * _penalty(kl, logprobs, old_logprobs, ref_logprobs)
     return LossOutput(loss=total, metrics=metrics)
 
 
-def _penalty(
-    kl: str, against: str, logprobs: Tensor, old: Tensor, ref: Tensor | None, exact: Tensor | None
+def _sampler_weight(
+    tis: SamplerCorrection, old_logprobs: Tensor, sampler_logprobs: Tensor | None, mask: Tensor
 ) -> Tensor:
-    if kl == "exact":
-        if exact is None:
+    if sampler_logprobs is None:
+        raise ValueError("tis.cap: set, but the rollouts have no sampler_logprobs; record them")
+    return truncated_importance_weight(
+        old_logprobs=old_logprobs,
+        sampler_logprobs=_zero_outside(sampler_logprobs, mask),
+        completion_mask=mask,
+        cap=tis.cap,
+        level=tis.level,
+    )
+
+
+def _penalty(kl: KLPenalty, logprobs: Tensor, old_logprobs: Tensor, ref_logprobs: Tensor | None) -> Tensor:
+    if kl.estimator == "exact":
+        if kl.exact is None:
             raise ValueError("kl.estimator: exact needs the KL over the vocabulary; else use k1, k2 or k3")
-        return exact
-    if against == "old":
-        return ESTIMATORS[kl](logprobs=old, ref_logprobs=logprobs)
-    if ref is None:
-        raise ValueError(f"kl.estimator: {kl} needs a reference policy's logprobs; set kl: null")
-    return ESTIMATORS[kl](logprobs=logprobs, ref_logprobs=ref)
+        return kl.exact
+    if kl.against == "old":
+        return ESTIMATORS[kl.estimator](logprobs=old_logprobs, ref_logprobs=logprobs)
+    if ref_logprobs is None:
+        raise ValueError(f"kl.estimator: {kl.estimator} needs a reference policy's logprobs; set kl: null")
+    return ESTIMATORS[kl.estimator](logprobs=logprobs, ref_logprobs=ref_logprobs)
 
 
-def _inside(x: Tensor, mask: Tensor) -> Tensor:
+def _zero_outside(x: Tensor, mask: Tensor) -> Tensor:
     """0 outside the mask, in value and in gradient."""
     return torch.where(mask, x, 0.0)

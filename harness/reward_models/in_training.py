@@ -12,6 +12,6 @@ from harness.training.run_state import Run
 def add_reward_models(run: Run, base: Path) -> None:
     """Give the run its outcome and process reward models: loaded from its folder, or fitted now."""
     if run.config.objective.reward_model is not None:
-        run.reward_model = reward_model(run, base)
+        run.learned_rewards.output = reward_model(run, base)
     if run.config.objective.process_reward_model is not None:
-        run.step_model = process_reward_model(run, base)
+        run.learned_rewards.steps = process_reward_model(run, base)

@@ -20,7 +20,7 @@ from harness.reward_models.reward_model import classifier_on, in_run, source_of
 from harness.schema.slots import ProcessRewardModelConfig
 from harness.seeds import derive
 from harness.training.critic import ValueModel
-from harness.training.process import step_rewards
+from harness.training.step_rewards import step_rewards
 from harness.types import Problem, Prompt, Rollout, StepReward
 
 if TYPE_CHECKING:
@@ -53,18 +53,17 @@ def process_reward_model(run: Run, base: Path) -> ProcessRewardModel:
     """The run's process reward model: the one in its folder, or one trained now and put there."""
     slot = run.config.objective.process_reward_model
     assert slot is not None
-    device = run.policy.head_weight.device
-    model = classifier_on(base, seed=derive(run.seeds["init"], NAME), device=device)
+    model = classifier_on(base, seed=derive(run.seeds["init"], NAME), device=run.device)
 
     def made() -> dict[str, float]:
-        assert run.step == 0
+        assert run.counters.step == 0
         source = source_of(run)
         with run.timed(NAME):
             problems, prompts, rollouts, right = graded(source, num_problems=slot.num_problems, name=NAME)
             steps, sampled = labelled(source, slot, problems, prompts, rollouts, right)
-            run.count(NAME, prompts, rollouts, headless=3.0 * slot.epochs)
-            each = flops_per_token(run.policy.dims, source.params.max_new_tokens) / 3  # a forward pass
-            run.add(NAME, sampled, sampled * each)
+            run.count(NAME, prompts, rollouts, passes_without_head=3.0 * slot.epochs)
+            each = flops_per_token(run.models.policy.dims, source.params.max_new_tokens) / 3  # a forward pass
+            run.counters.add(NAME, sampled, sampled * each)
             return fit(source, slot, model, prompts, rollouts, steps)
 
     metrics = in_run(run, NAME, model, made)

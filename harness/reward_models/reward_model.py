@@ -38,14 +38,14 @@ def reward_model(run: Run, base: Path) -> RewardModel:
     """The run's reward model: the one in its folder, or one trained now and put there."""
     slot = run.config.objective.reward_model
     assert slot is not None
-    model = classifier_on(base, seed=derive(run.seeds["init"], NAME), device=_device(run))
+    model = classifier_on(base, seed=derive(run.seeds["init"], NAME), device=run.device)
 
     def made() -> dict[str, float]:
-        assert run.step == 0
+        assert run.counters.step == 0
         source = source_of(run)
         with run.timed(NAME):
             _, prompts, rollouts, labels = graded(source, num_problems=slot.num_problems, name=NAME)
-            run.count(NAME, prompts, rollouts, headless=3.0 * slot.epochs)
+            run.count(NAME, prompts, rollouts, passes_without_head=3.0 * slot.epochs)
             return fit(source, slot, model, prompts, rollouts, labels)
 
     metrics = in_run(run, NAME, model, made)
@@ -111,18 +111,13 @@ def in_run(run: Run, name: str, model: ValueModel, made: Callable[[], dict[str, 
 
     def fitted() -> dict[str, Any]:
         metrics = made()
-        return {"metrics": metrics, "cost": {x: getattr(run, x) for x in ("seconds", "tokens", "flops")}}
+        return {"metrics": metrics, "cost": run.counters.costs()}
 
     found = trained_once(run.folder / name, model, fitted)
-    if run.step == 0:  # killed since it was trained, or not: what it cost is counted once
-        for counter, value in found["cost"].items():
-            setattr(run, counter, value)
+    if run.counters.step == 0:  # killed since it was trained, or not: what it cost is counted once
+        run.counters.load_state_dict(found["cost"])
     metrics: dict[str, float] = found["metrics"]
     return metrics
-
-
-def _device(run: Run) -> torch.device:
-    return run.policy.head_weight.device
 
 
 def _last(rollouts: Sequence[Rollout]) -> list[list[int]]:

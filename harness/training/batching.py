@@ -58,6 +58,7 @@ def make_batch(groups: Sequence[ScoredGroup], *, pad_id: int, mask_truncated: bo
         prompt_ids=torch.tensor([numbers.setdefault(prompt, len(numbers)) for _, prompt, _ in rows]),
         prompt_lengths=torch.tensor([len(prompt) for _, prompt, _ in rows]),
         lengths=torch.tensor(lengths),
+        rewards=torch.tensor([reward for group in groups for reward in group.rewards], dtype=torch.float32),
     )
 
 

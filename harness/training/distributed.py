@@ -1,9 +1,9 @@
 """One run over several processes under torchrun: sharded weights (FSDP2), shared work, one record.
 
-Every process samples and grades its share of a step's prompts and gathers the others', so that all hold the
-same groups, advantages and denominators; then each takes its share of the rows through forward and backward,
-and gradients are summed. Weights, gradients and optimiser state lie in shards; sampling, the reference and
-what `kept` measures against are whole in every process. Process 0 writes.
+Every process samples and grades its slice of a step's prompts and gathers the others', so that all hold the
+same groups, advantages and denominators; then each takes its slice of the rows through forward and backward,
+and gradients are summed. Weights, gradients and optimiser state lie in shards; the sampler, the reference and
+the base that retention is measured against are whole in every process. Process 0 writes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from harness.model.policy import Policy
 from harness.schema.run_config import ConfigError, RunConfig
 
 T = TypeVar("T")
-# Others wait this long for process 0, which pretrains a base or evaluates alone.
+# How long other processes wait for process 0, which pretrains a base or evaluates alone.
 PATIENCE = timedelta(hours=24)
 
 
@@ -32,11 +32,12 @@ def world_size() -> int:
 
 
 def rank() -> int:
+    """This process's number; 0 unless torchrun started it."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
-def join(device: str) -> str:
-    """Meet the other processes if torchrun started this one. Returns the device to use, `cuda:1` say."""
+def init_process_group(device: str) -> str:
+    """Join torchrun's other processes, if it started this one. Returns the device to use, `cuda:1` say."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return device
     if device == "cuda":
@@ -47,14 +48,14 @@ def join(device: str) -> str:
     return device
 
 
-def leave() -> None:
-    """Leave the group that `join` made: a vLLM that lives on in this process has one of its own."""
+def destroy_process_group() -> None:
+    """Leave torchrun's group: a vLLM that lives on in this process has one of its own."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and dist.is_initialized():
         dist.destroy_process_group()
 
 
-def check(config: RunConfig, processes: int) -> None:
-    """Raises ConfigError for what works in one process alone, where there are more."""
+def check_supported(config: RunConfig, processes: int) -> None:
+    """Raise ConfigError for settings that work in one process alone, where there are more."""
     if processes == 1:
         return
     objective = config.objective
@@ -74,8 +75,8 @@ def check(config: RunConfig, processes: int) -> None:
         )
 
 
-def told(value: T | None) -> T:
-    """What process 0 says; the others' value is not looked at."""
+def broadcast_from_rank0(value: T | None) -> T:
+    """Broadcast rank 0's object to every rank, whose own value is ignored."""
     if world_size() == 1:
         assert value is not None
         return value
@@ -84,15 +85,15 @@ def told(value: T | None) -> T:
     return box[0]
 
 
-def share(items: Sequence[T]) -> tuple[int, Sequence[T]]:
-    """This process's items, next to each other and in order, and how many come before them."""
+def rank_slice(items: Sequence[T]) -> tuple[int, Sequence[T]]:
+    """(start, items[start:end]) of this rank: the ranks' slices are even, consecutive and in order."""
     each, rest = divmod(len(items), world_size())
     first = rank() * each + min(rank(), rest)
     return first, items[first : first + each + (rank() < rest)]
 
 
-def gathered(items: Sequence[T]) -> list[T]:
-    """Everybody's items, in the order of `share`."""
+def all_gather_list(items: Sequence[T]) -> list[T]:
+    """Every rank's items in one list, in the order of ranks: the inverse of `rank_slice`."""
     if world_size() == 1:
         return list(items)
     boxes: list[Any] = [None] * world_size()
@@ -100,8 +101,8 @@ def gathered(items: Sequence[T]) -> list[T]:
     return [item for box in boxes for item in box]
 
 
-def summed(x: Tensor, device: torch.device) -> Tensor:
-    """The sum over the processes, by way of `device`; x itself in a single one."""
+def all_reduce_sum(x: Tensor, device: torch.device) -> Tensor:
+    """Sum a tensor over the ranks, by way of `device`; x itself in a single process."""
     if world_size() == 1:
         return x
     moved = x.to(device)
@@ -109,14 +110,14 @@ def summed(x: Tensor, device: torch.device) -> Tensor:
     return moved.to(x.device)
 
 
-def over_processes(sums: dict[str, Tensor], device: torch.device) -> dict[str, float]:
-    """The numbers of all processes added up, read at once: reading a number waits for a GPU."""
-    names = sorted({name for found in gathered([list(sums)]) for name in found})
+def all_reduce_dict(sums: dict[str, Tensor], device: torch.device) -> dict[str, float]:
+    """Sum named scalars over the ranks and read them all at once: reading one waits for a GPU."""
+    names = sorted({name for own in all_gather_list([list(sums)]) for name in own})
     if not names:
         return {}
     zero = torch.zeros((), device=device, dtype=torch.float64)
     stacked = torch.stack([sums.get(name, zero).to(device, torch.float64) for name in names])
-    return dict(zip(names, summed(stacked, device).tolist(), strict=True))
+    return dict(zip(names, all_reduce_sum(stacked, device).tolist(), strict=True))
 
 
 def shard(policy: Policy, dtype: torch.dtype) -> Policy:
@@ -140,26 +141,26 @@ def shard(policy: Policy, dtype: torch.dtype) -> Policy:
 
 
 def hub_weights(policy: Policy) -> Iterable[tuple[str, Tensor]]:
-    """What an engine is given: whole tensors under the hub's names, adapters merged."""
+    """(name, tensor) of the weights an engine loads: whole, under the hub's names, adapters merged."""
     return hub_state(policy).items() if world_size() == 1 else whole_weights(policy)
 
 
 def whole_weights(policy: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Names and whole tensors, one at a time; every process must go through all of them."""
+    """Gather (name, whole tensor) one at a time; every process must iterate to the end."""
     _reshard(policy)
     for name, tensor in policy.state_dict().items():
         yield name, whole(tensor)
 
 
 def _reshard(policy: nn.Module) -> None:
-    """A forward pass without gradient leaves the root's weights gathered, and state_dict would read these."""
+    """Shard the root's weights again: a forward pass without gradient leaves them gathered."""
     reshard: Any = getattr(policy, "reshard", None)
     if reshard is not None:
         reshard()
 
 
 def whole(tensor: Any) -> Any:
-    """A sharded tensor's whole; anything else as it is."""
+    """Gather a sharded tensor; anything else as it is."""
     return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
 
 
@@ -173,7 +174,7 @@ def whole_state(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
 
 
 def sharded_state(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> dict[str, Any]:
-    """The state dict with its tensors cut as the parameters that they belong to."""
+    """The optimiser's state dict with each tensor sharded like its parameter."""
     if world_size() == 1:
         return state
     from torch.distributed.tensor import DTensor, distribute_tensor

@@ -1,8 +1,13 @@
-"""The models' passes over a batch, by microbatches: logprobs without a gradient, the gradient of one step."""
+"""The models' passes over a batch, by microbatches: scores without a gradient, the gradient of one step.
+
+`batch` is a whole rollout batch and `rows` are indices into it; `micro` is the Batch of a microbatch's rows,
+and `packed` the same rows as a model takes them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -10,48 +15,56 @@ from torch import Tensor
 from harness.model.attention import pads
 from harness.model.policy import Policy, joined, token_logprobs
 from harness.model.rows import Prompts, Rows, onto, pack_rows
-from harness.objectives.policy_loss import policy_loss
+from harness.objectives.policy_loss import KLPenalty, SamplerCorrection, policy_loss
 from harness.objectives.reduce import counted_rows, denominator, reduce
 from harness.schema.run_config import RunConfig
 from harness.training.batching import move, shared_microbatches, take
-from harness.training.critic import Models, critic_loss, kl_over_vocabulary
-from harness.training.distributed import over_processes, rank, summed, world_size
-from harness.types import Batch, LossOutput
+from harness.training.critic import critic_loss
+from harness.training.distributed import all_reduce_dict, all_reduce_sum, rank, world_size
+from harness.training.exact_kl import exact_kl
+from harness.training.models import Models
+from harness.types import Batch
 
 
 @torch.no_grad()
-def fill_logprobs(policy: Policy, batch: Batch, rows: Tensor, config: RunConfig) -> Tensor:
-    """Logprobs [B, T] of `rows` under `policy`, 0 elsewhere."""
+def batch_logprobs(policy: Policy, batch: Batch, rows: Tensor, config: RunConfig) -> Tensor:
+    """Logprobs [B, T] of `rows` under `policy`, 0 elsewhere, on the CPU."""
     device = policy.head_weight.device
-    return fill(batch, rows, config, lambda packed: _logprobs(policy, packed, config), device=device)
+    return by_microbatch(batch, rows, config, lambda packed: _logprobs(policy, packed, config), device=device)
 
 
 @torch.no_grad()
-def fill(
-    batch: Batch, rows: Tensor, config: RunConfig, of: Callable[[Rows], Tensor], *, device: torch.device
+def by_microbatch(
+    batch: Batch,
+    rows: Tensor,
+    config: RunConfig,
+    compute: Callable[[Rows], Tensor],
+    *,
+    device: torch.device,
 ) -> Tensor:
-    """`of` some rows [b, t], for all of `rows`: [B, T] on the CPU, 0 elsewhere; `of` computes on `device`."""
-    filled = torch.zeros_like(batch.old_logprobs, device=device)
+    """`compute` [b, t] of each microbatch of `rows`, put together: [B, T] on the CPU, 0 elsewhere."""
+    whole = torch.zeros_like(batch.old_logprobs, device=device)
     padded = pads(device, getattr(torch, config.dtype))
-    for part, counts in _shared(batch, rows, config, padded):
-        found = of(_packed(batch, part, padded, device))
+    for part, counts in _microbatches(batch, rows, config, padded):
+        values = compute(_pack(batch, part, padded, device))
         if counts:
-            _put(filled, part, found)
-    return summed(filled, device).cpu()
+            _put(whole, part, values)
+    return all_reduce_sum(whole, device).cpu()
 
 
-def _put(filled: Tensor, rows: Tensor, found: Tensor) -> None:
-    """Write `found` [b, t] into `rows` [b] of filled [B, T]."""
-    filled[:, : found.shape[1]].index_copy_(0, onto(rows, filled.device), found.to(filled.dtype))
+def _put(whole: Tensor, rows: Tensor, values: Tensor) -> None:
+    """Write `values` [b, t] into `rows` [b] of whole [B, T]."""
+    whole[:, : values.shape[1]].index_copy_(0, onto(rows, whole.device), values.to(whole.dtype))
 
 
-def _packed(batch: Batch, rows: Tensor, padded: bool, device: torch.device) -> Rows:
-    some = take(batch, rows)
-    prompts = Prompts(some.prompt_ids, some.prompt_lengths, padded)
-    return pack_rows(some.input_ids, some.lengths, some.completion_mask, prompts=prompts, device=device)
+def _pack(batch: Batch, rows: Tensor, padded: bool, device: torch.device) -> Rows:
+    micro = take(batch, rows)
+    prompts = Prompts(micro.prompt_ids, micro.prompt_lengths, padded)
+    return pack_rows(micro.input_ids, micro.lengths, micro.completion_mask, prompts=prompts, device=device)
 
 
-def _shared(batch: Batch, rows: Tensor, config: RunConfig, padded: bool) -> list[tuple[Tensor, bool]]:
+def _microbatches(batch: Batch, rows: Tensor, config: RunConfig, padded: bool) -> list[tuple[Tensor, bool]]:
+    """This process's microbatches of `rows`, and whether each counts or only keeps the processes in step."""
     return shared_microbatches(
         batch,
         token_budget=config.trainer.microbatch_tokens,
@@ -62,106 +75,125 @@ def _shared(batch: Batch, rows: Tensor, config: RunConfig, padded: bool) -> list
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """What the microbatches of one optimiser step share."""
+
+    denominator: float  # of the loss: rows or tokens of the whole step
+    num_tokens: float  # completion tokens of the rows with a gradient, which metrics are means over
+    kl_coef: float
+    on_policy: bool  # the weights are those that sampled
+
+
 def accumulate(
-    models: Models, batch: Batch, part: Tensor, rows: Tensor, config: RunConfig, *, on_policy: bool
-) -> dict[str, float]:
-    """Gradients of one optimiser step, microbatch by microbatch; returns its metrics (token means)."""
-    objective = config.objective
-    step_rows = take(batch, part)
-    counted = counted_rows(
-        advantages=step_rows.advantages,
-        completion_mask=step_rows.completion_mask,
-        over=objective.reduce_over,
+    models: Models,
+    batch: Batch,
+    step_rows: Tensor,
+    rows: Tensor,
+    config: RunConfig,
+    *,
+    kl_coef: float,
+    on_policy: bool,
+) -> tuple[dict[str, float], Tensor | None]:
+    """Add up the gradient of one optimiser step, microbatch by microbatch.
+
+    `step_rows` are all rows of the step, which its denominator counts; `rows` those of them with a gradient.
+    Returns the step's metrics (token means) and, if `on_policy`, the logprobs [B, T] of `rows` on the CPU, 0
+    elsewhere: they are the old logprobs of later steps.
+    """
+    step = _Step(
+        denominator=_denominator(batch, step_rows, config),
+        num_tokens=float(batch.completion_mask[rows].sum()),
+        kl_coef=kl_coef,
+        on_policy=on_policy,
     )
-    constant = config.rollout.max_new_tokens if objective.reduce == "constant" else None
-    divisor = denominator(
-        kind=objective.reduce, completion_mask=step_rows.completion_mask, counted=counted, constant=constant
-    )
-    num_tokens = float(batch.completion_mask[rows].sum())
     sums: dict[str, Tensor] = {}
     device = models.policy.head_weight.device
     old = torch.zeros_like(batch.old_logprobs, device=device) if on_policy else None
-    held, padded = move(batch, device), pads(device, getattr(torch, config.dtype))
+    on_device, padded = move(batch, device), pads(device, getattr(torch, config.dtype))
     with joined(models.policy):
-        for micro, counts in _shared(batch, rows, config, padded):
+        for part, counts in _microbatches(batch, rows, config, padded):
             # Sharded gradients are means over the processes: times their number they add up to the whole.
             scale = float(world_size()) if counts else 0.0
-            piece, packed = take(held, micro), _packed(batch, micro, padded, device)
-            found, logprobs = _microbatch(
-                models, piece, packed, config, divisor, num_tokens, on_policy=on_policy, scale=scale
-            )
+            micro, packed = take(on_device, part), _pack(batch, part, padded, device)
+            metrics, logprobs = _backward(models, micro, packed, config, step, scale=scale)
             if old is not None and counts:
-                _put(old, micro, logprobs)
-            for name, x in found.items() if counts else ():
+                _put(old, part, logprobs)
+            for name, x in metrics.items() if counts else ():
                 sums[name] = sums.get(name, 0.0) + x
-    if old is not None:
-        batch.old_logprobs[rows] = summed(old, device).cpu()[rows]
-    return over_processes(sums, device)
+    old_logprobs = None if old is None else all_reduce_sum(old, device).cpu()
+    return all_reduce_dict(sums, device), old_logprobs
 
 
-def _microbatch(
-    models: Models,
-    piece: Batch,
-    rows: Rows,
-    config: RunConfig,
-    divisor: float,
-    num_tokens: float,
-    *,
-    on_policy: bool,
-    scale: float,
+def _denominator(batch: Batch, step_rows: Tensor, config: RunConfig) -> float:
+    """The loss's denominator over all rows of an optimiser step, whatever their microbatches."""
+    objective, step = config.objective, take(batch, step_rows)
+    counted = counted_rows(
+        advantages=step.advantages, completion_mask=step.completion_mask, over=objective.reduce_over
+    )
+    constant = config.rollout.max_new_tokens if objective.reduce == "constant" else None
+    return denominator(
+        kind=objective.reduce, completion_mask=step.completion_mask, counted=counted, constant=constant
+    )
+
+
+def _backward(
+    models: Models, micro: Batch, packed: Rows, config: RunConfig, step: _Step, *, scale: float
 ) -> tuple[dict[str, Tensor], Tensor]:
-    """Add `scale` × the gradient of some rows, `piece` and `rows`; their shares of the step's metrics and
-    their logprobs [b, t], without gradient, all on the device.
+    """Add `scale` × a microbatch's gradient; its shares of the step's metrics and its logprobs [b, t].
 
-    `on_policy`: the weights are those that sampled, so the old logprobs are these. Nothing here is read by
-    the CPU, which runs ahead of a GPU.
+    Both are without gradient and on the device. Nothing here is read by the CPU, which runs ahead of a GPU.
     """
-    objective = config.objective
-    mask = piece.completion_mask
-    states: list[Tensor] | None = [] if models.shares_trunk else None
-    logprobs = _logprobs(models.policy, rows, config, states)
-    if on_policy:
-        piece.old_logprobs = logprobs.detach()
-    output = _policy_loss(models, piece, rows, logprobs, config)
-    loss = reduce(loss=output.loss, completion_mask=mask, kind=objective.reduce, denominator=divisor)
-    token_metrics = dict(output.metrics)
-    if "offline.sampler" not in objective.asks_teacher:
-        token_metrics["sampler_gap"] = (piece.sampler_logprobs - piece.old_logprobs).abs()
-    shares = {"loss": loss.detach()}
-    if objective.value is not None:
-        critic = critic_loss(models, piece, rows, states, objective, token_metrics)
-        loss = loss + critic / max(1.0, num_tokens)
-    (loss if scale == 1.0 else loss * scale).backward()
-    for name, x in token_metrics.items():
-        shares[name] = torch.where(mask, x.detach(), 0.0).sum() / max(1.0, num_tokens)
-    return shares, logprobs.detach()
-
-
-def _policy_loss(models: Models, piece: Batch, rows: Rows, logprobs: Tensor, config: RunConfig) -> LossOutput:
-    objective = config.objective
-    kl, tis = objective.kl, objective.tis
-    exact, temperature = kl.in_loss and kl.estimator == "exact", config.rollout.temperature
-    return policy_loss(
+    objective, mask, value = config.objective, micro.completion_mask, models.value
+    states: list[Tensor] | None = [] if value is not None and value.trunk is None else None
+    logprobs = _logprobs(models.policy, packed, config, states)
+    if step.on_policy:
+        micro = replace(micro, old_logprobs=logprobs.detach())
+    tis = objective.tis
+    output = policy_loss(
         loss=objective.loss.fn,
         loss_params=objective.loss.params,
         ratio=objective.ratio,
         logprobs=logprobs,
-        old_logprobs=piece.old_logprobs,
-        advantages=piece.advantages,
-        completion_mask=piece.completion_mask,
-        sampler_logprobs=piece.sampler_logprobs,
-        tis_cap=None if tis is None else tis.cap,
-        tis_level="token" if tis is None else tis.level,
-        ref_logprobs=piece.ref_logprobs,
-        kl=kl.estimator if kl.in_loss else None,
-        kl_coef=models.kl_coef,
-        kl_against=kl.against,
-        kl_exact=kl_over_vocabulary(models, rows, temperature) if exact else None,
+        old_logprobs=micro.old_logprobs,
+        advantages=micro.advantages,
+        completion_mask=mask,
+        sampler_logprobs=micro.sampler_logprobs,
+        ref_logprobs=micro.ref_logprobs,
+        tis=None if tis is None else SamplerCorrection(tis.cap, tis.level),
+        kl=_kl_penalty(models, packed, config, step.kl_coef),
     )
+    loss = reduce(loss=output.loss, completion_mask=mask, kind=objective.reduce, denominator=step.denominator)
+    per_token, shares = dict(output.metrics), {"loss": loss.detach()}
+    if "offline.sampler" not in objective.asks_teacher:
+        per_token["sampler_gap"] = (micro.sampler_logprobs - micro.old_logprobs).abs()
+    if (slot := objective.value) is not None and value is not None:
+        critic = critic_loss(
+            value, models.policy, micro, packed, states=states[0] if states else None, clip=slot.clip
+        )
+        per_token |= critic.metrics
+        loss = loss + slot.coef * torch.where(mask, critic.loss, 0.0).sum() / max(1.0, step.num_tokens)
+    (loss if scale == 1.0 else loss * scale).backward()
+    for name, x in per_token.items():
+        shares[name] = torch.where(mask, x.detach(), 0.0).sum() / max(1.0, step.num_tokens)
+    return shares, logprobs.detach()
+
+
+def _kl_penalty(models: Models, packed: Rows, config: RunConfig, kl_coef: float) -> KLPenalty | None:
+    """The KL term of the loss; None where there is none or it is in the reward."""
+    kl = config.objective.kl
+    if not kl.in_loss:
+        return None
+    exact = None
+    if kl.estimator == "exact":
+        assert models.reference is not None
+        temperature = config.rollout.temperature
+        exact = exact_kl(models.policy, models.reference, packed, temperature=temperature)  # [b, t]
+    return KLPenalty(kl.estimator, kl_coef, kl.against, exact)
 
 
 def _logprobs(
-    policy: Policy, rows: Rows, config: RunConfig, states_out: list[Tensor] | None = None
+    policy: Policy, packed: Rows, config: RunConfig, states_out: list[Tensor] | None = None
 ) -> Tensor:
     temperature = config.rollout.temperature
-    return token_logprobs(policy, rows, temperature=temperature, states_out=states_out)[0]
+    return token_logprobs(policy, packed, temperature=temperature, states_out=states_out)[0]

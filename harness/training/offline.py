@@ -14,7 +14,8 @@ from harness.objectives.selection import accepted
 from harness.records.progress import Reporter
 from harness.records.records import read_samples, write_samples
 from harness.seeds import derive
-from harness.training.experience import problems_at, rollout_metrics, sample, score, trainable
+from harness.training.experience import problems_at, sample, score, select
+from harness.training.rollout_metrics import rollout_metrics
 from harness.training.run_state import Run
 from harness.training.teacher import Teacher
 from harness.types import Grade, Rollout, ScoredGroup
@@ -32,9 +33,8 @@ class Offline:
             write_samples(path, self._sample(report))
         made, *rows = read_samples(path)
         self.summary = made["metrics"]
-        if run.step == 0:  # killed since the sampling, or not: what it cost is counted once
-            for name, value in made["cost"].items():
-                setattr(run, name, value)
+        if run.counters.step == 0:  # killed since the sampling, or not: what it cost is counted once
+            run.counters.load_state_dict(made["cost"])
         self.rows = [_group(run, row) for row in rows]
         self.per_epoch = -(-len(self.rows) // settings.batch_size)
 
@@ -62,7 +62,7 @@ class Offline:
             report(f"sampling from the {self.settings.sampler}", step + 1, steps)
         selection = run.config.objective.selection
         kept = accepted(
-            trainable(groups, run.config.objective),
+            select(groups, run.config.objective),
             threshold=run.config.objective.advantage.threshold,
             cap_per_problem=selection.cap_per_problem,
             dedupe=selection.dedupe,
@@ -77,8 +77,8 @@ class Offline:
                 f"no sample of the {self.settings.sampler} was accepted, so there is nothing to train on; "
                 f"use a better {self.settings.sampler}"
             )
-        cost = {name: getattr(run, name) for name in ("seconds", "tokens", "flops")}
-        return [{"metrics": {**rollout_metrics(groups), "accepted_samples": len(rows)}, "cost": cost}, *rows]
+        metrics = {**rollout_metrics(groups), "accepted_samples": len(rows)}
+        return [{"metrics": metrics, "cost": run.counters.costs()}, *rows]
 
 
 def _group(run: Run, row: dict[str, Any]) -> ScoredGroup:

@@ -31,7 +31,7 @@ ROWS = 32
 _CHUNK_ELEMENTS = 1 << 24  # of log-probabilities alive at once
 
 
-class Kept:
+class Retention:
     """Fixed documents, the same for every arm on a base.
 
     `kept_loss`: mean negative log-likelihood of their completion tokens, nats. `kept_kl_forward` is

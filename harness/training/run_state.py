@@ -1,4 +1,4 @@
-"""What one run holds while it trains, how it is set up, saved and published."""
+"""One run while it trains: its models, data and engine, its counters, and the step at hand."""
 
 from __future__ import annotations
 
@@ -18,16 +18,12 @@ from harness.schema.run_config import RunConfig
 from harness.training.accounting import Meter
 from harness.training.ahead import GradingAhead
 from harness.training.batching import sampled_work
-from harness.training.critic import ValueModel
-from harness.training.distributed import world_size
+from harness.training.counters import Counters
 from harness.training.memory import explained
-from harness.training.retention import Kept
+from harness.training.models import Models
+from harness.training.retention import Retention
+from harness.training.step_costs import StepCosts
 from harness.types import Problem, Prompt, Rollout, RolloutEngine, StepReward
-
-COUNTERS = (
-    *("num_updates", "skipped_in_a_row", "seconds", "tokens", "flops", "peak_memory", "kl_coef"),
-    "microbatch_tokens",
-)
 
 
 class OutputScorer(Protocol):
@@ -51,60 +47,71 @@ class StepScorer(Protocol):
 
 
 @dataclass
-class Run:
-    """Everything one run holds while it trains. Counters survive a resume through the checkpoint.
+class LearnedRewards:
+    """The learned rewards that the objective asks for: of whole outputs, and of their steps."""
 
-    `sampler` is what the engine samples from, whole and as of the last hand-over: the policy itself, unless
-    that is sharded over several processes.
+    output: OutputScorer | None = None
+    steps: StepScorer | None = None
+
+    @property
+    def scorers(self) -> list[OutputScorer | StepScorer]:
+        """The models that there are."""
+        return [model for model in (self.output, self.steps) if model is not None]
+
+
+@dataclass
+class CurrentStep:
+    """What concerns the step at hand alone; a resumed run begins it anew.
+
+    `progress` says what the step is doing. `ahead` grades outputs while others are still being sampled.
+    `last_check` are the tokens and logprobs [N] of the last check of the engine's weights (`sync`).
+    """
+
+    costs: StepCosts = field(default_factory=StepCosts)
+    progress: Callable[[str], None] = lambda note: None
+    ahead: GradingAhead | None = None
+    last_check: tuple[Tensor, Tensor, Tensor] | None = None
+
+
+@dataclass
+class Run:
+    """What a run is: config, folders, models, data and seeds, with the counters of its training.
+
+    `sampler` is what the engine samples from, whole and as of the last `sync`: the policy itself, unless that
+    is sharded over several processes. `prompts` are by problem id, `seeds` by stream.
     """
 
     config: RunConfig
     folder: Path
     base: Path
-    policy: Policy
+    models: Models
     sampler: Policy
-    reference: Policy | None
     optimizer: torch.optim.Optimizer
     engine: RolloutEngine
     codec: Codec
     problems: list[Problem]
     prompts: dict[str, Prompt]
     seeds: dict[str, int]
-    kept: Kept
-    value: ValueModel | None
-    kl_coef: float
-    reward_model: OutputScorer | None = None
-    step_model: StepScorer | None = None
-    step: int = 0
-    num_updates: int = 0
-    skipped_in_a_row: int = 0
-    seconds: dict[str, float] = field(default_factory=dict)
-    tokens: dict[str, int] = field(default_factory=dict)
-    flops: dict[str, float] = field(default_factory=dict)
-    peak_memory: dict[str, int] = field(default_factory=dict)  # bytes, by phase
-    lap_seconds: dict[str, float] = field(default_factory=dict)  # of the current step
-    lap_peaks: dict[str, int] = field(default_factory=dict)
-    world_size: int = field(default_factory=world_size)
-    ahead: GradingAhead | None = None
-    progress: Callable[[str], None] = lambda note: None  # says what a step is doing
-    microbatch_tokens: int = 0  # the config's, or what is left of it after running out of memory
-    last_check: tuple[Tensor, Tensor, Tensor] | None = None  # of the engine's weights, by `sync`
+    retention: Retention
+    counters: Counters
+    learned_rewards: LearnedRewards = field(default_factory=LearnedRewards)
+    current: CurrentStep = field(default_factory=CurrentStep)
 
     def __post_init__(self) -> None:
-        self.microbatch_tokens = self.microbatch_tokens or self.config.trainer.microbatch_tokens
-        self.meter = Meter(self.device, self._book)
+        self.meter = Meter(self.device, self._add_phase)
 
     @property
     def device(self) -> torch.device:
-        return self.policy.head_weight.device
+        return self.models.policy.head_weight.device
 
     @property
-    def trained(self) -> dict[str, nn.Module]:
-        """What training changes beside the policy: the value model, a reference that is refreshed."""
-        found: dict[str, nn.Module] = {} if self.value is None else {"value": self.value}
-        if self.reference is not None and self.config.objective.kl.refresh_every is not None:
-            found["reference"] = self.reference
-        return found
+    def other_modules(self) -> dict[str, nn.Module]:
+        """Modules that training changes beside the policy: the value model, a reference that is refreshed."""
+        value, reference = self.models.value, self.models.reference
+        modules: dict[str, nn.Module] = {} if value is None else {"value": value}
+        if reference is not None and self.config.objective.kl.refresh_every is not None:
+            modules["reference"] = reference
+        return modules
 
     def encode(self, text: str) -> list[int]:
         """A completion's tokens; a prompt's are the codec's under the template."""
@@ -113,18 +120,21 @@ class Run:
     def decode(self, ids: Sequence[int]) -> str:
         return self.codec.decode(ids)
 
+    def begin_step(self) -> None:
+        """Start counting the costs of a step."""
+        self.current.costs = StepCosts.begin(self.counters)
+
     @contextmanager
     def timed(self, phase: str) -> Iterator[None]:
-        """Seconds and peak memory of a phase; one inside another is not counted in it."""
-        dtype = self.policy.head_weight.dtype
-        with explained(phase, self.config, self.policy.dims, dtype), self.meter.phase(phase):
+        """Count seconds and peak memory of a phase; one inside another is taken out of it."""
+        policy = self.models.policy
+        dtype = policy.head_weight.dtype
+        with explained(phase, self.config, policy.dims, dtype), self.meter.phase(phase):
             yield
 
-    def _book(self, phase: str, seconds: float, peak: int) -> None:
-        for totals in (self.seconds, self.lap_seconds):
-            totals[phase] = totals.get(phase, 0.0) + seconds
-        for peaks in (self.peak_memory, self.lap_peaks):
-            peaks[phase] = max(peaks.get(phase, 0), peak)
+    def _add_phase(self, phase: str, seconds: float, peak: int) -> None:
+        self.counters.add_phase(phase, seconds, peak)
+        self.current.costs.add_phase(phase, seconds, peak)
 
     def count(
         self,
@@ -133,20 +143,15 @@ class Run:
         rollouts: Sequence[Rollout],
         *,
         passes: float = 1.0,
-        headless: float = 0.0,
+        passes_without_head: float = 0.0,
         dims: ModelDims | None = None,
     ) -> None:
-        """Completion tokens, and the model FLOPs of so many forward passes over prompts and completions.
+        """Count completion tokens, and the model FLOPs of forward passes over prompts and completions.
 
-        A prompt that several have is computed once. `headless` passes have no output head. `dims` are those
-        of another model than the policy.
+        A prompt that several outputs share is computed once. `passes_without_head` have no output head.
+        `dims` are those of another model than the policy.
         """
-        done, model = sampled_work(prompts, rollouts), dims or self.policy.dims
-        cost = passes * forward_flops(model, **done)
-        cost += headless * forward_flops(model, **{**done, "predicted": 0.0})
-        self.add(use, int(done["predicted"]), cost)
-
-    def add(self, use: str, num_tokens: int, flops: float) -> None:
-        """Tokens and model FLOPs to what the run has used so far."""
-        self.tokens[use] = self.tokens.get(use, 0) + num_tokens
-        self.flops[use] = self.flops.get(use, 0.0) + flops
+        work, model = sampled_work(prompts, rollouts), dims or self.models.policy.dims
+        flops = passes * forward_flops(model, **work)
+        flops += passes_without_head * forward_flops(model, **{**work, "predicted": 0.0})
+        self.counters.add(use, int(work["predicted"]), flops)

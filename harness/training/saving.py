@@ -7,17 +7,18 @@ from pathlib import Path
 from harness.model.files.hub import copy_tokenizer, save_pretrained
 from harness.model.lora import save_adapter
 from harness.training import checkpoint
-from harness.training.run_state import COUNTERS, Run
+from harness.training.run_state import Run
 
 
 def save(run: Run) -> None:
+    """Write the state that a killed run goes on from."""
     checkpoint.save_resume(
         run.folder,
-        step=run.step,
-        policy=run.policy,
+        step=run.counters.step,
+        policy=run.models.policy,
         optimizer=run.optimizer,
-        trainer={name: getattr(run, name) for name in COUNTERS},
-        others=run.trained,
+        trainer=run.counters.state_dict(),
+        others=run.other_modules,
     )
 
 
@@ -26,7 +27,7 @@ def weights_folder(folder: Path, step: int) -> Path:
 
 
 def publish(run: Run) -> None:
-    """The weights in the hub's format with their tokenizer: what evaluation, vLLM and transformers load."""
+    """Write the weights in the hub's format with their tokenizer, for evaluation, vLLM and transformers."""
 
     def write(target: Path) -> None:
         ends, begin = run.codec.eos_token_ids, run.codec.bos_token_id
@@ -34,6 +35,6 @@ def publish(run: Run) -> None:
         copy_tokenizer(run.base / "model", target)
         if (lora := run.config.trainer.lora) is not None:
             name = run.config.model.hub_id or run.config.model.name
-            save_adapter(run.policy, lora, target / "adapter", base=name)
+            save_adapter(run.models.policy, lora, target / "adapter", base=name)
 
-    checkpoint.publish(weights_folder(run.folder, run.step), write)
+    checkpoint.publish(weights_folder(run.folder, run.counters.step), write)

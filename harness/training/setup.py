@@ -20,19 +20,21 @@ from harness.schema.prompts import make_prompt
 from harness.schema.run_config import ConfigError, RunConfig
 from harness.seeds import all_streams, derive
 from harness.training import checkpoint
+from harness.training.counters import Counters
 from harness.training.critic import ValueModel, init_value
-from harness.training.distributed import check, hub_weights, shard, world_size
+from harness.training.distributed import check_supported, hub_weights, shard, world_size
+from harness.training.models import Models
 from harness.training.optim import adamw
-from harness.training.retention import Kept
-from harness.training.run_state import COUNTERS, Run
+from harness.training.retention import Retention
+from harness.training.run_state import Run
 from harness.types import Problem, Prompt, RolloutEngine
 
 
 def setup(config: RunConfig, *, base: Path, folder: Path, device: str) -> Run:
     """Load the base and, if the run was interrupted, the state it had."""
-    check(config, world_size())
+    check_supported(config, world_size())
     seeds = all_streams(seed=config.seed, base_seed=config.base_seed, replicate=config.replicate)
-    sampler, original, engine, codec = _models(config, base, device, seed=derive(seeds["init"], "lora"))
+    sampler, original, engine, codec = _base_models(config, base, device, seed=derive(seeds["init"], "lora"))
     policy = _policy(config, base, sampler, device)
     policy.recompute_layers = config.trainer.gradient_checkpointing
     problems = load_split(config.data, "train")
@@ -46,24 +48,21 @@ def setup(config: RunConfig, *, base: Path, folder: Path, device: str) -> Run:
         config=config,
         folder=folder,
         base=base,
-        policy=policy,
+        models=Models(policy, _reference(config, base, original, device), value),
         sampler=sampler,
-        reference=_reference(config, base, original, device),
         optimizer=_optimizer(config, policy, value),
         engine=engine,
         codec=codec,
         problems=problems,
         prompts={},
         seeds=seeds,
-        kept=Kept(config, original, codec, base),
-        value=value,
-        kl_coef=config.objective.kl.coef,
+        retention=Retention(config, original, codec, base),
+        counters=Counters(config.objective.kl.coef, config.trainer.microbatch_tokens),
     )
     run.prompts = _prompts(config, problems, codec, base, device)
-    state = checkpoint.load_resume(folder, policy=policy, optimizer=run.optimizer, others=run.trained)
+    state = checkpoint.load_resume(folder, policy=policy, optimizer=run.optimizer, others=run.other_modules)
     if state is not None:
-        for name in state.keys() & {"step", *COUNTERS}:
-            setattr(run, name, state[name])
+        run.counters.load_state_dict(state)
     with run.timed("start"):
         engine.load_weights(hub_weights(policy))
     return run
@@ -83,7 +82,7 @@ def _prompts(
     return found
 
 
-def _models(
+def _base_models(
     config: RunConfig, base: Path, device: str, *, seed: int
 ) -> tuple[Policy, Policy, RolloutEngine, Codec]:
     """The policy, its base, its sampler and its tokenizer; with LoRA the base is the policy without it."""
@@ -119,7 +118,7 @@ def _reference(config: RunConfig, base: Path, original: Policy, device: str) -> 
                 f"has {original.dims.vocab_size}; use objective=distill"
             )
         return found
-    # The base stays what `kept` measures against, so a reference that changes is another copy.
+    # Retention is measured against the base, so a reference that changes is another copy.
     return original if kl.refresh_every is None else load_policy(config, base / "model", device)
 
 

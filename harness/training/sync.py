@@ -33,12 +33,12 @@ def sync(run: Run) -> tuple[float, bool]:
     what they differed from the engine's then. An engine whose sums differ from call to call escapes this.
     """
     with run.timed("sync"):
-        run.engine.load_weights(hub_weights(run.policy))
+        run.engine.load_weights(hub_weights(run.models.policy))
     with run.timed("sync_check"):
-        then, now = run.last_check, checked(run)
+        then, now = run.current.last_check, checked(run)
     if then is not None and torch.equal(then[0], now[0]) and torch.equal(then[1], now[1]):
         return sampler_trainer_kl(now), _drifted(then, now)
-    run.last_check = now
+    run.current.last_check = now
     return sampler_trainer_kl(now), False
 
 
@@ -89,7 +89,7 @@ def checked(run: Run) -> Check:
     input_ids = torch.tensor([row + (0,) * (width - len(row)) for row in rows])  # [B, T]
     column = torch.arange(width)
     mask = (column >= len(prompt.token_ids)) & (column < lengths[:, None])  # [B, T]
-    packed = pack_rows(input_ids, lengths, mask, device=run.policy.head_weight.device)
-    trainer, _ = token_logprobs(run.policy, packed, temperature=rollout.temperature)
+    packed = pack_rows(input_ids, lengths, mask, device=run.device)
+    trainer, _ = token_logprobs(run.models.policy, packed, temperature=rollout.temperature)
     engine = torch.tensor([x for sample in samples for x in sample.sampler_logprobs or ()])
     return input_ids[mask], engine.double(), trainer.cpu()[mask].double()

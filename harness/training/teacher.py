@@ -24,10 +24,10 @@ class Teacher:
     def __init__(self, run: Run) -> None:
         folder, self.run = teacher_folder(run.config), run
         self.codec = Codec.from_folder(folder)
-        self.same = same_vocabulary(folder, run.codec.tokenizer.get_vocab(), run.policy.dims.vocab_size)
-        policy = load_pretrained(
-            folder, dtype=getattr(torch, run.config.dtype), device=run.policy.head_weight.device
+        self.same = same_vocabulary(
+            folder, run.codec.tokenizer.get_vocab(), run.models.policy.dims.vocab_size
         )
+        policy = load_pretrained(folder, dtype=getattr(torch, run.config.dtype), device=run.device)
         self.dims = policy.dims
         self.engine = NativeEngine(
             policy,

@@ -1,6 +1,6 @@
-"""The training loop, the same for every objective: sample, score, learn, log, save, evaluate.
+"""The training loop, the same for every objective: sample, grade, select, batch, update, sync, log, evaluate.
 
-A run's state is its weights, its optimiser and a step count; every random number is a function of a named
+A run's state is its weights, its optimiser and its counters; every random number is a function of a named
 stream and the step, so a resumed run repeats what an uninterrupted one does.
 """
 
@@ -15,19 +15,22 @@ from harness.model.dims import forward_flops
 from harness.records.progress import Reporter
 from harness.records.records import MetricsWriter, write_samples
 from harness.seeds import derive
+from harness.training.advantages import active_rows, build_batch
 from harness.training.batching import work
+from harness.training.counters import Counters
 from harness.training.distributed import hub_weights, rank
-from harness.training.experience import problems_at, refill, rollout_metrics, sample, score, trainable
+from harness.training.experience import problems_at, refill, sample, score, select
 from harness.training.memory import with_microbatch
 from harness.training.offline import Offline
+from harness.training.rollout_metrics import rollout_metrics
 from harness.training.run_state import Run
 from harness.training.saving import publish, save
-from harness.training.step_costs import Lap
 from harness.training.sync import max_kl, sync
-from harness.training.update import active_rows, adapted_coef, build_batch, update
+from harness.training.update import UpdateResult, adapted_coef, update
 from harness.types import ScoredGroup
 
 MAX_SKIPPED_IN_A_ROW = 5
+Metrics = dict[str, Any]
 
 
 class TrainingError(RuntimeError):
@@ -38,128 +41,146 @@ def train(
     run: Run,
     *,
     report: Reporter,
-    log: Callable[[dict[str, Any]], None],
+    log: Callable[[Metrics], None],
     evaluate: Callable[[Run], None],
 ) -> None:
-    """From the current step to the last. Raises TrainingError when the run cannot go on.
+    """Train from the current step to the last. Raises TrainingError when the run cannot go on.
 
-    Of several processes the first writes.
+    Every process trains; process 0 alone logs, publishes and evaluates.
     """
-    config = run.config
-    writer, writes = MetricsWriter(run.folder / "metrics.jsonl"), rank() == 0
+    counters, config, writes = run.counters, run.config, rank() == 0
+    writer = MetricsWriter(run.folder / "metrics.jsonl")
     if writes:
-        writer.truncate(run.step)
+        writer.truncate(counters.step)
     offline = Offline(run, report) if config.objective.offline else None
     total = offline.num_steps if offline else config.trainer.steps
-    run.progress = lambda note: report("training", run.step, total, note)
-    while run.step < total:
-        lap = Lap(run)
-        groups, metrics = offline.batch(run.step) if offline else experience(run)
-        if config.rollout.release:
-            with run.timed("sync"):
-                run.engine.release()
-        run.progress("updating")
-        with run.timed("train"):
-            metrics |= learn(run, groups, total=total)
-        run.step += 1
-        metrics |= hand_over(run)
+    run.current.progress = lambda note: report("training", counters.step, total, note)
+    while counters.step < total:
+        run.begin_step()
+        groups, metrics = offline.batch(counters.step) if offline else sample_and_grade(run)
+        release_engine(run)
+        metrics |= update_policy(run, groups, total=total)
+        counters.step += 1
+        metrics |= sync_engine(run)
         refresh_reference(run)
-        asked, last = run.step in config.eval.at_steps, run.step == total
-        due = last or run.step % config.trainer.checkpoint_every == 0
-        if due:
-            with run.timed("kept"):
-                metrics |= run.kept.measure(run.sampler)
-        metrics = {"step": run.step, **metrics, **lap.metrics()}
+        last, evaluates = counters.step == total, counters.step in config.eval.at_steps
+        saves = last or counters.step % config.trainer.checkpoint_every == 0
+        if saves:
+            metrics |= measure_retention(run)
+        metrics = {"step": counters.step, **metrics, **run.current.costs.metrics(counters, run.device)}
         if writes:
             writer.append(metrics)
             log(metrics)
-            keep_rollouts(run, groups)
-        report("training", run.step, total, f"accuracy {metrics['accuracy']:.3f}")
+            write_rollouts(run, groups)
+        report("training", counters.step, total, f"accuracy {metrics['accuracy']:.3f}")
         with run.timed("save"):
-            if writes and (last or asked):
+            if writes and (last or evaluates):
                 publish(run)
-            if due or asked:
+            if saves or evaluates:
                 save(run)
-        if writes and asked and not last:
+        if writes and evaluates and not last:
             with run.timed("evaluate"):
                 evaluate(run)
 
 
-def experience(run: Run) -> tuple[list[ScoredGroup], dict[str, Any]]:
-    """Fresh samples of the current policy, scored: those to train on, and what all of them look like."""
+def sample_and_grade(run: Run) -> tuple[list[ScoredGroup], Metrics]:
+    """Sample, grade and select one step's groups: (those to train on, metrics of all that were sampled)."""
     groups: list[ScoredGroup] = []
-    problems = problems_at(run, run.step)
+    problems = problems_at(run, run.counters.step)
     while problems:
         with run.timed("sample"):
-            rollouts = sample(run, problems, run.step, first_place=len(groups))
+            rollouts = sample(run, problems, run.counters.step, first_place=len(groups))
         with run.timed("grade"):
             groups += score(run, problems, rollouts)
         problems = refill(run, groups)
-    chosen = trainable(groups, run.config.objective)[: run.config.rollout.prompts_per_step]
-    metrics: dict[str, Any] = rollout_metrics(groups, learned_steps=run.step_model is not None)
-    for model in (run.reward_model, run.step_model):
-        metrics |= model.metrics if model is not None else {}
-    if len(chosen) != len(groups):
-        metrics |= {"sampled_groups": float(len(groups)), "kept_groups": float(len(chosen))}
-    return chosen, metrics
+    selected = select(groups, run.config.objective)[: run.config.rollout.prompts_per_step]
+    metrics: Metrics = rollout_metrics(groups, learned_steps=run.learned_rewards.steps is not None)
+    for model in run.learned_rewards.scorers:
+        metrics |= model.metrics
+    if len(selected) != len(groups):
+        metrics |= {"sampled_groups": float(len(groups)), "kept_groups": float(len(selected))}
+    return selected, metrics
 
 
-def learn(run: Run, groups: Sequence[ScoredGroup], *, total: int) -> dict[str, float]:
-    """The optimiser steps on one batch of scored groups; TrainingError after repeated non-finite ones."""
-    objective = run.config.objective
+def release_engine(run: Run) -> None:
+    """Give back the memory that sampling needs, where `rollout.release` asks for it."""
+    if run.config.rollout.release:
+        with run.timed("sync"):
+            run.engine.release()
+
+
+def update_policy(run: Run, groups: Sequence[ScoredGroup], *, total: int) -> dict[str, float]:
+    """Take the optimiser steps on one batch of groups; their metrics. `total` is the run's number of steps.
+
+    Raises TrainingError after MAX_SKIPPED_IN_A_ROW batches with a gradient that was not finite.
+    """
+    counters, objective = run.counters, run.config.objective
     num_updates = objective.updates.epochs * objective.updates.minibatches
-    if not groups:  # everything was dropped: the step has no gradient
-        run.num_updates += num_updates
-        return {"loss": 0.0, "grad_norm": 0.0, "updates": 0.0, "skipped_updates": 0.0}
-    batch = build_batch(groups, objective)
-    order = torch.Generator().manual_seed(derive(run.seeds["data_order"], "minibatches", run.step))
-    metrics = update(
-        run.policy,
-        run.reference,
-        run.optimizer,
-        batch,
-        config=with_microbatch(run.config, run.microbatch_tokens),
-        order=order,
-        num_updates_done=run.num_updates,
-        num_updates_total=total * num_updates,
-        value=run.value,
-        kl_coef=run.kl_coef,
-        phase=run.timed,
-    )
-    run.num_updates += num_updates
-    used = int(metrics.pop("microbatch_tokens"))
-    if used != run.microbatch_tokens:
-        metrics["microbatch_tokens"], run.microbatch_tokens = float(used), used
-    run.skipped_in_a_row = run.skipped_in_a_row + 1 if metrics["skipped_updates"] else 0
-    if run.skipped_in_a_row >= MAX_SKIPPED_IN_A_ROW:
-        raise TrainingError(
-            f"{MAX_SKIPPED_IN_A_ROW} steps in a row had a gradient that is not finite; lower trainer.lr"
+    run.current.progress("updating")
+    with run.timed("train"):
+        if not groups:  # everything was dropped: the step has no gradient
+            counters.num_updates += num_updates
+            return {"loss": 0.0, "grad_norm": 0.0, "updates": 0.0, "skipped_updates": 0.0}
+        result = update(
+            run.models,
+            run.optimizer,
+            build_batch(groups, objective),
+            config=with_microbatch(run.config, counters.microbatch_tokens),
+            order=torch.Generator().manual_seed(
+                derive(run.seeds["data_order"], "minibatches", counters.step)
+            ),
+            num_updates_done=counters.num_updates,
+            num_updates_total=total * num_updates,
+            kl_coef=counters.kl_coef,
+            phase=run.timed,
         )
-    if objective.kl.target is not None:
-        metrics["kl_coef"] = run.kl_coef
-        config = with_microbatch(run.config, run.microbatch_tokens)
-        run.kl_coef = adapted_coef(run.policy, batch, config=config, kl_coef=run.kl_coef)
-        if objective.kl.against == "old":
-            done = work(batch, active_rows(batch, objective))
-            metrics["scored_flops"] += forward_flops(run.policy.dims, **done)
-    for use in ("trained", "scored"):
-        tokens, flops = int(metrics.pop(f"{use}_tokens")), metrics.pop(f"{use}_flops")
-        if tokens:
-            run.add(use, tokens, flops)
+        counters.num_updates += num_updates
+        metrics = dict(result.metrics)
+        if result.microbatch_tokens != counters.microbatch_tokens:
+            counters.microbatch_tokens = result.microbatch_tokens
+            metrics["microbatch_tokens"] = float(result.microbatch_tokens)
+        count_skipped(counters, metrics["skipped_updates"])
+        scored_flops = result.scored_flops
+        if objective.kl.target is not None:
+            metrics["kl_coef"] = counters.kl_coef
+            scored_flops += adapt_kl_coef(run, result)
+    if result.trained_tokens:
+        counters.add("trained", result.trained_tokens, result.trained_flops)
+    if result.scored_tokens:
+        counters.add("scored", result.scored_tokens, scored_flops)
     return metrics
 
 
-def hand_over(run: Run) -> dict[str, float]:
-    """The updated weights to the engine; TrainingError when it does not sample from them."""
-    (kl, stale), limit = sync(run), max_kl(run.config)
+def count_skipped(counters: Counters, skipped_updates: float) -> None:
+    """Count batches in a row with a skipped update; TrainingError at MAX_SKIPPED_IN_A_ROW."""
+    counters.skipped_in_a_row = counters.skipped_in_a_row + 1 if skipped_updates else 0
+    if counters.skipped_in_a_row >= MAX_SKIPPED_IN_A_ROW:
+        raise TrainingError(
+            f"{MAX_SKIPPED_IN_A_ROW} steps in a row had a gradient that is not finite; lower trainer.lr"
+        )
+
+
+def adapt_kl_coef(run: Run, result: UpdateResult) -> float:
+    """Set the KL coefficient of the next batch by this one's KL; the FLOPs of measuring it."""
+    counters, objective, policy = run.counters, run.config.objective, run.models.policy
+    config = with_microbatch(run.config, counters.microbatch_tokens)
+    counters.kl_coef = adapted_coef(policy, result.batch, config=config, kl_coef=counters.kl_coef)
+    if objective.kl.against != "old":
+        return 0.0
+    return forward_flops(policy.dims, **work(result.batch, active_rows(result.batch, objective)))
+
+
+def sync_engine(run: Run) -> dict[str, float]:
+    """Give the engine the updated weights; TrainingError when it does not sample from them."""
+    (kl, stale), limit, step = sync(run), max_kl(run.config), run.counters.step
     if stale:
         raise TrainingError(
-            f"after step {run.step} the engine answers as it did before, to the bit, where the trainer has "
+            f"after step {step} the engine answers as it did before, to the bit, where the trainer has "
             "moved: updates do not reach the engine"
         )
     if not kl <= limit:
         raise TrainingError(
-            f"sampler_trainer_kl is {kl:.3g} after step {run.step}, above {limit:g}: the engine does not "
+            f"sampler_trainer_kl is {kl:.3g} after step {step}, above {limit:g}: the engine does not "
             "sample from the trainer's weights; look for an update that did not reach it, or a coarser dtype "
             "(rollout.max_sampler_kl sets the limit)"
         )
@@ -167,15 +188,21 @@ def hand_over(run: Run) -> dict[str, float]:
 
 
 def refresh_reference(run: Run) -> None:
-    """Every `kl.refresh_every` steps the reference becomes the current policy."""
+    """Make the current policy the reference, every `kl.refresh_every` steps."""
     every = run.config.objective.kl.refresh_every
-    if every is not None and run.step % every == 0:
-        assert run.reference is not None
-        run.reference.load_state_dict(dict(hub_weights(run.policy)))
+    if every is not None and run.counters.step % every == 0:
+        assert run.models.reference is not None
+        run.models.reference.load_state_dict(dict(hub_weights(run.models.policy)))
 
 
-def keep_rollouts(run: Run, groups: Sequence[ScoredGroup]) -> None:
-    """The first `rollout.keep` completions of the step, with grades and rewards, for a reader."""
+def measure_retention(run: Run) -> dict[str, float]:
+    """How much of the base the policy has kept (`training.retention`)."""
+    with run.timed("kept"):
+        return run.retention.measure(run.sampler)
+
+
+def write_rollouts(run: Run, groups: Sequence[ScoredGroup]) -> None:
+    """Write the first `rollout.keep` completions of the step, with grades and rewards, for a reader."""
     rows = [
         {
             "problem_id": g.problem.id,
@@ -190,4 +217,4 @@ def keep_rollouts(run: Run, groups: Sequence[ScoredGroup]) -> None:
         for r, x, reward in zip(g.rollouts, g.grades, g.rewards, strict=True)
     ][: run.config.rollout.keep]
     if rows:
-        write_samples(run.folder / "rollouts" / f"step_{run.step:06d}.jsonl.gz", rows)
+        write_samples(run.folder / "rollouts" / f"step_{run.counters.step:06d}.jsonl.gz", rows)

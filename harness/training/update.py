@@ -1,91 +1,56 @@
-"""From scored groups to optimiser steps: advantages, old and reference logprobs, minibatches."""
+"""From a batch to optimiser steps: old and reference logprobs, values, minibatches, guarded steps."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from harness.model.dims import forward_flops
 from harness.model.policy import Policy
-from harness.objectives.advantages import ADVANTAGES, of_sign, reinforce_pp
-from harness.objectives.kl import adaptive_coef, k3, proportional_coef, token_rewards
-from harness.objectives.selection import accepted
+from harness.objectives.kl import adaptive_coef, k3, proportional_coef
 from harness.objectives.value import explained_variance
 from harness.schema.objective_config import ObjectiveConfig
 from harness.schema.run_config import RunConfig
-from harness.training.batching import make_batch, minibatches, work
-from harness.training.credit import credit, waits
-from harness.training.critic import (
-    Models,
-    ValueModel,
-    kl_over_vocabulary,
-    trained_flops,
-    value_flops,
-    values_of,
-)
-from harness.training.gradient import accumulate, fill, fill_logprobs
+from harness.training.advantages import active_rows, needs_model_scores, with_advantages
+from harness.training.batching import minibatches, work
+from harness.training.critic import token_values
+from harness.training.exact_kl import exact_kl
+from harness.training.flops import trained_flops, value_flops
+from harness.training.gradient import accumulate, batch_logprobs, by_microbatch
 from harness.training.memory import halving
+from harness.training.models import Models
 from harness.training.optim import guarded_step, lr_at
-from harness.training.process import process_advantages
-from harness.types import Batch, ScoredGroup
+from harness.types import Batch
 
 Phase = Callable[[str], AbstractContextManager[None]]
 
 
-def advantages_of(groups: Sequence[ScoredGroup], objective: ObjectiveConfig) -> Tensor:
-    """One advantage a rollout, [B], in the order of `make_batch`; what selection leaves out gets 0."""
-    rewards = torch.tensor([r for g in groups for r in g.rewards], dtype=torch.float32)  # [B]
-    group_ids = torch.tensor([i for i, g in enumerate(groups) for _ in g.rewards])  # [B]
-    slot = objective.advantage
-    advantages = ADVANTAGES[slot.fn](rewards=rewards, group_ids=group_ids, **slot.params)
-    if objective.selection.fn != "accepted":
-        return advantages
-    kept = accepted(
-        groups,
-        threshold=slot.threshold,
-        cap_per_problem=objective.selection.cap_per_problem,
-        dedupe=objective.selection.dedupe,
-    )
-    chosen = {id(rollout) for group in kept for rollout in group.rollouts}
-    keep = torch.tensor([id(r) in chosen for g in groups for r in g.rollouts])  # [B]
-    return torch.where(keep, advantages, 0.0)
+@dataclass(frozen=True, slots=True)
+class UpdateResult:
+    """What the optimiser steps on one rollout batch gave, and what they cost.
 
+    `batch` has the old and reference logprobs, values and advantages that the steps used. `*_tokens` are
+    those of rows, prompts included; `*_flops` those of what is computed, a prompt that rows share once.
+    `scored` counts the passes without a gradient. `microbatch_tokens` is what is left of the config's after
+    running out of memory.
+    """
 
-def build_batch(groups: Sequence[ScoredGroup], objective: ObjectiveConfig) -> Batch:
-    """The rows of every group with their advantages, or with their rewards where `credit` gives these."""
-    batch = make_batch(groups, pad_id=0, mask_truncated=objective.truncated == "mask")
-    rewards = torch.tensor([r for g in groups for r in g.rewards], dtype=torch.float32)  # [B]
-    mask, slot = batch.completion_mask, objective.advantage
-    if waits(objective):
-        batch.rewards = rewards
-    elif slot.fn == "reinforce_pp":
-        no_kl = torch.zeros_like(batch.old_logprobs)  # [B, T]
-        per_token = token_rewards(rewards=rewards, kl=no_kl, completion_mask=mask, coef=0.0)
-        batch.advantages = reinforce_pp(token_rewards=per_token, completion_mask=mask, eps=slot.eps)
-    elif slot.fn == "process":
-        outcome = bool(objective.reward.weights)
-        batch.advantages = process_advantages(groups, batch, slot, outcome=outcome)
-    else:
-        batch.advantages = advantages_of(groups, objective)[:, None] * mask  # [B, T]
-    batch.advantages = of_sign(batch.advantages, sign=slot.sign)
-    return batch
-
-
-def active_rows(batch: Batch, objective: ObjectiveConfig) -> Tensor:
-    """Rows that have a gradient, indices [b]: the others stay in the denominator but need no forward pass."""
-    if objective.kl.in_loss or objective.value is not None:
-        return torch.arange(len(batch.lengths))
-    return (batch.advantages != 0).any(-1).nonzero().squeeze(1)
+    metrics: dict[str, float]
+    batch: Batch
+    trained_tokens: int
+    trained_flops: float
+    scored_tokens: int
+    scored_flops: float
+    microbatch_tokens: int
 
 
 def update(
-    policy: Policy,
-    reference: Policy | None,
+    models: Models,
     optimizer: torch.optim.Optimizer,
     batch: Batch,
     *,
@@ -93,50 +58,45 @@ def update(
     order: torch.Generator,
     num_updates_done: int,
     num_updates_total: int,
-    value: ValueModel | None = None,
     kl_coef: float | None = None,
     phase: Phase = lambda name: nullcontext(),
-) -> dict[str, float]:
-    """`epochs` × `minibatches` optimiser steps on one rollout batch; `old_logprobs` stay at the sampling
-    weights.
+) -> UpdateResult:
+    """Take `epochs` × `minibatches` optimiser steps on one rollout batch, which is left as it was.
 
-    A step's denominator is taken over its whole minibatch, so microbatches do not change it. Metrics are
-    means over the tokens of rows with a gradient, averaged over the optimiser steps. `kl_coef` None is the
-    config's; another is what it has adapted to. `phase` times the pass over the reference. The metric
-    `microbatch_tokens` is what it ended with; `*_tokens` are those of rows, prompts included, and `*_flops`
-    those of what is computed, a prompt once.
+    Old logprobs stay at the sampling weights. A step's denominator is taken over its whole minibatch, so
+    microbatches do not change it. Metrics are means over the tokens of rows with a gradient, averaged over
+    the optimiser steps. `kl_coef` None is the config's; another is what it has adapted to. `phase` times the
+    pass over the reference.
     """
     objective, longest = config.objective, int(batch.lengths.max())
-    models = Models(policy, reference, value, objective.kl.coef if kl_coef is None else kl_coef)
-    trained: list[nn.Module] = [policy] if value is None else [policy, value]
-    metrics: dict[str, float] = {}
-    if waits(objective):
-        metrics, config = halving(
-            lambda config: _prepare(models, batch, config, phase), config, trained, longest=longest
-        )
+    kl_coef = objective.kl.coef if kl_coef is None else kl_coef
+    parts = _minibatches(batch, objective, order)
+    score = partial(_score, models, batch, parts[0], kl_coef=kl_coef, phase=phase)
+    scored, config = halving(score, config, models.trained, longest=longest)
+    batch = scored.batch
     rows = active_rows(batch, objective)
     active = torch.zeros(len(batch.lengths), dtype=torch.bool)  # [B]
     active[rows] = True
-    parts = _minibatches(batch, objective, order)
-    if not waits(objective):
-        # The first minibatch meets the sampling weights: its own logprobs are its old ones.
-        later = active.clone()
-        later[parts[0]] = False
-        own = later.nonzero().squeeze(1)
-        metrics, config = halving(
-            lambda config: _score(models, batch, own, rows, config, phase), config, trained, longest=longest
-        )
     tally = _Tally()
     for index, part in enumerate(parts):
-        step = partial(accumulate, models, batch, part, part[active[part]], on_policy=index == 0)
-        found, config = halving(step, config, trained, longest=longest)
+        step_rows = part[active[part]]
+        step = partial(accumulate, models, batch, part, step_rows, kl_coef=kl_coef, on_policy=index == 0)
+        (metrics, logprobs), config = halving(step, config, models.trained, longest=longest)
+        if logprobs is not None:
+            batch = _with_old_logprobs(batch, step_rows, logprobs)
         if any(p.grad is not None for p in models.parameters):  # else no row of this minibatch has one
             number = num_updates_done + index
-            tally.add(found, *_step(optimizer, models, config, number=number, total=num_updates_total))
+            tally.add(metrics, *_step(optimizer, models, config, number=number, total=num_updates_total))
     epochs = objective.updates.epochs
-    metrics["trained_tokens"] = float(batch.lengths[rows].sum()) * epochs
-    metrics["trained_flops"] = trained_flops(models, work(batch, rows)) * epochs
-    return {**tally.means(), **metrics, "microbatch_tokens": float(config.trainer.microbatch_tokens)}
+    return UpdateResult(
+        metrics=tally.means() | _explained_variance(batch),
+        batch=batch,
+        trained_tokens=int(batch.lengths[rows].sum()) * epochs,
+        trained_flops=trained_flops(models, work(batch, rows)) * epochs,
+        scored_tokens=scored.tokens,
+        scored_flops=scored.flops,
+        microbatch_tokens=config.trainer.microbatch_tokens,
+    )
 
 
 def _minibatches(batch: Batch, objective: ObjectiveConfig, order: torch.Generator) -> list[Tensor]:
@@ -157,6 +117,21 @@ def _step(
     return lr, norm, stepped
 
 
+def _with_old_logprobs(batch: Batch, rows: Tensor, logprobs: Tensor) -> Batch:
+    """The batch with `logprobs` [B, T] as the old logprobs of `rows`."""
+    old = batch.old_logprobs.clone()
+    old[rows] = logprobs[rows]
+    return replace(batch, old_logprobs=old)
+
+
+def _explained_variance(batch: Batch) -> dict[str, float]:
+    if batch.values is None or batch.returns is None:
+        return {}
+    mask = batch.completion_mask
+    explained = explained_variance(values=batch.values, returns=batch.returns, completion_mask=mask)
+    return {"explained_variance": float(explained)}
+
+
 @dataclass
 class _Tally:
     """Metrics summed over the optimiser steps of one rollout batch."""
@@ -166,8 +141,8 @@ class _Tally:
     num_skipped: int = 0
     lr: float = 0.0
 
-    def add(self, found: dict[str, float], lr: float, grad_norm: float, stepped: bool) -> None:
-        for name, x in {**found, "grad_norm": grad_norm}.items():
+    def add(self, metrics: dict[str, float], lr: float, grad_norm: float, stepped: bool) -> None:
+        for name, x in {**metrics, "grad_norm": grad_norm}.items():
             self.sums[name] = self.sums.get(name, 0.0) + x
         self.num_steps, self.num_skipped, self.lr = self.num_steps + 1, self.num_skipped + (not stepped), lr
 
@@ -181,47 +156,69 @@ class _Tally:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class _Scored:
+    """A batch with what models say at the sampling weights, and the tokens and FLOPs of asking them."""
+
+    batch: Batch
+    tokens: int
+    flops: float
+
+
 def _score(
-    models: Models, batch: Batch, own: Tensor, theirs: Tensor, config: RunConfig, phase: Phase
-) -> dict[str, float]:
-    """Fill old logprobs of the rows `own` and reference logprobs of the rows `theirs`; tokens and FLOPs."""
-    batch.old_logprobs = fill_logprobs(models.policy, batch, own, config)
-    passes = [(models.policy, own)]
+    models: Models, batch: Batch, first: Tensor, config: RunConfig, *, kl_coef: float, phase: Phase
+) -> _Scored:
+    """Score the batch at the sampling weights, for the rows that need it.
+
+    Where advantages depend on scores, all rows are scored and then get their advantages. Else the rows with a
+    gradient are; those of the `first` minibatch meet the sampling weights, so that their own logprobs will be
+    their old ones.
+    """
+    objective = config.objective
+    if needs_model_scores(objective):
+        rows = torch.arange(len(batch.lengths))
+        scored = _with_logprobs(models, batch, rows, rows, config, phase)
+        return _with_model_advantages(models, scored, config, kl_coef)
+    rows = active_rows(batch, objective)
+    later = rows[~torch.isin(rows, first)]
+    return _with_logprobs(models, batch, later, rows, config, phase)
+
+
+def _with_logprobs(
+    models: Models, batch: Batch, rows: Tensor, ref_rows: Tensor, config: RunConfig, phase: Phase
+) -> _Scored:
+    """The batch with the old logprobs of `rows` and the reference logprobs of `ref_rows`."""
+    ref_logprobs, passes = batch.ref_logprobs, [(models.policy, rows)]
+    old_logprobs = batch_logprobs(models.policy, batch, rows, config)
     if models.reference is not None:
         with phase("reference"):
-            batch.ref_logprobs = fill_logprobs(models.reference, batch, theirs, config)
-        passes.append((models.reference, theirs))
-    return {
-        "scored_tokens": sum(float(batch.lengths[rows].sum()) for _, rows in passes),
-        "scored_flops": sum(forward_flops(model.dims, **work(batch, rows)) for model, rows in passes),
-    }
-
-
-def _prepare(models: Models, batch: Batch, config: RunConfig, phase: Phase) -> dict[str, float]:
-    """Old and reference logprobs, values and advantages at the sampling weights, where advantages wait."""
-    objective = config.objective
-    rows, kl_exact, temperature = torch.arange(len(batch.lengths)), None, config.rollout.temperature
-    device = models.policy.head_weight.device
-    metrics = _score(models, batch, rows, rows, config, phase)
-    if models.reference is not None and objective.kl.in_reward and objective.kl.estimator == "exact":
-        kl_exact = fill(
-            batch, rows, config, lambda packed: kl_over_vocabulary(models, packed, temperature), device=device
-        )
-    if models.value is not None:
-        batch.values = fill(batch, rows, config, lambda packed: values_of(models, packed), device=device)
-        metrics["scored_flops"] += value_flops(models, work(batch, rows))
-    credit(batch, objective, kl_coef=models.kl_coef, kl_exact=kl_exact)
-    batch.advantages = of_sign(batch.advantages, sign=objective.advantage.sign)
-    if batch.values is None or batch.returns is None:
-        return metrics
-    explained = explained_variance(
-        values=batch.values, returns=batch.returns, completion_mask=batch.completion_mask
+            ref_logprobs = batch_logprobs(models.reference, batch, ref_rows, config)
+        passes.append((models.reference, ref_rows))
+    return _Scored(
+        replace(batch, old_logprobs=old_logprobs, ref_logprobs=ref_logprobs),
+        tokens=sum(int(batch.lengths[some].sum()) for _, some in passes),
+        flops=sum(forward_flops(model.dims, **work(batch, some)) for model, some in passes),
     )
-    return {**metrics, "explained_variance": float(explained)}
+
+
+def _with_model_advantages(models: Models, scored: _Scored, config: RunConfig, kl_coef: float) -> _Scored:
+    """The scored batch with values, if a critic gives them, and the advantages that follow."""
+    batch, objective, policy, flops = scored.batch, config.objective, models.policy, scored.flops
+    estimator = objective.kl.estimator
+    rows, device, kl_exact = torch.arange(len(batch.lengths)), policy.head_weight.device, None
+    if (reference := models.reference) is not None and objective.kl.in_reward and estimator == "exact":
+        kl = partial(exact_kl, policy, reference, temperature=config.rollout.temperature)
+        kl_exact = by_microbatch(batch, rows, config, kl, device=device)  # [B, T]
+    if models.value is not None:
+        values = partial(token_values, models.value, policy)
+        batch = replace(batch, values=by_microbatch(batch, rows, config, values, device=device))
+        flops += value_flops(models.value, work(batch, rows))
+    batch = with_advantages(batch, objective, kl_coef=kl_coef, kl_exact=kl_exact)
+    return replace(scored, batch=batch, flops=flops)
 
 
 def adapted_coef(policy: Policy, batch: Batch, *, config: RunConfig, kl_coef: float) -> float:
-    """The KL coefficient of the next rollout batch, for the KL that this one shows, nats a token.
+    """The KL coefficient of the next rollout batch, for the KL that this one shows, nats per token.
 
     against old: KL(pi_old || pi) after its updates, as in PPO. against ref: KL(pi_old || reference), the
     policy's that sampled.
@@ -230,7 +227,7 @@ def adapted_coef(policy: Policy, batch: Batch, *, config: RunConfig, kl_coef: fl
     assert kl.target is not None
     rows = active_rows(batch, config.objective)
     if kl.against == "old":
-        other = fill_logprobs(policy, batch, rows, config)
+        other = batch_logprobs(policy, batch, rows, config)
     else:
         assert batch.ref_logprobs is not None
         other = batch.ref_logprobs

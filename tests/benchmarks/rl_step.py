@@ -95,17 +95,17 @@ def profile_last(steps: int, found: dict[str, Any]) -> None:
     """Profile the training of the last step into `found`."""
     from harness.training import trainer
 
-    learn = trainer.learn
+    update_policy = trainer.update_policy
 
     def watched(run: Any, *args: Any, **keywords: Any) -> Any:
-        if run.step < steps - 1:
-            return learn(run, *args, **keywords)
+        if run.counters.step < steps - 1:
+            return update_policy(run, *args, **keywords)
         metrics: list[Any] = []
-        found["profile"] = profiled(lambda: metrics.append(learn(run, *args, **keywords)))
+        found["profile"] = profiled(lambda: metrics.append(update_policy(run, *args, **keywords)))
         print(table(found["profile"]), file=sys.stderr, flush=True)
         return metrics[0]
 
-    trainer.learn = watched
+    trainer.update_policy = watched
 
 
 def ours(

@@ -69,19 +69,19 @@ def replay(kept: Path) -> None:
 def worker(folder: Path, out: Path, dtype: str, steps: int, device: str) -> None:
     """In every process of torchrun: train; the first writes the metrics of each step."""
     from harness.launch.compose import expand
-    from harness.training.distributed import join, leave, rank
+    from harness.training.distributed import destroy_process_group, init_process_group, rank
     from harness.training.setup import setup
     from harness.training.trainer import train
 
     (job,) = expand(overrides(folder, out, dtype, steps, device), multirun=False).jobs
-    device = join(device)
+    device = init_process_group(device)
     replay(folder / f"rollouts_{dtype}")
     run = setup(job.config, base=folder, folder=out / "run", device=device)
     rows: list[dict[str, Any]] = []
     train(run, report=lambda *_: None, log=rows.append, evaluate=lambda _: None)
     if rank() == 0:
         (out / "rows.json").write_text(json.dumps(rows))
-    leave()
+    destroy_process_group()
 
 
 def trajectory(folder: Path, dtype: str, processes: int, steps: int, device: str) -> list[dict[str, Any]]:

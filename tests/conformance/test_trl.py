@@ -19,7 +19,7 @@ from torch import Tensor
 
 from harness.launch.compose import Composer
 from harness.objectives.advantages import group_normalized, rloo
-from harness.objectives.policy_loss import policy_loss
+from harness.objectives.policy_loss import KLPenalty, policy_loss
 from harness.objectives.reduce import denominator, reduce
 from harness.schema.objective_config import ObjectiveConfig
 
@@ -115,8 +115,7 @@ def ours(case: Case, logits: Tensor, objective: ObjectiveConfig) -> Tensor:
         advantages=case.advantages,
         completion_mask=case.mask,
         ref_logprobs=case.ref,
-        kl=objective.kl.estimator if beta else None,
-        kl_coef=beta,
+        kl=KLPenalty(objective.kl.estimator, beta) if beta else None,
     )
     divisor = denominator(kind=kind, completion_mask=case.mask, constant=MAX_LENGTH)
     return reduce(loss=output.loss, completion_mask=case.mask, kind=kind, denominator=divisor)

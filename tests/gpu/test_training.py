@@ -10,7 +10,9 @@ import torch
 
 from harness.model.policy import Policy
 from harness.training import gradient
-from harness.training.update import build_batch, update
+from harness.training.advantages import build_batch
+from harness.training.models import Models
+from harness.training.update import update
 from tests.benchmarks.shapes import random_policy
 from tests.unit.harness.model.test_policy import DIMS
 from tests.unit.harness.model.test_rows import results, rows_of
@@ -37,8 +39,7 @@ def trained(device: str, dtype: torch.dtype) -> torch.Tensor:
     for each in (model, reference):
         each.rotations(1)  # a table, copied to the device once in a run
     update(
-        model,
-        reference,
+        Models(model, reference),
         torch.optim.SGD(model.parameters(), lr=0.0),
         build_batch([MIXED, EQUAL, WRONG], config.objective),
         config=config,
@@ -83,7 +84,7 @@ def test_a_microbatch_never_waits_and_the_step_is_the_cpus(
 
         return call
 
-    for name in ("_microbatch", "_packed", "_put", "take", "token_logprobs"):
+    for name in ("_backward", "_pack", "_put", "take", "token_logprobs"):
         monkeypatch.setattr(gradient, name, watched(getattr(gradient, name)))
     again = trained("cuda", dtype) - start
     assert error(again, expected) < (1e-3 if dtype == torch.float32 else 0.15)

@@ -21,7 +21,7 @@ from harness.records.records import eval_paths, read_metrics, read_run
 from harness.schema.run_config import ConfigError, RunConfig
 from harness.training.accounting import reproducible
 from harness.training.batching import shared_microbatches
-from harness.training.distributed import check, leave, share
+from harness.training.distributed import check_supported, destroy_process_group, rank_slice
 from tests.unit.harness.training.test_batching import lengths_batch
 
 NAMES = ("loss", "grad_norm", "reward", "kl", "kl_old", "entropy", "clip_frac", "kept_loss", "sampled_tokens")
@@ -65,14 +65,14 @@ def _execute(config: RunConfig, stop_at: int | None = None) -> None:
     from harness.training import trainer
 
     if stop_at is not None:
-        original = trainer.experience
+        original = trainer.sample_and_grade
 
-        def experience(run: object) -> object:
-            if run.step == stop_at:  # type: ignore[attr-defined]
+        def stopping(run: object) -> object:
+            if run.counters.step == stop_at:  # type: ignore[attr-defined]
                 raise RuntimeError("stopped here")
             return original(run)  # type: ignore[arg-type]
 
-        trainer.experience = experience  # type: ignore[assignment]
+        trainer.sample_and_grade = stopping  # type: ignore[assignment]
     outcome = execute(config, overrides=[], report=quiet)
     assert outcome == ("finished" if stop_at is None else "failed")
 
@@ -128,7 +128,7 @@ def test_one_process_goes_on_from_the_state_of_two(tmp_path: Path) -> None:
 
 def test_what_needs_one_process_is_refused_with_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
     compose = Composer().config
-    check(compose([*LINES]), 2)
+    check_supported(compose([*LINES]), 2)
     for line, name in (
         ("objective=ppo", "objective.value"),
         ("objective=sft_rejection_offline", "objective.offline"),
@@ -137,7 +137,7 @@ def test_what_needs_one_process_is_refused_with_its_name(monkeypatch: pytest.Mon
         ("rollout.engine=vllm", "rollout.engine=vllm"),
     ):
         with pytest.raises(ConfigError, match=name):
-            check(compose(["experiment=smoke", line]), 2)
+            check_supported(compose(["experiment=smoke", line]), 2)
 
 
 def test_the_command_refuses_before_anything_is_loaded(
@@ -159,7 +159,7 @@ def test_shares_are_whole_and_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
     found = []
     for rank in range(3):
         monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
-        first, items = share("abcdefg")
+        first, items = rank_slice("abcdefg")
         assert first == len(found)
         found += items
     assert found == list("abcdefg")
@@ -186,7 +186,7 @@ def test_a_run_of_one_process_leaves_another_librarys_group_alone(tmp_path: Path
     """vLLM, which lives on from run to run, makes one of its own process."""
     dist.init_process_group("gloo", init_method=f"file://{tmp_path / 'group'}", rank=0, world_size=1)
     try:
-        leave()
+        destroy_process_group()
         assert dist.is_initialized()
     finally:
         dist.destroy_process_group()

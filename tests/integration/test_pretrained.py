@@ -22,7 +22,7 @@ from harness.model.files.source import _packaged
 from harness.model.rows import pack_rows
 from harness.records.records import eval_paths, read_base, read_eval, read_run
 from harness.schema.run_config import ConfigError, RunConfig
-from harness.training.retention import Kept, own_text, passages
+from harness.training.retention import Retention, own_text, passages
 from tests.unit.harness.tiny import untrained_base
 
 SMALL = (
@@ -114,7 +114,7 @@ def test_what_is_kept_is_measured_on_the_base_s_own_text_or_on_a_file(tmp_path: 
     text = tmp_path / "text.txt"
     text.write_text("a word and 12 more. " * 400)
     named = configure(tmp_path, "model=folder", f"model.path={folder}", f"model.kept_text={text}")
-    found = Kept(named, base, codec, tmp_path / "none")
+    found = Retention(named, base, codec, tmp_path / "none")
     tokens = codec.encode(text.read_text())
     assert (
         passages(text, codec)[1][0] == tokens[len(tokens) // 16 :][:128] and not (tmp_path / "none").exists()

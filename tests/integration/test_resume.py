@@ -39,7 +39,7 @@ KILLS = [
     ("harness.training.trainer", "save", 1, "after"),
     ("harness.training.trainer", "sample", 2, "after"),  # from here on after a resume at step 2
     ("harness.training.trainer", "publish", 1, "before"),
-    ("harness.training.run_state", "copy_tokenizer", 1, "after"),  # a checkpoint folder half written
+    ("harness.training.saving", "copy_tokenizer", 1, "after"),  # a checkpoint folder half written
     ("harness.training.trainer", "save", 1, "before"),
     ("harness.launch.execute", "write_record", 2, "before"),
     ("harness.launch.execute", "evaluate", 1, "before"),

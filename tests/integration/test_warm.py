@@ -14,8 +14,8 @@ from harness.launch.execute import execute
 from harness.rollout import engines
 from harness.rollout import process_cache as warm
 from harness.schema.run_config import RunConfig
-from harness.training import run_state as state
-from harness.training import trainer
+from harness.training import setup, trainer
+from harness.training.run_state import Run
 from harness.types import Prompt
 from tests.integration.test_resume import config_at, evidence, quiet
 
@@ -65,10 +65,10 @@ def test_a_run_does_not_depend_on_the_runs_before_it(tmp_path: Path, monkeypatch
 def _fail_in_the_second_step(config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     score = trainer.score
 
-    def broken(run: state.Run, *args: object) -> object:
-        if run.step == 1:
+    def broken(run: Run, *args: object) -> object:
+        if run.counters.step == 1:
             with torch.no_grad():
-                run.policy.head_weight.fill_(float("nan"))
+                run.models.policy.head_weight.fill_(float("nan"))
             raise RuntimeError("injected")
         return score(run, *args)  # type: ignore[arg-type]
 
@@ -94,7 +94,7 @@ def test_prompts_are_kept_for_the_same_problems_alone(tmp_path: Path) -> None:
 
     def prompts(*lines: str) -> dict[str, Prompt]:
         config = config_at(tmp_path, *lines)
-        return state.setup(config, base=base, folder=tmp_path / "run", device="cpu").prompts
+        return setup.setup(config, base=base, folder=tmp_path / "run", device="cpu").prompts
 
     first = prompts()
     assert prompts("objective=ppo", "seed=5") is first

@@ -50,7 +50,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunConfig:
 
 
 def trained(run: Run, **_: object) -> None:
-    run.step, run.tokens = 4, {"sampled": 12}
+    run.counters.step, run.counters.tokens = 4, {"sampled": 12}
     MetricsWriter(run.folder / "metrics.jsonl").append({"step": 4, "updates": 2.0})
     weights_folder(run.folder, 4).parent.mkdir(exist_ok=True)
     untrained_base(run.folder / "made")
@@ -274,7 +274,7 @@ def test_what_a_failed_run_has_used_is_told(config: RunConfig, monkeypatch: pyte
         with run.timed("train"):
             held = b"x" * (4 * 10**8)
         del held
-        run.tokens = {"sampled": 7}
+        run.counters.tokens = {"sampled": 7}
         with run.timed("sync"):
             raise RuntimeError(str(before))
 

@@ -154,12 +154,12 @@ def test_a_run_with_adapters_on_the_cpu(tmp_path: Path, dtype: str) -> None:
     run = run_on_untrained_base(
         tmp_path, *LORA, f"dtype={dtype}", "objective.reward={random: 1.0}", "rollout.max_sampler_kl=1"
     )
-    frozen = {n: p.clone() for n, p in run.policy.named_parameters() if not p.requires_grad}
-    start = hub_state(run.policy)
+    frozen = {n: p.clone() for n, p in run.models.policy.named_parameters() if not p.requires_grad}
+    start = hub_state(run.models.policy)
     rows: list[dict[str, float]] = []
     train(run, report=lambda *a: None, log=rows.append, evaluate=lambda r: None)
     assert len(rows) == 2 and rows[-1]["kl"] >= 0 and rows[-1]["kept_kl_forward"] > 0
-    assert all(torch.equal(p, frozen[n]) for n, p in run.policy.named_parameters() if n in frozen)
+    assert all(torch.equal(p, frozen[n]) for n, p in run.models.policy.named_parameters() if n in frozen)
     folder = run.folder / "checkpoints" / "step_000002"
     merged = load_pretrained(folder, dtype=getattr(torch, dtype), device="cpu").state_dict()
     assert any(not torch.equal(merged[name], start[name]) for name in start)

@@ -168,7 +168,7 @@ def test_microbatches_read_nothing_back(
 
         return call
 
-    for each in ("_microbatch", "_put", "token_logprobs"):
+    for each in ("_backward", "_put", "token_logprobs"):
         monkeypatch.setattr(gradient, each, watched(getattr(gradient, each)))
     moved(name, GROUPS, *lines, "trainer.microbatch_tokens=13")
     assert readings.num_operations > 1000

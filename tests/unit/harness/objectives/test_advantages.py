@@ -12,7 +12,7 @@ from harness.objectives.advantages import (
     group_centered,
     group_normalized,
     max_rl,
-    process,
+    process_supervision,
     reinforce_pp,
     rloo,
 )
@@ -90,7 +90,7 @@ def test_process_sums_the_normalised_rewards_of_later_steps() -> None:
     # population std .5, normalised +1, -1. Row 0: +1 - 1 = 0 up to token 1, then -1. Row 1: 0, then -1.
     step_rewards = torch.tensor([[0.0, 1.0, 0.0, 0.0], [1.0, 0.0, 0.0, 0.0]])
     step_mask = torch.tensor([[0, 1, 0, 1], [1, 0, 1, 0]])
-    advantages = process(
+    advantages = process_supervision(
         step_rewards=step_rewards,
         step_mask=step_mask,
         completion_mask=torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0]]),
@@ -107,7 +107,7 @@ def test_process_with_one_step_each_is_outcome_supervision() -> None:
     mask = torch.tensor([[1, 1], [1, 0], [1, 1], [1, 0], [1, 1], [1, 1]])
     last = torch.tensor([[0, 1], [1, 0], [0, 1], [1, 0], [0, 1], [0, 1]])
     outcome = group_normalized(rewards=rewards, group_ids=ids, std="sample", eps=1e-6)
-    by_step = process(
+    by_step = process_supervision(
         step_rewards=rewards[:, None] * last,
         step_mask=last,
         completion_mask=mask,
@@ -121,7 +121,7 @@ def test_process_with_one_step_each_is_outcome_supervision() -> None:
 def test_process_a_group_with_one_step_gives_0_and_a_masked_output_is_still_compared_with() -> None:
     # Row 0's step is the only one of its group. Rows 1 and 2: 1 and 0, sample std 1 / sqrt(2).
     step_mask = torch.tensor([[1, 0], [0, 1], [0, 1]])
-    found = process(
+    found = process_supervision(
         step_rewards=step_mask * torch.tensor([[1.0], [1.0], [0.0]]),
         step_mask=step_mask,
         completion_mask=torch.tensor([[1, 1], [1, 1], [0, 0]]),

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from harness.objectives.losses import LOSSES, importance_ratio, ppo_clip, truncated_importance_weight
-from harness.objectives.policy_loss import policy_loss
+from harness.objectives.policy_loss import KLPenalty, SamplerCorrection, policy_loss
 
 MASK = torch.tensor([[1, 1, 0]], dtype=torch.bool)
 OLD = torch.tensor([[0.5, 0.5, 1.0]]).log()
@@ -67,16 +67,15 @@ def test_truncated_importance_weight_multiplies_the_loss_and_not_the_kl() -> Non
         "ref_logprobs": OLD,
         "advantages": torch.ones(1),
         "completion_mask": MASK,
-        "kl": "k1",
-        "kl_coef": 1.0,
+        "kl": KLPenalty("k1", 1.0),
     }
     plain = policy_loss(**slots).loss
-    weighted = policy_loss(**slots, sampler_logprobs=OLD, tis_cap=1.5).loss
+    weighted = policy_loss(**slots, sampler_logprobs=OLD, tis=SamplerCorrection(1.5)).loss
     # token 1: -log .25 + (log .25 - log .5) = ln 2; weighted by .5: ln 4 / 2 - ln 2 = 0
     assert plain[0, 1].item() == pytest.approx(log(2))
     assert weighted[0, 1].item() == pytest.approx(0.0, abs=1e-6)
     with pytest.raises(ValueError, match="no sampler_logprobs"):
-        policy_loss(**slots, tis_cap=1.5)
+        policy_loss(**slots, tis=SamplerCorrection(1.5))
 
 
 @pytest.mark.parametrize("name", sorted(LOSSES))
@@ -93,7 +92,7 @@ def test_every_loss_can_be_corrected_for_the_sampler(name: str) -> None:
         "completion_mask": MASK,
     }
     plain = policy_loss(**slots).loss
-    weighted = policy_loss(**slots, sampler_logprobs=OLD - 1, tis_cap=1.5).loss
+    weighted = policy_loss(**slots, sampler_logprobs=OLD - 1, tis=SamplerCorrection(1.5)).loss
     assert plain[MASK].abs().min() > 0
     torch.testing.assert_close(weighted[MASK], plain[MASK] * torch.tensor([1.5, 0.5]))
 
@@ -137,6 +136,5 @@ def test_a_missing_reference_is_named() -> None:
             old_logprobs=OLD,
             advantages=torch.ones(1),
             completion_mask=MASK,
-            kl="k3",
-            kl_coef=0.1,
+            kl=KLPenalty("k3", 0.1),
         )

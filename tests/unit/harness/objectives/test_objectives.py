@@ -32,9 +32,8 @@ from harness.model.rows import Rows
 from harness.objectives import kl, policy_loss
 from harness.schema.run_config import RunConfig
 from harness.training import critic, gradient
-from harness.training.credit import credit, waits
-from harness.training.critic import Models
-from harness.training.update import build_batch
+from harness.training.advantages import build_batch, needs_model_scores, with_advantages
+from harness.training.models import Models
 from harness.types import ScoredGroup
 from tests.unit.harness.tiny import configure, group
 from tests.unit.harness.training.test_update import in_dtype
@@ -108,19 +107,19 @@ class Table(nn.Module):
 def tables(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a model would be asked, the table is."""
 
-    def exact(models: Models, rows: Rows, temperature: float) -> Tensor:
+    def exact(policy: Table, reference: Table, rows: Rows, *, temperature: float) -> Tensor:
         """Of two-token distributions (p, 1 - p) and (q, 1 - q)."""
         both = [
             torch.stack((x, torch.log1p(-x.exp().clamp(max=1 - 1e-9))), -1)
-            for x in (models.policy.of(rows), models.reference.of(rows))  # type: ignore[union-attr, operator]
+            for x in (policy.of(rows), reference.of(rows))
         ]
         found = kl.exact(log_softmax=both[0], ref_log_softmax=both[1]).flatten()
         return unpack(found[rows.at], rows.at, *rows.shape)
 
     monkeypatch.setattr(gradient, "_logprobs", lambda policy, rows, config, states=None: policy.of(rows))
-    monkeypatch.setattr(gradient, "kl_over_vocabulary", exact)
+    monkeypatch.setattr(gradient, "exact_kl", exact)
     monkeypatch.setattr(gradient, "joined", lambda policy: nullcontext())
-    monkeypatch.setattr(critic, "values_of", lambda models, rows: models.value.of(rows))
+    monkeypatch.setattr(critic, "token_values", lambda value, policy, rows: value.of(rows))
 
 
 def config_of(name: str, *overrides: str) -> RunConfig:
@@ -154,11 +153,10 @@ class Step:
         self.batch.input_ids[:, 1:] = torch.arange(len(self.batch.lengths))[:, None]
         now, old, ref, old_v, new_v = tensors
         self.policy, self.value = Table(now), Table(new_v)
-        self.batch.old_logprobs, self.batch.ref_logprobs = old, ref
-        if objective.value is not None:
-            self.batch.values = old_v
-        if waits(objective):
-            credit(self.batch, objective, kl_coef=objective.kl.coef, kl_exact=None)
+        values = old_v if objective.value is not None else None
+        self.batch = replace(self.batch, old_logprobs=old, ref_logprobs=ref, values=values)
+        if needs_model_scores(objective):
+            self.batch = with_advantages(self.batch, objective, kl_coef=objective.kl.coef)
 
     def run(self) -> tuple[dict[str, float], Tensor]:
         """Metrics, and the gradient with respect to the logprobs and values that are trained, [2, B, T]."""
@@ -167,9 +165,11 @@ class Step:
         value = self.value if self.config.objective.value is not None else None
         assert self.batch.ref_logprobs is not None
         reference = Table(self.batch.ref_logprobs)
-        models = Models(self.policy, reference, value, self.config.objective.kl.coef)  # type: ignore[arg-type]
-        rows = torch.arange(len(self.batch.lengths))
-        metrics = gradient.accumulate(models, self.batch, rows, rows, self.config, on_policy=False)
+        models = Models(self.policy, reference, value)  # type: ignore[arg-type]
+        rows, kl_coef = torch.arange(len(self.batch.lengths)), self.config.objective.kl.coef
+        metrics, _ = gradient.accumulate(
+            models, self.batch, rows, rows, self.config, kl_coef=kl_coef, on_policy=False
+        )
         assert self.policy.values.grad is not None and self.value.values.grad is not None
         return metrics, torch.stack((self.policy.values.grad, self.value.values.grad))
 

@@ -15,7 +15,7 @@ import torch
 from harness.objectives.selection import accepted
 from harness.objectives.selection import truncated as by_rule
 from harness.schema.run_config import ConfigError, RunConfig
-from harness.training.experience import trainable
+from harness.training.experience import select
 from harness.types import ScoredGroup
 from tests.unit.harness.objectives import test_objectives
 from tests.unit.harness.objectives.test_objectives import HAND, Step, config_of, groups_of
@@ -59,7 +59,7 @@ def scored(config: RunConfig, rewards: Sequence[float], cut: set[int]) -> list[S
         groups.append(replace(made, rollouts=rollouts))
     if objective.truncated == "fail":
         groups = by_rule(groups, rule="fail", fail_reward=objective.fail_reward, min_group_size=1)
-    groups = trainable(groups, objective)
+    groups = select(groups, objective)
     if objective.offline is None:
         return groups
     kept = accepted(groups, threshold=objective.advantage.threshold, cap_per_problem=None, dedupe=False)

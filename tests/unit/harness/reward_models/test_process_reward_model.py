@@ -13,7 +13,8 @@ from harness.identity import run_id
 from harness.reward_models.graded import continued
 from harness.reward_models.process_reward_model import ProcessRewardModel, fit, labelled, marks
 from harness.reward_models.reward_model import source_of
-from harness.training.experience import rollout_metrics, score
+from harness.training.experience import score
+from harness.training.rollout_metrics import rollout_metrics
 from harness.types import Problem, Prompt, Rollout, SamplingParams
 from tests.unit.harness.tiny import configure, run_on_untrained_base
 from tests.unit.harness.training.test_critic import value_model
@@ -150,7 +151,7 @@ def test_its_probability_is_a_weighted_part_of_each_step_reward(tmp_path: Path) 
     rollouts = [replace(rollout(TEXT), problem_id=problem.id, sample_idx=i) for i in range(4)]
     at = [place for place, _ in marks(rollouts[0], right=False, decode=decode)]
     said = tuple(zip(at, (0.8, 0.4, 0.9), strict=True))
-    run.step_model = SimpleNamespace(steps=lambda prompts, rollouts: [said] * 4)  # type: ignore[assignment]
+    run.learned_rewards.steps = SimpleNamespace(steps=lambda prompts, rollouts: [said] * 4)  # type: ignore[assignment]
     (group,) = score(run, [problem], rollouts)
     assert group.step_rewards is not None
     # right: 1 + 0.5 × 0.8; wrong: 0.5 × 0.4; the answer's probability is no reward
@@ -164,11 +165,13 @@ def test_its_probability_is_a_weighted_part_of_each_step_reward(tmp_path: Path) 
 def test_it_is_trained_once_and_its_cost_is_counted_once(tmp_path: Path, lines: tuple[str, ...]) -> None:
     first = run_on_untrained_base(tmp_path, *lines)
     again = run_on_untrained_base(tmp_path, *lines)
-    assert first.step_model is not None and again.step_model is not None
-    assert first.tokens == again.tokens and first.tokens["process_reward_model"] > 0
-    assert first.flops == again.flops and first.seconds == again.seconds
-    assert first.step_model.metrics == again.step_model.metrics
-    assert "prm_answer_auc" in first.step_model.metrics
+    assert first.learned_rewards.steps is not None and again.learned_rewards.steps is not None
+    assert (
+        first.counters.tokens == again.counters.tokens and first.counters.tokens["process_reward_model"] > 0
+    )
+    assert first.counters.flops == again.counters.flops and first.counters.seconds == again.counters.seconds
+    assert first.learned_rewards.steps.metrics == again.learned_rewards.steps.metrics
+    assert "prm_answer_auc" in first.learned_rewards.steps.metrics
 
 
 def test_being_off_it_does_not_rename_a_run() -> None:

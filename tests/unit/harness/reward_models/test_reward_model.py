@@ -80,7 +80,7 @@ def test_the_models_probability_is_a_weighted_part_of_the_reward(tmp_path: Path)
         update={"reward": run.config.objective.reward.model_copy(update={"model": 0.5})}
     )
     run.config = run.config.model_copy(update={"objective": data})
-    run.reward_model = SimpleNamespace(score=lambda prompts, rollouts: [0.1 * i for i in range(8)])  # type: ignore[assignment]
+    run.learned_rewards.output = SimpleNamespace(score=lambda prompts, rollouts: [0.1 * i for i in range(8)])  # type: ignore[assignment]
     problems = run.problems[:2]
     rollouts = [Rollout(p.id, i, (4,), "no", (-1.0,), "stop") for p in problems for i in range(4)]
     first, second = score(run, problems, rollouts)
@@ -92,14 +92,17 @@ def test_the_models_probability_is_a_weighted_part_of_the_reward(tmp_path: Path)
 def test_it_is_trained_once_and_its_cost_is_counted_once(tmp_path: Path) -> None:
     first = run_on_untrained_base(tmp_path, *LINES, "objective.reward_model.num_problems=8")
     again = run_on_untrained_base(tmp_path, *LINES, "objective.reward_model.num_problems=8")
-    assert first.reward_model is not None and again.reward_model is not None
-    assert first.tokens == again.tokens and first.tokens["reward_model"] > 0
-    assert first.flops == again.flops and first.seconds == again.seconds
-    assert first.reward_model.metrics == again.reward_model.metrics
+    model, same = first.learned_rewards.output, again.learned_rewards.output
+    assert isinstance(model, RewardModel) and isinstance(same, RewardModel)
+    assert first.counters.tokens == again.counters.tokens and first.counters.tokens["reward_model"] > 0
+    assert first.counters.flops == again.counters.flops and first.counters.seconds == again.counters.seconds
+    assert model.metrics == same.metrics
     for a, b in zip(
-        first.reward_model.model.parameters(), again.reward_model.model.parameters(), strict=True
+        model.model.parameters(),
+        same.model.parameters(),
+        strict=True,
     ):
         assert torch.equal(a, b)
-    trunk = first.reward_model.model.trunk
+    trunk = model.model.trunk
     assert trunk is not None
-    assert not torch.equal(trunk.model.norm.weight, first.policy.model.norm.weight)  # it was trained
+    assert not torch.equal(trunk.model.norm.weight, first.models.policy.model.norm.weight)  # it was trained

@@ -13,12 +13,12 @@ from torch import Tensor
 
 from harness.model.rows import pack_rows
 from harness.training import trainer
-from harness.training.credit import credit
-from harness.training.critic import exact_kl
-from harness.training.experience import refill, score, trainable
+from harness.training.advantages import build_batch, with_advantages
+from harness.training.exact_kl import exact_kl
+from harness.training.experience import refill, score, select
 from harness.training.run_state import Run
-from harness.training.trainer import experience, learn, refresh_reference
-from harness.training.update import adapted_coef, build_batch
+from harness.training.trainer import refresh_reference, sample_and_grade, update_policy
+from harness.training.update import adapted_coef
 from harness.types import Grade, Problem, Rollout, ScoredGroup
 from tests.unit.harness.tiny import configure, run_on_untrained_base
 from tests.unit.harness.training.test_update import (
@@ -50,7 +50,7 @@ def test_the_sampler_correction_weighs_each_term(level: str) -> None:
         batch.sampler_logprobs[row, 2 : 2 + len(lp)] = lp.detach() - gap
         log_weight = {"token": gap, "sequence": gap.sum(), "sequence_mean": gap.mean()}[level]
         loss = loss - (advantage * (lp - lp.detach()).exp() * log_weight.exp().clamp(max=1.2)).mean() / 3
-    found, metrics = stepped(config, [], batch=batch)
+    found, result = stepped(config, [], batch=batch)
     close(found, gradient(loss, model))
     # tokens: 5 × 1.2 + 4 × exp(-0.3); outputs (2, 4, 3 tokens): sums 0.1, 0.2, 0.5; means 0.05, 0.05, 1/6
     expected = {
@@ -58,7 +58,7 @@ def test_the_sampler_correction_weighs_each_term(level: str) -> None:
         "sequence": (2 * math.exp(0.1) + 4 * 1.2 + 3 * 1.2) / 9,
         "sequence_mean": (6 * math.exp(0.05) + 3 * math.exp(0.5 / 3)) / 9,
     }
-    assert metrics["tis_weight"] == pytest.approx(expected[level], rel=1e-5)
+    assert result.metrics["tis_weight"] == pytest.approx(expected[level], rel=1e-5)
 
 
 def test_no_sampler_correction_where_the_two_agree() -> None:
@@ -69,9 +69,9 @@ def test_no_sampler_correction_where_the_two_agree() -> None:
         batch.sampler_logprobs[row, 2 : 2 + len(lp)] = lp
     plain, _ = stepped(configure(NO_KL, *ONE_STEP), [MIXED])
     on = ("objective.tis.cap=2", "objective.tis.level=token")
-    found, metrics = stepped(configure(NO_KL, *ONE_STEP, *on), [], batch=batch)
+    found, result = stepped(configure(NO_KL, *ONE_STEP, *on), [], batch=batch)
     close(found, plain)
-    assert metrics["tis_weight"] == pytest.approx(1.0, abs=1e-5)
+    assert result.metrics["tis_weight"] == pytest.approx(1.0, abs=1e-5)
 
 
 def credited(objective: str, *overrides: str, coef: float = 0.5) -> tuple[Tensor, Tensor]:
@@ -82,13 +82,12 @@ def credited(objective: str, *overrides: str, coef: float = 0.5) -> tuple[Tensor
     group = replace(MIXED, rollouts=MIXED.rollouts[::2], grades=MIXED.grades[::2], rewards=(1.0, 0.0))
     config = configure(f"objective={objective}", f"objective.kl.coef={coef}", *overrides)
     batch = build_batch([group], config.objective)  # prompts of 2 tokens, completions of 2 and 3
-    batch.ref_logprobs = torch.zeros_like(batch.old_logprobs)
     batch.old_logprobs[0, 2:4] = torch.tensor([LN2, 0.0])
     batch.old_logprobs[1, 2:5] = torch.tensor([0.0, LN3, LN3])
-    if config.objective.value is not None:
-        batch.values = torch.zeros_like(batch.old_logprobs)
-        batch.values[0, 2:4] = torch.tensor([0.5, 0.25])
-    credit(batch, config.objective, kl_coef=coef, kl_exact=None)
+    values = torch.zeros_like(batch.old_logprobs)
+    values[0, 2:4] = torch.tensor([0.5, 0.25])
+    batch = replace(batch, ref_logprobs=torch.zeros_like(batch.old_logprobs), values=values)
+    batch = with_advantages(batch, config.objective, kl_coef=coef)
     assert not batch.advantages[~batch.completion_mask].any()
     return batch.advantages, batch.completion_mask
 
@@ -171,13 +170,13 @@ def test_the_exact_kl_in_the_reward() -> None:
     lines = ("objective=rloo", "objective.kl.coef=0.5", "objective.kl.estimator=exact", *ONE_STEP)
     config, reference = configure(*lines, "objective.kl.placement=reward"), policy(5)
     batch = build_batch([MIXED], config.objective)
-    stepped(config, [], batch=batch, reference=reference)
+    _, result = stepped(config, [], batch=batch, reference=reference)
     rows = pack_rows(batch.input_ids, batch.lengths, batch.completion_mask)
     penalty = exact_kl(policy(), reference, rows, temperature=1.0).sum(-1).detach()  # [3]
     rewards = torch.tensor([1.0, 0.0, 0.0]) - 0.5 * penalty
     expected = rewards - (rewards.sum() - rewards) / 2
     assert float(penalty.min()) > 0.01
-    assert torch.allclose(batch.advantages, expected[:, None] * batch.completion_mask, atol=1e-5)
+    assert torch.allclose(result.batch.advantages, expected[:, None] * batch.completion_mask, atol=1e-5)
 
 
 def test_ppos_penalty_is_kl_from_the_sampling_policy_and_pulls_back() -> None:
@@ -186,8 +185,8 @@ def test_ppos_penalty_is_kl_from_the_sampling_policy_and_pulls_back() -> None:
     # float64: the gradient far away from the sampling weights is too large to compare in float32.
     lines = ("objective=ppo_kl", "objective.value=null", "objective.advantage.fn=group_centered")
     lines = (*lines, "objective.kl.coef=1", *ONE_STEP)
-    none, metrics = stepped(configure(*lines), [EQUAL])
-    assert float(none.norm()) < 1e-6 and metrics["kl_old"] == 0.0
+    none, result = stepped(configure(*lines), [EQUAL])
+    assert float(none.norm()) < 1e-6 and result.metrics["kl_old"] == 0.0
     small = (*lines, "trainer.lr=1e-3")
     once, _ = stepped(configure(*small), [MIXED], dtype=torch.float64)
     both, _ = stepped(configure(*small, "objective.updates.epochs=2"), [MIXED], dtype=torch.float64)
@@ -208,7 +207,7 @@ def test_the_coefficient_doubles_and_halves(target: float, factor: float) -> Non
     # k3 at log r = ln 2 is 2 - 1 - ln 2 = 0.307: above 1.5 × 0.1, below 0.5 / 1.5 = 0.333.
     config = configure("objective.kl.coef=0.2", f"objective.kl.target={target}")
     batch = build_batch([MIXED], config.objective)
-    batch.ref_logprobs = torch.full_like(batch.old_logprobs, LN2)
+    batch = replace(batch, ref_logprobs=torch.full_like(batch.old_logprobs, LN2))
     assert adapted_coef(policy(), batch, config=config, kl_coef=0.2) == pytest.approx(0.2 * factor)
 
 
@@ -216,7 +215,7 @@ def test_the_proportional_coefficient() -> None:
     # kl / target - 1 = 0.307 / 0.25 - 1 > 0.2, held at 0.2; 3 samples of a horizon of 6: × (1 + 0.1).
     config = configure("objective.kl.coef=0.2", "objective.kl.target=0.25", "objective.kl.horizon=6")
     batch = build_batch([MIXED], config.objective)
-    batch.ref_logprobs = torch.full_like(batch.old_logprobs, LN2)
+    batch = replace(batch, ref_logprobs=torch.full_like(batch.old_logprobs, LN2))
     assert adapted_coef(policy(), batch, config=config, kl_coef=0.2) == pytest.approx(0.22)
 
 
@@ -251,11 +250,11 @@ def test_masked_outputs_have_no_loss_but_count() -> None:
 
 def test_dropped_outputs_leave_their_group() -> None:
     objective = configure("objective.truncated=drop").objective
-    kept = trainable([cut(MIXED, 1), cut(EQUAL, 0, 1), cut(WRONG, 0, 1, 2)], objective)
+    kept = select([cut(MIXED, 1), cut(EQUAL, 0, 1), cut(WRONG, 0, 1, 2)], objective)
     # MIXED keeps rows 0 and 2; EQUAL's last row has no group left to compare with.
     assert [g.rollouts for g in kept] == [(MIXED.rollouts[0], MIXED.rollouts[2])]
     alone = configure("objective=reinforce_pp", "objective.truncated=drop").objective
-    assert [len(g.rollouts) for g in trainable([cut(MIXED, 1), cut(EQUAL, 0, 1)], alone)] == [2, 1]
+    assert [len(g.rollouts) for g in select([cut(MIXED, 1), cut(EQUAL, 0, 1)], alone)] == [2, 1]
 
 
 def test_outputs_that_were_cut_fail(tmp_path: Path) -> None:
@@ -312,12 +311,12 @@ def test_groups_without_a_difference_are_sampled_anew(
 ) -> None:
     # Every second of the first 4 differs: 2 kept, 2 missing at a share of 1/2, so 4 more, of which 2 differ.
     run, seen = dynamic_run(tmp_path, monkeypatch, mixed_every=2)
-    groups, metrics = experience(run)
+    groups, metrics = sample_and_grade(run)
     assert len(seen) == len(set(seen)) == 8
     assert [g.problem.id for g in groups] == seen[1::2]
     assert metrics["sampled_groups"] == 8.0 and metrics["kept_groups"] == 4.0
     assert metrics["zero_variance_groups"] == 0.5
-    assert run.tokens["sampled"] == metrics["sampled_tokens"] > 0  # what was sampled in vain counts
+    assert run.counters.tokens["sampled"] == metrics["sampled_tokens"] > 0  # what was sampled in vain counts
     assert [p.id for p in trainer.problems_at(run, 0)] == seen[:4]
 
 
@@ -325,17 +324,17 @@ def test_refill_stops_at_its_limit_and_the_step_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run, seen = dynamic_run(tmp_path, monkeypatch, mixed_every=12)  # one of the 3 × 4 that may be sampled
-    groups, _ = experience(run)
+    groups, _ = sample_and_grade(run)
     assert len(seen) == 12 and [g.problem.id for g in groups] == [seen[11]]
 
 
 def test_a_step_without_a_difference_makes_no_update(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run, _ = dynamic_run(tmp_path, monkeypatch, mixed_every=100)
-    groups, _ = experience(run)
-    before = torch.nn.utils.parameters_to_vector(run.policy.parameters()).clone()
-    metrics = learn(run, groups, total=4)
-    assert groups == [] and metrics["updates"] == 0.0 and run.num_updates == 2
-    assert torch.equal(torch.nn.utils.parameters_to_vector(run.policy.parameters()), before)
+    groups, _ = sample_and_grade(run)
+    before = torch.nn.utils.parameters_to_vector(run.models.policy.parameters()).clone()
+    metrics = update_policy(run, groups, total=4)
+    assert groups == [] and metrics["updates"] == 0.0 and run.counters.num_updates == 2
+    assert torch.equal(torch.nn.utils.parameters_to_vector(run.models.policy.parameters()), before)
 
 
 def test_refill_asks_for_nothing_elsewhere(tmp_path: Path) -> None:
@@ -347,18 +346,20 @@ def test_dynamic_by_accuracy_looks_at_answers() -> None:
     groups = [MIXED, long_and_short, WRONG]
     by_reward = configure(*DYNAMIC).objective
     by_accuracy = configure(*DYNAMIC, "objective.selection.by=accuracy").objective
-    assert trainable(groups, by_reward) == [MIXED, long_and_short]
-    assert trainable(groups, by_accuracy) == [MIXED]
+    assert select(groups, by_reward) == [MIXED, long_and_short]
+    assert select(groups, by_accuracy) == [MIXED]
 
 
 def test_the_reference_is_refreshed_and_the_base_is_not(tmp_path: Path) -> None:
     run = run_on_untrained_base(tmp_path, "objective.kl.refresh_every=2")
-    assert run.reference is not None
-    base = torch.nn.utils.parameters_to_vector(run.kept.base.parameters()).clone()
+    assert run.models.reference is not None
+    base = torch.nn.utils.parameters_to_vector(run.retention.base.parameters()).clone()
     with torch.no_grad():
-        run.policy.model.norm.weight.add_(1.0)
+        run.models.policy.model.norm.weight.add_(1.0)
     for step, same in ((1, False), (2, True)):
-        run.step = step
+        run.counters.step = step
         refresh_reference(run)
-        assert torch.equal(run.reference.model.norm.weight, run.policy.model.norm.weight) == same
-    assert torch.equal(torch.nn.utils.parameters_to_vector(run.kept.base.parameters()), base)
+        assert (
+            torch.equal(run.models.reference.model.norm.weight, run.models.policy.model.norm.weight) == same
+        )
+    assert torch.equal(torch.nn.utils.parameters_to_vector(run.retention.base.parameters()), base)

@@ -21,11 +21,12 @@ from harness.model.rows import pack_rows
 from harness.schema.trainer_config import LoraConfig
 from harness.training import accounting
 from harness.training.accounting import Meter, mfu, peak_flops, reproducible
+from harness.training.advantages import build_batch
 from harness.training.batching import work
-from harness.training.critic import Models, trained_flops
-from harness.training.step_costs import Lap, rates
-from harness.training.trainer import experience, learn
-from harness.training.update import build_batch
+from harness.training.flops import trained_flops
+from harness.training.models import Models
+from harness.training.step_costs import rates
+from harness.training.trainer import sample_and_grade, update_policy
 from harness.types import Prompt, Rollout
 from tests.unit.harness.tiny import DIMS, run_on_untrained_base
 
@@ -52,43 +53,45 @@ def test_a_phase_that_raises_is_booked_and_closed() -> None:
 
 def test_a_step_counts_its_own_costs_alone(tmp_path: Path) -> None:
     run = run_on_untrained_base(tmp_path, "objective=grpo", "objective.updates.minibatches=1")
-    run.seconds, run.tokens, run.flops = {"sample": 50.0}, {"sampled": 1000}, {"sampled": 1e9}
-    lap = Lap(run)
-    groups, metrics = experience(run)
-    with run.timed("train"):
-        learn(run, groups, total=2)
-    found = lap.metrics()
+    counters = run.counters
+    counters.seconds, counters.tokens, counters.flops = {"sample": 50.0}, {"sampled": 1000}, {"sampled": 1e9}
+    run.begin_step()
+    groups, metrics = sample_and_grade(run)
+    update_policy(run, groups, total=2)
+    found = run.current.costs.metrics(counters, run.device)
     assert found["sampled_per_second"] == pytest.approx(metrics["sampled_tokens"] / found["seconds_sample"])
-    assert found["trained_per_second"] == pytest.approx(run.tokens["trained"] / found["seconds_train"])
+    assert found["trained_per_second"] == pytest.approx(counters.tokens["trained"] / found["seconds_train"])
     # The reference pass stands beside `train`, not in it; every row is scored once by the reference, and
     # trained once.
-    assert found["seconds_reference"] > 0 and run.tokens["scored"] == run.tokens["trained"]
-    assert run.seconds["sample"] == pytest.approx(50 + found["seconds_sample"])
-    assert found["flops"] == pytest.approx(sum(run.flops.values()) - 1e9)
-    assert run.flops["trained"] == pytest.approx(3 * run.flops["scored"])
+    assert found["seconds_reference"] > 0 and counters.tokens["scored"] == counters.tokens["trained"]
+    assert counters.seconds["sample"] == pytest.approx(50 + found["seconds_sample"])
+    assert found["flops"] == pytest.approx(sum(counters.flops.values()) - 1e9)
+    assert counters.flops["trained"] == pytest.approx(3 * counters.flops["scored"])
     assert not {"mfu", "gpu_seconds"} & found.keys()  # a CPU has neither
-    assert found["peak_memory_train"] == run.peak_memory["train"] > 1e7
+    assert found["peak_memory_train"] == counters.peak_memory["train"] > 1e7
     assert set(reproducible(found)) == {"flops"}
-    whole = rates(run)
-    assert whole["sampled_per_second"] == pytest.approx(run.tokens["sampled"] / run.seconds["sample"])
+    whole = rates(counters, run.device)
+    assert whole["sampled_per_second"] == pytest.approx(
+        counters.tokens["sampled"] / counters.seconds["sample"]
+    )
     assert whole["trained_per_second"] == found["trained_per_second"] and len(whole) == 2
 
 
 def test_trained_flops_are_exact_over_rows_of_different_lengths(tmp_path: Path) -> None:
     run = run_on_untrained_base(tmp_path, "objective=grpo")
-    groups, _ = experience(run)
-    learn(run, groups, total=2)
+    groups, _ = sample_and_grade(run)
+    update_policy(run, groups, total=2)
     by_hand, lengths = 0.0, set[int]()
     for g in groups:
         start = len(g.prompt.token_ids)
         for i, r in enumerate(g.rollouts):
             first, end = start if i else 0, start + len(r.completion_ids)  # a group's prompt is computed once
             # Layers 1024 + 1152 weights, and 16 for a key and query; the head 16 V for completions alone.
-            by_hand += 6 * 2176 * (end - first) + 6 * 16 * run.policy.dims.vocab_size * (end - start)
+            by_hand += 6 * 2176 * (end - first) + 6 * 16 * run.models.policy.dims.vocab_size * (end - start)
             by_hand += 12 * 16 * sum(range(first + 1, end + 1))
             lengths.add(end)
     assert len(lengths) > 1
-    assert run.flops["trained"] == pytest.approx(by_hand, rel=1e-12)
+    assert run.counters.flops["trained"] == pytest.approx(by_hand, rel=1e-12)
 
 
 def matmul_flops(of: Callable[[], object]) -> int:
@@ -114,14 +117,14 @@ def test_a_steps_flops_are_those_that_pytorch_counts(
 ) -> None:
     reward = ("objective.reward.accuracy=0", "objective.reward.random=1")
     run = run_on_untrained_base(tmp_path, *reward, "objective.updates.minibatches=1", *lines)
-    groups, _ = experience(run)
+    groups, _ = sample_and_grade(run)
     groups = [replace(g, rewards=(1.0, *g.rewards[1:-1], 0.0)) for g in groups]  # so that each has a gradient
-    run.flops = {}
-    counted = matmul_flops(lambda: learn(run, groups, total=2))
+    run.counters.flops = {}
+    counted = matmul_flops(lambda: update_policy(run, groups, total=2))
     batch = build_batch(groups, run.config.objective)
     attention = 4 * 16 * work(batch, torch.arange(len(batch.lengths)))["pairs"]  # one layer, one head of 16
     # A value model's head of 16 weights is left out.
-    assert counted + passes * attention == pytest.approx(sum(run.flops.values()), rel=2e-3)
+    assert counted + passes * attention == pytest.approx(sum(run.counters.flops.values()), rel=2e-3)
 
 
 def test_what_adapters_freeze_has_no_gradient_of_its_own() -> None:
@@ -135,7 +138,7 @@ def test_what_adapters_freeze_has_no_gradient_of_its_own() -> None:
     counted = matmul_flops(lambda: token_logprobs(policy, rows, temperature=1.0)[0].sum().backward())
     done = {"tokens": 60.0, "predicted": 36.0, "pairs": 0.0}
     # The first layer's inputs are the embedding's, which has no gradient: a twelfth of a third is less.
-    assert counted == pytest.approx(trained_flops(Models(policy, None, None, 0.0), done), rel=0.03)
+    assert counted == pytest.approx(trained_flops(Models(policy), done), rel=0.03)
     assert counted < 0.75 * 3 * forward_flops(dims, **done)
 
 
@@ -146,9 +149,9 @@ def test_sampling_computes_a_shared_prompt_once_and_every_key(tmp_path: Path) ->
     run.count("sampled", prompts, made)
     # Rows of 6, 6 and 3 tokens; the second needs its last 2 alone: 11 tokens, 6 of them predicted, and as
     # many keys as stand before each: 1..6, 5..6, 1..3 are 21 + 11 + 6.
-    head = 16 * run.policy.dims.vocab_size
-    assert run.tokens["sampled"] == 6
-    assert run.flops["sampled"] == 2 * (2176 * 11 + head * 6) + 4 * 16 * 38
+    head = 16 * run.models.policy.dims.vocab_size
+    assert run.counters.tokens["sampled"] == 6
+    assert run.counters.flops["sampled"] == 2 * (2176 * 11 + head * 6) + 4 * 16 * 38
 
 
 def test_mfu_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:

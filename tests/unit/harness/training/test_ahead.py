@@ -29,7 +29,7 @@ def test_each_request_is_named_once_as_it_ends_with_its_own_tokens(tmp_path: Pat
         told[place] = tokens
 
     # Every third token ends an output, so that they end at different times.
-    run.engine._eos = frozenset(range(0, run.policy.dims.vocab_size, 3))
+    run.engine._eos = frozenset(range(0, run.models.policy.dims.vocab_size, 3))
     plain = run.engine.generate(prompts, params=params, seeds=range(8))
     found = run.engine.generate(prompts, params=params, seeds=range(8), on_end=on_end)
     assert found == plain and len({len(r.completion_ids) for r in found}) > 2
@@ -59,13 +59,13 @@ def test_a_step_has_the_grades_that_it_has_without(tmp_path: Path, monkeypatch: 
         rollouts = sample(run, problems, 0)
         rollouts = [replace(r, text=texts[_ids(r) % 4]) for r in rollouts]
         if use == "true":
-            assert run.ahead is not None
-            assert all(future.result() for future in run.ahead.futures.values())
+            assert run.current.ahead is not None
+            assert all(future.result() for future in run.current.ahead.futures.values())
             assert asked and all("ThreadPool" in name for name in asked), "nothing was compared ahead"
             begun = len(asked)
         groups[use] = score(run, problems, rollouts)
         assert len(asked) == begun, "something was compared twice"
-        assert run.ahead is None
+        assert run.current.ahead is None
     # With `symbolic` the grades are those of comparing in order, one after another.
     expected = [symbolic_equal(r.text) and r.text != "no answer" for g in groups["true"] for r in g.rollouts]
     assert [x.correct for g in groups["true"] for x in g.grades] == expected

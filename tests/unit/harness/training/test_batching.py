@@ -84,7 +84,7 @@ def test_take_cuts_to_the_longest_row_taken() -> None:
     assert part.input_ids.tolist() == [[9, 1, 0], [9, 1, 2]]
     assert part.group_ids.tolist() == [1, 0]
     assert part.ref_logprobs is None
-    batch.values = batch.sampler_logprobs + 1
+    batch = replace(batch, values=batch.sampler_logprobs + 1)
     assert take(batch, torch.tensor([3])).values.shape == (1, 5)  # type: ignore[union-attr]
 
 

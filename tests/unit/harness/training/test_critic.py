@@ -11,13 +11,15 @@ from torch import Tensor
 
 from harness.model.policy import Policy
 from harness.model.rows import pack_rows
+from harness.training.advantages import build_batch
 from harness.training.critic import ValueModel, init_value, token_values
+from harness.training.models import Models
 from harness.training.optim import adamw
 from harness.training.saving import save
-from harness.training.update import build_batch, update
+from harness.training.update import UpdateResult, update
 from harness.types import Batch, ScoredGroup
 from tests.unit.harness.tiny import DIMS, configure, run_on_untrained_base
-from tests.unit.harness.training.test_update import EQUAL, MIXED, ONE_STEP, WRONG, close, policy
+from tests.unit.harness.training.test_update import EQUAL, MIXED, ONE_STEP, WRONG, close, costs, policy
 
 PPO = (
     "objective=ppo_clip",
@@ -38,24 +40,22 @@ def weights(*modules: torch.nn.Module) -> Tensor:
 
 def stepped(
     lines: tuple[str, ...], groups: list[ScoredGroup], *, shared: bool, batch: Batch | None = None
-) -> tuple[Tensor, dict[str, float], Batch]:
-    """(gradient of policy and critic, metrics, batch) of one update by SGD with learning rate 1."""
+) -> tuple[Tensor, UpdateResult]:
+    """(gradient of policy and critic, result) of one update by SGD with learning rate 1."""
     config = configure(*lines, f"objective.value.shared_trunk={str(shared).lower()}")
     model, value = policy(), value_model(shared)
     before = weights(model, value)
     batch = batch or build_batch(groups, config.objective)
-    metrics = update(
-        model,
-        None,
+    result = update(
+        Models(model, value=value),
         torch.optim.SGD([*model.parameters(), *value.parameters()], lr=0.0),
         batch,
         config=config,
         order=torch.Generator().manual_seed(0),
         num_updates_done=0,
         num_updates_total=10,
-        value=value,
     )
-    return before - weights(model, value), metrics, batch
+    return before - weights(model, value), result
 
 
 def states_of(model: Policy, prompt: tuple[int, ...], completion: tuple[int, ...]) -> Tensor:
@@ -68,7 +68,7 @@ def states_of(model: Policy, prompt: tuple[int, ...], completion: tuple[int, ...
 def test_a_step_is_the_equation_row_by_row(shared: bool) -> None:
     # GAE, gamma 1, lam 1/2: delta_t = V_{t+1} - V_t, r - V at the last token; A_t = delta_t + A_{t+1} / 2.
     # loss = mean over tokens of -A ratio + 0.3 (V - (A + V_old))² / 2; nothing is clipped at the old weights.
-    found, metrics, batch = stepped(PPO, [MIXED, EQUAL], shared=shared)
+    found, result = stepped(PPO, [MIXED, EQUAL], shared=shared)
     model, value = policy(), value_model(shared)
     trunk = model if shared else value.trunk
     assert trunk is not None
@@ -88,34 +88,34 @@ def test_a_step_is_the_equation_row_by_row(shared: bool) -> None:
             loss = loss - (a * (lp - lp.detach()).exp()).sum() / num
             loss = loss + 0.3 * 0.5 * (v - (a + v.detach())).square().sum() / num
     a, returns = torch.cat(everything, 1)
-    assert torch.allclose(batch.advantages[batch.completion_mask], a, atol=1e-4)
+    assert torch.allclose(result.batch.advantages[result.batch.completion_mask], a, atol=1e-4)
     parameters = [*model.parameters(), *value.parameters()]
     gradient = torch.autograd.grad(loss, parameters)
     close(found, torch.cat([g.flatten() for g in gradient]))
     explained = 1 - a.var(correction=0) / returns.var(correction=0)
-    assert metrics["explained_variance"] == pytest.approx(float(explained), rel=1e-3)
-    assert metrics["value_loss"] == pytest.approx(float(0.5 * a.square().mean()), rel=1e-4)
+    assert result.metrics["explained_variance"] == pytest.approx(float(explained), rel=1e-3)
+    assert result.metrics["value_loss"] == pytest.approx(float(0.5 * a.square().mean()), rel=1e-4)
 
 
 @pytest.mark.parametrize("shared", [True, False])
 def test_microbatches_do_not_change_the_step(shared: bool) -> None:
     groups = [MIXED, EQUAL, WRONG]
-    whole, metrics, _ = stepped(PPO, groups, shared=shared)
+    whole, result = stepped(PPO, groups, shared=shared)
     for tokens in (1, 13):
-        split, same, _ = stepped((*PPO, f"trainer.microbatch_tokens={tokens}"), groups, shared=shared)
+        split, same = stepped((*PPO, f"trainer.microbatch_tokens={tokens}"), groups, shared=shared)
         close(split, whole)
-        assert same.pop("microbatch_tokens") == tokens
-        expected = {name: x for name, x in metrics.items() if name != "microbatch_tokens"}
-        assert same == pytest.approx(expected, rel=1e-3, abs=1e-5)
+        assert same.microbatch_tokens == tokens
+        assert same.metrics == pytest.approx(result.metrics, rel=1e-3, abs=1e-5)
+        assert costs(same) == costs(result)
 
 
 def test_poisoned_padding_changes_nothing() -> None:
-    clean, metrics, _ = stepped(PPO, [MIXED, EQUAL], shared=True)
+    clean, result = stepped(PPO, [MIXED, EQUAL], shared=True)
     batch = build_batch([MIXED, EQUAL], configure(*PPO).objective)
     batch.sampler_logprobs[~batch.completion_mask] = math.nan
     batch.input_ids[torch.arange(batch.input_ids.shape[1]) >= batch.lengths[:, None]] = 10
-    found, same, _ = stepped(PPO, [], shared=True, batch=batch)
-    assert torch.equal(found, clean) and same == metrics
+    found, same = stepped(PPO, [], shared=True, batch=batch)
+    assert torch.equal(found, clean) and same.metrics == result.metrics
 
 
 def test_where_the_critic_is_right_nothing_moves() -> None:
@@ -126,19 +126,17 @@ def test_where_the_critic_is_right_nothing_moves() -> None:
         value.head.weight.zero_()
         value.head.bias.fill_(1.0)
     before = weights(model, value)
-    metrics = update(
-        model,
-        None,
+    result = update(
+        Models(model, value=value),
         torch.optim.SGD([*model.parameters(), *value.parameters()], lr=0.0),
         build_batch([EQUAL], config.objective),
         config=config,
         order=torch.Generator(),
         num_updates_done=0,
         num_updates_total=1,
-        value=value,
     )
     assert float((weights(model, value) - before).norm()) < 1e-6
-    assert metrics["value_loss"] < 1e-10 and metrics["explained_variance"] == 0.0
+    assert result.metrics["value_loss"] < 1e-10 and result.metrics["explained_variance"] == 0.0
 
 
 def test_the_critic_learns_what_its_prefixes_are_worth() -> None:
@@ -150,9 +148,8 @@ def test_the_critic_learns_what_its_prefixes_are_worth() -> None:
     model, value = policy(), value_model(False)
     optimizer = adamw(value, lr=3e-3, betas=(0.9, 0.95), eps=1e-8, weight_decay=0.0)
     for index in range(150):
-        metrics = update(
-            model,
-            None,
+        result = update(
+            Models(model, value=value),
             optimizer,
             build_batch([MIXED], config.objective),
             config=config.model_copy(
@@ -161,7 +158,6 @@ def test_the_critic_learns_what_its_prefixes_are_worth() -> None:
             order=torch.Generator(),
             num_updates_done=index,
             num_updates_total=1000,
-            value=value,
         )
         model.zero_grad(set_to_none=True)
     batch = build_batch([MIXED], config.objective)
@@ -171,16 +167,18 @@ def test_the_critic_learns_what_its_prefixes_are_worth() -> None:
     expected[:, 2] = 1 / 3
     expected[0, 3] = 1.0
     assert float((found - expected)[batch.completion_mask].abs().max()) < 0.05
-    assert metrics["explained_variance"] > 0.5
+    assert result.metrics["explained_variance"] > 0.5
 
 
 def test_the_head_comes_from_its_own_stream(tmp_path: Path) -> None:
     heads = {}
     for name, line in (("a", "seed=0"), ("same", "replicate=1"), ("other", "seed=1")):
         run = run_on_untrained_base(tmp_path / name, "objective=ppo", line)
-        assert run.value is not None and run.value.trunk is not None
-        heads[name] = run.value.head.weight.detach()
-        assert torch.equal(weights(run.value.trunk), weights(run.policy))  # it starts as the base
+        assert run.models.value is not None and run.models.value.trunk is not None
+        heads[name] = run.models.value.head.weight.detach()
+        assert torch.equal(
+            weights(run.models.value.trunk), weights(run.models.policy)
+        )  # it starts as the base
     assert torch.equal(heads["a"], heads["same"]) and not torch.equal(heads["a"], heads["other"])
     # normal(0, 1 / (D + 1)), D = 16: standard deviation 0.059
     assert 0.025 < float(heads["a"].std()) < 0.11
@@ -188,16 +186,16 @@ def test_the_head_comes_from_its_own_stream(tmp_path: Path) -> None:
 
 def test_value_and_coefficient_come_back_on_resume(tmp_path: Path) -> None:
     run = run_on_untrained_base(tmp_path, "objective=ppo")
-    assert run.value is not None and run.value.trunk is not None
-    run.kl_coef, run.step = 0.8, 2
+    assert run.models.value is not None and run.models.value.trunk is not None
+    run.counters.kl_coef, run.counters.step = 0.8, 2
     with torch.no_grad():
-        run.value.head.bias.fill_(3.0)
-        run.value.trunk.model.norm.weight.fill_(2.0)
+        run.models.value.head.bias.fill_(3.0)
+        run.models.value.trunk.model.norm.weight.fill_(2.0)
     save(run)
     again = run_on_untrained_base(tmp_path, "objective=ppo")
-    assert again.value is not None
-    assert torch.equal(weights(again.value), weights(run.value))
-    assert (again.kl_coef, again.step) == (0.8, 2)
+    assert again.models.value is not None
+    assert torch.equal(weights(again.models.value), weights(run.models.value))
+    assert (again.counters.kl_coef, again.counters.step) == (0.8, 2)
 
 
 def test_the_critic_has_its_own_learning_rate() -> None:

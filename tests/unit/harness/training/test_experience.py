@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from harness.seeds import derive
-from harness.training.experience import problems_at, rollout_metrics, sample, score
+from harness.training.advantages import build_batch
+from harness.training.experience import problems_at, sample, score
+from harness.training.rollout_metrics import rollout_metrics
 from harness.training.run_state import Run
-from harness.training.update import build_batch
 from harness.types import Grade, Rollout, ScoredGroup
 from tests.unit.harness.tiny import configure, group, run_on_untrained_base
 
@@ -55,7 +56,7 @@ def test_a_group_is_one_problems_samples_in_a_row_each_with_its_own_seed(
 ) -> None:
     asked: dict[str, object] = {}
     said: list[str] = []
-    monkeypatch.setattr(run, "progress", said.append)
+    monkeypatch.setattr(run.current, "progress", said.append)
     original = run.engine.generate
 
     def spy(prompts: object, **keywords: object) -> list[Rollout]:
@@ -64,14 +65,14 @@ def test_a_group_is_one_problems_samples_in_a_row_each_with_its_own_seed(
 
     monkeypatch.setattr(run.engine, "generate", spy)
     problems = problems_at(run, 2)
-    before = run.tokens.get("sampled", 0)
+    before = run.counters.tokens.get("sampled", 0)
     rollouts = sample(run, problems, 2)
     assert [r.problem_id for r in rollouts] == [p.id for p in problems for _ in range(4)]
     assert [r.sample_idx for r in rollouts] == [0, 1, 2, 3] * 4
     assert said == [f"sampled {i}/16" for i in range(1, 17)]
     rollout_seed = run.seeds["rollout"]
     assert asked["seeds"] == [derive(rollout_seed, 2, place, i) for place in range(4) for i in range(4)]
-    assert run.tokens["sampled"] - before == sum(len(r.completion_ids) for r in rollouts)
+    assert run.counters.tokens["sampled"] - before == sum(len(r.completion_ids) for r in rollouts)
     groups = score(run, problems, rollouts)
     assert [g.problem for g in groups] == problems
     assert [g.rollouts for g in groups] == [tuple(rollouts[i : i + 4]) for i in (0, 4, 8, 12)]

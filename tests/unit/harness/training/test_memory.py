@@ -16,9 +16,9 @@ from harness.schema.run_config import ConfigError, RunConfig
 from harness.training import gradient
 from harness.training.checkpoint import load_resume
 from harness.training.memory import OutOfMemory, explained, halving
-from harness.training.run_state import COUNTERS, Run
+from harness.training.run_state import Run
 from harness.training.saving import save
-from harness.training.trainer import experience, learn
+from harness.training.trainer import sample_and_grade, update_policy
 from tests.unit.harness.tiny import DIMS, configure, run_on_untrained_base
 
 HALVE = "trainer.on_oom=halve_microbatch"
@@ -31,7 +31,7 @@ def learned(
 ) -> tuple[Run, dict[str, float], list[int]]:
     """A step in which a forward pass of more than `room` padded tokens runs out of memory; all sizes."""
     run = run_on_untrained_base(folder, *PLAIN, *overrides)
-    groups, _ = experience(run)
+    groups, _ = sample_and_grade(run)
     original, sizes = gradient.token_logprobs, list[int]()
 
     def limited(policy: Policy, rows: Rows, **keywords: Any) -> object:
@@ -42,8 +42,7 @@ def learned(
 
     with monkeypatch.context() as patch:
         patch.setattr(gradient, "token_logprobs", limited)
-        with run.timed("train"):
-            metrics = learn(run, groups, total=4)
+        metrics = update_policy(run, groups, total=4)
     return run, metrics, sizes
 
 
@@ -54,8 +53,8 @@ def test_half_the_microbatch_gives_the_same_step(
     lines = (f"objective={objective}", HALVE)
     whole, expected, _ = learned(tmp_path / "a", monkeypatch, *lines, room=None)
     small, found, sizes = learned(tmp_path / "b", monkeypatch, *lines, room=300)
-    assert max(sizes) > 300 and small.microbatch_tokens < whole.microbatch_tokens == 8192
-    assert found.pop("microbatch_tokens") == small.microbatch_tokens
+    assert max(sizes) > 300 and small.counters.microbatch_tokens < whole.counters.microbatch_tokens == 8192
+    assert found.pop("microbatch_tokens") == small.counters.microbatch_tokens
     assert expected["grad_norm"] > 0
     assert found == pytest.approx(expected, rel=1e-4, abs=1e-6)
     for (name, x), y in zip(whole.policy.named_parameters(), small.policy.parameters(), strict=True):
@@ -70,18 +69,18 @@ def test_what_was_accumulated_before_memory_ran_out_does_not_count_twice(
     norms = []
     for fail_at in (None, 2):
         run = run_on_untrained_base(tmp_path / str(fail_at), *PLAIN, *lines)
-        groups, _ = experience(run)
-        original, calls = gradient._policy_loss, []
+        groups, _ = sample_and_grade(run)
+        original, calls = gradient.policy_loss, []
 
-        def failing(*args: object, fail_at: int | None = fail_at, calls: list[int] = calls) -> object:
+        def failing(fail_at: int | None = fail_at, calls: list[int] = calls, **slots: object) -> object:
             calls.append(1)
             if len(calls) == fail_at:
                 raise torch.OutOfMemoryError("CUDA out of memory.")
-            return original(*args)  # type: ignore[arg-type]  # noqa: B023
+            return original(**slots)  # type: ignore[arg-type]  # noqa: B023
 
         with monkeypatch.context() as patch:
-            patch.setattr(gradient, "_policy_loss", failing)
-            norms.append(learn(run, groups, total=2)["grad_norm"])
+            patch.setattr(gradient, "policy_loss", failing)
+            norms.append(update_policy(run, groups, total=2)["grad_norm"])
         assert len(calls) > (fail_at or 1)
     assert norms[0] > 0 and norms[1] == pytest.approx(norms[0], rel=1e-4)
 
@@ -90,10 +89,10 @@ def test_later_steps_and_a_resumed_run_keep_the_smaller_microbatch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run, _, _ = learned(tmp_path, monkeypatch, "objective=grpo", HALVE, room=300)
-    smaller = run.microbatch_tokens
+    smaller = run.counters.microbatch_tokens
     save(run)
-    state = load_resume(run.folder, policy=run.policy, optimizer=run.optimizer)
-    assert state is not None and "microbatch_tokens" in COUNTERS
+    state = load_resume(run.folder, policy=run.models.policy, optimizer=run.optimizer)
+    assert state is not None and "microbatch_tokens" in state
     assert state["microbatch_tokens"] == smaller < 8192
 
 

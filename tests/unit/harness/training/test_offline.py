@@ -50,13 +50,13 @@ def online(run: Run) -> list[ScoredGroup]:
 
 
 def test_it_accepts_what_an_online_run_of_the_base_would_sample(run: Run) -> None:
-    everything = online(replace(run, tokens={}, flops={}, seconds={}))
+    everything = online(replace(run, counters=replace(run.counters, tokens={}, flops={}, seconds={})))
     offline = Offline(run, quiet)
     expected = accepted(everything, threshold=0.0, cap_per_problem=4, dedupe=True)
     assert keys(offline.rows) == keys(expected) and len(offline.rows) > 3
     assert len(offline.rows) < sum(len(g.rollouts) for g in everything)
     sampled = sum(len(r.completion_ids) for g in everything for r in g.rollouts)
-    assert run.tokens["sampled"] == offline.summary["sampled_tokens"] == sampled
+    assert run.counters.tokens["sampled"] == offline.summary["sampled_tokens"] == sampled
     assert offline.summary["accepted_samples"] == len(offline.rows)
 
 
@@ -80,7 +80,7 @@ def test_an_epoch_is_every_accepted_sample_once(run: Run) -> None:
 
 def test_going_on_reads_what_was_stored(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = Offline(run, quiet)
-    cost = (dict(run.tokens), dict(run.flops), dict(run.seconds))
+    cost = (dict(run.counters.tokens), dict(run.counters.flops), dict(run.counters.seconds))
 
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("sampled again")
@@ -91,15 +91,15 @@ def test_going_on_reads_what_was_stored(run: Run, tmp_path: Path, monkeypatch: p
     assert second.rows == first.rows and second.summary == first.summary
     assert second.batch(1) == first.batch(1)
     # Killed before its first checkpoint, the run still knows what the sampling cost.
-    assert (again.tokens, again.flops, again.seconds) == cost
+    assert (again.counters.tokens, again.counters.flops, again.counters.seconds) == cost
 
 
 def test_going_on_from_a_checkpoint_keeps_its_own_count(run: Run, tmp_path: Path) -> None:
     Offline(run, quiet)
     later = run_on_untrained_base(tmp_path, *LINES)
-    later.step, later.tokens = 2, {"sampled": 5, "trained": 7}
+    later.counters.step, later.counters.tokens = 2, {"sampled": 5, "trained": 7}
     Offline(later, quiet)
-    assert later.tokens == {"sampled": 5, "trained": 7}
+    assert later.counters.tokens == {"sampled": 5, "trained": 7}
 
 
 def test_nothing_accepted_says_so_and_stores_nothing(tmp_path: Path) -> None:

@@ -10,8 +10,10 @@ import torch
 
 from harness.objectives.kl import k3
 from harness.schema.run_config import RunConfig
+from harness.training.advantages import build_batch
 from harness.training.critic import ValueModel, init_value
-from harness.training.update import adapted_coef, build_batch, update
+from harness.training.models import Models
+from harness.training.update import adapted_coef, update
 from harness.types import Batch
 from tests.unit.harness.tiny import DIMS, configure
 from tests.unit.harness.training.test_update import MIXED, ONE_STEP, logprobs_of, policy
@@ -37,18 +39,16 @@ def updated(lines: Sequence[str], *, lr: float) -> tuple[RunConfig, Batch, dict[
         value = init_value(DIMS.hidden_size, trunk=trunk, seed=7)
     modules: list[torch.nn.Module] = [model, *([value] if isinstance(value, ValueModel) else [])]
     batch = build_batch([MIXED, OTHER], config.objective)
-    metrics = update(
-        model,
-        policy(5) if config.objective.kl.uses_reference else None,
+    result = update(
+        Models(model, policy(5) if config.objective.kl.uses_reference else None, value),
         torch.optim.SGD([p for m in modules for p in m.parameters()], lr=0.0),
         batch,
         config=config,
         order=torch.Generator().manual_seed(0),
         num_updates_done=0,
         num_updates_total=10,
-        value=value,
     )
-    return config, batch, metrics
+    return config, result.batch, result.metrics
 
 
 @pytest.mark.parametrize("arm", ARMS)

@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from harness.model.files.tokenizer import EOS_ID, build_ladder_tokenizer
-from harness.training.experience import rollout_metrics, score, trainable
-from harness.training.process import step_rewards
-from harness.training.update import build_batch
+from harness.training.advantages import build_batch
+from harness.training.experience import score, select
+from harness.training.rollout_metrics import rollout_metrics
+from harness.training.step_rewards import step_rewards
 from harness.types import Rollout, ScoredGroup
 from tests.unit.harness.tiny import configure, run_on_untrained_base
 from tests.unit.harness.training.test_update import (
@@ -116,5 +117,5 @@ def test_scoring_puts_them_into_the_group_and_dropping_takes_them_out(tmp_path: 
     assert groups[0].step_rewards is not None
     assert [[x for _, x in of] for of in groups[0].step_rewards] == [[2.0], [0.0, 2.0], [], [2.0]]
     assert rollout_metrics(groups)["right_steps"] == 3 / 4
-    (kept,) = trainable(groups, run.config.objective)
+    (kept,) = select(groups, run.config.objective)
     assert kept.step_rewards == (groups[0].step_rewards[0], (), groups[0].step_rewards[3])

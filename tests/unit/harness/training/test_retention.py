@@ -10,7 +10,7 @@ import torch
 from harness.model.policy import Policy, init_policy
 from harness.model.rows import pack_rows
 from harness.training.corpus import pad
-from harness.training.retention import Kept
+from harness.training.retention import Retention
 from tests.unit.harness.tiny import DIMS, configure, run_on_untrained_base
 
 DOCUMENTS = [
@@ -29,8 +29,8 @@ def policy(seed: int) -> Policy:
     return made
 
 
-def kept(base: Policy) -> Kept:
-    measured = Kept.__new__(Kept)
+def kept(base: Policy) -> Retention:
+    measured = Retention.__new__(Retention)
     measured.base = base
     measured.parts = [pad(DOCUMENTS[:2]), pad(DOCUMENTS[2:])]
     return measured
@@ -69,11 +69,11 @@ def test_zero_at_the_base() -> None:
 
 def test_every_arm_on_a_base_measures_the_same_documents(tmp_path: Path) -> None:
     run = run_on_untrained_base(tmp_path)
-    reference = run.kept.parts
+    reference = run.retention.parts
     assert sum(len(lengths) for _, lengths, _ in reference) == 128
 
     def same(*overrides: str) -> bool:
-        parts = Kept(configure(*overrides), run.policy, run.codec, run.base).parts
+        parts = Retention(configure(*overrides), run.models.policy, run.codec, run.base).parts
         return all(torch.equal(a[0], b[0]) for a, b in zip(parts, reference, strict=True))
 
     assert same("seed=3", "replicate=2", "objective=pg")

@@ -11,8 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from harness.model.policy import Policy
+from harness.training.advantages import build_batch
 from harness.training.critic import init_value
-from harness.training.update import build_batch, update
+from harness.training.models import Models
+from harness.training.update import update
 from harness.types import Batch, ScoredGroup
 from tests.unit.harness.objectives.test_objectives import HAND, config_of
 from tests.unit.harness.tiny import DIMS
@@ -64,15 +66,13 @@ def moved(name: str, groups: list[ScoredGroup], *lines: str, pad: int = 0) -> Te
     trained = [*model.parameters(), *(value.parameters() if value is not None else [])]
     before = torch.cat([p.detach().flatten() for p in trained])
     update(
-        model,
-        reference,
+        Models(model, reference, value),
         torch.optim.SGD(trained, lr=0.0),
         padded(in_dtype(build_batch(groups, objective), torch.float64), pad),
         config=config,
         order=torch.Generator().manual_seed(0),
         num_updates_done=0,
         num_updates_total=10,
-        value=value,
     )
     return torch.cat([p.detach().flatten() for p in trained]) - before
 

@@ -16,7 +16,7 @@ from harness.model.policy import token_logprobs
 from harness.schema.run_config import ConfigError
 from harness.training.run_state import Run
 from harness.training.sync import checked, max_kl, sampler_trainer_kl, sync
-from harness.training.trainer import TrainingError, hand_over
+from harness.training.trainer import TrainingError, sync_engine
 from harness.types import Rollout
 from tests.unit.harness.tiny import configure, run_on_untrained_base
 
@@ -44,11 +44,11 @@ def _shift(run: Run, monkeypatch: pytest.MonkeyPatch, by: Callable[[int], float]
 def test_the_native_engine_agrees_with_the_trainer(run: Run) -> None:
     for _ in range(2):
         with torch.no_grad():
-            for parameter in run.policy.parameters():
+            for parameter in run.models.policy.parameters():
                 parameter.add_(0.1 * torch.randn(parameter.shape))
         kl, stale = sync(run)
         assert 0.0 <= kl < 1e-10 and not stale
-    assert run.seconds["sync"] > 0 and run.seconds["sync_check"] > 0
+    assert run.counters.seconds["sync"] > 0 and run.counters.seconds["sync_check"] > 0
 
 
 def test_a_shift_of_every_logprob(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,18 +65,18 @@ def test_one_wrong_token_of_each_completion(run: Run, monkeypatch: pytest.Monkey
 
 
 def test_too_large_a_gap_or_none_at_all_stops_the_run(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert hand_over(run)["sampler_trainer_kl"] < 1e-10
+    assert sync_engine(run)["sampler_trainer_kl"] < 1e-10
     _shift(run, monkeypatch, lambda i: 0.01)  # exp(−0.01) − 1 + 0.01 = 5.0e-5, above 1e-5
     with pytest.raises(TrainingError, match=r"sampler_trainer_kl is 4\.98e-05 after step 0, above 1e-05"):
-        hand_over(run)
+        sync_engine(run)
     _shift(run, monkeypatch, lambda i: math.nan)
     with pytest.raises(TrainingError, match="sampler_trainer_kl is nan"):
-        hand_over(run)
+        sync_engine(run)
 
 
 def _update(run: Run, size: float) -> None:
     with torch.no_grad():
-        for parameter in run.policy.parameters():
+        for parameter in run.models.policy.parameters():
             parameter.add_(size * torch.randn(parameter.shape).to(parameter.dtype))
 
 
@@ -85,18 +85,18 @@ def test_a_stale_engine_stops_the_run_though_updates_are_tiny(
     tmp_path: Path, dtype: str, size: float, updates: int
 ) -> None:
     run = run_on_untrained_base(tmp_path, f"dtype={dtype}", "rollout.max_new_tokens=6")
-    hand_over(run)
+    sync_engine(run)
     _update(run, size)
-    hand_over(run)
+    sync_engine(run)
     fresh, run.engine = run.engine, deepcopy(run.engine)  # with weights of its own, which no update reaches
     run.engine.load_weights = lambda weights: None  # type: ignore[method-assign]
     with pytest.raises(TrainingError, match="after step 0 the engine answers as it did before, to the bit"):
         for _ in range(updates):
             _update(run, size)
             assert sampler_trainer_kl(checked(run)) < max_kl(run.config)  # the limit does not tell
-            hand_over(run)
+            sync_engine(run)
     run.engine = fresh
-    hand_over(run)
+    sync_engine(run)
 
 
 def test_a_trainer_that_rounds_in_another_way_makes_no_engine_stale(
@@ -104,8 +104,8 @@ def test_a_trainer_that_rounds_in_another_way_makes_no_engine_stale(
 ) -> None:
     """As when a kernel is chosen anew: its logprobs differ though no weight has moved."""
     run = run_on_untrained_base(tmp_path, "dtype=bfloat16", "rollout.max_new_tokens=6")
-    hand_over(run)
-    rounding = (run.last_check[2] - run.last_check[1]).abs().mean()  # type: ignore[index]
+    sync_engine(run)
+    rounding = (run.current.last_check[2] - run.current.last_check[1]).abs().mean()  # type: ignore[index]
     assert rounding > 1e-4
     logprobs = token_logprobs
 
@@ -115,12 +115,12 @@ def test_a_trainer_that_rounds_in_another_way_makes_no_engine_stale(
 
     monkeypatch.setattr("harness.training.sync.token_logprobs", other)
     for _ in range(5):
-        hand_over(run)
+        sync_engine(run)
 
 
 def test_an_engine_that_had_nothing_to_take_is_not_stale(run: Run) -> None:
     for _ in range(3):
-        hand_over(run)
+        sync_engine(run)
 
 
 def test_the_limit_follows_the_engines_dtype() -> None:

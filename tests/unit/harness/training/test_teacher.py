@@ -17,12 +17,13 @@ from harness.model.files.hub import load_pretrained, save_pretrained
 from harness.model.files.tokenizer import EOS_ID, build_ladder_tokenizer
 from harness.model.policy import init_policy
 from harness.schema.run_config import ConfigError
+from harness.training.advantages import build_batch
 from harness.training.experience import problems_at, sample
 from harness.training.offline import Offline
 from harness.training.optim import adamw
 from harness.training.setup import setup
 from harness.training.teacher import Teacher
-from harness.training.update import build_batch, update
+from harness.training.update import update
 from harness.types import Rollout
 from tests.unit.harness.tiny import DIMS, configure, run_on_untrained_base, untrained_base
 from tests.unit.harness.training.test_update import EQUAL, MIXED
@@ -51,7 +52,7 @@ def test_a_teacher_that_is_the_base_gives_the_bases_samples(tmp_path: Path) -> N
     found = Teacher(run).sample(problems, 3)
     assert [r.completion_ids for r in found] == [r.completion_ids for r in sample(run, problems, 3)]
     assert all(r.sampler_logprobs is None for r in found)
-    assert run.tokens["teacher"] == run.tokens["sampled"] > 0
+    assert run.counters.tokens["teacher"] == run.counters.tokens["sampled"] > 0
 
 
 def test_another_vocabularys_outputs_are_encoded_anew(tmp_path: Path) -> None:
@@ -88,7 +89,7 @@ def test_what_is_trained_on_is_the_teachers(tmp_path: Path) -> None:
     offline = Offline(run, lambda *_: None)
     expected = [r for step in range(4) for r in Teacher(run).sample(problems_at(run, step), step)]
     assert [g.rollouts[0].completion_ids for g in offline.rows] == [r.completion_ids for r in expected]
-    assert "sampled" not in run.tokens and "entropy" not in offline.summary
+    assert "sampled" not in run.counters.tokens and "entropy" not in offline.summary
 
 
 def test_the_graded_filter_leaves_nothing_of_an_untrained_teacher(tmp_path: Path) -> None:
@@ -130,9 +131,9 @@ def test_the_reference_is_the_teacher(tmp_path: Path) -> None:
     config = configure("objective=distill_on_policy", f"objective.teacher.path={teacher}")
     base = untrained_base(tmp_path / "base")
     run = setup(config, base=base, folder=tmp_path / "run", device="cpu")
-    assert run.reference is not None
-    assert torch.equal(run.reference.model.norm.weight, moved.model.norm.weight)
-    assert not torch.equal(run.kept.base.model.norm.weight, moved.model.norm.weight)
+    assert run.models.reference is not None
+    assert torch.equal(run.models.reference.model.norm.weight, moved.model.norm.weight)
+    assert not torch.equal(run.retention.base.model.norm.weight, moved.model.norm.weight)
 
 
 LONGER = ("objective.teacher.path=null", "objective.teacher.pretrain_steps=3")

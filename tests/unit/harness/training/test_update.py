@@ -18,8 +18,10 @@ from harness.model.policy import Policy, init_policy
 from harness.model.rows import Rows, pack_rows
 from harness.schema.run_config import RunConfig
 from harness.training import gradient as module
+from harness.training.advantages import build_batch
+from harness.training.models import Models
 from harness.training.optim import adamw
-from harness.training.update import build_batch, update
+from harness.training.update import UpdateResult, update
 from harness.types import Batch, ScoredGroup
 from tests.unit.harness.tiny import DIMS, configure, group
 
@@ -74,14 +76,13 @@ def stepped(
     reference: Policy | None = None,
     batch: Batch | None = None,
     dtype: torch.dtype = torch.float32,
-) -> tuple[Tensor, dict[str, float]]:
-    """(minus the change of the weights = the gradient, the metrics) of one call of `update`."""
+) -> tuple[Tensor, UpdateResult]:
+    """(minus the change of the weights = the gradient, the result) of one call of `update`."""
     model = policy().to(dtype)
     batch = batch or build_batch(groups, config.objective)
     before = weights(model)
-    metrics = update(
-        model,
-        reference,
+    result = update(
+        Models(model, reference),
         torch.optim.SGD(model.parameters(), lr=0.0),
         batch if dtype == torch.float32 else in_dtype(batch, dtype),
         config=config,
@@ -89,7 +90,11 @@ def stepped(
         num_updates_done=0,
         num_updates_total=10,
     )
-    return before - weights(model), metrics
+    return before - weights(model), result
+
+
+def costs(result: UpdateResult) -> tuple[float, ...]:
+    return result.trained_tokens, result.trained_flops, result.scored_tokens, result.scored_flops
 
 
 def gradient(loss: Tensor, model: Policy) -> Tensor:
@@ -103,45 +108,43 @@ def close(a: Tensor, b: Tensor) -> None:
 
 def test_grpos_step_is_the_equation_row_by_row() -> None:
     # L = -1/6 sum_i 1/|o_i| sum_t A_i ratio_t; the equal group has A = 0 and counts in the 6.
-    found, metrics = stepped(configure(NO_KL, *ONE_STEP), [MIXED, EQUAL])
+    found, result = stepped(configure(NO_KL, *ONE_STEP), [MIXED, EQUAL])
     model = policy()
     loss = torch.zeros(())
     for rollout, advantage in zip(MIXED.rollouts, (2 / 3**0.5, -1 / 3**0.5, -1 / 3**0.5), strict=True):
         lp = logprobs_of(model, MIXED.prompt.token_ids, rollout.completion_ids)
         loss = loss - advantage * (lp - lp.detach()).exp().mean() / 6
     close(found, gradient(loss, model))
-    assert metrics["loss"] == pytest.approx(loss.item(), abs=1e-5)
-    assert metrics["grad_norm"] == pytest.approx(float(found.norm()), rel=1e-4)
-    assert metrics["updates"] == 1.0 and metrics["skipped_updates"] == 0.0
-    assert metrics["trained_tokens"] == (2 + 2) + (2 + 4) + (
-        2 + 3
-    )  # the equal group has no gradient to compute
+    assert result.metrics["loss"] == pytest.approx(loss.item(), abs=1e-5)
+    assert result.metrics["grad_norm"] == pytest.approx(float(found.norm()), rel=1e-4)
+    assert result.metrics["updates"] == 1.0 and result.metrics["skipped_updates"] == 0.0
+    assert result.trained_tokens == (2 + 2) + (2 + 4) + (2 + 3)  # the equal group has no gradient to compute
 
 
 def test_sft_is_the_cross_entropy_of_accepted_completions_and_of_nothing_else() -> None:
     # Accepted: one of MIXED, three of EQUAL; the prompts' tokens are in no term.
     config = configure("objective=sft_rejection", "objective.reduce=sequence_mean", *ONE_STEP)
-    found, metrics = stepped(config, [MIXED, EQUAL, WRONG])
+    found, result = stepped(config, [MIXED, EQUAL, WRONG])
     model = policy()
     chosen = [(MIXED, 0), (EQUAL, 0), (EQUAL, 1), (EQUAL, 2)]
     rows = [logprobs_of(model, g.prompt.token_ids, g.rollouts[i].completion_ids).mean() for g, i in chosen]
     loss = -torch.stack(rows).mean()
     close(found, gradient(loss, model))
-    assert metrics["loss"] == pytest.approx(loss.item(), rel=1e-5)
+    assert result.metrics["loss"] == pytest.approx(loss.item(), rel=1e-5)
 
 
 @pytest.mark.parametrize("objective", ["grpo", "sft_rejection", "dr_grpo", "rloo", "gspo", "cispo", "pg"])
 def test_microbatches_do_not_change_the_step(objective: str) -> None:
     groups, reference = [MIXED, EQUAL, WRONG], policy(5)
     lines = (f"objective={objective}", *ONE_STEP)
-    whole, metrics = stepped(configure(*lines), groups, reference=reference)
+    whole, result = stepped(configure(*lines), groups, reference=reference)
     for tokens in (1, 13):  # a row at a time, two rows at a time
         config = configure(*lines, f"trainer.microbatch_tokens={tokens}")
         split, same = stepped(config, groups, reference=reference)
         close(split, whole)
-        assert same.pop("microbatch_tokens") == tokens
-        expected = {name: x for name, x in metrics.items() if name != "microbatch_tokens"}
-        assert same == pytest.approx(expected, rel=1e-4, abs=1e-6)
+        assert same.microbatch_tokens == tokens
+        assert same.metrics == pytest.approx(result.metrics, rel=1e-4, abs=1e-6)
+        assert costs(same) == costs(result)
 
 
 def test_the_order_of_rows_in_a_group_does_not_change_the_step() -> None:
@@ -193,8 +196,12 @@ def test_the_other_reducers_divide_the_sum_over_tokens(reduce: str, divisor: int
 
 
 def test_the_first_minibatch_meets_its_own_policy() -> None:
-    _, metrics = stepped(configure(NO_KL, *ONE_STEP), [MIXED])
-    assert metrics["ratio"] == 1.0 and metrics["kl_old"] == 0.0 and metrics["clip_frac"] == 0.0
+    _, result = stepped(configure(NO_KL, *ONE_STEP), [MIXED])
+    assert (
+        result.metrics["ratio"] == 1.0
+        and result.metrics["kl_old"] == 0.0
+        and result.metrics["clip_frac"] == 0.0
+    )
 
 
 @pytest.mark.parametrize("minibatches", [1, 2])
@@ -204,24 +211,27 @@ def test_old_logprobs_stay_at_the_sampling_weights(minibatches: int) -> None:
     )
     other = replace(MIXED, prompt=replace(MIXED.prompt, token_ids=(9, 9)))
     batch = build_batch([MIXED, other], config.objective)
-    _, metrics = stepped(config, [], batch=batch)
+    _, result = stepped(config, [], batch=batch)
     model = policy()  # as it was before the first update
     for row, g in enumerate((MIXED, MIXED, MIXED, other, other, other)):
         rollout = g.rollouts[row % 3]
         expected = logprobs_of(model, g.prompt.token_ids, rollout.completion_ids).detach()
         start = len(g.prompt.token_ids)
-        stored = batch.old_logprobs[row]
+        stored = result.batch.old_logprobs[row]
         assert torch.allclose(stored[start : start + len(expected)], expected, atol=1e-5)
         assert not stored[:start].any() and not stored[start + len(expected) :].any()
-    assert metrics["updates"] == 3.0 * minibatches
-    assert abs(metrics["ratio"] - 1.0) > 1e-3 and metrics["kl_old"] > 1e-4  # later epochs have moved away
+    assert not batch.old_logprobs.any()  # the caller's batch stays as it was
+    assert result.metrics["updates"] == 3.0 * minibatches
+    assert (
+        abs(result.metrics["ratio"] - 1.0) > 1e-3 and result.metrics["kl_old"] > 1e-4
+    )  # later epochs have moved away
 
 
 def test_the_kl_penalty_pulls_towards_the_reference() -> None:
     # No advantage anywhere: what is left is coef/3 sum_i 1/|o_i| sum_t (r - 1 - log r), r = ref / policy.
     reference = policy(5)
     config = configure("objective.kl.coef=0.5", *ONE_STEP)
-    found, metrics = stepped(config, [EQUAL], reference=reference)
+    found, result = stepped(config, [EQUAL], reference=reference)
     model = policy()
     rows = []
     for rollout in EQUAL.rollouts:
@@ -230,14 +240,14 @@ def test_the_kl_penalty_pulls_towards_the_reference() -> None:
         rows.append((log_r.exp() - 1 - log_r).mean())
     loss = 0.5 * torch.stack(rows).mean()
     close(found, gradient(loss, model))
-    assert metrics["loss"] == pytest.approx(loss.item(), rel=1e-4)
+    assert result.metrics["loss"] == pytest.approx(loss.item(), rel=1e-4)
     doubled, _ = stepped(configure("objective.kl.coef=1", *ONE_STEP), [EQUAL], reference=reference)
     close(doubled, 2 * found)
 
 
 def test_no_kl_penalty_at_the_reference_itself() -> None:
-    found, metrics = stepped(configure("objective.kl.coef=0.5", *ONE_STEP), [EQUAL], reference=policy())
-    assert float(found.norm()) < 1e-6 and metrics["kl"] < 1e-10
+    found, result = stepped(configure("objective.kl.coef=0.5", *ONE_STEP), [EQUAL], reference=policy())
+    assert float(found.norm()) < 1e-6 and result.metrics["kl"] < 1e-10
 
 
 def test_nothing_accepted_moves_nothing() -> None:
@@ -249,9 +259,8 @@ def test_nothing_accepted_moves_nothing() -> None:
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     before = weights(model)
-    metrics = update(
-        model,
-        None,
+    result = update(
+        Models(model),
         optimizer,
         build_batch([WRONG, replace(WRONG)], config.objective),
         config=config,
@@ -260,15 +269,19 @@ def test_nothing_accepted_moves_nothing() -> None:
         num_updates_total=10,
     )
     assert torch.equal(weights(model), before)
-    assert metrics["updates"] == 0.0 and metrics["trained_tokens"] == 0.0 and metrics["grad_norm"] == 0.0
+    assert (
+        result.metrics["updates"] == 0.0
+        and result.trained_tokens == 0.0
+        and result.metrics["grad_norm"] == 0.0
+    )
 
 
 def test_a_gradient_that_is_not_finite_is_skipped_and_counted() -> None:
     config = configure(NO_KL, *ONE_STEP)
     batch = build_batch([MIXED], config.objective)
     batch.advantages[0, 2] = math.inf
-    moved, metrics = stepped(config, [], batch=batch)
-    assert metrics["skipped_updates"] == 1.0 and metrics["updates"] == 0.0
+    moved, result = stepped(config, [], batch=batch)
+    assert result.metrics["skipped_updates"] == 1.0 and result.metrics["updates"] == 0.0
     assert not moved.any()
 
 
@@ -276,7 +289,7 @@ def test_a_gradient_that_is_not_finite_is_skipped_and_counted() -> None:
 def test_poisoned_padding_changes_nothing(objective: str, monkeypatch: pytest.MonkeyPatch) -> None:
     lines = (f"objective={objective}", *ONE_STEP, "objective.updates.epochs=2")
     config, groups, reference = configure(*lines), [MIXED, EQUAL], policy(5)
-    clean, metrics = stepped(config, groups, reference=reference)
+    clean, result = stepped(config, groups, reference=reference)
     original = module.token_logprobs
 
     def poisoned(model: Policy, rows: Rows, **kwargs: Any) -> tuple[Tensor, None]:
@@ -291,16 +304,15 @@ def test_poisoned_padding_changes_nothing(objective: str, monkeypatch: pytest.Mo
     padding = torch.arange(batch.input_ids.shape[1]) >= batch.lengths[:, None]
     batch.input_ids[padding] = 10
     found, same = stepped(config, [], batch=batch, reference=reference)
-    assert torch.equal(found, clean) and same == metrics
+    assert torch.equal(found, clean) and same.metrics == result.metrics
 
 
 def test_the_schedule_counts_updates_not_rollout_batches() -> None:
     # Update number 4 + 2 - 1 = 5 of 10 (from 0), linear from 1 without warm-up: 0.1 + 0.9 (1 - 5/9) = 0.5.
     config = configure(NO_KL, "trainer.lr=1", "trainer.warmup_steps=0", "trainer.schedule=linear")
     model = policy()
-    metrics = update(
-        model,
-        None,
+    result = update(
+        Models(model),
         torch.optim.SGD(model.parameters(), lr=0.0),
         build_batch([MIXED, replace(MIXED)], config.objective),
         config=config,
@@ -308,10 +320,10 @@ def test_the_schedule_counts_updates_not_rollout_batches() -> None:
         num_updates_done=4,
         num_updates_total=10,
     )
-    assert metrics["updates"] == 2.0 and metrics["lr"] == pytest.approx(0.5)
+    assert result.metrics["updates"] == 2.0 and result.metrics["lr"] == pytest.approx(0.5)
 
 
 def test_a_batch_shorter_than_its_minibatches_is_one_of_fewer() -> None:
     lines = ("objective=sft_rejection_offline", "objective.updates.minibatches=2")
-    _, metrics = stepped(configure(*lines), [EQUAL])
-    assert metrics["updates"] == 1.0
+    _, result = stepped(configure(*lines), [EQUAL])
+    assert result.metrics["updates"] == 1.0

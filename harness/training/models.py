@@ -1,0 +1,29 @@
+"""The models that an update evaluates."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from harness.model.policy import Policy
+from harness.training.critic import ValueModel
+
+
+@dataclass(frozen=True)
+class Models:
+    """The policy, the reference of KL terms, and the value model; the first and the last are trained."""
+
+    policy: Policy
+    reference: Policy | None = None
+    value: ValueModel | None = None
+
+    @property
+    def trained(self) -> list[nn.Module]:
+        """Modules that the optimiser updates."""
+        return [self.policy] if self.value is None else [self.policy, self.value]
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """Parameters that the optimiser updates."""
+        return [parameter for module in self.trained for parameter in module.parameters()]
