@@ -27,7 +27,7 @@ Over = Literal["all", "accepted", "nonzero"]
 
 
 def counted_rows(*, advantages: Tensor, completion_mask: Tensor, over: Over) -> Tensor:
-    """Which rows are in the denominator, bool [B]; `advantages` [B] or [B, T].
+    """Rows that the denominator counts, bool [B]; `advantages` [B] or [B, T].
 
     all       every row: rejected, zero-advantage and fully masked ones too (with sequence_sum: the theory)
     accepted  rows with a positive advantage: SFT over accepted samples only
@@ -50,7 +50,7 @@ def denominator(
 ) -> float:
     """The whole step's denominator, rows or tokens. `completion_mask` [B, T], `counted` bool [B].
 
-    Over several processes, add theirs up. Raises ValueError when "constant" has no constant.
+    Several processes add theirs up. Raises ValueError when "constant" has no constant.
     """
     lengths = completion_mask.bool().sum(-1)  # [B]
     if counted is None:

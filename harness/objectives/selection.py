@@ -1,4 +1,4 @@
-"""Which rollouts are trained on: rejection sampling, zero variance, refill, truncated outputs. Pure."""
+"""Select the rollouts to train on: rejection sampling, zero variance, refill, truncated outputs. Pure."""
 
 from __future__ import annotations
 

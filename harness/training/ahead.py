@@ -1,7 +1,7 @@
 """Grading while the engine decodes: outputs are graded as they end, in threads.
 
-A comparison by math-verify takes 10 ms and more in a worker process (maths.symbolic). A grade depends on
-two texts alone, so it is the same whenever and wherever it is made.
+A comparison by math-verify takes 10 ms and more in a worker process (grading.compare.symbolic). A grade
+depends on two texts alone, so it is the same whenever and wherever it is made.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from harness.grading.compare.symbolic import Limits
 from harness.grading.grade import grade
 from harness.types import Grade, OnEnd, Problem
 
-# Outputs that are graded before all have ended.
+# Outputs that are graded before all have ended, at most.
 _MOST = 4096
 
 
@@ -33,7 +33,7 @@ class GradingAhead:
         return self._ended
 
     def grades(self, texts: Sequence[str]) -> list[Grade]:
-        """Of every output's text, in order; what was not begun while the engine decoded is graded now.
+        """The grade of every output's text, in order; those not begun while the engine decoded begin now.
 
         Raises what a comparison raised: RuntimeError where no worker starts.
         """

@@ -22,9 +22,9 @@ _Row = tuple[int, int, int, int]  # number, length, prompt's number, prompt's le
 
 
 def make_batch(groups: Sequence[ScoredGroup], *, pad_id: int, mask_truncated: bool = False) -> Batch:
-    """Every rollout of every group as a right-padded row, in order; `group_ids` count the groups from 0.
+    """Put every rollout of every group into a right-padded row, in order; `group_ids` count groups from 0.
 
-    `old_logprobs` and `advantages` are zeros for the trainer to fill. `sampler_logprobs` are zeros when no
+    `old_logprobs` and `advantages` are zeros until they are known. `sampler_logprobs` are zeros when no
     rollout has any. `mask_truncated` takes the tokens of outputs cut at the length limit out of the mask:
     such a row has no loss, but it still counts as a row and its reward still shapes its group's baseline.
     Raises ValueError for no rollouts at all, or when only some have sampler_logprobs.
@@ -32,11 +32,7 @@ def make_batch(groups: Sequence[ScoredGroup], *, pad_id: int, mask_truncated: bo
     rows = [(g, group.prompt.token_ids, r) for g, group in enumerate(groups) for r in group.rollouts]
     if not rows:
         raise ValueError("groups: no rollouts to make a batch of; sample or accept at least one")
-    with_logprobs = [rollout.sampler_logprobs is not None for _, _, rollout in rows]
-    if any(with_logprobs) and not all(with_logprobs):
-        raise ValueError(
-            f"sampler_logprobs: present in {sum(with_logprobs)} of {len(rows)} rollouts; give all or none"
-        )
+    _check_logprobs([rollout for _, _, rollout in rows])
     lengths = [len(prompt) + len(rollout.completion_ids) for _, prompt, rollout in rows]
     shape, numbers = (len(rows), max(lengths)), dict[tuple[int, ...], int]()
     input_ids = torch.full(shape, pad_id, dtype=torch.long)  # [B, T]
@@ -47,7 +43,9 @@ def make_batch(groups: Sequence[ScoredGroup], *, pad_id: int, mask_truncated: bo
         input_ids[row, :end] = torch.from_numpy(np.array(prompt + rollout.completion_ids, dtype=np.int64))
         completion_mask[row, start:end] = not (mask_truncated and rollout.finish_reason == "length")
         if rollout.sampler_logprobs is not None:
-            sampler_logprobs[row, start:end] = torch.from_numpy(np.array(_checked(rollout), dtype=np.float32))
+            sampler_logprobs[row, start:end] = torch.from_numpy(
+                np.array(rollout.sampler_logprobs, dtype=np.float32)
+            )
     return Batch(
         input_ids=input_ids,
         completion_mask=completion_mask,
@@ -63,7 +61,7 @@ def make_batch(groups: Sequence[ScoredGroup], *, pad_id: int, mask_truncated: bo
 
 
 def take(batch: Batch, rows: Tensor) -> Batch:
-    """The given rows (indices [b], on the CPU) of every tensor, cut to the longest: [B, T] -> [b, t]."""
+    """Take rows (indices [b], on the CPU) of every tensor, cut to the longest: [B, T] -> [b, t]."""
     width = int(batch.lengths[rows].max())
     at = onto(rows, batch.input_ids.device)
     cut: dict[str, Any] = {
@@ -73,20 +71,22 @@ def take(batch: Batch, rows: Tensor) -> Batch:
 
 
 def move(batch: Batch, device: torch.device) -> Batch:
-    """The batch with every [B, T] tensor on a device; what rows are packed by, [B], stays on the CPU."""
+    """Move every [B, T] tensor to a device; the [B] ones, by which rows are packed, stay on the CPU."""
     moved: dict[str, Any] = {name: onto(x, device) if x.dim() == 2 else x for name, x in _tensors(batch)}
     return Batch(**moved)
 
 
 def _tensors(batch: Batch) -> list[tuple[str, Tensor]]:
-    """Those that are there, by name."""
-    found = [(f.name, getattr(batch, f.name)) for f in fields(batch)]
-    return [(name, x) for name, x in found if x is not None]
+    """(name, tensor) of every field that is not None."""
+    pairs = [(f.name, getattr(batch, f.name)) for f in fields(batch)]
+    return [(name, x) for name, x in pairs if x is not None]
 
 
 def work(batch: Batch, rows: Tensor) -> dict[str, float]:
-    """What a pass over `rows` computes, each prompt once: `tokens`, how many are `predicted`, and the `pairs`
-    of a query and a key that it sees."""
+    """Count what a pass over `rows` computes, a prompt that rows share once.
+
+    `tokens` computed, how many of them are `predicted`, and `pairs` of a query and a key in attention.
+    """
     lengths = batch.lengths[rows]
     _, taken = Prompts(batch.prompt_ids[rows], batch.prompt_lengths[rows], padded=False).sources()
     pairs = (lengths * (lengths + 1) - taken * (taken + 1)).sum() / 2
@@ -95,7 +95,7 @@ def work(batch: Batch, rows: Tensor) -> dict[str, float]:
 
 
 def sampled_work(prompts: Sequence[Prompt], rollouts: Sequence[Rollout]) -> dict[str, float]:
-    """`work` of outputs and their prompts, of which what several have is computed once."""
+    """Count the `work` of a pass over outputs and their prompts, a prompt that outputs share once."""
     met = set[tuple[int, ...]]()
     tokens = predicted = pairs = 0.0
     for prompt, rollout in zip(prompts, rollouts, strict=True):
@@ -110,7 +110,7 @@ def sampled_work(prompts: Sequence[Prompt], rollouts: Sequence[Rollout]) -> dict
 def minibatches(
     batch: Batch, *, num: int, unit: Literal["group", "row"], generator: torch.Generator | None
 ) -> list[Tensor]:
-    """Row indices of `num` optimiser steps: a shuffled partition, sizes equal to within one unit.
+    """Deal the rows out to `num` optimiser steps: a shuffled partition, sizes equal to within one unit.
 
     "group" keeps the rows of a prompt together. `generator` None keeps the order. Raises ValueError when
     there are fewer units than minibatches.
@@ -127,12 +127,13 @@ def minibatches(
 def microbatches(
     batch: Batch, *, token_budget: int, rows: Tensor | None = None, padded: bool = True
 ) -> list[Tensor]:
-    """Row indices for each forward and backward, of at most `token_budget` tokens.
+    """Row indices for each forward and backward pass, of at most `token_budget` tokens.
 
-    Where attention is not `padded`, these are the tokens that are computed, and rows with one prompt stand
-    together. Else they are rows × longest, and rows with one prompt or rows of one length do, whichever costs
-    less. Longest first, so that running out of memory shows at once. `rows` [b] restricts it to a minibatch.
-    A row longer than the budget goes alone. Pair with `take`, and with a denominator of the whole step.
+    Unless attention is `padded`, the tokens counted are those computed, and rows with the same prompt go
+    together. If it is, they are rows × longest, and rows with the same prompt or rows of similar length go
+    together, whichever costs less. Longest first, so that running out of memory shows at once. `rows` [b]
+    restricts it to a minibatch. A row longer than the budget goes alone. Pair with `take`, and with a
+    denominator of the whole step.
     """
     if rows is None:
         rows = torch.arange(len(batch.lengths))
@@ -146,7 +147,7 @@ def microbatches(
 
 
 def _filled(rows: Sequence[_Row], token_budget: int, padded: bool) -> list[list[_Row]]:
-    """The rows, in order, each put with those before it while the budget lasts."""
+    """Fill microbatches with the rows, in order, each as far as the budget allows."""
     parts: list[list[_Row]] = []
     longest = computed = 0
     prompts = set[int]()
@@ -162,8 +163,11 @@ def _filled(rows: Sequence[_Row], token_budget: int, padded: bool) -> list[list[
 
 
 def _padded_cost(part: Sequence[_Row]) -> float:
-    """Of a microbatch, in computed tokens: on a CPU a place of padded attention takes a third of the time of
-    one in models of 64 and 96 hidden units, and less in larger ones."""
+    """A microbatch's cost on a CPU, in computed tokens.
+
+    A padded position of attention costs a third of a token in models of 64 and 96 hidden units, and less in
+    larger ones.
+    """
     prompts = {prompt: shared for _, _, prompt, shared in part}
     computed = sum(length - shared for _, length, _, shared in part) + sum(prompts.values())
     return computed + len(part) * max(length for _, length, *_ in part) / 3
@@ -174,7 +178,7 @@ def _by_length(row: _Row) -> tuple[int, ...]:
 
 
 def _by_prompt(rows: Sequence[_Row]) -> Callable[[_Row], tuple[int, ...]]:
-    """Longest first, the rows of one prompt together."""
+    """Sort key: longest first, the rows of a prompt together."""
     longest: dict[int, int] = {}
     for _, length, prompt, _ in rows:
         longest[prompt] = max(length, longest.get(prompt, 0))
@@ -185,10 +189,10 @@ def _by_prompt(rows: Sequence[_Row]) -> Callable[[_Row], tuple[int, ...]]:
 def shared_microbatches(
     batch: Batch, *, token_budget: int, rows: Tensor, rank: int, world_size: int, padded: bool = True
 ) -> list[tuple[Tensor, bool]]:
-    """`microbatches` of the share of `rows` that one of several processes takes, as many for each of them.
+    """This rank's `microbatches` of `rows`, each with whether it counts; every rank has equally many.
 
-    Every process deals the same rows out by length, so loads are alike. Where one has fewer it repeats the
-    shortest row, which does not count (False): gathering weights needs as many passes of everyone.
+    Rows are dealt out by length, so loads are alike. A rank with fewer microbatches repeats the shortest row,
+    which does not count (False): gathering sharded weights needs the same number of passes on every rank.
     """
     order = rows[torch.argsort(batch.lengths[rows], descending=True, stable=True)]
     dealt = [
@@ -200,11 +204,17 @@ def shared_microbatches(
     return [*((part, True) for part in mine), *[(order[-1:], False)] * idle]
 
 
-def _checked(rollout: Rollout) -> tuple[float, ...]:
-    logprobs = rollout.sampler_logprobs or ()
-    if len(logprobs) != len(rollout.completion_ids):
+def _check_logprobs(rollouts: Sequence[Rollout]) -> None:
+    """Raise ValueError unless all rollouts have sampler logprobs, one per token, or none has any."""
+    found = [rollout for rollout in rollouts if rollout.sampler_logprobs is not None]
+    if found and len(found) != len(rollouts):
         raise ValueError(
-            f"sampler_logprobs: {len(logprobs)} for {len(rollout.completion_ids)} tokens of problem "
-            f"{rollout.problem_id} sample {rollout.sample_idx}; give one a token"
+            f"sampler_logprobs: present in {len(found)} of {len(rollouts)} rollouts; give all or none"
         )
-    return logprobs
+    for rollout in found:
+        num = len(rollout.sampler_logprobs or ())
+        if num != len(rollout.completion_ids):
+            raise ValueError(
+                f"sampler_logprobs: {num} for {len(rollout.completion_ids)} tokens of problem "
+                f"{rollout.problem_id} sample {rollout.sample_idx}; give one per token"
+            )

@@ -129,7 +129,7 @@ def lr_at(
 
 
 def _total_norm(gradients: list[Tensor]) -> Tensor:
-    """Of all of them, and of all shards; in float32 at least, except of shards."""
+    """Global gradient norm over all parameters and shards, accumulated in float32 unless sharded."""
     if any(hasattr(g, "full_tensor") for g in gradients):  # DTensor takes a second to import
         norm: Any = nn.utils.get_total_norm(gradients)
         return norm.full_tensor()

@@ -48,12 +48,11 @@ def train(
 
     Every process trains; process 0 alone logs, publishes and evaluates.
     """
-    counters, config, writes = run.counters, run.config, rank() == 0
-    writer = MetricsWriter(run.folder / "metrics.jsonl")
-    if writes:
+    counters, writer = run.counters, MetricsWriter(run.folder / "metrics.jsonl")
+    if rank() == 0:
         writer.truncate(counters.step)
-    offline = Offline(run, report) if config.objective.offline else None
-    total = offline.num_steps if offline else config.trainer.steps
+    offline = Offline(run, report) if run.config.objective.offline else None
+    total = offline.num_steps if offline else run.config.trainer.steps
     run.current.progress = lambda note: report("training", counters.step, total, note)
     while counters.step < total:
         run.begin_step()
@@ -63,22 +62,15 @@ def train(
         counters.step += 1
         metrics |= sync_engine(run)
         refresh_reference(run)
-        last, evaluates = counters.step == total, counters.step in config.eval.at_steps
-        saves = last or counters.step % config.trainer.checkpoint_every == 0
-        if saves:
-            metrics |= measure_retention(run)
+        metrics |= measure_retention(run, total=total)
         metrics = {"step": counters.step, **metrics, **run.current.costs.metrics(counters, run.device)}
-        if writes:
+        if rank() == 0:
             writer.append(metrics)
             log(metrics)
             write_rollouts(run, groups)
         report("training", counters.step, total, f"accuracy {metrics['accuracy']:.3f}")
-        with run.timed("save"):
-            if writes and (last or evaluates):
-                publish(run)
-            if saves or evaluates:
-                save(run)
-        if writes and evaluates and not last:
+        save_weights(run, total=total)
+        if rank() == 0 and counters.step in run.config.eval.at_steps and counters.step < total:
             with run.timed("evaluate"):
                 evaluate(run)
 
@@ -195,10 +187,28 @@ def refresh_reference(run: Run) -> None:
         run.models.reference.load_state_dict(dict(hub_weights(run.models.policy)))
 
 
-def measure_retention(run: Run) -> dict[str, float]:
-    """How much of the base the policy has kept (`training.retention`)."""
+def measure_retention(run: Run, *, total: int) -> dict[str, float]:
+    """How much of the base the policy has kept (`training.retention`), at the steps that are checkpoints."""
+    if not is_checkpoint(run, total):
+        return {}
     with run.timed("kept"):
         return run.retention.measure(run.sampler)
+
+
+def is_checkpoint(run: Run, total: int) -> bool:
+    """True every `trainer.checkpoint_every` steps and at the last."""
+    step = run.counters.step
+    return step == total or step % run.config.trainer.checkpoint_every == 0
+
+
+def save_weights(run: Run, *, total: int) -> None:
+    """Save the resume state and publish the weights, at the steps that ask for one or the other."""
+    evaluated = run.counters.step in run.config.eval.at_steps
+    with run.timed("save"):
+        if rank() == 0 and (evaluated or run.counters.step == total):
+            publish(run)
+        if evaluated or is_checkpoint(run, total):
+            save(run)
 
 
 def write_rollouts(run: Run, groups: Sequence[ScoredGroup]) -> None:

@@ -50,6 +50,7 @@ def random_batch(num_prompts: int) -> Batch:
         lengths=lengths,
         prompt_ids=numbers,
         prompt_lengths=prompts,
+        rewards=torch.zeros(rows),
     )
 
 

@@ -181,9 +181,9 @@ def test_adapters_resume_to_the_bit(tmp_path: Path) -> None:
     go(broken, 1)
     save(broken)
     resumed = run_at("broken")
-    assert resumed.step == 1
+    assert resumed.counters.step == 1
     go(resumed, 2)
-    found, expected = resumed.policy.state_dict(), whole.policy.state_dict()
+    found, expected = resumed.models.policy.state_dict(), whole.models.policy.state_dict()
     assert found.keys() == expected.keys() and all(torch.equal(found[n], expected[n]) for n in found)
     publish(resumed)
 

@@ -57,7 +57,9 @@ def test_half_the_microbatch_gives_the_same_step(
     assert found.pop("microbatch_tokens") == small.counters.microbatch_tokens
     assert expected["grad_norm"] > 0
     assert found == pytest.approx(expected, rel=1e-4, abs=1e-6)
-    for (name, x), y in zip(whole.policy.named_parameters(), small.policy.parameters(), strict=True):
+    for (name, x), y in zip(
+        whole.models.policy.named_parameters(), small.models.policy.parameters(), strict=True
+    ):
         torch.testing.assert_close(x, y, rtol=1e-4, atol=1e-6, msg=name)
 
 

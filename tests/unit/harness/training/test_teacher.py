@@ -19,6 +19,7 @@ from harness.model.policy import init_policy
 from harness.schema.run_config import ConfigError
 from harness.training.advantages import build_batch
 from harness.training.experience import problems_at, sample
+from harness.training.models import Models
 from harness.training.offline import Offline
 from harness.training.optim import adamw
 from harness.training.setup import setup
@@ -108,9 +109,8 @@ def test_on_policy_the_student_goes_to_its_teacher() -> None:
     optimizer = adamw(student, lr=1e-2, betas=(0.9, 0.95), eps=1e-8, weight_decay=0.0)
     found = []
     for index in range(60):
-        metrics = update(
-            student,
-            teacher,
+        result = update(
+            Models(student, teacher),
             optimizer,
             build_batch([MIXED, EQUAL], config.objective),
             config=config,
@@ -118,7 +118,7 @@ def test_on_policy_the_student_goes_to_its_teacher() -> None:
             num_updates_done=10 + index,
             num_updates_total=1000,
         )
-        found.append(metrics["loss"])
+        found.append(result.metrics["loss"])
     assert found[0] > 0.1 and found[-1] < 0.5 * found[0]
 
 
