@@ -1,10 +1,10 @@
-"""Sampling with the policy's own weights: static cache, shared prompts, refilled and compacted rows."""
+"""Sample with the policy's own weights: static cache, shared prompts, refilled and compacted rows."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -12,9 +12,10 @@ from torch import Tensor
 from harness.model.files.hub import load_weights
 from harness.model.lora import has_adapters
 from harness.model.policy import Policy
+from harness.rollout.columns import ColumnSampler
 from harness.rollout.decode import Slots
-from harness.rollout.generation import Generation, Request
-from harness.rollout.results import check_requests, has_stop, make_requests, rollouts
+from harness.rollout.results import Request, check_requests, has_stop, make_requests, rollouts
+from harness.rollout.scheduler import Sampler, Scheduler
 from harness.types import OnEnd, Prompt, Rollout, SamplingParams
 
 if TYPE_CHECKING:
@@ -80,31 +81,39 @@ class NativeEngine:
 
     def _sample(self, requests: list[Request], params: SamplingParams) -> None:
         capacity = min(self._max_batch_size, len(requests))
-        longest = max(len(request.prompt) for request in requests) + params.max_new_tokens
-        rules: dict[str, Any] = {
-            "eos_token_ids": self._eos,
-            "has_stop": partial(has_stop, stops=params.stop, decode=self._decode),
-            "prefill_tokens": self._prefill_tokens,
-        }
+        max_prompt = max(len(request.prompt) for request in requests)
+        sampler: Sampler
         if self._uses_kernels:
-            from harness.rollout.gpu.generation import SlotGeneration
+            from harness.rollout.gpu.slots import SlotSampler
 
-            decoder = self._decoder_for(capacity, longest, params.max_new_tokens)
-            SlotGeneration(decoder, requests, params, capacity=capacity, **rules).run()
-            return
-        # Refilled rows push the columns on; room to spare makes shifting them back rare.
-        columns = longest if capacity == len(requests) else longest + max(64, longest // 2)
-        slots = self._slots_for(rows=capacity, columns=columns, max_new_tokens=params.max_new_tokens)
-        Generation(self.policy, slots, requests, params, capacity=capacity, **rules).run()
+            decoder = self._decoder_for(capacity, max_prompt + params.max_new_tokens, params.max_new_tokens)
+            sampler = SlotSampler(decoder, params, capacity=capacity, eos_token_ids=self._eos)
+        else:
+            columns = max_prompt + params.max_new_tokens
+            if capacity < len(requests):  # refilled rows push the columns on; with room, shifts are rare
+                columns += max(64, columns // 2)
+            slots = self._slots_for(rows=capacity, columns=columns, max_new_tokens=params.max_new_tokens)
+            sampler = ColumnSampler(
+                self.policy, slots, params, capacity=capacity, max_prompt=max_prompt, eos_token_ids=self._eos
+            )
+        Scheduler(
+            sampler,
+            requests,
+            params,
+            capacity=capacity,
+            eos_token_ids=self._eos,
+            has_stop=partial(has_stop, stops=params.stop, decode=self._decode),
+            prefill_tokens=self._prefill_tokens,
+        ).run()
 
     @property
     def _uses_kernels(self) -> bool:
-        """On a GPU, where the kernels take a head's size: a power of two."""
+        """Whether the policy is on a GPU and its heads have a size that the kernels take: a power of two."""
         head_dim = self.policy.dims.head_dim
         return self.policy.head_weight.is_cuda and head_dim >= 16 and head_dim & (head_dim - 1) == 0
 
     def _decoder_for(self, num_slots: int, columns: int, max_new_tokens: int) -> SlotDecoder:
-        """The GPU's buffers and graphs, made anew only when they are too small or the weights have moved."""
+        """Reuse the GPU's buffers and graphs unless they are too small or the weights have moved."""
         from harness.rollout.gpu.decode import SlotDecoder
 
         have = self._decoder
@@ -116,7 +125,7 @@ class NativeEngine:
         return have
 
     def _slots_for(self, *, rows: int, columns: int, max_new_tokens: int) -> Slots:
-        """The static buffers, allocated anew only when they are too small."""
+        """Reuse the static buffers unless they are too small or on another device."""
         have = self._slots
         if (
             have is None

@@ -1,15 +1,32 @@
-"""What every engine's calls have in common: requests that make sense, and rollouts from what was sampled."""
+"""Check and make an engine's requests, and build rollouts from what was sampled: shared by all engines."""
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 
-from harness.rollout.generation import Request
-from harness.types import OnEnd, Prompt, Rollout, SamplingParams
+from harness.types import FinishReason, OnEnd, Prompt, Rollout, SamplingParams
 
 Decode = Callable[[Sequence[int]], str]
+
+
+@dataclass(slots=True)
+class Request:
+    """One prompt to continue, and what it became. `on_end` gets its tokens without the end token."""
+
+    prompt: tuple[int, ...]
+    seed: int
+    on_end: Callable[[list[int]], None] | None = None
+    tokens: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    finish_reason: FinishReason = "length"
+
+    def ended(self) -> None:
+        """Call `on_end`, once tokens and finish_reason are final."""
+        if self.on_end is not None:
+            self.on_end(self.tokens[: len(self.tokens) - (self.finish_reason == "stop")])
 
 
 def check_requests(
@@ -33,7 +50,7 @@ def check_requests(
 
 
 def make_requests(prompts: Sequence[Prompt], seeds: Sequence[int], on_end: OnEnd | None) -> list[Request]:
-    """One a prompt; `on_end` is told the place of each that ends."""
+    """One request a prompt; `on_end` is called with the index of each that ends."""
     return [
         Request(prompt.token_ids, seed, None if on_end is None else partial(on_end, place))
         for place, (prompt, seed) in enumerate(zip(prompts, seeds, strict=True))
@@ -41,6 +58,7 @@ def make_requests(prompts: Sequence[Prompt], seeds: Sequence[int], on_end: OnEnd
 
 
 def has_stop(ids: Sequence[int], stops: tuple[str, ...], decode: Decode) -> bool:
+    """Whether the text of `ids` contains a stop string."""
     text = decode(ids)
     return any(stop in text for stop in stops)
 
@@ -53,13 +71,13 @@ def rollouts(
     decode: Decode,
     policy_step: int,
 ) -> list[Rollout]:
-    """One a request, in order; `sample_idx` counts the earlier ones of the same problem."""
-    found, counts = [], dict[str, int]()
+    """One rollout a request, in order; `sample_idx` counts the earlier ones of the same problem."""
+    made, counts = [], dict[str, int]()
     for prompt, request in zip(prompts, requests, strict=True):
         sample_idx = counts.get(prompt.problem_id, 0)
         counts[prompt.problem_id] = sample_idx + 1
-        found.append(_rollout(prompt.problem_id, sample_idx, request, params, decode, policy_step))
-    return found
+        made.append(_rollout(prompt.problem_id, sample_idx, request, params, decode, policy_step))
+    return made
 
 
 def _rollout(
@@ -70,14 +88,14 @@ def _rollout(
     decode: Decode,
     policy_step: int,
 ) -> Rollout:
-    """A stop string ends the completion at the first token that completes it; the text ends before it."""
+    """Cut a completion at the first token that completes a stop string; the text ends before the string."""
     ids = request.tokens
     end = len(ids) - (request.finish_reason == "stop")
     text, finish_reason = decode(ids[:end]), request.finish_reason
     if any(stop in text for stop in params.stop):
-        places = range(1, end + 1)
-        kept = bisect_left(places, True, key=lambda n: has_stop(ids[:n], params.stop, decode)) + 1
-        ids, text, finish_reason = ids[:kept], decode(ids[:kept]), "stop"
+        lengths = range(1, end + 1)
+        length = bisect_left(lengths, True, key=lambda n: has_stop(ids[:n], params.stop, decode)) + 1
+        ids, text, finish_reason = ids[:length], decode(ids[:length]), "stop"
         text = text[: min(text.find(stop) for stop in params.stop if stop in text)]
     return Rollout(
         problem_id=problem_id,

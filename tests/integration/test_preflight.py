@@ -30,10 +30,10 @@ from pathlib import Path
 from harness.launch.compose import Composer
 from harness.model.dims import ModelDims
 from harness.model.files.hub import save_pretrained
-from harness.model import init_policy
+from harness.model.policy import init_policy
 from harness.training.setup import setup
 from harness.model.files.tokenizer import build_ladder_tokenizer, save_tokenizer
-from harness.trainer import experience, learn
+from harness.training.trainer import experience, learn
 
 folder, *lines = sys.argv[1:]
 config = Composer().config(lines)

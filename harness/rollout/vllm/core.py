@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from harness.model.dims import ModelDims
 from harness.model.files.hub import config_from_dims
-from harness.rollout.generation import Request
+from harness.rollout.results import Request
 from harness.types import SamplingParams
 
 _STEPS_BETWEEN_TEXT_CHECKS = 16

@@ -14,7 +14,7 @@ from scipy.stats import chisquare
 from harness.model.files.hub import save_pretrained
 from harness.model.policy import Policy, token_logprobs
 from harness.model.rows import pack_rows
-from harness.rollout import generation
+from harness.rollout import columns
 from harness.rollout.native import NativeEngine
 from harness.types import Prompt, SamplingParams
 from tests.unit.harness.model.test_policy import DIMS, LLAMA, random_policy
@@ -136,14 +136,14 @@ def test_many_refills_shift_the_columns_and_prefill_in_parts() -> None:
 def test_long_samples_do_not_hold_up_short_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     policy, size, steps = random_policy(LLAMA), 5, 0
     prompts = _ragged_prompts(60)
-    original = generation.Generation._step
+    original = columns.ColumnSampler.advance
 
-    def counted(self: generation.Generation) -> None:
+    def counted(self: columns.ColumnSampler) -> None:
         nonlocal steps
         steps += 1
         original(self)
 
-    monkeypatch.setattr(generation.Generation, "_step", counted)
+    monkeypatch.setattr(columns.ColumnSampler, "advance", counted)
     params = SamplingParams(max_new_tokens=60, temperature=1.5)
     made = _engine(policy, eos=(3, 11), size=size).generate(prompts, params=params, seeds=range(60))
     lengths = [len(r.completion_ids) for r in made]
@@ -158,7 +158,7 @@ def test_checks_every_few_steps_give_the_same_rollouts(monkeypatch: pytest.Monke
     prompts = _ragged_prompts(20)
     params = SamplingParams(max_new_tokens=19, temperature=1.5, logprobs=True)
     every_step = _engine(policy, eos=(3, 11, 17), size=6).generate(prompts, params=params, seeds=range(20))
-    monkeypatch.setitem(generation.STEPS_BETWEEN_CHECKS, "cpu", 8)
+    monkeypatch.setitem(columns.STEPS_BETWEEN_CHECKS, "cpu", 8)
     seldom = _engine(policy, eos=(3, 11, 17), size=6).generate(prompts, params=params, seeds=range(20))
     assert [r.completion_ids for r in seldom] == [r.completion_ids for r in every_step]
     assert [r.finish_reason for r in seldom] == [r.finish_reason for r in every_step]

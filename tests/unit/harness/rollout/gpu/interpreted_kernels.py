@@ -12,12 +12,13 @@ import torch.nn.functional as F
 
 from harness.model import fused, kernels
 from harness.model.head import _KernelLogprobs
-from harness.rollout.generation import Request
 from harness.rollout.gpu import decode as gpu_decode
 from harness.rollout.gpu.decode import SlotDecoder
-from harness.rollout.gpu.generation import SlotGeneration
 from harness.rollout.gpu.sampling import draw
+from harness.rollout.gpu.slots import SlotSampler
 from harness.rollout.native import NativeEngine
+from harness.rollout.results import Request
+from harness.rollout.scheduler import Scheduler
 from harness.types import Prompt, SamplingParams
 from tests.unit.harness.model.test_policy import DIMS, random_policy
 from tests.unit.harness.rollout.test_sampling import nucleus_of
@@ -112,12 +113,13 @@ def decoding() -> None:
         requests = [Request(prompt.token_ids, seed) for seed, prompt in enumerate(prompts)]
         with torch.inference_mode():
             decoder = SlotDecoder(policy, num_slots=3, columns=8, max_new_tokens=4)
-            SlotGeneration(
-                decoder,
-                list(requests),
+            eos = frozenset((3, 5))
+            Scheduler(
+                SlotSampler(decoder, params, capacity=3, eos_token_ids=eos),
+                requests,
                 params,
                 capacity=3,
-                eos_token_ids=frozenset((3, 5)),
+                eos_token_ids=eos,
                 has_stop=lambda _: False,
                 prefill_tokens=8,
             ).run()

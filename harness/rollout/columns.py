@@ -1,0 +1,148 @@
+"""Sample in static buffers whose rows all write at one column: for a CPU, or a GPU without our kernels.
+
+Rows that ended are moved over once nothing waits; columns that no row needs any more are shifted out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from harness.model.policy import Policy
+from harness.rollout.decode import Slots, decode_step, fuse
+from harness.rollout.sampling import sample
+from harness.rollout.scheduler import Prefill
+from harness.types import SamplingParams
+
+# Steps between looks at which rows have ended: a look is free on a CPU and stalls a GPU.
+STEPS_BETWEEN_CHECKS = {"cpu": 1, "cuda": 8}
+_STEPS_BETWEEN_TEXT_CHECKS = 16
+
+
+@dataclass(slots=True)
+class _Row:
+    """Columns of an active row: `start` of its prompt's first token, `first` of its first sampled one."""
+
+    start: int
+    first: int
+
+
+class ColumnSampler:
+    """A `Sampler` over `Slots`, whose rows 0 to `num_rows` - 1 take part in a step, whatever they hold."""
+
+    longest_first = False
+    refills_at_once = False
+
+    def __init__(
+        self,
+        policy: Policy,
+        slots: Slots,
+        params: SamplingParams,
+        *,
+        capacity: int,
+        max_prompt: int,
+        eos_token_ids: frozenset[int],
+    ) -> None:
+        self.policy, self.slots, self.params = policy, slots, params
+        self.num_rows, self.max_prompt, self.eos_token_ids = capacity, max_prompt, eos_token_ids
+        self.device = policy.head_weight.device
+        is_eos = torch.zeros(policy.dims.vocab_size, dtype=torch.bool)
+        is_eos[sorted(eos_token_ids)] = True
+        self.is_eos = is_eos.to(self.device)
+        self.layers = fuse(policy)
+        self.rows: dict[int, _Row] = {}
+        self.column = max_prompt
+        self.turn = 0
+        self.look_is_due = self.text_is_due = False
+
+    def start(self, prefill: Prefill) -> None:
+        """Copy the prompts' cache to the columns before the present one and sample the first tokens there."""
+        slots, column, rows = self.slots, self.column, prefill.slots
+        self.rows |= {slot: _Row(column - length, column) for slot, length in prefill.lengths.items()}
+        back = torch.arange(prefill.width, 0, -1, device=self.device)  # [P]
+        source = prefill.ends[:, None] - back  # [n, P] packed
+        source.clamp_(min=0)  # columns before a shorter prompt: masked, so any finite content will do
+        for layer, (keys, values) in enumerate(prefill.cache):
+            slots.keys[layer, rows, :, column - prefill.width : column] = keys[source].transpose(1, 2)
+            slots.values[layer, rows, :, column - prefill.width : column] = values[source].transpose(1, 2)
+        slots.start[rows] = column - (prefill.ends - prefill.begins)
+        hidden = torch.arange(slots.columns, device=self.device) < slots.start[rows, None]
+        slots.bias[rows] = torch.where(hidden, float("-inf"), 0.0).to(slots.bias.dtype)
+        slots.uniforms[rows, column : column + self.params.max_new_tokens] = prefill.uniforms
+        tokens, logprobs = sample(prefill.logits, prefill.uniforms[:, 0], self.params)
+        slots.tokens[rows, column] = tokens
+        slots.done[rows] = self.is_eos[tokens]
+        if logprobs is not None:
+            slots.logprobs[rows, column] = logprobs
+
+    def advance(self) -> None:
+        """Feed column t's tokens, put the next at t + 1."""
+        starts = [row.start for row in self.rows.values()]
+        first, ragged = min(starts), max(starts) - min(starts)
+        if self.column == self.slots.columns:
+            first -= self._shift(min(first, self.column - self.max_prompt))
+        slots, count = self.slots, self.num_rows
+        logits = decode_step(
+            self.policy, self.layers, slots, rows=count, first=first, ragged=ragged, column=self.column
+        )
+        self.column += 1
+        tokens, logprobs = sample(logits, slots.uniforms[:count, self.column], self.params)
+        slots.tokens[:count, self.column] = tokens
+        slots.done[:count] |= self.is_eos[tokens]
+        if logprobs is not None:
+            slots.logprobs[:count, self.column] = logprobs
+
+    def _shift(self, by: int) -> int:
+        self.slots.shift(by, self.column)
+        self.column -= by
+        for row in self.rows.values():
+            row.start, row.first = row.start - by, row.first - by
+        return by
+
+    def ended(self) -> set[int] | None:
+        """Rows with an end token or `max_new_tokens` tokens, if a look is due or a row is full."""
+        full = {
+            i for i, row in self.rows.items() if self.column - row.first + 1 >= self.params.max_new_tokens
+        }
+        self.look_is_due = self.turn % STEPS_BETWEEN_CHECKS[self.device.type] == 0 or bool(full)
+        self.text_is_due = self.turn % _STEPS_BETWEEN_TEXT_CHECKS == 0
+        self.turn += 1
+        if not self.look_is_due:
+            return None
+        return full.union(self.slots.done[: self.num_rows].nonzero().flatten().tolist())
+
+    def read(self, slots: Sequence[int]) -> tuple[list[list[int]], list[list[float]]]:
+        """Each row's tokens up to its end token and, if asked for, their logprobs."""
+        tokens, logprobs = [], []
+        for slot in slots:
+            first = self.rows[slot].first
+            last = min(self.column + 1, first + self.params.max_new_tokens)
+            ids = self.slots.tokens[slot, first:last].tolist()
+            ids = ids[: next((i + 1 for i, token in enumerate(ids) if token in self.eos_token_ids), None)]
+            tokens.append(ids)
+            if self.params.logprobs:
+                logprobs.append(self.slots.logprobs[slot, first : first + len(ids)].tolist())
+        return tokens, logprobs
+
+    def free(self, slots: Sequence[int]) -> None:
+        """Forget these rows; they are computed along until others take their place."""
+        for slot in slots:
+            del self.rows[slot]
+
+    def arrange(self, active: Sequence[int], *, waiting: bool) -> dict[int, int]:
+        """Once nothing waits and a sixteenth of the rows is empty, move the last rows into the empty ones."""
+        count, spare = len(active), self.num_rows - len(active)
+        if waiting or not self.look_is_due or count == 0 or spare < max(1, self.num_rows // 16):
+            return {}
+        source = [i for i in range(count, self.num_rows) if i in self.rows]
+        target = [i for i in range(count) if i not in self.rows]
+        if source:
+            first = min(self.rows[i].start for i in source)
+            to = [torch.tensor(rows, device=self.device) for rows in (source, target)]
+            self.slots.move_rows(to[0], to[1], first, self.column)
+        moved = dict(zip(source, target, strict=True))
+        self.rows = {moved.get(i, i): row for i, row in self.rows.items()}
+        self.num_rows = count
+        return moved
