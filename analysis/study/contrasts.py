@@ -112,15 +112,7 @@ def evaluated_tasks(study: Study) -> dict[str, str]:
 
 def final_rows(study: Study, label: str, task: str, *, base: bool = False) -> dict[str, pd.Series[Any]]:
     """Seed -> evaluation of the checkpoint that a finished run of the arm is judged by, or of its base."""
-    frame = study.evaluations
-    if frame.empty:
-        return {}
-    frame = frame[(frame["arm"] == label) & (frame["task"] == task) & (frame["status"] == "finished")]
-    judged = dict(zip(study.runs["run_id"], study.runs["checkpoint"], strict=True))
-    wanted = {
-        str(r["seed"]): r for _, r in frame.iterrows() if r["step"] == (0 if base else judged[r["run_id"]])
-    }
-    return {seed: wanted[seed] for seed in sorted(wanted, key=seed_order)}
+    return study.final_rows.get((label, task, base), {})
 
 
 def base_name(study: Study, label: str) -> str:
@@ -259,7 +251,3 @@ def has(row: pd.Series[Any], name: str) -> bool:
     """A frame turns what a record leaves out into NaN wherever another record has it."""
     value = row[name]
     return value is not None and bool(np.isfinite(float(value)))
-
-
-def seed_order(seed: str) -> tuple[int, str]:
-    return (int(seed), "") if seed.isdigit() else (10**9, seed)

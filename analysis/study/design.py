@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from analysis.study.contrasts import METRICS, control_of, final_rows, has, primary_of, seed_order
-from analysis.study.load import Study, differing_keys
+from analysis.study.contrasts import METRICS, control_of, final_rows, has, primary_of
+from analysis.study.load import Study, differing_keys, seed_order
 from harness.records.records import Arm
 
 if TYPE_CHECKING:

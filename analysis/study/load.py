@@ -77,6 +77,23 @@ class Study:
     def finished(self) -> pd.DataFrame:
         return self.runs[self.runs["status"] == "finished"]
 
+    @cached_property
+    def final_rows(self) -> dict[tuple[str, str, bool], dict[str, pd.Series[Any]]]:
+        """(arm, task, is it the base) -> seed -> evaluation row, seeds in order.
+
+        Finished runs only, each at the checkpoint that it is judged by. Made once: every table reads it.
+        """
+        index: dict[tuple[str, str, bool], dict[str, pd.Series[Any]]] = {}
+        if self.evaluations.empty:
+            return index
+        checkpoint = dict(zip(self.runs["run_id"], self.runs["checkpoint"], strict=True))
+        frame = self.evaluations[self.evaluations["status"] == "finished"]
+        for _, row in frame.iterrows():
+            for is_base, step in ((True, 0), (False, checkpoint[row["run_id"]])):
+                if row["step"] == step:
+                    index.setdefault((row["arm"], row["task"], is_base), {})[str(row["seed"])] = row
+        return {key: {s: rows[s] for s in sorted(rows, key=seed_order)} for key, rows in index.items()}
+
 
 def load_study(folder: Path, *, progress: Progress | None = None) -> Study:
     """Read every record of a study. Raises ValueError for a folder without runs, or a newer study.json."""
@@ -131,6 +148,11 @@ def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[prefix + key] = value
     return flat
+
+
+def seed_order(seed: str) -> tuple[int, str]:
+    """Sort key: numbers by size, then names."""
+    return (int(seed), "") if seed.isdigit() else (10**9, seed)
 
 
 def differing_keys(first: dict[str, Any], second: dict[str, Any]) -> list[str]:

@@ -62,3 +62,12 @@ def test_a_run_without_validation_is_named_and_in_no_table(make_study) -> None:
     assert any(
         "grpo-xs-s1" in n and "no checkpoint of it was evaluated on both validation" in n for n in notes
     )
+
+
+def test_rows_are_indexed_once_a_study(make_study) -> None:
+    """Six runs of two seeds' order 0..2; the base stands apart, and an unknown arm has no row."""
+    study = load_study(make_study(models=("xs",)))
+    rows = final_rows(study, ARM, "aime_gen_test")
+    assert final_rows(study, ARM, "aime_gen_test") is rows and list(rows) == ["0", "1", "2"]
+    assert {row["step"] for row in final_rows(study, ARM, "aime_gen_test", base=True).values()} == {0}
+    assert final_rows(study, "no such arm", "aime_gen_test") == {}
