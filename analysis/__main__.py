@@ -115,8 +115,9 @@ def _report(arguments: argparse.Namespace) -> int:
         from analysis.report.tracked import log_report
 
         try:
-            name = log_report(report, path.parent, mode=arguments.wandb, project=arguments.project,
-                              entity=arguments.entity)  # fmt: skip
+            name = log_report(
+                report, path.parent, mode=arguments.wandb, project=arguments.project, entity=arguments.entity
+            )
             print(f"W&B: {name} ({arguments.wandb})")
         except Exception as error:  # an outage costs a warning: the files are written
             print(f"warning: W&B: {type(error).__name__}: {error}", file=sys.stderr)
@@ -232,8 +233,10 @@ def _calibrate(arguments: argparse.Namespace) -> int:
     write_json(path, found)
     for row in found["rows"]:
         power = f", power {row['power']:.3f} (0.8 planned)" if "power" in row else ""
-        print(f"{row['seeds']:>2} seeds, {row['scenario']}: coverage {row['coverage']:.3f}, "
-              f"family-wise error {row['fwer']:.3f}{power}")  # fmt: skip
+        print(
+            f"{row['seeds']:>2} seeds, {row['scenario']}: coverage {row['coverage']:.3f}, "
+            f"family-wise error {row['fwer']:.3f}{power}"
+        )
     bad = outside(found)
     for line in bad:
         print(f"outside its bounds: {line}", file=sys.stderr)

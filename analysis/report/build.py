@@ -74,26 +74,51 @@ def _sections(
     filled = lambda *tables: [t for t in tables if t.cells]  # noqa: E731
     gap = memorisation_table(study, level=primary.level)
     return [
-        ReportSection("The arms", [], filled(arm_table(study, primary, results),
-                                             path_table(study, primary), main_effects_table(study, primary),
-                                             finding_table(study, primary, results)), some("differences")),
-        ReportSection("Learning", [], filled(trend_table(study, primary, results), pilot_table(study)),
-                      some("learning_rates", "checkpoints", "ordered", "learning_curves")),
-        ReportSection("What changed", [], filled(measures_table(results), decomposition_table(results)),
-                      some("decomposition", "pass_at_k")),
+        ReportSection(
+            "The arms",
+            [],
+            filled(
+                arm_table(study, primary, results),
+                path_table(study, primary),
+                main_effects_table(study, primary),
+                finding_table(study, primary, results),
+            ),
+            some("differences"),
+        ),
+        ReportSection(
+            "Learning",
+            [],
+            filled(trend_table(study, primary, results), pilot_table(study)),
+            some("learning_rates", "checkpoints", "ordered", "learning_curves"),
+        ),
+        ReportSection(
+            "What changed",
+            [],
+            filled(measures_table(results), decomposition_table(results)),
+            some("decomposition", "pass_at_k"),
+        ),
         ReportSection("Derivations", [], [], some("derivations")),
-        ReportSection("Does it hold elsewhere",
-                      [] if gap.cells else [NO_TWINS],
-                      filled(splits_table(study, primary, results), templates_table(study), gap),
-                      some("splits")),
-        ReportSection("What it cost", [], filled(kept_table(study, results, level=primary.level)),
-                      some("compute", "kept")),
+        ReportSection(
+            "Does it hold elsewhere",
+            [] if gap.cells else [NO_TWINS],
+            filled(splits_table(study, primary, results), templates_table(study), gap),
+            some("splits"),
+        ),
+        ReportSection(
+            "What it cost",
+            [],
+            filled(kept_table(study, results, level=primary.level)),
+            some("compute", "kept"),
+        ),
         ReportSection("Training", [], [], some("diagnostics")),
         ReportSection("Single problems", [], [], some("problems")),
-        ReportSection("What the intervals mean", _interval_text(study, primary, results),
-                      filled(views_table(study, primary, results), variance_table(study, primary, results))),
+        ReportSection(
+            "What the intervals mean",
+            _interval_text(study, primary, results),
+            filled(views_table(study, primary, results), variance_table(study, primary, results)),
+        ),
         ReportSection("Arms compared", [], [config_table(study)]),
-    ]  # fmt: skip
+    ]
 
 
 def answers(study: Study, primary: Primary, results: list[ArmResult]) -> list[str]:
@@ -135,8 +160,9 @@ def _differences(study: Study, primary: Primary, results: list[ArmResult], measu
     return lines + [
         f"{r.label} is a null control, whose gain over the base ought to be 0: "
         f"{interval_text(r.gain, signed=True)} points."
-        for r in results if r.gain is not None and r.levels.get(primary.factor or "") in nulls
-    ]  # fmt: skip
+        for r in results
+        if r.gain is not None and r.levels.get(primary.factor or "") in nulls
+    ]
 
 
 def _answer(headline: Headline, measure: str, margin: float | None) -> str:
@@ -233,8 +259,9 @@ def markdown(report: Report, *, figures: Collection[str] | None = None) -> str:
         lines += [table.markdown() + "\n" for table in section.tables]
         lines += [
             f"![{f.chart.title}](figures/{f.name}.png)\n\n*{f.chart.caption}*\n"
-            for f in section.figures if figures is None or f.name in figures
-        ]  # fmt: skip
+            for f in section.figures
+            if figures is None or f.name in figures
+        ]
     lines += ["", "## How to reproduce", ""]
     if report.study.record.command:
         lines += ["```", report.study.record.command, "```", ""]

@@ -85,9 +85,16 @@ def aa_variances(study: Study) -> Variances:
     arm_seed, as_bound = _component(ms_as, ms_e, (arms - 1) * (num_seeds - 1), problems)
     arm_problem, ap_bound = _component(ms_ap, ms_e, (arms - 1) * (problems - 1), num_seeds)
     return Variances(
-        problems=p, k=k, arm_seed=arm_seed, arm_seed_bound=as_bound, arm_problem=arm_problem,
-        arm_problem_bound=ap_bound, rest=max(0.0, ms_e - sampling), num_arms=arms, num_seeds=num_seeds,
-    )  # fmt: skip
+        problems=p,
+        k=k,
+        arm_seed=arm_seed,
+        arm_seed_bound=as_bound,
+        arm_problem=arm_problem,
+        arm_problem_bound=ap_bound,
+        rest=max(0.0, ms_e - sampling),
+        num_arms=arms,
+        num_seeds=num_seeds,
+    )
 
 
 def _component(mean_square: float, error: float, df: int, count: int) -> tuple[float, float]:
@@ -122,8 +129,14 @@ def calibrate(
             rng = np.random.default_rng([seed, num_seeds, number])
             rows.append(_scenario(variances, rng, name, num_seeds, arm_seed, arm_problem, test, studies))
     listed = {k: v for k, v in vars(variances).items() if k != "problems"}
-    return {"rows": rows, "variances": listed | {"num_problems": len(variances.problems)}, "arms": ARMS,
-            "level": 0.95, "studies": studies, "seed": seed}  # fmt: skip
+    return {
+        "rows": rows,
+        "variances": listed | {"num_problems": len(variances.problems)},
+        "arms": ARMS,
+        "level": 0.95,
+        "studies": studies,
+        "seed": seed,
+    }
 
 
 def outside(found: dict[str, Any]) -> list[str]:
@@ -138,9 +151,15 @@ def outside(found: dict[str, Any]) -> list[str]:
 
 
 def _scenario(
-    v: Variances, rng: np.random.Generator, name: str, num_seeds: int, arm_seed: float, arm_problem: float,
-    test: Callable[[Array], Array], studies: int,
-) -> dict[str, Any]:  # fmt: skip
+    v: Variances,
+    rng: np.random.Generator,
+    name: str,
+    num_seeds: int,
+    arm_seed: float,
+    arm_problem: float,
+    test: Callable[[Array], Array],
+    studies: int,
+) -> dict[str, Any]:
     """One row. Power is that of a difference planned for 0.8, added to one arm; paired t alone plans it."""
     fixed = test is paired
     noise = float((v.problems * (1 - v.problems)).mean()) / v.k + v.rest
@@ -160,15 +179,26 @@ def _scenario(
             if effect is not None and arm == 1:
                 found += int((test(d + effect) <= 0.05).sum())
         rejected += int((holm_smallest(np.array(p_values)) <= 0.05).sum())
-    row = {"seeds": num_seeds, "scenario": name, "coverage": covered / total, "fwer": rejected / studies,
-           "n": studies}  # fmt: skip
+    row = {
+        "seeds": num_seeds,
+        "scenario": name,
+        "coverage": covered / total,
+        "fwer": rejected / studies,
+        "n": studies,
+    }
     return row if effect is None else row | {"effect": effect, "power": found / studies, "planned_power": 0.8}
 
 
 def draw(
-    v: Variances, rng: np.random.Generator, studies: int, num_seeds: int, arm_seed: float, arm_problem: float,
-    *, fixed: bool,
-) -> Array:  # fmt: skip
+    v: Variances,
+    rng: np.random.Generator,
+    studies: int,
+    num_seeds: int,
+    arm_seed: float,
+    arm_problem: float,
+    *,
+    fixed: bool,
+) -> Array:
     """Scores [studies, arms, seeds, problems] of arms that are alike in truth.
 
     `fixed`: the problems are the target, so arm × problem effects are centred over them; otherwise they are
@@ -220,8 +250,11 @@ def _mean_squares(y: Array) -> tuple[float, float, float]:
     arms, seeds, problems = y.shape
     m = y.mean()
     a, s, p = (y.mean(axis=axes, keepdims=True) for axes in ((1, 2), (0, 2), (0, 1)))
-    two = {"as": y.mean(axis=2, keepdims=True), "ap": y.mean(axis=1, keepdims=True),
-           "sp": y.mean(axis=0, keepdims=True)}  # fmt: skip
+    two = {
+        "as": y.mean(axis=2, keepdims=True),
+        "ap": y.mean(axis=1, keepdims=True),
+        "sp": y.mean(axis=0, keepdims=True),
+    }
     arm_seed = problems * ((two["as"] - a - s + m) ** 2).sum() / ((arms - 1) * (seeds - 1))
     arm_problem = seeds * ((two["ap"] - a - p + m) ** 2).sum() / ((arms - 1) * (problems - 1))
     rest = y - two["as"] - two["ap"] - two["sp"] + a + s + p - m

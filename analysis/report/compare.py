@@ -40,9 +40,10 @@ def list_table(outputs: Path) -> Table:
             f"{outputs}: no such folder; run a study first, or name the folder that holds studies"
         )
     folders = [
-        p for p in sorted(outputs.iterdir())
+        p
+        for p in sorted(outputs.iterdir())
         if p.is_dir() and p.name != records.BASES and any(next(p.glob(m), None) for m in STUDY_MARKS)
-    ]  # fmt: skip
+    ]
     if not folders:
         raise ValueError(f"{outputs}: holds no studies; run one first, or name the folder that holds them")
     cells = [_listed(folder) for folder in folders]
@@ -78,8 +79,10 @@ def compare_table(first: Study, second: Study) -> Table:
     cells, raw = [], []
     for label in labels:
         ours, theirs = (final_rows(s, label, primary.task) for s in (first, second))
-        estimates = [_over_seeds(rows, primary.metric, primary.level, s)
-                     for rows, s in ((ours, first), (theirs, second))]  # fmt: skip
+        estimates = [
+            _over_seeds(rows, primary.metric, primary.level, s)
+            for rows, s in ((ours, first), (theirs, second))
+        ]
         difference, said = _difference(ours, theirs, primary, what_varies(first))
         cells.append([label, *(interval_text(e) for e in estimates), said])
         named = {"first": estimates[0], "second": estimates[1], "difference": difference}
@@ -104,9 +107,17 @@ def compare_chart(table: Table) -> Chart:
     for i, (which, name) in enumerate(zip(("first", "second"), table.columns[1:3], strict=True)):
         centre = 100 * rows[which].astype(float)
         low, high = (100 * rows[f"{which}_{end}"].astype(float) for end in ("low", "high"))
-        series.append(Series(
-            name, centre.tolist(), [y + 0.12 - 0.24 * i for y in places], low=low.fillna(centre).tolist(),
-            high=high.fillna(centre).tolist(), colour=i, mark="points"))  # fmt: skip
+        series.append(
+            Series(
+                name,
+                centre.tolist(),
+                [y + 0.12 - 0.24 * i for y in places],
+                low=low.fillna(centre).tolist(),
+                high=high.fillna(centre).tolist(),
+                colour=i,
+                mark="points",
+            )
+        )
     panel = Panel("points", "", series, names=rows["arm"].tolist(), flat=True)
     return Chart("compare", table.title, "Bars: the table's intervals; none means too few seeds.", [panel])
 

@@ -37,8 +37,12 @@ def finding(study: Study, primary: Primary, results: list[ArmResult]) -> dict[st
     answer += "".join(f"; flagged: {arms} ({flag})" for flag, arms in _flagged(results).items())
     answer += "".join(f"; {said}" for said in trends_told(trend_table(study, primary, results)))
     answer += _calibrated(study.folder / "calibration.json")
-    return {"study": study.name, "question": study.record.question, "answer": answer,
-            "seeds": max((len(r.seeds) for r in results), default=0)}  # fmt: skip
+    return {
+        "study": study.name,
+        "question": study.record.question,
+        "answer": answer,
+        "seeds": max((len(r.seeds) for r in results), default=0),
+    }
 
 
 def _difference(study: Study, primary: Primary, results: list[ArmResult], measure: str) -> str:
@@ -54,8 +58,9 @@ def _difference(study: Study, primary: Primary, results: list[ArmResult], measur
     nulls = set(declared(study).get("nulls") or [])
     return answer + "".join(
         f"; gain of the null control {r.label}: {interval_text(r.gain, signed=True)}"
-        for r in results if r.gain is not None and r.levels.get(primary.factor or "") in nulls
-    )  # fmt: skip
+        for r in results
+        if r.gain is not None and r.levels.get(primary.factor or "") in nulls
+    )
 
 
 def _flagged(results: list[ArmResult]) -> dict[str, str]:

@@ -28,14 +28,60 @@ from analysis.study.load import Study
 from harness.records import records
 
 MAX_BYTES, MAX_BYTES_OF_ALL = 1_000_000, 6_000_000  # of one study, of outputs/reference: commits are for ever
-FIGURES = ("differences", "learning_rates", "checkpoints", "ordered", "learning_curves", "decomposition",
-           "pass_at_k", "derivations", "kept", "compute")  # fmt: skip
-KEPT = ("overrides", "seeds", "base_id", "data_hash", "started", "finished", "steps_done", "num_resumes",
-        "tokens", "flops", "seconds", "gpu_seconds", "base_seconds", "peak_memory_bytes", "rates", "flags",
-        "eval_keys")  # fmt: skip
-NUMBERS = ("run_id", "arm", "seed", "step", "task", "split", "k", "n_problems", "avg", "greedy", "maj",
-           "pass", "se_sampling", "se_problems", "share_direct", "accuracy_stepped", "step_validity",
-           "right_wrong_step", "length", "truncated", "best_constant")  # fmt: skip
+FIGURES = (
+    "differences",
+    "learning_rates",
+    "checkpoints",
+    "ordered",
+    "learning_curves",
+    "decomposition",
+    "pass_at_k",
+    "derivations",
+    "kept",
+    "compute",
+)
+KEPT = (
+    "overrides",
+    "seeds",
+    "base_id",
+    "data_hash",
+    "started",
+    "finished",
+    "steps_done",
+    "num_resumes",
+    "tokens",
+    "flops",
+    "seconds",
+    "gpu_seconds",
+    "base_seconds",
+    "peak_memory_bytes",
+    "rates",
+    "flags",
+    "eval_keys",
+)
+NUMBERS = (
+    "run_id",
+    "arm",
+    "seed",
+    "step",
+    "task",
+    "split",
+    "k",
+    "n_problems",
+    "avg",
+    "greedy",
+    "maj",
+    "pass",
+    "se_sampling",
+    "se_problems",
+    "share_direct",
+    "accuracy_stepped",
+    "step_validity",
+    "right_wrong_step",
+    "length",
+    "truncated",
+    "best_constant",
+)
 
 
 def write_reference(
@@ -143,8 +189,16 @@ def _problems(study: Study) -> pd.DataFrame:
         for base in (True, False):
             for seed, row in final_rows(study, arm.label, primary.task, base=base).items():
                 counts = [round(float(x) * row["k"]) for x in row["per_problem"]]
-                rows.append({"arm": arm.label, "seed": seed, "step": row["step"], "task": primary.task,
-                             "k": row["k"], "right": " ".join(map(str, counts))})  # fmt: skip
+                rows.append(
+                    {
+                        "arm": arm.label,
+                        "seed": seed,
+                        "step": row["step"],
+                        "task": primary.task,
+                        "k": row["k"],
+                        "right": " ".join(map(str, counts)),
+                    }
+                )
     return pd.DataFrame(rows)
 
 
@@ -188,8 +242,15 @@ def _base(study: Study, base_id: str) -> dict[str, Any]:
         base = records.read_base(study.folder.parent / records.BASES / base_id)
     except records.RecordError:
         return {"base_id": base_id}
-    names = ("base_id", "num_parameters", "num_non_embedding_parameters", "tokens", "flops", "seconds",
-             "final_loss")  # fmt: skip
+    names = (
+        "base_id",
+        "num_parameters",
+        "num_non_embedding_parameters",
+        "tokens",
+        "flops",
+        "seconds",
+        "final_loss",
+    )
     return {name: getattr(base, name) for name in names} | {"commit": base.code.get("commit")}
 
 

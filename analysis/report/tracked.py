@@ -126,10 +126,18 @@ def log_report(
 
     name = f"report-{report.study.name}"
     run = wandb.init(
-        project=project, entity=entity, group=report.study.name, job_type=REPORT, id=name, name=name,
-        mode=mode, dir=folder, resume="allow" if mode == "online" else None, tags=["report"],
+        project=project,
+        entity=entity,
+        group=report.study.name,
+        job_type=REPORT,
+        id=name,
+        name=name,
+        mode=mode,
+        dir=folder,
+        resume="allow" if mode == "online" else None,
+        tags=["report"],
         settings=wandb.Settings(console="off", disable_git=True, init_timeout=90),
-    )  # fmt: skip
+    )
     tables = {f"table/{table.name}": wandb.Table(**table.wandb()) for table in report.tables}
     run.log(tables)
     run.summary.update({"answer": " ".join(report.answers), "question": report.study.record.question})
@@ -158,11 +166,23 @@ def _write_record(run: Tracked, place: Path, notes: list[str]) -> None:
             return
     notes.append(f"{run.run_id}: no run.json in W&B; its record is made from the config there")
     seed = run.config.get("seed", 0)
-    records.write_record(place / "run.json", RunRecord(
-        run_id=run.run_id, study=run.study, status=status, config=run.config, seeds={"seed": int(seed)},  # type: ignore[arg-type]
-        reason=None if status == "finished" else f"W&B says {run.state}", data_hash="", code={}, packages={},
-        hardware={}, started="", steps_done=max((int(r.get("step", 0)) for r in run.steps), default=0),
-    ))  # fmt: skip
+    records.write_record(
+        place / "run.json",
+        RunRecord(
+            run_id=run.run_id,
+            study=run.study,
+            status=status,  # type: ignore[arg-type]
+            config=run.config,
+            seeds={"seed": int(seed)},
+            reason=None if status == "finished" else f"W&B says {run.state}",
+            data_hash="",
+            code={},
+            packages={},
+            hardware={},
+            started="",
+            steps_done=max((int(r.get("step", 0)) for r in run.steps), default=0),
+        ),
+    )
 
 
 def _read_log(path: Path, run: Tracked) -> None:

@@ -1,4 +1,4 @@
-"""The interval for new problems as well as new seeds. `analysis.stats` re-exports it."""
+"""Interval for new problems as well as new seeds."""
 
 from __future__ import annotations
 
@@ -49,9 +49,17 @@ def crossed_t(differences: ArrayLike, *, level: float = 0.95) -> Interval:
     half = _half_width(variances, 1 - level)
     p_value = float(tail(np.array([estimate]), variances)[0])
     return Interval(
-        estimate=estimate, low=estimate - half, high=estimate + half, level=level,
-        se=sqrt(total / d.size), df=df, p_value=p_value, n=seeds, method=METHOD, varies=SEEDS_PROBLEMS,
-    )  # fmt: skip
+        estimate=estimate,
+        low=estimate - half,
+        high=estimate + half,
+        level=level,
+        se=sqrt(total / d.size),
+        df=df,
+        p_value=p_value,
+        n=seeds,
+        method=METHOD,
+        varies=SEEDS_PROBLEMS,
+    )
 
 
 def pivotal_variances(squares: NDArray[np.float64], seeds: int, problems: int) -> NDArray[np.float64]:

@@ -1,7 +1,4 @@
-"""Tests over families, equivalence, power, trends, scaling and variance components.
-
-`analysis.stats` re-exports all of it. Only scipy.special is needed, and only when called.
-"""
+"""Tests over families, equivalence, power, trends, scaling and variance components."""
 
 from __future__ import annotations
 
@@ -12,7 +9,7 @@ from math import isfinite, sqrt
 import numpy as np
 from numpy.typing import ArrayLike
 
-from analysis.stats.intervals import Interval, _finite, _student, mean_squares, paired_t, student_quantile
+from analysis.stats.intervals import Interval, _finite, mean_squares, paired_t, student_quantile
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +26,7 @@ class Equivalence:
 class ScalingFit:
     """score = intercept + slope · log10(x); `slope` is per factor of ten."""
 
-    slope: Interval
+    slope: float
     intercept: float
     r_squared: float
 
@@ -150,11 +147,12 @@ def trend_test(scores: ArrayLike, *, x: Sequence[float] | None = None, level: fl
     )
 
 
-def loglinear_fit(x: ArrayLike, y: ArrayLike, *, level: float = 0.95) -> ScalingFit:
-    """Least squares y = a + b log10(x), one point a run; interval on b with n − 2 df.
+def loglinear_fit(x: ArrayLike, y: ArrayLike) -> ScalingFit:
+    """Least squares y = a + b log10(x) through all points, one a run.
 
-    Varies: runs, taken as independent (a base and a seed each); runs that share seeds across sizes belong in
-    `trend_test` with x = log10(size). Raises ValueError for x ≤ 0, fewer than 3 points or one distinct x.
+    It has no interval: runs that share a seed, and checkpoints of one run, are not independent. For an
+    interval on the slope give per-seed scores to `trend_test` with x = log10(size). Raises ValueError for
+    x ≤ 0, fewer than 3 points or one distinct x.
     """
     raw, score = _finite("x", x, ndim=1), _finite("y", y, ndim=1)
     if len(raw) != len(score) or len(raw) < 3 or (raw <= 0).any() or np.ptp(raw) == 0:
@@ -166,10 +164,8 @@ def loglinear_fit(x: ArrayLike, y: ArrayLike, *, level: float = 0.95) -> Scaling
     slope = float(centred @ score / (centred @ centred))
     intercept = float(score.mean() - slope * size.mean())
     residual = score - intercept - slope * size
-    df, spread = len(raw) - 2, float(((score - score.mean()) ** 2).sum())
-    se = max(sqrt(float(residual @ residual) / df / float(centred @ centred)), 1e-300)
-    fit = _student(slope, se, df, len(raw), level, "least squares on log10(x)", "runs, taken as independent")
-    return ScalingFit(fit, intercept, 1 - float(residual @ residual) / spread if spread > 0 else 1.0)
+    spread = float(((score - score.mean()) ** 2).sum())
+    return ScalingFit(slope, intercept, 1 - float(residual @ residual) / spread if spread > 0 else 1.0)
 
 
 def variance_components(scores: ArrayLike, *, num_samples: int | None = None) -> VarianceComponents:

@@ -1,6 +1,6 @@
 """Intervals on differences between arms. Each names its method and what varies in it.
 
-Scores are in the caller's unit (accuracies in [0, 1], or points). `analysis.stats` re-exports all of it.
+Scores are in the caller's unit (accuracies in [0, 1], or points).
 """
 
 from __future__ import annotations
@@ -141,16 +141,33 @@ def _student(
 ) -> Interval:
     half = student_quantile(df, (1 + level) / 2) * se
     return Interval(
-        estimate=estimate, low=estimate - half, high=estimate + half, level=level, se=se, df=float(df),
-        p_value=student_p(estimate / se, df), n=n, method=method, varies=varies,
-    )  # fmt: skip
+        estimate=estimate,
+        low=estimate - half,
+        high=estimate + half,
+        level=level,
+        se=se,
+        df=float(df),
+        p_value=student_p(estimate / se, df),
+        n=n,
+        method=method,
+        varies=varies,
+    )
 
 
 def _bare(estimate: float, n: int, level: float, method: str, varies: str, reason: str) -> Interval:
     return Interval(
-        estimate=estimate, low=None, high=None, level=level, se=None, df=None, p_value=None, n=n,
-        method=method, varies=varies, reason=reason,
-    )  # fmt: skip
+        estimate=estimate,
+        low=None,
+        high=None,
+        level=level,
+        se=None,
+        df=None,
+        p_value=None,
+        n=n,
+        method=method,
+        varies=varies,
+        reason=reason,
+    )
 
 
 def _finite(name: str, values: ArrayLike | Sequence[float], *, ndim: int) -> NDArray[np.float64]:

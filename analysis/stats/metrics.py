@@ -4,8 +4,6 @@ Every metric takes `correct[problem][sample]` and returns an `Estimate` in [0, 1
 
     se_sampling   these problems fixed; only the samples would be drawn anew
     se_problems   the problems would be drawn anew as well, sd over problems / √P; it contains se_sampling
-
-`analysis.stats` re-exports all of it.
 """
 
 from __future__ import annotations
@@ -18,8 +16,7 @@ from math import comb, sqrt
 
 import numpy as np
 
-from analysis.stats.best import best_value_and_variance
-from analysis.stats.voting import vote_value, vote_variance
+from analysis.stats.voting import best_value_and_variance, vote_value, vote_variance
 
 Correct = Sequence[Sequence[bool]]
 Answers = Sequence[Sequence[Hashable | None]]
@@ -40,14 +37,11 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class Decomposition:
-    """total = from_choice + from_skill; `*_by_kind` give the summands, keyed "direct" and "stepped"."""
+    """A gain's two parts: total = from_choice + from_skill. `accuracy`: kind -> (before, after)."""
 
     total: float
     from_choice: float
     from_skill: float
-    choice_by_kind: dict[str, float]
-    skill_by_kind: dict[str, float]
-    share_stepped: tuple[float, float]
     accuracy: dict[str, tuple[float | None, float | None]]
 
 
@@ -156,24 +150,15 @@ def decompose_gain(
 
 def decompose_shares(before: Shares, after: Shares) -> Decomposition:
     """`decompose_gain` from each kind's (share p_g, accuracy a_g or None where p_g is 0)."""
-    choice, skill = {}, {}
+    from_choice = from_skill = 0.0
     accuracy: dict[str, tuple[float | None, float | None]] = {}
     for kind in ("direct", "stepped"):
         (p0, a0), (p1, a1) = before[kind], after[kind]
         accuracy[kind] = (a0, a1)
         base = a0 if a0 is not None else (a1 or 0.0)
-        choice[kind] = (p1 - p0) * base
-        skill[kind] = p1 * ((a1 if a1 is not None else base) - base)
-    from_choice, from_skill = sum(choice.values()), sum(skill.values())
-    return Decomposition(
-        total=from_choice + from_skill,
-        from_choice=from_choice,
-        from_skill=from_skill,
-        choice_by_kind=choice,
-        skill_by_kind=skill,
-        share_stepped=(before["stepped"][0], after["stepped"][0]),
-        accuracy=accuracy,
-    )
+        from_choice += (p1 - p0) * base
+        from_skill += p1 * ((a1 if a1 is not None else base) - base)
+    return Decomposition(from_choice + from_skill, from_choice, from_skill, accuracy)
 
 
 def best_constant_answer(answers: Sequence[str]) -> tuple[str, float]:

@@ -125,10 +125,11 @@ def shared_seeds(pairs: Iterable[tuple[Rows, Rows]], metric: str) -> list[str]:
     """Seeds that every row of every pair has, with the metric, each pair on the same problems."""
     pairs = list(pairs)
     return [
-        s for s in (pairs[0][0] if pairs else ())
+        s
+        for s in (pairs[0][0] if pairs else ())
         if all(s in rows and has(rows[s], metric) for pair in pairs for rows in pair)
         and all(a[s]["problem_ids"] == b[s]["problem_ids"] for a, b in pairs)
-    ]  # fmt: skip
+    ]
 
 
 def paired(first: Rows, second: Rows, metric: str, *, level: float, varies: str) -> Interval | None:
@@ -173,10 +174,12 @@ def arm_results(study: Study, primary: Primary) -> list[ArmResult]:
     family = declared(study).get("family") or None
     results = [_arm_result(study, primary, arm.label, arm.levels) for arm in study.record.arms]
     tested = [
-        i for i, r in enumerate(results)
-        if r.difference and r.difference.p_value is not None
+        i
+        for i, r in enumerate(results)
+        if r.difference
+        and r.difference.p_value is not None
         and (family is None or r.levels.get(primary.factor or "") in family)
-    ]  # fmt: skip
+    ]
     p_values = [results[i].difference.p_value for i in tested]  # type: ignore[union-attr]
     adjusted = dict(zip(tested, holm(p_values), strict=True))  # type: ignore[arg-type]
     return [ArmResult(**{**vars(r), "p_holm": adjusted.get(i)}) for i, r in enumerate(results)]
@@ -208,15 +211,30 @@ def _arm_result(study: Study, primary: Primary, label: str, levels: dict[str, st
         choice=paired_t([p.from_choice for p in parts], level=level, varies=varies) if parts else None,
         skill=paired_t([p.from_skill for p in parts], level=level, varies=varies) if parts else None,
         flags=_flags(study, label, rows, values),
-    )  # fmt: skip
+    )
 
 
 def _means(rows: Rows, runs: pd.DataFrame) -> dict[str, float | None]:
     """Means over seeds of the secondary measures and of compute spent."""
-    names = ("avg", "greedy", "maj", "pass", "share_direct", "accuracy_stepped", "step_validity", "length",
-             "right_wrong_step", "wrong_right_steps", "truncated", "best_constant", "se_sampling",
-             "se_problems", "k", "n_problems",
-             *BEST)  # fmt: skip
+    names = (
+        "avg",
+        "greedy",
+        "maj",
+        "pass",
+        "share_direct",
+        "accuracy_stepped",
+        "step_validity",
+        "length",
+        "right_wrong_step",
+        "wrong_right_steps",
+        "truncated",
+        "best_constant",
+        "se_sampling",
+        "se_problems",
+        "k",
+        "n_problems",
+        *BEST,
+    )
     means: dict[str, float | None] = {}
     for name in names:
         values = [float(r[name]) for r in rows.values() if has(r, name)]

@@ -39,8 +39,11 @@ def design_notes(study: Study) -> list[str]:
     ]
     notes += _unevaluated(study) + _unfinished_metrics(study) + _edges(study)
     notes += _cut_short(study) + _other_bases(study)
-    kinds = {"commit": "commits", "device": "kinds of device",
-             "schema_version": "versions of the records' schema"}  # fmt: skip
+    kinds = {
+        "commit": "commits",
+        "device": "kinds of device",
+        "schema_version": "versions of the records' schema",
+    }
     for column, what in kinds.items():
         notes += _several(study.runs, column, what)
     for arms in _by_data(study):
@@ -149,10 +152,13 @@ def _other_bases(study: Study) -> list[str]:
         control = control_of(study, arm.levels, factor)
         pairs = {s: (run, arms[control].runs.get(s)) for s, run in arm.runs.items()} if control else {}
         seeds = [
-            s for s, (a, b) in pairs.items()
-            if a in study.configs and b in study.configs and bases[a] != bases[b]
+            s
+            for s, (a, b) in pairs.items()
+            if a in study.configs
+            and b in study.configs
+            and bases[a] != bases[b]
             and not any(k.startswith(BASE_KEYS) for k in differing_keys(study.configs[a], study.configs[b]))
-        ]  # fmt: skip
+        ]
         if seeds:
             notes.append(f"{arm.label} started from another base than {control} at seed {', '.join(seeds)}")
     return notes
@@ -188,8 +194,10 @@ def _other_protocols(study: Study) -> list[str]:
         first = next((found[0][field] for found in rows.values() if found), None)
         others = [label for label, found in rows.items() if any(row[field] != first for row in found)]
         if others:
-            notes.append(f"evaluated on {task} under {what} than the first arm: {', '.join(others)}; a "
-                         "difference to it is not one of training alone")  # fmt: skip
+            notes.append(
+                f"evaluated on {task} under {what} than the first arm: {', '.join(others)}; a "
+                "difference to it is not one of training alone"
+            )
             if field == "problem_ids":
                 notes[-1] += ", and seeds whose problems differ are in no difference"
     return notes

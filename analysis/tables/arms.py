@@ -31,8 +31,21 @@ def arm_table(study: Study, primary: Primary, results: Sequence[ArmResult]) -> T
     """Per arm: estimate, difference to its control, gain over the base, n, best constant, compute, flags."""
     k = next((int(r.means["k"] or 0) for r in results if r.means["k"]), 0)
     metric, level = METRICS[primary.metric].replace("@k", f"@{k}"), f"{100 * primary.level:g} %"
-    columns = ["arm", metric, "difference to control", "p (Holm)", "gain over base", "seeds", "flags", "base",
-               "best constant", "sampled tokens", "FLOPs", "GPU-seconds", "seconds"]  # fmt: skip
+    columns = [
+        "arm",
+        metric,
+        "difference to control",
+        "p (Holm)",
+        "gain over base",
+        "seeds",
+        "flags",
+        "base",
+        "best constant",
+        "sampled tokens",
+        "FLOPs",
+        "GPU-seconds",
+        "seconds",
+    ]
     cells = [
         [
             r.label,
@@ -80,13 +93,22 @@ def _arm_frame(results: Sequence[ArmResult]) -> pd.DataFrame:
     for r in results:
         others = {factor: level for factor, level in r.levels.items() if factor != "arm"}
         row: dict[str, Any] = {"arm": r.label, **others, "seeds": len(r.seeds), "control": r.control}
-        named = {"estimate": r.estimate, "difference": r.difference, "difference_crossed": r.crossed,
-                 "gain_over_base": r.gain, "gain_from_choice": r.choice,
-                 "gain_from_skill": r.skill}  # fmt: skip
+        named = {
+            "estimate": r.estimate,
+            "difference": r.difference,
+            "difference_crossed": r.crossed,
+            "gain_over_base": r.gain,
+            "gain_from_choice": r.choice,
+            "gain_from_skill": r.skill,
+        }
         for name, interval in named.items():
             row |= interval_columns(name, interval)
-        rows.append(row | {"p_holm": r.p_holm, "base": r.base} | r.means | {
-            "flags": "; ".join(r.flags), "run_ids": " ".join(r.run_ids)})  # fmt: skip
+        rows.append(
+            row
+            | {"p_holm": r.p_holm, "base": r.base}
+            | r.means
+            | {"flags": "; ".join(r.flags), "run_ids": " ".join(r.run_ids)}
+        )
     return pd.DataFrame(rows)
 
 
@@ -100,16 +122,29 @@ def interval_columns(name: str, interval: Interval | None) -> dict[str, Any]:
 def measures_table(results: Sequence[ArmResult]) -> Table:
     """avg, greedy, majority, pass, direct answers, step validity, length, both standard errors."""
     k = next((int(r.means["k"] or 0) for r in results if r.means["k"]), 0)
-    names = {"avg": f"avg@{k}", "greedy": "greedy", "maj": f"maj@{k}", "pass": f"pass@{k}",
-             "share_direct": "direct answers", "accuracy_stepped": "accuracy given steps",
-             "step_validity": "valid steps", "right_wrong_step": "right, a step wrong",
-             "wrong_right_steps": "wrong, steps right", "truncated": "truncated", "length": "length (tokens)",
-             "se_sampling": "SE sampling", "se_problems": "SE problems"}  # fmt: skip
+    names = {
+        "avg": f"avg@{k}",
+        "greedy": "greedy",
+        "maj": f"maj@{k}",
+        "pass": f"pass@{k}",
+        "share_direct": "direct answers",
+        "accuracy_stepped": "accuracy given steps",
+        "step_validity": "valid steps",
+        "right_wrong_step": "right, a step wrong",
+        "wrong_right_steps": "wrong, steps right",
+        "truncated": "truncated",
+        "length": "length (tokens)",
+        "se_sampling": "SE sampling",
+        "se_problems": "SE problems",
+    }
     for kind in RERANKERS:
         if any(r.means[f"best_{kind}"] is not None for r in results):
             name = f"best of {k}, {kind} model"
-            names |= {f"best_{kind}": name, f"best_{kind}_se_sampling": f"{name}: SE sampling",
-                      f"best_{kind}_se_problems": f"{name}: SE problems"}  # fmt: skip
+            names |= {
+                f"best_{kind}": name,
+                f"best_{kind}_se_sampling": f"{name}: SE sampling",
+                f"best_{kind}_se_problems": f"{name}: SE problems",
+            }
     cells = [
         [r.label, *(_plain(r.means[n]) if n == "length" else points(r.means[n]) for n in names)]
         for r in results
@@ -122,27 +157,40 @@ def measures_table(results: Sequence[ArmResult]) -> Table:
         "of k by a reward model of the base."
     )
     raw = _frame([{"arm": r.label, **{n: r.means[n] for n in names}} for r in results])
-    return Table("measures", "Greedy, majority, pass and how answers are reached", ["arm", *names.values()],
-                 cells, raw, note)  # fmt: skip
+    return Table(
+        "measures",
+        "Greedy, majority, pass and how answers are reached",
+        ["arm", *names.values()],
+        cells,
+        raw,
+        note,
+    )
 
 
 def decomposition_table(results: Sequence[ArmResult]) -> Table:
     """Gain over the base = choosing to derive + accuracy given the kind of answer."""
     shown = [r for r in results if r.choice is not None]
     cells = [
-        [r.label, interval_text(_total(r), signed=True), interval_text(r.choice, signed=True),
-         interval_text(r.skill, signed=True), points(r.means["share_direct"])]
+        [
+            r.label,
+            interval_text(_total(r), signed=True),
+            interval_text(r.choice, signed=True),
+            interval_text(r.skill, signed=True),
+            points(r.means["share_direct"]),
+        ]
         for r in shown
-    ]  # fmt: skip
+    ]
     note = (
         "avg@k, points. Δ = Σ(p′−p)·a + Σp′·(a′−a) over direct and stepped answers: the first sum is the "
         "change in how often a derivation is written, the second the change in accuracy given the kind, of "
         "answers without a step too."
     )
-    raw = _frame([
-        {"arm": r.label, **interval_columns("choice", r.choice), **interval_columns("skill", r.skill)}
-        for r in shown
-    ])  # fmt: skip
+    raw = _frame(
+        [
+            {"arm": r.label, **interval_columns("choice", r.choice), **interval_columns("skill", r.skill)}
+            for r in shown
+        ]
+    )
     columns = [
         "arm",
         "gain over base",
@@ -179,9 +227,16 @@ def splits_table(study: Study, primary: Primary, results: Sequence[ArmResult]) -
             gain = paired(rows, base, primary.metric, level=primary.level, varies=what_varies(study))
             line.append(f"{points(mean)} ({interval_text(gain, signed=True)})" if gain else points(mean))
             best = [float(x["best_constant"]) for x in rows.values()]
-            raw.append({"arm": r.label, "task": task, "split": name, "value": mean,
-                        "best_constant": best[0] if best else None,
-                        **interval_columns("gain", gain)})  # fmt: skip
+            raw.append(
+                {
+                    "arm": r.label,
+                    "task": task,
+                    "split": name,
+                    "value": mean,
+                    "best_constant": best[0] if best else None,
+                    **interval_columns("gain", gain),
+                }
+            )
         cells.append(line)
     constants = _best_constants(study, names)
     note = f"{METRICS[primary.metric]}, points; in parentheses the gain over the base with its interval."
@@ -230,10 +285,17 @@ def _best_constants(study: Study, names: Mapping[str, str]) -> dict[str, float]:
 def runs_table(study: Study) -> Table:
     """Every run with its status: how to reproduce each row."""
     cells = [
-        [str(r["run_id"]), str(r["arm"] or "—"), str(r["seed"]), str(r["status"]), str(r["reason"] or ""),
-         _known(r.get("commit"))[:10], _command(r.get("overrides"))]
+        [
+            str(r["run_id"]),
+            str(r["arm"] or "—"),
+            str(r["seed"]),
+            str(r["status"]),
+            str(r["reason"] or ""),
+            _known(r.get("commit"))[:10],
+            _command(r.get("overrides")),
+        ]
         for r in study.runs.to_dict("records")
-    ]  # fmt: skip
+    ]
     raw = study.runs.drop(columns=["overrides", "flags"], errors="ignore")
     columns = ["run", "arm", "seed", "status", "reason", "commit", "command"]
     note = "A run's folder holds its resolved config.yaml, record, metrics and evaluations."
@@ -245,8 +307,9 @@ def config_table(study: Study) -> Table:
     found = config_differences(study)
     cells = [
         [d.arm, d.other, key, _setting(old), _setting(new), "NO" if key in d.undeclared else "yes"]
-        for d in found for key, (old, new) in d.values.items()
-    ]  # fmt: skip
+        for d in found
+        for key, (old, new) in d.values.items()
+    ]
     columns = ["arm", "compared with", "key", "its value", "this arm's value", "declared"]
     raw = _frame([dict(zip(columns, row, strict=True)) for row in cells])
     note = "Seeds, paths, tracking and evaluation settings are left out. NO: outside the declared factors."

@@ -73,5 +73,11 @@ def literature_table(study: Study) -> Table:
     missing = sorted({b for _, b, _ in COLUMNS.values()} - {t.split("_")[0] for t in tasks})
     said = f"Not evaluated in {study.name}: {', '.join(missing)}. " if missing else ""
     raw = pd.DataFrame(measured + reference.cells, columns=reference.columns)
-    return Table(NAME, f"{study.name} and the literature", reference.columns, measured + reference.cells, raw,
-                 said + reference.note)  # fmt: skip
+    return Table(
+        NAME,
+        f"{study.name} and the literature",
+        reference.columns,
+        measured + reference.cells,
+        raw,
+        said + reference.note,
+    )

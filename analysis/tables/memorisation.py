@@ -43,16 +43,27 @@ def gaps(problems: Rows, twins: Rows, *, level: float = 0.95) -> dict[str, Inter
 
 def memorisation_table(study: Study, *, level: float = 0.95) -> Table:
     """A row an arm and pair of tasks. The change by training is free of how hard the new numbers are."""
-    columns = ["arm", "problems", "their twins", "gap", "gap of the base", "change by training",
-               "first seed, over problem pairs", "seeds"]  # fmt: skip
+    columns = [
+        "arm",
+        "problems",
+        "their twins",
+        "gap",
+        "gap of the base",
+        "change by training",
+        "first seed, over problem pairs",
+        "seeds",
+    ]
     cells, raw = [], []
     for task, twin in twin_tasks(study):
         for arm in study.record.arms:
             after, before = (
-                gaps(final_rows(study, arm.label, task, base=base),
-                     final_rows(study, arm.label, twin, base=base), level=level)
+                gaps(
+                    final_rows(study, arm.label, task, base=base),
+                    final_rows(study, arm.label, twin, base=base),
+                    level=level,
+                )
                 for base in (False, True)
-            )  # fmt: skip
+            )
             if not after:
                 continue
             both = [seed for seed in after if seed in before]
@@ -65,8 +76,11 @@ def memorisation_table(study: Study, *, level: float = 0.95) -> Table:
             one = next(iter(after.values()))
             texts = [interval_text(i, signed=True) for i in (*shown.values(), one)]
             cells.append([arm.label, study.task_text(task), study.task_text(twin), *texts, str(len(after))])
-            numbers = {f"{n}{end}": value for n, i in (*shown.items(), ("one_run", one))
-                       for end, value in _numbers(i)}  # fmt: skip
+            numbers = {
+                f"{n}{end}": value
+                for n, i in (*shown.items(), ("one_run", one))
+                for end, value in _numbers(i)
+            }
             raw.append({"arm": arm.label, "problems": task, "twins": twin, **numbers})
     note = (
         "Points: accuracy on problems minus on the same problems with other numbers, paired by problem. t "

@@ -33,8 +33,16 @@ def path_table(study: Study, primary: Primary) -> Table:
     cells, raw = [], []
     for step in steps:
         p_holm = None if step["p_value"] is None else next(adjusted)
-        cells.append([step["step"], step["against"], interval_text(step.pop("interval"), signed=True),
-                      p_text(p_holm), step.pop("said"), str(step["seeds"])])  # fmt: skip
+        cells.append(
+            [
+                step["step"],
+                step["against"],
+                interval_text(step.pop("interval"), signed=True),
+                p_text(p_holm),
+                step.pop("said"),
+                str(step["seeds"]),
+            ]
+        )
         raw.append({**step, "p_holm": p_holm})
     margin = declared(study).get("margin")
     note = (
@@ -54,9 +62,20 @@ def main_effects_table(study: Study, primary: Primary) -> Table:
         assert d is not None
         shown = interval_text(d, signed=True)
         cells.append([h.factor, h.level, h.control, shown, p_text(h.p_holm), str(h.cells), str(d.n)])
-        raw.append({"factor": h.factor, "level": h.level, "control": h.control, "difference": d.estimate,
-                    "low": d.low, "high": d.high, "p_value": d.p_value, "p_holm": h.p_holm, "cells": h.cells,
-                    "seeds": d.n})  # fmt: skip
+        raw.append(
+            {
+                "factor": h.factor,
+                "level": h.level,
+                "control": h.control,
+                "difference": d.estimate,
+                "low": d.low,
+                "high": d.high,
+                "p_value": d.p_value,
+                "p_holm": h.p_holm,
+                "cells": h.cells,
+                "seeds": d.n,
+            }
+        )
     note = (
         f"{METRICS[primary.metric]} on {study.task_text(primary.task)}, points: per seed the mean over the "
         f"settings of the other factors, then paired t; what varies: {what_varies(study)}. Holm adjusts over "

@@ -39,8 +39,9 @@ def sample_rows(study: Study, primary: Primary) -> list[dict[str, Any]]:
     if found:  # some runs have theirs
         study.damaged += [
             f"{row['samples']}: no such file; its completions are not shown"
-            for _, _, row in sources if not row["samples"].exists()
-        ]  # fmt: skip
+            for _, _, row in sources
+            if not row["samples"].exists()
+        ]
     while len(json.dumps(found)) > MAX_BYTES and len(wanted) > 1:
         wanted = wanted[::2]
         found = [row for row in found if row["problem"] in wanted]
@@ -83,11 +84,18 @@ def _shown(row: dict[str, Any], arm: str, seed: str, greedy: bool) -> dict[str, 
     text = str(row["completion"])
     marks = [mark for mark in row.get("statements") or () if mark[1] <= MAX_CHARACTERS]
     return {
-        "problem": str(row["problem_id"]), "arm": arm, "seed": seed,
+        "problem": str(row["problem_id"]),
+        "arm": arm,
+        "seed": seed,
         "sample": "greedy" if greedy else f"sample {row['sample_idx']}",
-        "text": text[:MAX_CHARACTERS], "more": max(0, len(text) - MAX_CHARACTERS),
-        "right": bool(row["correct"]), "answer": row.get("extracted"), "reason": row.get("reason") or "",
-        "marks": marks, "steps": int(row.get("num_steps") or 0),
+        "text": text[:MAX_CHARACTERS],
+        "more": max(0, len(text) - MAX_CHARACTERS),
+        "right": bool(row["correct"]),
+        "answer": row.get("extracted"),
+        "reason": row.get("reason") or "",
+        "marks": marks,
+        "steps": int(row.get("num_steps") or 0),
         "wrong": int(row.get("num_wrong_steps") or 0),
-        "tokens": row.get("length"), "cut": row.get("finish_reason") == "length",
-    }  # fmt: skip
+        "tokens": row.get("length"),
+        "cut": row.get("finish_reason") == "length",
+    }

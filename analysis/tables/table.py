@@ -10,11 +10,25 @@ if TYPE_CHECKING:
     import pandas as pd
 
 LATEX = {
-    **{c: f"\\{c}" for c in "&%$#_{}"}, "\\": r"\textbackslash{}", "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", "−": "$-$",
-    "±": r"$\pm$", "×": r"$\times$", "—": "---", "–": "--", "Δ": r"$\Delta$", "≥": r"$\geq$",
-    "≤": r"$\leq$", "′": r"$'$", "→": r"$\rightarrow$", "\n": " ",
-}  # fmt: skip
+    **{c: f"\\{c}" for c in "&%$#_{}"},
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    "−": "$-$",
+    "±": r"$\pm$",
+    "×": r"$\times$",
+    "—": "---",
+    "–": "--",
+    "Δ": r"$\Delta$",
+    "≥": r"$\geq$",
+    "≤": r"$\leq$",
+    "′": r"$'$",
+    "→": r"$\rightarrow$",
+    "\n": " ",
+}
 
 
 @dataclass(frozen=True)
@@ -43,11 +57,23 @@ class Table:
         lines = ["{}" * row[0].startswith("[") + " & ".join(row) + r" \\" for row in rows]
         spec = "l" + "r" * (len(self.columns) - 1)
         note = [r"\par\smallskip\footnotesize " + self.note.translate(translate)] if self.note else []
-        return "\n".join([
-            r"\begin{table}", r"\centering", rf"\caption{{{self.title.translate(translate)}}}",
-            rf"\label{{tab:{self.name}}}", rf"\begin{{tabular}}{{{spec}}}", r"\toprule", lines[0],
-            r"\midrule", *lines[1:], r"\bottomrule", r"\end{tabular}", *note, r"\end{table}",
-        ])  # fmt: skip
+        return "\n".join(
+            [
+                r"\begin{table}",
+                r"\centering",
+                rf"\caption{{{self.title.translate(translate)}}}",
+                rf"\label{{tab:{self.name}}}",
+                rf"\begin{{tabular}}{{{spec}}}",
+                r"\toprule",
+                lines[0],
+                r"\midrule",
+                *lines[1:],
+                r"\bottomrule",
+                r"\end{tabular}",
+                *note,
+                r"\end{table}",
+            ]
+        )
 
     def csv(self) -> str:
         """The numbers behind the cells, full precision."""

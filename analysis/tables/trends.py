@@ -42,19 +42,35 @@ def trend_table(study: Study, primary: Primary, results: Sequence[ArmResult]) ->
         log = min(g.xs) > 0
         unit = "per factor of ten" if log else "per unit"
         trend = trend_test(g.scores, x=[log10(v) for v in g.xs] if log else g.xs, level=primary.level)
-        fit = (
-            loglinear_fit(np.tile(g.xs, len(g.scores)), np.ravel(g.scores), level=primary.level)
-            if log
-            else None
+        fit = loglinear_fit(np.tile(g.xs, len(g.scores)), np.ravel(g.scores)) if log else None
+        cells.append(
+            [
+                g.factor,
+                g.measure,
+                g.where,
+                ", ".join(map(_place_text, g.xs)),
+                f"{interval_text(trend, signed=True)} {unit}",
+                p_text(trend.p_value),
+                str(len(g.scores)),
+                "—" if fit is None else f"{fit.r_squared:.2f}",
+            ]
         )
-        cells.append([g.factor, g.measure, g.where, ", ".join(map(_place_text, g.xs)),
-                      f"{interval_text(trend, signed=True)} {unit}", p_text(trend.p_value),
-                      str(len(g.scores)), "—" if fit is None else f"{fit.r_squared:.2f}"])  # fmt: skip
-        raw.append({"factor": g.factor, "of": g.measure, "at": g.where, "levels": " ".join(map(str, g.xs)),
-                    "log10": log, "slope": trend.estimate, "low": trend.low, "high": trend.high,
-                    "p_value": trend.p_value, "seeds": len(g.scores), "fit_slope": fit and fit.slope.estimate,
-                    "fit_low": fit and fit.slope.low, "fit_high": fit and fit.slope.high,
-                    "r_squared": fit and fit.r_squared})  # fmt: skip
+        raw.append(
+            {
+                "factor": g.factor,
+                "of": g.measure,
+                "at": g.where,
+                "levels": " ".join(map(str, g.xs)),
+                "log10": log,
+                "slope": trend.estimate,
+                "low": trend.low,
+                "high": trend.high,
+                "p_value": trend.p_value,
+                "seeds": len(g.scores),
+                "fit_slope": fit and fit.slope,
+                "r_squared": fit and fit.r_squared,
+            }
+        )
     note = (
         f"{METRICS[primary.metric]} on {study.task_text(primary.task)}. Each seed's least-squares slope, "
         "then Student's t over seeds (linear contrast); p is not adjusted. R²: of a + b·log10(x) over all "
@@ -116,10 +132,11 @@ def _levels(rows: Sequence[Rows], metric: str, less: Sequence[Rows] | None = Non
     """[seeds, levels] over seeds that every level has on the same problems; minus `less`, where given."""
     needed = [*rows, *(less or [])]
     seeds = [
-        s for s in rows[0]
+        s
+        for s in rows[0]
         if all(s in found and has(found[s], metric) for found in needed)
         and len({found[s]["problem_ids"] for found in needed}) == 1
-    ]  # fmt: skip
+    ]
 
     def scores(of: Sequence[Rows]) -> np.ndarray:
         return np.array([[float(found[s][metric]) for found in of] for s in seeds]).reshape(-1, len(of))

@@ -101,8 +101,14 @@ def test_nothing_is_dropped(make_study) -> None:
     assert status_line(study) == "16 runs, 12 finished, 1 damaged, 1 failed, 1 running, 1 missing"
     report = build_report(study, figures=False)
     notes = "\n".join(report.notes)
-    for word in ("grpo-xs-s0-abcd is damaged", "is failed: why", "is running", "grpo-s-s3-abcd is missing",
-                 "metrics.jsonl:1", "no finished run for seed 0, 1, 2"):  # fmt: skip
+    for word in (
+        "grpo-xs-s0-abcd is damaged",
+        "is failed: why",
+        "is running",
+        "grpo-s-s3-abcd is missing",
+        "metrics.jsonl:1",
+        "no finished run for seed 0, 1, 2",
+    ):
         assert word in notes
     assert report.tables[0].cells[1][5] == "1"  # the one finished seed still has its row
     write_run(folder, run_record("grpo-xs-s9-old", "grpo", "xs", 9), 0.7)  # of an earlier launch
@@ -388,8 +394,12 @@ def test_many_arms_have_a_panel_each_with_their_control_behind() -> None:
     assert all(p["layout"]["yaxis"]["range"] == list(chart.panels[0].y_range or ()) for p in live["panels"])
     assert draw(chart).svg.count("step") >= 4  # below the last panel of each column, and no more
     assert [stroke(Series("s", [], [], colour=c)) for c in (0, 7, 8, 16, -1)] == [
-        "solid", "solid", "dotted", "dashed", "solid",
-    ]  # fmt: skip
+        "solid",
+        "solid",
+        "dotted",
+        "dashed",
+        "solid",
+    ]
 
 
 def test_a_metric_of_one_step_is_a_point_not_an_empty_panel(make_study) -> None:

@@ -17,9 +17,16 @@ from analysis.stats.intervals import paired_t
 from analysis.study.load import load_study
 
 KNOWN = Variances(
-    problems=np.linspace(0.1, 0.9, 40), k=4, arm_seed=0.0004, arm_seed_bound=0.001, arm_problem=0.004,
-    arm_problem_bound=0.006, rest=0.01, num_arms=5, num_seeds=10,
-)  # fmt: skip
+    problems=np.linspace(0.1, 0.9, 40),
+    k=4,
+    arm_seed=0.0004,
+    arm_seed_bound=0.001,
+    arm_problem=0.004,
+    arm_problem_bound=0.006,
+    rest=0.01,
+    num_arms=5,
+    num_seeds=10,
+)
 
 
 def test_vectorised_tests_are_those_of_stats() -> None:
@@ -53,13 +60,24 @@ def test_variances_of_a_study_by_statsmodels(make_study) -> None:
     from statsmodels.stats.anova import anova_lm
 
     folder = make_study(seeds=3, models=("xs",))
-    y = np.array([
-        [np.mean(json.loads(next(folder.glob(f"{o}-xs-s{s}-*/eval/step_*/aime_gen_test.json")).read_text())
-                 ["correct"], axis=1) for s in range(3)]
-        for o in ("sft_rejection", "grpo")
-    ])  # fmt: skip
-    frame = pd.DataFrame([(a, s, p, y[a, s, p]) for a in range(2) for s in range(3) for p in range(20)],
-                         columns=["a", "s", "p", "y"])  # fmt: skip
+    y = np.array(
+        [
+            [
+                np.mean(
+                    json.loads(
+                        next(folder.glob(f"{o}-xs-s{s}-*/eval/step_*/aime_gen_test.json")).read_text()
+                    )["correct"],
+                    axis=1,
+                )
+                for s in range(3)
+            ]
+            for o in ("sft_rejection", "grpo")
+        ]
+    )
+    frame = pd.DataFrame(
+        [(a, s, p, y[a, s, p]) for a in range(2) for s in range(3) for p in range(20)],
+        columns=["a", "s", "p", "y"],
+    )
     model = smf.ols("y ~ C(a) + C(s) + C(p) + C(a):C(s) + C(a):C(p) + C(s):C(p)", frame).fit()
     ms = anova_lm(model)["mean_sq"]
     v = aa_variances(load_study(folder))

@@ -73,8 +73,12 @@ def test_a_contrast_of_a_family_shows_the_adjusted_p_as_well(make_study) -> None
         write_run(folder, run_record(name, "rloo", "xs", int(seed)), 0.65)
     record = json.loads((folder / "study.json").read_text())
     third = {"label": "rloo", "levels": {"objective": "rloo", "model": "xs"}, "overrides": [], "runs": runs}
-    declare(folder, arms=[*record["arms"], third], primary={"factor": "objective", "contrast": "grpo"},
-            factors={**record["factors"], "objective": ["sft_rejection", "grpo", "rloo"]})  # fmt: skip
+    declare(
+        folder,
+        arms=[*record["arms"], third],
+        primary={"factor": "objective", "contrast": "grpo"},
+        factors={**record["factors"], "objective": ["sft_rejection", "grpo", "rloo"]},
+    )
     answer, results = found(folder)
     grpo = next(r for r in results if r.levels["objective"] == "grpo")
     p = [r.difference.p_value for r in results if r.control]

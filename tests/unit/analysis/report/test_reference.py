@@ -49,14 +49,16 @@ def test_the_primary_difference_can_be_computed_again_from_what_is_committed(wri
     (treated,) = [r for r in arm_results(study, primary) if r.control]
     found: dict[tuple[str, str], float] = {
         (r["arm"], r["seed"]): float(r["avg"])
-        for r in rows(written[1] / "evaluations.csv") if r["task"] == primary.task and r["step"] == "6"
-    }  # fmt: skip
+        for r in rows(written[1] / "evaluations.csv")
+        if r["task"] == primary.task and r["step"] == "6"
+    }
     pairs = [(found[treated.label, s], found[treated.control, s]) for s in treated.seeds]
     assert np.mean([a - b for a, b in pairs]) == pytest.approx(treated.difference.estimate, abs=1e-5)
     counts = {
         (r["arm"], r["seed"]): sum(map(int, r["right"].split())) / 20 / int(r["k"])
-        for r in rows(written[1] / "problems.csv") if r["step"] == "6"
-    }  # fmt: skip
+        for r in rows(written[1] / "problems.csv")
+        if r["step"] == "6"
+    }
     assert counts == pytest.approx(found, abs=1e-5)
 
 

@@ -119,8 +119,10 @@ def stub(study: Path) -> Any:
         found = []
         for folder in records.run_folders(study):
             files = [File(p.relative_to(folder).as_posix(), p.read_text()) for p in folder.rglob("*.json")]
-            history = [{**row, "_step": i, "_runtime": 1.0, "evaluations": {"_type": "table-file"}}
-                       for i, row in enumerate(records.read_metrics(folder / "metrics.jsonl"))]  # fmt: skip
+            history = [
+                {**row, "_step": i, "_runtime": 1.0, "evaluations": {"_type": "table-file"}}
+                for i, row in enumerate(records.read_metrics(folder / "metrics.jsonl"))
+            ]
             config = json.loads((folder / "run.json").read_text())["config"]
             run = SimpleNamespace(id=folder.name, group="toy", state="finished", config=config, job_type=None)
             run.files, run.scan_history = lambda files=files: files, lambda history=history: iter(history)

@@ -9,7 +9,6 @@ import pytest
 import scipy.stats as sps
 
 from analysis.report.calibration import crossed
-from analysis.stats.bootstrap import bootstrap_interval
 from analysis.stats.crossed import crossed_t
 from analysis.stats.inference import (
     holm,
@@ -132,16 +131,6 @@ def test_memorisation_gap_is_paired_by_problem() -> None:
         memorisation_gap([1, 0], [1, 0, 1])
 
 
-def test_bootstrap_agrees_with_scipy() -> None:
-    d = RNG.normal(size=30)
-    ours = bootstrap_interval(d, seed=1, num_resamples=20_000)
-    theirs = sps.bootstrap(
-        (d,), np.mean, method="percentile", n_resamples=20_000, random_state=2
-    ).confidence_interval
-    assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=0.02)
-    assert bootstrap_interval(d, seed=1) == bootstrap_interval(d, seed=1)
-
-
 def test_interquartile_mean() -> None:
     # 1..8: drop two from each end, mean(3, 4, 5, 6) = 4.5; rliable is scipy's 25 % trimmed mean.
     assert interquartile_mean([8, 1, 2, 7, 3, 6, 4, 5]) == 4.5
@@ -219,11 +208,9 @@ def test_loglinear_fit_agrees_with_linregress() -> None:
     x = np.array([0.2e6, 0.4e6, 2e6, 10e6] * 3)
     y = 10 + 7 * np.log10(x) + RNG.normal(size=12)
     result, theirs = loglinear_fit(x, y), sps.linregress(np.log10(x), y)
-    assert (result.slope.estimate, result.slope.se, result.intercept, result.r_squared) == pytest.approx(
-        (theirs.slope, theirs.stderr, theirs.intercept, theirs.rvalue**2)
+    assert (result.slope, result.intercept, result.r_squared) == pytest.approx(
+        (theirs.slope, theirs.intercept, theirs.rvalue**2)
     )
-    half = sps.t.ppf(0.975, 10) * theirs.stderr
-    assert result.slope.high - result.slope.low == pytest.approx(2 * half)
     with pytest.raises(ValueError, match="x > 0"):
         loglinear_fit([0, 1, 2], [1, 2, 3])
 

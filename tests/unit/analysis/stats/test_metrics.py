@@ -182,7 +182,6 @@ def test_decompose_gain_by_hand() -> None:
         [[False, True, True, True]],
     )
     assert (result.total, result.from_choice, result.from_skill) == pytest.approx((1 / 2, 1 / 8, 3 / 8))
-    assert result.share_stepped == (0.5, 0.75)
     assert result.accuracy == {"direct": (0.0, 0.0), "stepped": (0.5, 1.0)}
 
 

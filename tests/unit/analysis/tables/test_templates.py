@@ -18,8 +18,12 @@ def with_templates(study: Path) -> None:
         own = evaluation(0.3, split="test", seed=seed, step=0, run_id=None, base=base.name)
         write_evaluation(base, own.model_copy(update={"template": "question"}))
         boxed = evaluation(0.8, split="test", seed=seed, step=0, run_id=None, base=base.name)
-        changes = {"template": "boxed_answer", "task": "aime_gen_test_boxed_answer", "key": f"boxed{seed}",
-                   "checkpoint": f"base-boxed{seed}"}  # fmt: skip
+        changes = {
+            "template": "boxed_answer",
+            "task": "aime_gen_test_boxed_answer",
+            "key": f"boxed{seed}",
+            "checkpoint": f"base-boxed{seed}",
+        }
         write_evaluation(base, boxed.model_copy(update=changes))
     for path in study.glob("*-xs-*/run.json"):
         run = records.read_run(path.parent)

@@ -35,12 +35,24 @@ def sizes(tmp_path: Path) -> Path:
     folder, arms = root / "sizes", []
     for model, size in SIZES.items():
         base = root / "bases" / f"base-{model}"
-        records.write_record(base / "base.json", records.BaseRecord(
-            base_id=base.name, identity={}, num_parameters=size, tokens=1, flops=1.0, seconds=1.0,
-            num_non_embedding_parameters=size, final_loss=0.5, code=COMMIT))  # fmt: skip
+        records.write_record(
+            base / "base.json",
+            records.BaseRecord(
+                base_id=base.name,
+                identity={},
+                num_parameters=size,
+                tokens=1,
+                flops=1.0,
+                seconds=1.0,
+                num_non_embedding_parameters=size,
+                final_loss=0.5,
+                code=COMMIT,
+            ),
+        )
         for seed in range(3):
-            write_evaluation(base, evaluation(BASES[model], split="test", seed=seed, step=0, run_id=None,
-                                              base=base.name))  # fmt: skip
+            write_evaluation(
+                base, evaluation(BASES[model], split="test", seed=seed, step=0, run_id=None, base=base.name)
+            )
         for objective, gain in GAINS.items():
             runs = {str(seed): f"{objective}-{model}-s{seed}-abcd" for seed in range(3)}
             for seed, name in runs.items():
@@ -49,10 +61,19 @@ def sizes(tmp_path: Path) -> Path:
             overrides = [f"objective={objective}", f"model={model}"]
             label = f"{objective}, {model}"
             arms.append(records.Arm(label=label, levels=levels, overrides=overrides, runs=runs))
-    records.write_record(folder / "study.json", records.StudyRecord(
-        study="sizes", question="?", factors={"objective": list(GAINS), "model": list(SIZES)},
-        seeds=[0, 1, 2], control={"objective": "sft_rejection", "model": "xs"}, arms=arms, shared_base=True,
-        command=""))  # fmt: skip
+    records.write_record(
+        folder / "study.json",
+        records.StudyRecord(
+            study="sizes",
+            question="?",
+            factors={"objective": list(GAINS), "model": list(SIZES)},
+            seeds=[0, 1, 2],
+            control={"objective": "sft_rejection", "model": "xs"},
+            arms=arms,
+            shared_base=True,
+            command="",
+        ),
+    )
     return folder
 
 
@@ -60,12 +81,17 @@ def test_a_slope_over_sizes_is_told_of_the_gain_and_not_of_the_bases(sizes: Path
     """Bases rise by 0.2 a factor of ten and gains do not: accuracy's slope must not pass for the gain's."""
     table = trends(sizes)
     raw = table.raw.set_index(["of", "at"])
-    after = {o: np.array([[_accuracy(sizes, f"{o}-{m}-s{s}-abcd", 6) for m in SIZES] for s in range(3)])
-             for o in GAINS}  # fmt: skip
+    after = {
+        o: np.array([[_accuracy(sizes, f"{o}-{m}-s{s}-abcd", 6) for m in SIZES] for s in range(3)])
+        for o in GAINS
+    }
     before = np.array([[_base(sizes, m, s) for m in SIZES] for s in range(3)])
-    wanted = {("avg@k", "grpo"): after["grpo"], ("gain over the base", "grpo"): after["grpo"] - before,
-              ("difference to the control", "grpo"): after["grpo"] - after["sft_rejection"],
-              ("gain over the base", "sft_rejection"): after["sft_rejection"] - before}  # fmt: skip
+    wanted = {
+        ("avg@k", "grpo"): after["grpo"],
+        ("gain over the base", "grpo"): after["grpo"] - before,
+        ("difference to the control", "grpo"): after["grpo"] - after["sft_rejection"],
+        ("gain over the base", "sft_rejection"): after["sft_rejection"] - before,
+    }
     for place, scores in wanted.items():
         slopes = [np.polyfit([5, 6, 7], row, 1)[0] for row in scores]
         assert raw.loc[place, "slope"] == pytest.approx(np.mean(slopes)), place
@@ -107,14 +133,26 @@ def test_trends_over_a_numeric_factor_and_over_checkpoints(tmp_path: Path) -> No
             record = run_record(name, "grpo", "xs", seed)
             write_run(folder, record, 0.3 + 0.2 * i)
             for step in (2, 4):
-                write_evaluation(folder / name, evaluation(
-                    0.1 * step, split="test", seed=seed, step=step, run_id=name, base="b"))  # fmt: skip
+                write_evaluation(
+                    folder / name,
+                    evaluation(0.1 * step, split="test", seed=seed, step=step, run_id=name, base="b"),
+                )
         arms.append(
             records.Arm(label=f"lr={lr}", levels={"lr": lr}, overrides=[f"trainer.lr={lr}"], runs=runs)
         )
-    records.write_record(folder / "study.json", records.StudyRecord(
-        study="trend", question="?", factors={"lr": list(rates)}, seeds=[0, 1, 2], control={"lr": rates[0]},
-        arms=arms, shared_base=True, command=""))  # fmt: skip
+    records.write_record(
+        folder / "study.json",
+        records.StudyRecord(
+            study="trend",
+            question="?",
+            factors={"lr": list(rates)},
+            seeds=[0, 1, 2],
+            control={"lr": rates[0]},
+            arms=arms,
+            shared_base=True,
+            command="",
+        ),
+    )
     table = trends(folder)
     told = trends_told(table)[0]  # there is no other factor to name a setting of
     assert told.startswith("trend of avg@k over lr, points per factor of ten: +")
