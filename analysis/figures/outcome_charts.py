@@ -21,7 +21,7 @@ from analysis.study.contrasts import (
     what_varies,
 )
 from analysis.study.load import Study
-from analysis.tables.retention import kept_values
+from analysis.tables.retention import retention_values
 
 MAX_PROBLEMS = 240  # columns of the heat map
 MAX_BARS = 8  # side by side: as many as there are colours
@@ -114,7 +114,7 @@ def kept(study: Study, primary: Primary, results: Sequence[ArmResult]) -> Chart 
     """Gain against how far the policy moved on text of the base's own kind."""
     moved = {
         arm: float(np.mean(list(found.values())))
-        for arm, found in kept_values(study, "kept_kl_reverse").items()
+        for arm, found in retention_values(study, "kept_kl_reverse").items()
     }
     series = []
     for i, r in enumerate(results):

@@ -66,19 +66,8 @@ def aa_variances(study: Study) -> Variances:
     MS_AS = e + P·as, MS_AP = e + S·ap, MS_ASP = e, with e the rest and sampling. Raises ValueError for
     fewer than two arms, two seeds that all have, or two problems.
     """
-    primary = primary_of(study)
-    rows = [final_rows(study, arm.label, primary.task) for arm in study.record.arms]
-    rows = [found for found in rows if found]
-    seeds = [s for s in (rows[0] if rows else ()) if all(s in found for found in rows)]
-    shared = {found[s]["problem_ids"] for found in rows for s in seeds}
-    if len(rows) < 2 or len(seeds) < 2 or len(shared) != 1 or len(next(iter(shared))) < 2:
-        raise ValueError(
-            f"{study.folder}: {len(rows)} arms share {len(seeds)} seeds; calibration needs two of each, on "
-            "the same problems: run ablation=calibration"
-        )
-    y = np.array([[found[s]["per_problem"] for s in seeds] for found in rows])  # [A, S, P]
+    y, k = _aa_scores(study)  # [A, S, P]
     arms, num_seeds, problems = y.shape
-    k = min(int(found[s]["k"]) for found in rows for s in seeds)
     ms_as, ms_ap, ms_e = _mean_squares(y)
     p = y.mean(axis=(0, 1))
     sampling = float((y * (1 - y)).mean() / (k - 1)) if k > 1 else float((p * (1 - p)).mean())
@@ -95,6 +84,22 @@ def aa_variances(study: Study) -> Variances:
         num_arms=arms,
         num_seeds=num_seeds,
     )
+
+
+def _aa_scores(study: Study) -> tuple[Array, int]:
+    """Accuracies [arms, seeds, problems] over seeds that all arms have, and the smallest k among them."""
+    task = primary_of(study).task
+    arms = [rows for arm in study.record.arms if (rows := final_rows(study, arm.label, task))]
+    seeds = [s for s in (arms[0] if arms else ()) if all(s in rows for rows in arms)]
+    cells = [rows[s] for rows in arms for s in seeds]  # arm by arm
+    problems = {row["problem_ids"] for row in cells}
+    if len(arms) < 2 or len(seeds) < 2 or len(problems) != 1 or len(cells[0]["problem_ids"]) < 2:
+        raise ValueError(
+            f"{study.folder}: {len(arms)} arms share {len(seeds)} seeds; calibration needs two of each, on "
+            "the same problems: run ablation=calibration"
+        )
+    scores = np.array([row["per_problem"] for row in cells])  # [A * S, P]
+    return scores.reshape(len(arms), len(seeds), -1), min(int(row["k"]) for row in cells)
 
 
 def _component(mean_square: float, error: float, df: int, count: int) -> tuple[float, float]:

@@ -12,6 +12,7 @@ from analysis.report.build import notes_of
 from analysis.report.content import Report, ReportSection, status_line
 from analysis.stats.intervals import Interval, paired_t
 from analysis.stats.text import interval_text
+from analysis.study.configs import differing_keys
 from analysis.study.contrasts import (
     METRICS,
     Primary,
@@ -22,9 +23,10 @@ from analysis.study.contrasts import (
     shared_seeds,
     what_varies,
 )
-from analysis.study.load import COMMITTED, Study, differing_keys, load_study
-from analysis.tables.arms import interval_columns, runs_table
+from analysis.study.load import COMMITTED, Study, load_study
+from analysis.tables.arms import interval_columns
 from analysis.tables.literature import literature_table
+from analysis.tables.runs import runs_table
 from analysis.tables.table import Table
 from harness.records import records
 
@@ -141,25 +143,32 @@ def _difference(ours: Rows, theirs: Rows, primary: Primary, varies: str) -> tupl
 
 def mismatches(first: Study, second: Study) -> list[str]:
     """Arms of one study alone; and of those in both what else differs: configs, bases, protocols, code."""
-    task, found = primary_of(first).task, dict[str, list[str]]()
     labels = [{a.label for a in s.record.arms} for s in (first, second)]
     alone = [
         f"in {name} alone, and not compared: {', '.join(sorted(mine - other))}"
         for name, mine, other in zip(_names(first, second), labels, labels[::-1], strict=True)
         if mine - other
     ]
+    task, arms_by_difference = primary_of(first).task, dict[str, list[str]]()
     runs = [s.runs.set_index("run_id") for s in (first, second)]
-    for ours in first.record.arms:
-        theirs = next((a for a in second.record.arms if a.label == ours.label), None)
-        said = [] if theirs is None else _mismatch(first, second, runs, ours.runs, theirs.runs)
-        a, b = (final_rows(s, ours.label, task) for s in (first, second))
-        if any(a[s]["protocol"] != b[s]["protocol"] for s in a if s in b):
-            said.append(f"the protocol on {task} (k, temperature, top-p, new tokens or template)")
-        if any(a[s]["task_version"] != b[s]["task_version"] for s in a if s in b):
-            said.append(f"the version of the grader on {task}")
-        for what in said:
-            found.setdefault(what, []).append(ours.label)
-    return alone + [f"the two studies differ in {what}: {', '.join(arms)}" for what, arms in found.items()]
+    for arm in first.record.arms:
+        match = next((a for a in second.record.arms if a.label == arm.label), None)
+        differences = [] if match is None else _mismatch(first, second, runs, arm.runs, match.runs)
+        for difference in [*differences, *_protocol_mismatch(first, second, arm.label, task)]:
+            arms_by_difference.setdefault(difference, []).append(arm.label)
+    return alone + [
+        f"the two studies differ in {difference}: {', '.join(arms)}"
+        for difference, arms in arms_by_difference.items()
+    ]
+
+
+def _protocol_mismatch(first: Study, second: Study, label: str, task: str) -> list[str]:
+    a, b = (final_rows(s, label, task) for s in (first, second))
+    fields = {
+        "protocol": f"the protocol on {task} (k, temperature, top-p, new tokens or template)",
+        "task_version": f"the version of the grader on {task}",
+    }
+    return [text for field, text in fields.items() if any(a[s][field] != b[s][field] for s in a if s in b)]
 
 
 def _mismatch(

@@ -16,7 +16,7 @@ from analysis.study.gains import gain_finding
 from analysis.study.headlines import Headline, missing_contrast, p_text_of, primary_headlines
 from analysis.study.load import Study
 from analysis.tables.table import Table
-from analysis.tables.trends import trend_table, trends_told
+from analysis.tables.trends import trend_sentences, trend_table
 from harness.records.records import write_text
 
 FILE = "finding.json"
@@ -35,7 +35,7 @@ def finding(study: Study, primary: Primary, results: list[ArmResult]) -> dict[st
         else _difference(study, primary, results, measure)
     )
     answer += "".join(f"; flagged: {arms} ({flag})" for flag, arms in _flagged(results).items())
-    answer += "".join(f"; {said}" for said in trends_told(trend_table(study, primary, results)))
+    answer += "".join(f"; {said}" for said in trend_sentences(trend_table(study, primary, results)))
     answer += _calibrated(study.folder / "calibration.json")
     return {
         "study": study.name,

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -221,18 +221,30 @@ def _provenance(study: Study, read: Mapping[str, records.RunRecord], command: st
         "command": study.record.command,
         "report_command": command,
         "task_version": _distinct(study.evaluations.get("task_version", ())),  # of the grader
+        **_code_and_machine(runs),
+        "runs": study.runs["status"].value_counts().to_dict(),
+        **_time_spent(runs),
+        "what_varies": what_varies(study),
+        "bases_from": "one base for all seeds" if study.record.shared_base else "a base for each seed",
+        "bases": [_base(study, name) for name in sorted({r.base_id for r in runs if r.base_id})],
+    }
+
+
+def _code_and_machine(runs: Sequence[records.RunRecord]) -> dict[str, Any]:
+    return {
         "commit": _distinct(r.code.get("commit") for r in runs),
         "dirty": any(r.code.get("dirty") for r in runs),
         "packages": _distinct(r.packages for r in runs),
         "hardware": _distinct({k: v for k, v in r.hardware.items() if k != "platform"} for r in runs),
-        "runs": study.runs["status"].value_counts().to_dict(),
+    }
+
+
+def _time_spent(runs: Sequence[records.RunRecord]) -> dict[str, Any]:
+    return {
         "seconds_of_all_runs": sum(float(s) for r in runs for s in r.seconds.values()),
         "gpu_seconds_of_all_runs": sum(r.gpu_seconds for r in runs),
         "first_started": min((r.started for r in runs), default=None),
         "last_finished": max((r.finished for r in runs if r.finished), default=None),
-        "what_varies": what_varies(study),
-        "bases_from": "one base for all seeds" if study.record.shared_base else "a base for each seed",
-        "bases": [_base(study, name) for name in sorted({r.base_id for r in runs if r.base_id})],
     }
 
 

@@ -169,7 +169,7 @@ def loglinear_fit(x: ArrayLike, y: ArrayLike) -> ScalingFit:
 
 
 def variance_components(scores: ArrayLike, *, num_samples: int | None = None) -> VarianceComponents:
-    """Where the variance of one run's score on one problem comes from, by the method of moments.
+    """Variance components of one run's score on one problem, by the method of moments.
 
     `scores` [bases, seeds, problems] are avg@k cells: y = μ + base_b + seed_s(b) + problem_p + base×problem +
     residual; mean squares are solved for the components (Searle, Casella & McCulloch 1992, ch. 4), negative

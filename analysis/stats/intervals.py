@@ -40,7 +40,7 @@ class Interval:
 
     @property
     def width(self) -> float | None:
-        """None where there is no interval."""
+        """high − low, or None without an interval."""
         return None if self.low is None or self.high is None else self.high - self.low
 
 

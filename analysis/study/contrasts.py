@@ -1,5 +1,4 @@
-"""Which numbers of a study are compared: the primary metric, each arm's control, paired differences by
-seed."""
+"""The comparison: primary metric, each arm's control, differences paired by seed."""
 
 from __future__ import annotations
 
@@ -66,43 +65,54 @@ class ArmResult:
 
 
 def primary_of(study: Study) -> Primary:
-    """From study.json's `primary` (factor, task or split, metric, level, criterion), else: first factor,
-    test, avg, difference.
+    """Read study.json's `primary`: factor, task or split, metric, level, criterion.
 
-    Raises ValueError when nothing was evaluated, or what is declared does not exist.
+    Defaults: first factor, test split, avg, 0.95, difference. Raises ValueError when nothing was evaluated,
+    or what is declared does not exist.
     """
     declared = study.record.primary
-    tasks = evaluated_tasks(study)
-    if not tasks:
-        raise ValueError(f"{study.folder}: no readable evaluation; finish a run, or evaluate its checkpoints")
-    wanted = declared.get("task") or declared.get("split") or "test"
-    named = [task for task, split in tasks.items() if wanted in (task, split)]
-    if not named and ("task" in declared or "split" in declared):
-        raise ValueError(f"primary task {wanted!r} was not evaluated; evaluated: {', '.join(tasks)}")
+    task = _primary_task(study)
     metric = str(declared.get("metric", "avg")).split("@")[0]
-    if metric not in METRICS:
-        raise ValueError(f"primary metric {metric!r} is not known; choose one of {', '.join(METRICS)}")
     criterion = str(declared.get("criterion", "difference"))
-    if criterion not in CRITERIA:
-        raise ValueError(f"primary criterion {criterion!r} is not known; choose one of {', '.join(CRITERIA)}")
+    for name, value, known in (("metric", metric, METRICS), ("criterion", criterion, CRITERIA)):
+        if value not in known:
+            raise ValueError(f"primary {name} {value!r} is not known; choose one of {', '.join(known)}")
     factors = list(study.record.factors)
-    factor = declared.get("factor") or (factors[0] if factors else None)
+    factor = primary_factor(study)
     if factor is not None and factor not in factors:
         raise ValueError(f"primary factor {factor!r} is not one of the study's: {', '.join(factors)}")
     level = float(declared.get("level", 0.95))
     if not 0 < level < 1:
         raise ValueError(f"primary level {level:g}: must lie between 0 and 1, as 0.95 does")
-    task = named[0] if named else next(iter(tasks))
     return Primary(factor, task, metric, level, bool(declared), criterion)
 
 
+def primary_factor(study: Study) -> str | None:
+    """The declared primary factor, else the first."""
+    return study.record.primary.get("factor") or next(iter(study.record.factors), None)
+
+
+def _primary_task(study: Study) -> str:
+    """The declared task, or first task of the declared split; by default of the test split, or any."""
+    tasks = evaluated_tasks(study)
+    if not tasks:
+        raise ValueError(f"{study.folder}: no readable evaluation; finish a run, or evaluate its checkpoints")
+    declared = study.record.primary
+    wanted = declared.get("task") or declared.get("split")
+    named = [task for task, split in tasks.items() if (wanted or "test") in (task, split)]
+    if not named and ("task" in declared or "split" in declared):
+        shown = wanted or "test"
+        raise ValueError(f"primary task {shown!r} was not evaluated; evaluated: {', '.join(tasks)}")
+    return named[0] if named else next(iter(tasks))
+
+
 def declared(study: Study) -> dict[str, Any]:
-    """What the ablation declared beside its primary contrast: `family`, `margin`, `fixed`."""
+    """Read what the ablation declared beside its primary contrast: `family`, `margin`, `fixed`."""
     return getattr(study.record, "declared", None) or {}
 
 
 def evaluated_tasks(study: Study) -> dict[str, str]:
-    """Task -> split, in the order found; what the base alone was measured on is a control, and left out."""
+    """Task -> split, in order of evaluation. Tasks measured on the base alone are left out."""
     if study.evaluations.empty:
         return {}
     trained = study.evaluations[study.evaluations["step"] > 0]
@@ -116,13 +126,13 @@ def final_rows(study: Study, label: str, task: str, *, base: bool = False) -> di
 
 
 def base_name(study: Study, label: str) -> str:
-    """`base` where all arms of a seed start from one, else `base of ARM`."""
+    """Name of an arm's base: `base` if all arms of a seed share it, else `base of ARM`."""
     ours = study.finished[study.finished["arm"].notna()]
     return "base" if ours.groupby("seed")["base_id"].nunique().max() == 1 else f"base of {label}"
 
 
 def shared_seeds(pairs: Iterable[tuple[Rows, Rows]], metric: str) -> list[str]:
-    """Seeds that every row of every pair has, with the metric, each pair on the same problems."""
+    """Seeds at which every pair has the metric on both sides, measured on the same problems."""
     pairs = list(pairs)
     return [
         s
@@ -133,7 +143,7 @@ def shared_seeds(pairs: Iterable[tuple[Rows, Rows]], metric: str) -> list[str]:
 
 
 def paired(first: Rows, second: Rows, metric: str, *, level: float, varies: str) -> Interval | None:
-    """t on the per-seed differences first − second, over the seeds that both have; None without any."""
+    """t interval on per-seed differences first − second over shared seeds; None without any."""
     seeds = shared_seeds([(first, second)], metric)
     if not seeds:
         return None
@@ -150,7 +160,7 @@ def crossed(first: Rows, second: Rows, *, level: float) -> Interval | None:
 
 
 def what_varies(study: Study) -> str:
-    """What the intervals over seeds vary, said in full."""
+    """Sentence that says what intervals over seeds vary and what they hold fixed."""
     if study.record.shared_base:
         return "training and rollout seeds only; problems are fixed, and so is the shared base"
     return "seeds, each with a base of its own; problems are fixed"
@@ -266,6 +276,6 @@ def _mean_of(rows: Rows, name: str) -> float | None:
 
 
 def has(row: pd.Series[Any], name: str) -> bool:
-    """A frame turns what a record leaves out into NaN wherever another record has it."""
+    """True if the row has a finite value; pandas fills what a record leaves out with NaN."""
     value = row[name]
     return value is not None and bool(np.isfinite(float(value)))

@@ -1,12 +1,13 @@
-"""Is the comparison what it says: missing seeds, mixed code, what differs between two arms' configs."""
+"""Checks of the design: missing seeds, mixed code or data, undeclared differences between arms."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from analysis.study.contrasts import METRICS, control_of, final_rows, has, primary_of
-from analysis.study.load import Study, differing_keys, seed_order
+from analysis.study.configs import differing_keys, varying_keys
+from analysis.study.contrasts import METRICS, control_of, final_rows, has, primary_factor, primary_of
+from analysis.study.load import Study, seed_order
 from harness.records.records import Arm
 
 if TYPE_CHECKING:
@@ -27,39 +28,71 @@ class ConfigDifference:
 
 def design_notes(study: Study) -> list[str]:
     """Missing seeds, undeclared differences, mixed code, data or devices: one line each."""
-    notes = list(study.record.notes)
-    expected = {str(s) for s in study.record.seeds}
+    checks = (
+        _missing_seeds,
+        _absent_levels,
+        _unevaluated,
+        _unfinished_metrics,
+        _edges,
+        _cut_short,
+        _other_bases,
+        _mixed_versions,
+        _mixed_protocols,
+        _mixed_within,
+        _other_protocols,
+        _undeclared,
+    )
+    return [*study.record.notes, *(note for check in checks for note in check(study))]
+
+
+def _missing_seeds(study: Study) -> list[str]:
+    """Arms without a finished run for a planned seed."""
+    notes, planned = [], {str(s) for s in study.record.seeds}
     for arm in study.record.arms:
         runs = study.finished[study.finished["arm"] == arm.label]
-        if lacking := sorted(expected - {str(s) for s in runs["seed"]}, key=seed_order):
-            notes.append(f"{arm.label}: no finished run for seed {', '.join(lacking)} (unbalanced design)")
-    notes += [
+        if missing := sorted(planned - {str(s) for s in runs["seed"]}, key=seed_order):
+            notes.append(f"{arm.label}: no finished run for seed {', '.join(missing)} (unbalanced design)")
+    return notes
+
+
+def _absent_levels(study: Study) -> list[str]:
+    """Declared levels that were not run."""
+    absent = study.record.declared.get("absent") or {}
+    return [
         f"of the declared levels of {factor} not run: {', '.join(levels)}"
-        for factor, levels in (study.record.declared.get("absent") or {}).items()
+        for factor, levels in absent.items()
     ]
-    notes += _unevaluated(study) + _unfinished_metrics(study) + _edges(study)
-    notes += _cut_short(study) + _other_bases(study)
-    kinds = {
-        "commit": "commits",
-        "device": "kinds of device",
-        "schema_version": "versions of the records' schema",
-    }
-    for column, what in kinds.items():
-        notes += _several(study.runs, column, what)
-    for arms in _by_data(study):
+
+
+def _mixed_versions(study: Study) -> list[str]:
+    """Runs of several commits, devices, record versions or data versions, or with uncommitted code."""
+    notes = _several(study.runs, "commit", "commits")
+    notes += _several(study.runs, "device", "kinds of device")
+    notes += _several(study.runs, "schema_version", "versions of the records' schema")
+    for arms in _arms_by_data(study):
         notes += _several(study.runs[study.runs["arm"].isin(arms)], "data_hash", "data versions")
     if "dirty" in study.runs and (study.runs["dirty"] == True).any():  # noqa: E712
         notes.append("some runs were made with uncommitted changes in the code")
+    return notes
+
+
+def _mixed_protocols(study: Study) -> list[str]:
+    """Evaluations of several k, or by several versions of the grader."""
+    notes = []
     if not study.evaluations.empty and study.evaluations.groupby("task")["k"].nunique().max() > 1:
         notes.append("evaluations differ in k; maj@k and pass@k are not comparable between them")
     for note in _several(study.evaluations, "task_version", "versions of the grader", of="evaluations"):
         notes.append(f"{note}; `python -m harness.evaluation.regrade {study.folder} --write` makes them one")
-    notes += _mixed_within(study) + _other_protocols(study)
-    for difference in config_differences(study):
-        if difference.undeclared:
-            keys, other = ", ".join(difference.undeclared), difference.other
-            notes.append(f"{difference.arm} differs from {other} in more than the declared factor: {keys}")
     return notes
+
+
+def _undeclared(study: Study) -> list[str]:
+    """Arms that differ from their control in more than the declared factors."""
+    return [
+        f"{d.arm} differs from {d.other} in more than the declared factor: {', '.join(d.undeclared)}"
+        for d in config_differences(study)
+        if d.undeclared
+    ]
 
 
 def _several(rows: pd.DataFrame, column: str, what: str, *, of: str = "runs") -> list[str]:
@@ -70,8 +103,8 @@ def _several(rows: pd.DataFrame, column: str, what: str, *, of: str = "runs") ->
     return [f"{of} come from {len(values)} {what}: {', '.join(v[:12] for v in values)}"]
 
 
-def _by_data(study: Study) -> list[list[str]]:
-    """The arms that ask for the same data."""
+def _arms_by_data(study: Study) -> list[list[str]]:
+    """Group arms that ask for the same data."""
     asked: dict[tuple[str, ...], list[str]] = {}
     for arm in study.record.arms:
         of_data = (x for x in arm.overrides if x.startswith(("data=", "data.")))
@@ -146,10 +179,9 @@ def _cut_short(study: Study) -> list[str]:
 def _other_bases(study: Study) -> list[str]:
     """Seeds at which an arm started from another base than its control, though their configs ask for one."""
     notes, bases = [], dict(zip(study.runs["run_id"], study.runs.get("base_id", ()), strict=False))
-    factor = study.record.primary.get("factor") or next(iter(study.record.factors), None)
     arms = {arm.label: arm for arm in study.record.arms}
     for arm in study.record.arms:
-        control = control_of(study, arm.levels, factor)
+        control = control_of(study, arm.levels, primary_factor(study))
         pairs = {s: (run, arms[control].runs.get(s)) for s, run in arm.runs.items()} if control else {}
         seeds = [
             s
@@ -177,7 +209,7 @@ def _mixed_within(study: Study) -> list[str]:
     notes = []
     for arm in study.record.arms:
         configs = [study.configs[run] for run in arm.runs.values() if run in study.configs]
-        if keys := sorted({key for other in configs[1:] for key in differing_keys(configs[0], other)}):
+        if keys := varying_keys(configs):
             notes.append(f"runs of {arm.label} differ among themselves in more than seeds: {', '.join(keys)}")
     return notes
 
@@ -206,22 +238,26 @@ def _other_protocols(study: Study) -> list[str]:
 def config_differences(study: Study) -> list[ConfigDifference]:
     """Each arm against its control, or against the first arm where it has none."""
     arms = study.record.arms
-    factor = study.record.primary.get("factor") or next(iter(study.record.factors), None)
-    found = []
+    differences = []
     for arm in arms:
-        label = control_of(study, arm.levels, factor) or arms[0].label
+        label = control_of(study, arm.levels, primary_factor(study)) or arms[0].label
         other = next(a for a in arms if a.label == label)
-        ours, theirs = _config_of(study, arm), _config_of(study, other)
-        if arm is other or ours is None or theirs is None:
-            continue
-        keys = differing_keys(theirs, ours)
-        declared = {f for f in arm.levels if arm.levels[f] != other.levels.get(f)}
-        declared |= {line.split("=")[0].lstrip("+~") for line in set(arm.overrides) ^ set(other.overrides)}
-        outside = [k for k in keys if not any(k == d or k.startswith(f"{d}.") for d in declared)]
-        values = {k: (theirs.get(k), ours.get(k)) for k in keys}
-        # Without a study.json the arms are told apart by these very keys, so none can be undeclared.
-        found.append(ConfigDifference(arm.label, other.label, values, outside if arm.overrides else []))
-    return found
+        config, other_config = _config_of(study, arm), _config_of(study, other)
+        if arm is not other and config is not None and other_config is not None:
+            differences.append(_config_difference(arm, config, other, other_config))
+    return differences
+
+
+def _config_difference(
+    arm: Arm, config: dict[str, Any], other: Arm, other_config: dict[str, Any]
+) -> ConfigDifference:
+    keys = differing_keys(other_config, config)
+    declared = {f for f in arm.levels if arm.levels[f] != other.levels.get(f)}
+    declared |= {line.split("=")[0].lstrip("+~") for line in set(arm.overrides) ^ set(other.overrides)}
+    outside = [k for k in keys if not any(k == d or k.startswith(f"{d}.") for d in declared)]
+    values = {k: (other_config.get(k), config.get(k)) for k in keys}
+    # Without a study.json the arms are told apart by these very keys, so none can be undeclared.
+    return ConfigDifference(arm.label, other.label, values, outside if arm.overrides else [])
 
 
 def _config_of(study: Study, arm: Arm) -> dict[str, Any] | None:

@@ -128,8 +128,11 @@ def _best(record: records.EvalRecord) -> dict[str, float | None]:
 
 
 def _answers_against_steps(record: records.EvalRecord) -> dict[str, float | None]:
-    """Of right answers that were derived: the share whose every checked step is right (`sound`), and the rest
-    (`right_wrong_step`). Of wrong ones that were derived: the share with no wrong step."""
+    """Shares among derived answers, those with a checked step; None without any.
+
+    `sound`: right answers whose every checked step is right; `right_wrong_step`: the other right answers;
+    `wrong_right_steps`: wrong answers without a wrong step.
+    """
     lists = map(chain.from_iterable, (record.correct, record.num_steps, record.num_wrong_steps))
     derived = [(right, wrong) for right, steps, wrong in zip(*lists, strict=True) if steps]
     errors = [wrong for right, wrong in derived if right], [wrong for right, wrong in derived if not right]

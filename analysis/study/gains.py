@@ -54,7 +54,7 @@ def of_family(study: Study, primary: Primary) -> list[Gain]:
 
 
 def gain_finding(study: Study, primary: Primary, measure: str) -> str:
-    """In a line: how many pass, which do not, the smallest gain that passes, the null controls."""
+    """One line: how many levels gain, which do not, the smallest gain that passes, the null controls."""
     found = of_family(study, primary)
     passed = [g for g in found if g.passes]
     text = f"{len(passed)} of {len(found)} gain over the base in {measure}, by an interval above 0"
@@ -66,7 +66,7 @@ def gain_finding(study: Study, primary: Primary, measure: str) -> str:
 
 
 def gain_answers(study: Study, primary: Primary, measure: str) -> list[str]:
-    """The same in sentences, with every gain of the family."""
+    """Gains of the declared family and of null controls, in sentences for the report."""
     found = of_family(study, primary)
     num_passed = sum(g.passes for g in found)
     lines = [

@@ -73,7 +73,7 @@ def main_effects(study: Study, primary: Primary) -> list[Headline]:
 
 
 def primary_headlines(study: Study, primary: Primary, results: Sequence[ArmResult]) -> list[Headline]:
-    """Those of the primary factor, with Holm's p over the main effects or, of one factor, over the arms."""
+    """Headlines of the primary factor, Holm over main effects or, in a study of one factor, over arms."""
     if effects := main_effects(study, primary):
         adjusted = {h.level: h.p_holm for h in effects if h.factor == primary.factor}
     else:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from analysis.stats.intervals import Interval, memorisation_gap, paired_t
 from analysis.stats.text import interval_text
 from analysis.study.contrasts import Rows, evaluated_tasks, final_rows, what_varies
 from analysis.study.load import Study
-from analysis.tables.table import Table
+from analysis.tables.table import Table, to_frame
 
 if TYPE_CHECKING:
-    import pandas as pd
+    pass
 
 
 def twin_tasks(study: Study) -> list[tuple[str, str]]:
@@ -41,46 +42,31 @@ def gaps(problems: Rows, twins: Rows, *, level: float = 0.95) -> dict[str, Inter
     return found
 
 
+COLUMNS = [
+    "arm",
+    "problems",
+    "their twins",
+    "gap",
+    "gap of the base",
+    "change by training",
+    "first seed, over problem pairs",
+    "seeds",
+]
+
+
 def memorisation_table(study: Study, *, level: float = 0.95) -> Table:
-    """A row an arm and pair of tasks. The change by training is free of how hard the new numbers are."""
-    columns = [
-        "arm",
-        "problems",
-        "their twins",
-        "gap",
-        "gap of the base",
-        "change by training",
-        "first seed, over problem pairs",
-        "seeds",
-    ]
+    """A row per arm and pair of tasks. The change by training does not depend on how hard the twins are."""
     cells, raw = [], []
     for task, twin in twin_tasks(study):
         for arm in study.record.arms:
-            after, before = (
-                gaps(
-                    final_rows(study, arm.label, task, base=base),
-                    final_rows(study, arm.label, twin, base=base),
-                    level=level,
-                )
-                for base in (False, True)
-            )
+            pair = (task, twin)
+            after, before = (_final_gaps(study, arm.label, pair, base, level) for base in (False, True))
             if not after:
                 continue
-            both = [seed for seed in after if seed in before]
-            over = {
-                "gap": [g.estimate for g in after.values()],
-                "base": [before[s].estimate for s in both],
-                "change": [after[s].estimate - before[s].estimate for s in both],
-            }
-            shown = {name: _over_seeds(study, d, level) for name, d in over.items()}
-            one = next(iter(after.values()))
-            texts = [interval_text(i, signed=True) for i in (*shown.values(), one)]
+            shown = _summaries(study, after, before, level)
+            texts = [interval_text(shown[name], signed=True) for name in ("gap", "base", "change", "one_run")]
             cells.append([arm.label, study.task_text(task), study.task_text(twin), *texts, str(len(after))])
-            numbers = {
-                f"{n}{end}": value
-                for n, i in (*shown.items(), ("one_run", one))
-                for end, value in _numbers(i)
-            }
+            numbers = {f"{n}{end}": value for n, i in shown.items() for end, value in _numbers(i)}
             raw.append({"arm": arm.label, "problems": task, "twins": twin, **numbers})
     note = (
         "Points: accuracy on problems minus on the same problems with other numbers, paired by problem. t "
@@ -88,7 +74,28 @@ def memorisation_table(study: Study, *, level: float = 0.95) -> Table:
         "fixed. A gap above 0 speaks of memorised answers or of numbers that are harder; the change by "
         "training is free of the latter."
     )
-    return Table("memorisation", "Memorisation gap", columns, cells, _frame(raw), note)
+    return Table("memorisation", "Memorisation gap", COLUMNS, cells, to_frame(raw), note)
+
+
+def _final_gaps(
+    study: Study, label: str, tasks: tuple[str, str], base: bool, level: float
+) -> dict[str, Interval]:
+    """Per-seed gaps of an arm, or of its base, between a task and its twins'."""
+    problems, twins = (final_rows(study, label, task, base=base) for task in tasks)
+    return gaps(problems, twins, level=level)
+
+
+def _summaries(
+    study: Study, after: Mapping[str, Interval], before: Mapping[str, Interval], level: float
+) -> dict[str, Interval | None]:
+    """Gap after training, the base's, their change (t over seeds), and the first seed's (t over pairs)."""
+    both = [seed for seed in after if seed in before]
+    return {
+        "gap": _over_seeds(study, [g.estimate for g in after.values()], level),
+        "base": _over_seeds(study, [before[s].estimate for s in both], level),
+        "change": _over_seeds(study, [after[s].estimate - before[s].estimate for s in both], level),
+        "one_run": next(iter(after.values())),
+    }
 
 
 def _over_seeds(study: Study, values: list[float], level: float) -> Interval | None:
@@ -99,9 +106,3 @@ def _numbers(interval: Interval | None) -> list[tuple[str, Any]]:
     parts = ("low", "high", "se", "df", "p_value")
     values = [None if interval is None else getattr(interval, part) for part in ("estimate", *parts)]
     return list(zip(("", *(f"_{part}" for part in parts)), values, strict=True))
-
-
-def _frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    import pandas as pd
-
-    return pd.DataFrame(rows)

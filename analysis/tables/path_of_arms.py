@@ -13,10 +13,10 @@ from analysis.stats.text import interval_text, p_equals, p_text
 from analysis.study.contrasts import METRICS, Primary, declared, final_rows, shared_seeds, what_varies
 from analysis.study.headlines import main_effects
 from analysis.study.load import Study
-from analysis.tables.table import Table
+from analysis.tables.table import Table, to_frame
 
 if TYPE_CHECKING:
-    import pandas as pd
+    pass
 
 COLUMNS = ["step", "against", "difference", "p (Holm)", "equivalent", "seeds"]
 
@@ -51,7 +51,7 @@ def path_table(study: Study, primary: Primary) -> Table:
     )
     if margin is not None:
         note += f" Equivalent: two one-sided t tests at 0.05 within ±{100 * margin:g} points."
-    return Table("path", "One step at a time", COLUMNS, cells, _frame(raw), note)
+    return Table("path", "One step at a time", COLUMNS, cells, to_frame(raw), note)
 
 
 def main_effects_table(study: Study, primary: Primary) -> Table:
@@ -82,7 +82,7 @@ def main_effects_table(study: Study, primary: Primary) -> Table:
         "this table. Only the primary factor's contrast was declared; the others are secondary."
     )
     columns = ["factor", "level", "against", "difference", "p (Holm)", "settings", "seeds"]
-    return Table("main_effects", "Main effects of every factor", columns, cells, _frame(raw), note)
+    return Table("main_effects", "Main effects of every factor", columns, cells, to_frame(raw), note)
 
 
 def _steps(study: Study, primary: Primary) -> list[dict[str, Any]]:
@@ -128,9 +128,3 @@ def _differences(study: Study, primary: Primary, factor: str, before: str, level
     return [
         float(np.mean([a[s][metric] - b[s][metric] for a, b in cells])) for s in shared_seeds(cells, metric)
     ]
-
-
-def _frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    import pandas as pd
-
-    return pd.DataFrame(rows)

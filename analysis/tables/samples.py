@@ -20,33 +20,37 @@ MAX_BYTES = 900_000  # of all; problems are left out until they fit
 
 
 def sample_rows(study: Study, primary: Primary) -> list[dict[str, Any]]:
-    """Rows for the browser, by problem and then arm. Files that are damaged are named in `study.damaged`."""
-    labels = [arm.label for arm in study.record.arms]
-    arms = {label: final_rows(study, label, primary.task) for label in labels}
-    bases = {label: final_rows(study, label, primary.task, base=True) for label in labels}
-    sources: list[tuple[str, str, Any]] = []
-    seen: set[Path] = set()
-    for label in labels:
-        for name, rows in ((base_name(study, label), bases[label]), (label, arms[label])):
-            seed = next(iter(rows), None)
-            if seed is not None and rows[seed]["samples"] not in seen:  # arms may share a base
-                seen.add(rows[seed]["samples"])
-                sources.append((name, seed, rows[seed]))
+    """Rows for the browser, by problem and then arm. Damaged files are named in `study.damaged`."""
+    sources = _sources(study, primary)
     if not sources:
         return []
     wanted = _spread_out([row for _, _, row in sources])
-    found = [row for name, seed, source in sources for row in _read(study, name, seed, source, set(wanted))]
-    if found:  # some runs have theirs
+    rows = [row for name, seed, source in sources for row in _read(study, name, seed, source, set(wanted))]
+    if rows:  # with no completions at all, there is no file to miss
         study.damaged += [
             f"{row['samples']}: no such file; its completions are not shown"
             for _, _, row in sources
             if not row["samples"].exists()
         ]
-    while len(json.dumps(found)) > MAX_BYTES and len(wanted) > 1:
+    while len(json.dumps(rows)) > MAX_BYTES and len(wanted) > 1:
         wanted = wanted[::2]
-        found = [row for row in found if row["problem"] in wanted]
+        rows = [row for row in rows if row["problem"] in wanted]
     place = {problem: i for i, problem in enumerate(wanted)}
-    return sorted(found, key=lambda row: place[row["problem"]])  # stable: arms stay in their order
+    return sorted(rows, key=lambda row: place[row["problem"]])  # stable: arms stay in their order
+
+
+def _sources(study: Study, primary: Primary) -> list[tuple[str, str, Any]]:
+    """(arm or base, seed, evaluation row): each arm's first seed, after its base unless already listed."""
+    sources: list[tuple[str, str, Any]] = []
+    seen: set[Path] = set()
+    for label in [arm.label for arm in study.record.arms]:
+        for name, is_base in ((base_name(study, label), True), (label, False)):
+            rows = final_rows(study, label, primary.task, base=is_base)
+            seed = next(iter(rows), None)
+            if seed is not None and rows[seed]["samples"] not in seen:
+                seen.add(rows[seed]["samples"])
+                sources.append((name, seed, rows[seed]))
+    return sources
 
 
 def _spread_out(rows: list[Any]) -> list[str]:

@@ -13,16 +13,16 @@ from analysis.stats.intervals import interquartile_mean, probability_of_improvem
 from analysis.stats.text import interval_text, p_equals, points
 from analysis.study.contrasts import ArmResult, Primary, declared, final_rows, has, shared_seeds
 from analysis.study.load import Study
-from analysis.tables.table import Table
+from analysis.tables.table import Table, to_frame
 
 if TYPE_CHECKING:
-    import pandas as pd
+    pass
 
 EFFECT = 0.03  # of accuracy: what power is planned for where a study declares no margin
 
 
 def finding_table(study: Study, primary: Primary, results: Sequence[ArmResult]) -> Table:
-    """Per difference: is it equivalent to none, how small a one could be found, how many seeds are wanted."""
+    """Per difference: is it equivalent to 0, the smallest that could be found, how many seeds are needed."""
     margin = declared(study).get("margin")
     effect = float(margin or EFFECT)
     cells, raw = [], []
@@ -30,83 +30,74 @@ def finding_table(study: Study, primary: Primary, results: Sequence[ArmResult]) 
         d = _paired(study, primary, r)
         if r.control is None or len(d) < 2 or np.std(d) == 0:
             continue
-        sd = float(np.std(d, ddof=1))
-        smallest = smallest_detectable(sd=sd, num_seeds=len(d))
-        verdict = tost(d, margin=effect) if margin and len(d) > 2 else None
-        try:
-            needed = str(seeds_needed(effect=effect, sd=sd))
-        except ValueError:
-            needed = "over 10,000"
-        said = "no margin declared" if margin is None else "—"
-        if verdict is not None:
-            said = f"{'yes' if verdict.equivalent else 'not shown'} ({p_equals(verdict.p_value)})"
+        row = _finding_row(d, effect, margin)
+        p = row["tost_p"]
+        verdict = "—" if p is None else f"{'yes' if row['equivalent'] else 'not shown'} ({p_equals(p)})"
         cells.append(
-            [r.label, interval_text(r.difference, signed=True), points(sd), points(smallest), needed, said]
+            [
+                r.label,
+                interval_text(r.difference, signed=True),
+                points(row["sd_of_differences"]),
+                points(row["smallest_detectable"]),
+                row["seeds_needed"],
+                "no margin declared" if margin is None else verdict,
+            ]
         )
-        raw.append(
-            {
-                "arm": r.label,
-                "sd_of_differences": sd,
-                "smallest_detectable": smallest,
-                "effect": effect,
-                "seeds_needed": needed,
-                "margin": margin,
-                "seeds": len(d),
-                "tost_p": verdict.p_value if verdict else None,
-                "equivalent": verdict.equivalent if verdict else None,
-            }
-        )
-    within = f"within ±{points(effect)}" if margin else "equivalent"
+        raw.append({"arm": r.label, **row})
     columns = [
         "arm",
         "difference to control",
         "sd of per-seed differences",
         "smallest difference found",
         f"seeds for {points(effect)} points",
-        within,
+        f"within ±{points(effect)}" if margin else "equivalent",
     ]
     note = (
         "Points. Smallest difference found: with power 0.8 at this many seeds, two-sided 0.05, if the sd is "
         "as observed, which few seeds know badly. Equivalence: two one-sided t tests at 0.05 (TOST) with the "
         "margin that the study declared beforehand; “not shown” is no proof of a difference."
     )
-    return Table("finding", "What this design can and cannot find", columns, cells, _frame(raw), note)
+    return Table("finding", "What this design can and cannot find", columns, cells, to_frame(raw), note)
+
+
+def _finding_row(d: np.ndarray, effect: float, margin: float | None) -> dict[str, Any]:
+    """Power and equivalence from per-seed differences [S]."""
+    sd = float(np.std(d, ddof=1))
+    verdict = tost(d, margin=effect) if margin and len(d) > 2 else None
+    try:
+        needed = str(seeds_needed(effect=effect, sd=sd))
+    except ValueError:
+        needed = "over 10,000"
+    return {
+        "sd_of_differences": sd,
+        "smallest_detectable": smallest_detectable(sd=sd, num_seeds=len(d)),
+        "effect": effect,
+        "seeds_needed": needed,
+        "margin": margin,
+        "seeds": len(d),
+        "tost_p": verdict.p_value if verdict else None,
+        "equivalent": verdict.equivalent if verdict else None,
+    }
 
 
 def views_table(study: Study, primary: Primary, results: Sequence[ArmResult]) -> Table:
     """The differences again: with new problems (crossed t), and by rliable's two measures, bare."""
-    cells, raw = [], []
+    cells: list[list[str]] = []
+    raw: list[dict[str, Any]] = []
     for r in results:
         if r.control is None or r.difference is None:
             continue
         arm, control = (_values(study, primary, label) for label in (r.label, r.control))
         middle = interquartile_mean(arm) - interquartile_mean(control)
         better = probability_of_improvement(arm, control)
-        cells.append(
-            [
-                r.label,
-                interval_text(r.difference, signed=True),
-                interval_text(r.crossed, signed=True),
-                points(middle, signed=True),
-                points(better),
-            ]
-        )
+        shown = [interval_text(view, signed=True) for view in (r.difference, r.crossed)]
+        cells.append([r.label, *shown, points(middle, signed=True), points(better)])
         for name, view in (("paired t", r.difference), ("crossed t", r.crossed)):
             if view is not None:
-                raw.append(
-                    {
-                        "arm": r.label,
-                        "view": name,
-                        "estimate": view.estimate,
-                        "low": view.low,
-                        "high": view.high,
-                        "df": view.df,
-                        "method": view.method,
-                        "varies": view.varies,
-                    }
-                )
-        raw.append({"arm": r.label, "view": "IQM difference", "estimate": middle, "method": "rliable"})
-        raw.append({"arm": r.label, "view": "P(improvement)", "estimate": better, "method": "rliable"})
+                parts = ("estimate", "low", "high", "df", "method", "varies")
+                raw.append({"arm": r.label, "view": name, **{p: getattr(view, p) for p in parts}})
+        for name, value in (("IQM difference", middle), ("P(improvement)", better)):
+            raw.append({"arm": r.label, "view": name, "estimate": value, "method": "rliable"})
     columns = [
         "arm",
         "paired t (primary)",
@@ -120,7 +111,7 @@ def views_table(study: Study, primary: Primary, results: Sequence[ArmResult]) ->
         "chance that a run of the arm beats a run of the control. Both as in rliable, without an interval: "
         "bootstrap intervals are too narrow at 3 to 5 seeds."
     )
-    return Table("views", "The same differences by other means", columns, cells, _frame(raw), note)
+    return Table("views", "The same differences by other means", columns, cells, to_frame(raw), note)
 
 
 def variance_table(study: Study, primary: Primary, results: Sequence[ArmResult]) -> Table:
@@ -157,7 +148,7 @@ def variance_table(study: Study, primary: Primary, results: Sequence[ArmResult])
         "(method of moments; negative components count as 0). Problems cancel in paired differences; "
         f"{bases}."
     )
-    return Table("variance", "Where the variance comes from", columns, cells, _frame(raw), note)
+    return Table("variance", "Where the variance comes from", columns, cells, to_frame(raw), note)
 
 
 def pilot_table(study: Study) -> Table:
@@ -193,7 +184,7 @@ def pilot_table(study: Study) -> Table:
         "Every arm had the same grid: objectives differ in gradient scale, which must not pass for an effect."
     )
     title = "Learning rate, chosen on validation"
-    return Table("learning_rates", title, ["arm", "chosen", *rates], cells, _frame(raw), note)
+    return Table("learning_rates", title, ["arm", "chosen", *rates], cells, to_frame(raw), note)
 
 
 def _values(study: Study, primary: Primary, label: str) -> np.ndarray:
@@ -213,9 +204,3 @@ def _paired(study: Study, primary: Primary, result: ArmResult) -> np.ndarray:
 
 def _sd(variance: float | None, count: int = 1) -> float | None:
     return None if variance is None else sqrt(variance / count)
-
-
-def _frame(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
-    import pandas as pd
-
-    return pd.DataFrame(list(rows))

@@ -1,7 +1,8 @@
-"""One description of a table, and its forms: Markdown, LaTeX, CSV, HTML, W&B; numbers as readers see them."""
+"""A table in every form: Markdown, LaTeX, CSV, HTML, W&B, terminal."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -119,6 +120,13 @@ def show(table: Table) -> None:
         console.print(Text(left), style="dim", width=min(console.width, 110))
     if table.note:
         console.print(Text(table.note), style="dim", width=min(console.width, 110))
+
+
+def to_frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """Rows as a data frame; pandas is imported when a table is made."""
+    import pandas as pd
+
+    return pd.DataFrame(list(rows))
 
 
 def _pipe_safe(cell: str) -> str:

@@ -13,10 +13,10 @@ from analysis.stats.inference import loglinear_fit, trend_test
 from analysis.stats.text import compact, interval_text, p_text
 from analysis.study.contrasts import METRICS, ArmResult, Primary, Rows, final_rows, has, shared_seeds
 from analysis.study.load import Study
-from analysis.tables.table import Table
+from analysis.tables.table import Table, to_frame
 
 if TYPE_CHECKING:
-    import pandas as pd
+    pass
 
 GAIN, DIFFERENCE = "gain over the base", "difference to the control"
 ALONE = "—"  # at no setting of another factor
@@ -35,64 +35,67 @@ class Grid:
 
 
 def trend_table(study: Study, primary: Primary, results: Sequence[ArmResult]) -> Table:
-    """Slope over each ordered factor (three levels or more): numbers, model sizes, checkpoints' steps."""
+    """Slope over each ordered factor of at least three levels: numbers, model sizes, checkpoints' steps."""
     cells, raw = [], []
-    grids = [*_factor_grids(study, primary, results), *_step_grids(study, primary, results)]
-    for g in grids:
-        log = min(g.xs) > 0
-        unit = "per factor of ten" if log else "per unit"
-        trend = trend_test(g.scores, x=[log10(v) for v in g.xs] if log else g.xs, level=primary.level)
-        fit = loglinear_fit(np.tile(g.xs, len(g.scores)), np.ravel(g.scores)) if log else None
-        cells.append(
-            [
-                g.factor,
-                g.measure,
-                g.where,
-                ", ".join(map(_place_text, g.xs)),
-                f"{interval_text(trend, signed=True)} {unit}",
-                p_text(trend.p_value),
-                str(len(g.scores)),
-                "—" if fit is None else f"{fit.r_squared:.2f}",
-            ]
-        )
-        raw.append(
-            {
-                "factor": g.factor,
-                "of": g.measure,
-                "at": g.where,
-                "levels": " ".join(map(str, g.xs)),
-                "log10": log,
-                "slope": trend.estimate,
-                "low": trend.low,
-                "high": trend.high,
-                "p_value": trend.p_value,
-                "seeds": len(g.scores),
-                "fit_slope": fit and fit.slope,
-                "r_squared": fit and fit.r_squared,
-            }
-        )
+    for grid in (*_factor_grids(study, primary, results), *_step_grids(study, primary, results)):
+        line, row = _trend(grid, primary.level)
+        cells.append(line)
+        raw.append(row)
     note = (
         f"{METRICS[primary.metric]} on {study.task_text(primary.task)}. Each seed's least-squares slope, "
         "then Student's t over seeds (linear contrast); p is not adjusted. R²: of a + b·log10(x) over all "
         "runs. Where a level brings its own base, a slope of accuracy holds that of the bases; the gain's "
         "does not."
     )
-    return Table("trends", "Trends over ordered factors", COLUMNS, cells, _frame(raw), note)
+    return Table("trends", "Trends over ordered factors", COLUMNS, cells, to_frame(raw), note)
 
 
-def trends_told(table: Table) -> list[str]:
+def _trend(g: Grid, level: float) -> tuple[list[str], dict[str, object]]:
+    """One grid's slope over seeds, and R² of one line through all its runs; in log10 where all x > 0."""
+    log = min(g.xs) > 0
+    trend = trend_test(g.scores, x=[log10(v) for v in g.xs] if log else g.xs, level=level)
+    fit = loglinear_fit(np.tile(g.xs, len(g.scores)), np.ravel(g.scores)) if log else None
+    unit = "per factor of ten" if log else "per unit"
+    cells = [
+        g.factor,
+        g.measure,
+        g.where,
+        ", ".join(map(_place_text, g.xs)),
+        f"{interval_text(trend, signed=True)} {unit}",
+        p_text(trend.p_value),
+        str(len(g.scores)),
+        "—" if fit is None else f"{fit.r_squared:.2f}",
+    ]
+    row = {
+        "factor": g.factor,
+        "of": g.measure,
+        "at": g.where,
+        "levels": " ".join(map(str, g.xs)),
+        "log10": log,
+        "slope": trend.estimate,
+        "low": trend.low,
+        "high": trend.high,
+        "p_value": trend.p_value,
+        "seeds": len(g.scores),
+        "fit_slope": fit and fit.slope,
+        "r_squared": fit and fit.r_squared,
+    }
+    return cells, row
+
+
+def trend_sentences(table: Table) -> list[str]:
     """`trend of avg@k over steps, points per factor of ten: sft +3.5 [+0.3, +6.7], grpo +4.6 [..]`.
 
     Accuracy is left out where the gain stands beside it: there bases differ as well.
     """
     gains = {(row[0], row[2]) for row in table.cells if row[1] == GAIN}
-    told: dict[str, list[str]] = {}
+    by_measure: dict[str, list[str]] = {}
     for factor, what, where, _, slope, *_ in table.cells:
         if what in (GAIN, DIFFERENCE) or (factor, where) not in gains:
             value, unit = slope.split(" per ")
-            slopes = told.setdefault(f"trend of {what} over {factor}, points per {unit}", [])
+            slopes = by_measure.setdefault(f"trend of {what} over {factor}, points per {unit}", [])
             slopes.append(value if where == ALONE else f"{where} {value}")
-    return [f"{what}: {', '.join(slopes)}" for what, slopes in told.items()]
+    return [f"{what}: {', '.join(slopes)}" for what, slopes in by_measure.items()]
 
 
 def _factor_grids(study: Study, primary: Primary, results: Sequence[ArmResult]) -> Iterator[Grid]:
@@ -145,7 +148,7 @@ def _levels(rows: Sequence[Rows], metric: str, less: Sequence[Rows] | None = Non
 
 
 def place(study: Study, factor: str, result: ArmResult) -> float | None:
-    """Where a level stands on its factor's axis; None where it has no order."""
+    """Position of a level on its factor's axis, None if the factor has no order."""
     if factor == "model":
         sizes = study.runs[study.runs["arm"] == result.label].get("parameters")
         known = [] if sizes is None else [float(s) for s in sizes.dropna()]
@@ -184,9 +187,3 @@ def _step_grids(study: Study, primary: Primary, results: Sequence[ArmResult]) ->
 def _place_text(x: float) -> str:
     """1.97M, and as it is where it is small."""
     return compact(x) if x >= 10_000 else f"{x:g}"
-
-
-def _frame(rows: list[dict[str, object]]) -> pd.DataFrame:
-    import pandas as pd
-
-    return pd.DataFrame(rows)

@@ -18,7 +18,7 @@ from analysis.report.build import build_report
 from analysis.report.page import embedded_json, html
 from analysis.study.contrasts import arm_results, primary_of
 from analysis.study.load import load_study
-from analysis.tables.arms import splits_table
+from analysis.tables.measures import splits_table
 from analysis.tables.samples import PROBLEMS, SAMPLES, sample_rows
 from harness.grading.steps.check import check_steps
 from harness.records import records

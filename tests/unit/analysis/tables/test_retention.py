@@ -11,7 +11,7 @@ import scipy.stats as sps
 from analysis.figures.charts import learning_rates
 from analysis.study.contrasts import arm_results, primary_of
 from analysis.study.load import load_study
-from analysis.tables.retention import kept_table, kept_values
+from analysis.tables.retention import retention_table, retention_values
 
 TREATED, CONTROL = "objective=grpo model=xs", "objective=sft_rejection model=xs"
 
@@ -37,7 +37,7 @@ def test_the_table_is_the_paired_t_of_the_losses(make_study) -> None:
     last = with_losses(folder)
     study = load_study(folder)
     results = arm_results(study, primary_of(study))
-    table = kept_table(study, results)
+    table = retention_table(study, results)
     row = table.raw.set_index("arm").loc[TREATED]
     assert row["kept_loss"] == pytest.approx(sum(last["grpo"]) / 3)
     found = sps.ttest_rel(last["grpo"], last["sft_rejection"]).confidence_interval()
@@ -53,7 +53,7 @@ def test_an_earlier_checkpoint_has_its_own_loss(make_study) -> None:
     with_losses(folder)
     study = load_study(folder)
     study.runs["checkpoint"] = 4
-    assert kept_values(study, "kept_loss")[CONTROL]["0"] == pytest.approx(0.3)
+    assert retention_values(study, "kept_loss")[CONTROL]["0"] == pytest.approx(0.3)
 
 
 def test_the_pilot_is_drawn(make_study) -> None:

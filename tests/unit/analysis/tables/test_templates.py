@@ -6,7 +6,7 @@ from pathlib import Path
 
 from analysis.study.contrasts import evaluated_tasks
 from analysis.study.load import load_study
-from analysis.tables.arms import templates_table
+from analysis.tables.measures import templates_table
 from harness.records import records
 from tests.unit.analysis.conftest import evaluation, write_evaluation
 

@@ -13,7 +13,7 @@ from analysis.figures.charts import ordered
 from analysis.study.contrasts import arm_results, primary_of
 from analysis.study.load import load_study
 from analysis.tables.table import Table
-from analysis.tables.trends import trend_table, trends_told
+from analysis.tables.trends import trend_sentences, trend_table
 from harness.records import records
 from tests.unit.analysis.conftest import COMMIT, evaluation, run_record, write_evaluation, write_run
 
@@ -98,7 +98,7 @@ def test_a_slope_over_sizes_is_told_of_the_gain_and_not_of_the_bases(sizes: Path
         assert raw.loc[place, "p_value"] == pytest.approx(sps.ttest_1samp(slopes, 0).pvalue), place
     assert ("difference to the control", "sft_rejection") not in raw.index
     assert raw.loc[("avg@k", "grpo"), "slope"] > 0.15 > raw.loc[("gain over the base", "grpo"), "slope"]
-    told = "; ".join(trends_told(table))
+    told = "; ".join(trend_sentences(table))
     assert "avg@k" not in told
     assert (
         "trend of gain over the base over model (parameters), points per factor of ten: sft_rejection "
@@ -154,7 +154,7 @@ def test_trends_over_a_numeric_factor_and_over_checkpoints(tmp_path: Path) -> No
         ),
     )
     table = trends(folder)
-    told = trends_told(table)[0]  # there is no other factor to name a setting of
+    told = trend_sentences(table)[0]  # there is no other factor to name a setting of
     assert told.startswith("trend of avg@k over lr, points per factor of ten: +")
     raw = table.raw.set_index(["factor", "of", "at"])
     last = np.array([[_accuracy(folder, f"lr{i}-s{s}", 6) for i in range(3)] for s in range(3)])

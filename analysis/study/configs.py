@@ -1,0 +1,35 @@
+"""Configs of runs, flat, and the keys in which they differ."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+# Keys that differ between the runs of one arm, or do not change what is trained.
+PER_RUN_KEYS = frozenset({"seed", "base_seed", "study", "output_dir"})
+UNCOMPARED = ("tracking.", "eval.")
+
+
+def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested config -> {"trainer.lr": 0.001}."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, dict):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def differing_keys(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:
+    """Keys of two flat configs whose values differ, except seeds, paths, tracking and evaluation."""
+    return sorted(
+        key
+        for key in first.keys() | second.keys()
+        if key not in PER_RUN_KEYS and not key.startswith(UNCOMPARED) and first.get(key) != second.get(key)
+    )
+
+
+def varying_keys(configs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Keys in which any config differs from the first."""
+    return sorted({key for other in configs[1:] for key in differing_keys(configs[0], other)})
