@@ -68,6 +68,15 @@ def test_crossed_t_by_hand() -> None:
     assert result.df == pytest.approx(225 / 76.5)
 
 
+def test_crossed_t_by_hand_with_more_problems_than_seeds() -> None:
+    # Seed effects −1, 0, 1 and problem effects −3, −1, 1, 3, no residual: MS_S = 4·2/2 = 4 with 2 df, MS_P =
+    # 3·20/3 = 20 with 3. var = 24/12, df = 24² / (16/2 + 400/3) = 216/53.
+    d = 5 + np.array([-1, 0, 1])[:, None] + np.array([-3, -1, 1, 3])[None, :]
+    result = crossed_t(d)
+    assert result.se == pytest.approx(sqrt(2))
+    assert result.df == pytest.approx(216 / 53)
+
+
 def test_crossed_mean_squares_agree_with_statsmodels() -> None:
     pd, sm = pytest.importorskip("pandas"), pytest.importorskip("statsmodels.formula.api")
     from statsmodels.stats.anova import anova_lm

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from harness.objectives.advantages import (
     ADVANTAGES,
+    accepted_only,
     group_centered,
     group_normalized,
     max_rl,
@@ -39,6 +40,23 @@ def test_one_success_in_eight() -> None:
     assert group_centered(**one_success_in(8))[0].item() == 7 / 8
     assert rloo(**one_success_in(8))[0].item() == 1.0  # the others' mean is 0
     assert max_rl(**one_success_in(8)).tolist() == [7.0] + [-1.0] * 7  # (1 - 1/8) / (1/8)
+
+
+def test_a_reward_at_the_threshold_is_not_accepted() -> None:
+    rewards, group_ids = torch.tensor([1.0, 0.5, 0.0]), torch.zeros(3, dtype=torch.long)
+    assert accepted_only(rewards=rewards, group_ids=group_ids, threshold=0.5).tolist() == [1.0, 0.0, 0.0]
+
+
+def test_eps_is_added_to_the_std() -> None:
+    # Rewards 1, 0: centred ±1/2, population std 1/2: 1/2 / (1/2 + 1/2). Sample std 1/sqrt(2):
+    # 1/2 / (1/2 + 1/sqrt(2)) = sqrt(2) - 1.
+    pair = {"rewards": torch.tensor([1.0, 0.0]), "group_ids": torch.tensor([0, 0])}
+    assert group_normalized(**pair, std="population", eps=0.5).tolist() == [0.5, -0.5]
+    sample = group_normalized(**pair, std="sample", eps=0.5)
+    torch.testing.assert_close(sample, torch.tensor([sqrt(2) - 1, 1 - sqrt(2)]))
+    # Over the batch: two outputs of a token with 1 and 0, mean 1/2, population std 1/2.
+    rewards, mask = torch.tensor([[1.0], [0.0]]), torch.ones(2, 1)
+    assert reinforce_pp(token_rewards=rewards, completion_mask=mask, eps=0.5).tolist() == [[0.5], [-0.5]]
 
 
 @pytest.mark.parametrize("name", COMPARING)

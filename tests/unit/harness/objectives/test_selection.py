@@ -47,6 +47,13 @@ def test_zero_variance_is_of_rewards_not_of_01_scores() -> None:
     assert drop_zero_variance(groups) == [groups[1]]
 
 
+def test_variance_by_accuracy_asks_for_right_and_wrong_answers() -> None:
+    # Rewards of the first and the last differ by another term (a length penalty, say), their answers do not.
+    groups = [group((A, 1.0), (B, 0.5)), group((A, 1.0), (B, 0.0)), group((A, 0.0), (B, -0.5))]
+    assert drop_zero_variance(groups, by="accuracy") == [groups[1]]
+    assert drop_zero_variance(groups, by="reward") == groups
+
+
 @pytest.mark.parametrize(
     "kept, sampled, limit, expected",
     [

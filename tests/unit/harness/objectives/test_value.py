@@ -55,6 +55,9 @@ def test_value_clipping() -> None:
     loss, metrics = value_loss(values=values, old_values=torch.zeros(2), returns=torch.ones(2), clip=0.2)
     torch.testing.assert_close(loss, torch.tensor([0.32, 1.125]))
     assert metrics["value_clip_frac"].tolist() == [1.0, 0.0]
+    # Downwards alike: return -1, V = -.5 is held at -.2, and .8^2 > .5^2
+    falling = {"values": torch.tensor([-0.5]), "old_values": torch.zeros(1), "returns": -torch.ones(1)}
+    torch.testing.assert_close(value_loss(**falling, clip=0.2)[0], torch.tensor([0.32]))
     plain, _ = value_loss(values=values, old_values=torch.zeros(2), returns=torch.ones(2), clip=None)
     torch.testing.assert_close(plain, torch.tensor([0.125, 1.125]))
 

@@ -91,7 +91,8 @@ def test_extreme_uniforms_never_draw_an_impossible_token() -> None:
 
 def test_uniforms_depend_on_the_seed_alone_and_extend() -> None:
     assert np.array_equal(uniforms(7, 9)[:5], uniforms(7, 5))
-    assert not np.array_equal(uniforms(7, 5), uniforms(8, 5))
+    for other in (8, 7 + 2**32):  # every bit of the seed counts, the upper ones too
+        assert not np.array_equal(uniforms(7, 5), uniforms(other, 5))
     many = uniforms(2**63 + 5, 20000)
     assert many.dtype == np.float32 and many.min() >= 0 and many.max() < 1
     assert abs(many.mean() - 0.5) < 4 * (1 / 12 / 20000) ** 0.5
