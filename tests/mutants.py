@@ -110,7 +110,7 @@ def run_tests(folder: Path, tests: Sequence[str], timeout: float) -> Result:
     seconds = time.monotonic() - start
     if done.returncode == 0:
         return Result("SURVIVED", "", seconds)
-    failed = re.search(r"^FAILED (\S+)", done.stdout, re.MULTILINE)
+    failed = re.search(r"^FAILED (.+?)(?: - .*)?$", done.stdout, re.MULTILINE)
     if done.returncode == 1 and failed:
         return Result("caught", failed[1], seconds)
     return Result("BROKEN", (done.stdout + done.stderr).strip()[-2000:], seconds)
