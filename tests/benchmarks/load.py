@@ -19,10 +19,30 @@ from pathlib import Path
 from harness.records import records
 from harness.records.records import Arm, EvalRecord, RunRecord, StudyRecord
 
-METRICS = ("reward", "accuracy", "extracted", "zero_variance_groups", "completion_length", "truncated",
-           "entropy", "sampled_tokens", "loss", "ratio", "clip_frac", "clip_low_frac", "clip_high_frac",
-           "kl_old", "sampler_gap", "grad_norm", "lr", "updates", "skipped_updates", "kept_loss",
-           "kept_kl_forward", "kept_kl_reverse")  # fmt: skip
+METRICS = (
+    "reward",
+    "accuracy",
+    "extracted",
+    "zero_variance_groups",
+    "completion_length",
+    "truncated",
+    "entropy",
+    "sampled_tokens",
+    "loss",
+    "ratio",
+    "clip_frac",
+    "clip_low_frac",
+    "clip_high_frac",
+    "kl_old",
+    "sampler_gap",
+    "grad_norm",
+    "lr",
+    "updates",
+    "skipped_updates",
+    "kept_loss",
+    "kept_kl_forward",
+    "kept_kl_reverse",
+)
 PROBLEMS, SAMPLES, ARMS = 60, 8, 20
 
 
@@ -45,44 +65,93 @@ def write(folder: Path, *, runs: int, steps: int, completion: int = 40) -> Path:
             record = _evaluation(task, name, steps, seed, rng)
             path = study / name / "eval" / record.checkpoint / f"{task}.json"
             records.write_record(path, record)
-            rows = [{"problem_id": p, "sample_idx": s, "completion": "7" * completion, "correct": True}
-                    for p in record.problem_ids for s in range(SAMPLES)]  # fmt: skip
+            rows = [
+                {"problem_id": p, "sample_idx": s, "completion": "7" * completion, "correct": True}
+                for p in record.problem_ids
+                for s in range(SAMPLES)
+            ]
             records.write_samples(path.with_suffix(".samples.jsonl.gz"), rows)
-    records.write_record(study / "study.json", StudyRecord(
-        study="bench", question="How fast?", factors={"lr": [a.levels["lr"] for a in arms]},
-        seeds=list(range(-(-runs // ARMS))), control={"lr": "0"}, arms=arms, shared_base=True,
-        command=""))  # fmt: skip
+    records.write_record(
+        study / "study.json",
+        StudyRecord(
+            study="bench",
+            question="How fast?",
+            factors={"lr": [a.levels["lr"] for a in arms]},
+            seeds=list(range(-(-runs // ARMS))),
+            control={"lr": "0"},
+            arms=arms,
+            shared_base=True,
+            command="",
+        ),
+    )
     return study
 
 
 def _run(name: str, arm: int, seed: int, steps: int) -> RunRecord:
-    config = {"study": "bench", "seed": seed, "objective": {"name": "grpo"}, "model": {"name": "xs"},
-              "trainer": {"lr": arm, "steps": steps}}  # fmt: skip
+    config = {
+        "study": "bench",
+        "seed": seed,
+        "objective": {"name": "grpo"},
+        "model": {"name": "xs"},
+        "trainer": {"lr": arm, "steps": steps},
+    }
     return RunRecord(
-        run_id=name, study="bench", status="finished", config=config, seeds={"seed": seed}, data_hash="d",
-        code={"commit": "c"}, packages={}, hardware={"device": "cpu"}, started="", steps_done=steps,
-    )  # fmt: skip
+        run_id=name,
+        study="bench",
+        status="finished",
+        config=config,
+        seeds={"seed": seed},
+        data_hash="d",
+        code={"commit": "c"},
+        packages={},
+        hardware={"device": "cpu"},
+        started="",
+        steps_done=steps,
+    )
 
 
 def _evaluation(task: str, run: str, step: int, seed: int, rng: random.Random) -> EvalRecord:
     rows = [[int(rng.random() < 0.4) for _ in range(SAMPLES)] for _ in range(PROBLEMS)]
     ones = [[1] * SAMPLES for _ in rows]
     return EvalRecord(
-        key="k", task=task, task_version=1.0, split=task.split("_")[1], checkpoint=f"step_{step:06d}-k",
-        step=step, run_id=run, base_id=None, n_problems=PROBLEMS, k=SAMPLES, temperature=1.0, top_p=1.0,
-        max_new_tokens=80, eval_sampling_seed=seed, problem_ids=[f"{task}-{i}" for i in range(PROBLEMS)],
-        pair_ids=[None] * PROBLEMS, topics=[None] * PROBLEMS, levels=[None] * PROBLEMS, correct=rows,
-        answers=[["7" if c else str(rng.randrange(9, 15)) for c in row] for row in rows], stepped=ones,
-        num_steps=ones, num_wrong_steps=[[0] * SAMPLES for _ in rows], lengths=ones, truncated=ones,
-        best_constant=0.1, best_constant_answer="7", metrics={}, seconds=1.0, lm_eval_version="0.4.13",
-    )  # fmt: skip
+        key="k",
+        task=task,
+        task_version=1.0,
+        split=task.split("_")[1],
+        checkpoint=f"step_{step:06d}-k",
+        step=step,
+        run_id=run,
+        base_id=None,
+        n_problems=PROBLEMS,
+        k=SAMPLES,
+        temperature=1.0,
+        top_p=1.0,
+        max_new_tokens=80,
+        eval_sampling_seed=seed,
+        problem_ids=[f"{task}-{i}" for i in range(PROBLEMS)],
+        pair_ids=[None] * PROBLEMS,
+        topics=[None] * PROBLEMS,
+        levels=[None] * PROBLEMS,
+        correct=rows,
+        answers=[["7" if c else str(rng.randrange(9, 15)) for c in row] for row in rows],
+        stepped=ones,
+        num_steps=ones,
+        num_wrong_steps=[[0] * SAMPLES for _ in rows],
+        lengths=ones,
+        truncated=ones,
+        best_constant=0.1,
+        best_constant_answer="7",
+        metrics={},
+        seconds=1.0,
+        lm_eval_version="0.4.13",
+    )
 
 
 MEASURE = """
 import resource, sys, time
 from pathlib import Path
 start = time.perf_counter()
-from analysis.load import load_study
+from analysis.study.load import load_study
 study = load_study(Path(sys.argv[1]))
 middle = time.perf_counter()
 rows = len(study.steps)
@@ -99,9 +168,11 @@ def measure(study: Path) -> tuple[float, float, float]:
         raise SystemExit(done.stderr)
     runs, rows, records_s, steps_s, peak, cpu = done.stdout.split()
     wall = float(records_s) + float(steps_s)
-    print(f"{runs} runs, {rows} steps: records and evaluations {float(records_s):.2f} s, steps "
-          f"{float(steps_s):.2f} s, together {wall:.2f} s ({float(cpu):.2f} s of CPU, imports included), "
-          f"peak {float(peak):.0f} MiB")  # fmt: skip
+    print(
+        f"{runs} runs, {rows} steps: records and evaluations {float(records_s):.2f} s, steps "
+        f"{float(steps_s):.2f} s, together {wall:.2f} s ({float(cpu):.2f} s of CPU, imports included), "
+        f"peak {float(peak):.0f} MiB"
+    )
     return float(records_s), float(steps_s), float(peak)
 
 

@@ -66,8 +66,13 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_a_run_on_a_folder_from_base_to_record(tmp_path: Path, folder: Path, dtype: str) -> None:
-    config = configure(tmp_path, "model=folder", f"model.path={folder}", f"dtype={dtype}",
-                       "eval.base_templates=[boxed_answer]")  # fmt: skip
+    config = configure(
+        tmp_path,
+        "model=folder",
+        f"model.path={folder}",
+        f"dtype={dtype}",
+        "eval.base_templates=[boxed_answer]",
+    )
     assert execute(config, overrides=[], report=quiet) == "finished", read_run(run_folder(config)).reason
     base, last = base_folder(config), run_folder(config) / "checkpoints" / "step_000002"
     assert (base / "model").is_symlink() and (base / "model").resolve() == folder.resolve()

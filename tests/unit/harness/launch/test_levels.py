@@ -109,8 +109,10 @@ def test_the_study_says_what_is_absent_until_another_launch_runs_it(launch, tmp_
     study = read_study(tmp_path / "named")
     assert study.declared["absent"] == {"arm": ["1e-3"]} and study.control["arm"] == "sft"
     assert {arm.levels["arm"]: sorted(arm.runs) for arm in study.arms} == {
-        "sft": ["0", "1"], "low": ["0", "1"], "pg": ["0", "1"],
-    }  # fmt: skip
+        "sft": ["0", "1"],
+        "low": ["0", "1"],
+        "pg": ["0", "1"],
+    }
     assert [choice["arm"].split(",")[0] for choice in study.pilot] == ["arm=sft", "arm=low", "arm=pg"]
     assert launch() == 0
     assert sum("-s10" not in name for name in calls(tmp_path)) == 2  # the level that was absent, and no other

@@ -109,9 +109,12 @@ def test_each_arm_trains_at_its_best_rate_and_the_study_says_so(launch, tmp_path
     ]
     assert study.pilot[0]["tried"]["0.0001"] == {"100": 0.5, "101": 0.3}
     assert study.declared == {
-        "fixed": ["data", "rollout", "trainer"], "family": ["grpo"], "nulls": ["sft_rejection"],
-        "checkpoint": "last", "margin": 0.05,
-    }  # fmt: skip
+        "fixed": ["data", "rollout", "trainer"],
+        "family": ["grpo"],
+        "nulls": ["sft_rejection"],
+        "checkpoint": "last",
+        "margin": 0.05,
+    }
     assert study.seeds == [0, 1] and not study.shared_base
     assert len([name for name in calls(tmp_path) if "-s10" in name]) == 12
     assert launch() == 0 and calls(tmp_path) == []  # nothing is done twice
@@ -187,11 +190,14 @@ def test_one_level_of_the_primary_factor_has_no_contrast(launch, capsys) -> None
 )
 def test_the_criterion_gain_names_what_it_claims(changed: dict, said: str) -> None:
     whole = {
-        "question": "?", "factors": {"objective": ["pg", "grpo"]}, "seeds": [0],
+        "question": "?",
+        "factors": {"objective": ["pg", "grpo"]},
+        "seeds": [0],
         "control": {"objective": "pg"},
         "primary": {"factor": "objective", "criterion": "gain", "null_gain": 0.03},
-        "family": ["grpo"], "nulls": ["pg"],
-    }  # fmt: skip
+        "family": ["grpo"],
+        "nulls": ["pg"],
+    }
     spec = read_spec(whole)
     assert spec is not None and spec.primary is not None and spec.primary.null_gain == 0.03
     with pytest.raises(ConfigError, match=re.escape(said)):
