@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from harness.objectives.policy_loss import policy_loss
+from harness.objectives.policy_loss import KLPenalty, policy_loss
 
 # pi, pi_old and pi_ref of two tokens; the third place is padding.
 NOW = [[0.6, 0.2, float("nan")]]
@@ -25,8 +25,7 @@ def test_metrics_by_hand_and_padding_is_read_as_0() -> None:
         ref_logprobs=torch.tensor(REF).log(),
         advantages=torch.ones(1),
         completion_mask=MASK,
-        kl="k3",
-        kl_coef=0.1,
+        kl=KLPenalty("k3", coef=0.1),
     )
     # pi_ref / pi = 1/3, 2: r - 1 - ln r = .431946, .306853. pi / pi_old = 3/2, 1/2: .094535, .193147 (the
     # other way round, 2/3 and 2, it would be .072132, .306853).
