@@ -1,11 +1,9 @@
 """What flows through a run: Problem -> Prompt -> Rollout -> ScoredGroup -> Batch -> LossOutput.
 
-Notation: B rows (one completion each), T tokens (prompt + completion, right-padded), G samples a prompt.
-A worked example, G = 2: the prompt "2+2" has token ids (7, 3, 7) and the completions (4, 1) and (5, 9, 1):
-
-    input_ids        [[7, 3, 7, 4, 1, 0], [7, 3, 7, 5, 9, 1]]
-    completion_mask  [[0, 0, 0, 1, 1, 0], [0, 0, 0, 1, 1, 1]]
-    *_logprobs       position t holds log p(input_ids[t] | input_ids[:t]); 0.0 wherever completion_mask is 0
+Notation: B rows (one completion each), T tokens (prompt + completion, right-padded), G samples per prompt, N
+tokens of one completion. Each dataclass shows its part of one example: the prompt "2+2" is sampled twice (G =
+2), with the answers "4", which is right, and "50". The tokens: 7 is "2", 3 is "+", 4 is "4", 5 is "5", 9 is
+"0", 1 ends a text, 0 pads.
 """
 
 from __future__ import annotations
@@ -29,6 +27,9 @@ class Problem:
     """One question with a reference answer. `pair_id` names the training problem that this one perturbs.
 
     With `exact` the answer is a text to be given as it stands: capitals count, nothing is read as algebra.
+
+    Example:
+        Problem(id="toy/0", dataset="toy", split="train", text="2+2", answer="4")
     """
 
     id: str
@@ -45,7 +46,11 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A problem under a template, tokenized with its special tokens."""
+    """A problem under a template, tokenized with its special tokens.
+
+    Example:
+        Prompt(problem_id="toy/0", template="question", text="2+2", token_ids=(7, 3, 7))
+    """
 
     problem_id: str
     template: str
@@ -60,6 +65,12 @@ class Rollout:
     `completion_ids` [N] includes the end token when `finish_reason` is "stop"; `text` excludes it.
     `sampler_logprobs` [N] are the engine's, nats, of logits / temperature. `policy_step` is the number of
     optimiser steps behind the weights that sampled it.
+
+    Example, the first sample and the second:
+        Rollout("toy/0", 0, completion_ids=(4, 1), text="4",
+                sampler_logprobs=(-0.5, -0.25), finish_reason="stop")
+        Rollout("toy/0", 1, completion_ids=(5, 9, 1), text="50",
+                sampler_logprobs=(-1.0, -0.75, -0.125), finish_reason="stop")
     """
 
     problem_id: str
@@ -73,7 +84,11 @@ class Rollout:
 
 @dataclass(frozen=True, slots=True)
 class SamplingParams:
-    """How to sample. `temperature` 0 is greedy; `top_p` 1 and `top_k` 0 leave the distribution whole."""
+    """How to sample. `temperature` 0 is greedy; `top_p` 1 and `top_k` 0 leave the distribution whole.
+
+    Example:
+        SamplingParams(max_new_tokens=3, temperature=1.0, logprobs=True)
+    """
 
     max_new_tokens: int
     temperature: float = 1.0
@@ -84,7 +99,7 @@ class SamplingParams:
 
 
 class RolloutEngine(Protocol):
-    """What samples: the native engine, vLLM, or a test's stand-in."""
+    """An engine that samples: the native one, vLLM, or a test's stand-in."""
 
     def generate(
         self,
@@ -95,7 +110,7 @@ class RolloutEngine(Protocol):
         policy_step: int = 0,
         on_end: OnEnd | None = None,
     ) -> list[Rollout]:
-        """One rollout a (prompt, seed) pair, in order; a group is the same prompt given G times.
+        """Sample one rollout per (prompt, seed) pair, in order; a group is the same prompt given G times.
 
         A rollout's random numbers depend on its own seed alone, never on what else is in the call.
         `sample_idx` counts the earlier prompts of the call with the same `problem_id`. `on_end(place,
@@ -115,7 +130,12 @@ class RolloutEngine(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Grade:
-    """The grader's verdict: is the extracted answer equal to the reference, and why."""
+    """The grader's verdict: is the extracted answer equal to the reference, and why.
+
+    Example, of the two rollouts:
+        Grade(correct=True, extracted="4", reason="final_number: equal numbers")
+        Grade(correct=False, extracted="50", reason="final_number: different numbers")
+    """
 
     correct: bool
     extracted: str | None
@@ -127,6 +147,9 @@ class ScoredGroup:
     """The G rollouts of one prompt, each with its grade and its reward.
 
     `step_rewards` are there under process supervision: those of each rollout's steps, in order.
+
+    Example, with accuracy as the reward:
+        ScoredGroup(problem, prompt, (right, wrong), (right_grade, wrong_grade), rewards=(1.0, 0.0))
     """
 
     problem: Problem
@@ -141,10 +164,29 @@ class ScoredGroup:
 class Batch:
     """Right-padded rows of one rollout batch, [B, T] unless said otherwise. Padding is 0.
 
-    `advantages` and `old_logprobs` are fixed for the whole rollout batch. `group_ids` [B] says which rows
-    are compared; `lengths` [B] counts a row's tokens, prompt and completion. Rows with one number in
-    `prompt_ids` [B] begin with the same `prompt_lengths` [B] tokens, which a model computes once. Frozen: who
-    changes a tensor makes another Batch (dataclasses.replace), and a caller's stays as it was.
+    Position t of a `*_logprobs` holds log p(input_ids[t] | input_ids[:t]), nats; 0.0 wherever
+    `completion_mask` is 0. `advantages` and `old_logprobs` are fixed for the whole rollout batch. `group_ids`
+    [B] says which rows are compared; `lengths` [B] counts a row's tokens, prompt and completion. Rows with
+    one number in `prompt_ids` [B] begin with the same `prompt_lengths` [B] tokens, which a model computes
+    once. `rewards` [B]. Frozen: to change a tensor, make another Batch (dataclasses.replace).
+
+    Example, B = 2 and T = 6, with the advantage R - mean R and before any model has scored the rows:
+        Batch(
+            input_ids=tensor([[7, 3, 7, 4, 1, 0],
+                              [7, 3, 7, 5, 9, 1]]),
+            completion_mask=tensor([[0, 0, 0, 1, 1, 0],
+                                    [0, 0, 0, 1, 1, 1]]),
+            sampler_logprobs=tensor([[0, 0, 0, -0.5, -0.25, 0],
+                                     [0, 0, 0, -1, -0.75, -0.125]]),
+            old_logprobs=zeros(2, 6),
+            advantages=tensor([[0, 0, 0, 0.5, 0.5, 0],
+                               [0, 0, 0, -0.5, -0.5, -0.5]]),
+            group_ids=tensor([0, 0]),
+            lengths=tensor([5, 6]),
+            prompt_ids=tensor([0, 0]),
+            prompt_lengths=tensor([3, 3]),
+            rewards=tensor([1.0, 0.0]),
+        )
     """
 
     input_ids: Tensor
@@ -164,7 +206,15 @@ class Batch:
 
 @dataclass(slots=True)
 class LossOutput:
-    """An unreduced loss [B, T] and per-token metrics [B, T]; the reducer divides once for the whole step."""
+    """An unreduced loss [B, T] and per-token metrics [B, T]; the reducer divides once for the whole step.
+
+    Example, the policy gradient -A log pi where the trainer's logprobs are the sampler's:
+        LossOutput(
+            loss=tensor([[0, 0, 0, 0.25, 0.125, 0],
+                         [0, 0, 0, -0.5, -0.375, -0.0625]]),
+            metrics={"ratio": ones(2, 6), "kl_old": zeros(2, 6)},
+        )
+    """
 
     loss: Tensor
     metrics: dict[str, Tensor] = field(default_factory=dict)
