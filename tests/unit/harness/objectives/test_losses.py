@@ -5,7 +5,7 @@ from math import log
 import pytest
 import torch
 
-from harness.objectives.losses import LOSSES, importance_ratio, ppo_clip, truncated_importance_weight
+from harness.objectives.losses import LOSSES, cispo, importance_ratio, ppo_clip, truncated_importance_weight
 from harness.objectives.policy_loss import KLPenalty, SamplerCorrection, policy_loss
 
 MASK = torch.tensor([[1, 1, 0]], dtype=torch.bool)
@@ -95,6 +95,29 @@ def test_every_loss_can_be_corrected_for_the_sampler(name: str) -> None:
     weighted = policy_loss(**slots, sampler_logprobs=OLD - 1, tis=SamplerCorrection(1.5)).loss
     assert plain[MASK].abs().min() > 0
     torch.testing.assert_close(weighted[MASK], plain[MASK] * torch.tensor([1.5, 0.5]))
+
+
+# Bounds 1 - 0.1 and 1 + 0.4; swapped they would be 0.6 and 1.1.
+ASYMMETRIC = {"clip_low": 0.1, "clip_high": 0.4}
+
+
+def test_each_bound_of_ppo_clip_is_on_its_side() -> None:
+    ratio = torch.tensor([1.2, 1.5, 1.5, 0.8, 0.7, 0.7])
+    advantages = torch.tensor([2.0, 2.0, -2.0, -2.0, -2.0, 2.0])
+    loss, metrics = ppo_clip(logprobs=ratio.log(), ratio=ratio, advantages=advantages, **ASYMMETRIC)
+    # A > 0: -1.2 A, and 1.5 held at 1.4; A < 0: 1.5 |A| unheld, .8 and .7 held at .9; A > 0: -.7 A unheld.
+    assert loss.tolist() == pytest.approx([-2.4, -2.8, 3.0, 1.8, 1.8, -1.4])
+    assert metrics["clip_high_frac"].tolist() == [0, 1, 0, 0, 0, 0]
+    assert metrics["clip_low_frac"].tolist() == [0, 0, 0, 1, 1, 0]
+
+
+def test_each_bound_of_cispo_is_on_its_side() -> None:
+    ratio = torch.tensor([1.2, 1.5, 0.95, 0.7])
+    logprobs = torch.tensor([-1.0, -1.0, -2.0, -2.0])
+    loss, metrics = cispo(logprobs=logprobs, ratio=ratio, advantages=torch.ones(4), **ASYMMETRIC)
+    # weights 1.2, 1.4, .95 and .9
+    assert loss.tolist() == pytest.approx([1.2, 1.4, 1.9, 1.8])
+    assert metrics["clip_frac"].tolist() == [0, 1, 0, 1]
 
 
 def test_dual_clip_bounds_a_negative_advantage() -> None:

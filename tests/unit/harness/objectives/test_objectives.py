@@ -5,12 +5,13 @@ Hand-worked numbers, a gradient identity, poisoned padding, invariance to how a 
 Logprobs and values are tables instead of models. The scenario, one group of two after a prompt of one token:
 
     row  reward  token  pi  pi_old  pi_ref  pi/pi_old  V at sampling  V now
-    0    1       0      .6  .4      .2      1.5        .5             .7
+    0    1       0      .6  .48     .2      1.25       .5             .7
     1    0       0      .2  .4      .4      .5         .5             .5
                  1      .5  .5      .25     1          .25            0
 
-k3 to the reference: r - 1 - ln r = .431946 (r = 1/3), .306853 (2), .193147 (1/2). Of pi_old to pi: .094535
-(3/2), .193147 (1/2), 0. Clip 0.2 unless said: 1.5 becomes 1.2 where A > 0, .5 becomes .8 where A < 0.
+k3 to the reference: r - 1 - ln r = .431946 (r = 1/3), .306853 (2), .193147 (1/2). Of pi_old to pi: .026856
+(5/4), .193147 (1/2), 0. Clip 0.2 unless said: 1.25 becomes 1.2 where A > 0, .5 becomes .8 where A < 0. DAPO's
+upper bound of 1.28 leaves 1.25 as it is, so that its bounds cannot change places unseen.
 """
 
 from __future__ import annotations
@@ -55,8 +56,8 @@ HAND: dict[str, tuple[float, float | None]] = {
     "grpo_prm": (0.071375, None),
     # A = ±1/2: -.6 + .4 + .5 = .3, / (2 rows x 24 tokens)
     "dr_grpo": (0.00625, None),
-    # -1.28 x .707107 + .565685 + .707107, / 3 tokens
-    "dapo": (0.122565, None),
+    # -1.25 x .707107 + .565685 + .707107, / 3 tokens; with its bounds swapped, 1.2 and .72, .122565
+    "dapo": (0.129636, None),
     # whole outputs, A = ±1: -1.2 and .8, / 2
     "rloo": (-0.2, None),
     # A of tokens with rewards 1, 0, 0: mean 1/3, std .471405: 1.414214, -.707107 twice:
@@ -64,22 +65,23 @@ HAND: dict[str, tuple[float, float | None]] = {
     "reinforce_pp": (-0.141421, None),
     # A = (R - mean) / mean = ±1: (-1.2 + .8 + 1) / 3
     "max_rl": (0.2, None),
-    # ratios 1.5 -> 1.0004 and sqrt(.5) -> .9997 of whole outputs: .707107 (-1.0004 + .9997) / 2
+    # ratios 1.25 -> 1.0004 and sqrt(.5) -> .9997 of whole outputs: .707107 (-1.0004 + .9997) / 2
     "gspo": (-0.000247, None),
-    # weights 1.5, .5, 1 within [0, 5]: -1.5 A ln .6 = .541812; .5 A ln .2 = -.569022; A ln .5 = -.490129; / 3
-    "cispo": (-0.172446, None),
+    # weights 1.25, .5, 1 within [0, 5]: -1.25 A ln .6 = .451510; .5 A ln .2 = -.569022;
+    # A ln .5 = -.490129; / 3
+    "cispo": (-0.202547, None),
     # lambda 1: A = R - V = .5, -.5, -.25; whitened (mean -.083333, std .424918) 1.372813, -.980581, -.392232:
     # (-1.647375 + .784465 + .392232) / 3. Value: .3^2, .5^2, and V = 0 held at .05: .05^2; / 2, / 3
     "ppo_clip": (-0.156893, 0.057083),
-    # + .2 x .287682 / 3
-    "ppo": (-0.137714, 0.057083),
-    # unclipped: (-2.059219 + .490290 + .392232 + .057536) / 3
-    "ppo_kl": (-0.373054, 0.057083),
-    # rewards 1 - .02 ln 2 = .986137; 0, -.013863. lambda .95: A = .486137; -.25 - .95 x .263863 = -.500670,
-    # -.263863; whitened (mean -.092799, std .420630) 1.376355, -.969668, -.406686:
-    # (-1.651626 + .775734 + .406686) / 3. Returns .986137; -.000670, -.013863: (.286137^2 + .500670^2 +
+    # + .2 x .220004 / 3
+    "ppo": (-0.142226, 0.057083),
+    # unclipped: (-1.716016 + .490290 + .392232 + .044001) / 3
+    "ppo_kl": (-0.263164, 0.057083),
+    # rewards 1 - .02 ln 2.4 = .982491; 0, -.013863. lambda .95: A = .482491; -.25 - .95 x .263863 = -.500670,
+    # -.263863; whitened (mean -.094014, std .418957) 1.376047, -.970638, -.405409:
+    # (-1.651256 + .776511 + .405409) / 3. Returns .982491; -.000670, -.013863: (.282491^2 + .500670^2 +
     # .063863^2) / 6
-    "rlhf_ppo": (-0.156402, 0.056104),
+    "rlhf_ppo": (-0.156446, 0.055758),
     # p ln p/q + (1 - p) ln (1-p)/(1-q): .381908 + .091517 + .143841, / 3
     "distill_on_policy": (0.205755, None),
 }
@@ -184,7 +186,7 @@ def scenario(name: str, *overrides: str, ref: tuple[float, tuple[float, float]] 
         return torch.tensor([[0.0, first, 0.0], [0.0, *second]], dtype=torch.float64)
 
     rewards = [0.0, 0.0] if name == "distill_on_policy" else [1.0, 0.0]
-    probabilities = [(0.6, (0.2, 0.5)), (0.4, (0.4, 0.5)), ref]
+    probabilities = [(0.6, (0.2, 0.5)), (0.48, (0.4, 0.5)), ref]
     values = [(0.5, (0.5, 0.25)), (0.7, (0.5, 0.0))]
     tensors = [log(*p) for p in probabilities] + [plain(*v) for v in values]
     return Step(config_of(name, *overrides), groups_of(rewards, [1, 2], 2), tensors)

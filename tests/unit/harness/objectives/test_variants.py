@@ -23,7 +23,7 @@ tables = test_objectives.tables  # the fixture that stands in for the models
         ("pg", ("advantage.fn=raw_reward",), 0.255413),
         # lambda 1: A = .5, -.5, -.25, not whitened: (-.5 ln .6 + .5 ln .2 + .25 ln .5) / 2
         ("pg", ("advantage.fn=gae", VALUE), -0.361297),
-        # whole outputs: ratios 1.5 and .5, A whitened: (-1.647375 + .8 (.980581 + .392232)) / 3
+        # whole outputs: ratios 1.25 and .5, A whitened: (-1.647375 + .8 (.980581 + .392232)) / 3
         ("ppo_clip", ("ratio=sequence",), -0.183041),
         # one term an output: (-1.647375 + .8 (.980581 + .392232) / 2) / 2
         ("ppo_clip", ("ratio=sequence", "reduce=sequence_mean"), -0.549125),
@@ -36,6 +36,8 @@ tables = test_objectives.tables  # the fixture that stands in for the models
         # good outputs alone: -1.2 x .5 / (2 rows x 24); bad ones alone: (.4 + .5) / 48
         ("dr_grpo", ("advantage.sign=positive",), -0.0125),
         ("dr_grpo", ("advantage.sign=negative",), 0.01875),
+        # weights 1.25, .8, 1 within [.8, 5]: .451510 + .8 A ln .2 = -.910435 + A ln .5 = -.490129; / 3
+        ("cispo", ("loss.clip_low=0.2",), -0.316351),
         # the group's mean as baseline in whole outputs: -.6 and .4, / 2
         ("rloo", ("advantage.fn=group_centered",), -0.1),
     ],
@@ -58,8 +60,8 @@ def test_hand_worked_numbers(name: str, lines: tuple[str, ...], expected: float)
     ],
 )
 def test_the_papers_kl_in_the_reward(name: str, coef: float, expected: float) -> None:
-    """k1 of the sampling policy to pi_ref = .05; .2, .25: ln 8 = 2.079442; ln 2 = .693147 twice."""
+    """k1 of the sampling policy to pi_ref = .06; .2, .25: ln 8 = 2.079442; ln 2 = .693147 twice."""
     lines = ("placement=reward", "estimator=k1", f"coef={coef}")
-    step = scenario(name, *(f"objective.kl.{line}" for line in lines), ref=(0.05, (0.2, 0.25)))
+    step = scenario(name, *(f"objective.kl.{line}" for line in lines), ref=(0.06, (0.2, 0.25)))
     metrics, _ = step.run()
     assert metrics["loss"] == pytest.approx(expected, abs=1e-6)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -156,3 +157,22 @@ def test_metrics_of_a_step_by_hand() -> None:
         "entropy": (2 * 1 + 4 * 1 + 3 + 3) / 10,  # group's logprobs are -1 a token
         "sampled_tokens": 10.0,
     }
+
+
+def test_the_share_of_random_rewards_is_set(tmp_path: Path) -> None:
+    lines = ("objective.reward.accuracy=0", "objective.reward.random=1")
+    for p in (0.0, 1.0):
+        run = run_on_untrained_base(tmp_path / str(p), *lines, f"objective.reward.random_p={p}")
+        rollout = Rollout(run.problems[0].id, 0, (4,), "", (-1.0,), "stop")
+        (group,) = score(run, run.problems[:1], [rollout] * 4)
+        assert group.rewards == (p,) * 4
+
+
+def test_the_overlong_buffer_is_set(tmp_path: Path) -> None:
+    # Limit 24, buffer 12: 18 tokens are 6 into it, -1/2. By default the buffer is 24 // 5 = 4: 0.
+    lines = ("objective.reward.accuracy=0", "objective.reward.soft_overlong=1")
+    for more, expected in (((), 0.0), (("objective.reward.overlong_buffer=12",), -0.5)):
+        run = run_on_untrained_base(tmp_path / str(len(more)), *lines, *more)
+        rollout = Rollout(run.problems[0].id, 0, (4,) * 18, "", (-1.0,) * 18, "stop")
+        (group,) = score(run, run.problems[:1], [rollout] * 4)
+        assert group.rewards == (expected,) * 4

@@ -14,6 +14,7 @@ import torch
 from harness.identity import eval_key, run_id
 from harness.model.policy import token_logprobs
 from harness.schema.run_config import ConfigError
+from harness.seeds import derive
 from harness.training.run_state import Run
 from harness.training.sync import checked, max_kl, sampler_trainer_kl, sync
 from harness.training.trainer import TrainingError, sync_engine
@@ -62,6 +63,25 @@ def test_one_wrong_token_of_each_completion(run: Run, monkeypatch: pytest.Monkey
     run.engine._eos = frozenset()  # type: ignore[attr-defined]
     _shift(run, monkeypatch, lambda i: -1.0 if i == 0 else 0.0)
     assert sampler_trainer_kl(checked(run)) == pytest.approx((math.e - 2) / 6, rel=1e-4)
+
+
+def test_the_check_has_random_numbers_of_its_own(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of a training sample would tie the check to what the run trains on."""
+    asked, original = list[list[int]](), run.engine.generate
+
+    def spy(*args: object, seeds: list[int], **keywords: object) -> list[Rollout]:
+        asked.append(seeds)
+        return original(*args, seeds=seeds, **keywords)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(run.engine, "generate", spy)
+    checked(run)
+    run.counters.step = 3
+    checked(run)
+    stream = run.seeds["rollout"]
+    assert asked == [[derive(stream, "check", i) for i in range(4)]] * 2
+    assert not {derive(stream, step, place, i) for step in (0, 3) for place in (0, 1) for i in range(4)} & {
+        *asked[0]
+    }
 
 
 def test_too_large_a_gap_or_none_at_all_stops_the_run(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -204,6 +204,18 @@ def test_the_first_minibatch_meets_its_own_policy() -> None:
     )
 
 
+def test_the_sampler_gap_is_the_mean_distance_of_the_engines_logprobs() -> None:
+    # The engine is off by + 0.25, - 0.5, + 0.25, ... in each output of 2, 4 and 3 tokens:
+    # (0.75 + 1.5 + 1) / 9 tokens.
+    config = configure(NO_KL, *ONE_STEP)
+    batch, model = build_batch([MIXED], config.objective), policy()
+    for row, rollout in enumerate(MIXED.rollouts):
+        lp = logprobs_of(model, MIXED.prompt.token_ids, rollout.completion_ids).detach()
+        batch.sampler_logprobs[row, 2 : 2 + len(lp)] = lp + torch.tensor([0.25, -0.5, 0.25, -0.5])[: len(lp)]
+    _, result = stepped(config, [], batch=batch)
+    assert result.metrics["sampler_gap"] == pytest.approx(3.25 / 9, rel=1e-5)
+
+
 @pytest.mark.parametrize("minibatches", [1, 2])
 def test_old_logprobs_stay_at_the_sampling_weights(minibatches: int) -> None:
     config = configure(
