@@ -1,10 +1,10 @@
-"""What a run costs: seconds and peak memory by phase, rates, the share of the peak that training reaches.
+"""What a run costs: seconds and peak memory by phase, and the share of the device's peak FLOP/s (MFU).
 
-MFU is the FLOPs of a forward and backward pass over the trained rows (`critic.trained_flops`) over
-the seconds of the phase `train` and the device's dense bf16 peak, whatever the dtype: the layers' matmul
-weights for each token, a prompt that rows share once; the output head for completion tokens; the causal half
-of attention. What is computed again (recomputed layers, old logprobs, the prompt of rows that another
-microbatch has) is not counted.
+MFU is the FLOPs of a forward and backward pass over the trained rows (`flops.trained_flops`), divided by the
+seconds of the phase `train` and by the device's dense bf16 peak, whatever the dtype. The FLOPs are those of
+the layers' matmul weights for each token, a prompt that rows share counted once; of the output head for
+completion tokens; and of the causal half of attention. Repeated work (recomputed layers, old logprobs, a
+prompt that another microbatch also has) is not counted.
 """
 
 from __future__ import annotations
@@ -16,12 +16,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import torch
-
-if TYPE_CHECKING:
-    pass
 
 # Dense bf16 tensor-core FLOP/s by words of the device's name (vendors' data sheets, without sparsity).
 PEAK_FLOPS = {
@@ -41,17 +37,10 @@ PEAK_FLOPS = {
     "RTX 3090": 71e12,
 }
 _CLEAR_REFS = Path("/proc/self/clear_refs")  # 5: the peak of resident memory begins anew (proc(5))
-# Names, or their beginnings, of what differs between two runs of the same numbers.
-MEASURED = ("seconds_", "peak_memory_", "sampled_per_second", "trained_per_second", "mfu", "gpu_seconds")
-
-
-def reproducible(metrics: dict[str, Any]) -> dict[str, Any]:
-    """A step's metrics without what a clock or a memory counter said."""
-    return {name: x for name, x in metrics.items() if not name.startswith(MEASURED)}
 
 
 def peak_flops(device_name: str) -> float | None:
-    """None for what is not in the table, for a part of a device (MIG) and for CPUs: then there is no MFU."""
+    """Peak FLOP/s of a named device; None if it is not in the table, a part of a device (MIG) or a CPU."""
     if " MIG " in device_name or " Laptop " in device_name:
         return None
     named = f" {device_name} "
@@ -59,19 +48,19 @@ def peak_flops(device_name: str) -> float | None:
 
 
 def _names(name: str, device_name: str) -> bool:
-    """Whether it stands there as words: `A100-SXM4` is an A100, `L40` is no L4, `3090 Ti` no 3090."""
-    found = device_name.find(f" {name}")
-    rest = device_name[found + len(name) + 1 :]
-    return found >= 0 and rest[0] in " -" and not rest.startswith((" D ", " Ti "))
+    """True if the name occurs as whole words: `A100-SXM4` is an A100, `L40` is no L4, `3090 Ti` no 3090."""
+    at = device_name.find(f" {name}")
+    rest = device_name[at + len(name) + 1 :]
+    return at >= 0 and rest[0] in " -" and not rest.startswith((" D ", " Ti "))
 
 
 class Meter:
     """Times phases. A phase inside another is taken out of it, so that phases add up to the whole.
 
     `book(phase, seconds, peak memory in bytes)` is called each time one ends or is interrupted by another.
-    Memory is what PyTorch allocated at most on a GPU; on a CPU the most that was resident, or what was at the
-    phase's end where the system does not let a process begin its peak anew. `outside` is the most outside all
-    phases.
+    Peak memory is what PyTorch allocated on a GPU, and resident memory on a CPU; where the system does not
+    let a process reset its peak, it is what was resident at the phase's end. `outside` is the peak outside
+    all phases.
     """
 
     def __init__(self, device: torch.device, book: Callable[[str, float, int], None]) -> None:
@@ -103,7 +92,7 @@ class Meter:
 
 
 def begin_peak(device: torch.device) -> None:
-    """What `peak_bytes` says from here on is not of what was before."""
+    """Reset the peak that `peak_bytes` reports."""
     if device.type == "cuda":
         if torch.cuda.is_initialized():  # else there is none yet, and asking fails
             torch.cuda.reset_peak_memory_stats(device)
@@ -112,7 +101,7 @@ def begin_peak(device: torch.device) -> None:
 
 
 def peak_bytes(device: torch.device) -> int:
-    """The most since `begin_peak`: allocated on a GPU, resident on a CPU (where it is not known: now)."""
+    """Peak memory since `begin_peak`: allocated on a GPU, resident on a CPU (or resident now, if unknown)."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     return peak_resident_bytes() if _can_begin_peak() else resident_bytes()
@@ -128,7 +117,7 @@ def _can_begin_peak() -> bool:
 
 
 class Clock:
-    """Wall-clock seconds since it was made, without those while it was stopped, which are `apart`."""
+    """Counts wall-clock seconds; those while it is stopped are counted in `apart` instead."""
 
     def __init__(self) -> None:
         self._since = time.perf_counter()
@@ -148,7 +137,7 @@ class Clock:
 
 
 def resident_bytes() -> int:
-    """Resident memory of this process; 0 where /proc does not say."""
+    """Resident memory of this process; 0 without /proc."""
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
     except OSError:
@@ -157,7 +146,7 @@ def resident_bytes() -> int:
 
 
 def peak_resident_bytes() -> int:
-    """The most that it was; `ru_maxrss`, taken where /proc does not say, begins with the parent's."""
+    """Peak resident memory of this process; without /proc `ru_maxrss`, which begins with the parent's."""
     with suppress(OSError):
         for line in Path("/proc/self/status").read_text().splitlines():
             if line.startswith("VmHWM:"):

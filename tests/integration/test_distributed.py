@@ -19,9 +19,9 @@ from harness.launch.compose import Composer
 from harness.launch.execute import execute
 from harness.records.records import eval_paths, read_metrics, read_run
 from harness.schema.run_config import ConfigError, RunConfig
-from harness.training.accounting import reproducible
 from harness.training.batching import shared_microbatches
 from harness.training.distributed import check_supported, destroy_process_group, rank_slice
+from tests.reproducible import reproducible
 from tests.unit.harness.training.test_batching import lengths_batch
 
 NAMES = ("loss", "grad_norm", "reward", "kl", "kl_old", "entropy", "clip_frac", "kept_loss", "sampled_tokens")

@@ -18,7 +18,7 @@ from harness.launch.compose import Composer
 from harness.launch.execute import execute, final_numbers
 from harness.records.records import eval_paths, read_eval, read_run
 from harness.schema.run_config import RunConfig
-from harness.training.accounting import reproducible
+from tests.reproducible import reproducible
 
 # (module, function, nth call, before or after it): where SIGKILL strikes, in the order of a run's life.
 KILLS = [

@@ -21,7 +21,7 @@ from harness.model.policy import init_policy
 from harness.records.records import eval_paths, read_eval, read_metrics, read_run
 from harness.schema.run_config import RunConfig
 from harness.training import trainer
-from harness.training.accounting import reproducible
+from tests.reproducible import reproducible
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = [

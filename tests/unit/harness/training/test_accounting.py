@@ -20,7 +20,7 @@ from harness.model.policy import init_policy, token_logprobs
 from harness.model.rows import pack_rows
 from harness.schema.trainer_config import LoraConfig
 from harness.training import accounting
-from harness.training.accounting import Meter, mfu, peak_flops, reproducible
+from harness.training.accounting import Meter, mfu, peak_flops
 from harness.training.advantages import build_batch
 from harness.training.batching import work
 from harness.training.flops import trained_flops
@@ -28,6 +28,7 @@ from harness.training.models import Models
 from harness.training.step_costs import rates
 from harness.training.trainer import sample_and_grade, update_policy
 from harness.types import Prompt, Rollout
+from tests.reproducible import reproducible
 from tests.unit.harness.tiny import DIMS, run_on_untrained_base
 
 

@@ -92,3 +92,24 @@ def test_the_exact_kl_in_the_reward() -> None:
     expected = rewards - (rewards.sum() - rewards) / 2
     assert float(penalty.min()) > 0.01
     assert torch.allclose(result.batch.advantages, expected[:, None] * batch.completion_mask, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("objective", "lines"),
+    [
+        ("rloo", ()),
+        ("rloo", IN_REWARD),
+        ("reinforce_pp", ()),
+        ("reinforce_pp", IN_REWARD),
+        ("ppo", IN_REWARD),
+    ],
+)
+def test_one_sign_is_kept_however_advantages_are_made(objective: str, lines: tuple[str, ...]) -> None:
+    if objective == "ppo":
+        lines = (*lines, "objective.kl.against=ref", "objective.value.whiten=false")
+    both, mask = credited(objective, *lines)
+    assert (both[mask] > 0).any() and (both[mask] < 0).any()
+    positive, _ = credited(objective, *lines, "objective.advantage.sign=positive")
+    negative, _ = credited(objective, *lines, "objective.advantage.sign=negative")
+    assert torch.equal(positive, torch.where(both > 0, both, 0.0))
+    assert torch.equal(negative, torch.where(both < 0, both, 0.0))
