@@ -1,7 +1,7 @@
 """From [B, T] to a scalar, with denominators of the whole optimiser step.
 
-`denominator` is called once with every row of the step; `reduce` once a microbatch; the results add up to the
-same number whatever the split. (Dividing inside a microbatch instead changes the loss with the microbatch
+`denominator` is called once with every row of the step; `reduce` once per microbatch; the results add up to
+the same number whatever the split. (Dividing inside a microbatch instead changes the loss with the microbatch
 size.)
 
     kind           numerator                        denominator (rows that count)
@@ -10,7 +10,7 @@ size.)
     sequence_sum   sum over all tokens              their number              policy gradient of outputs
     constant       sum over all tokens              their number * constant   Dr. GRPO, arXiv:2503.20783
 
-Which rows count is `counted_rows`; the numerator always has every row, so a dropped row's KL still acts.
+`counted_rows` says which rows count; the numerator always has every row, so a dropped row's KL still acts.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ _MOST = 4096
 
 
 class GradingAhead:
-    """Threads that wait for the symbolic workers, as many as there are workers. `grades` ends them."""
+    """Grades in as many threads as there are symbolic workers, which they wait for; `grades` ends them."""
 
     def __init__(
         self, problems: Sequence[Problem], group_size: int, decode: Callable[[list[int]], str], rules: Any
@@ -41,9 +41,9 @@ class GradingAhead:
             begun = self.futures.get(place)
             if begun is None or begun.cancel() or begun.result()[0] != text:  # a stop string cuts a text
                 self.futures[place] = self.threads.submit(self._grade, place, text)
-        found = [self.futures[place].result()[1] for place in range(len(texts))]
+        grades = [self.futures[place].result()[1] for place in range(len(texts))]
         self.threads.shutdown()
-        return found
+        return grades
 
     def _ended(self, place: int, tokens: list[int]) -> None:
         if len(self.futures) < _MOST:

@@ -1,7 +1,8 @@
-"""Save and resume, bit for bit. Random streams are functions of (seed, step), so weights, optimiser and
-counters are the whole state.
+"""Save and resume, bit for bit.
 
-    <folder>/resume/step_000008/{state.pt, trainer.json}    the newest only: what a killed run goes on from
+Random streams are functions of (seed, step), so weights, optimiser and counters are the whole state.
+
+    <folder>/resume/step_000008/{state.pt, trainer.json}    the newest alone; a killed run resumes from it
     <folder>/checkpoints/step_000024/                       hub format, for evaluation and for other tools
 """
 
@@ -30,10 +31,10 @@ def save_resume(
     trainer: dict[str, Any],
     others: Mapping[str, nn.Module] | None = None,
 ) -> None:
-    """Write the state after `step` beside the last one, then drop the last one. A kill leaves one whole.
+    """Write the state after `step` beside the previous one, then drop that; a kill leaves one of them whole.
 
-    `others` are further modules that training changes: a value model, a reference that is refreshed. The
-    state is whole, so that any number of processes goes on from it; process 0 writes.
+    `others` are further modules that training changes: a value model, a reference that is refreshed. Tensors
+    are written whole, so that any number of processes can resume from them; process 0 writes.
     """
     state: dict[str, Any] = {"policy": dict(whole_weights(policy)), "optimizer": whole_state(optimizer)}
     state |= {name: module.state_dict() for name, module in (others or {}).items()}

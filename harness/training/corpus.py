@@ -15,7 +15,7 @@ Document = tuple[list[int], int]  # token ids, and how many of them are the prom
 
 
 def encode_corpus(config: RunConfig, *, num_documents: int, seed: int) -> Iterator[Document]:
-    """Documents as token ids under the config's template, each closed by the end token."""
+    """Encode documents under the config's template, each closed by the end token."""
     tokenizer = build_ladder_tokenizer()
     for prompt, completion in corpus(config, num_documents=num_documents, seed=seed):
         head = tokenizer.encode(render(prompt, config.data.template)).ids
@@ -23,7 +23,7 @@ def encode_corpus(config: RunConfig, *, num_documents: int, seed: int) -> Iterat
 
 
 def pad(documents: list[Document]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """input_ids [B, T], lengths [B] and completion_mask [B, T] of some documents."""
+    """Pad documents to (input_ids [B, T], lengths [B], completion_mask [B, T])."""
     lengths = torch.tensor([len(ids) for ids, _ in documents])
     input_ids = torch.zeros(len(documents), int(lengths.max()), dtype=torch.long)
     mask = torch.zeros_like(input_ids, dtype=torch.bool)

@@ -1,4 +1,4 @@
-"""Out of memory: say in which phase, with which tensors and what to change; or go on with less at once."""
+"""Running out of memory: name the phase, its tensors and the remedy, or go on with smaller microbatches."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from harness.schema.run_config import RunConfig
 
 T = TypeVar("T")
 _GIB = 2**30
-_SAID = (
+_MESSAGES = (
     "CUBLAS_STATUS_ALLOC_FAILED",
     "CUDA error: out of memory",
     "DefaultCPUAllocator: can't allocate memory",
@@ -25,12 +25,12 @@ _SAID = (
 
 
 class OutOfMemory(RuntimeError):
-    """What a phase needed, and the settings that need less; the message is the run's recorded reason."""
+    """Memory ran out; the message, a run's recorded reason, names what the phase needed and the remedy."""
 
 
 def ran_out(error: RuntimeError) -> bool:
-    """Whether memory is what was missing; libraries that allocate for themselves tell in their text alone."""
-    return isinstance(error, torch.OutOfMemoryError | OutOfMemory) or any(s in str(error) for s in _SAID)
+    """True if memory ran out; cuBLAS, Triton and the CPU allocator signal it only in the message."""
+    return isinstance(error, torch.OutOfMemoryError | OutOfMemory) or any(s in str(error) for s in _MESSAGES)
 
 
 @contextmanager
@@ -79,10 +79,10 @@ def _needs(phase: str, config: RunConfig, dims: ModelDims, dtype: torch.dtype) -
 def halving(
     work: Callable[[RunConfig], T], config: RunConfig, modules: Sequence[nn.Module], *, longest: int
 ) -> tuple[T, RunConfig]:
-    """`work(config)`; under `trainer.on_oom: halve_microbatch` again with half as much where memory is out.
+    """Call `work(config)`; if memory runs out under `on_oom: halve_microbatch`, again with half the tokens.
 
-    What was accumulated is thrown away first, so the gradient is the whole one, once. Returns the result and
-    the config to go on with. A microbatch of one row (`longest` tokens) cannot be halved: the error goes on.
+    Gradients accumulated so far are dropped first, so that nothing counts twice. Returns the result and the
+    config to go on with. A microbatch of one row (`longest` tokens) cannot be halved: the error goes on.
     """
     while True:
         try:
@@ -100,7 +100,7 @@ def halving(
 
 
 def with_microbatch(config: RunConfig, tokens: int) -> RunConfig:
-    """The config with another `trainer.microbatch_tokens`; itself where it has that."""
+    """The config with another `trainer.microbatch_tokens`; itself if it has that already."""
     if config.trainer.microbatch_tokens == tokens:
         return config
     trainer = config.trainer.model_copy(update={"microbatch_tokens": tokens})

@@ -1,6 +1,6 @@
-"""Offline rejection sampling: sample from the base or a teacher once, keep what is accepted, train on it.
+"""Offline rejection sampling: sample from the base or a teacher once, and train on what is accepted.
 
-It samples the prompts, with the seeds, that an online run of `trainer.steps` would: equal sampled tokens.
+It samples the prompts of an online run of `trainer.steps`, with the same seeds: equal sampled tokens.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from harness.types import Grade, Rollout, ScoredGroup
 
 
 class Offline:
-    """The accepted samples as one-row groups; a step is a batch of them in a shuffled order."""
+    """Holds the accepted samples as one-row groups; a step takes a batch of them in a shuffled order."""
 
     def __init__(self, run: Run, report: Reporter) -> None:
         settings = run.config.objective.offline
         assert settings is not None
         self.run, self.settings = run, settings
         path = run.folder / "offline" / "accepted.jsonl.gz"
-        if not path.exists():  # then no update has been made yet: the policy is still the base
+        if not path.exists():  # no update has been made yet: the policy is still the base
             write_samples(path, self._sample(report))
         made, *rows = read_samples(path)
         self.summary = made["metrics"]
-        if run.counters.step == 0:  # killed since the sampling, or not: what it cost is counted once
+        if run.counters.step == 0:  # a run killed since the sampling counts its cost once, too
             run.counters.load_state_dict(made["cost"])
         self.rows = [_group(run, row) for row in rows]
         self.per_epoch = -(-len(self.rows) // settings.batch_size)
@@ -43,6 +43,7 @@ class Offline:
         return self.settings.epochs * self.per_epoch
 
     def batch(self, step: int) -> tuple[list[ScoredGroup], dict[str, Any]]:
+        """The groups of a step, and the metrics of everything that was sampled."""
         epoch, place = divmod(step, self.per_epoch)
         generator = torch.Generator().manual_seed(derive(self.run.seeds["data_order"], "offline", epoch))
         order = torch.randperm(len(self.rows), generator=generator).tolist()

@@ -109,7 +109,7 @@ class _Masters(torch.optim.Optimizer):
 
 
 class MasterAdamW(_Masters, torch.optim.AdamW):
-    """AdamW with float32 moments and masters, 12 bytes a parameter."""
+    """AdamW with float32 moments and masters, 12 bytes per parameter."""
 
 
 def lr_at(

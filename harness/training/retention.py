@@ -1,9 +1,9 @@
-"""What training keeps, whatever the objective: the loss on text like the base's, and the KL to the base.
+"""Retention: how much of the base a policy has kept, by the loss on text like the base's and the KL to it.
 
 The text: for a ladder model, documents drawn anew from what its base was pretrained on; for a pretrained one
 the file `model.kept_text`, or, by default, text that the base itself wrote at temperature 1 after its first
-token, end tokens included as they come. On its own text a base's loss is its entropy, and what is measured is
-how much of the base's own distribution is kept, not how well it models anyone's language.
+token, end tokens included. On its own text a base's loss is its entropy: then the measure is how much of the
+base's own distribution is kept, not how well the model predicts anyone's language.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from harness.training.corpus import Document, encode_corpus, pad
 from harness.types import Prompt, SamplingParams
 
 NUM_DOCUMENTS = 128
-NUM_PASSAGES, PASSAGE_TOKENS = 16, 128  # of a pretrained model
+NUM_PASSAGES, PASSAGE_TOKENS = 16, 128  # for a pretrained model
 ROWS = 32
 _CHUNK_ELEMENTS = 1 << 24  # of log-probabilities alive at once
 
 
 class Retention:
-    """Fixed documents, the same for every arm on a base.
+    """Measures policies on fixed documents, the same for every arm on a base.
 
     `kept_loss`: mean negative log-likelihood of their completion tokens, nats. `kept_kl_forward` is
     KL(base || policy) and `kept_kl_reverse` KL(policy || base), exact over the vocabulary, means over the
@@ -52,6 +52,7 @@ class Retention:
 
     @torch.no_grad()
     def measure(self, policy: Policy) -> dict[str, float]:
+        """`kept_loss`, `kept_kl_forward` and `kept_kl_reverse` of a policy."""
         loss = forward = reverse = 0.0
         num_tokens = 0
         chunk = max(1, _CHUNK_ELEMENTS // policy.dims.vocab_size)
@@ -98,7 +99,7 @@ def passages(path: Path, codec: Codec) -> list[Document]:
 
 
 def own_text(config: RunConfig, base: Policy, codec: Codec, folder: Path, seed: int) -> list[Document]:
-    """What the base wrote, sampled once for all runs on it and kept under <base>/kept/."""
+    """Text that the base wrote, sampled once for all runs on it and stored under <base>/kept/."""
     start = codec.eos_token_ids[0] if codec.bos_token_id is None else codec.bos_token_id
     asked = [start, NUM_PASSAGES, PASSAGE_TOKENS, seed, config.dtype, config.threads]
     path = folder / "kept" / f"own-{digest(asked)}.json"

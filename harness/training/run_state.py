@@ -102,6 +102,7 @@ class Run:
 
     @property
     def device(self) -> torch.device:
+        """The policy's device."""
         return self.models.policy.head_weight.device
 
     @property

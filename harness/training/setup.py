@@ -1,4 +1,4 @@
-"""Set a run up: load its base, its data, its models, and the state it had."""
+"""Set a run up: load its base, its data, its models, and its saved state."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from harness.types import Problem, Prompt, RolloutEngine
 
 
 def setup(config: RunConfig, *, base: Path, folder: Path, device: str) -> Run:
-    """Load the base and, if the run was interrupted, the state it had."""
+    """Load the base and, if the run was interrupted, its saved state."""
     check_supported(config, world_size())
     seeds = all_streams(seed=config.seed, base_seed=config.base_seed, replicate=config.replicate)
     sampler, original, engine, codec = _base_models(config, base, device, seed=derive(seeds["init"], "lora"))
@@ -71,7 +71,7 @@ def setup(config: RunConfig, *, base: Path, folder: Path, device: str) -> Run:
 def _prompts(
     config: RunConfig, problems: Sequence[Problem], codec: Codec, base: Path, device: str
 ) -> dict[str, Prompt]:
-    """Every training prompt's tokens, of this run or of an earlier one with these problems and this model."""
+    """Every training prompt by problem id; cached in the process for runs on the same problems and model."""
     template = config.data.template
     data = digest(data_fingerprint(config.data), length=64)
     found, _ = keep(
@@ -85,7 +85,7 @@ def _prompts(
 def _base_models(
     config: RunConfig, base: Path, device: str, *, seed: int
 ) -> tuple[Policy, Policy, RolloutEngine, Codec]:
-    """The policy, its base, its sampler and its tokenizer; with LoRA the base is the policy without it."""
+    """(sampler, base, engine, tokenizer) of the run; with LoRA the base is the policy without adapters."""
     if config.trainer.lora is not None:
         policy, engine, codec = adapted_engine(config, base, device, seed=seed)
         original = cast(Policy, WithoutAdapters(policy))
@@ -98,7 +98,7 @@ def _base_models(
 
 
 def _policy(config: RunConfig, base: Path, sampler: Policy, device: str) -> Policy:
-    """What is trained: the sampler's own weights, or float32 shards of a copy over several processes."""
+    """The policy to train: the sampler itself, or float32 shards of a copy over several processes."""
     if world_size() == 1:
         return sampler
     masters = load_pretrained(base / "model", dtype=torch.float32, device=device)

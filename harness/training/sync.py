@@ -24,13 +24,13 @@ Check = tuple[Tensor, Tensor, Tensor]  # tokens, the engine's logprobs, the trai
 
 
 def sync(run: Run) -> tuple[float, bool]:
-    """Give the engine the policy's weights: `sampler_trainer_kl`, nats a token, and whether the engine is
-    stale.
+    """Give the engine the policy's weights: (`sampler_trainer_kl`, nats per token; whether it is stale).
 
-    The KL's limit leaves room for rounding, and a missed update may be below it. So every check asks for the
-    same samples, and an engine is stale too when it has given the same tokens with the same logprobs, to the
-    bit, since a check from which the trainer's logprobs of them have drifted by more than ROUNDINGS times
-    what they differed from the engine's then. An engine whose sums differ from call to call escapes this.
+    The KL's limit leaves room for rounding, so a small update that never arrives may stay below it. Therefore
+    every check asks for the same samples, and the engine is also stale if its tokens and logprobs have not
+    changed by a bit since an earlier check, while the trainer's logprobs of them have drifted by more than
+    ROUNDINGS times their distance from the engine's at that check. An engine whose sums differ from call to
+    call escapes this.
     """
     with run.timed("sync"):
         run.engine.load_weights(hub_weights(run.models.policy))
@@ -43,14 +43,17 @@ def sync(run: Run) -> tuple[float, bool]:
 
 
 def _drifted(then: Check, now: Check) -> bool:
-    """Whether the trainer has moved since `then` by more than rounding: its own pass is not the same to the
-    bit either, where a kernel was chosen anew, and an update may be too small for the engine's dtype."""
+    """True if the trainer's logprobs have moved since `then` by more than rounding.
+
+    They may differ without an update, when a kernel is chosen anew, and an update may be too small for the
+    engine's dtype.
+    """
     rounding = max(float((then[2] - then[1]).abs().mean()), 1e-7)
     return float((now[2] - then[2]).abs().mean()) > ROUNDINGS * rounding
 
 
 def max_kl(config: RunConfig) -> float:
-    """What `sampler_trainer_kl` may be: rounding stays below, weights of long ago do not."""
+    """Largest `sampler_trainer_kl` that rounding explains; stale weights exceed it."""
     rollout = config.rollout
     if rollout.max_sampler_kl is not None:
         return rollout.max_sampler_kl
@@ -59,10 +62,10 @@ def max_kl(config: RunConfig) -> float:
 
 
 def sampler_trainer_kl(check: Check) -> float:
-    """KL(engine‖trainer) at the rollout temperature by k3: the mean over a check's tokens of exp(d) − 1 − d,
-    d = log p_trainer − log p_engine.
+    """KL(engine‖trainer) at the rollout temperature, by k3, nats per token.
 
-    Both see the same tokens, so it is 0 up to rounding, whatever was sampled; nan where either is not finite.
+    The mean over a check's tokens of exp(d) − 1 − d, d = log p_trainer − log p_engine. Both see the same
+    tokens, so it is 0 up to rounding, whatever was sampled; nan if either is not finite.
     """
     _, engine, trainer = check
     gap = trainer - engine  # [N]
@@ -72,8 +75,10 @@ def sampler_trainer_kl(check: Check) -> float:
 
 @torch.no_grad()
 def checked(run: Run) -> Check:
-    """The tokens of a few short samples of the run's first prompt, the same random numbers each time, with
-    the engine's and the trainer's logprobs of them, [N] each."""
+    """Sample the run's first prompt: (tokens, the engine's logprobs, the trainer's logprobs), [N] each.
+
+    A few short samples, whose random numbers are the same at every check.
+    """
     rollout = run.config.rollout
     prompt = run.prompts[problems_at(run, 0)[0].id]
     params = SamplingParams(

@@ -19,7 +19,7 @@ from harness.types import Problem, Rollout, SamplingParams
 
 
 class Teacher:
-    """A model of its own folder, with its own tokenizer; it samples what the run's policy would be asked."""
+    """A model with its own folder and tokenizer, which samples the prompts that the policy would."""
 
     def __init__(self, run: Run) -> None:
         folder, self.run = teacher_folder(run.config), run
@@ -37,12 +37,11 @@ class Teacher:
         )
 
     def sample(self, problems: Sequence[Problem], step: int) -> list[Rollout]:
-        """`group_size` outputs of each problem, in the student's tokens, without sampler_logprobs.
+        """Sample `group_size` outputs of each problem, in the student's tokens, without sampler_logprobs.
 
-        With another vocabulary the text is encoded anew, and ends with the student's end token if the
-        teacher's had ended; what exceeds `rollout.max_new_tokens` then is cut there, as the student's own
-        output would be, and counts as truncated. The random numbers are those of the policy's own samples
-        at this step.
+        If the vocabularies differ, the text is encoded anew, with the student's end token if the teacher had
+        ended. It is then cut at `rollout.max_new_tokens`, as the student's own output would be, and counts as
+        truncated. The random numbers are those of the policy's own samples at this step.
         """
         run, rollout = self.run, self.run.config.rollout
         template = run.config.data.template

@@ -110,8 +110,12 @@ def test_the_message_names_phase_sizes_and_settings(tmp_path: Path, monkeypatch:
     # D 16, F 24: the widest activation counted has max(2 * 24, 4 * 16) = 64.
     for part in ("in train", "[8192, 64]", "trainer.microbatch_tokens=8192", "halve_microbatch", "2.00 GiB"):
         assert part in text, text
-    run = run_on_untrained_base(tmp_path / "few", "rollout.prompts_per_step=2", "rollout.group_size=2",
-                                "objective.updates.minibatches=1")  # fmt: skip
+    run = run_on_untrained_base(
+        tmp_path / "few",
+        "rollout.prompts_per_step=2",
+        "rollout.group_size=2",
+        "objective.updates.minibatches=1",
+    )
     with pytest.raises(OutOfMemory, match="keys and values of 4 rows"), run.timed("sample"):
         raise torch.OutOfMemoryError("CUDA out of memory.")
     run = run_on_untrained_base(tmp_path / "sample", "rollout.max_batch_size=7")
@@ -139,8 +143,13 @@ def test_the_sizes_named_are_those_of_the_dtype_and_the_optimiser(tmp_path: Path
 
 
 def test_no_remedy_is_named_that_is_taken_already() -> None:
-    taken = ("trainer.on_oom=halve_microbatch", "trainer.gradient_checkpointing=true", "rollout.release=true",
-             "trainer.optimizer=adamw_8bit", "dtype=bfloat16")  # fmt: skip
+    taken = (
+        "trainer.on_oom=halve_microbatch",
+        "trainer.gradient_checkpointing=true",
+        "rollout.release=true",
+        "trainer.optimizer=adamw_8bit",
+        "dtype=bfloat16",
+    )
     with pytest.raises(OutOfMemory) as caught, explained("train", configure(*taken), DIMS, torch.bfloat16):
         raise torch.OutOfMemoryError("CUDA out of memory.")
     assert not any(setting in str(caught.value) for setting in taken), str(caught.value)

@@ -70,10 +70,13 @@ def test_an_epoch_is_every_accepted_sample_once(run: Run) -> None:
     offline = Offline(run, quiet)
     assert offline.num_steps == 2 * offline.per_epoch and offline.per_epoch == -(-len(offline.rows) // 3)
     epochs = [
-        [row for step in range(e * offline.per_epoch, (e + 1) * offline.per_epoch)
-         for row in keys(offline.batch(step)[0])]
+        [
+            row
+            for step in range(e * offline.per_epoch, (e + 1) * offline.per_epoch)
+            for row in keys(offline.batch(step)[0])
+        ]
         for e in (0, 1)
-    ]  # fmt: skip
+    ]
     assert sorted(epochs[0]) == sorted(epochs[1]) == sorted(keys(offline.rows))
     assert epochs[0] != epochs[1]  # in another order
 
