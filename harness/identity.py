@@ -14,8 +14,8 @@ from harness.model.files.source import WEIGHTS, content
 from harness.model.files.teacher_files import teacher_fingerprint
 from harness.model.files.tokenizer import TOKENIZER_VERSION
 from harness.records.records import BASES
+from harness.schema.eval_config import BenchmarkConfig
 from harness.schema.run_config import RunConfig
-from harness.schema.trainer_config import BenchmarkConfig
 
 
 def digest(value: Any, length: int = 8) -> str:

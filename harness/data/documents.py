@@ -10,10 +10,10 @@ from pydantic import ValidationError
 from harness.data.load import load_split
 from harness.data.stages import without_copies
 from harness.schema.data_config import DataConfig
+from harness.schema.eval_config import BenchmarkConfig
 from harness.schema.presets import preset, with_components
 from harness.schema.prompts import render
 from harness.schema.run_config import ConfigError
-from harness.schema.trainer_config import BenchmarkConfig
 from harness.types import Problem
 
 if TYPE_CHECKING:

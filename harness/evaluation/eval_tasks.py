@@ -11,8 +11,8 @@ from harness.data.documents import benchmark_data, problems_to_evaluate
 from harness.grading.find.extraction import Rule
 from harness.identity import benchmark_key, digest, eval_key
 from harness.schema.data_config import DataConfig
+from harness.schema.eval_config import BenchmarkConfig
 from harness.schema.run_config import RunConfig
-from harness.schema.trainer_config import BenchmarkConfig
 from harness.types import Problem
 
 TASKS = Path(__file__).resolve().parents[2] / "tasks"

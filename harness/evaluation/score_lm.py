@@ -26,8 +26,8 @@ from harness.evaluation.evaluate import eval_record, sample_rows, scored
 from harness.identity import digest
 from harness.records.progress import quiet
 from harness.records.records import EvalRecord, write_record, write_samples
+from harness.schema.eval_config import BenchmarkConfig
 from harness.schema.run_config import ConfigError, explain
-from harness.schema.trainer_config import BenchmarkConfig
 from harness.types import Problem, Rollout
 
 if TYPE_CHECKING:

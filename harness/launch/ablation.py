@@ -12,61 +12,66 @@ from harness.schema.section import NonNegative, Positive, PositiveFloat, Section
 
 
 class Primary(Section):
-    """What the study was made to find, by `metric` on `split` at confidence `level`.
-
-    `criterion` difference: `contrast`, a level of `factor`, against its control level. `criterion` gain: each
-    level of the ablation's `family` passes if the interval of its gain over the base lies above 0, and the
-    mean gain of each of `nulls` may be `null_gain` at most (none: it is shown without a verdict).
-    `path` are levels to compare each with the one before."""
+    """What the study was made to find."""
 
     factor: str
+    """Factor whose levels are compared."""
     criterion: Literal["difference", "gain"] = "difference"
+    """difference: `contrast` against the control level. gain: a level of the ablation's `family` passes if
+    the interval of its gain over the base lies above 0."""
     contrast: str | None = None
+    """Level that is compared with the control; null: every other level. For criterion=difference."""
     null_gain: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Largest mean gain that each of `nulls` may have; null: shown without a verdict. For criterion=gain."""
     path: list[str] = Field(default_factory=list)
+    """Levels to compare each with the one before it."""
     split: str = "test"
+    """Split, or benchmark, that decides."""
     metric: Literal["avg", "greedy", "maj", "pass"] = "avg"
+    """Accuracy that decides, at the evaluation's k."""
     level: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+    """Confidence level of the interval."""
 
 
 class RateGrid(Section):
-    """Learning rates that every arm tries alike, with `seeds` that are not reported.
-
-    The one with the best mean avg@k on the validation split is the arm's; of equal ones, the smaller.
-    """
+    """Learning rates that every arm tries alike; each arm gets its best on the validation split."""
 
     rates: list[PositiveFloat] = Field(min_length=2)
+    """Learning rates to try; of equally good ones the smaller is taken."""
     seeds: list[NonNegative] = Field(min_length=1)
+    """Seeds of these runs, which are not reported."""
     k: Positive = 16
+    """Samples of each validation problem."""
 
 
 class AblationSpec(Section):
-    """Factors × levels × seeds, and what the comparison is.
-
-    A factor is a config key with its levels (`objective: [sft_rejection, grpo]`), or a name with labelled
-    levels, each a list of overrides (`lr: {low: [trainer.lr=1e-4], high: [trainer.lr=1e-3]}`).
-    `control` names the level of each factor that differences are taken against. `base_seed` shared: one base;
-    per_seed: each seed has a base of its own. `fixed` are config keys (or sections) that no arm may change.
-    `family` are the levels of the primary factor that the claim is about, and whose differences Holm adjusts
-    together (none: all of them).
-    `nulls` are levels of it that cannot teach anything, such as a random reward: their gain ought to be 0.
-    `checkpoint` says which one a run is judged by: its last, or that with the best avg@k on the validation
-    split among those of `eval.at_steps` and the last; the same rule for every run.
-    `margin` is the difference in accuracy below which two arms count as equivalent.
-    """
+    """Factors x levels x seeds, and what the comparison is."""
 
     question: str
+    """Question that the study answers."""
     factors: dict[str, list[Any] | dict[str, list[str]]]
+    """Config keys with their levels (`objective: [sft_rejection, grpo]`), or names with labelled levels, each
+    a list of overrides (`lr: {low: [trainer.lr=1e-4], high: [trainer.lr=1e-3]}`)."""
     seeds: list[NonNegative] = Field(min_length=1)
+    """Seeds of each arm."""
     base_seed: Literal["shared", "per_seed"] | None = None
+    """shared: one base for all seeds. per_seed: a base for each. null: as the config says."""
     fixed: list[str] = Field(default_factory=list)
+    """Config keys or sections that no arm may change."""
     control: dict[str, str]
+    """Level of each factor that differences are taken against."""
     primary: Primary | None = None
+    """The comparison that decides; null: none is declared."""
     family: list[str] = Field(default_factory=list)
+    """Levels of the primary factor that the claim is about, adjusted together by Holm; empty: all."""
     nulls: list[str] = Field(default_factory=list)
+    """Levels of it that cannot teach anything, such as a random reward: their gain ought to be 0."""
     checkpoint: Literal["last", "validation"] = "last"
+    """Checkpoint that a run is judged by: its last, or the best avg@k on validation of those evaluated."""
     margin: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Difference in accuracy below which two arms count as equivalent; null: no claim of equivalence."""
     lr_grid: RateGrid | None = None
+    """Learning rates to choose from before the runs that are reported; null: the config's for every arm."""
 
     @model_validator(mode="after")
     def _levels_exist(self) -> Self:

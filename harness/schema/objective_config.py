@@ -1,26 +1,21 @@
 """The schema of an objective: independent slots, and which of them go together. Imports no torch.
 
-A slot that a run leaves at its default is off and stays outside its `run_id` (see config.py).
+A slot that a run leaves at its default is off and stays outside its `run_id` (see run_config.py).
 """
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import ClassVar, Literal
 
-from pydantic import model_validator
-
-from harness.schema.section import Name, Section
+from harness.schema.reward_config import ProcessRewardModelConfig, RewardConfig, RewardModelConfig
+from harness.schema.section import Check, Name, Section
 from harness.schema.slots import (
-    CLIPPED,
     COMPARED,
     AdvantageConfig,
     KLConfig,
     Level,
     LossConfig,
     OfflineConfig,
-    ProcessRewardModelConfig,
-    RewardConfig,
-    RewardModelConfig,
     SelectionConfig,
     TeacherConfig,
     TISConfig,
@@ -30,164 +25,50 @@ from harness.schema.slots import (
 
 
 class ObjectiveConfig(Section):
-    """`truncated`: what an output cut at the length limit gets (harness.objectives.selection)."""
+    """What a run optimises, one slot a decision."""
 
     name: Name
+    """What tables and run names call the objective."""
     reward: RewardConfig
+    """Rewards, and their weights."""
     selection: SelectionConfig
+    """Samples that are trained on."""
     advantage: AdvantageConfig
+    """How rewards become advantages."""
     ratio: Level
+    """pi / pi_old of each token, of the whole output, or the geometric mean over its tokens."""
     loss: LossConfig
+    """The policy's loss."""
     kl: KLConfig
+    """KL penalty."""
     reduce: Literal["sequence_mean", "token_mean", "sequence_sum", "constant"]
+    """How losses of tokens become one number (harness.objectives.reduce)."""
     reduce_over: Literal["all", "accepted", "nonzero"] = "all"
+    """Rows in the denominator: all, those with a positive advantage, or those whose advantage is not 0."""
     updates: UpdatesConfig
+    """Optimiser steps per rollout batch."""
     offline: OfflineConfig | None = None
+    """Sample once before training; null: sample in every step."""
     tis: TISConfig | None = None
+    """Correction for a sampler whose logprobs differ from the trainer's; null: none."""
     value: ValueConfig | None = None
+    """Critic, for advantage.fn=gae; null: none."""
     teacher: TeacherConfig | None = None
+    """Another model to learn from; null: none."""
     reward_model: RewardModelConfig | None = None
+    """How the model of reward.model is trained; null: none is."""
     process_reward_model: ProcessRewardModelConfig | None = None
+    """How the model of reward.step_model is trained; null: none is."""
     truncated: Literal["keep", "fail", "mask", "drop"] = "keep"
+    """An output cut at the length limit keeps its reward, gets fail_reward, has no loss, or is left out."""
     fail_reward: float = 0.0
+    """Reward of a truncated output with truncated=fail."""
 
     @property
     def asks_teacher(self) -> list[str]:
         """The settings that use a teacher."""
         sampler = self.offline is not None and self.offline.sampler == "teacher"
         return ["offline.sampler"] * sampler + ["kl.reference"] * (self.kl.reference == "teacher")
-
-    @model_validator(mode="after")
-    def _slots_fit(self) -> Self:
-        for check in (
-            self._rewards_are_used,
-            self._something_teaches,
-            self._advantages_fit,
-            self._samples_fit,
-            self._loss_fits,
-            self._teacher_fits,
-            self._offline_fits,
-        ):
-            check()
-        return self
-
-    def _rewards_are_used(self) -> None:
-        fn, reward = self.advantage.fn, self.reward
-        if (fn == "process") != self._rewards_steps:
-            raise ValueError(
-                f"reward.steps={reward.steps:g} with advantage.fn={fn}: step rewards go with "
-                "advantage.fn=process alone; see conf/objective/grpo_process.yaml"
-            )
-        if (self.reward_model is not None) != bool(reward.model):
-            raise ValueError(
-                f"reward.model={reward.model:g} {'without' if reward.model else 'with'} reward_model: a "
-                "learned reward needs both; see conf/objective/rlhf_ppo.yaml"
-            )
-        if (self.process_reward_model is not None) != bool(reward.step_model):
-            raise ValueError(
-                f"reward.step_model={reward.step_model:g} {'without' if reward.step_model else 'with'} "
-                "process_reward_model: a learned step reward needs both; see conf/objective/grpo_prm.yaml"
-            )
-        if self.fail_reward and self.truncated != "fail":
-            raise ValueError(
-                f"fail_reward={self.fail_reward:g} means nothing with truncated={self.truncated}; "
-                "set truncated=fail"
-            )
-        if fn == "process" and not reward.weights and (self.truncated == "fail" or self._dynamic_by_reward):
-            slot = "truncated=fail" if self.truncated == "fail" else "selection.by=reward"
-            raise ValueError(
-                f"{slot} with step rewards alone: it is about the reward of whole outputs, and there is "
-                "none; set reward.accuracy=1"
-            )
-
-    def _something_teaches(self) -> None:
-        """Some reward, or a policy to stay near or to go to, or another's outputs."""
-        if not (self.is_rewarded or self.kl.uses_reference or self.offline):
-            raise ValueError(
-                "reward: every weight is 0, and there is no kl.coef, teacher or offline source either: "
-                "nothing can be learned; set reward.accuracy=1"
-            )
-        if self._accepts and not self.is_rewarded and self.advantage.threshold >= 0:
-            raise ValueError(
-                f"advantage.threshold={self.advantage.threshold:g} with every reward weight 0: no output can "
-                "exceed it; set reward.accuracy=1, or threshold=-1 to accept every output"
-            )
-
-    def _advantages_fit(self) -> None:
-        slot = self.advantage
-        if slot.fn == "max_rl" and self._may_be_negative():
-            raise ValueError(
-                "advantage.fn=max_rl needs rewards >= 0; set length_penalty and soft_overlong to 0, use no "
-                "negative weight or fail_reward, and kl.placement=loss"
-            )
-        if slot.fn == "gae" and self.value is None:
-            raise ValueError(
-                "advantage.fn=gae without a value model; set value (shared_trunk, gamma, lam, coef) as "
-                "conf/objective/ppo.yaml does, or use advantage.fn=group_centered"
-            )
-        if self.value is not None and slot.fn != "gae":
-            raise ValueError(
-                f"value: a value model that advantage.fn={slot.fn} does not ask for; set value=null or "
-                "advantage.fn=gae"
-            )
-        if slot.threshold and not self._accepts:
-            raise ValueError(
-                f"advantage.threshold={slot.threshold:g} means nothing to advantage.fn={slot.fn} with "
-                f"selection.fn={self.selection.fn}; set 0, or selection.fn=accepted"
-            )
-        if slot.sign == "negative" and (self.loss.fn == "nll" or self.reduce_over == "accepted"):
-            where = "loss.fn=nll" if self.loss.fn == "nll" else "reduce_over=accepted"
-            raise ValueError(
-                f"advantage.sign=negative with {where}, which counts positive advantages alone; set both"
-            )
-
-    def _samples_fit(self) -> None:
-        fn, accepts = self.advantage.fn, self.selection.fn == "accepted"
-        if fn == "process" and (self.kl.in_reward or self.offline or accepts):
-            raise ValueError(
-                "advantage.fn=process takes no kl.placement=reward, offline or selection.fn=accepted; set "
-                "loss, null and all"
-            )
-        if fn in ("gae", "reinforce_pp") and accepts:
-            raise ValueError(
-                f"selection.fn=accepted with advantage.fn={fn}, whose advantages come from every output; set "
-                "all"
-            )
-        if self.kl.in_reward and self.truncated == "mask" and fn in COMPARED:
-            raise ValueError(
-                f"truncated=mask with kl.placement=reward and advantage.fn={fn}: a masked output has no KL, "
-                "so its reward in the group's baseline would be without the penalty; set truncated=keep, or "
-                "kl.placement=loss"
-            )
-        if self.kl.in_reward and self._accepts:
-            raise ValueError(
-                "kl.placement=reward with samples accepted by their reward: the KL would decide what is "
-                "right; use kl.placement=loss"
-            )
-
-    def _loss_fits(self) -> None:
-        if self.kl.reference is None and self.kl.uses_reference:
-            raise ValueError(
-                f"kl.coef={self.kl.coef:g} with kl.reference=null: a KL is to some policy; "
-                "set reference=base, against=old or coef=0"
-            )
-        if self.loss.fn in ("nll", "policy_gradient") and self.ratio != "token":
-            raise ValueError(
-                f"ratio={self.ratio} means nothing to loss.fn={self.loss.fn}, which has none; set token, or "
-                "loss.fn=surrogate"
-            )
-
-    def _teacher_fits(self) -> None:
-        if self.asks_teacher and self.teacher is None:
-            raise ValueError(
-                f"{self.asks_teacher[0]}=teacher without one; give a model folder, objective.teacher.path="
-                "/folder/checkpoints/step_000024, or objective.teacher.pretrain_steps=2400"
-            )
-        if self.teacher is not None and not self.asks_teacher:
-            raise ValueError(
-                f"teacher={self.teacher.path or self.teacher.pretrain_steps}: nothing asks for one; set "
-                "offline.sampler=teacher or kl.reference=teacher, or teacher=null"
-            )
 
     @property
     def credits_tokens(self) -> bool:
@@ -210,82 +91,177 @@ class ObjectiveConfig(Section):
         return self.selection.fn == "accepted" or self.advantage.fn == "accepted_only"
 
     @property
-    def _dynamic_by_reward(self) -> bool:
-        return self.selection.fn == "dynamic" and self.selection.by == "reward"
+    def _slot_of_whole_rewards(self) -> str:
+        """The slot that looks at the reward of whole outputs, if any."""
+        dynamic = self.selection.fn == "dynamic" and self.selection.by == "reward"
+        return "truncated=fail" if self.truncated == "fail" else "selection.by=reward" if dynamic else ""
 
+    @property
+    def _slot_of_positive(self) -> str:
+        """The slot that counts positive advantages alone, if any."""
+        accepted = self.reduce_over == "accepted"
+        return "loss.fn=nll" if self.loss.fn == "nll" else "reduce_over=accepted" if accepted else ""
+
+    @property
     def _may_be_negative(self) -> bool:
         reward = self.reward
         shrinks = reward.length_penalty > 0 or reward.soft_overlong > 0 or self.kl.in_reward
         return shrinks or self.fail_reward < 0 or any(w < 0 for w in reward.weights.values())
 
-    def _offline_fits(self) -> None:
-        if self.offline is None:
-            return
-        if self.advantage.fn in (*COMPARED, "reinforce_pp"):
-            raise ValueError(
-                f"advantage.fn={self.advantage.fn} with offline: accepted samples are trained on without "
-                "those they would be compared with; use accepted_only"
-            )
-        if self.value is not None:
-            raise ValueError("value with offline: GAE needs samples of the current policy; set offline=null")
-        if self.tis is not None:
-            raise ValueError("tis with offline: the samples stay those of the base; set tis=null")
-        if self.selection.fn != "accepted":
-            raise ValueError(
-                f"selection.fn={self.selection.fn} with offline, which trains on accepted samples and never "
-                "samples anew; use accepted (advantage.threshold=-1 accepts every output)"
-            )
-        if self.reduce_over == "all":
-            raise ValueError("reduce_over=all with offline: rejected samples are in no batch; use accepted")
-        if self.updates.minibatches > self.offline.batch_size:
-            raise ValueError(
-                f"updates.minibatches={self.updates.minibatches} exceeds offline.batch_size="
-                f"{self.offline.batch_size}; lower it"
-            )
+    @property
+    def _minibatches_exceed_batch(self) -> bool:
+        return self.offline is not None and self.updates.minibatches > self.offline.batch_size
 
-
-def doubts(objective: ObjectiveConfig) -> list[str]:
-    """Settings that run but cannot do what their names say."""
-    found = []
-    kl, value = objective.kl, objective.value
-    if objective.updates.epochs * objective.updates.minibatches == 1:
-        once = "with one update per rollout batch the ratio is 1 and"
-        more = "set objective.updates.epochs or minibatches above 1"
-        if objective.loss.fn in CLIPPED:
-            found.append(f"objective.loss: {once} the clip can never bind; {more} to study clipping")
-        if kl.in_loss and kl.against == "old":
-            found.append(f"objective.kl: {once} KL(old || policy) has no gradient; {more}")
-        if value is not None and value.clip is not None:
-            found.append(f"objective.value.clip: {once} values are those it clips around; {more}")
-    if not objective.is_rewarded and kl.uses_reference and kl.reference == "base":
-        found.append(
-            "objective.reward: every weight is 0 and the policy starts at the reference, so the KL has "
-            "nothing to undo; set objective.reward.accuracy=1"
-        )
-    low = objective.loss.clip_low
-    if objective.loss.fn == "ppo_clip" and low is not None and low >= 1:
-        found.append(
-            f"objective.loss.clip_low={low:g}: a ratio is never below 0, so the lower clip can never bind; "
-            "use 0.2, or loss.fn=surrogate for none"
-        )
-    if kl.in_loss and kl.estimator == "k1" and kl.against == "ref":
-        found.append(
-            "objective.kl: k1 as a loss has an expected gradient of zero; use k2 or k3, or placement=reward"
-        )
-    if objective.loss.fn == "nll" and objective.advantage.fn != "accepted_only":
-        found.append(
-            f"objective.loss.fn=nll with advantage.fn={objective.advantage.fn}: it trains on outputs with a "
-            "positive advantage, however large; use accepted_only, or loss.fn=policy_gradient"
-        )
-    if objective.ratio != "token" and objective.loss.fn == "ppo_clip" and objective.credits_tokens:
-        found.append(
-            f"objective.ratio={objective.ratio} with advantages of each token (advantage.fn="
-            f"{objective.advantage.fn}): the clip is taken token by token, min(r A_t, clip(r) A_t), not of "
-            "the output's mean advantage; use ratio=token, or an advantage of whole outputs such as rloo"
-        )
-    if objective.ratio == "sequence" and objective.reduce != "sequence_mean":
-        found.append(
-            f"objective.ratio=sequence with reduce={objective.reduce}: each token carries its whole output's "
-            "term, which weights it by length; use reduce=sequence_mean"
-        )
-    return found
+    checks: ClassVar[tuple[Check[ObjectiveConfig], ...]] = (
+        # Rewards are used.
+        Check(
+            lambda c: (c.advantage.fn == "process") != c._rewards_steps,
+            "reward.steps={c.reward.steps:g} with advantage.fn={c.advantage.fn}: step rewards go with "
+            "advantage.fn=process alone; see conf/objective/grpo_process.yaml",
+        ),
+        Check(
+            lambda c: c.reward.model and c.reward_model is None,
+            "reward.model={c.reward.model:g} without reward_model: a learned reward needs both; see "
+            "conf/objective/rlhf_ppo.yaml",
+        ),
+        Check(
+            lambda c: c.reward_model is not None and not c.reward.model,
+            "reward.model={c.reward.model:g} with reward_model: a learned reward needs both; see "
+            "conf/objective/rlhf_ppo.yaml",
+        ),
+        Check(
+            lambda c: c.reward.step_model and c.process_reward_model is None,
+            "reward.step_model={c.reward.step_model:g} without process_reward_model: a learned step reward "
+            "needs both; see conf/objective/grpo_prm.yaml",
+        ),
+        Check(
+            lambda c: c.process_reward_model is not None and not c.reward.step_model,
+            "reward.step_model={c.reward.step_model:g} with process_reward_model: a learned step reward "
+            "needs both; see conf/objective/grpo_prm.yaml",
+        ),
+        Check(
+            lambda c: c.fail_reward and c.truncated != "fail",
+            "fail_reward={c.fail_reward:g} means nothing with truncated={c.truncated}; set truncated=fail",
+        ),
+        Check(
+            lambda c: c.advantage.fn == "process" and not c.reward.weights and c._slot_of_whole_rewards,
+            "{c._slot_of_whole_rewards} with step rewards alone: it is about the reward of whole outputs, "
+            "and there is none; set reward.accuracy=1",
+        ),
+        # Something teaches: a reward, a policy to stay near or to go to, or another model's outputs.
+        Check(
+            lambda c: not (c.is_rewarded or c.kl.uses_reference or c.offline),
+            "reward: every weight is 0, and there is no kl.coef, teacher or offline source either: nothing "
+            "can be learned; set reward.accuracy=1",
+        ),
+        Check(
+            lambda c: c._accepts and not c.is_rewarded and c.advantage.threshold >= 0,
+            "advantage.threshold={c.advantage.threshold:g} with every reward weight 0: no output can exceed "
+            "it; set reward.accuracy=1, or threshold=-1 to accept every output",
+        ),
+        # Advantages fit rewards, critic and loss.
+        Check(
+            lambda c: c.advantage.fn == "max_rl" and c._may_be_negative,
+            "advantage.fn=max_rl needs rewards >= 0; set length_penalty and soft_overlong to 0, use no "
+            "negative weight or fail_reward, and kl.placement=loss",
+        ),
+        Check(
+            lambda c: c.advantage.fn == "gae" and c.value is None,
+            "advantage.fn=gae without a value model; set value (shared_trunk, gamma, lam, coef) as "
+            "conf/objective/ppo.yaml does, or use advantage.fn=group_centered",
+        ),
+        Check(
+            lambda c: c.value is not None and c.advantage.fn != "gae",
+            "value: a value model that advantage.fn={c.advantage.fn} does not ask for; set value=null or "
+            "advantage.fn=gae",
+        ),
+        Check(
+            lambda c: c.advantage.threshold and not c._accepts,
+            "advantage.threshold={c.advantage.threshold:g} means nothing to advantage.fn={c.advantage.fn} "
+            "with selection.fn={c.selection.fn}; set 0, or selection.fn=accepted",
+        ),
+        Check(
+            lambda c: c.advantage.sign == "negative" and c._slot_of_positive,
+            "advantage.sign=negative with {c._slot_of_positive}, which counts positive advantages alone; "
+            "set both",
+        ),
+        # Samples fit advantages.
+        Check(
+            lambda c: (
+                c.advantage.fn == "process" and (c.kl.in_reward or c.offline or c.selection.fn == "accepted")
+            ),
+            "advantage.fn=process takes no kl.placement=reward, offline or selection.fn=accepted; set loss, "
+            "null and all",
+        ),
+        Check(
+            lambda c: c.advantage.fn in ("gae", "reinforce_pp") and c.selection.fn == "accepted",
+            "selection.fn=accepted with advantage.fn={c.advantage.fn}, whose advantages come from every "
+            "output; set all",
+        ),
+        Check(
+            lambda c: c.kl.in_reward and c.truncated == "mask" and c.advantage.fn in COMPARED,
+            "truncated=mask with kl.placement=reward and advantage.fn={c.advantage.fn}: a masked output has "
+            "no KL, so its reward in the group's baseline would be without the penalty; set truncated=keep, "
+            "or kl.placement=loss",
+        ),
+        Check(
+            lambda c: c.kl.in_reward and c._accepts,
+            "kl.placement=reward with samples accepted by their reward: the KL would decide what is right; "
+            "use kl.placement=loss",
+        ),
+        # KL, ratio and loss.
+        Check(
+            lambda c: c.kl.reference is None and c.kl.uses_reference,
+            "kl.coef={c.kl.coef:g} with kl.reference=null: a KL is to some policy; set reference=base, "
+            "against=old or coef=0",
+        ),
+        Check(
+            lambda c: c.loss.fn in ("nll", "policy_gradient") and c.ratio != "token",
+            "ratio={c.ratio} means nothing to loss.fn={c.loss.fn}, which has none; set token, or "
+            "loss.fn=surrogate",
+        ),
+        # The teacher is asked for and given.
+        Check(
+            lambda c: c.asks_teacher and c.teacher is None,
+            "{c.asks_teacher[0]}=teacher without one; give a model folder, objective.teacher.path="
+            "/folder/checkpoints/step_000024, or objective.teacher.pretrain_steps=2400",
+        ),
+        Check(
+            lambda c: c.teacher is not None and c.teacher.path and not c.asks_teacher,
+            "teacher={c.teacher.path}: nothing asks for one; set offline.sampler=teacher or "
+            "kl.reference=teacher, or teacher=null",
+        ),
+        Check(
+            lambda c: c.teacher is not None and not c.asks_teacher,
+            "teacher={c.teacher.pretrain_steps}: nothing asks for one; set offline.sampler=teacher or "
+            "kl.reference=teacher, or teacher=null",
+        ),
+        # Offline training.
+        Check(
+            lambda c: c.offline and c.advantage.fn in (*COMPARED, "reinforce_pp"),
+            "advantage.fn={c.advantage.fn} with offline: accepted samples are trained on without those they "
+            "would be compared with; use accepted_only",
+        ),
+        Check(
+            lambda c: c.offline and c.value is not None,
+            "value with offline: GAE needs samples of the current policy; set offline=null",
+        ),
+        Check(
+            lambda c: c.offline and c.tis is not None,
+            "tis with offline: the samples stay those of the base; set tis=null",
+        ),
+        Check(
+            lambda c: c.offline and c.selection.fn != "accepted",
+            "selection.fn={c.selection.fn} with offline, which trains on accepted samples and never samples "
+            "anew; use accepted (advantage.threshold=-1 accepts every output)",
+        ),
+        Check(
+            lambda c: c.offline and c.reduce_over == "all",
+            "reduce_over=all with offline: rejected samples are in no batch; use accepted",
+        ),
+        Check(
+            lambda c: c._minibatches_exceed_batch,
+            "updates.minibatches={c.updates.minibatches} exceeds offline.batch_size="
+            "{c.offline.batch_size}; lower it",
+        ),
+    )

@@ -1,5 +1,6 @@
-"""The schema of a run. Hydra composes it from conf/, this validates and freezes it; past here there is no
-DictConfig and no second default. Imports no torch.
+"""The schema of a run: validate and freeze what Hydra composed from conf/. Imports no torch.
+
+Past the schema there is no DictConfig and no second default.
 
 Fields without a default must stand in the YAML. A field with a default was added later, or is switched off by
 it: at that default it stays outside `run_id`, so adding one never renames a finished run.
@@ -9,116 +10,74 @@ from __future__ import annotations
 
 import difflib
 import tempfile
-import warnings
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal
 
-from pydantic import ValidationError, model_validator
+from pydantic import ValidationError
 
 from harness.records.records import BASES
 from harness.schema.data_config import DataConfig
+from harness.schema.eval_config import EvalConfig
 from harness.schema.model_config import ModelConfig
-from harness.schema.objective_config import ObjectiveConfig, doubts
+from harness.schema.objective_config import ObjectiveConfig
+from harness.schema.objective_warnings import WARNINGS
 from harness.schema.prompts import CHAT
-from harness.schema.section import Name, NonNegative, Positive, Section
+from harness.schema.section import Check, Name, NonNegative, Positive, Section, messages
 from harness.schema.slots import COMPARED
-from harness.schema.trainer_config import EvalConfig, RolloutConfig, TrainerConfig
+from harness.schema.trainer_config import RolloutConfig, TrainerConfig
 
 
 class ConfigError(ValueError):
     """What a user gave is wrong: one line with the field, the value and the remedy. Exit code 2."""
 
 
-class ConfigWarning(UserWarning):
-    """A setting that runs but cannot do what its name says."""
-
-
 class TrackingConfig(Section):
-    """outputs/ always; W&B beside it."""
+    """Weights & Biases, beside the files of output_dir, which are always written."""
 
     mode: Literal["online", "offline", "disabled"]
+    """Send metrics while running, record them for a later `wandb sync`, or neither."""
     project: str
+    """Project of W&B."""
     entity: str | None = None
+    """User or team of W&B; null: the account's default."""
 
 
 class RunConfig(Section):
+    """Everything that a run is: one level of settings, and a section for each group of conf/."""
+
     study: Name
+    """Folder under output_dir: the runs of one ablation."""
     output_dir: str
+    """Folder of all results."""
     seed: NonNegative
+    """Seed of everything but the base: added weights, data order, sampling, evaluation."""
     base_seed: NonNegative
+    """Seed of a from-scratch base; base_seed=${seed} gives each seed a base of its own."""
     replicate: NonNegative
+    """Changes data order and sampling alone; two runs that differ in it are an A/A pair."""
     corpus: Literal["mixed", "clean"]
+    """Text that a from-scratch base is pretrained on. clean: worked derivations; mixed: also bare answers and
+    wrong derivations."""
     device: Literal["auto", "cpu", "cuda"]
+    """Where the run computes; auto: a GPU where there is one."""
     dtype: Literal["float32", "bfloat16"]
+    """Precision of forward passes; weights and optimiser states are float32."""
     threads: Positive
+    """CPU threads. Part of a run's name, since sums depend on it."""
     model: ModelConfig
+    """The base."""
     objective: ObjectiveConfig
+    """What is optimised."""
     data: DataConfig
+    """The problems."""
     rollout: RolloutConfig
+    """How training completions are sampled."""
     trainer: TrainerConfig
+    """How weights are updated."""
     eval: EvalConfig
+    """What is measured on the base and on each checkpoint."""
     tracking: TrackingConfig
-
-    @model_validator(mode="after")
-    def _fields_fit(self) -> Self:
-        rollout, objective = self.rollout, self.objective
-        if self.study == BASES:
-            raise ValueError(f"study={BASES} is where bases are kept; choose another name")
-        if rollout.top_p != 1 or rollout.top_k != 0:
-            raise ValueError(
-                f"rollout.top_p={rollout.top_p:g}, rollout.top_k={rollout.top_k}: set top_p=1 and top_k=0; "
-                "logprobs of a truncated distribution are not the policy's, so the gradient would be biased"
-            )
-        if rollout.group_size == 1 and objective.advantage.fn in COMPARED:
-            raise ValueError(
-                f"rollout.group_size=1 with objective.advantage.fn={objective.advantage.fn}: one sample "
-                "has no group to compare with; use group_size >= 2 or advantage.fn=raw_reward"
-            )
-        if rollout.group_size == 1 and objective.selection.fn == "dynamic":
-            raise ValueError(
-                "rollout.group_size=1 with objective.selection.fn=dynamic: one sample never differs from "
-                "itself, so nothing would be kept; use group_size >= 2 or selection.fn=all"
-            )
-        if (buffer := objective.reward.overlong_buffer or 0) > rollout.max_new_tokens:
-            raise ValueError(
-                f"objective.reward.overlong_buffer={buffer} exceeds rollout.max_new_tokens="
-                f"{rollout.max_new_tokens}; lower it"
-            )
-        if objective.updates.minibatches > rollout.prompts_per_step:
-            raise ValueError(
-                f"objective.updates.minibatches={objective.updates.minibatches} exceeds "
-                f"rollout.prompts_per_step={rollout.prompts_per_step}; a minibatch holds whole groups"
-            )
-        teacher = objective.teacher
-        if teacher is not None and teacher.pretrain_steps is not None and not self.model.is_ladder:
-            raise ValueError(
-                f"objective.teacher.pretrain_steps={teacher.pretrain_steps} with model.source="
-                f"{self.model.source}: a model that is not made here; set it null and give teacher.path"
-            )
-        own = {f"{self.data.dataset}_{split}" for split in self.eval.splits}
-        if taken := sorted(own & {b.name for b in self.eval.benchmarks}):
-            raise ValueError(f"eval.benchmarks: {taken[0]} is one of the data's own splits; change the name")
-        if self.trainer.lora is not None and objective.kl.refresh_every is not None:
-            raise ValueError(
-                f"objective.kl.refresh_every={objective.kl.refresh_every} with trainer.lora: the reference "
-                "is the base without adapters and cannot move; set refresh_every=null"
-            )
-        self._model_fits()
-        return self
-
-    def _model_fits(self) -> None:
-        dims = self.model.dims
-        longest = None if dims is None else dims.max_position_embeddings
-        limits = {"rollout": self.rollout.max_new_tokens, "eval": self.eval.max_new_tokens}
-        limits |= {f"eval.benchmarks.{b.name}": b.max_new_tokens for b in self.eval.benchmarks}
-        for name, tokens in limits.items():
-            if longest is not None and tokens >= longest:
-                raise ValueError(
-                    f"{name}.max_new_tokens={tokens} leaves no room for a prompt in the model's {longest} "
-                    "positions (model.dims.max_position_embeddings); lower it"
-                )
-        if self.model.is_ladder and (chat := sorted(self.templates & CHAT)):
-            raise ValueError(f"template {chat[0]} with model.source=ladder: no chat template; use question")
+    """Weights & Biases."""
 
     @property
     def templates(self) -> set[str]:
@@ -126,10 +85,90 @@ class RunConfig(Section):
         others = {b.template for b in self.eval.benchmarks if b.template is not None}
         return {self.data.template, *self.eval.base_templates, *others}
 
+    @property
+    def _taken_benchmark(self) -> str | None:
+        """The first benchmark with the name of one of the data's own tasks."""
+        own = {f"{self.data.dataset}_{split}" for split in self.eval.splits}
+        return min(own & {b.name for b in self.eval.benchmarks}, default=None)
 
-def warnings_of(config: RunConfig) -> list[str]:
-    """Settings that run but cannot do what their names say."""
-    return doubts(config.objective)
+    @property
+    def _too_long(self) -> tuple[str, int] | None:
+        """The first section whose completions fill all of the model's positions, and their length."""
+        limits = {"rollout": self.rollout.max_new_tokens, "eval": self.eval.max_new_tokens}
+        limits |= {f"eval.benchmarks.{b.name}": b.max_new_tokens for b in self.eval.benchmarks}
+        dims = self.model.dims
+        too_long = (item for item in limits.items() if dims and item[1] >= dims.max_position_embeddings)
+        return next(too_long, None)
+
+    @property
+    def _chat(self) -> str | None:
+        """The first chat template, where the model has none of its own."""
+        return min(self.templates & CHAT, default=None) if self.model.is_ladder else None
+
+    @property
+    def _pretrains_teacher(self) -> bool:
+        teacher = self.objective.teacher
+        return teacher is not None and teacher.pretrain_steps is not None
+
+    checks: ClassVar[tuple[Check[RunConfig], ...]] = (
+        Check(
+            lambda c: c.study == BASES,
+            "study={c.study} is where bases are kept; choose another name",
+        ),
+        Check(
+            lambda c: c.rollout.top_p != 1 or c.rollout.top_k != 0,
+            "rollout.top_p={c.rollout.top_p:g}, rollout.top_k={c.rollout.top_k}: set top_p=1 and top_k=0; "
+            "logprobs of a truncated distribution are not the policy's, so the gradient would be biased",
+        ),
+        Check(
+            lambda c: c.rollout.group_size == 1 and c.objective.advantage.fn in COMPARED,
+            "rollout.group_size=1 with objective.advantage.fn={c.objective.advantage.fn}: one sample "
+            "has no group to compare with; use group_size >= 2 or advantage.fn=raw_reward",
+        ),
+        Check(
+            lambda c: c.rollout.group_size == 1 and c.objective.selection.fn == "dynamic",
+            "rollout.group_size=1 with objective.selection.fn=dynamic: one sample never differs from "
+            "itself, so nothing would be kept; use group_size >= 2 or selection.fn=all",
+        ),
+        Check(
+            lambda c: (c.objective.reward.overlong_buffer or 0) > c.rollout.max_new_tokens,
+            "objective.reward.overlong_buffer={c.objective.reward.overlong_buffer} exceeds "
+            "rollout.max_new_tokens={c.rollout.max_new_tokens}; lower it",
+        ),
+        Check(
+            lambda c: c.objective.updates.minibatches > c.rollout.prompts_per_step,
+            "objective.updates.minibatches={c.objective.updates.minibatches} exceeds "
+            "rollout.prompts_per_step={c.rollout.prompts_per_step}; a minibatch holds whole groups",
+        ),
+        Check(
+            lambda c: c._pretrains_teacher and not c.model.is_ladder,
+            "objective.teacher.pretrain_steps={c.objective.teacher.pretrain_steps} with model.source="
+            "{c.model.source}: a model that is not made here; set it null and give teacher.path",
+        ),
+        Check(
+            lambda c: c._taken_benchmark,
+            "eval.benchmarks: {c._taken_benchmark} is one of the data's own splits; change the name",
+        ),
+        Check(
+            lambda c: c.trainer.lora is not None and c.objective.kl.refresh_every is not None,
+            "objective.kl.refresh_every={c.objective.kl.refresh_every} with trainer.lora: the reference "
+            "is the base without adapters and cannot move; set refresh_every=null",
+        ),
+        Check(
+            lambda c: c._too_long,
+            "{c._too_long[0]}.max_new_tokens={c._too_long[1]} leaves no room for a prompt in the model's "
+            "{c.model.dims.max_position_embeddings} positions (model.dims.max_position_embeddings); lower it",
+        ),
+        Check(
+            lambda c: c._chat,
+            "template {c._chat} with model.source=ladder: no chat template; use question",
+        ),
+    )
+
+
+def config_warnings(config: RunConfig) -> list[str]:
+    """Settings that run but cannot do what their names say, one message each."""
+    return list(messages(WARNINGS, config.objective))
 
 
 def validate(data: dict[str, Any], *, where: str = "") -> RunConfig:
@@ -206,8 +245,3 @@ def check_folder(path: Path) -> None:
             f"output_dir={path}: {existing} is not writable ({error.strerror}); "
             "choose another: output_dir=/a/folder"
         ) from None
-
-
-def warn(config: RunConfig) -> None:
-    for text in warnings_of(config):
-        warnings.warn(text, ConfigWarning, stacklevel=2)

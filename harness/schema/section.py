@@ -1,10 +1,12 @@
-"""What every part of the schema is made of: a frozen section and its number types. Imports no torch."""
+"""The base of every part of the schema: a frozen section, its number types, its table of checks. No torch."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Generic, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Positive = Annotated[int, Field(gt=0)]
 NonNegative = Annotated[int, Field(ge=0)]
@@ -12,7 +14,38 @@ PositiveFloat = Annotated[float, Field(gt=0)]
 NonNegativeFloat = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Check(Generic[T]):
+    """Settings that do not go together: when they are met, and what to say then.
+
+    `message` is a format string in which `c` is the config: "seed={c.seed}: choose another".
+    """
+
+    when: Callable[[T], object]
+    message: str
+
+
+def messages(checks: Iterable[Check[T]], config: T) -> Iterator[str]:
+    """Yield the message of each check that applies to `config`, in the order of the table."""
+    for check in checks:
+        if check.when(config):
+            yield check.message.format(c=config)
 
 
 class Section(BaseModel):
+    """A group of settings: unknown fields are errors, values are finite and never change.
+
+    The first of `checks` that applies is a ValueError. A string literal under each field says what it means.
+    """
+
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
+    checks: ClassVar[tuple[Check[Any], ...]] = ()
+
+    @model_validator(mode="after")
+    def _fields_fit(self) -> Self:
+        for message in messages(self.checks, self):
+            raise ValueError(message)
+        return self

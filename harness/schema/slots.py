@@ -1,93 +1,62 @@
-"""The schema of each slot of an objective, with what a slot alone can get wrong. Imports no torch."""
+"""The schema of an objective's slots, each with what it can get wrong by itself. Imports no torch.
+
+The rewards are in reward_config.py; objective_config.py says which slots go together.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from harness.schema.section import NonNegativeFloat, Positive, PositiveFloat, Section, Share
+from harness.schema.section import Check, NonNegativeFloat, Positive, PositiveFloat, Section, Share
 
 Level = Literal["token", "sequence", "sequence_mean"]
 CLIPPED = ("ppo_clip", "cispo")
 COMPARED = ("group_normalized", "group_centered", "rloo", "max_rl", "process")
 
 
-class RewardConfig(Section):
-    """Weights of the rewards, which are summed, and their parameters. Controls: `random`, `inverted`.
-
-    `model` is a learned reward model's probability that the output is right; `steps` what a right arithmetic
-    statement earns at its last token (a wrong one: 0), `step_model` the weight of a learned process reward
-    model's probability there; these two are for advantage.fn=process.
-
-    `random_p` is the share of random rewards that are 1; `overlong_buffer` the tokens before
-    `rollout.max_new_tokens` over which the soft overlong reward falls to -1 (null: a fifth of it).
-    """
-
-    accuracy: float
-    format_r1: float = 0.0
-    length_penalty: float = 0.0
-    soft_overlong: float = 0.0
-    random: float = 0.0
-    inverted: float = 0.0
-    model: float = 0.0
-    steps: float = 0.0
-    step_model: float = 0.0
-    random_p: Share = 0.5
-    overlong_buffer: Positive | None = None
-
-    @property
-    def weights(self) -> dict[str, float]:
-        """The rewards of whole outputs that count, by name."""
-        others = {"random_p", "overlong_buffer", "steps", "step_model"}
-        return {name: w for name, w in self.model_dump(exclude=others).items() if w}
-
-    @model_validator(mode="after")
-    def _used(self) -> Self:
-        if self.random_p != 0.5 and not self.random:
-            raise ValueError(f"random_p={self.random_p:g} means nothing with random=0; set random=1")
-        if self.overlong_buffer is not None and not self.soft_overlong:
-            raise ValueError(
-                f"overlong_buffer={self.overlong_buffer} means nothing with soft_overlong=0; "
-                "set soft_overlong=1"
-            )
-        return self
-
-
 class SelectionConfig(Section):
-    """Which samples train.
+    """Which samples are trained on.
 
-    all       every one
-    accepted  rewards above advantage.threshold, at most `cap_per_problem` of each problem (null: any number);
-              with `dedupe`, of a problem's outputs with the same tokens the first alone
-    dynamic   groups that differ `by` reward or by accuracy; others are replaced by freshly sampled problems,
-              with at most `max_sampled` × rollout.prompts_per_step problems sampled in a step (DAPO)
+    all       every sample
+    accepted  samples with a reward above advantage.threshold
+    dynamic   groups whose samples differ; problems sampled anew replace the others (DAPO, arXiv:2503.14476)
     """
 
     fn: Literal["all", "accepted", "dynamic"]
+    """Rule that selects, as listed above."""
     cap_per_problem: Positive | None = None
+    """Most accepted samples of one problem; null: no limit. For fn=accepted."""
     dedupe: bool = False
+    """Take only the first of a problem's outputs with the same tokens. For fn=accepted."""
     by: Literal["reward", "accuracy"] = "reward"
+    """Value in which the samples of a group must differ. For fn=dynamic."""
     max_sampled: Annotated[float, Field(ge=1)] | None = None
+    """Most problems sampled in a step, as a multiple of rollout.prompts_per_step. For fn=dynamic."""
 
-    @model_validator(mode="after")
-    def _used(self) -> Self:
-        if self.fn == "dynamic" and self.max_sampled is None:
-            raise ValueError("max_sampled=null with fn=dynamic; give its limit, such as max_sampled=3")
-        if self.fn != "dynamic" and self.max_sampled is not None:
-            raise ValueError(f"max_sampled={self.max_sampled:g} means nothing to fn={self.fn}; set null")
-        if self.fn != "dynamic" and self.by != "reward":
-            raise ValueError(f"by={self.by} means nothing to fn={self.fn}; leave it out, or use fn=dynamic")
-        if self.fn != "accepted" and (self.cap_per_problem is not None or self.dedupe):
-            raise ValueError(f"cap_per_problem and dedupe mean nothing to fn={self.fn}; use fn=accepted")
-        return self
+    checks: ClassVar[tuple[Check[SelectionConfig], ...]] = (
+        Check(
+            lambda c: c.fn == "dynamic" and c.max_sampled is None,
+            "max_sampled=null with fn=dynamic; give its limit, such as max_sampled=3",
+        ),
+        Check(
+            lambda c: c.fn != "dynamic" and c.max_sampled is not None,
+            "max_sampled={c.max_sampled:g} means nothing to fn={c.fn}; set null",
+        ),
+        Check(
+            lambda c: c.fn != "dynamic" and c.by != "reward",
+            "by={c.by} means nothing to fn={c.fn}; leave it out, or use fn=dynamic",
+        ),
+        Check(
+            lambda c: c.fn != "accepted" and (c.cap_per_problem is not None or c.dedupe),
+            "cap_per_problem and dedupe mean nothing to fn={c.fn}; use fn=accepted",
+        ),
+    )
 
 
 class AdvantageConfig(Section):
-    """`threshold` is what a reward must exceed to be accepted; `eps` is added to a std.
-
-    `sign` keeps advantages above 0 alone, or below 0 alone; the others become 0, and their rows still count.
-    """
+    """How rewards become advantages."""
 
     fn: Literal[
         "accepted_only",
@@ -100,10 +69,15 @@ class AdvantageConfig(Section):
         "gae",
         "process",
     ]
+    """Estimator of the advantage (harness.objectives.advantages)."""
     std: Literal["none", "sample", "population"] = "none"
+    """Standard deviation that divides, with G - 1 (sample) or G (population); none: no division."""
     eps: NonNegativeFloat = 0.0
+    """Added to the standard deviation."""
     threshold: float = 0.0
+    """A reward above this is accepted."""
     sign: Literal["both", "positive", "negative"] = "both"
+    """Advantages of the other sign become 0; their rows still count in the denominator."""
 
     @property
     def params(self) -> dict[str, Any]:
@@ -111,24 +85,42 @@ class AdvantageConfig(Section):
         takes = {"accepted_only": ["threshold"], "group_normalized": ["std", "eps"]}
         return {name: getattr(self, name) for name in takes.get(self.fn, [])}
 
-    @model_validator(mode="after")
-    def _used(self) -> Self:
-        if self.fn not in ("group_normalized", "process") and self.std != "none":
-            eps = ", and eps=0" if self.eps and self.fn != "reinforce_pp" else ""
-            raise ValueError(f"std={self.std} means nothing to fn={self.fn}; set none{eps}")
-        divides = self.fn == "reinforce_pp" or self.std != "none"
-        if self.eps and not divides:
-            raise ValueError(f"eps={self.eps:g} means nothing to fn={self.fn} with std=none; set eps=0")
-        if self.fn == "accepted_only" and self.sign != "both":
-            raise ValueError(f"sign={self.sign} with fn=accepted_only, whose advantages are 1 or 0; set both")
-        return self
+    @property
+    def _divides(self) -> bool:
+        return self.fn == "reinforce_pp" or self.std != "none"
+
+    @property
+    def _has_needless_std(self) -> bool:
+        return self.fn not in ("group_normalized", "process") and self.std != "none"
+
+    checks: ClassVar[tuple[Check[AdvantageConfig], ...]] = (
+        Check(
+            lambda c: c._has_needless_std and c.eps and c.fn != "reinforce_pp",
+            "std={c.std} means nothing to fn={c.fn}; set none, and eps=0",
+        ),
+        Check(lambda c: c._has_needless_std, "std={c.std} means nothing to fn={c.fn}; set none"),
+        Check(
+            lambda c: c.eps and not c._divides,
+            "eps={c.eps:g} means nothing to fn={c.fn} with std=none; set eps=0",
+        ),
+        Check(
+            lambda c: c.fn == "accepted_only" and c.sign != "both",
+            "sign={c.sign} with fn=accepted_only, whose advantages are 1 or 0; set both",
+        ),
+    )
 
 
 class LossConfig(Section):
+    """The policy's loss at each token (harness.objectives.losses)."""
+
     fn: Literal["nll", "policy_gradient", "surrogate", "ppo_clip", "cispo"]
+    """Loss that is minimised: -log p on positive advantages, -A log p, -r A, or a clipped form of them."""
     clip_low: PositiveFloat | None = None
+    """Ratios are clipped below 1 - clip_low. For fn=ppo_clip and cispo, which need both bounds."""
     clip_high: PositiveFloat | None = None
+    """Ratios are clipped above 1 + clip_high."""
     dual_clip: Annotated[float, Field(gt=1)] | None = None
+    """Bound c of the loss where the advantage is negative, at most c |A|; null: none. For fn=ppo_clip."""
 
     @property
     def params(self) -> dict[str, float | None]:
@@ -136,162 +128,150 @@ class LossConfig(Section):
         takes = {"ppo_clip": ["clip_low", "clip_high", "dual_clip"], "cispo": ["clip_low", "clip_high"]}
         return {name: getattr(self, name) for name in takes.get(self.fn, [])}
 
-    @model_validator(mode="after")
-    def _used(self) -> Self:
-        clips = (self.clip_low, self.clip_high)
-        if self.fn in CLIPPED and None in clips:
-            raise ValueError(f"fn={self.fn} needs clip_low and clip_high; 0.2 is PPO's for both")
-        if self.fn not in CLIPPED and clips != (None, None):
-            raise ValueError(f"clip_low, clip_high mean nothing to fn={self.fn}; set null")
-        if self.fn != "ppo_clip" and self.dual_clip is not None:
-            raise ValueError(f"dual_clip={self.dual_clip:g} means nothing to fn={self.fn}; set null")
-        return self
+    checks: ClassVar[tuple[Check[LossConfig], ...]] = (
+        Check(
+            lambda c: c.fn in CLIPPED and None in (c.clip_low, c.clip_high),
+            "fn={c.fn} needs clip_low and clip_high; 0.2 is PPO's for both",
+        ),
+        Check(
+            lambda c: c.fn not in CLIPPED and (c.clip_low, c.clip_high) != (None, None),
+            "clip_low, clip_high mean nothing to fn={c.fn}; set null",
+        ),
+        Check(
+            lambda c: c.fn != "ppo_clip" and c.dual_clip is not None,
+            "dual_clip={c.dual_clip:g} means nothing to fn={c.fn}; set null",
+        ),
+    )
 
 
 class TISConfig(Section):
-    """Truncated importance sampling: every loss is weighed by min(pi_old / pi_sampler, cap)."""
+    """Truncated importance sampling: every loss is multiplied by min(pi_old / pi_sampler, cap)."""
 
     cap: PositiveFloat
+    """Largest weight."""
     level: Level
+    """Ratio of each token, of the whole output, or the geometric mean over its tokens."""
 
 
 class KLConfig(Section):
-    """A KL penalty. `coef` 0 means none; KL to the base is measured in every arm all the same.
-
-    against    ref: KL(policy || reference) | old: KL(sampling policy || policy), PPO's penalty
-    reference  the base | the teacher: with estimator exact, on-policy distillation
-    placement  loss: a term of the loss | reward: -coef × KL in the reward, of each token where advantages
-               are a token's own (gae, reinforce_pp), else of the whole output
-    target     adapts the coefficient to this KL, nats a token: PPO's rule (× 2 or / 2), or with `horizon`
-               (samples) InstructGPT's proportional one
-    refresh_every  the reference becomes the current policy every so many steps; null: it stays
-    """
+    """A KL penalty. The KL to the base is measured in every arm, whatever the coefficient."""
 
     estimator: Literal["k1", "k2", "k3", "exact"] = "k3"
+    """Estimator of the KL; exact sums over the vocabulary."""
     placement: Literal["loss", "reward"] = "loss"
+    """loss: a term of the loss. reward: -coef x KL in the reward, of each token where advantages belong to
+    tokens (gae, reinforce_pp), else of the whole output."""
     coef: NonNegativeFloat = 0.0
+    """Coefficient; 0: no penalty."""
     against: Literal["ref", "old"] = "ref"
+    """ref: KL(policy || reference). old: KL(sampling policy || policy), PPO's penalty."""
     target: PositiveFloat | None = None
+    """KL in nats/token towards which the coefficient adapts, by PPO's rule (x 2 or / 2); null: fixed."""
     horizon: Positive | None = None
+    """Samples over which the coefficient adapts in proportion instead, as InstructGPT's; null: PPO's rule."""
     refresh_every: Positive | None = None
+    """Steps after which the reference becomes the current policy; null: it never changes."""
     reference: Literal["base", "teacher"] | None = "base"
+    """The other policy. teacher with estimator=exact is on-policy distillation."""
 
     @property
     def uses_reference(self) -> bool:
+        """Whether the penalty needs the reference's logprobs."""
         return self.coef > 0 and self.against == "ref"
 
     @property
     def in_loss(self) -> bool:
+        """Whether a KL is a term of the loss."""
         return self.coef > 0 and self.placement == "loss"
 
     @property
     def in_reward(self) -> bool:
+        """Whether a KL is taken from the reward."""
         return self.coef > 0 and self.placement == "reward"
 
-    @model_validator(mode="after")
-    def _used(self) -> Self:
-        if self.against == "old" and self.placement == "reward":
-            raise ValueError("placement=reward with against=old: it is 0 at sampling; use placement=loss")
-        if self.against == "old" and self.estimator == "exact":
-            raise ValueError(
-                "estimator=exact with against=old needs the old policy's whole distributions; use k3, "
-                "which is unbiased there in value and gradient"
-            )
-        if self.target is not None and not self.coef:
-            raise ValueError(f"target={self.target:g} with coef=0: 0 cannot adapt; start with coef=1")
-        if self.horizon is not None and self.target is None:
-            raise ValueError(f"horizon={self.horizon} means nothing without target; set target or null")
-        if self.reference == "teacher" and (not self.uses_reference or self.refresh_every is not None):
-            raise ValueError(
-                "reference=teacher needs coef above 0, against=ref and refresh_every=null: the teacher stays"
-            )
-        if self.refresh_every is not None and not self.uses_reference:
-            raise ValueError(
-                f"refresh_every={self.refresh_every} with no reference in use; set coef above 0 and "
-                "against=ref"
-            )
-        return self
+    checks: ClassVar[tuple[Check[KLConfig], ...]] = (
+        Check(
+            lambda c: c.against == "old" and c.placement == "reward",
+            "placement=reward with against=old: it is 0 at sampling; use placement=loss",
+        ),
+        Check(
+            lambda c: c.against == "old" and c.estimator == "exact",
+            "estimator=exact with against=old needs the old policy's whole distributions; use k3, "
+            "which is unbiased there in value and gradient",
+        ),
+        Check(
+            lambda c: c.target is not None and not c.coef,
+            "target={c.target:g} with coef=0: 0 cannot adapt; start with coef=1",
+        ),
+        Check(
+            lambda c: c.horizon is not None and c.target is None,
+            "horizon={c.horizon} means nothing without target; set target or null",
+        ),
+        Check(
+            lambda c: c.reference == "teacher" and (not c.uses_reference or c.refresh_every is not None),
+            "reference=teacher needs coef above 0, against=ref and refresh_every=null: the teacher stays",
+        ),
+        Check(
+            lambda c: c.refresh_every is not None and not c.uses_reference,
+            "refresh_every={c.refresh_every} with no reference in use; set coef above 0 and against=ref",
+        ),
+    )
 
 
 class ValueConfig(Section):
-    """The critic: GAE(gamma, lam), and its loss `coef` × (V - return)² / 2, with V held within ±`clip`.
-
-    shared_trunk  a head on the policy's own states, else a model of its own that starts as the base
-    lr_scale      the critic's learning rate as a multiple of trainer.lr
-    whiten        advantages get mean 0 and std 1 over the batch's tokens
-    """
+    """The critic: GAE(gamma, lam), and a loss of coef x (V - return)^2 / 2."""
 
     shared_trunk: bool
+    """A head on the policy's own states; false: a model of its own that starts as the base."""
     gamma: Share
+    """Discount of each token."""
     lam: Share
+    """GAE's lambda."""
     coef: PositiveFloat
+    """Weight of the value loss."""
     clip: PositiveFloat | None = None
+    """Values are clipped to within this of those at sampling; null: they are not."""
     lr_scale: PositiveFloat = 1.0
+    """Learning rate of the critic as a multiple of trainer.lr."""
     whiten: bool = False
+    """Give advantages mean 0 and standard deviation 1 over the batch's tokens."""
 
 
 class UpdatesConfig(Section):
-    """Optimiser steps per rollout batch = `epochs` × `minibatches`; old_logprobs stay fixed."""
+    """Optimiser steps per rollout batch: epochs x minibatches. old_logprobs stay those at sampling."""
 
     epochs: Positive
+    """Passes over the rollout batch."""
     minibatches: Positive
+    """Parts into which each pass divides the batch; each holds whole groups."""
 
 
 class OfflineConfig(Section):
-    """Sample everything once, then train: passes over the accepted set, rows a batch."""
+    """Sample everything once before training, then train on the accepted outputs."""
 
     epochs: Positive
+    """Passes over the accepted outputs."""
     batch_size: Positive
+    """Outputs in one step."""
     sampler: Literal["base", "teacher"] = "base"
-
-
-class RewardModelConfig(Section):
-    """A classifier of right outputs: the base with a head, trained on its own graded samples (BCE).
-
-    `num_problems` of the training set, rollout.group_size samples each; every fifth problem is held out.
-    """
-
-    num_problems: Annotated[int, Field(ge=2)]
-    epochs: Positive
-    batch_size: Positive
-    lr: PositiveFloat
-
-
-class ProcessRewardModelConfig(RewardModelConfig):
-    """A classifier of the steps of an output, trained the same way on the base's own samples.
-
-    labels    checked: a statement's truth by the step check | monte_carlo: how `completions` samples from
-              the step's end turn out
-    estimate  of monte_carlo: hard (one of them ends right) | soft (the share that does)
-    """
-
-    labels: Literal["checked", "monte_carlo"] = "checked"
-    completions: Positive = 4
-    estimate: Literal["hard", "soft"] = "hard"
-
-    @model_validator(mode="after")
-    def _used(self) -> Self:
-        if self.labels == "checked" and (self.completions, self.estimate) != (4, "hard"):
-            raise ValueError(
-                f"completions={self.completions}, estimate={self.estimate} mean nothing with labels=checked; "
-                "set labels=monte_carlo"
-            )
-        return self
+    """Model that samples."""
 
 
 class TeacherConfig(Section):
-    """A model folder in the hub's layout with its tokenizer.json: a run's checkpoint, or any other model.
-
-    path            where it lies; its content names a run, not its place
-    pretrain_steps  in its place: the run's own from-scratch model, pretrained for so many steps as bases are
-    """
+    """Another model to learn from: a folder, or the run's own from-scratch model pretrained longer."""
 
     path: str | None = None
+    """Model folder in the hub's layout with its tokenizer.json. Its content, not its place, names a run."""
     pretrain_steps: Positive | None = None
+    """Pretraining steps of the run's own from-scratch model, in place of `path`."""
 
-    @model_validator(mode="after")
-    def _one(self) -> Self:
-        if (self.path is None) == (self.pretrain_steps is None):
-            given = "neither is" if self.path is None else "both are"
-            raise ValueError(f"path, pretrain_steps: {given} given; name a model folder, or set path=null")
-        return self
+    @property
+    def _given(self) -> str:
+        return "neither is" if self.path is None else "both are"
+
+    checks: ClassVar[tuple[Check[TeacherConfig], ...]] = (
+        Check(
+            lambda c: (c.path is None) == (c.pretrain_steps is None),
+            "path, pretrain_steps: {c._given} given; name a model folder, or set path=null",
+        ),
+    )

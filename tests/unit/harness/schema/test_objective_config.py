@@ -8,7 +8,7 @@ import pytest
 
 from harness.identity import run_id
 from harness.launch.compose import Composer
-from harness.schema.run_config import ConfigError, warnings_of
+from harness.schema.run_config import ConfigError, config_warnings
 
 COMPOSER = Composer()
 FOLDER = ("model=folder", "model.path=/a", "model.name=a", "model.pretrain=null", "model.dims=null")
@@ -268,7 +268,7 @@ def test_slots_that_do_not_fit(overrides: list[str], parts: list[str]) -> None:
     ],
 )
 def test_warnings(overrides: list[str], parts: list[str]) -> None:
-    found = warnings_of(COMPOSER.config(["experiment=smoke", *overrides]))
+    found = config_warnings(COMPOSER.config(["experiment=smoke", *overrides]))
     assert len(found) == len(parts)
     for text, part in zip(found, parts, strict=True):
         assert part in text
@@ -278,7 +278,7 @@ def test_an_objective_is_named_after_its_file() -> None:
     for name in COMPOSER.options("objective"):
         teacher = ["objective.teacher.path=/a/model"] if name.startswith("distill") else []
         config = COMPOSER.config([f"objective={name}", *teacher])
-        assert config.objective.name == name and warnings_of(config) == []
+        assert config.objective.name == name and config_warnings(config) == []
 
 
 def test_new_slots_at_their_defaults_do_not_rename_a_run() -> None:

@@ -1,0 +1,120 @@
+"""The schema of what is measured on a base and on each checkpoint. Imports no torch."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args
+
+from pydantic import Field, model_validator
+
+from harness.schema.presets import preset
+from harness.schema.prompts import TemplateName
+from harness.schema.reward_config import ProcessRewardModelConfig, RewardModelConfig
+from harness.schema.section import Check, Name, NonNegative, Positive, PositiveFloat, Section
+
+Split = Literal["train", "perturbed", "validation", "test", "heldout"]
+MANY_SAMPLES, FEW_SAMPLES = 64, 4  # k for sets of 30 or 40 problems, and for large ones
+SMALL_SETS = ("aime24", "aime25", "amc23")
+
+
+class BenchmarkConfig(Section):
+    """Problems to measure on beside the training data's own splits; a string alone is its `task`.
+
+    The defaults are DeepSeek-R1's protocol (arXiv:2501.12948 section 3).
+    """
+
+    task: Name
+    """Preset of conf/data."""
+    name: Name
+    """What records and tables call it; by default its task."""
+    split: Split = "test"
+    """Split of that data."""
+    limit: Positive | None = None
+    """Take only the first so many problems; null: all."""
+    k: Positive
+    """Samples of each problem; by default 64 for the small sets (AIME, AMC), else 4."""
+    temperature: PositiveFloat = 0.6
+    """Sampling temperature."""
+    top_p: Annotated[float, Field(gt=0, le=1)] = 0.95
+    """Sample from the most likely tokens that together have this probability."""
+    max_new_tokens: Positive = 32768
+    """Longest completion in tokens."""
+    greedy: bool = True
+    """Decode each problem greedily as well."""
+    template: TemplateName | None = None
+    """Text around each problem; null: the one that the run trains with."""
+    path: str | None = None
+    """JSON Lines file of task=jsonl."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _complete(cls, value: Any) -> Any:
+        """Take a bare name as the task, and give `name` and `k` their defaults."""
+        if not isinstance(value, str | dict):
+            return value
+        given = {"task": value} if isinstance(value, str) else dict(value)
+        if (task := given.get("task")) is not None:
+            given.setdefault("name", task)
+            given.setdefault("k", MANY_SAMPLES if task in SMALL_SETS else FEW_SAMPLES)
+        return given
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        """Raise ValueError for a task that conf/data does not have."""
+        if self.path is None:
+            preset(self.task, field="task")
+        return self
+
+
+class EvalConfig(Section):
+    """The evaluation of the base and of each checkpoint; it has a key of its own, outside `run_id`."""
+
+    splits: list[Split]
+    """Splits of the training data to measure on."""
+    k: Positive
+    """Samples of each problem."""
+    temperature: PositiveFloat
+    """Sampling temperature."""
+    top_p: Annotated[float, Field(gt=0, le=1)]
+    """Sample from the most likely tokens that together have this probability."""
+    max_new_tokens: Positive
+    """Longest completion in tokens."""
+    greedy: bool
+    """Decode each problem greedily as well."""
+    max_train_problems: Positive | None = None
+    """Measure on the first so many training problems and their perturbed twins; null: on all."""
+    at_steps: list[NonNegative] = Field(default=[])
+    """Steps whose checkpoints are measured too, beside the base and the last."""
+    rerank: list[Literal["outcome", "process"]] = Field(default=[])
+    """Reward models of the base that choose the best of the k samples (harness/reward_models/rerank.py)."""
+    outcome_model: RewardModelConfig | None = None
+    """How the outcome model of `rerank` is trained."""
+    process_model: ProcessRewardModelConfig | None = None
+    """How the process model of `rerank` is trained."""
+    benchmarks: list[BenchmarkConfig] = Field(default=[])
+    """Other problems to measure on, each with a key and a record of its own."""
+    base_templates: list[TemplateName] = Field(default=[])
+    """Templates under which the base alone is measured too: what a template gives is no gain of training."""
+
+    @property
+    def _taken_name(self) -> str | None:
+        """The first name that two benchmarks, or a benchmark and a split, have in common."""
+        names = [b.name for b in self.benchmarks]
+        return min((n for n in names if names.count(n) > 1 or n in get_args(Split)), default=None)
+
+    @property
+    def _untrained(self) -> str | None:
+        """The first model of `rerank` without settings for its training."""
+        return next((kind for kind in self.rerank if getattr(self, f"{kind}_model") is None), None)
+
+    checks: ClassVar[tuple[Check[EvalConfig], ...]] = (
+        Check(
+            lambda c: c._taken_name,
+            "benchmarks: the name {c._taken_name} is taken; give this one another, e.g. "
+            "{{task: {c._taken_name}, name: {c._taken_name}_2}}",
+        ),
+        Check(
+            lambda c: c._untrained,
+            "rerank={c._untrained} with {c._untrained}_model=null; give its training as "
+            "conf/eval/default.yaml does",
+        ),
+    )
