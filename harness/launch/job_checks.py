@@ -1,8 +1,8 @@
-"""What is checked of all runs of a sweep before one starts: packages, models, data, folders, names."""
+"""Checks of all runs of a sweep before one starts: packages, models, data, folders, names."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,25 +18,39 @@ if TYPE_CHECKING:
 
 
 def check_jobs(jobs: Sequence[Job]) -> None:
-    """Raises ConfigError: one line with field, value and remedy."""
-    seen: dict[str, Job] = {}
-    for job in jobs:
-        check_packages(job.config)
-    for config in {_model_key(job.config): job.config for job in jobs}.values():
-        try:
-            check_model(config.model, config.templates)
-        except HubNotReached as error:
-            raise HubNotReached(f"{describe(config)}; {error}" if config.model.dims else str(error)) from None
-    for data in {job.config.data.model_dump_json(): job.config.data for job in jobs}.values():
-        check_data(data)
-    for job in jobs:
-        check_corpus(job.config)
-    for template, benchmark in {(j.config.data.template, b) for j in jobs for b in j.config.eval.benchmarks}:
+    """Raises ConfigError: one line with field, value and remedy. What jobs share is checked once."""
+    configs = [job.config for job in jobs]
+    for config in configs:
+        check_packages(config)
+    for config in _distinct(configs, lambda c: (c.model.model_dump_json(), *sorted(c.templates))):
+        _check_model(config)
+    for config in _distinct(configs, lambda c: c.data.model_dump_json()):
+        check_data(config.data)
+    for config in configs:
+        check_corpus(config)
+    for template, benchmark in {(c.data.template, b) for c in configs for b in c.eval.benchmarks}:
         check_benchmark(benchmark, template)
-    for config in {_teacher_key(job.config): job.config for job in jobs}.values():
+    for config in _distinct(configs, lambda c: (c.model.model_dump_json(), c.objective.model_dump_json())):
         check_teacher(config.objective, config.model)
-    for folder in {job.config.output_dir for job in jobs}:
-        check_folder(Path(folder))
+    for config in _distinct(configs, lambda c: c.output_dir):
+        check_folder(Path(config.output_dir))
+    _check_names(jobs)
+
+
+def _distinct(configs: Sequence[RunConfig], key: Callable[[RunConfig], Hashable]) -> list[RunConfig]:
+    """One config for each value of `key`, in the order of their first."""
+    return list({key(config): config for config in configs}.values())
+
+
+def _check_model(config: RunConfig) -> None:
+    try:
+        check_model(config.model, config.templates)
+    except HubNotReached as error:
+        raise HubNotReached(f"{describe(config)}; {error}" if config.model.dims else str(error)) from None
+
+
+def _check_names(jobs: Sequence[Job]) -> None:
+    seen: dict[str, Job] = {}
     for job in jobs:
         other = seen.setdefault(job.run_id, job)
         if other is not job:
@@ -44,11 +58,3 @@ def check_jobs(jobs: Sequence[Job]) -> None:
                 f"two arms are the same run {job.run_id}: {other.levels} and {job.levels}; "
                 "drop one, or let them differ in replicate for an A/A pair"
             )
-
-
-def _model_key(config: RunConfig) -> str:
-    return f"{config.model.model_dump_json()} {sorted(config.templates)}"
-
-
-def _teacher_key(config: RunConfig) -> str:
-    return f"{config.model.model_dump_json()} {config.objective.model_dump_json()}"

@@ -1,14 +1,32 @@
-"""One run of a sweep."""
+"""One run of a sweep, and the functions that a child process calls for it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
 
 from harness.identity import run_id
 from harness.schema.run_config import RunConfig
 
-# What a child process calls, by name: an import does not travel to it.
 EXECUTE, ENSURE_BASE = "harness.launch.execute:execute", "harness.bases.pretrain:ensure_base"
+
+
+@dataclass(frozen=True)
+class Functions:
+    """What a job calls, as `module:function`: a name travels to a child process, an import does not.
+
+    Tests put stand-ins here.
+    """
+
+    execute: str = EXECUTE
+    ensure_base: str = ENSURE_BASE
+
+
+def load(name: str) -> Any:
+    """Import the function that `module:function` names."""
+    module, _, function = name.partition(":")
+    return getattr(import_module(module), function)
 
 
 @dataclass(frozen=True)

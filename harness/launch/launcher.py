@@ -1,14 +1,13 @@
-"""Launching on one machine. On CPUs `ProcessLauncher` starts a child process a run, so that a killed worker
-costs its own run only; on GPUs the runs go one after another through one warm process each.
+"""Launching on one machine, by a Hydra launcher of our own.
 
-joblib, Submitit and Ray launchers get the same overrides and the same task, `run_task`.
+On CPUs each run has a child process, so that a killed worker costs its own run only; on GPUs the runs go one
+after another through one lasting process each. harness.launch.hydra_launchers has the others.
 """
 
 from __future__ import annotations
 
 import os
 import signal
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,44 +15,19 @@ from typing import TYPE_CHECKING, Any
 
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from harness.identity import base_id, base_made, bases_of, run_id
-from harness.launch.jobs import ENSURE_BASE, EXECUTE
+from harness.launch.jobs import Functions
 from harness.launch.workers import Work, run_all
 from harness.records.progress import Display
-from harness.schema.run_config import RunConfig, validate
+from harness.schema.run_config import RunConfig
 
 if TYPE_CHECKING:
     from hydra.types import HydraContext, TaskFunction
 
-Execute = Callable[..., str]
 ROOT = Path(__file__).resolve().parents[2]
 GPU_DEVICES = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/kfd", "/dev/dxg")
-
-
-def load(name: str) -> Any:
-    """`module:function` -> the function; a name travels to a child process, an import does not."""
-    from importlib import import_module
-
-    module, _, function = name.partition(":")
-    return getattr(import_module(module), function)
-
-
-def run_task(config: DictConfig, *, execute: str = EXECUTE) -> str:
-    """The task of every launcher: validate what Hydra composed, and run it. Returns the outcome."""
-    from hydra.core.hydra_config import HydraConfig
-
-    data = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(data, dict)
-    checked = validate({str(key): value for key, value in data.items() if key != "ablation"})
-    overrides = list(HydraConfig.get().overrides.task)
-    return load(execute)(checked, overrides=overrides, report=_print_report)
-
-
-def _print_report(phase: str, done: int, total: int, note: str = "") -> None:
-    if done in (0, total):
-        print(f"{phase} {done}/{total} {note}".rstrip(), file=sys.stderr, flush=True)
 
 
 def has_gpu(device: str) -> bool:
@@ -67,8 +41,10 @@ def has_gpu(device: str) -> bool:
 
 @contextmanager
 def own_code_first(threads: int) -> Iterator[None]:
-    """Environment for child interpreters: this code even if the current folder holds another `harness`, and
-    as many BLAS threads as the run has."""
+    """Set the environment of child interpreters, and restore it.
+
+    They import this code even if the current folder has another `harness`, and use `threads` BLAS threads.
+    """
     path = os.environ.get("PYTHONPATH")
     changes = {
         "PYTHONPATH": os.pathsep.join([str(ROOT), *([path] if path else [])]),
@@ -89,8 +65,7 @@ def own_code_first(threads: int) -> Iterator[None]:
 
 
 class ProcessLauncher(Launcher):
-    """conf/hydra/launcher/process.yaml. `workers` null: every GPU, or as many as cores // threads; `warm`:
-    processes last from run to run on CPUs too; `per_gpu` processes share each GPU.
+    """The launcher of conf/hydra/launcher/process.yaml, which explains `workers`, `warm` and `per_gpu`.
 
     `compose` turns a job's overrides into a validated config; `costs` are expected seconds by run id, which
     set the order: a base counts for the longest run that waits for it.
@@ -98,7 +73,7 @@ class ProcessLauncher(Launcher):
 
     def __init__(self, workers: int | None = None, warm: bool = False, per_gpu: int = 1, **_: Any) -> None:
         self.workers, self.warm, self.per_gpu = workers, warm, per_gpu
-        self.execute, self.ensure_base = EXECUTE, ENSURE_BASE
+        self.functions = Functions()
         self.compose: Callable[[Sequence[str]], RunConfig]
         self.costs: dict[str, float] = {}
         self.display: Display | None = None
@@ -108,35 +83,33 @@ class ProcessLauncher(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """One JobReturn a job, in order; its return value is (outcome, reason)."""
-        configs = [self.compose(overrides) for overrides in job_overrides]
-        works = [
-            Work(
-                run_id(c),
-                c,
-                tuple(o),
-                self.execute,
-                self._cost(c),
-                needs=tuple(base_id(b) for b in bases_of(c) if not base_made(b)),
-                engine=_engine(c),
-            )
-            for c, o in zip(configs, job_overrides, strict=True)
-        ]
-        if not configs:
+        works = [self._work(overrides) for overrides in job_overrides]
+        if not works:
             return []
         bases = self._bases(works)
         display = self.display or Display({work.name: work.cost for work in works})
         display.expect({base.name: base.cost for base in bases})
-        threads = max(c.threads for c in configs)
-        devices = gpus() * self.per_gpu if has_gpu(configs[0].device) else []
+        threads = max(work.config.threads for work in works)
+        devices = gpus() * self.per_gpu if has_gpu(works[0].config.device) else []
         workers = self.workers or len(devices) or max(1, num_cores() // threads)
         if self.warm and not devices:
-            devices = [""] * workers  # no GPU to see, and the processes last
+            devices = [""] * workers  # lasting processes that see no GPU
         with own_code_first(threads):
             outcomes = run_all([*bases, *works], workers=workers, display=display, devices=devices[:workers])
         return [_job_return(w, outcomes[w.name]) for w in works]
 
-    def _cost(self, config: RunConfig) -> float:
-        return self.costs.get(run_id(config), 1.0)
+    def _work(self, overrides: Sequence[str]) -> Work:
+        config = self.compose(overrides)
+        name = run_id(config)
+        return Work(
+            name,
+            config,
+            tuple(overrides),
+            self.functions.execute,
+            self.costs.get(name, 1.0),
+            needs=tuple(base_id(base) for base in bases_of(config) if not base_made(base)),
+            engine=_engine(config),
+        )
 
     def _bases(self, works: Sequence[Work]) -> list[Work]:
         """Each base that is missing, once, before the longest run that needs it."""
@@ -149,7 +122,7 @@ class ProcessLauncher(Launcher):
                     name,
                     config,
                     (),
-                    self.ensure_base,
+                    self.functions.ensure_base,
                     cost,
                     is_base=True,
                     priority=cost + work.cost,
@@ -172,7 +145,7 @@ def gpus() -> list[str]:
 
 
 def _engine(config: RunConfig) -> str:
-    """Runs that agree in this can share a warm engine, so they go one after another."""
+    """Key of the rollout engine: runs with the same key can share one, so they follow each other."""
     return f"{config.model.name} {config.dtype} {config.rollout.engine} {config.rollout.max_batch_size}"
 
 

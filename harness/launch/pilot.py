@@ -13,11 +13,11 @@ from statistics import fmean
 
 from harness.identity import run_folder
 from harness.launch.ablation import RateGrid, arm_key
-from harness.launch.compose import Sweep, expand
-from harness.launch.jobs import Job
+from harness.launch.expand import Sweep, expand
+from harness.launch.jobs import Functions, Job
 from harness.launch.plan import estimate, finished_records
 from harness.launch.status import evaluation_folders, finished
-from harness.launch.sweep import Functions, plan, run_sweep, workers_of
+from harness.launch.sweep import plan, run_sweep, workers_of
 from harness.records.progress import duration
 from harness.records.records import RecordError, read_eval
 from harness.schema.run_config import ConfigError

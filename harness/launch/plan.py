@@ -10,8 +10,8 @@ from typing import Any
 
 from harness.evaluation.eval_tasks import eval_tasks
 from harness.identity import base_id, base_made, bases_of
-from harness.launch.ablation import differences
-from harness.launch.compose import Sweep
+from harness.launch.ablation import AblationSpec, differences
+from harness.launch.expand import Sweep
 from harness.launch.jobs import Job
 from harness.launch.levels import gap_lines
 from harness.model import preflight
@@ -169,27 +169,11 @@ def describe(sweep: Sweep, todo: dict[str, str], *, workers: int) -> str:
 
 def _declared(sweep: Sweep) -> list[str]:
     """What the ablation says beforehand: its contrast, Holm's family, the margin, what no arm may change."""
-    if sweep.spec is None:
+    if (spec := sweep.spec) is None:
         return []
-    spec, primary, lines = sweep.spec, sweep.spec.primary, [""]
-    if primary is not None:
-        control = sweep.control.get(primary.factor)
-        measure = f"{primary.metric}@k on {primary.split}"
-        contrast = f"{primary.contrast or 'every other level'} against {control}"
-        if primary.criterion == "gain":
-            lines.append(f"A level passes if the interval of its gain over the base lies above 0; {measure}")
-            lines.append(f"Levels that the claim is about: {', '.join(spec.family)}")
-        elif control is None:
-            lines.append(f"Primary contrast: none, {primary.factor} has one level here; {measure}")
-        else:
-            lines.append(f"Primary contrast: {primary.factor}, {contrast}; {measure}")
-        if primary.path:
-            lines.append(f"Step by step, a family of its own: {' → '.join(primary.path)}")
-        family = ", ".join(spec.family) or f"every level of {primary.factor}"
-        if control is not None:
-            lines.append(f"Holm's family: {family}, each against {control}")
+    lines = _primary_lines(sweep, spec)
     if spec.nulls:
-        most = primary.null_gain if primary else None
+        most = spec.primary.null_gain if spec.primary else None
         bound = "" if most is None else f", and may be {100 * most:+g} points at most in its mean"
         lines.append(f"Null controls, whose gain ought to be 0{bound}: {', '.join(spec.nulls)}")
     if spec.checkpoint == "validation":
@@ -201,7 +185,30 @@ def _declared(sweep: Sweep) -> list[str]:
     lines += [f"Design: {line}" for line in gap_lines(spec, sweep.factors, sweep.control)]
     if spec.fixed:
         lines.append(f"Held fixed in every arm: {', '.join(spec.fixed)}")
-    return lines if lines[1:] else []
+    return ["", *lines] if lines else []
+
+
+def _primary_lines(sweep: Sweep, spec: AblationSpec) -> list[str]:
+    """The comparison that decides, and the family that Holm adjusts."""
+    if (primary := spec.primary) is None:
+        return []
+    lines = []
+    control = sweep.control.get(primary.factor)
+    measure = f"{primary.metric}@k on {primary.split}"
+    if primary.criterion == "gain":
+        lines.append(f"A level passes if the interval of its gain over the base lies above 0; {measure}")
+        lines.append(f"Levels that the claim is about: {', '.join(spec.family)}")
+    elif control is None:
+        lines.append(f"Primary contrast: none, {primary.factor} has one level here; {measure}")
+    else:
+        contrast = f"{primary.contrast or 'every other level'} against {control}"
+        lines.append(f"Primary contrast: {primary.factor}, {contrast}; {measure}")
+    if primary.path:
+        lines.append(f"Step by step, a family of its own: {' → '.join(primary.path)}")
+    if control is not None:
+        family = ", ".join(spec.family) or f"every level of {primary.factor}"
+        lines.append(f"Holm's family: {family}, each against {control}")
+    return lines
 
 
 def _count(number: int, noun: str) -> str:

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from harness.launch.compose import Sweep
-    from harness.launch.sweep import Functions
+    from harness.launch.expand import Sweep
+    from harness.launch.jobs import Functions
     from harness.schema.run_config import RunConfig
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -91,14 +91,14 @@ def main(argv: Sequence[str] | None = None, *, functions: Functions | None = Non
 
 
 def _own_packages_first() -> None:
-    """`python -m` puts the current folder first; an `analysis` of the user's there is not ours."""
+    """Take the current folder off the path, where `python -m` puts it: it may hold a package `analysis`."""
     here = os.path.realpath(os.getcwd())
     if here != str(ROOT):
         sys.path[:] = [p for p in sys.path if os.path.realpath(p or here) != here]
 
 
 def _parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
-    """Options, and what is left: Hydra overrides. Raises ValueError for an option that does not exist."""
+    """Options, and the Hydra overrides that are left. Raises ValueError for an option that does not exist."""
     parser = _parser()
     options, overrides = parser.parse_known_args(arguments)
     known = ["--help", "--multirun", "--plan", "--config", "--config-dir", "--version"]
@@ -111,76 +111,75 @@ def _parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
 
 
 def _run(options: argparse.Namespace, overrides: list[str], functions: Functions | None) -> int:
+    """Compose every run, warn, then print the configs or go on to `_launch`."""
+    from harness.launch.expand import expand
     from harness.model.files.source import planning
 
     with planning() if options.plan else nullcontext():
-        return _expanded(options, overrides, functions)
+        sweep = expand(overrides, multirun=options.multirun or options.plan, config_dir=options.config_dir)
+        _check_torchrun(sweep)
+        _warn([job.config for job in sweep.jobs])
+        if not options.plan:
+            _say_design(sweep)
+        if options.config:
+            return _print_configs(sweep)
+        return _launch(sweep, options, overrides, functions)
 
 
-def _expanded(options: argparse.Namespace, overrides: list[str], functions: Functions | None) -> int:
-    from harness.launch.compose import expand
+def _launch(
+    sweep: Sweep, options: argparse.Namespace, overrides: list[str], functions: Functions | None
+) -> int:
+    """Plan or run, in one of three ways: a sweep after its pilot, a sweep, or one run in this process."""
+    from harness.launch.jobs import Functions
+    from harness.launch.launcher import sigterm_as_ctrl_c
+    from harness.launch.pilot import pilot_of, plan_with_pilot, run_with_pilot
+    from harness.launch.sweep import plan, run_sweep
 
-    sweep = expand(overrides, multirun=options.multirun or options.plan, config_dir=options.config_dir)
+    folder = options.config_dir
+    pilot = pilot_of(sweep, overrides, config_dir=folder)
+    if options.plan:
+        with_pilot = pilot and plan_with_pilot(sweep, pilot, overrides=overrides, config_dir=folder)
+        print(with_pilot or plan(sweep))
+        return FINISHED
+    calls = functions or Functions()
+    with sigterm_as_ctrl_c():
+        if pilot is not None:
+            return run_with_pilot(sweep, pilot, overrides=overrides, config_dir=folder, functions=calls)
+        if not sweep.launcher:  # another launcher's machines are not this one
+            _check_memory(sweep)
+        if len(sweep.jobs) > 1 or options.multirun or sweep.factors:
+            return run_sweep(sweep, overrides=overrides, functions=calls)
+        return _run_one(sweep, calls)
+
+
+def _check_torchrun(sweep: Sweep) -> None:
+    """Raises ValueError for a sweep under torchrun, or a run that so many processes cannot share."""
     processes = int(os.environ.get("WORLD_SIZE", "1"))
-    if len(sweep.jobs) > 1 and processes > 1:
+    if processes == 1:
+        return
+    if len(sweep.jobs) > 1:
         raise ValueError(
             f"{len(sweep.jobs)} runs under torchrun: its processes share one run; give each run a torchrun, "
             "or launch the sweep without (it takes every GPU)"
         )
-    if processes > 1:
-        from harness.training.distributed import check_supported
+    from harness.training.distributed import check_supported
 
-        check_supported(sweep.jobs[0].config, processes)
-    _warn([job.config for job in sweep.jobs])
-    if not options.plan:
-        from harness.launch.levels import gap_lines
-
-        for line in gap_lines(sweep.spec, sweep.factors, sweep.control):
-            print(f"design: {line}", file=sys.stderr)
-    if options.config:
-        return _print_configs(sweep)
-    if sweep.spec is not None and (code := _ablation(sweep, options, overrides, functions)) is not None:
-        return code
-    if options.plan:
-        from harness.launch.sweep import plan
-
-        print(plan(sweep))
-        return FINISHED
-    if not sweep.launcher:  # another launcher's machines are not this one
-        from harness.model.preflight import check_fits
-
-        for config in {
-            job.config.model_dump_json(exclude={"seed"}): job.config for job in sweep.jobs
-        }.values():
-            check_fits(config)
-    if len(sweep.jobs) > 1 or options.multirun or sweep.factors:
-        from harness.launch.launcher import sigterm_as_ctrl_c
-        from harness.launch.sweep import Functions, run_sweep
-
-        with sigterm_as_ctrl_c():
-            return run_sweep(sweep, overrides=overrides, functions=functions or Functions())
-    return _single(sweep, functions)
+    check_supported(sweep.jobs[0].config, processes)
 
 
-def _ablation(
-    sweep: Sweep, options: argparse.Namespace, overrides: list[str], functions: Functions | None
-) -> int | None:
-    """An ablation whose arms choose their learning rates first; None for any other."""
-    from harness.launch.launcher import sigterm_as_ctrl_c
-    from harness.launch.pilot import pilot_of, plan_with_pilot, run_with_pilot
-    from harness.launch.sweep import Functions
+def _check_memory(sweep: Sweep) -> None:
+    """Raises ValueError for a run that does not fit into this machine's memory; seeds do not matter."""
+    from harness.model.preflight import check_fits
 
-    folder = options.config_dir
-    pilot = pilot_of(sweep, overrides, config_dir=folder)
-    if pilot is None:
-        return None
-    if options.plan:
-        print(plan_with_pilot(sweep, pilot, overrides=overrides, config_dir=folder))
-        return FINISHED
-    with sigterm_as_ctrl_c():
-        return run_with_pilot(
-            sweep, pilot, overrides=overrides, config_dir=folder, functions=functions or Functions()
-        )
+    for config in {job.config.model_dump_json(exclude={"seed"}): job.config for job in sweep.jobs}.values():
+        check_fits(config)
+
+
+def _say_design(sweep: Sweep) -> None:
+    from harness.launch.levels import gap_lines
+
+    for line in gap_lines(sweep.spec, sweep.factors, sweep.control):
+        print(f"design: {line}", file=sys.stderr)
 
 
 def _warn(configs: Sequence[RunConfig]) -> None:
@@ -201,29 +200,29 @@ def _print_configs(sweep: Sweep) -> int:
     return FINISHED
 
 
-def _single(sweep: Sweep, functions: Functions | None) -> int:
-    """One run in this process."""
-    from harness.launch.launcher import load, sigterm_as_ctrl_c
+def _run_one(sweep: Sweep, functions: Functions) -> int:
+    """Run the only job in this process. Returns the exit code."""
+    from harness.launch.jobs import load
     from harness.launch.status import finished, skip_note
-    from harness.launch.sweep import Functions
     from harness.records.progress import Display, Throttle
 
     job = sweep.jobs[0]
     if (done := finished(job.config)) is not None:
         print(f"{job.run_id}  skipped: {skip_note(done)}", file=sys.stderr)
         return FINISHED
-    execute: Callable[..., str] = load((functions or Functions()).execute)
-    last = [""]
-    with sigterm_as_ctrl_c(), Display({job.run_id: 1.0}) as display:
+    execute: Callable[..., str] = load(functions.execute)
+    last_note = ""
+    with Display({job.run_id: 1.0}) as display:
         display.start(job.run_id)
         forward = Throttle(display.reporter(job.run_id))
 
         def report(phase: str, done: int, total: int, note: str = "") -> None:
-            last[0] = note
+            nonlocal last_note
+            last_note = note
             forward(phase, done, total, note)
 
         outcome = execute(job.config, overrides=list(job.overrides), report=report)
-        display.end(job.run_id, outcome, last[0] if outcome != "finished" else "")
+        display.end(job.run_id, outcome, last_note if outcome != "finished" else "")
     return {"finished": FINISHED, "skipped": FINISHED, "held": HELD}.get(outcome, FAILED)
 
 

@@ -1,4 +1,4 @@
-"""study.json: what an ablation is, over all its launches. Imports no torch."""
+"""The record of a study over all its launches, study.json. Imports no torch."""
 
 from __future__ import annotations
 
@@ -8,19 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from harness.launch.ablation import arm_key
-from harness.launch.compose import Sweep
+from harness.launch.expand import Sweep
 from harness.launch.levels import absent
 from harness.launch.plan import arm_label, by_arm
 from harness.records.records import Arm, StudyRecord, read_study
 from harness.schema.run_config import ConfigError
 
-DECLARED = {
-    "fixed",
-    "family",
-    "nulls",
-    "checkpoint",
-    "margin",
-}  # the ablation's fields without a place of their own
+# Fields of an ablation that study.json records under `declared`; the others have fields of their own there.
+DECLARED = {"fixed", "family", "nulls", "checkpoint", "margin"}
 
 
 def merged_study(
@@ -60,34 +55,17 @@ def merged_study(
 
 
 def _merge(sweep: Sweep, new: StudyRecord, old: StudyRecord, folder: Path) -> StudyRecord:
+    """Add to `new` the runs of `old` with the sweep's settings. Raises ConfigError for other factors."""
     if set(old.factors) != set(new.factors):
         raise ConfigError(
             f"study={new.study}: {folder} varies {', '.join(old.factors) or 'nothing'}, this sweep varies "
             f"{', '.join(new.factors) or 'nothing'}; give it a name of its own: study=..."
         )
-    arms, dropped = {arm.label: arm for arm in new.arms}, 0
-    rates = {choice["arm"]: float(choice["chosen"]) for choice in old.pilot}
-    for earlier in old.arms:
-        arm = earlier.model_copy(update={"label": arm_label(earlier.levels)})
-        kept = {s: name for s, name in arm.runs.items() if sweep.run_id_of(arm.levels, s, rates) == name}
-        dropped += sum(name not in kept.values() for name in arm.runs.values())
-        if arm.label in arms:
-            arms[arm.label].runs = dict(
-                sorted((kept | arms[arm.label].runs).items(), key=lambda item: int(item[0]))
-            )
-        elif kept:
-            arms[arm.label] = arm.model_copy(update={"runs": kept})
-    new.arms = list(arms.values())
-    here = {arm_key(arm.levels) for arm in new.arms} - {choice["arm"] for choice in new.pilot}
-    new.pilot = [choice for choice in old.pilot if choice["arm"] in here] + new.pilot
+    new.arms, num_dropped = _merged_arms(sweep, new, old)
+    present = {arm_key(arm.levels) for arm in new.arms} - {choice["arm"] for choice in new.pilot}
+    new.pilot = [choice for choice in old.pilot if choice["arm"] in present] + new.pilot
     new.factors = {
-        name: list(
-            dict.fromkeys(
-                level
-                for level in [*old.factors[name], *levels]
-                if any(arm.levels[name] == level for arm in new.arms)
-            )
-        )
+        name: _levels_present(name, [*old.factors[name], *levels], new.arms)
         for name, levels in new.factors.items()
     }
     new.seeds = sorted({int(seed) for arm in new.arms for seed in arm.runs})
@@ -96,8 +74,36 @@ def _merge(sweep: Sweep, new: StudyRecord, old: StudyRecord, folder: Path) -> St
         for name, level in new.control.items()
     }
     new.notes = list(old.notes)
-    if dropped:
-        note = f"{dropped} runs of an earlier launch had other settings: kept on disk, left out of the study"
+    if num_dropped:
+        note = (
+            f"{num_dropped} runs of an earlier launch had other settings: kept on disk, left out of the study"
+        )
         new.notes = list(dict.fromkeys([*old.notes, note]))
         print(f"warning: {folder}: {note}", file=sys.stderr)
     return new
+
+
+def _merged_arms(sweep: Sweep, new: StudyRecord, old: StudyRecord) -> tuple[list[Arm], int]:
+    """The arms of both records, and how many runs of `old` have other settings than the sweep now gives."""
+    arms, num_dropped = {arm.label: arm for arm in new.arms}, 0
+    rates = {choice["arm"]: float(choice["chosen"]) for choice in old.pilot}
+    for earlier in old.arms:
+        label = arm_label(earlier.levels)
+        same = {s: name for s, name in earlier.runs.items() if _is_same(sweep, earlier, s, name, rates)}
+        num_dropped += sum(name not in same.values() for name in earlier.runs.values())
+        if label in arms:
+            runs = same | arms[label].runs
+            arms[label].runs = dict(sorted(runs.items(), key=lambda item: int(item[0])))
+        elif same:
+            arms[label] = earlier.model_copy(update={"label": label, "runs": same})
+    return list(arms.values()), num_dropped
+
+
+def _is_same(sweep: Sweep, arm: Arm, seed: str, name: str, rates: dict[str, float]) -> bool:
+    """Whether the sweep's settings give the arm's run of a seed the name that it has on disk."""
+    return sweep.run_id_of(arm.levels, seed, rates) == name
+
+
+def _levels_present(factor: str, levels: list[str], arms: Sequence[Arm]) -> list[str]:
+    """The levels of a factor that some arm has, each once."""
+    return [level for level in dict.fromkeys(levels) if any(arm.levels[factor] == level for arm in arms)]

@@ -2,40 +2,28 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from harness.data.load import data_fingerprint
 from harness.identity import base_id, bases_of, digest, run_folder, run_id
-from harness.launch.compose import CONF, Sweep, command_line
-from harness.launch.jobs import ENSURE_BASE, EXECUTE, Job
+from harness.launch.expand import Sweep
+from harness.launch.hydra_launchers import launcher_settings, make_launcher, master_config
+from harness.launch.jobs import Functions, Job
+from harness.launch.launcher import num_cores, own_code_first
 from harness.launch.plan import describe, estimate, finished_records
 from harness.launch.status import finished, skip_note
 from harness.launch.study import merged_study
 from harness.records.code_state import code_state
 from harness.records.progress import Display, duration
 from harness.records.records import NewerRecord, RecordError, RunRecord, Status, read_run, write_record
-from harness.schema.run_config import ConfigError, RunConfig
+from harness.schema.run_config import RunConfig
 from harness.seeds import all_streams
-
-if TYPE_CHECKING:
-    from hydra.plugins.launcher import Launcher
-    from omegaconf import DictConfig
-
-PROCESS = "harness.launch.launcher.ProcessLauncher"
-
-
-@dataclass(frozen=True)
-class Functions:
-    """What a job calls, as `module:name`; tests put stand-ins here."""
-
-    execute: str = EXECUTE
-    ensure_base: str = ENSURE_BASE
 
 
 def plan(sweep: Sweep) -> str:
@@ -52,8 +40,6 @@ def _study_folder(sweep: Sweep) -> Path:
 
 def workers_of(sweep: Sweep) -> int:
     """How many runs a launch would have at once on this machine."""
-    from harness.launch.launcher import num_cores
-
     threads = max(job.config.threads for job in sweep.jobs)
     return launcher_settings(master_config(sweep)).get("workers") or max(1, num_cores() // threads)
 
@@ -62,7 +48,7 @@ def run_sweep(
     sweep: Sweep,
     *,
     overrides: Sequence[str],
-    functions: Functions = Functions(),
+    functions: Functions,
     pilot: Sequence[dict[str, Any]] = (),
 ) -> int:
     """Launch what is not finished. Returns the exit code: 0 all finished, 1 any failed, 3 any held elsewhere.
@@ -72,7 +58,8 @@ def run_sweep(
     """
     launcher_settings(master_config(sweep))
     study = _study_folder(sweep)
-    record = merged_study(sweep, study, command=command_line(["-m", *overrides]), pilot=pilot)
+    command = f"python -m harness {shlex.join(['-m', *overrides])}"
+    record = merged_study(sweep, study, command=command, pilot=pilot)
     write_record(study / "study.json", record)
     records = finished_records(sweep.jobs[0].config.output_dir)
     costs = {job.run_id: estimate(job.config, records).seconds for job in sweep.jobs}
@@ -114,8 +101,6 @@ def _launch(
     sweep: Sweep, jobs: Sequence[Job], display: Display, costs: dict[str, float], functions: Functions
 ) -> dict[str, tuple[str, str]]:
     """(outcome, reason) of each job, whatever became of its process."""
-    from harness.launch.launcher import own_code_first
-
     launcher = make_launcher(sweep, display=display, costs=costs, functions=functions)
     try:
         with own_code_first(max(job.config.threads for job in jobs)):
@@ -196,73 +181,3 @@ def _summary(sweep: Sweep, outcomes: dict[str, tuple[str, str]], study: Path, se
     if counts.keys() - {"finished", "skipped", "held"}:
         return 1
     return 3 if "held" in counts else 0
-
-
-def make_launcher(
-    sweep: Sweep, *, display: Display, costs: dict[str, float], functions: Functions
-) -> Launcher:
-    """The launcher that hydra/launcher names, set up. Raises ConfigError for one that is not installed."""
-    from functools import partial
-
-    from hydra._internal.callbacks import Callbacks
-    from hydra.core.global_hydra import GlobalHydra
-    from hydra.core.plugins import Plugins
-    from hydra.core.utils import setup_globals
-    from hydra.types import HydraContext
-
-    from harness.launch.launcher import ProcessLauncher, run_task
-
-    Plugins.instance().register(ProcessLauncher)
-    config = master_config(sweep)
-    hydra = GlobalHydra.instance().hydra
-    assert hydra is not None
-    context = HydraContext(config_loader=hydra.config_loader, callbacks=Callbacks(config))
-    task = partial(run_task, execute=functions.execute)
-    settings = launcher_settings(config)
-    if settings.pop("_target_") == PROCESS:
-        # Hydra instantiates plugins of the package hydra_plugins alone.
-        launcher = ProcessLauncher(**settings)
-        launcher.setup(hydra_context=context, task_function=task, config=config)
-        launcher.execute, launcher.ensure_base = functions.execute, functions.ensure_base
-        launcher.compose, launcher.costs, launcher.display = sweep.composer.config, costs, display
-        return launcher
-    setup_globals()
-    return Plugins.instance().instantiate_launcher(hydra_context=context, task_function=task, config=config)
-
-
-def master_config(sweep: Sweep) -> DictConfig:
-    """Hydra's own config with the launcher's settings; its job folders lie in the study's."""
-    from hydra import initialize_config_dir
-    from hydra.core.global_hydra import GlobalHydra
-    from hydra.errors import HydraException
-    from hydra.types import RunMode
-
-    first = sweep.jobs[0].config
-    folder = str(Path(first.output_dir) / first.study).replace("\\", "\\\\").replace("'", "\\'")
-    overrides = [*sweep.composer.search, f"hydra.sweep.dir='{folder}'", *sweep.launcher]
-    GlobalHydra.instance().clear()
-    initialize_config_dir(str(CONF), version_base="1.3", job_name=first.study)
-    hydra = GlobalHydra.instance().hydra
-    assert hydra is not None
-    try:
-        return hydra.compose_config(
-            "config", overrides, run_mode=RunMode.MULTIRUN, with_log_configuration=False
-        )
-    except HydraException as error:
-        text = " ".join(str(error).split("\n")[:2])
-        known = ", ".join(hydra.config_loader.get_group_options("hydra/launcher"))
-        raise ConfigError(f"{', '.join(sweep.launcher)}: {text}; installed launchers: {known}") from None
-
-
-def launcher_settings(config: DictConfig) -> dict[str, Any]:
-    """hydra.launcher's fields. Raises ConfigError for a number of workers that is none."""
-    settings = {str(key): value for key, value in config.hydra.launcher.items()}
-    if settings["_target_"] != PROCESS:
-        return settings
-    for name, null in (("workers", ", or null for every core"), ("per_gpu", "")):
-        value = settings[name]
-        if not (value is None and null) and not (type(value) is int and value > 0):
-            raise ConfigError(f"hydra.launcher.{name}={value}: give a positive number{null}")
-    if type(settings["warm"]) is not bool:
-        raise ConfigError(f"hydra.launcher.warm={settings['warm']}: give true or false")
-    return settings

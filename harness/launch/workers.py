@@ -1,5 +1,8 @@
-"""Child processes for a sweep, from a fork server that has paid the imports once: one a job on CPUs, one
-lasting child a GPU, which keeps its engine from run to run (harness.rollout.process_cache)."""
+"""Child processes for a sweep, from a fork server that has paid the imports once.
+
+On CPUs there is a child for each job; each GPU has one lasting child, whose engine serves run after run
+(harness.rollout.process_cache).
+"""
 
 from __future__ import annotations
 
@@ -10,15 +13,14 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from importlib import import_module
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.launch.jobs import EXECUTE
+from harness.launch.jobs import EXECUTE, load
 from harness.records.progress import Display, Throttle
 from harness.schema.run_config import RunConfig
 
@@ -67,25 +69,20 @@ def run_all(
     """Run every job, `workers` at once, longest first; a run starts once its bases were tried.
 
     A child that dies costs its own job: outcome ("failed", "killed by signal 9"). On KeyboardInterrupt the
-    children are stopped, their outcomes recorded as interrupted, and the interrupt goes on. With `devices`
-    (values of CUDA_VISIBLE_DEVICES) there is one lasting child each, and it is replaced when a run failed: an
-    error on a GPU may leave the whole process unable to use it.
+    children are stopped, their outcomes recorded as interrupted, and the interrupt is raised again. With
+    `devices` (values of CUDA_VISIBLE_DEVICES) there is one lasting child each, and it is replaced when a run
+    failed: an error on a GPU may leave the whole process unable to use it.
     """
     context = multiprocessing.get_context("forkserver")
-    modules = {w.function.partition(":")[0] for w in works}
-    tracked = any(w.config.tracking.mode != "disabled" for w in works)
-    heavy = PRELOAD if EXECUTE.partition(":")[0] in modules else ()
-    preload = [name for name in heavy if name != "wandb" or tracked]
-    context.set_forkserver_preload([*preload, *modules])
+    context.set_forkserver_preload(_preload(works))
     pending = sorted(works, key=lambda w: -max(w.priority, w.cost))
     seats: list[str | None] = list(devices) or [None] * workers
     active: dict[str, _Child] = {}
     idle: list[_Child] = []
     outcomes: dict[str, Outcome] = {}
-    bases = {w.name for w in works if w.is_base}
     try:
         while pending or active:
-            while ready := _ready(pending, waiting_for=bases - outcomes.keys(), room=len(seats) + len(idle)):
+            while (seats or idle) and (ready := _ready(pending, outcomes, works)):
                 child = idle.pop() if idle else _Child(context, seats.pop())
                 work = next((w for w in ready if w.engine == child.engine), ready[0])
                 pending.remove(work)
@@ -109,13 +106,22 @@ def run_all(
     return outcomes
 
 
-def _ready(pending: Sequence[Work], *, waiting_for: set[str], room: int) -> list[Work]:
-    """What may start now, in order; nothing when there is no room."""
-    return [w for w in pending if waiting_for.isdisjoint(w.needs)] if room else []
+def _preload(works: Sequence[Work]) -> list[str]:
+    """Modules for the fork server to import; W&B where a run is tracked, none of ours for stand-ins."""
+    modules = {w.function.partition(":")[0] for w in works}
+    tracked = any(w.config.tracking.mode != "disabled" for w in works)
+    heavy = PRELOAD if EXECUTE.partition(":")[0] in modules else ()
+    return [*(name for name in heavy if name != "wandb" or tracked), *modules]
+
+
+def _ready(pending: Sequence[Work], outcomes: Mapping[str, Outcome], works: Sequence[Work]) -> list[Work]:
+    """The jobs that may start now, in order: every base that they need was tried."""
+    missing = {w.name for w in works if w.is_base} - outcomes.keys()
+    return [w for w in pending if missing.isdisjoint(w.needs)]
 
 
 def _ended(active: dict[str, _Child], display: Display) -> list[str]:
-    """Pass on what the children said, and name those that ended; waits up to half a second."""
+    """Show the children's messages, and name those that ended. Waits up to half a second."""
     ready = wait([c.messages for c in active.values() if not c.closed], timeout=0.5)
     for name, child in active.items():
         if child.messages in ready:
@@ -125,7 +131,7 @@ def _ended(active: dict[str, _Child], display: Display) -> list[str]:
 
 
 class _Child:
-    """A process, the pipe through which it is given jobs, and the one through which it says how they go.
+    """A process, a pipe for its jobs and a pipe for its messages.
 
     Each child has pipes of its own: a shared queue stays locked when a writer is killed. Without a `device`
     it ends after its first job.
@@ -180,7 +186,7 @@ class _Child:
         return found  # type: ignore[return-value]
 
     def outcome(self) -> Outcome:
-        """How the job ended; the process is gone afterwards unless it goes on to another."""
+        """How the job ended. The process has ended too afterwards, unless it can take another job."""
         self.receive()
         lasts = self.device is not None and not self.closed and self.process.is_alive()
         if not (lasts and self.result and self.result[0] in ("finished", "skipped", "held")):
@@ -194,7 +200,7 @@ class _Child:
         return "failed", f"its process ended with exit code {code}; see {self.work.log}"
 
     def close(self) -> None:
-        """No more jobs: the process ends by itself, or is killed after the grace."""
+        """Send no more jobs: the process ends by itself; a lasting one is killed after GRACE seconds."""
         self.jobs.close()
         self.process.join(GRACE)
         if self.process.is_alive() and self.device is not None:
@@ -204,7 +210,7 @@ class _Child:
 
 
 def _stop(active: dict[str, _Child], display: Display) -> None:
-    """SIGINT first, so that a run can say it was interrupted; SIGKILL for what is left after the grace."""
+    """Send SIGINT, so that a run can record that it was interrupted; after GRACE seconds SIGKILL."""
     for child in active.values():
         if child.process.pid:
             _signal(child.process.pid, signal.SIGINT)
@@ -226,7 +232,7 @@ def _signal(pid: int, number: int) -> None:
 
 
 def _serve(jobs: Connection, messages: Connection, device: str | None) -> None:
-    """Runs in the child: take jobs until there are no more."""
+    """Take jobs until there are no more. This runs in the child."""
     # A process group of its own: Ctrl-C reaches the parent alone, which then stops each child once.
     os.setpgid(0, 0)
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -249,9 +255,8 @@ def _run(work: Work, messages: Connection) -> Outcome:
 
         torch.set_num_threads(work.config.threads)
     report = Throttle(lambda *message: messages.send(("progress", *_message(*message))))
-    module, _, name = work.function.partition(":")
     try:
-        function = getattr(import_module(module), name)
+        function = load(work.function)
         if work.is_base:
             function(work.config, report)
             return "finished", ""
@@ -268,7 +273,7 @@ def _message(phase: str, done: int, total: int, note: str = "") -> tuple[str, in
 
 
 def _redirect(log: Path) -> None:
-    """Warnings and bars of libraries would tear the parent's display."""
+    """Send all output of this process to a log: libraries would write over the parent's display."""
     sys.stdout.flush()
     sys.stderr.flush()
     with log.open("ab") as file:
@@ -277,7 +282,7 @@ def _redirect(log: Path) -> None:
 
 
 def _die_with_parent() -> None:
-    """A sweep that was killed must not leave runs behind that nobody waits for."""
+    """End this process when its parent dies: a killed sweep must not leave runs behind."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         wait([parent.sentinel])

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 
-from harness.launch.compose import expand
+from harness.launch.expand import expand
 
 
 def main() -> None:

@@ -111,7 +111,7 @@ def profile_last(steps: int, found: dict[str, Any]) -> None:
 def ours(
     folder: Path, data: Path, out: Path, steps: int, microbatch_tokens: int, profile: bool
 ) -> dict[str, Any]:
-    from harness.launch.compose import expand
+    from harness.launch.expand import expand
     from harness.training import trainer
     from harness.training.setup import setup
 

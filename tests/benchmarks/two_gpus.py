@@ -68,7 +68,7 @@ def replay(kept: Path) -> None:
 
 def worker(folder: Path, out: Path, dtype: str, steps: int, device: str) -> None:
     """In every process of torchrun: train; the first writes the metrics of each step."""
-    from harness.launch.compose import expand
+    from harness.launch.expand import expand
     from harness.training.distributed import destroy_process_group, init_process_group, rank
     from harness.training.setup import setup
     from harness.training.trainer import train

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from harness.launch.execute import final_numbers
+from harness.launch.bookkeeping import final_numbers
 from harness.records.code_state import code_state, hardware, packages
 from harness.records.records import RunRecord, read_metrics
 from harness.schema.run_config import validate

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.launch.compose import Composer, expand
+from harness.launch.compose import Composer
+from harness.launch.expand import expand
 from harness.model import preflight
 from harness.model.files.source import shape
 from harness.model.preflight import LADDER_VOCABULARY, check_fits, describe, needs

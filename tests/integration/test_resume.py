@@ -14,8 +14,9 @@ import pytest
 import torch
 
 from harness.identity import base_folder, run_folder
+from harness.launch.bookkeeping import final_numbers
 from harness.launch.compose import Composer
-from harness.launch.execute import execute, final_numbers
+from harness.launch.execute import execute
 from harness.records.records import eval_paths, read_eval, read_run
 from harness.schema.run_config import RunConfig
 from tests.reproducible import reproducible

@@ -45,7 +45,8 @@ ROOMS = room_graph(GRAPH)
 HEAVY = {"torch", "transformers", "lm_eval", "wandb", "matplotlib", "vllm"}
 # What composing a config, planning a sweep and reading its state needs: no import there may take seconds.
 LIGHT = ("harness.launch", "harness.schema", "harness.records", "harness.identity", "harness.seeds")
-TRAINS = ("harness.launch.execute", "harness.launch.tracking")  # a run's own process
+# A run's own process.
+TRAINS = ("harness.launch.execute", "harness.launch.bookkeeping", "harness.launch.tracking")
 
 
 def packages(path: Path, *, top: bool = False) -> set[str]:

@@ -11,8 +11,9 @@ import pytest
 from harness.evaluation.eval_tasks import eval_tasks
 from harness.evaluation.evaluate import evaluate
 from harness.identity import base_folder, benchmark_key, eval_key, run_folder, run_id
-from harness.launch.compose import Composer, expand
-from harness.launch.execute import final_numbers
+from harness.launch.bookkeeping import final_numbers
+from harness.launch.compose import Composer
+from harness.launch.expand import expand
 from harness.launch.plan import estimate
 from harness.launch.status import is_evaluated, mark_evaluated
 from harness.records.records import read_eval

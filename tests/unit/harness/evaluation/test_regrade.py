@@ -10,7 +10,7 @@ from harness.evaluation.eval_tasks import eval_tasks
 from harness.evaluation.evaluate import eval_record, sample_rows, scored
 from harness.evaluation.regrade import main
 from harness.identity import run_folder
-from harness.launch.compose import expand
+from harness.launch.expand import expand
 from harness.records.records import EvalRecord, read_eval, read_samples, write_record, write_samples
 from harness.schema.run_config import RunConfig
 from harness.types import Problem, Rollout

@@ -9,7 +9,8 @@ import pytest
 
 from harness import identity
 from harness.evaluation.eval_tasks import eval_tasks
-from harness.launch.compose import Composer, expand
+from harness.launch.compose import Composer
+from harness.launch.expand import expand
 from harness.schema.run_config import ConfigError
 
 CONF = str(Path(__file__).parent / "conf")

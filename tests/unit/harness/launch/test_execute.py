@@ -12,9 +12,10 @@ import torch
 from safetensors import SafetensorError
 
 from harness.identity import base_folder, run_folder
+from harness.launch import bookkeeping, status
 from harness.launch import execute as module
-from harness.launch import status
-from harness.launch.execute import execute, resolve_device
+from harness.launch.bookkeeping import resolve_device
+from harness.launch.execute import execute
 from harness.records.records import (
     MetricsWriter,
     NewerRecord,
@@ -173,7 +174,8 @@ def test_a_disk_too_full_for_the_record_still_says_so(
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(module, "write_record", full)
+    for place in (module, bookkeeping):
+        monkeypatch.setattr(place, "write_record", full)
     reports = Reports()
     assert execute(config, overrides=[], report=reports) == "failed"
     assert "run.json could not be written: the disk is full" in capsys.readouterr().err

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness.launch.execute import dead_flags
+from harness.launch.bookkeeping import dead_flags
 
 GOOD = {"step": 1, "zero_variance_groups": 0.5, "truncated": 0.5, "updates": 2.0, "skipped_updates": 0.0}
 
@@ -17,6 +17,8 @@ GOOD = {"step": 1, "zero_variance_groups": 0.5, "truncated": 0.5, "updates": 2.0
         ([{**GOOD, "zero_variance_groups": 1.0}] * 2, ["no_reward_variance"]),
         ([{**GOOD, "zero_variance_groups": 1.0}, GOOD], []),  # a dead step is no dead run
         ([{**GOOD, "truncated": 1.0}] * 2, ["all_truncated"]),
+        ([{**GOOD, "truncated": 1.0}, GOOD], []),  # one step of truncated outputs is no truncated run
+        ([{**GOOD, "updates": 0.0}, GOOD], []),
         ([GOOD, {**GOOD, "skipped_updates": 1.0}], ["non_finite_gradients"]),  # once is enough
         ([{**GOOD, "updates": 0.0}] * 2, ["no_updates"]),
         (

@@ -8,7 +8,7 @@ import pytest
 
 from harness.identity import run_folder
 from harness.launch import pilot
-from harness.launch.compose import expand
+from harness.launch.expand import expand
 from harness.launch.run import main
 from harness.records.records import read_study
 from harness.schema.run_config import ConfigError

@@ -10,7 +10,7 @@ import pytest
 from harness.identity import base_folder, run_folder, run_id
 from harness.launch import pilot
 from harness.launch.ablation import RateGrid, read_spec
-from harness.launch.compose import Sweep, expand
+from harness.launch.expand import Sweep, expand
 from harness.launch.jobs import Job
 from harness.launch.pilot import choose, pilot_of
 from harness.launch.run import main

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from harness.launch.jobs import Functions
 from harness.launch.run import main
-from harness.launch.sweep import Functions
 
 CONF = str(Path(__file__).parent / "conf")
 STUBS = Functions(

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from harness.launch.jobs import Functions
 from harness.launch.run import main
-from harness.launch.sweep import Functions
 from harness.records.records import read_run, read_study
 
 CONF = str(Path(__file__).parent / "conf")

@@ -11,8 +11,8 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from harness.identity import base_folder, run_id, teacher_folder
-from harness.launch.compose import expand
 from harness.launch.execute import execute
+from harness.launch.expand import expand
 from harness.model.files.hub import load_pretrained, save_pretrained
 from harness.model.files.tokenizer import EOS_ID, build_ladder_tokenizer
 from harness.model.policy import init_policy

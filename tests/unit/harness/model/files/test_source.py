@@ -11,7 +11,8 @@ import pytest
 import yaml
 
 from harness.identity import base_id, run_id
-from harness.launch.compose import CONF, Composer, expand
+from harness.launch.compose import CONF, Composer
+from harness.launch.expand import expand
 from harness.launch.run import main
 from harness.model.dims import num_parameters
 from harness.model.files import source

@@ -1,0 +1,118 @@
+"""The record of one run: begun, closed, and what is read from its metrics. The run itself is execute.py's."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+
+from harness.data.load import data_fingerprint
+from harness.evaluation.eval_tasks import eval_tasks
+from harness.identity import base_id, digest, run_id
+from harness.launch.status import evaluation_folders, readable
+from harness.records.code_state import code_state, hardware, packages
+from harness.records.records import RunRecord, read_eval, write_record
+from harness.schema.run_config import RunConfig
+from harness.seeds import all_streams
+from harness.training import distributed
+from harness.training.accounting import Clock, peak_bytes
+
+_CLOCKS = ("gpu_seconds", "base_seconds")
+
+
+def resolve_device(config: RunConfig) -> str:
+    """The device of a run: "cpu" or "cuda". Raises ValueError for device=cuda without a GPU."""
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device=cuda: no GPU is visible to PyTorch; set device=cpu, or install a CUDA build")
+    if config.device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return config.device
+
+
+def final_numbers(config: RunConfig, folder: Path, step: int) -> dict[str, float]:
+    """Every metric of the last checkpoint's evaluations as `<split or benchmark>/<metric>`."""
+    folders = evaluation_folders(config, folder, step)
+    records = [read_eval(path) for place in folders for path in sorted(place.glob("*.json"))]
+    return {f"{r.split}/{name}": value for r in records for name, value in r.metrics.items()}
+
+
+def dead_flags(metrics: Sequence[dict[str, float]]) -> list[str]:
+    """Reasons why a run's numbers mean nothing, from the metrics of all its steps."""
+    flags = []
+    rows = [m for m in metrics if "zero_variance_groups" in m]
+    if rows and all(m["zero_variance_groups"] == 1.0 for m in rows):
+        flags.append("no_reward_variance")
+    if rows and all(m["truncated"] == 1.0 for m in rows):
+        flags.append("all_truncated")
+    if any(m.get("skipped_updates", 0) for m in metrics):
+        flags.append("non_finite_gradients")
+    if metrics and all(m.get("updates", 0) == 0 for m in metrics):
+        flags.append("no_updates")
+    return flags
+
+
+def new_record(config: RunConfig, folder: Path, overrides: Sequence[str]) -> RunRecord:
+    """The record of a run that starts; one that resumes goes on with its earlier counters."""
+    device = resolve_device(config)
+    record = RunRecord(
+        run_id=run_id(config),
+        study=config.study,
+        status="running",
+        config=config.model_dump(mode="json"),
+        overrides=list(overrides),
+        seeds=all_streams(seed=config.seed, base_seed=config.base_seed, replicate=config.replicate),
+        base_id=base_id(config),
+        data_hash=digest(data_fingerprint(config.data)),
+        code=code_state(),
+        packages=packages(),
+        hardware={**hardware(device), "threads": config.threads, "processes": distributed.world_size()},
+        eval_keys={task.task_name(): task.key for task in eval_tasks(config)},
+        nondeterminism="GPU reductions and kernel choice" if device == "cuda" else None,
+        started=_now(),
+    )
+    earlier = readable(folder)
+    if earlier is not None:
+        record.num_resumes = earlier.num_resumes + 1
+        record.started = earlier.started
+        record.eval_keys = earlier.eval_keys | record.eval_keys
+        for name in ("steps_done", "seconds", "tokens", "flops", "peak_memory", *_CLOCKS):
+            setattr(record, name, getattr(earlier, name))
+    return record
+
+
+def close_record(folder: Path, record: RunRecord, clock: Clock) -> None:
+    """Add up time and memory, and write the record. A full disk is printed: the run's outcome stands."""
+    record.finished = _now()
+    record.base_seconds += clock.apart
+    device = torch.device(record.hardware["device"])
+    if device.type == "cuda":
+        record.gpu_seconds += clock.seconds * distributed.world_size()
+    record.peak_memory_bytes = max(peak_bytes(device), *record.peak_memory.values(), 0)
+    try:
+        write_record(folder / "run.json", record)
+    except OSError as error:
+        print(f"error: {folder / 'run.json'} could not be written: {reason_of(error)}", file=sys.stderr)
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether a full disk is the cause; safetensors' own error says so in its text alone."""
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return type(error).__name__ == "SafetensorError" and any(
+        f"(os error {number})" in str(error) for number in (errno.ENOSPC, errno.EDQUOT)
+    )
+
+
+def reason_of(error: BaseException) -> str:
+    """One line for the record."""
+    if is_disk_full(error):
+        return "the disk is full; free some space and launch again: everything written before is intact"
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,208 @@
+"""Every run of a sweep, from command-line overrides, composed and validated. Imports no torch.
+
+Everything that a user can get wrong is checked here, before anything starts.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hydra.core.override_parser.types import Override
+from omegaconf import OmegaConf
+
+from harness.identity import run_id
+from harness.launch.ablation import (
+    AblationSpec,
+    arm_key,
+    check_checkpoint,
+    check_fixed,
+    levels_of,
+    own_lines,
+    read_spec,
+)
+from harness.launch.compose import Composer, may_choose, values
+from harness.launch.job_checks import check_jobs
+from harness.launch.jobs import Job
+from harness.launch.levels import choose, control_levels, is_named, lines_of
+from harness.schema.run_config import ConfigError
+
+Factors = dict[str, list[Any] | dict[str, list[str]]]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Every run of an ablation. `factors` gives the level labels of each factor; seeds are not among them."""
+
+    question: str
+    factors: dict[str, list[str]]
+    seeds: list[int]
+    control: dict[str, str]
+    primary: dict[str, Any]
+    jobs: list[Job]
+    shared_base: bool
+    launcher: list[str]
+    fixed: list[str]
+    lines: dict[str, dict[str, list[str]]]
+    composer: Composer
+    spec: AblationSpec | None = None
+    rates: dict[str, float] | None = None
+
+    def run_id_of(self, levels: dict[str, str], seed: str, earlier: dict[str, float]) -> str | None:
+        """The run of these levels and this seed under the sweep's other settings; None: no such arm.
+
+        `earlier` are learning rates that a pilot chose for arms that are not of this sweep.
+        """
+        chosen = [self.lines[name].get(label, [f"{name}={label}"]) for name, label in levels.items()]
+        lines = [line for level in chosen for line in level]
+        rates = None if self.rates is None else earlier | self.rates
+        if rates is not None and arm_key(levels) not in rates:
+            return None
+        lines += own_lines(self.spec, rates, levels)
+        try:
+            return run_id(self.composer.config([*self.fixed, *lines, f"seed={seed}"]))
+        except ConfigError:
+            return None
+
+
+@dataclass(frozen=True)
+class Overrides:
+    """The command line, sorted by what each override does.
+
+    `levels` may choose levels of an ablation's factors, `launcher` sets up Hydra's launcher, `swept` gives a
+    key several values, `fixed` is the same in every run. `keys` names everything in `swept` and `fixed`.
+    """
+
+    levels: list[Override]
+    launcher: list[str]
+    swept: dict[str, list[str]]
+    fixed: list[str]
+    keys: set[str]
+
+
+def expand(
+    overrides: Sequence[str],
+    *,
+    multirun: bool,
+    config_dir: str | None = None,
+    rates: dict[str, float] | None = None,
+) -> Sweep:
+    """Every run that the overrides ask for, composed and validated. A single run is a sweep of one.
+
+    `rates` are the learning rates that a pilot chose, by `arm_key` (harness/launch/pilot.py).
+    Raises ConfigError: one line with field, value and remedy.
+    """
+    composer = Composer(config_dir)
+    given = _sorted(composer, overrides)
+    raw = OmegaConf.to_container(composer.raw(given.fixed))
+    spec = read_spec(raw.get("ablation"))  # type: ignore[union-attr]
+    factors = _factors(composer, spec, given, multirun=multirun)
+    jobs = _jobs(composer, spec, given, factors, rates)
+    check_jobs(jobs)
+    if spec is not None:
+        check_fixed(spec, [job.config for job in jobs if job.config.seed == jobs[0].config.seed])
+        check_checkpoint(spec, [job.config for job in jobs])
+    labels = {name: [label for _, label, _ in levels_of(name, levels)] for name, levels in factors.items()}
+    return Sweep(
+        question=_question(spec, labels),
+        factors=labels,
+        seeds=sorted({job.config.seed for job in jobs}),
+        control=control_levels(spec, labels),
+        primary=spec.primary.model_dump(exclude_none=True) if spec and spec.primary else {},
+        jobs=jobs,
+        shared_base=_share_bases(jobs),
+        launcher=given.launcher,
+        fixed=given.fixed,
+        lines=lines_of(spec, factors),
+        composer=composer,
+        spec=spec,
+        rates=rates,
+    )
+
+
+def _sorted(composer: Composer, overrides: Sequence[str]) -> Overrides:
+    """Raises ConfigError for what is malformed, or names no group, option or field."""
+    lines = list(zip(composer.syntax(overrides), overrides, strict=True))
+    levels = [o for o, _ in lines if may_choose(o)]
+    lines = [(o, line) for o, line in lines if o not in levels]
+    composer.parse([line for _, line in lines])
+    launcher = [line for o, line in lines if o.key_or_group.startswith("hydra")]
+    rest = [(o, line) for o, line in lines if line not in launcher]
+    swept = {o.key_or_group: values(o) for o, _ in rest if len(values(o)) > 1 or o.is_sweep_override()}
+    fixed = [line for o, line in rest if o.key_or_group not in swept]
+    return Overrides(levels, launcher, swept, fixed, {o.key_or_group for o, _ in rest})
+
+
+def _factors(composer: Composer, spec: AblationSpec | None, given: Overrides, *, multirun: bool) -> Factors:
+    """The ablation's factors that the command line does not replace, then those that it sweeps."""
+    declared = _declared(composer, spec, given.levels)
+    if given.swept and not (multirun or spec):
+        key, several = next(iter(given.swept.items()))
+        raise ConfigError(f"{key}={','.join(several)}: several values need a sweep; add -m")
+    factors = {name: levels for name, levels in declared.items() if name not in given.keys}
+    return factors | {key: list(several) for key, several in given.swept.items() if key != "seed"}
+
+
+def _declared(composer: Composer, spec: AblationSpec | None, levels: Sequence[Override]) -> Factors:
+    """The ablation's factors, with the levels that the command line chooses where it names any."""
+    factors: Factors = {} if spec is None else dict(spec.factors)
+    for override in levels:
+        name = override.key_or_group
+        if spec is None or not is_named(spec, name):
+            composer.check(override, [k for k in factors if is_named(spec, k)])
+        else:
+            factors[name] = choose(spec, name, values(override))
+    return factors
+
+
+def _jobs(
+    composer: Composer,
+    spec: AblationSpec | None,
+    given: Overrides,
+    factors: Factors,
+    rates: dict[str, float] | None,
+) -> list[Job]:
+    """A job for each arm and seed, arm by arm."""
+    seeds: Sequence[str | None] = given.swept.get("seed") or []
+    if not seeds and spec is not None and "seed" not in given.keys:
+        seeds = [str(seed) for seed in spec.seeds]
+    return [
+        _job(composer, given.fixed, levels, seed, spec, rates)
+        for levels in itertools.product(*(levels_of(k, v) for k, v in factors.items()))
+        for seed in seeds or [None]
+    ]
+
+
+def _job(
+    composer: Composer,
+    fixed: Sequence[str],
+    levels: Sequence[Any],
+    seed: str | None,
+    spec: AblationSpec | None,
+    rates: dict[str, float] | None,
+) -> Job:
+    """Raises ConfigError, which names the arm."""
+    labels = {name: label for name, label, _ in levels}
+    lines = [*fixed, *(line for _, _, extra in levels for line in extra)]
+    lines += own_lines(spec, rates, labels)
+    lines += [f"seed={seed}"] if seed is not None else []
+    composer.parse([line for _, _, extra in levels for line in extra])
+    try:
+        return Job(tuple(lines), labels, composer.config(lines))
+    except ConfigError as error:
+        arm = ", ".join(f"{k}={v}" for k, v in labels.items())
+        raise ConfigError(f"{error} (in the arm {arm})" if arm else str(error)) from None
+
+
+def _question(spec: AblationSpec | None, labels: dict[str, list[str]]) -> str:
+    if spec is not None:
+        return spec.question
+    return f"What changes with {', '.join(labels)}?" if labels else "One arm."
+
+
+def _share_bases(jobs: Sequence[Job]) -> bool:
+    """Whether some seeds of a model have one base in common."""
+    bases = {(job.config.model.name, job.config.base_seed) for job in jobs}
+    return len(bases) < len({(job.config.model.name, job.config.seed) for job in jobs})

@@ -1,0 +1,100 @@
+"""Hydra's launchers: our own for one machine, and joblib, Submitit and Ray where they are installed.
+
+All get the same overrides and the same task, `run_task`.
+"""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from hydra import initialize_config_dir
+from hydra._internal.callbacks import Callbacks
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.plugins import Plugins
+from hydra.core.utils import setup_globals
+from hydra.errors import HydraException
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from harness.launch.compose import CONF
+from harness.launch.expand import Sweep
+from harness.launch.jobs import EXECUTE, Functions, load
+from harness.launch.launcher import ProcessLauncher
+from harness.records.progress import Display
+from harness.schema.run_config import ConfigError, validate
+
+PROCESS = "harness.launch.launcher.ProcessLauncher"
+
+
+def run_task(config: DictConfig, *, execute: str = EXECUTE) -> str:
+    """The task of every launcher: validate what Hydra composed, and run it. Returns the outcome."""
+    data = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(data, dict)
+    checked = validate({str(key): value for key, value in data.items() if key != "ablation"})
+    overrides = list(HydraConfig.get().overrides.task)
+    return load(execute)(checked, overrides=overrides, report=_print_report)
+
+
+def _print_report(phase: str, done: int, total: int, note: str = "") -> None:
+    if done in (0, total):
+        print(f"{phase} {done}/{total} {note}".rstrip(), file=sys.stderr, flush=True)
+
+
+def make_launcher(
+    sweep: Sweep, *, display: Display, costs: dict[str, float], functions: Functions
+) -> Launcher:
+    """The launcher that hydra/launcher names, set up. Raises ConfigError for one that is not installed."""
+    Plugins.instance().register(ProcessLauncher)
+    config = master_config(sweep)
+    hydra = GlobalHydra.instance().hydra
+    assert hydra is not None
+    context = HydraContext(config_loader=hydra.config_loader, callbacks=Callbacks(config))
+    task = partial(run_task, execute=functions.execute)
+    settings = launcher_settings(config)
+    if settings.pop("_target_") == PROCESS:
+        # Hydra instantiates plugins of the package hydra_plugins alone.
+        launcher = ProcessLauncher(**settings)
+        launcher.setup(hydra_context=context, task_function=task, config=config)
+        launcher.functions, launcher.compose = functions, sweep.composer.config
+        launcher.costs, launcher.display = costs, display
+        return launcher
+    setup_globals()
+    return Plugins.instance().instantiate_launcher(hydra_context=context, task_function=task, config=config)
+
+
+def master_config(sweep: Sweep) -> DictConfig:
+    """Hydra's own config with the launcher's settings; its job folders lie in the study's."""
+    first = sweep.jobs[0].config
+    folder = str(Path(first.output_dir) / first.study).replace("\\", "\\\\").replace("'", "\\'")
+    overrides = [*sweep.composer.search, f"hydra.sweep.dir='{folder}'", *sweep.launcher]
+    GlobalHydra.instance().clear()
+    initialize_config_dir(str(CONF), version_base="1.3", job_name=first.study)
+    hydra = GlobalHydra.instance().hydra
+    assert hydra is not None
+    try:
+        return hydra.compose_config(
+            "config", overrides, run_mode=RunMode.MULTIRUN, with_log_configuration=False
+        )
+    except HydraException as error:
+        text = " ".join(str(error).split("\n")[:2])
+        known = ", ".join(hydra.config_loader.get_group_options("hydra/launcher"))
+        raise ConfigError(f"{', '.join(sweep.launcher)}: {text}; installed launchers: {known}") from None
+
+
+def launcher_settings(config: DictConfig) -> dict[str, Any]:
+    """The fields of hydra.launcher. Raises ConfigError for values that our own launcher cannot take."""
+    settings = {str(key): value for key, value in config.hydra.launcher.items()}
+    if settings["_target_"] != PROCESS:
+        return settings
+    for name, null in (("workers", ", or null for every core"), ("per_gpu", "")):
+        value = settings[name]
+        if not (value is None and null) and not (type(value) is int and value > 0):
+            raise ConfigError(f"hydra.launcher.{name}={value}: give a positive number{null}")
+    if type(settings["warm"]) is not bool:
+        raise ConfigError(f"hydra.launcher.warm={settings['warm']}: give true or false")
+    return settings
