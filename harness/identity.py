@@ -1,4 +1,4 @@
-"""Names that say what a thing is: the hash of a base, a run, an evaluation protocol. Imports no torch."""
+"""Names of bases, runs and evaluation protocols: hashes of what makes them. Imports no torch."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def digest(value: Any, length: int = 8) -> str:
 
 
 def base_identity(config: RunConfig) -> dict[str, Any]:
-    """What makes a base what it is: a pretrained one, its files' content."""
+    """Everything that decides a base's weights; of a pretrained base its files' content."""
     if not config.model.is_ladder:
         return {"content": content(config.model)}
     dims, pretrain = config.model.ladder()
@@ -45,7 +45,7 @@ def base_id(config: RunConfig) -> str:
 
 
 def run_identity(config: RunConfig) -> dict[str, Any]:
-    """What makes a run what it is: paths, tracking, launcher and evaluation are outside."""
+    """Everything that decides a run's result; not paths, tracking, launcher and evaluation."""
     sections = {
         name: getattr(config, name).model_dump(
             exclude_defaults=True, exclude={"keep", "checkpoint_every", "path", "max_sampler_kl", "release"}
@@ -56,10 +56,10 @@ def run_identity(config: RunConfig) -> dict[str, Any]:
         made = teacher_base(config)
         named = teacher_fingerprint(teacher.path or "") if made is None else base_id(made)
         sections["objective"]["teacher"] = named
-    kept = config.model.kept_text  # what the run's own metrics are measured on
+    kept_text = config.model.kept_text  # the run measures its side effects on it
     return {
         **sections,
-        **({} if kept is None else {"kept_text": file_hash(Path(kept))}),
+        **({} if kept_text is None else {"kept_text": file_hash(Path(kept_text))}),
         "base": base_id(config),
         "data": data_fingerprint(config.data),
         "seed": config.seed,
@@ -98,14 +98,14 @@ def eval_key(config: RunConfig) -> str:
 
 
 def _engine(config: RunConfig) -> dict[str, Any]:
-    """The sampler and its options, where it is not the native one: the same seeds give other samples."""
+    """The engine and its options, if it is not the native one: the same seeds give other samples."""
     if config.rollout.engine == "native":
         return {}
     return {"engine": [config.rollout.engine, config.rollout.vllm.model_dump(exclude_defaults=True)]}
 
 
 def benchmark_key(config: RunConfig, benchmark: BenchmarkConfig) -> str:
-    """The same for one of `eval.benchmarks`: independent of the training data and of its protocol."""
+    """Names the protocol of one of `eval.benchmarks`, whatever the training data and its protocol."""
     identity = {
         **benchmark.model_dump(include={"split", "k", "temperature", "top_p", "max_new_tokens", "greedy"}),
         "data": data_fingerprint(benchmark_data(benchmark, config.data.template)),
@@ -124,7 +124,7 @@ def base_folder(config: RunConfig) -> Path:
 
 
 def base_made(config: RunConfig) -> bool:
-    """Whether the base is there whole. Weights may have been removed, or moved from behind their link."""
+    """Whether the base is complete. Its weights may have been removed, or moved from behind their link."""
     folder = base_folder(config)
     return (folder / "base.json").exists() and any((folder / "model" / name).exists() for name in WEIGHTS)
 
@@ -146,7 +146,7 @@ def bases_of(config: RunConfig) -> list[RunConfig]:
 
 
 def teacher_folder(config: RunConfig) -> Path:
-    """Where the teacher's model lies, or will once its base is made."""
+    """Folder of the teacher's model, which exists once its base is made."""
     made, teacher = teacher_base(config), config.objective.teacher
     if made is not None:
         return base_folder(made) / "model"

@@ -1,4 +1,4 @@
-"""lm-eval's view of a rollout engine: strings in, strings out, with the rollouts kept beside them."""
+"""A rollout engine as a model of lm-eval: strings in, strings out; the rollouts are stored."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ Loglikelihood = Callable[[str, str], tuple[float, bool]]
 
 
 class EngineLM(LM):
-    """Every engine under lm-eval, one rollout a request.
+    """Any engine under lm-eval, one rollout per request.
 
-    The seed of sample i of a problem is derive(eval_seed, problem id, i), whatever else is asked for, so each
-    arm and each checkpoint draws the same random numbers; a document without an id counts by the hash of its
-    context. The engine gets one task a call: what it batches together never depends on which other tasks are
-    still to be done. `rollouts[task][document]` are kept, in sample order, and `seconds[task]`.
+    The seed of sample i of a problem is derive(eval_seed, problem id, i), whatever other requests there are,
+    so each arm and each checkpoint draws the same random numbers. A document without an id has the hash of
+    its context. The engine gets one task per call, so batches never depend on which other tasks are left.
+    `rollouts[task][document]` stores the rollouts in sample order, `seconds[task]` the time.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ def _rolling(request: Instance) -> Instance:
 
 
 def sampling_params(options: dict[str, Any]) -> SamplingParams:
-    """lm-eval's generation options as ours; `do_sample` false or temperature 0 is greedy.
+    """Convert lm-eval's generation options; `do_sample` false or temperature 0 is greedy.
 
     Raises ValueError for an option that no engine has.
     """

@@ -1,8 +1,8 @@
-"""What an EvalRecord says of scored samples: the fields, and every metric by name."""
+"""From scored samples to the fields of an EvalRecord, and every metric by name."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,23 +25,24 @@ def record_fields(
     greedy: Sequence[Scored] | None,
     rerank: Mapping[str, list[list[float]]] | None = None,
 ) -> dict[str, Any]:
-    """The fields of an EvalRecord that come from the samples, and from reward models' scores of them."""
+    """The fields of an EvalRecord that come from the samples and from reward models' scores of them."""
     scores = dict(rerank or {})
-    constant, accuracy = best_constant_answer([row.problem.answer for row in sampled])
+    problems = [row.problem for row in sampled]
+    constant, accuracy = best_constant_answer([problem.answer for problem in problems])
     fields: dict[str, Any] = {
         "n_problems": len(sampled),
         "k": len(sampled[0].scores),
-        "problem_ids": [row.problem.id for row in sampled],
-        "pair_ids": [row.problem.pair_id for row in sampled],
-        "topics": [row.problem.topic for row in sampled],
-        "levels": [row.problem.level for row in sampled],
-        "correct": [[int(s.correct) for s in row.scores] for row in sampled],
+        "problem_ids": [problem.id for problem in problems],
+        "pair_ids": [problem.pair_id for problem in problems],
+        "topics": [problem.topic for problem in problems],
+        "levels": [problem.level for problem in problems],
+        "correct": _of_scores(sampled, lambda score: int(score.correct)),
         "answers": [votes(row.scores) for row in sampled],
-        "stepped": [[int(s.stepped) for s in row.scores] for row in sampled],
-        "num_steps": [[s.num_steps for s in row.scores] for row in sampled],
-        "num_wrong_steps": [[s.num_wrong_steps for s in row.scores] for row in sampled],
-        "lengths": [[len(r.completion_ids) for r in row.rollouts] for row in sampled],
-        "truncated": [[int(r.finish_reason == "length") for r in row.rollouts] for row in sampled],
+        "stepped": _of_scores(sampled, lambda score: int(score.stepped)),
+        "num_steps": _of_scores(sampled, lambda score: score.num_steps),
+        "num_wrong_steps": _of_scores(sampled, lambda score: score.num_wrong_steps),
+        "lengths": _of_rollouts(sampled, lambda rollout: len(rollout.completion_ids)),
+        "truncated": _of_rollouts(sampled, lambda rollout: int(rollout.finish_reason == "length")),
         "best_constant": accuracy,
         "best_constant_answer": constant,
         "rerank_scores": scores,
@@ -53,61 +54,90 @@ def record_fields(
     return fields
 
 
+def _of_scores(rows: Sequence[Scored], value: Callable[[Score], int]) -> list[list[int]]:
+    """A number of each sample's score, [problem][sample]."""
+    return [[value(score) for score in row.scores] for row in rows]
+
+
+def _of_rollouts(rows: Sequence[Scored], value: Callable[[Rollout], int]) -> list[list[int]]:
+    """A number of each sample's rollout, [problem][sample]."""
+    return [[value(rollout) for rollout in row.rollouts] for row in rows]
+
+
 def metric_values(
     sampled: Sequence[Scored],
     greedy: Sequence[Scored] | None = None,
     rerank: Mapping[str, list[list[float]]] | None = None,
 ) -> dict[str, float]:
-    """`metrics` of an EvalRecord. A metric that the data cannot give (no sample of the kind) is left out.
+    """`metrics` of an EvalRecord. A metric without a sample that it is about is left out.
 
     avg_at_k                     share of right samples
-    pass_at_1, _2, _4 ... _k     at least one of so many samples is right, unbiased
+    pass_at_1, _2, _4 ... _k     at least one of this many samples is right, unbiased
     maj_at_k                     a majority vote of the k samples is right
     best_of_k_outcome, _process  the sample that a reward model scores highest is right (`rerank`)
-    *_se_sampling, *_se_problems standard errors: these problems fixed; across problems
+    *_se_sampling, *_se_problems standard errors: with these problems fixed; across problems
     greedy, greedy_se_problems   share of problems right by greedy decoding, and its error across problems
-    direct_share                 samples without a checkable step
-    extracted_share              samples in which an answer was found
-    truncated_share              samples stopped by max_new_tokens
-    mean_length                  tokens a sample, end token included
-    greedy_mean_length, greedy_truncated_share, greedy_direct_share    the same of the greedy completions
-    accuracy_direct, accuracy_stepped   share of right samples among those without, with steps
+    direct_share                 share of samples without a checkable step
+    extracted_share              share of samples in which an answer was found
+    truncated_share              share of samples stopped by max_new_tokens
+    mean_length                  tokens per sample, end token included
+    greedy_mean_length, greedy_truncated_share, greedy_direct_share    the same for greedy completions
+    accuracy_direct, accuracy_stepped   share of right samples among those without, and with, steps
     step_validity                share of right steps, pooled over all steps of all samples
     right_with_wrong_step        among right samples with steps: at least one step is wrong (a lower bound)
     wrong_with_all_steps_right   among wrong samples with steps: no step is wrong
     sourced_steps                share of steps whose operands are in the problem or earlier results
-    last_step_answers            among samples with steps and a number as answer: the last step's value is it
+    last_step_answers            among samples with steps and a number as answer: the last step gives it
     """
-    correct = [[s.correct for s in row.scores] for row in sampled]
-    k = min(map(len, correct))
-    answers = [votes(row.scores) for row in sampled]
-    values = _with_errors("avg_at_k", avg_at_k(correct))
-    for size in sorted({2**i for i in range(k.bit_length()) if 2**i <= k} | {k}):
-        values |= _with_errors(f"pass_at_{size}", pass_at_k(correct, size))
-    values |= _with_errors("maj_at_k", maj_at_k(correct, answers, k))
-    for name, scored in (rerank or {}).items():
-        values |= _with_errors(f"best_of_k_{name}", best_of_k(correct, scored))
-    scores = [s for row in sampled for s in row.scores]
-    stepped = [s for s in scores if s.stepped]
-    wrong, num_steps = sum(s.num_wrong_steps for s in stepped), sum(s.num_steps for s in stepped)
-    values |= _shape(sampled)
-    values |= {
-        "extracted_share": _share([s.extracted is not None for s in scores]),
-        "accuracy_direct": _share([s.correct for s in scores if not s.stepped]),
-        "accuracy_stepped": _share([s.correct for s in stepped]),
-        "step_validity": 1 - wrong / num_steps if num_steps else None,
-        "right_with_wrong_step": _share([s.num_wrong_steps > 0 for s in stepped if s.correct]),
-        "wrong_with_all_steps_right": _share([s.num_wrong_steps == 0 for s in stepped if not s.correct]),
-        "last_step_answers": _share([x for s in stepped if (x := s.last_step_answers) is not None]),
-    }
-    unsourced = [s.num_unsourced_steps for s in stepped]
-    if num_steps and None not in unsourced:
-        values["sourced_steps"] = 1 - sum(map(int, filter(None, unsourced))) / num_steps
+    values = _accuracies(sampled, rerank or {}) | _shape(sampled)
+    values |= _step_metrics([score for row in sampled for score in row.scores])
     if greedy is not None:
         estimate = avg_at_k([[s.correct for s in row.scores] for row in greedy])
         values |= {"greedy": estimate.value, "greedy_se_problems": estimate.se_problems}
         values |= {f"greedy_{name}": value for name, value in _shape(greedy).items()}
     return {name: value for name, value in values.items() if value is not None}
+
+
+def _accuracies(
+    sampled: Sequence[Scored], rerank: Mapping[str, list[list[float]]]
+) -> dict[str, float | None]:
+    """avg@k, pass@k, maj@k and best-of-k, each with both standard errors."""
+    correct = [[s.correct for s in row.scores] for row in sampled]
+    k = min(map(len, correct))
+    values = _with_errors("avg_at_k", avg_at_k(correct))
+    for size in sorted({2**i for i in range(k.bit_length()) if 2**i <= k} | {k}):
+        values |= _with_errors(f"pass_at_{size}", pass_at_k(correct, size))
+    values |= _with_errors("maj_at_k", maj_at_k(correct, [votes(row.scores) for row in sampled], k))
+    for name, scores in rerank.items():
+        values |= _with_errors(f"best_of_k_{name}", best_of_k(correct, scores))
+    return values
+
+
+def _step_metrics(scores: Sequence[Score]) -> dict[str, float | None]:
+    """Extraction, and what the step check says of derivations; None where no sample is of the kind."""
+    stepped = [s for s in scores if s.stepped]
+    num_steps = sum(s.num_steps for s in stepped)
+    num_wrong = sum(s.num_wrong_steps for s in stepped)
+    right, wrong = [s for s in stepped if s.correct], [s for s in stepped if not s.correct]
+    answered = [s.last_step_answers for s in stepped if s.last_step_answers is not None]
+    return {
+        "extracted_share": _share([s.extracted is not None for s in scores]),
+        "accuracy_direct": _share([s.correct for s in scores if not s.stepped]),
+        "accuracy_stepped": _share([s.correct for s in stepped]),
+        "step_validity": 1 - num_wrong / num_steps if num_steps else None,
+        "right_with_wrong_step": _share([s.num_wrong_steps > 0 for s in right]),
+        "wrong_with_all_steps_right": _share([s.num_wrong_steps == 0 for s in wrong]),
+        "last_step_answers": _share(answered),
+        "sourced_steps": _sourced_share(stepped, num_steps),
+    }
+
+
+def _sourced_share(stepped: Sequence[Score], num_steps: int) -> float | None:
+    """None where there are no steps, or a problem's text was not there to look for operands in."""
+    unsourced = [s.num_unsourced_steps for s in stepped]
+    if not num_steps or None in unsourced:
+        return None
+    return 1 - sum(number or 0 for number in unsourced) / num_steps
 
 
 def _with_errors(name: str, estimate: Estimate) -> dict[str, float | None]:

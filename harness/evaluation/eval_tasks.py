@@ -1,4 +1,4 @@
-"""What a checkpoint is measured on: every split and benchmark asked for, with its protocol and its key."""
+"""Tasks of an evaluation: every split and benchmark of `eval`, with its protocol and its key."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ TASKS = Path(__file__).resolve().parents[2] / "tasks"
 
 @dataclass(frozen=True, kw_only=True)
 class EvalTask:
-    """One set of problems under one protocol: an EvalRecord for each checkpoint.
+    """One set of problems under one protocol; each checkpoint has an EvalRecord of it.
 
-    `name` is the lm-eval task's, less `_k` or `_greedy`; `label` is what tables call it: the split of the
-    training data, or the benchmark's name. `key` names the protocol. `base_only`: a control that is not done
-    on checkpoints.
+    `name` is the lm-eval task's without `_k` or `_greedy`. `label` is what tables call it: the split of the
+    training data, or the benchmark's name. `key` names the protocol. `base_only` marks a control that is
+    measured on the base alone.
     """
 
     name: str
@@ -56,7 +56,7 @@ class EvalTask:
         return f"{self.name}_{variant}"
 
     def task_config(self, variant: str) -> dict[str, Any]:
-        """The YAML of tasks/aime_gen with these problems, k and sampling in place of the preset's."""
+        """lm-eval's task: the YAML of tasks/aime_gen with this task's problems, k and sampling."""
         from lm_eval.tasks._yaml_loader import load_yaml
 
         task = load_yaml(TASKS / "aime_gen" / f"_{variant}.yaml")
@@ -79,8 +79,7 @@ class EvalTask:
 
 
 def eval_tasks(config: RunConfig) -> Iterator[EvalTask]:
-    """The training data's splits, then the benchmarks, in the order given; then these under the base's other
-    templates."""
+    """The training data's splits, the benchmarks, and all of them again under `eval.base_templates`."""
     tasks = list(_own_tasks(config))
     yield from tasks
     for task in tasks:
@@ -114,7 +113,7 @@ def _own_tasks(config: RunConfig) -> Iterator[EvalTask]:
 
 
 def benchmark_task(benchmark: BenchmarkConfig, *, template: str, key: str) -> EvalTask:
-    """One of `eval.benchmarks`, or of those that another model is scored on (score_lm.py)."""
+    """The task of a benchmark, of a run or of score_lm.py."""
     return EvalTask(
         name=benchmark.name,
         label=benchmark.name,

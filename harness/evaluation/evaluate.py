@@ -40,7 +40,7 @@ def evaluate(
     progress: Progress | None = None,
     scorers: Callable[[], Scorers] = dict,
 ) -> list[EvalRecord]:
-    """Every split and benchmark of `config.eval` with problems: k samples and greedy, in one lm-eval call.
+    """Evaluate every split and benchmark that has problems: k samples and greedy, in one lm-eval call.
 
     Writes folder/eval/<checkpoint>-<key>/<task>.json and, before it, <task>.samples.jsonl.gz. A task whose
     record has this protocol's key is not done again, and a task's numbers do not depend on which others are
@@ -52,19 +52,18 @@ def evaluate(
     problems = {task.name: (task, found) for task in asked if (found := task.problems())}
     done = {name: _existing(_path(folder, checkpoint, t), t.key) for name, (t, _) in problems.items()}
     missing = [task for name, (task, _) in problems.items() if done[name] is None]
-    lm = _run_lm_eval(engine, missing, encode, step, eval_seed, progress) if missing else None
+    if not missing:
+        return [record for record in done.values() if record is not None]
+    lm = _run_lm_eval(engine, missing, encode, step, eval_seed, progress)
     rerank = scorers() if any(task.rerank for task in missing) else {}
     for task in missing:
-        assert lm is not None
         start, path = time.perf_counter(), _path(folder, checkpoint, task)
         sampled, greedy = _scored(lm, *problems[task.name])
-        chosen = rerank if task.rerank else {}
-        scores = {name: _rerank(score, sampled, task, encode) for name, score in chosen.items()}
         record = eval_record(
             task,
             sampled,
             greedy,
-            rerank=scores,
+            rerank=_rerank_scores(rerank if task.rerank else {}, sampled, task, encode),
             checkpoint=path.parent.name,
             step=step,
             run_id=run_id,
@@ -91,9 +90,9 @@ def eval_record(
     rerank: Mapping[str, list[list[float]]] | None = None,
     **about: Any,
 ) -> EvalRecord:
-    """The record of a task; `about` says of whom, when, and how long it took.
+    """The record of a task. `about` are its other fields: checkpoint, step, run, base, seed, seconds.
 
-    With lengths in words nothing is called truncated.
+    With lengths in words no metric of truncation is given.
     """
     record = EvalRecord(
         key=task.key,
@@ -114,7 +113,7 @@ def eval_record(
 
 
 def _existing(path: Path, key: str) -> EvalRecord | None:
-    """A record of this protocol, or None where it is missing, damaged or of another."""
+    """The record of this protocol, or None if it is missing, damaged or of another protocol."""
     if not path.exists() or not path.with_suffix(".samples.jsonl.gz").exists():
         return None
     try:
@@ -132,14 +131,14 @@ def _run_lm_eval(
     eval_seed: int,
     progress: Progress | None,
 ) -> EngineLM:
-    """One lm-eval call over these tasks; the rollouts are on what is returned."""
+    """Run lm-eval once over these tasks. Returns the model, which stores the rollouts."""
     from lm_eval.evaluator import evaluate as lm_evaluate
     from lm_eval.tasks import TaskManager
 
     from harness.evaluation.engine_lm import EngineLM
 
     lm = EngineLM(engine, encode=encode, eval_seed=eval_seed, policy_step=step, progress=progress)
-    with quiet("lm_eval"):  # it draws a bar for each task's prompts and warns of what is meant
+    with quiet("lm_eval"):  # it draws a bar for each task's prompts and warns of intended settings
         configs = [task.task_config(variant) for task in tasks for variant in task.variants]
         loaded = TaskManager(include_defaults=False).load(configs)
         lm_evaluate(lm, loaded, bootstrap_iters=0, log_samples=False)
@@ -168,20 +167,20 @@ def _scored(
     return rows("k"), rows("greedy") if task.greedy else None
 
 
-def _rerank(
-    score_outputs: Callable[[Sequence[Prompt], Sequence[Rollout]], list[float]],
-    sampled: Sequence[Scored],
-    task: EvalTask,
-    encode: Callable[[str, str], list[int]],
-) -> list[list[float]]:
-    """A reward model's score of each sample, [problem][sample]."""
+def _rerank_scores(
+    scorers: Scorers, sampled: Sequence[Scored], task: EvalTask, encode: Callable[[str, str], list[int]]
+) -> dict[str, list[list[float]]]:
+    """Each reward model's score of each sample, [problem][sample], by the model's name."""
+    if not scorers:
+        return {}
     prompts = [make_prompt(row.problem, task.data.template, encode) for row in sampled]
-    flat = score_outputs(
-        [prompt for prompt, row in zip(prompts, sampled, strict=True) for _ in row.rollouts],
-        [rollout for row in sampled for rollout in row.rollouts],
-    )
-    values = iter(flat)
-    return [[next(values) for _ in row.rollouts] for row in sampled]
+    repeated = [prompt for prompt, row in zip(prompts, sampled, strict=True) for _ in row.rollouts]
+    rollouts = [rollout for row in sampled for rollout in row.rollouts]
+    found = {}
+    for name, score_outputs in scorers.items():
+        flat = iter(score_outputs(repeated, rollouts))
+        found[name] = [[next(flat) for _ in row.rollouts] for row in sampled]
+    return found
 
 
 def sample_rows(sampled: Sequence[Scored], greedy: Sequence[Scored] | None) -> Iterator[dict[str, Any]]:

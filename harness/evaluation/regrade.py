@@ -1,4 +1,4 @@
-"""Completions that are on disk, scored anew by the present grader and step check; nothing is sampled.
+"""Score the completions on disk again by the present grader and step check; nothing is sampled.
 
 python -m harness.evaluation.regrade outputs/<study> [--write]
 """
@@ -30,12 +30,15 @@ from harness.records.records import (
 from harness.schema.run_config import ConfigError, RunConfig
 from harness.types import Rollout
 
-SHOWN = 5  # changed verdicts that are named
+SHOWN = 5  # changed verdicts that the summary of an evaluation names
 
 
 @dataclass(frozen=True)
 class Regraded:
-    """An evaluation scored anew. `changed`: problem id, sample (None: greedy) and whether it is right now."""
+    """An evaluation scored again.
+
+    `changed` lists the verdicts that differ: problem id, sample (None: greedy), whether it is right now.
+    """
 
     path: Path
     record: EvalRecord
@@ -60,7 +63,7 @@ class Regraded:
 
 
 def stored(study: Path) -> tuple[dict[Path, EvalTask], list[str]]:
-    """Every evaluation of the study's runs and of their bases; and of runs that cannot be read, why.
+    """Every evaluation of the study's runs and of their bases, and why some runs cannot be read.
 
     Raises ConfigError for a folder without runs.
     """
@@ -87,10 +90,10 @@ def stored(study: Path) -> tuple[dict[Path, EvalTask], list[str]]:
 
 
 def regrade(path: Path, task: EvalTask) -> Regraded:
-    """Lengths, seconds and reward models' scores stay as recorded.
+    """Score an evaluation again. Lengths, seconds and reward models' scores stay as recorded.
 
-    Raises ConfigError or RecordError where the completions or the record are gone or damaged, or the
-    problems are no longer those that were evaluated.
+    Raises ConfigError or RecordError if the completions or the record are missing or damaged, or the data
+    gives other problems now.
     """
     old, problems = read_eval(path), task.problems()
     samples = path.with_suffix(".samples.jsonl.gz")
@@ -113,9 +116,9 @@ def regrade(path: Path, task: EvalTask) -> Regraded:
         return [scored(task, p, by_problem[p.id, greedy]) for p in problems]
 
     sampled, greedy = rows(False), rows(True) if old.greedy_correct is not None else None
-    kept = ("checkpoint", "step", "run_id", "base_id", "eval_sampling_seed", "seconds", "length_unit")
+    same = ("checkpoint", "step", "run_id", "base_id", "eval_sampling_seed", "seconds", "length_unit")
     record = eval_record(
-        task, sampled, greedy, rerank=old.rerank_scores, **{name: getattr(old, name) for name in kept}
+        task, sampled, greedy, rerank=old.rerank_scores, **{name: getattr(old, name) for name in same}
     )
     record.lm_eval_version = old.lm_eval_version
     new = list(sample_rows(sampled, greedy))
@@ -137,7 +140,7 @@ def _completions(path: Path) -> list[dict[str, Any]]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit code 0, or 2 for bad input: what cannot be scored is named, and the others are done."""
+    """The command. Exit code 0, or 2 for bad input: an evaluation that cannot be scored is named."""
     parser = argparse.ArgumentParser(
         prog="python -m harness.evaluation.regrade", description=(__doc__ or "").partition("\n")[0]
     )

@@ -1,4 +1,4 @@
-"""Any model that lm-eval can run, scored as a run's checkpoints are: an EvalRecord and every completion.
+"""Score any model of lm-eval as a run's checkpoints are scored: an EvalRecord and every completion.
 
     python -m harness.evaluation.score_lm --model hf --model_args pretrained=<folder> \\
         --benchmarks '[{task: gsm8k, limit: 50}]'
@@ -46,14 +46,14 @@ def score_lm(
     seed: int = 0,
     model_args: Mapping[str, str] | None = None,
 ) -> list[EvalRecord]:
-    """One record a benchmark at out/eval/<model>-<key>/<task>.json, completions and grades beside it.
+    """Write one record per benchmark, out/eval/<model>-<key>/<task>.json, with completions and grades.
 
-    `model_args` (endpoint, revision, precision ...) enter the key: two endpoints keep two records.
+    `model_args` (endpoint, revision, precision ...) are part of the key: two endpoints have two records.
 
-    With `apply_chat_template` the problem goes as a user's message (template `chat`); else `boxed_answer`,
-    unless the benchmark names a template. Sampling is the model's own: `seed` sets PyTorch's generator, an
-    endpoint gets none. Lengths are in tokens (the text tokenized anew) where lm-eval has the tokenizer, else
-    in words, and then nothing is called truncated. Raises ValueError for a benchmark without problems.
+    With `apply_chat_template` the problem is a user's message (template `chat`), else `boxed_answer`, unless
+    the benchmark names a template. The model samples in its own way: `seed` sets PyTorch's generator, an
+    endpoint gets none. Lengths are in tokens (of the text, encoded again) if lm-eval has the tokenizer, else
+    in words, and then no completion counts as truncated. Raises ValueError for a benchmark without problems.
     """
     default = "chat" if apply_chat_template else "boxed_answer"
     args = dict(model_args or {})
@@ -72,7 +72,7 @@ def score_lm(
 def _completions(
     lm: LM, tasks: Sequence[EvalTask], apply_chat_template: bool, seed: int
 ) -> dict[str, dict[int, list[str]]]:
-    """task -> document -> its completions, in order."""
+    """Completions by task and document, in the order of sampling."""
     from lm_eval.evaluator import evaluate as lm_evaluate
     from lm_eval.tasks import TaskManager
 
@@ -81,9 +81,8 @@ def _completions(
 
         torch.manual_seed(seed)
     if hasattr(lm, "_seed"):
-        lm._seed = (
-            None  # lm-eval sends one seed with every request: a server that heeds it answers k times alike
-        )
+        # lm-eval sends one seed with every request, and a server that obeys it gives k equal answers.
+        lm._seed = None
     with quiet("lm_eval"):
         loaded = TaskManager(include_defaults=False).load(
             [task.task_config(variant) for task in tasks for variant in task.variants]

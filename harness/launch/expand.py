@@ -124,15 +124,18 @@ def expand(
 
 def _sorted(composer: Composer, overrides: Sequence[str]) -> Overrides:
     """Raises ConfigError for what is malformed, or names no group, option or field."""
-    lines = list(zip(composer.syntax(overrides), overrides, strict=True))
-    levels = [o for o, _ in lines if may_choose(o)]
-    lines = [(o, line) for o, line in lines if o not in levels]
-    composer.parse([line for _, line in lines])
-    launcher = [line for o, line in lines if o.key_or_group.startswith("hydra")]
-    rest = [(o, line) for o, line in lines if line not in launcher]
-    swept = {o.key_or_group: values(o) for o, _ in rest if len(values(o)) > 1 or o.is_sweep_override()}
-    fixed = [line for o, line in rest if o.key_or_group not in swept]
-    return Overrides(levels, launcher, swept, fixed, {o.key_or_group for o, _ in rest})
+    parsed = list(zip(composer.syntax(overrides), overrides, strict=True))
+    levels = [o for o, _ in parsed if may_choose(o)]
+    composer.parse([line for o, line in parsed if o not in levels])
+    launcher, rest = [], []
+    for override, line in parsed:
+        if override.key_or_group.startswith("hydra"):
+            launcher.append(line)
+        elif override not in levels:
+            rest.append((override.key_or_group, override, line))
+    swept = {key: values(o) for key, o, _ in rest if len(values(o)) > 1 or o.is_sweep_override()}
+    fixed = [line for key, _, line in rest if key not in swept]
+    return Overrides(levels, launcher, swept, fixed, {key for key, _, _ in rest})
 
 
 def _factors(composer: Composer, spec: AblationSpec | None, given: Overrides, *, multirun: bool) -> Factors:

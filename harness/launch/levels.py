@@ -1,7 +1,7 @@
 """Levels of an ablation's named factors, chosen on the command line: `ablation=bridge arm=[sft,kl]`.
 
-A factor is named where its levels are lists of overrides. What is not chosen is absent from the study, and is
-said. Imports no torch.
+A named factor is one whose levels are lists of overrides. Levels that are not chosen are absent from the
+study, and the plan, the launch and the report say so. Imports no torch.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ def labels_of(spec: AblationSpec) -> Levels:
 
 
 def is_named(spec: AblationSpec | None, factor: str) -> bool:
+    """Whether a factor is no setting itself, but has labelled lists of overrides as levels."""
     return spec is not None and isinstance(spec.factors.get(factor), dict) and not is_setting(factor)
 
 
@@ -57,7 +58,7 @@ def _number(text: str) -> float | None:
 def lines_of(
     spec: AblationSpec | None, factors: Mapping[str, list[Any] | dict[str, list[str]]]
 ) -> dict[str, dict[str, list[str]]]:
-    """Factor -> level -> overrides; of a named factor all declared levels: other launches may run them."""
+    """Overrides by factor and level. A named factor has all its levels: other launches may run them."""
     named = {} if spec is None else {k: spec.factors[k] for k in factors if is_named(spec, k)}
     return {
         name: {label: lines for _, label, lines in levels_of(name, levels)}
@@ -86,8 +87,9 @@ def absent(spec: AblationSpec | None, run: Mapping[str, Sequence[str]]) -> Level
         return {}
     gaps = {
         name: [label for label in labels if label not in run[name]]
-        for name, labels in labels_of(spec).items() if name in run
-    }  # fmt: skip
+        for name, labels in labels_of(spec).items()
+        if name in run
+    }
     return {name: labels for name, labels in gaps.items() if labels}
 
 

@@ -1,4 +1,4 @@
-"""What a sweep will do and what it can find, before it starts: `--plan`. Imports no torch."""
+"""The text of `--plan`: what a sweep will do and what it can detect. Imports no torch."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ ASSUMED_SD = 0.03  # of per-seed differences in accuracy, while no finished runs
 
 @dataclass(frozen=True)
 class Estimate:
-    """Of one run, its base apart: sampled tokens at most, seconds on one worker, and where they come from."""
+    """Expected cost of a run without its base: most sampled tokens, seconds on one worker, and the source."""
 
     sampled_tokens: int
     seconds: float
@@ -45,7 +45,7 @@ class Estimate:
 
 
 def sampled_tokens(config: RunConfig) -> int:
-    """At most: every completion as long as it may be."""
+    """The most tokens that a run samples: every completion at the length limit."""
     rollout = config.rollout
     samples = config.trainer.steps * rollout.prompts_per_step * rollout.group_size
     refilled = config.objective.selection.max_sampled or 1
@@ -53,7 +53,7 @@ def sampled_tokens(config: RunConfig) -> int:
 
 
 def estimate(config: RunConfig, records: Sequence[RunRecord] = ()) -> Estimate:
-    """From finished runs of the same model and objective, else of the model, else from stated rates."""
+    """Estimate by finished runs of the same model and objective, else of the model, else by stated rates."""
     tokens = sampled_tokens(config)
     rates = _rates(config.model)
     base = 0.0

@@ -1,4 +1,4 @@
-"""How far a run has come, read from its folder alone. Imports no torch."""
+"""The progress of a run, read from its folder alone. Imports no torch."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from harness.schema.run_config import RunConfig
 
 
 def checkpoint_name(step: int) -> str:
-    """What a checkpoint is called under eval/; step 0 is the base."""
+    """Name of a checkpoint under eval/; step 0 is the base."""
     return f"step_{step:06d}" if step else "base"
 
 
 def evaluation_folders(config: RunConfig, folder: Path, step: int) -> list[Path]:
-    """Where the evaluations of a checkpoint are, as now asked for: the splits', then each benchmark's."""
+    """Folders of a checkpoint's evaluations by the present protocols: the splits', then each benchmark's."""
     keys = [eval_key(config), *(benchmark_key(config, b) for b in config.eval.benchmarks)]
     return [folder / "eval" / f"{checkpoint_name(step)}-{key}" for key in dict.fromkeys(keys)]
 
@@ -29,7 +29,7 @@ def _asked(config: RunConfig, step: int) -> set[str]:
 
 
 def mark_evaluated(config: RunConfig, folder: Path, step: int) -> None:
-    """Say that every split and benchmark asked for has its record."""
+    """Write down that every split and benchmark asked for has its record."""
     done = _asked(config, step) | _evaluated(config, folder, step)
     write_text(_done_file(config, folder, step), json.dumps(sorted(done)))
 
@@ -41,12 +41,12 @@ def is_evaluated(config: RunConfig, step: int) -> bool:
 
 
 def checkpoints_to_evaluate(config: RunConfig, steps_done: int) -> list[int]:
-    """The base (0), the checkpoints asked for that exist, and the last.
+    """Steps to evaluate: the base (0), the checkpoints of `eval.at_steps` that exist, and the last.
 
-    `eval.at_steps` is no part of a run: one that was trained without it has no weights of those steps.
+    `eval.at_steps` is no part of a run's name: a run trained without it has no weights of those steps.
     """
-    kept = run_folder(config) / "checkpoints"
-    asked = {s for s in config.eval.at_steps if (kept / f"step_{s:06d}").exists()}
+    folder = run_folder(config) / "checkpoints"
+    asked = {s for s in config.eval.at_steps if (folder / f"step_{s:06d}").exists()}
     return sorted({0, *(s for s in asked if s <= steps_done), steps_done})
 
 

@@ -1,4 +1,4 @@
-"""What a run was made with: commit, package versions, hardware. Imports nothing heavy."""
+"""The commit, package versions and hardware of a run. Imports nothing heavy."""
 
 from __future__ import annotations
 

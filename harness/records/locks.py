@@ -1,4 +1,4 @@
-"""One process at a time in a folder. The lock goes with its process, however that ends."""
+"""Locks that let one process at a time into a folder. A lock ends with its process, however that ends."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Held(RuntimeError):
 
 
 def clear_temporaries(folder: Path) -> None:
-    """Remove what a killed process was writing when it died: nothing that was finished."""
+    """Remove the unfinished files of a killed process; a finished file has another name."""
     for path in folder.rglob(".*.tmp"):
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 

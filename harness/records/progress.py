@@ -1,4 +1,4 @@
-"""What is being done, said while it is done: a live line a run on a terminal, plain lines otherwise."""
+"""Progress on the screen: a live line for each run on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ SEND_EVERY = 0.2  # seconds between two messages of one phase from a child
 
 
 class Reporter(Protocol):
-    """How a run says where it is: `report("train", 3, 24, "reward 0.41")`; `total` 0 means not known."""
+    """A run reports its progress: `report("train", 3, 24, "reward 0.41")`; `total` 0 means unknown."""
 
     def __call__(self, phase: str, done: int, total: int, note: str = "") -> None: ...
 
 
 @dataclass
 class Throttle:
-    """Passes on the first and last of a phase, and in between one call every `every` seconds."""
+    """Forward the first and last report of a phase, and in between one every `every` seconds."""
 
     target: Reporter
     every: float = SEND_EVERY
@@ -45,7 +45,7 @@ class Throttle:
 
 @dataclass
 class Line:
-    """Where one job is."""
+    """The progress of one job."""
 
     cost: float
     phase: str = "start"
@@ -57,7 +57,7 @@ class Line:
 
     @property
     def fraction(self) -> float:
-        """Of the whole job. A run spends most of its time in `train`, the rest around it."""
+        """Share of the job that is done. A run spends most of its time in `train`, the rest around it."""
         inside = min(1.0, self.done / self.total) if self.total else 0.0
         words = {"pretrain": (0.0, 1.0), "train": (0.05, 0.75), "evaluat": (0.75, 1.0)}
         low, high = next((span for word, span in words.items() if self.phase.startswith(word)), (0.0, 0.0))
@@ -122,7 +122,7 @@ class Display:
         self.say(f"{job}  {outcome}" + (f" in {took}" if outcome == "finished" else "") + _after(note))
 
     def say(self, text: str) -> None:
-        """One line that stays."""
+        """Print a line above the live ones."""
         if self.live:
             self.live.console.print(text, markup=False, highlight=False)
         else:
@@ -135,7 +135,7 @@ class Display:
         return report
 
     def fraction(self) -> float:
-        """Of all jobs, by expected cost."""
+        """Share of all jobs that is done, by expected cost."""
         total = sum(line.cost for line in self.lines.values())
         total += sum(self.costs[job] for job in self.waiting)
         return sum(line.cost * line.fraction for line in self.lines.values()) / total if total else 1.0
@@ -188,7 +188,7 @@ def _after(note: str) -> str:
 
 @contextlib.contextmanager
 def quiet(*loggers: str, bars: bool = False) -> Iterator[None]:
-    """No warnings of these loggers, and unless `bars` nothing on stderr; errors still raise."""
+    """Silence warnings of these loggers, and unless `bars` all of stderr; errors still raise."""
     named = [logging.getLogger(name) for name in loggers]
     levels = [logger.level for logger in named]
     for logger in named:

@@ -1,4 +1,4 @@
-"""What a run leaves on disk: run.json, metrics.jsonl, eval records and samples. Imports no torch.
+"""The files of a run: run.json, metrics.jsonl, evaluation records and samples. Imports no torch.
 
     outputs/<study>/study.json                         the ablation: question, factors, arms, which runs
     outputs/<study>/<run_id>/config.yaml               the resolved config
@@ -23,7 +23,8 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 SCHEMA_VERSION, BASES = 1, "bases"
-GENERATED = ("aime_gen", "general")  # problems that a program makes, and so the names of their tasks begin
+# Datasets that a program makes; the names of their tasks begin so. Here, since harness and analysis read it.
+GENERATED = ("aime_gen", "general")
 Status = Literal["running", "finished", "failed", "interrupted"]
 T = TypeVar("T", bound="_Record")
 
@@ -42,8 +43,10 @@ class _Record(BaseModel):
 
 
 class RunRecord(_Record):
-    """One run. `seconds`, `flops`, `peak_memory` (bytes) are by phase, `tokens` by use. `eval_keys` names the
-    protocol last asked for of each task: evaluations under an earlier one are not its result."""
+    """One run. `seconds`, `flops` and `peak_memory` (bytes) are by phase, `tokens` by use.
+
+    `eval_keys` names each task's last protocol: evaluations under an earlier one are not the run's result.
+    """
 
     run_id: str
     study: str
@@ -66,7 +69,7 @@ class RunRecord(_Record):
     flops: dict[str, float] = Field(default_factory=dict)
     seconds: dict[str, float] = Field(default_factory=dict)
     gpu_seconds: float = 0.0
-    base_seconds: float = 0.0  # making and evaluating the base, which runs share: in no phase
+    base_seconds: float = 0.0  # to make and evaluate the base, which runs share: in no phase
     peak_memory_bytes: int = 0
     peak_memory: dict[str, int] = Field(default_factory=dict)
     rates: dict[str, float] = Field(default_factory=dict)
@@ -173,7 +176,7 @@ def write_text(path: Path, text: str) -> None:
 
 @contextmanager
 def _replacing(path: Path) -> Iterator[Path]:
-    """A file to write, which takes the path's place once it is closed; gone where writing fails."""
+    """Yield a temporary file that replaces `path` once it is written, and is removed if writing fails."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -185,7 +188,7 @@ def _replacing(path: Path) -> Iterator[Path]:
 
 
 def clean(value: Any) -> Any:
-    """JSON has no NaN: write it as the strings "nan", "inf", "-inf", which `number` reads back."""
+    """Replace NaN and infinities, which JSON lacks, by the strings "nan", "inf", "-inf"; see `number`."""
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     if isinstance(value, dict):
@@ -196,6 +199,7 @@ def clean(value: Any) -> Any:
 
 
 def number(value: Any) -> Any:
+    """Read back the strings that `clean` writes."""
     return float(value) if value in ("nan", "inf", "-inf") else value
 
 
@@ -255,7 +259,7 @@ def write_record(path: Path, record: BaseModel) -> None:
 
 
 class MetricsWriter:
-    """Appends one JSON line a step; `truncate` drops the lines after a checkpoint when a run resumes."""
+    """Append one JSON line per step; `truncate` drops the lines after a checkpoint when a run resumes."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -263,8 +267,8 @@ class MetricsWriter:
 
     def truncate(self, last_step: int) -> None:
         if self.path.exists():
-            kept = [m for m in read_metrics(self.path) if m["step"] <= last_step]
-            write_text(self.path, "".join(json.dumps(clean(m)) + "\n" for m in kept))
+            rows = [m for m in read_metrics(self.path) if m["step"] <= last_step]
+            write_text(self.path, "".join(json.dumps(clean(m)) + "\n" for m in rows))
 
     def append(self, metrics: dict[str, Any]) -> None:
         with self.path.open("a", encoding="utf-8") as file:

@@ -71,7 +71,7 @@ class PretrainConfig(Section):
 
 
 class ModelConfig(Section):
-    """Where the base comes from. Code that comes with a model is never run."""
+    """The base: made here or pretrained elsewhere. Code that comes with a model is never run."""
 
     name: Name
     """What tables and run names call the model."""

@@ -17,7 +17,7 @@ COMPARED = ("group_normalized", "group_centered", "rloo", "max_rl", "process")
 
 
 class SelectionConfig(Section):
-    """Which samples are trained on.
+    """The samples that are trained on.
 
     all       every sample
     accepted  samples with a reward above advantage.threshold

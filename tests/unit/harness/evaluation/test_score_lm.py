@@ -96,8 +96,12 @@ def test_an_endpoint_is_scored_like_a_checkpoint(
     assert m["avg_at_k_se_problems"] == pytest.approx(1 / 3)
     assert not any("truncated" in name for name in m) and m["greedy"] == 1.0
     assert [s["completion"] for s in samples] == [
-        *ANSWERS["What is 3+4?"][:3], *ANSWERS["What is 5+5?"][:2], "", r"\boxed{7}", r"\boxed{10}"
-    ]  # fmt: skip
+        *ANSWERS["What is 3+4?"][:3],
+        *ANSWERS["What is 5+5?"][:2],
+        "",
+        r"\boxed{7}",
+        r"\boxed{10}",
+    ]
     assert [s["correct"] for s in samples] == [True, False, True, False, False, False, True, True]
     assert "avg_at_k 33.3" in capsys.readouterr().out
     sampled = [r for r in Endpoint.requests if r["temperature"] > 0]
