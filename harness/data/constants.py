@@ -6,14 +6,12 @@ import re
 from fractions import Fraction
 from functools import lru_cache
 
-_CARDINALS = (
-    "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
-    "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty",
-)  # fmt: skip
-_TENS = ("thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety", "hundred")
-_NUMBER_WORDS = {w: i + 1 for i, w in enumerate(_CARDINALS)} | {w: 10 * (i + 3) for i, w in enumerate(_TENS)}
+from harness.grading.lexicon import CARDINALS, SCALES
 
-# What a word (by its beginning) brings with it.
+_NUMBER_WORDS = {word: value for word, value in CARDINALS.items() if value} | {"hundred": SCALES["hundred"]}
+
+# What a word (by its beginning) brings with it. Not the lexicon's units: `day` brings 24 hours and the 7 of a
+# week, as any number that might be meant keeps the perturbation from changing it.
 _IMPLIED: dict[str, tuple[str, ...]] = {
     "half": ("2", "1/2"),
     "halv": ("2", "1/2"),

@@ -11,6 +11,7 @@ import unicodedata
 from math import gcd
 
 from harness.grading.compare.quantities import INTEGER, TEXT_COMMAND, UNIT_FRACTION, WRAPPED, is_label
+from harness.grading.lexicon import CARDINALS
 
 _LAYOUT = re.compile(
     r"(?<!\\)\\[!,;:]|\\(?:left|right|displaystyle|textstyle|limits|[bB]igg?[lrm]?|mathstrut|therefore|nobreak"
@@ -154,9 +155,10 @@ def _as_frac(match: re.Match[str]) -> str:
     return rf"\frac{{{top}}}{{{bottom}}}"
 
 
-_BASES = {"two": "2", "three": "3", "four": "4", "five": "5", "six": "6", "seven": "7", "eight": "8"} | {
-    "nine": "9", "ten": "10", "eleven": "11", "twelve": "12", "sixteen": "16"
-}  # fmt: skip
+_BASES = {
+    word: str(CARDINALS[word])
+    for word in re.findall(r"\w+", "two three four five six seven eight nine ten eleven twelve sixteen")
+}
 _BASED = re.compile(
     r"\(?(\w+)\)?\s*(?:_\s*\{?\s*\(?(?:base[ -])?|,?\s*\(?(?:in )?base[ -])\s*(\w+)\s*\)?\s*\}?\)?"
 )

@@ -6,7 +6,6 @@ A unit counts only where both answers name one that stands here; `5 apples` and 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from fractions import Fraction
 
 from harness.grading.compare.quantities import (
@@ -16,58 +15,8 @@ from harness.grading.compare.quantities import (
     after_number,
     parse_number,
 )
+from harness.grading.lexicon import HOUR, UNITS, Unit
 
-
-@dataclass(frozen=True, slots=True)
-class Unit:
-    """So many of a dimension's base unit, perhaps per another; a litre is of length to the third power."""
-
-    dimension: str
-    size: Fraction
-    power: int = 1
-    per: Unit | None = None
-
-
-def _table(dimension: str, text: str) -> dict[str, Unit]:
-    """Units of one dimension by name, from `size name name, ...`; a name has its plural without `s`."""
-    found: dict[str, Unit] = {}
-    for entry in text.split(","):
-        size, *names = entry.split()
-        found |= {name: Unit(dimension, Fraction(size)) for name in names}
-    return found
-
-
-_METRE = """1 m meter metre, 1/10 dm decimeter decimetre, 1/100 cm centimeter centimetre,
-    1/1000 mm millimeter millimetre, 1000 km kilometer kilometre, 0.0254 in inch inche, 0.3048 ft foot feet,
-    0.9144 yd yard, 1609.344 mi mile"""
-_GRAM = """1 g gram gm, 1/1000 mg milligram, 1000 kg kilogram kilo, 453.59237 lb pound, 907184.74 ton,
-    28.349523125 oz ounce"""
-_SECOND = "1 s sec second, 1/1000 ms millisecond, 60 min minute, 3600 h hr hour, 86400 day, 604800 week wk"
-_CUBIC = """1/1000 l liter litre, 1/1000000 ml milliliter millilitre cc, 0.003785411784 gal gallon,
-    0.000946352946 qt quart, 0.000473176473 pint, 0.0002365882365 cup"""
-_UNITS: dict[str, Unit] = {
-    **_table("length", _METRE),
-    **_table("mass", _GRAM),
-    **_table("time", _SECOND),
-    **{name: Unit("length", unit.size, 3) for name, unit in _table("volume", _CUBIC).items()},
-    "acre": Unit("length", Fraction("4046.8564224"), 2),
-    "hectare": Unit("length", Fraction(10_000), 2),
-    **_table("calendar", "1 month, 12 year yr"),
-    **_table("dollars", "1 dollar $ usd buck, 1/100 cent ¢ penny pennie"),
-    **_table("nickels", "1 nickel"),
-    **_table("dimes", "1 dime"),
-    **_table("euros", "1 euro € eur"),
-    **_table("sterling", "1 £ gbp"),
-    **_table("degrees", "1 degree deg °"),
-    **_table("radians", "1 radian rad"),
-    **_table("percent", "1 % percent"),
-}
-_HOUR = Unit("time", Fraction(3600))
-_UNITS |= {
-    "mph": Unit("length", _UNITS["mile"].size, 1, _HOUR),
-    "kph": Unit("length", Fraction(1000), 1, _HOUR),
-    "mps": Unit("length", Fraction(1), 1, Unit("time", Fraction(1))),
-}
 _TERM = re.compile(
     r"\s*(?:(?P<shape>sq(?:uare)?|cu(?:bic)?)\.?\s+)?(?P<name>[A-Za-z]+|[%¢$])\.?\s*"
     r"(?:\^\s*\{?\s*(?P<power>-?\d)\s*\}?)?"
@@ -96,9 +45,9 @@ def unit_of(raw: str, normalised: str) -> Unit | None:
     if words := WRAPPED.sub(r" \1 ", rest).strip():
         return _read(words)
     if raw.count("$") % 2 or r"\$" in raw:
-        return _UNITS["$"]
+        return UNITS["$"]
     sign = _SIGN.search(raw.rpartition("=")[2])
-    return _UNITS.get(_SIGNS.get(sign[0], sign[0]), _UNITS["°"]) if sign else None
+    return UNITS.get(_SIGNS.get(sign[0], sign[0]), UNITS["°"]) if sign else None
 
 
 def _read(words: str) -> Unit | None:
@@ -128,7 +77,7 @@ def _named(term: re.Match[str] | None) -> Unit | None:
     if term is None:
         return None
     name = term["name"].lower()
-    unit = _UNITS.get(name) or _UNITS.get(name.removesuffix("s"))
+    unit = UNITS.get(name) or UNITS.get(name.removesuffix("s"))
     power = abs(int(term["power"] or 1)) * {"s": 2, "c": 3}.get((term["shape"] or " ")[0], 1)
     return unit and (
         unit if power == 1 else Unit(unit.dimension, unit.size**power, unit.power * power, unit.per)
@@ -150,10 +99,10 @@ def differ(a: Unit | None, b: Unit | None) -> bool:
     if a.per and b.per:
         return differ(a.per, b.per)
     per = a.per or b.per
-    return per is not None and a.dimension == "length" and a.power == 1 and per.size <= _HOUR.size
+    return per is not None and a.dimension == "length" and a.power == 1 and per.size <= HOUR.size
 
 
-_NAMES = "|".join(sorted((re.escape(name) for name in _UNITS if len(name) > 2), key=len, reverse=True))
+_NAMES = "|".join(sorted((re.escape(name) for name in UNITS if len(name) > 2), key=len, reverse=True))
 UNIT_AFTER = re.compile(
     rf"\s?\\?%|°|\^(?:\\circ|\{{\\circ\}})|\s(?:(?:square|cubic)\s)?(?:{_NAMES}|[ckm]m|kg)s?(?:\^[23]|[²³])?"
     rf"(?:\s?(?:/|per)\s?(?:{_NAMES}|[hs]))?(?![\w^])"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
+from harness.grading.lexicon import CARDINALS, DECIMAL, DOZEN, ONES, PARTS, SCALES, TENS
+
 MAX_DIGITS = 200
 
 TEXT_COMMAND = (
@@ -13,14 +15,13 @@ TEXT_COMMAND = (
 )
 WRAPPED = re.compile(rf"(?:\\(?:boxed|fbox|framebox)|{TEXT_COMMAND})\s*\{{([^{{}}]*)\}}")
 INTEGER = re.compile(r"[-+]?\d{1,200}")
-_DECIMAL = r"(?:\d{1,3}(?:,\d{3})+(?!\d)(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)"
 _NUMBER = re.compile(
     rf"""(?P<sign>[-+]?)\s*(?:
         (?:(?P<whole>\d+)\s*(?:\\frac\{{\s*(?P<mnum>\d+)\s*\}}\{{\s*(?P<mden>\d+)\s*\}}|\s(?P<mn>\d+)/(?P<md>\d+)))
-      | \\frac\{{\s*(?P<num>-?\s*{_DECIMAL})\s*\}}\{{\s*(?P<den>-?\s*{_DECIMAL})\s*\}}
-      | (?P<a>{_DECIMAL})\s*/\s*(?P<b>{_DECIMAL})
+      | \\frac\{{\s*(?P<num>-?\s*{DECIMAL})\s*\}}\{{\s*(?P<den>-?\s*{DECIMAL})\s*\}}
+      | (?P<a>{DECIMAL})\s*/\s*(?P<b>{DECIMAL})
       | (?P<spaced>\d{{1,3}}(?:\ \d{{3}})+)(?!\d)
-      | (?P<dec>{_DECIMAL})(?:[eE](?P<e>[-+]?\d{{1,2}})(?!\w)
+      | (?P<dec>{DECIMAL})(?:[eE](?P<e>[-+]?\d{{1,2}})(?!\w)
           |\.?(?:\s*(?:\\times|\\cdot|\*)\s*10\s*\^\s*\{{?\s*(?P<exp>[-+]?\d{{1,2}})\s*\}}?)?)
     )""",
     re.VERBOSE,
@@ -42,16 +43,7 @@ _IN_FRACTION = (
 )
 UNIT_FRACTION = rf"\\[dt]?frac\s*\{{\s*{_IN_FRACTION}\}}\s*\{{\s*{_IN_FRACTION}\}}"
 _ITALIC = re.compile(r"\\(?:math(?:bf|it)|boldsymbol|bm)(?![A-Za-z])")  # a variable, never a unit
-_ONES = re.findall(
-    r"\w+",
-    """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen
-    seventeen eighteen nineteen""",
-)
-_TENS = re.findall(r"\w+", "twenty thirty forty fifty sixty seventy eighty ninety")
-_WORDS = {word: value for value, word in enumerate(_ONES)} | {
-    word: 10 * value for value, word in enumerate(_TENS, start=2)
-}
-_CARDINAL = rf"{'|'.join(_WORDS)}"
+_CARDINAL = "|".join(CARDINALS)
 _ORDINAL = (
     r"(?:third|quarter|fourth|half|(?:fif|six|seven|eigh|nin|ten|eleven|twelf|hundred|thousand|[mbtr]+illion"
     r"|(?:thir|four|fif|six|seven|eigh|nine)teen|(?:twen|thir|for|fif|six|seven|eigh|nine)tie)th)s?|first|halves"
@@ -70,9 +62,12 @@ _CHANGES = re.compile(
     r"|more|less|fewer|greater|smaller|larger|about|around|at|than|least|most|below|above|under|beyond"
     r"|between|approximately|nearly|almost|plusminus|infinity|undefined|unknown|dne"
 )
-_IN_LABELS = {"sum", "difference", "product", "quotient", "remainder", "root", "roots", "divisor"} | {
-    *_WORDS, "multiple", "least", "at", "first", "third", "more"
-}  # fmt: skip
+_IN_LABELS = frozenset(CARDINALS) | set(
+    re.findall(
+        r"\w+",
+        "sum difference product quotient remainder root roots divisor multiple least at first third more",
+    )
+)
 _CONNECTING = frozenset(("per", "of", "square", "cubic", "a", "an"))
 MAX_UNIT_WORDS = 3  # besides connecting words: `miles per hour`
 
@@ -82,9 +77,9 @@ def changes_value(word: str) -> bool:
     return _CHANGES.fullmatch(word.lower().rstrip(".,")) is not None
 
 
-_SCALES = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
-_SCALED = re.compile(r"\s*(hundred|thousand|million|billion|trillion|dozen)s?(?![A-Za-z])")
-_IN_WORDS = re.compile(rf"({'|'.join(_TENS)})[- ]({'|'.join(_ONES[1:10])})|{'|'.join(_WORDS)}")
+_FACTORS = SCALES | {"dozen": DOZEN}
+_SCALED = re.compile(rf"\s*({'|'.join(_FACTORS)})s?(?![A-Za-z])")
+_IN_WORDS = re.compile(rf"({'|'.join(TENS)})[- ]({'|'.join(ONES[1:10])})|{'|'.join(CARDINALS)}")
 
 
 def is_label(text: str) -> bool:
@@ -145,7 +140,7 @@ def parse_number(normalised: str) -> Fraction | None:
     rest, factor = normalised[match.end() :], 1
     if scaled := _SCALED.match(WRAPPED.sub(r"\1", rest)):
         rest = WRAPPED.sub(r"\1", rest)[scaled.end() :]
-        factor = _scale(scaled[1])
+        factor = _FACTORS[scaled[1]]
     if not is_unit(rest):
         return None
     try:
@@ -153,10 +148,6 @@ def parse_number(normalised: str) -> Fraction | None:
     except ZeroDivisionError:
         return None
     return -value if match["sign"] == "-" else value
-
-
-def _scale(word: str) -> int:
-    return 12 if word == "dozen" else int(10 ** _SCALES[word])
 
 
 def _value(g: dict[str, str | None]) -> Fraction:
@@ -207,12 +198,9 @@ def without_and(normalised: str) -> str:
     )
 
 
-_PARTS = {"half": 2, "halve": 2, "third": 3, "quarter": 4, "fourth": 4, "fifth": 5, "sixth": 6} | {
-    "seventh": 7, "eighth": 8, "ninth": 9, "tenth": 10
-}  # fmt: skip
 _PART = re.compile(
-    rf"(?:(\d{{1,9}}|{'|'.join(_WORDS)})\s+and\s+)?(?:(an?|{'|'.join(_ONES[1:])})[\s-]+)?"
-    rf"({'|'.join(_PARTS)})(s?)(?![A-Za-z])"
+    rf"(?:(\d{{1,9}}|{'|'.join(CARDINALS)})\s+and\s+)?(?:(an?|{'|'.join(ONES[1:])})[\s-]+)?"
+    rf"({'|'.join(PARTS)})(s?)(?![A-Za-z])"
 )
 
 
@@ -224,8 +212,8 @@ def _parts_in_words(lower: str) -> tuple[Fraction, int] | None:
     whole, count, name, plural = match.groups()
     if bool(plural) != (count not in (None, "a", "an", "one")) or (not count and (whole or name != "half")):
         return None  # `third` is a place, and so is `two third`
-    parts = Fraction(_WORDS.get(count, 1), _PARTS[name])
-    return parts + (_WORDS[whole] if whole in _WORDS else int(whole or 0)), match.end()
+    parts = Fraction(CARDINALS.get(count, 1), PARTS[name])
+    return parts + (CARDINALS[whole] if whole in CARDINALS else int(whole or 0)), match.end()
 
 
 def _in_words(normalised: str) -> Fraction | None:
@@ -236,8 +224,8 @@ def _in_words(normalised: str) -> Fraction | None:
     match = _IN_WORDS.match(lower)
     if match is None or lower[match.end() :][:1].isalpha():
         return None
-    value = Fraction(_WORDS[match[1]] + _WORDS[match[2]] if match[1] else _WORDS[match[0]])
+    value = Fraction(CARDINALS[match[1]] + CARDINALS[match[2]] if match[1] else CARDINALS[match[0]])
     rest = normalised[match.end() :]
     if scaled := _SCALED.match(rest):
-        value, rest = value * _scale(scaled[1]), rest[scaled.end() :]
+        value, rest = value * _FACTORS[scaled[1]], rest[scaled.end() :]
     return value if is_unit(rest) else None

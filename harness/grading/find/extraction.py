@@ -11,6 +11,7 @@ from harness.grading.compare.measures import UNIT_AFTER
 from harness.grading.find.boxes import BOX_NAME, last_box
 from harness.grading.find.claims import is_false, is_place
 from harness.grading.find.statements import FINAL_NUMBER, NUMBER, trim_statement
+from harness.grading.lexicon import LARGE_SCALE
 
 Rule = Literal["boxed", "answer_tag", "answer_is", "answer_colon", "a_colon", "hashes", "final_number"]
 UnfinishedBox = Literal["reject", "ignore"]
@@ -101,7 +102,7 @@ _PART_BEFORE = re.compile(
     re.IGNORECASE,
 )
 _PART_AFTER = re.compile(
-    r"\s*(?:hundred|thousand|[mbtr]+illion|dozen|k\b|squared|cubed|factorial|doubled|halved"
+    rf"\s*(?:hundred|thousand|{LARGE_SCALE}|dozen|k\b|squared|cubed|factorial|doubled|halved"
     r"|(?:or|and) (?:more|less|fewer|a half)\b|\$?(?:\\(?:pi|sqrt)\b|[π√]))"
     r"|\^(?!\{?\\circ)|(?:st|nd|rd|th|i)\b|[²³½¼¾⅓⅔₀-₉]",
     re.IGNORECASE,
@@ -110,7 +111,7 @@ _WHOLE_BEFORE = re.compile(r"(?:\A|[\s$(])(\d{1,9}\s+(?:and\s+)?)\Z")  # `3 1/2`
 _COMPOUND = re.compile(
     r"(?<![\w.,])\d{1,9}\s+(?:dollars?|hours?|minutes?|feet|foot|pounds?|years?)(?:,|,?\s+and)\s+\Z"
 )
-_SCALE_AFTER = re.compile(r"\s(?:thousand|[mbtr]+illion)\b(?!\s+(?:or|and)\b)")
+_SCALE_AFTER = re.compile(rf"\s(?:thousand|{LARGE_SCALE})\b(?!\s+(?:or|and)\b)")
 # An operand of an expression that goes on: `x + 25`, `20 - 25`, `3 \cdot 25`, `25 + x`, `25x`; or `24 or 25`.
 _TIMES = r"[+×·⋅÷/]|\\(?:times|cdot|div|pm)(?![A-Za-z])"
 _OPERAND_BEFORE = re.compile(

@@ -7,8 +7,8 @@ import re
 from harness.grading.compare.measures import UNIT_AFTER
 from harness.grading.compare.quantities import changes_value
 from harness.grading.find.claims import is_place
+from harness.grading.lexicon import DECIMAL, SCALES
 
-DECIMAL = r"(?:\d{1,3}(?:,\d{3})+(?!\d)(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)"
 NUMBER = (
     rf"(?:(?<![\w)}}.])(?:[-−]?\s?\$?{DECIMAL}\s*/\s*\d+|[-−]?(?:\d+\s?)?\\[dtc]?frac\{{-?\d+\}}\{{\d+\}}"
     rf"|[-−]\s?\$?{DECIMAL})(?![\w])|{DECIMAL})"
@@ -39,10 +39,10 @@ _SAYS = re.compile(r"\b(?:is|are|was|be|equals)\b|[=:]")
 _NEGATIVE = re.compile(r"(^|[^\d\s)]\s+)(?:negative|minus)\s+(?=\$?[\d.])", re.IGNORECASE)
 _FRACTION_OF = re.compile(r"\b(?:square|cube|multiple|percent|half|third|quarter|power)s? of\b")
 _OPEN_BEFORE = re.compile(r"[\^_/]\{?\Z|[A-Za-z][({]?\Z")
-_SCALE_AFTER = re.compile(r"\s*(?:hundred|thousand|million|billion|trillion)s?(?![A-Za-z])", re.IGNORECASE)
-_HEDGED = {"or", "either", "maybe", "perhaps", "possibly", "not", "if"} | {
-    "twice", "half", "double", "negative", "minus", "opposite"
-}  # fmt: skip
+_SCALE_AFTER = re.compile(rf"\s*(?:{'|'.join(SCALES)})s?(?![A-Za-z])", re.IGNORECASE)
+_HEDGED = frozenset(
+    re.findall(r"\w+", "or either maybe perhaps possibly not if twice half double negative minus opposite")
+)
 _BEFORE = {"is", "are", "was", "to", "at", "and", "about", "around", "approximately", "nearly"}
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
+from harness.grading.lexicon import SCALES
 from harness.grading.steps.exact import Node
 from harness.grading.steps.numbers import number_of
 from harness.grading.steps.tokens import (
@@ -24,7 +25,8 @@ from harness.grading.steps.tokens import (
 MAX_TOKENS = 200  # of one expression
 MAX_UNIT_WORDS = 6
 
-_MULTIPLIERS = {"thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+# `3 hundred - 5` is left alone: the check was measured with `hundred` as a unit.
+_MULTIPLIERS = {word: value for word, value in SCALES.items() if word != "hundred"}
 _NOT_UNITS = frozenset(["is", "so", "then", "or", "but", "which", "because", "if", "was", "are", "get"])
 _PRODUCT = re.compile(r"(?!kg|[mck]m|ml|ft|in|lb|oz|hr|st|nd|rd|th|am|pm|min|hrs|lbs|mph|sq)[A-Za-z]{2,3}")
 _AFTER_UNITS = frozenset(["times", "over", "plus", "minus", "equals", "approx", "equiv", "close", "mod"])

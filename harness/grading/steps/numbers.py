@@ -8,6 +8,7 @@ from functools import lru_cache
 from itertools import zip_longest
 from unicodedata import numeric
 
+from harness.grading.lexicon import CARDINALS, COUNTS, PARTS, SCALES
 from harness.grading.steps.tokens import MAX_DIGITS, tokenize
 
 
@@ -23,32 +24,12 @@ def number_of(text: str) -> tuple[Fraction, int]:
     return Fraction(digits) * Fraction(10) ** int(exponent or 0), places
 
 
-_NUMBER_WORDS = {
-    word: Fraction(value)
-    for value, words in enumerate(
-        re.findall(
-            r"\S+",
-            """zero one,once two,twice,double,pair,couple,both three,thrice,triple four five six seven eight
-            nine ten eleven twelve,dozen thirteen fourteen fifteen sixteen seventeen eighteen nineteen
-            twenty""",
-        )
-    )
-    for word in words.split(",")
-} | {
-    "thirty": Fraction(30),
-    "forty": Fraction(40),
-    "fifty": Fraction(50),
-    "sixty": Fraction(60),
-    "seventy": Fraction(70),
-    "eighty": Fraction(80),
-    "ninety": Fraction(90),
-    "hundred": Fraction(100),
-    "half": Fraction(1, 2),
-    "third": Fraction(1, 3),
-    "quarter": Fraction(1, 4),
-    "fourth": Fraction(1, 4),
-    "fifth": Fraction(1, 5),
-}
+# Words that say a number of a problem; smaller parts than a fifth and scales from a thousand are left out.
+_NUMBER_WORDS = (
+    {word: Fraction(value) for word, value in (CARDINALS | COUNTS).items()}
+    | {"hundred": Fraction(SCALES["hundred"])}
+    | {word: Fraction(1, PARTS[word]) for word in ("half", "third", "quarter", "fourth", "fifth")}
+)
 
 
 @lru_cache(maxsize=4096)
