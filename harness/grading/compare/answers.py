@@ -13,6 +13,7 @@ from math import gcd
 from harness.grading.compare.quantities import INTEGER, TEXT_COMMAND, UNIT_FRACTION, WRAPPED, is_label
 from harness.grading.lexicon import CARDINALS
 
+MAX_ANSWER_CHARS = 500  # the longest MATH answer has 159
 _LAYOUT = re.compile(
     r"(?<!\\)\\[!,;:]|\\(?:left|right|displaystyle|textstyle|limits|[bB]igg?[lrm]?|mathstrut|therefore|nobreak"
     r"|bf|it|sf|tt|bfseries|itshape|large|Large|huge|texteuro|rm(?!\s*\{))(?![A-Za-z])"

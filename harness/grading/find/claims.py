@@ -3,27 +3,9 @@
 from __future__ import annotations
 
 import re
-from fractions import Fraction
 
 from harness.grading.compare.quantities import parse_number
-from harness.grading.steps.arithmetic import Parser
-from harness.grading.steps.exact import Uncheckable, evaluate
-from harness.grading.steps.tokens import tokenize
-
-
-def arithmetic(text: str) -> Fraction | None:
-    """The exact value of an expression without letters: `5^2`, `\\binom{7}{2} + 4`; None for others."""
-    if re.search(r"[A-Za-z]", re.sub(r"\\[A-Za-z]+", "", text)):
-        return None
-    parser = Parser(tokenize(f"={text}"))  # the sign keeps a first `-` from being a bullet
-    parsed = parser.parse(1)
-    if parsed is None or parsed[1] != len(parser.tokens):
-        return None
-    try:
-        return evaluate(parsed[0])
-    except Uncheckable:
-        return None
-
+from harness.grading.steps.arithmetic import value_of
 
 # A side that follows another, or starts a sentence or a clause: not `50% of 50 =`, `f(5) =`, `week 2 =`.
 _CLAIM = re.compile(
@@ -54,7 +36,7 @@ def is_false(text: str, at: int, number: str) -> bool:
         return False  # the last of these: the side may start further left
     if _LEADING_ZERO.search(claim[1]):
         return False
-    left = arithmetic(claim[1].replace("$", "").replace("−", "-").replace("x", r"\times "))
+    left = value_of(claim[1].replace("$", "").replace("−", "-").replace("x", r"\times "))
     return left not in (None, value) and (left.denominator == 1 or abs(left - value) >= 1)
 
 

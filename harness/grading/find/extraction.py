@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from harness.grading.compare.answers import MAX_ANSWER_CHARS
 from harness.grading.compare.measures import UNIT_AFTER
 from harness.grading.find.boxes import BOX_NAME, last_box
 from harness.grading.find.claims import is_false, is_place
@@ -26,7 +27,6 @@ DEFAULT_RULES: tuple[Rule, ...] = (
     "final_number",
 )
 MAX_COMPLETION_CHARS = 131_072  # only the end of a longer completion is read: about 32k tokens
-MAX_ANSWER_CHARS = 500  # the longest MATH answer has 159
 MAX_ANCHORS = 20  # so many of the last "answer is" are looked at
 MAX_DENIALS = 200
 

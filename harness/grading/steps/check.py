@@ -21,6 +21,7 @@ from fractions import Fraction
 from harness.grading.grade import number_in
 from harness.grading.steps.arithmetic import Parser
 from harness.grading.steps.context import continues, goes_on, remainder_after
+from harness.grading.steps.cursor import Cursor
 from harness.grading.steps.exact import (
     Node,
     Uncheckable,
@@ -68,16 +69,6 @@ class StepReport:
     def num_wrong(self) -> int:
         """How many of them are false."""
         return sum(not step.ok for step in self.steps)
-
-    @property
-    def direct(self) -> bool:
-        """No step at all: the answer stands alone."""
-        return not self.steps
-
-    @property
-    def all_valid(self) -> bool:
-        """At least one step, and every step right. A direct answer is not valid in this sense."""
-        return bool(self.steps) and self.num_wrong == 0
 
 
 def check_steps(text: str, *, problem: str | None = None, answer: str | None = None) -> StepReport:
@@ -134,22 +125,23 @@ _BEFORE_RESULTS = frozenset(
 
 
 def _links(text: str) -> Iterator[_Link]:
-    tokens = tokenize(text)
-    parser = Parser(tokens)
+    cursor = Cursor(tokenize(text))
+    parser = Parser(cursor)
+    tokens = cursor.tokens
     i = 0
     while i < len(tokens):
-        left = parser.parse(i) if tokens[i].kind in _STARTS and not continues(parser, i) else None
+        left = parser.parse(i) if tokens[i].kind in _STARTS and not continues(cursor, i) else None
         if left is None:
             i += 1
             continue
         start, start_index, begin = tokens[i].start, i, i
         i = left[1]
-        head = _is_label(parser, start_index, left)
-        while (at := _relation(parser, left[1])) is not None:
-            parser.limit = len(tokens)
-            first = at + 1 + (parser.kind(at + 1) in ("newline", "delim"))
+        head = _is_label(cursor, start_index, left)
+        while (at := _relation(cursor, left[1])) is not None:
+            cursor.limit = len(tokens)
+            first = at + 1 + (cursor.kind(at + 1) in ("newline", "delim"))
             right = parser.parse(first)
-            if right is None or goes_on(parser, right[1]):
+            if right is None or goes_on(cursor, right[1]):
                 i = at + 1
                 break
             end, modulus = _modulus(parser, right[1]) if tokens[at].kind == "equiv" else (right[1], None)
@@ -166,9 +158,9 @@ def _links(text: str) -> Iterator[_Link]:
 def _holds_in_one_unit(text: str, tokens: list[Token]) -> bool:
     """Whether a statement of different units is true once they are one."""
     for converted in in_one_unit(text, tokens):
-        parser = Parser(converted)
+        parser = Parser(Cursor(converted))
         left = parser.parse(0)
-        at = _relation(parser, left[1]) if left else None
+        at = _relation(parser.cursor, left[1]) if left else None
         right = parser.parse(at + 1) if at is not None else None
         if left and right and at is not None:
             link = _verify(left[0], right[0], converted[at].kind, None)
@@ -190,15 +182,18 @@ def _holds_with_remainder(
     return remainder < divisor and quotient == whole + remainder / divisor
 
 
-def _is_label(parser: Parser, i: int, left: tuple[Node, int]) -> bool:
+def _is_label(cursor: Cursor, i: int, left: tuple[Node, int]) -> bool:
     """Whether a lone number before the first `=` belongs to a phrase (`5 friends = 250/5`)."""
-    if not is_literal(left[0]):
+    node, end = left
+    if not is_literal(node):
         return False
-    before = parser.tokens[i - 1] if i > 0 else None
-    if parser.tokens[left[1] - 1].kind == "word" or before is None or before.kind != "word":
-        return parser.tokens[left[1] - 1].kind == "word" or (before is not None and before.kind == "number")
-    equals = parser.kind(left[1]) == "equals" and parser.tokens[left[1]].text[0] == "="
-    return not (equals and left[0].op != "percent" and before.text.lower() in _BEFORE_RESULTS)
+    before = cursor.tokens[i - 1] if i > 0 else None
+    if cursor.tokens[end - 1].kind == "word":
+        return True
+    if before is None or before.kind != "word":
+        return before is not None and before.kind == "number"
+    equals = cursor.kind(end) == "equals" and cursor.tokens[end].text[0] == "="
+    return not (equals and node.op != "percent" and before.text.lower() in _BEFORE_RESULTS)
 
 
 def _is_measure(left: Node, right: Node, relation: str) -> bool:
@@ -209,17 +204,17 @@ def _is_measure(left: Node, right: Node, relation: str) -> bool:
     return part is not None and size is not None and part < 1 < size
 
 
-def _relation(parser: Parser, i: int) -> int | None:
+def _relation(cursor: Cursor, i: int) -> int | None:
     """The index of the relation sign at `i`, perhaps on the next line."""
-    parser.limit = len(parser.tokens)
-    if parser.kind(i) == "newline" and parser.kind(i + 1) in _RELATIONS:
+    cursor.limit = len(cursor.tokens)
+    if cursor.kind(i) == "newline" and cursor.kind(i + 1) in _RELATIONS:
         i += 1
-    return i if parser.kind(i) in _RELATIONS else None
+    return i if cursor.kind(i) in _RELATIONS else None
 
 
 def _modulus(parser: Parser, i: int) -> tuple[int, Node | None]:
     r"""`\pmod{7}`, `(mod 7)` or `mod 7` at `i`: the index after it and the modulus."""
-    parser.limit = len(parser.tokens)
+    parser.cursor.limit = len(parser.tokens)
     j = i + (parser.kind(i) == "open")
     if parser.kind(j) != "mod":
         return i, None
@@ -243,14 +238,14 @@ def _verify(
         running = [] if is_literal(rhs) else [evaluate(first_operand(rhs))]
     except Uncheckable:
         return None
-    literal = rhs if is_literal(rhs) else first_operand(rhs)
-    decimals = places(literal)
-    ok = any(
-        a is not None and b is not None and _same(a, b, decimals, approximate=relation == "approx")
-        for a in (lefts if _may_drop_percent(lhs, rights[1]) else lefts[:1])
-        for b in (rights[:1] if _is_hundredth(lhs) else rights) + running
-    )
-    return ok, (lefts[0], rights[0])
+    values = lefts[0], rights[0]
+    if not _may_drop_percent(lhs, rights[1]):
+        lefts = lefts[:1]
+    if _is_hundredth(lhs):
+        rights = rights[:1]
+    decimals = places(rhs if is_literal(rhs) else first_operand(rhs))
+    pairs = [(a, b) for a in lefts for b in rights + running if a is not None and b is not None]
+    return any(_same(a, b, decimals, approximate=relation == "approx") for a, b in pairs), values
 
 
 def _may_drop_percent(lhs: Node, result: Fraction | None) -> bool:

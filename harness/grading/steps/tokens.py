@@ -89,10 +89,14 @@ def tokenize(text: str) -> list[Token]:
 
     `$` delimits formulas (kind "delim", as `\\(` does) in a text where one closes, else it is currency.
     """
+    merged = _merge_adjectives(_joined_formulas(_scan(text)))
+    return [_as_word(token, following) for token, following in zip_longest(merged, merged[1:])]
+
+
+def _scan(text: str) -> list[Token]:
     formulas = _CLOSING_DOLLAR.search(text) is not None
     emphasis = _emphasis(text)
-    spans = [match.span() for match in _ABSOLUTE.finditer(text)]
-    bars = {start: "open" for start, _ in spans} | {end - 1: "close" for _, end in spans}
+    bars = _bars(text)
     tokens: list[Token] = []
     bullet = _FIRST_BULLET.match(text)
     position, last_end = (bullet.end() if bullet else 0), -1
@@ -111,20 +115,28 @@ def tokenize(text: str) -> list[Token]:
         if match is None:  # a vertical tab or the like
             position += 1
             continue
-        kind = bars.get(position, match.lastgroup or "other")
-        position = match.end()
-        if kind == "skip" and match[0] == "$" and formulas:
-            kind = "delim"
-        if kind == "skip":
-            if not match[0].isspace() and last_end == match.start():
-                last_end = match.end()  # `$5` is glued to what stands before the sign
-            continue
-        if kind == "times" and match[0] == "**":
-            kind = "power"
-        tokens.append(Token(kind, match[0], match.start(), match.end(), match.start() == last_end))
-        last_end = match.end()
-    merged = _merge_adjectives(_joined_formulas(tokens))
-    return [_as_word(token, following) for token, following in zip_longest(merged, merged[1:])]
+        kind = bars.get(position) or _kind(match, formulas)
+        start, position = match.span()
+        if kind != "skip":
+            tokens.append(Token(kind, match[0], start, position, start == last_end))
+            last_end = position
+        elif start == last_end and not match[0].isspace():
+            last_end = position  # `$5` is glued to what stands before the sign
+    return tokens
+
+
+def _bars(text: str) -> dict[int, str]:
+    """The kinds, "open" and "close", of the bars around absolute values, by where they stand."""
+    spans = [match.span() for match in _ABSOLUTE.finditer(text)]
+    return {start: "open" for start, _ in spans} | {end - 1: "close" for _, end in spans}
+
+
+def _kind(match: re.Match[str], formulas: bool) -> str:
+    """The kind of a match of the lexicon; `**` is a power, and a dollar may delimit a formula."""
+    kind = match.lastgroup or "other"
+    if kind == "skip" and match[0] == "$" and formulas:
+        return "delim"
+    return "power" if kind == "times" and match[0] == "**" else kind
 
 
 def _emphasis(text: str) -> dict[int, int]:
@@ -175,16 +187,18 @@ def _joined_formulas(tokens: list[Token]) -> list[Token]:
         return tokens
     out: list[Token] = []
     for i, token in enumerate(tokens):
-        kinds = [other.kind for other in tokens[i + 1 : i + 4]]
-        if token.kind == "delim" and out:
-            after = kinds[1:2] if kinds[1:2] != ["delim"] else kinds[2:3]
-            closes = out[-1].kind in ("number", "close", "percent") and kinds[:1] and kinds[0] in _JOINING
-            if closes and after and after[0] in OPERAND_STARTS:
-                continue
-            if out[-1].kind in _JOINING and kinds[:1] and kinds[0] in OPERAND_STARTS:
-                continue
-        out.append(token)
+        if token.kind != "delim" or not out or not _joins(out[-1].kind, tokens[i + 1 : i + 4]):
+            out.append(token)
     return out
+
+
+def _joins(before: str, following: list[Token]) -> bool:
+    """Whether a dollar between a token of kind `before` and these stands inside a statement."""
+    first, second, third = (*(token.kind for token in following), *("end",) * 3)[:3]
+    if before in _JOINING:
+        return first in OPERAND_STARTS
+    closes = before in ("number", "close", "percent") and first in _JOINING
+    return closes and (third if second == "delim" else second) in OPERAND_STARTS
 
 
 def _merge_adjectives(tokens: list[Token]) -> list[Token]:

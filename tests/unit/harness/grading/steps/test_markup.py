@@ -82,7 +82,7 @@ def test_products_and_powers_stay(text: str) -> None:
     ],
 )
 def test_no_step(text: str) -> None:
-    assert check_steps(text).direct
+    assert check_steps(text).num_steps == 0
 
 
 def test_a_step_shows_no_marks() -> None:
