@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from harness.data.sources import Source, columns
-from harness.types import Problem
+from functools import partial
+
+from harness.data.sources import Source, columns, evaluation_only
 
 SOURCE = Source(
     name="aime24",
@@ -15,8 +16,4 @@ SOURCE = Source(
     answer_range=(0, 999),
 )
 SOURCES = {"test": SOURCE}
-
-
-def load(split: str, *, seed: int = 0, bad_rows: list[str] | None = None) -> list[Problem]:
-    """All of them as `test`; no other split."""
-    return SOURCE.load(split, bad_rows) if split == "test" else []
+load = partial(evaluation_only, SOURCE)

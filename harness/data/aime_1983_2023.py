@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
-from harness.data.sources import Source, train_or_validation
-from harness.types import Problem
+from harness.data.sources import Source, training_only
 
 
 def _row(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -23,8 +23,4 @@ SOURCE = Source(
     answer_range=(0, 999),
 )
 SOURCES = {"train": SOURCE, "validation": SOURCE}
-
-
-def load(split: str, *, seed: int = 0, bad_rows: list[str] | None = None) -> list[Problem]:
-    """`train`, and a tenth of the problems as `validation` (a hash with the seed); no other split."""
-    return train_or_validation(SOURCE.load(split, bad_rows), split, seed) if split in SOURCES else []
+load = partial(training_only, SOURCE)

@@ -6,8 +6,8 @@ the pretraining corpus (0-59), train (60-69), perturbed (70-79), validation (80-
 share a problem. A derivation reads `17*23=391;391+5=396;396 mod 7=4;\boxed{4}`: each step is one true
 operation on integers and the last one gives the answer; a direct answer is `\boxed{4}` alone.
 
-Number of steps at levels 1-5, over all families: at most MAX_STEPS_BY_LEVEL. A split of ten buckets holds
-at least 200 problems of every mini family at levels 1 and 2, and at least 60 of every family at every level.
+Number of steps at levels 1-5, over all families: at most 20, 30, 40, 60, 80. A split of ten buckets holds at
+least 200 problems of every family of aime_gen_mini at levels 1 and 2, and 60 of every family at every level.
 Pure Python, no torch.
 """
 
@@ -46,9 +46,6 @@ __all__ = [
 ]
 
 GENERATOR_VERSION = 3  # part of every data hash: raise it with any change to what is generated
-
-MINI_FAMILIES: tuple[str, ...] = tuple(name for name, family in FAMILIES.items() if family.mini)
-MAX_STEPS_BY_LEVEL = {1: 20, 2: 30, 3: 40, 4: 60, 5: 80}
 
 SPLITS = tuple(SPLIT_BUCKETS)
 STYLES = ("full", "terse")

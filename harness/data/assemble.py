@@ -8,11 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness.data import (
-    jsonl,
-    perturb,
-    stages,
-)
+from harness.data import jsonl, perturb, stages
 from harness.data.ngrams import scan
 from harness.data.registry import GENERATORS, PUBLISHED
 from harness.records.records import GENERATED
@@ -60,9 +56,9 @@ def assemble(data: DataConfig, split: str, *, where: str = "data.") -> tuple[lis
 
 
 def _mixture(data: DataConfig, split: str, report: Report) -> list[Problem]:
-    wanted = stages.shares(
-        data.num_train or 0, {name: part.weight or 0.0 for name, part in data.components.items()}
-    )
+    """The problems of a mixture; training takes `num_train` by weight, other splits take them all."""
+    weights = {name: part.weight or 0.0 for name, part in data.components.items()}
+    wanted = stages.shares(data.num_train or 0, weights)
     parts = {
         name: part.model_copy(update={"num_train": wanted[name]}) for name, part in data.components.items()
     }
@@ -74,14 +70,7 @@ def _mixture(data: DataConfig, split: str, report: Report) -> list[Problem]:
             report.bad_rows += below.bad_rows
         return stages.interleaved(found)[: None if split == "perturbed" else data.size(split)]
     pools = {n: _pool(part, split, report, places[n]) for n, part in parts.items() if wanted[n]}
-    left = _apart(data, [p for pool in pools.values() for p in pool], report)
-    owners: dict[str, int] = {}
-    for problem in left:
-        if owners.setdefault(problem.id, id(problem)) != id(problem):
-            raise ValueError(
-                f"data.components: two of them have a problem {problem.id}; leave one out, or set "
-                "data.deduplicate=true if they are copies"
-            )
+    owners = _owners(_apart(data, [p for pool in pools.values() for p in pool], report))
     chosen = {}
     for name, pool in pools.items():
         mine = [p for p in pool if owners.get(p.id) == id(p)]
@@ -90,8 +79,20 @@ def _mixture(data: DataConfig, split: str, report: Report) -> list[Problem]:
     return _fixed_number(data, stages.interleaved(chosen), report, "data.")
 
 
+def _owners(problems: list[Problem]) -> dict[str, int]:
+    """The problem (its Python id) of each name; it may be equal to another component's. Raises ValueError."""
+    owners: dict[str, int] = {}
+    for problem in problems:
+        if owners.setdefault(problem.id, id(problem)) != id(problem):
+            raise ValueError(
+                f"data.components: two of them have a problem {problem.id}; leave one out, or set "
+                "data.deduplicate=true if they are copies"
+            )
+    return owners
+
+
 def _pool(data: DataConfig, split: str, report: Report, where: str) -> list[Problem]:
-    """Everything that the settings let through, in the source's order."""
+    """Every problem that the settings let through, in the source's order."""
     if data.dataset in GENERATED:
         with _field(where):
             problems = _generated(data, split)
@@ -137,7 +138,7 @@ def _read(data: DataConfig, split: str, bad_rows: list[str] | None) -> list[Prob
 
 
 def _apart(data: DataConfig, problems: list[Problem], report: Report) -> list[Problem]:
-    """Without copies of an earlier problem, and without what is in an evaluation set."""
+    """Drop copies of an earlier problem, and contaminated problems."""
     if data.deduplicate:
         problems, pairs = stages.without_duplicates(problems)
         report.duplicates += pairs
@@ -167,7 +168,7 @@ def _taken(data: DataConfig, split: str, pool: list[Problem], report: Report, wh
 
 
 def _fixed_number(data: DataConfig, problems: list[Problem], report: Report, where: str) -> list[Problem]:
-    """The same number of problems, fewer of them different, some of them an evaluation set's."""
+    """Repeat fewer different problems and put in the dose of evaluation problems; the number stays."""
     with _field(where):
         if data.num_distinct:
             total = data.num_train or len(problems)
@@ -184,7 +185,7 @@ def _evaluation(data: DataConfig, name: str) -> list[Problem]:
 
 
 def _perturbed(data: DataConfig, where: str) -> list[Problem]:
-    """Of GSM8K's training problems, those whose numbers a rule can change."""
+    """Twins with other numbers for the GSM8K training problems that the rules can change; else none."""
     if data.dataset != "gsm8k":
         return []
     return perturb.perturbations(stages.without_copies(assemble(data, "train", where=where)[0]))

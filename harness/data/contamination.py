@@ -21,6 +21,8 @@ from pathlib import Path
 from harness.data.ngrams import HALF, scan
 from harness.types import Problem
 
+_ROW = "{:<20} {:<12} {:>8} {:>7} {:>8} {:>10} {:>7} {:>8}"
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command. Exit code 0, whatever was found; 2 for bad input."""
@@ -43,17 +45,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     reports = []
-    print(f"{'train':<20} {'eval':<12} {'problems':>8} {'copies':>7} {'13-gram':>8} "
-          f"{'no phrase':>10} {f'>= {options.share:g}':>7} {'seconds':>8}")  # fmt: skip
+    head = ("train", "eval", "problems", "copies", "13-gram", "no phrase", f">= {options.share:g}", "seconds")
+    print(_ROW.format(*head))
     for (left, ours), (right, theirs) in ((t, e) for t in train.items() for e in evaluation.items()):
         start = time.perf_counter()
         report = scan(ours, theirs).report(options.share)
         seconds = time.perf_counter() - start
         reports.append({"train": left, "eval": right, **report})
-        counts = (report[k] for k in ("exact", "any_13gram", "any_13gram_not_phrase", "over_share"))
-        copies, grams, plain, over = counts
-        print(f"{left:<20} {right:<12} {len(theirs):>8} {copies:>7} {grams:>8} {plain:>10} {over:>7} "
-              f"{seconds:>8.2f}")  # fmt: skip
+        counts = [report[k] for k in ("exact", "any_13gram", "any_13gram_not_phrase", "over_share")]
+        print(_ROW.format(left, right, len(theirs), *counts, f"{seconds:.2f}"))
     if options.out:
         options.out.write_text(json.dumps(reports, indent=1), encoding="utf-8")
     return 0

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from harness.data.sources import Source, columns, train_or_validation
-from harness.types import Problem
+from functools import partial
+
+from harness.data.sources import Source, columns, training_only
 
 SOURCE = Source(
     name="deepscaler",
@@ -13,8 +14,4 @@ SOURCE = Source(
     row=columns(problem="problem", answer="answer", solution="solution"),
 )
 SOURCES = {"train": SOURCE, "validation": SOURCE}
-
-
-def load(split: str, *, seed: int = 0, bad_rows: list[str] | None = None) -> list[Problem]:
-    """`train`, and a tenth of the problems as `validation` (a hash with the seed); no other split."""
-    return train_or_validation(SOURCE.load(split, bad_rows), split, seed) if split in SOURCES else []
+load = partial(training_only, SOURCE)

@@ -50,6 +50,6 @@ def load(split: str, *, seed: int = 0, bad_rows: list[str] | None = None) -> lis
 
 
 def _with_levels(problems: list[Problem]) -> list[Problem]:
-    """None where the solution annotates nothing."""
+    """Set each level to the number of annotations, 5 at most; None for a solution without any."""
     counts = [(problem.solution or "").count("<<") for problem in problems]
     return [replace(p, level=min(count, 5) or None) for p, count in zip(problems, counts, strict=True)]

@@ -28,9 +28,8 @@ __all__ = [
     "load_split",
 ]
 
-READING_VERSION = (
-    1  # of filters, order, perturbation and dose: raise it when the same files give other problems
-)
+# Version of filters, order, perturbation and dose: raise it when the same files give other problems.
+READING_VERSION = 1
 
 
 def load_split(data: DataConfig, split: str) -> list[Problem]:
@@ -67,27 +66,17 @@ def _assembled(data_json: str, split: str, stamp: tuple[Any, ...]) -> tuple[tupl
 
 
 def check_data(data: DataConfig) -> None:
-    """Raises ConfigError for problems that are missing, malformed or none to train on, or a family that does
-    not exist. How many problems a family has is checked when they are made, which takes seconds."""
+    """Raises ConfigError for problems that are missing, malformed or none to train on, or an unknown family.
+
+    How many problems a family has is checked when they are made, which takes seconds.
+    """
     if data.weight is not None:
         raise ConfigError(f"data.weight={data.weight:g}: only a component of a mixture has one; leave it out")
     try:
-        if data.dataset not in GENERATED:
-            found = [load_split(data, split) for split in ("train", "validation", "test", "heldout")]
-            if not found[0] and data.num_train == 0:
-                raise ConfigError("data.num_train=0: training needs some problems; raise it, or null for all")
-            if not found[0]:
-                raise ConfigError(
-                    f'data.path={data.path}: no line with "split": "train"; training needs some problems'
-                    if data.dataset == "jsonl"
-                    else f"data={data.name}: has no training problems; choose another"
-                )
-            return
-        for split in ("train", "heldout"):
-            field = "families" if split == "train" else "heldout_families"
-            if getattr(data, field) and getattr(data, f"num_{split}"):
-                few = {f"num_{split}": 1, "num_distinct": None, "dose": None}
-                assemble(data.model_copy(update=few), split)
+        if data.dataset in GENERATED:
+            _check_families(data)
+        else:
+            _check_read(data)
     except OSError as error:
         raise ConfigError(f"data.path={data.path}: {error.strerror}; name a JSONL file") from None
     except UnicodeDecodeError:
@@ -96,6 +85,29 @@ def check_data(data: DataConfig) -> None:
         raise
     except ValueError as error:
         raise ConfigError(str(error)) from None
+
+
+def _check_read(data: DataConfig) -> None:
+    """Raises ValueError unless every split can be read and there is something to train on."""
+    train, *_ = [load_split(data, split) for split in ("train", "validation", "test", "heldout")]
+    if train:
+        return
+    if data.num_train == 0:
+        raise ConfigError("data.num_train=0: training needs some problems; raise it, or null for all")
+    raise ConfigError(
+        f'data.path={data.path}: no line with "split": "train"; training needs some problems'
+        if data.dataset == "jsonl"
+        else f"data={data.name}: has no training problems; choose another"
+    )
+
+
+def _check_families(data: DataConfig) -> None:
+    """Raises ValueError unless one problem of the training and of the held-out families can be made."""
+    for split in ("train", "heldout"):
+        field = "families" if split == "train" else "heldout_families"
+        if getattr(data, field) and getattr(data, f"num_{split}"):
+            few = {f"num_{split}": 1, "num_distinct": None, "dose": None}
+            assemble(data.model_copy(update=few), split)
 
 
 def corpus(config: RunConfig, *, num_documents: int, seed: int) -> Iterator[tuple[str, str]]:

@@ -10,14 +10,9 @@ from typing import Any
 from harness.data.normalise import exact_key, words
 from harness.types import Problem
 
-N = 13
-
-
+N = 13  # words of an n-gram
 MIN_COMMON = 4  # problems, in both sets together, that make a 13-gram a phrase
-
-
-HALF = 0.5
-
+HALF = 0.5  # share of 13-grams from which a pair is listed
 
 Gram = tuple[int, ...]
 
@@ -69,29 +64,42 @@ def scan(train: Sequence[Problem], evaluation: Sequence[Problem]) -> Scan:
     vocabulary: dict[str, int] = {}
     train_grams = [_grams(p.text, vocabulary) for p in train]
     eval_grams = [_grams(p.text, vocabulary) for p in evaluation]
-    holders: dict[Gram, list[int]] = defaultdict(list)
-    for i, grams in enumerate(eval_grams):
-        for gram in grams:
-            holders[gram].append(i)
-    held = [{gram for gram in grams if gram in holders} for grams in train_grams]
-    uses = Counter(gram for grams in held for gram in grams)
-    shared: dict[tuple[int, int], list[int]] = defaultdict(lambda: [0, 0])  # 13-grams, of them phrases
-    for t, grams in enumerate(held):
-        for gram in grams:
-            phrase = uses[gram] + len(holders[gram]) >= MIN_COMMON
-            for e in holders[gram]:
-                shared[t, e][0] += 1
-                shared[t, e][1] += phrase
-    copies: dict[str, list[int]] = defaultdict(list)
-    for e, problem in enumerate(evaluation):
-        copies[exact_key(problem.text)].append(e)
-    exact = {(t, e) for t, p in enumerate(train) for e in copies.get(exact_key(p.text), ())}
+    shared = _shared(train_grams, eval_grams)
+    exact = _copies(train, evaluation)
     hits = []
     for t, e in sorted(exact | set(shared)):
         both, phrases = shared.get((t, e), (0, 0))
         share = both / max(len(eval_grams[e]), 1)
         hits.append(Hit(train[t].id, evaluation[e].id, (t, e) in exact, share, 0 < both == phrases))
     return Scan(len(train), len(evaluation), sum(not grams for grams in eval_grams), hits)
+
+
+def _shared(
+    train_grams: Sequence[set[Gram]], eval_grams: Sequence[set[Gram]]
+) -> dict[tuple[int, int], list[int]]:
+    """Numbers of 13-grams, and of phrases among them, that a pair (train, evaluation) shares, if any."""
+    owners: dict[Gram, list[int]] = defaultdict(list)
+    for i, grams in enumerate(eval_grams):
+        for gram in grams:
+            owners[gram].append(i)
+    common = [{gram for gram in grams if gram in owners} for grams in train_grams]
+    uses = Counter(gram for grams in common for gram in grams)
+    shared: dict[tuple[int, int], list[int]] = defaultdict(lambda: [0, 0])
+    for t, grams in enumerate(common):
+        for gram in grams:
+            phrase = uses[gram] + len(owners[gram]) >= MIN_COMMON
+            for e in owners[gram]:
+                shared[t, e][0] += 1
+                shared[t, e][1] += phrase
+    return shared
+
+
+def _copies(train: Sequence[Problem], evaluation: Sequence[Problem]) -> set[tuple[int, int]]:
+    """Pairs (train, evaluation) of problems with the same words, numbers and signs."""
+    places: dict[str, list[int]] = defaultdict(list)
+    for e, problem in enumerate(evaluation):
+        places[exact_key(problem.text)].append(e)
+    return {(t, e) for t, p in enumerate(train) for e in places.get(exact_key(p.text), ())}
 
 
 def _grams(text: str, vocabulary: dict[str, int]) -> set[Gram]:

@@ -73,23 +73,15 @@ def perturbations(problems: Sequence[Problem]) -> list[Problem]:
 
 @lru_cache(maxsize=16384)
 def perturbed(problem: Problem) -> Problem | None:
-    """The same problem with other numbers and another answer; None where the rules leave it out."""
+    """Twin of a problem with other numbers and another answer; None where the rules leave it out."""
     steps = _steps(problem.solution or "")
     if not steps or _number(problem.answer) != steps[-1].result:
         return None
     free = _free_values(problem.text, steps)
     if not free or _DEPENDS.search(problem.text):
         return None
-    bounds = {value: _bounds(problem.text, value) for value in free}
-    key = f"{PERTURB_VERSION}|{problem.text}"
-    rng = Random(int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big"))
     constants = (implied(problem.text) | written(problem.text) | _values(problem.text)) - set(free)
-    order = sorted(_values(problem.text))
-    for _ in range(MAX_DRAWS):
-        drawn = {value: rng.randrange(low, high + 1, step) for value, (low, high, step) in bounds.items()}
-        moved = [drawn.get(value, value) for value in order]
-        if any(new == old for old, new in drawn.items()) or any(a >= b for a, b in pairwise(moved)):
-            continue
+    for drawn in _draws(problem.text, free):
         new = _recomputed(steps, drawn, constants)
         if new is not None and 0 < new[-1].result <= MAX_ANSWER and new[-1].result != steps[-1].result:
             return replace(
@@ -102,6 +94,19 @@ def perturbed(problem: Problem) -> Problem | None:
                 pair_id=problem.id,
             )
     return None
+
+
+def _draws(text: str, free: Sequence[Exact]) -> Iterator[dict[Exact, int]]:
+    """New values for the free ones, each changed, all values of the text in their old order."""
+    bounds = {value: _bounds(text, value) for value in free}
+    key = f"{PERTURB_VERSION}|{text}"
+    rng = Random(int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big"))
+    order = sorted(_values(text))
+    for _ in range(MAX_DRAWS):
+        drawn = {value: rng.randrange(low, high + 1, step) for value, (low, high, step) in bounds.items()}
+        values = [drawn.get(value, value) for value in order]
+        if all(new != old for old, new in drawn.items()) and all(a < b for a, b in pairwise(values)):
+            yield drawn
 
 
 def _steps(solution: str) -> list[Step] | None:
@@ -133,24 +138,22 @@ def _postfix(tokens: Sequence[str]) -> tuple[str, ...] | None:
     waiting: list[str] = []
     want_number = True
     for token in tokens:
-        if token == "(" and want_number:
-            waiting.append(token)
-        elif token not in _OPERATORS and want_number:
-            out.append(token)
-            want_number = False
-        elif token == ")" and not want_number:
-            while waiting and waiting[-1] != "(":
-                out.append(waiting.pop())
-            if not waiting:
-                return None
-            waiting.pop()
-        elif token in _RANK and not want_number:
-            while waiting and _RANK.get(waiting[-1], 0) >= _RANK[token]:
-                out.append(waiting.pop())
-            waiting.append(token)
-            want_number = True
-        else:
+        is_number = token not in _OPERATORS
+        if want_number != (is_number or token == "("):
             return None
+        if is_number:
+            out.append(token)
+        elif token == "(":
+            waiting.append(token)
+        else:
+            lowest = _RANK.get(token, 1)
+            while waiting and _RANK.get(waiting[-1], 0) >= lowest:
+                out.append(waiting.pop())
+            if token != ")":
+                waiting.append(token)
+            elif not waiting or waiting.pop() != "(":
+                return None
+        want_number = token == "(" or token in _RANK
     out += reversed(waiting)
     return None if want_number or "(" in out else tuple(out)
 
@@ -202,18 +205,22 @@ def _free_values(text: str, steps: Sequence[Step]) -> list[Exact]:
     numbers = list(_numbers(text))
     tied = {value for _, value, free in numbers if not free} | implied(text) | written(text)
     used = {value for step in steps for value in step.operands.values()}
-    free = sorted({v for _, v, _ in numbers if v in used and v not in tied and not 1900 <= v <= 2100})
+    free = {v for _, v, _ in numbers if v in used and v not in tied and not 1900 <= v <= 2100}
     earlier: set[Exact] = set()
     for step in steps:
-        if set(step.operands.values()) & earlier & set(free):
+        if set(step.operands.values()) & earlier & free:
             return []
         earlier.add(step.result)
-    values = _values(text)
+    return [] if _has_unstated_relation(_values(text), free) else sorted(free)
+
+
+def _has_unstated_relation(values: set[Exact], free: set[Exact]) -> bool:
+    """Whether three values, one of them free, are a sum or a product that no step may state: 2, 3 and 5."""
     for a, b in combinations(sorted(values), 2):
         related = {a + b, a * b} if a > 1 else {a + b}
-        if any(c in values and {a, b, c} & set(free) for c in related):
-            return []
-    return free
+        if any(c in values and {a, b, c} & free for c in related):
+            return True
+    return False
 
 
 def _bounds(text: str, value: Exact) -> tuple[int, int, int]:

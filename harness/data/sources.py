@@ -1,4 +1,4 @@
-"""Where published problems come from: a file in the folder MATH_DATA_DIR, or the hub."""
+"""Reading published problems: from a file in the folder MATH_DATA_DIR, or from the hub."""
 
 from __future__ import annotations
 
@@ -138,6 +138,22 @@ def in_validation(text: str, seed: int) -> bool:
 def train_or_validation(problems: list[Problem], split: str, seed: int) -> list[Problem]:
     """The part of a training file that is `train` or `validation` under this seed."""
     return [p for p in problems if in_validation(p.text, seed) == (split == "validation")]
+
+
+def evaluation_only(
+    source: Source, split: str, *, seed: int = 0, bad_rows: list[str] | None = None
+) -> list[Problem]:
+    """All problems of a set for evaluation, as `test`; no other split."""
+    return source.load(split, bad_rows) if split == "test" else []
+
+
+def training_only(
+    source: Source, split: str, *, seed: int = 0, bad_rows: list[str] | None = None
+) -> list[Problem]:
+    """`train`, and a tenth of the problems as `validation` (a hash with the seed); no other split."""
+    if split not in ("train", "validation"):
+        return []
+    return train_or_validation(source.load(split, bad_rows), split, seed)
 
 
 def columns(**names: str) -> Callable[[Mapping[str, Any]], dict[str, Any]]:

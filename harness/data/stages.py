@@ -21,22 +21,14 @@ _COPY = re.compile(r"/copy\d+$")
 def filtered(
     problems: Sequence[Problem], *, levels: Sequence[int], subjects: Sequence[str], name: str
 ) -> list[Problem]:
-    """Those of the levels and subjects; empty lists let everything through.
+    """Keep the problems of the levels and subjects; an empty list lets all through.
 
     Raises ValueError where the set has no levels or subjects, or no such subject, and where nothing is left.
     """
     if not problems:
         return []
-    for field, given, value_of in (("levels", levels, "level"), ("subjects", subjects, "topic")):
-        known = {getattr(p, value_of) for p in problems} - {None}
-        if given and not known:
-            raise ValueError(f"{field}={list(given)}: the problems of {name} have none; leave {field} out")
-        for value in given:
-            if value not in known:
-                options = [str(v) for v in sorted(known)]
-                near = difflib.get_close_matches(str(value), options, n=3, cutoff=0.4)
-                hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(options)}"
-                raise ValueError(f"{field}={value}: {name} has no such {field[:-1]}; {hint}")
+    _check_known("levels", levels, {p.level for p in problems} - {None}, name)
+    _check_known("subjects", subjects, {p.topic for p in problems} - {None}, name)
     left = [
         p for p in problems if (not levels or p.level in levels) and (not subjects or p.topic in subjects)
     ]
@@ -45,6 +37,18 @@ def filtered(
             f"levels={list(levels)}, subjects={list(subjects)}: no problem of {name} has both; widen one"
         )
     return left
+
+
+def _check_known(field: str, given: Sequence[Any], known: set[Any], name: str) -> None:
+    """Raises ValueError unless the problems have each value; it names the nearest ones that they have."""
+    if given and not known:
+        raise ValueError(f"{field}={list(given)}: the problems of {name} have none; leave {field} out")
+    for value in given:
+        if value not in known:
+            options = [str(v) for v in sorted(known)]
+            near = difflib.get_close_matches(str(value), options, n=3, cutoff=0.4)
+            hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(options)}"
+            raise ValueError(f"{field}={value}: {name} has no such {field[:-1]}; {hint}")
 
 
 def without_duplicates(problems: Sequence[Problem]) -> tuple[list[Problem], list[tuple[str, str]]]:
@@ -64,7 +68,10 @@ def seeded(problems: Sequence[Problem], seed: int) -> list[Problem]:
 
 
 def of_families(problems: Sequence[Problem], num_families: int, seed: int) -> list[Problem]:
-    """Those of `num_families` topics; with one more, these stay. Raises ValueError for too many."""
+    """Keep the problems of `num_families` topics; nested, so k topics are a subset of k+1.
+
+    Raises ValueError for more topics than there are.
+    """
     chosen = set(fewer_families(sorted({str(p.topic) for p in problems}), num_families, seed))
     return [p for p in problems if str(p.topic) in chosen]
 
@@ -103,7 +110,7 @@ def repeated(problems: Sequence[Problem], num_distinct: int, total: int, seed: i
 
 
 def without_copies(problems: Sequence[Problem]) -> list[Problem]:
-    """What `repeated` repeated, once each."""
+    """Drop the copies that `repeated` made."""
     return [p for p in problems if not _COPY.search(p.id)]
 
 
@@ -143,7 +150,7 @@ def shares(total: int, weights: dict[str, float]) -> dict[str, int]:
 
 
 def interleaved(parts: dict[str, list[Problem]]) -> list[Problem]:
-    """All of them, so that every prefix holds the parts in about their shares."""
+    """Merge the parts so that every prefix holds them in about their shares."""
     places = [
         ((i + 0.5) / len(problems), name, i) for name, problems in parts.items() for i in range(len(problems))
     ]

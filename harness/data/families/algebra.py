@@ -269,9 +269,9 @@ def _derive_polynomial(params: Params, work: Derivation) -> int:
 
 
 FAMILIES = (
-    Family("linear_equation", TOPIC, _draw_linear, _state_linear, _derive_linear, mini=True),
+    Family("linear_equation", TOPIC, _draw_linear, _state_linear, _derive_linear),
     Family("system", TOPIC, _draw_system, _state_system, _derive_system),
     Family("roots", TOPIC, _draw_roots, _state_roots, _derive_roots),
     Family("composition", TOPIC, _draw_composition, _state_composition, _derive_composition),
-    Family("polynomial", TOPIC, _draw_polynomial, _state_polynomial, _derive_polynomial, mini=True),
+    Family("polynomial", TOPIC, _draw_polynomial, _state_polynomial, _derive_polynomial),
 )

@@ -204,7 +204,7 @@ def _derive_congruences(params: Params, work: Derivation) -> int:
 
 FAMILIES = (
     Family("power_mod", TOPIC, _draw_power_mod, _state_power_mod, _derive_power_mod),
-    Family("divisors", TOPIC, _draw_divisors, _state_divisors, _derive_divisors, mini=True),
+    Family("divisors", TOPIC, _draw_divisors, _state_divisors, _derive_divisors),
     Family("factorial_power", TOPIC, _draw_factorial, _state_factorial, _derive_factorial),
     Family("congruences", TOPIC, _draw_congruences, _state_congruences, _derive_congruences),
 )

@@ -32,15 +32,13 @@ class Statement:
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """One kind of problem at levels 1-5; `mini` marks the families whose levels 1-2 are short in terse
-    style."""
+    """One kind of problem at levels 1-5."""
 
     name: str
     topic: str
     draw: Callable[[Random, int], Params | None]
     state: Callable[[Params], Statement]
     derive: Callable[[Params, Derivation], int]
-    mini: bool = False
 
 
 class Derivation:

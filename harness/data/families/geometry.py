@@ -238,7 +238,7 @@ def _derive_power_point(params: Params, work: Derivation) -> int:
 
 
 FAMILIES = (
-    Family("lattice_polygon", TOPIC, _draw_polygon, _state_polygon, _derive_polygon, mini=True),
+    Family("lattice_polygon", TOPIC, _draw_polygon, _state_polygon, _derive_polygon),
     Family("rectangle", TOPIC, _draw_rectangle, _state_rectangle, _derive_rectangle),
     Family("painted_box", TOPIC, _draw_painted, _state_painted, _derive_painted),
     Family("power_of_point", TOPIC, _draw_power_point, _state_power_point, _derive_power_point),

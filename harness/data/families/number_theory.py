@@ -145,7 +145,7 @@ def _derive_digit_sum(params: Params, work: Derivation) -> int:
 
 
 FAMILIES = (
-    Family("remainder", TOPIC, _draw_remainder, _state_remainder, _derive_remainder, mini=True),
-    Family("gcd", TOPIC, _draw_gcd, _state_gcd, _derive_gcd, mini=True),
-    Family("digit_sum", TOPIC, _draw_digit_sum, _state_digit_sum, _derive_digit_sum, mini=True),
+    Family("remainder", TOPIC, _draw_remainder, _state_remainder, _derive_remainder),
+    Family("gcd", TOPIC, _draw_gcd, _state_gcd, _derive_gcd),
+    Family("digit_sum", TOPIC, _draw_digit_sum, _state_digit_sum, _derive_digit_sum),
 )

@@ -229,7 +229,7 @@ def _derive_telescoping(params: Params, work: Derivation) -> int:
 
 
 FAMILIES = (
-    Family("arithmetic", TOPIC, _draw_arithmetic, _state_arithmetic, _derive_arithmetic, mini=True),
+    Family("arithmetic", TOPIC, _draw_arithmetic, _state_arithmetic, _derive_arithmetic),
     Family("geometric", TOPIC, _draw_geometric, _state_geometric, _derive_geometric),
     Family("recurrence", TOPIC, _draw_recurrence, _state_recurrence, _derive_recurrence),
     Family("telescoping", TOPIC, _draw_telescoping, _state_telescoping, _derive_telescoping),

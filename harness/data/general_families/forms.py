@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from random import Random
 
 from harness.data.general_families.family import Family, Params, Stated, listed, word
 
-_MONTHS = (
-    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October",
-    "November", "December",
-)  # fmt: skip
+_MONTHS = re.findall(
+    r"\w+",
+    "January February March April May June July August September October November December",
+)
 
 
 # ---------------------------------------------------------------- dates

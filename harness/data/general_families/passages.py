@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from random import Random
 
 from harness.data.general_families.family import Family, Params, Stated, different, word
 
 _PEOPLE = {1: 2, 2: 3, 3: 5, 4: 8, 5: 12}
 _ANIMALS = ("hens", "goats", "cats", "geese", "horses", "bees")
-_ORDINALS = (
-    "first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth",
-    "eleventh", "twelfth",
-)  # fmt: skip
+_ORDINALS = re.findall(
+    r"\w+",
+    "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth",
+)
 
 
 # ---------------------------------------------------------------- who lives where, with how many animals

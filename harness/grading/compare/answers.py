@@ -103,6 +103,8 @@ _MINUS = re.compile(
 )
 _FEET = re.compile(r"-?\d[\d.,]*'{1,2}")
 _VERB = re.compile(r"\b(?:is|are|equals)\b[\s:]*$")
+_BRACED = re.compile(r"\{([^{}]*)\}")
+_CHOICE = re.compile(r"\(\s*([A-Za-z])\s*\)")
 _APPROXIMATELY = re.compile(r"\\approx\s*(?=[-\d\\.])")
 
 
@@ -110,6 +112,11 @@ def normalise(text: str) -> str:
     """`text` without LaTeX layout, currency, degrees, wrappers, `The answer is` and closing punctuation."""
     if INTEGER.fullmatch(text):
         return text
+    return _without_wrappers(_without_marks(_without_layout(text)))
+
+
+def _without_layout(text: str) -> str:
+    """Plain LaTeX: entities, Unicode signs, fonts, degrees and ways to write a fraction brought to one."""
     out = _ENTITY.sub(lambda m: html.unescape(m[0]), text) if "&" in text else text
     out = out if out.isascii() else _ascii(out)
     if r"\!" in out:
@@ -119,11 +126,20 @@ def normalise(text: str) -> str:
     out = _LAYOUT.sub("", _PARTED.sub(" ", _MATH_MODE.sub("", out)))
     for pattern, replacement in _REPLACED:
         out = pattern.sub(replacement, out)
-    out = out.strip().removeprefix("**").removesuffix("**").strip(' `"').lstrip("=: ")
+    return out
+
+
+def _without_marks(text: str) -> str:
+    """Without the blanks, quotes and stars around it and the punctuation after it."""
+    out = text.strip().removeprefix("**").removesuffix("**").strip(' `"').lstrip("=: ")
     if (out[:1] == out[-1:] == "'") or _FEET.fullmatch(out):
         out = out.strip("'")
-    if not out.endswith("..."):
-        out = out.rstrip(".,;: \\")
+    return out if out.endswith("...") else out.rstrip(".,;: \\")
+
+
+def _without_wrappers(text: str) -> str:
+    """The value alone: out of boxes, words that lead to it, braces, and `(A)`; `minus 5` is -5."""
+    out = text
     if (boxed := _BOXED_WHOLE.fullmatch(out)) and is_label(_VERB.sub("", WRAPPED.sub(r"\1", boxed[1]))):
         out = boxed[2].strip()
     if wrapped := WRAPPED.fullmatch(out):
@@ -134,9 +150,9 @@ def normalise(text: str) -> str:
         out = "-" + out[minus.end() :]
     if about := _APPROXIMATELY.match(out):
         out = out[about.end() :]
-    if braced := re.fullmatch(r"\{([^{}]*)\}", out):
+    if braced := _BRACED.fullmatch(out):
         out = braced[1].strip()
-    if choice := re.fullmatch(r"\(\s*([A-Za-z])\s*\)", out):
+    if choice := _CHOICE.fullmatch(out):
         out = choice[1]
     return out
 

@@ -68,7 +68,7 @@ def order(values: dict[str, str]) -> list[str] | None:
 
 
 def _rank(name: str) -> tuple[int, int]:
-    """Where a label stands: its letter, capitals and Greek ones apart, then its subscript."""
+    """The place of a label in the alphabet: its letter (capitals, Greek apart), then its subscript."""
     letter, _, subscript = name.partition("_")
     index = _GREEK.index(letter[1:]) + 1000 if letter[0] == "\\" else ord(letter)
     subscript = subscript.strip("{}")

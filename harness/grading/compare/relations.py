@@ -114,12 +114,18 @@ def values(normalised: str, agree: Callable[[str, str, int | None], bool]) -> li
         return [said[-1]] if named or agree(parts[-2], parts[-1], None) else None
     if len(numeric) < len(parts) and not named:
         return None
+    return _numeric_values(numeric, agree, integers=r"\approx" in signs)
+
+
+def _numeric_values(
+    numeric: list[str], agree: Callable[[str, str, int | None], bool], *, integers: bool
+) -> list[str] | None:
+    """The last of these sides, with the first one that it rounds; None unless all are equal to it."""
     last, rounded = numeric[-1], None
-    places = len(last.partition(".")[2]) if _PLAIN_DECIMAL.fullmatch(last) else None
+    places = len(last.partition(".")[2]) if _PLAIN_DECIMAL.fullmatch(last) else 0
     for side in numeric[-MAX_SIDES:-1]:
-        if rounds(side, last, integers=r"\approx" in signs) or (
-            places and parse_number(side) is None and agree(side, last, places)
-        ):
+        unread = places and parse_number(side) is None  # a root, a fraction of roots
+        if rounds(side, last, integers=integers) or (unread and agree(side, last, places)):
             rounded = rounded or side
         elif not agree(side, last, None):
             return None

@@ -118,18 +118,25 @@ def compare(gold: str, pred: str, *, gold_is_number: bool = False, decimals: int
     latex_gold, latex_pred = to_latex(gold), to_latex(pred)
     if refused := screen(latex_gold) or screen(latex_pred):
         return False, f"different text ({refused})"
-    letters, gold_letters = (re.sub(r"\\[A-Za-z]+", "", latex) for latex in (latex_pred, latex_gold))
-    cased = [{c for c in said if c.islower() and c.upper() in said} for said in (letters, gold_letters)]
-    if cased[0] != cased[1]:  # math-verify takes X for x
-        return False, "different text (capital and small letters)"
-    if gold_is_number and "=" not in latex_pred and re.search(r"[A-Za-df-hj-z]", letters):
-        return False, "different text (variables in the answer, a number in the reference)"
-    if (r"\infty" in latex_pred) != (r"\infty" in latex_gold) and "," not in latex_gold + latex_pred:
-        return False, "different text (infinity in one)"
+    if differing := _mistakable(latex_gold, latex_pred, gold_is_number):
+        return False, f"different text ({differing})"
     reply = _pool.ask({"gold": latex_gold, "pred": latex_pred, "decimals": decimals})
     if reply["error"]:
         return False, f"math-verify: {reply['error']}"
     return reply["equal"], "equal by math-verify" if reply["equal"] else "different by math-verify"
+
+
+def _mistakable(gold: str, pred: str, gold_is_number: bool) -> str | None:
+    """What tells two texts apart that math-verify may take for equal, or None."""
+    letters, gold_letters = (re.sub(r"\\[A-Za-z]+", "", latex) for latex in (pred, gold))
+    cased = [{c for c in said if c.islower() and c.upper() in said} for said in (letters, gold_letters)]
+    if cased[0] != cased[1]:  # math-verify takes X for x
+        return "capital and small letters"
+    if gold_is_number and "=" not in pred and re.search(r"[A-Za-df-hj-z]", letters):
+        return "variables in the answer, a number in the reference"
+    if (r"\infty" in pred) != (r"\infty" in gold) and "," not in gold + pred:
+        return "infinity in one"
+    return None
 
 
 def worker_stats() -> dict[str, int]:

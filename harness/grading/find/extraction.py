@@ -202,7 +202,7 @@ def _after_anchor(text: str, rule: Rule) -> str | None:
 
 
 def _places(text: str, literals: tuple[str, ...]) -> list[int]:
-    """Where any of the lower-case literals starts, in order; capitals do not count."""
+    """Every place where one of the lower-case literals starts, in order, in capitals or not."""
     lower = text.lower()
     lower = lower if len(lower) == len(text) else text
     found = []
@@ -239,7 +239,29 @@ def _asked(text: str) -> Iterator[re.Match[str]]:
 
 
 def _final_number(text: str) -> tuple[str | None, str]:
-    """The last number of the text and its unit; it is looked for from its last digit backwards."""
+    """The last number of the text and its unit; None for a number that is part of something else."""
+    span = _last_number(text)
+    if span is None:
+        return None, ""
+    start, end = span
+    number, before = text[start:end], text[max(0, start - 30) : start]
+    if "/" in number and number[0].isdigit() and (whole := _WHOLE_BEFORE.search(before)):
+        start -= len(whole[1])
+        number, before = text[start:end], before[: whole.start(1)]
+    if (more := _COMPOUND.search(before)) and (unit := UNIT_AFTER.match(text, end)):
+        return text[start - len(more[0]) : unit.end()], ""  # `25 dollars and 50 cents`
+    if scale := _SCALE_AFTER.match(text, end):
+        number, end = number + scale[0], scale.end()
+    if is_place(before) or is_false(text, start, number):
+        return None, ""
+    if _PART_BEFORE.search(before) or _PART_AFTER.match(text, end) or _is_operand(before, number, text, end):
+        return None, ""
+    after = UNIT_AFTER.match(text, end)
+    return number, after[0] if after else ""
+
+
+def _last_number(text: str) -> tuple[int, int] | None:
+    """Where the last number stands; it is looked for from its last digit backwards."""
     end = len(text)
     while end > 0 and not text[end - 1].isdigit():
         end -= 1
@@ -248,23 +270,7 @@ def _final_number(text: str) -> tuple[str | None, str]:
         matches = list(FINAL_NUMBER.finditer(text[start:end]))
         if matches and (start == 0 or matches[-1].start() > 0):
             break
-    if not matches:
-        return None, ""
-    at, end, number = start + matches[-1].start(), start + matches[-1].end(), matches[-1][0]
-    before = text[max(0, at - 30) : at]
-    if "/" in number and number[0].isdigit() and (whole := _WHOLE_BEFORE.search(before)):
-        at -= len(whole[1])
-        number, before = text[at:end], before[: whole.start(1)]
-    if (more := _COMPOUND.search(before)) and (unit := UNIT_AFTER.match(text, end)):
-        return text[at - len(more[0]) : unit.end()], ""  # `25 dollars and 50 cents`
-    if scale := _SCALE_AFTER.match(text, end):
-        number, end = number + scale[0], scale.end()
-    if is_place(before) or is_false(text, at, number):
-        return None, ""
-    if _PART_BEFORE.search(before) or _PART_AFTER.match(text, end) or _is_operand(before, number, text, end):
-        return None, ""
-    after = UNIT_AFTER.match(text, end)
-    return number, after[0] if after else ""
+    return (start + matches[-1].start(), start + matches[-1].end()) if matches else None
 
 
 def _is_operand(before: str, number: str, text: str, end: int) -> bool:

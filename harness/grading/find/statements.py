@@ -16,6 +16,7 @@ NUMBER = (
 FINAL_NUMBER = re.compile(NUMBER)
 # A blank inside the dollars, or a digit after them, is money: `$5 + $3`.
 _MATH_SPAN = re.compile(r"\$\$(.+?)\$\$|\$(?!\s)([^$]+)(?<!\s)\$(?!\d)|\\\((.+?)\\\)|\\\[(.+?)\\\]")
+_WRAPPED_TEXT = re.compile(r"\\(?:text|mbox|mathrm|begin|end)\s*\{[^{}]*\}")
 _PROSE = re.compile(r"(?<![\\A-Za-z])(?:[A-Za-z]{3,}|(?:it|is|so|we|he|of)\b)")
 _SENTENCE_END = re.compile(r"(?<=\S)(?<!\bi\.e)(?<!\be\.g)[.!?](?=\s|\*|$)")
 _EMPTY = re.compile(r"\s*\(\s*(?:\)|(?=\.?\s*$))")  # where a denied number stood
@@ -51,24 +52,35 @@ def trim_statement(rest: str) -> str | None:
     if rest.startswith(("\\[", "$$")):
         rest = rest.replace("\n", " ")
     line = _EMPTY.sub("", rest.split("\n", 1)[0])
-    span = _MATH_SPAN.search(line)
-    if span is not None and not any(c.isdigit() for c in line[: span.start()]):
-        inner = next(group for group in span.groups() if group)
-        after = _SENTENCE_END.split(line[span.end() :], maxsplit=1)[0]
-        if not _PROSE.search(
-            re.sub(r"\\(?:text|mbox|mathrm|begin|end)\s*\{[^{}]*\}", "", inner)
-        ) and _leaves_value(line[: span.start()], _REASON.split(after, maxsplit=1)[0]):
-            return inner.strip()
+    if (span := _stated_span(line)) is not None:
+        return span
     sentence = _SENTENCE_END.split(line, maxsplit=1)[0].strip(" \t*\"'`")
     stated = _REASON.split(sentence, maxsplit=1)[0]
-    if any(c.isdigit() for c in stated) or 0 < len(stated.split()) <= 2:
+    if _has_digit(stated) or 0 < len(stated.split()) <= 2:
         sentence = stated
-    if not any(c.isdigit() for c in sentence):
+    if not _has_digit(sentence):
         return _NOT_THAT.sub("", sentence) or None
     left = sentence.rpartition("=")[0]
     if not _PROSE.search(sentence) or (left and not _PROSE.search(left)):
         return sentence
     return _number_in(sentence) or sentence
+
+
+def _stated_span(line: str) -> str | None:
+    """The content of a line's first formula, unless the words around it change its value or add another."""
+    span = _MATH_SPAN.search(line)
+    if span is None or _has_digit(line[: span.start()]):
+        return None
+    inner = next(group for group in span.groups() if group)
+    if _PROSE.search(_WRAPPED_TEXT.sub("", inner)):
+        return None
+    after = _SENTENCE_END.split(line[span.end() :], maxsplit=1)[0]
+    leaves = _leaves_value(line[: span.start()], _REASON.split(after, maxsplit=1)[0])
+    return inner.strip() if leaves else None
+
+
+def _has_digit(text: str) -> bool:
+    return any(char.isdigit() for char in text)
 
 
 def _leaves_value(before: str, after: str) -> bool:
@@ -78,7 +90,7 @@ def _leaves_value(before: str, after: str) -> bool:
     besides = _BESIDES.search(after)
     if besides and not _ALTERNATIVE.search(after[besides.start() :]):
         after = after[: besides.start()]
-    if any(c.isdigit() for c in near + after) or _FRACTION_OF.search(near) or _OPEN_BEFORE.search(before):
+    if _has_digit(near + after) or _FRACTION_OF.search(near) or _OPEN_BEFORE.search(before):
         return False
     if after.strip(" .,") == "times":
         after = ""

@@ -10,7 +10,8 @@ from collections import Counter
 import pytest
 
 from harness.data import aime_gen
-from harness.data.aime_gen import FAMILIES, LEVELS, MINI_FAMILIES, generate
+from harness.data.aime_gen import FAMILIES, LEVELS, generate
+from harness.data.documents import data_config
 from harness.types import Problem
 from tests.unit.harness.data import solvers
 
@@ -45,6 +46,9 @@ GOLDEN = {
     "recurrence": "305b75fa0735",
     "telescoping": "894da5c3f3ba",
 }
+_PRESET = data_config("aime_gen_mini")
+MINI_FAMILIES = [*_PRESET.families, *_PRESET.heldout_families]
+MAX_STEPS_BY_LEVEL = {1: 20, 2: 30, 3: 40, 4: 60, 5: 80}
 CELLS = [(family, level) for family in FAMILIES for level in LEVELS]
 MINI = {"families": MINI_FAMILIES, "levels": (1, 2), "style": "terse", "seed": 0}
 
@@ -88,7 +92,7 @@ def test_every_step_is_true_and_the_last_one_gives_the_answer(family: str, level
         assert all(step_is_true(step) for step in instance.steps), instance
         assert instance.steps[-1].rpartition("=")[2] == str(instance.answer)
         assert 0 <= instance.answer <= 999
-        assert 1 <= len(instance.steps) <= aime_gen.MAX_STEPS_BY_LEVEL[level]
+        assert 1 <= len(instance.steps) <= MAX_STEPS_BY_LEVEL[level]
 
 
 def test_derivations_grow_with_the_level() -> None:

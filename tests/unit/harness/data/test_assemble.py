@@ -225,8 +225,8 @@ def test_perturbed_problems_are_of_the_training_problems() -> None:
 
 @needs_data
 def test_a_mixture_of_published_sets() -> None:
-    data = Composer().config(["data=reasoning_general_mini", "data.num_train=40",
-        "data.components={aime_gen_mini: 0.25, gsm8k: 0.75}"]).data  # fmt: skip
+    components = "data.components={aime_gen_mini: 0.25, gsm8k: 0.75}"
+    data = Composer().config(["data=reasoning_general_mini", "data.num_train=40", components]).data
     assert sorted(data.components) == ["aime_gen_mini", "gsm8k"]
     train = load_split(data, "train")
     assert sum(p.dataset == "gsm8k" for p in train) == 30 and len(train) == 40
@@ -248,7 +248,7 @@ def test_a_mixture_of_published_sets() -> None:
         (["data.weight=1"], ["data.weight=1", "leave it out"]),
         (["data.subjects=[Algebra]"], ["name families instead"]),
     ],
-)  # fmt: skip
+)
 def test_bad_input_is_one_line_before_anything_is_loaded(
     overrides: list[str], parts: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -81,9 +81,14 @@ def test_the_hubs_configs_and_splits_are_asked_for(hub: list) -> None:
     dapo_17k.load("train")
     assert hub[0] == ("openai/gsm8k", "main", "test") and hub[-1][1:] == ("all", "train")
     assert [config for _, config, _ in hub[1:-1]] == [
-        "algebra", "counting_and_probability", "geometry", "intermediate_algebra", "number_theory",
-        "prealgebra", "precalculus",
-    ]  # fmt: skip
+        "algebra",
+        "counting_and_probability",
+        "geometry",
+        "intermediate_algebra",
+        "number_theory",
+        "prealgebra",
+        "precalculus",
+    ]
 
 
 def test_the_hub_is_asked_once_and_its_rows_are_in_the_fingerprint(hub: list) -> None:

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.data import aime_gen
+from harness.data.documents import data_config
 from harness.model.files.tokenizer import (
     EOS_ID,
     EOS_TOKEN,
@@ -24,6 +25,7 @@ TOKENIZER = build_ladder_tokenizer()
 GOLDEN_SHA256 = "1072461683568c66b01d1358005479b6687d58d0dd58af02a285923fe76634a9"
 
 # Longest (statement, derivation) in tokens of a mini family at levels 1 and 2.
+MINI = data_config("aime_gen_mini")
 MINI_TOKENS = {1: (16, 43), 2: (16, 58)}
 
 
@@ -82,7 +84,7 @@ def test_generated_problems_need_no_bytes_and_no_padding() -> None:
 
 
 @pytest.mark.parametrize("level", [1, 2])
-@pytest.mark.parametrize("family", aime_gen.MINI_FAMILIES)
+@pytest.mark.parametrize("family", [*MINI.families, *MINI.heldout_families])
 def test_mini_problems_are_short(family: str, level: int) -> None:
     for seed in range(100):
         instance = aime_gen.generate(family, level, seed)
