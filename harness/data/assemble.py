@@ -57,18 +57,14 @@ def assemble(data: DataConfig, split: str, *, where: str = "data.") -> tuple[lis
 
 def _mixture(data: DataConfig, split: str, report: Report) -> list[Problem]:
     """The problems of a mixture; training takes `num_train` by weight, other splits take them all."""
-    weights = {name: part.weight or 0.0 for name, part in data.components.items()}
-    wanted = stages.shares(data.num_train or 0, weights)
+    wanted = _wanted(data)
     parts = {
         name: part.model_copy(update={"num_train": wanted[name]}) for name, part in data.components.items()
     }
     places = {name: f"data.components.{name}." for name in parts}
     if split != "train":
-        found = {}
-        for name, part in parts.items():
-            found[name], below = assemble(part, split, where=places[name])
-            report.bad_rows += below.bad_rows
-        return stages.interleaved(found)[: None if split == "perturbed" else data.size(split)]
+        whole = {name: _component(part, split, report, places[name]) for name, part in parts.items()}
+        return stages.interleaved(whole)[: None if split == "perturbed" else data.size(split)]
     pools = {n: _pool(part, split, report, places[n]) for n, part in parts.items() if wanted[n]}
     owners = _owners(_apart(data, [p for pool in pools.values() for p in pool], report))
     chosen = {}
@@ -77,6 +73,18 @@ def _mixture(data: DataConfig, split: str, report: Report) -> list[Problem]:
         chosen[name] = _taken(parts[name], split, mine, report, places[name])
         report.components[name] = stages.size(chosen[name])
     return _fixed_number(data, stages.interleaved(chosen), report, "data.")
+
+
+def _wanted(data: DataConfig) -> dict[str, int]:
+    """How many training problems each component of a mixture gives."""
+    weights = {name: part.weight or 0.0 for name, part in data.components.items()}
+    return stages.shares(data.num_train or 0, weights)
+
+
+def _component(part: DataConfig, split: str, report: Report, where: str) -> list[Problem]:
+    problems, below = assemble(part, split, where=where)
+    report.bad_rows += below.bad_rows
+    return problems
 
 
 def _owners(problems: list[Problem]) -> dict[str, int]:

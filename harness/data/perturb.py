@@ -13,12 +13,13 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fractions import Fraction
 from functools import lru_cache
 from itertools import combinations, pairwise
 from random import Random
 
+from harness.data.annotations import Exact, Step, number, shown, solution_of, steps_of, value_of
 from harness.data.constants import implied, written
 from harness.types import Problem
 
@@ -26,12 +27,6 @@ PERTURB_VERSION = 1
 MAX_DRAWS = 80  # of new numbers, before a problem is left out
 MAX_ANSWER = 10**7
 
-Exact = int | Fraction
-
-_RANK = {"+": 1, "-": 1, "*": 2, "/": 2}
-_OPERATORS = {*_RANK, "(", ")"}
-_ANNOTATION = re.compile(r"<<([-+*/().\d]+)=([-.\d]+)>>")
-_TOKEN = re.compile(r"\d*\.\d+|\d+\.?|[-+*/()]")
 _DIGITS = re.compile(r"\d[\d,]*\.?\d*|\.\d+")
 _FREE = re.compile(r"\d{1,3}(?:,\d{3})+|\d+")
 _TIED_BEFORE = re.compile(
@@ -56,16 +51,6 @@ _DEPENDS = re.compile(
 _BOUNDS = {"hour": (24,), "minute": (60,), "second": (60,), "day": (7, 30), "week": (4, 52), "month": (12,)}
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
-    """An annotation: its tokens, the same in postfix, the values of its operands, its result."""
-
-    tokens: tuple[str, ...]
-    postfix: tuple[str, ...]
-    operands: Mapping[str, Exact]
-    result: Exact
-
-
 def perturbations(problems: Sequence[Problem]) -> list[Problem]:
     """The perturbed twin of each problem that has one, in order; `pair_id` names the original."""
     return [twin for problem in problems if (twin := perturbed(problem)) is not None]
@@ -74,8 +59,8 @@ def perturbations(problems: Sequence[Problem]) -> list[Problem]:
 @lru_cache(maxsize=16384)
 def perturbed(problem: Problem) -> Problem | None:
     """Twin of a problem with other numbers and another answer; None where the rules leave it out."""
-    steps = _steps(problem.solution or "")
-    if not steps or _number(problem.answer) != steps[-1].result:
+    steps = steps_of(problem.solution or "")
+    if not steps or number(problem.answer) != steps[-1].result:
         return None
     free = _free_values(problem.text, steps)
     if not free or _DEPENDS.search(problem.text):
@@ -89,8 +74,8 @@ def perturbed(problem: Problem) -> Problem | None:
                 id=f"{problem.id}/perturbed",
                 split="perturbed",
                 text=_rewritten(problem.text, drawn),
-                answer=_shown(new[-1].result),
-                solution=_solution(new),
+                answer=shown(new[-1].result),
+                solution=solution_of(new),
                 pair_id=problem.id,
             )
     return None
@@ -107,77 +92,6 @@ def _draws(text: str, free: Sequence[Exact]) -> Iterator[dict[Exact, int]]:
         values = [drawn.get(value, value) for value in order]
         if all(new != old for old, new in drawn.items()) and all(a < b for a, b in pairwise(values)):
             yield drawn
-
-
-def _steps(solution: str) -> list[Step] | None:
-    """The annotations; None for one that is not exactly right, is not positive, or cannot be read."""
-    steps = []
-    for match in _ANNOTATION.finditer(solution):
-        tokens = tuple(_TOKEN.findall(match[1]))
-        postfix = _postfix(tokens)
-        if postfix is None or match[2].startswith("-"):
-            return None
-        operands = {t: value for t in tokens if (value := _number(t)) is not None}
-        result = _value(postfix, operands)
-        if result is None or result <= 0 or result != Fraction(match[2].rstrip(".")):
-            return None
-        steps.append(Step(tokens, postfix, operands, result))
-    return steps if len(steps) == solution.count("<<") else None
-
-
-def _number(token: str) -> Exact | None:
-    if token in _OPERATORS:
-        return None
-    value = Fraction(token.rstrip("."))
-    return value.numerator if value.denominator == 1 else value
-
-
-def _postfix(tokens: Sequence[str]) -> tuple[str, ...] | None:
-    """The expression in postfix (shunting-yard); None for a bad form, or a sign before a number."""
-    out: list[str] = []
-    waiting: list[str] = []
-    want_number = True
-    for token in tokens:
-        is_number = token not in _OPERATORS
-        if want_number != (is_number or token == "("):
-            return None
-        if is_number:
-            out.append(token)
-        elif token == "(":
-            waiting.append(token)
-        else:
-            lowest = _RANK.get(token, 1)
-            while waiting and _RANK.get(waiting[-1], 0) >= lowest:
-                out.append(waiting.pop())
-            if token != ")":
-                waiting.append(token)
-            elif not waiting or waiting.pop() != "(":
-                return None
-        want_number = token == "(" or token in _RANK
-    out += reversed(waiting)
-    return None if want_number or "(" in out else tuple(out)
-
-
-def _value(postfix: Sequence[str], operands: Mapping[str, Exact]) -> Exact | None:
-    """The exact value, an int wherever it is whole; None for a zero divisor."""
-    stack: list[Exact] = []
-    for token in postfix:
-        if token not in _RANK:
-            stack.append(operands[token])
-            continue
-        b, a = stack.pop(), stack.pop()
-        if token == "+":
-            stack.append(a + b)
-        elif token == "-":
-            stack.append(a - b)
-        elif token == "*":
-            stack.append(a * b)
-        elif not b:
-            return None
-        else:
-            stack.append(Fraction(a) / b if a % b else a // b)
-    (value,) = stack
-    return value.numerator if value.denominator == 1 else value
 
 
 def _numbers(text: str) -> Iterator[tuple[re.Match[str], Exact, bool]]:
@@ -260,11 +174,11 @@ def _recomputed(
                 operands[token] = old
             else:
                 return None
-        result = _value(step.postfix, operands)
+        result = value_of(step.postfix, operands)
         if result is None or not _alike(step.result, result):
             return None
         results.setdefault(step.result, set()).add(result)
-        tokens = tuple(_shown(operands[t]) if t in operands else t for t in step.tokens)
+        tokens = tuple(shown(operands[t]) if t in operands else t for t in step.tokens)
         new.append(Step(tokens, step.postfix, operands, result))
     return new
 
@@ -287,17 +201,3 @@ def _rewritten(text: str, drawn: Mapping[Exact, int]) -> str:
         out += [_ARTICLE.sub(rf"\g<1>{'n' if _AN.match(new) else ''}\g<2>", before), new]
         end = match.start() + len(token)
     return "".join([*out, text[end:]])
-
-
-def _solution(steps: Sequence[Step]) -> str:
-    lines = [
-        f"{''.join(s.tokens)} = <<{''.join(s.tokens)}={_shown(s.result)}>>{_shown(s.result)}" for s in steps
-    ]
-    return "\n".join([*lines, f"#### {_shown(steps[-1].result)}"])
-
-
-def _shown(value: Exact) -> str:
-    """An integer, or a decimal that ends; a share such as 1/3 does not occur."""
-    if value.denominator == 1:
-        return str(value.numerator)
-    return f"{float(value):.10f}".rstrip("0")

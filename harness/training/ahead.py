@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-from harness.grading.compare.symbolic import Limits
+from harness.grading.compare.workers import Limits
 from harness.grading.grade import grade
 from harness.types import Grade, OnEnd, Problem
 

@@ -1,4 +1,4 @@
-"""The confined process that runs math-verify. Started by file path from `harness.grading.compare.symbolic`.
+"""The confined process that runs math-verify. Started by file path from `harness.grading.compare.workers`.
 
 Protocol, one JSON object a line: in {"gold", "pred", "decimals"}, out {"equal", "error", "latex",
 "evaluated"}. "latex" lists what went to math-verify's LaTeX parser, "evaluated" what reached sympy's

@@ -261,7 +261,7 @@ def _final_number(text: str) -> tuple[str | None, str]:
 
 
 def _last_number(text: str) -> tuple[int, int] | None:
-    """Where the last number stands; it is looked for from its last digit backwards."""
+    """The span of the last number; it is looked for from its last digit backwards."""
     end = len(text)
     while end > 0 and not text[end - 1].isdigit():
         end -= 1

@@ -231,21 +231,25 @@ def _verify(
     if modulus is None and (relation == "equiv" or (is_literal(lhs) and is_literal(rhs))):
         return None
     try:
-        lefts = [evaluate(lhs, percent=reading) for reading in (True, False)]
-        rights = [evaluate(rhs, percent=reading) for reading in (True, False)]
+        lefts, rights = _readings(lhs), _readings(rhs)
+        values = lefts[0], rights[0]
         if modulus is not None:
-            return _congruent(lefts[0], rights[0], evaluate(modulus)), (lefts[0], rights[0])
+            return _congruent(*values, evaluate(modulus)), values
         running = [] if is_literal(rhs) else [evaluate(first_operand(rhs))]
     except Uncheckable:
         return None
-    values = lefts[0], rights[0]
     if not _may_drop_percent(lhs, rights[1]):
         lefts = lefts[:1]
     if _is_hundredth(lhs):
         rights = rights[:1]
-    decimals = places(rhs if is_literal(rhs) else first_operand(rhs))
+    decimals = places(first_operand(rhs))  # of a literal, itself
     pairs = [(a, b) for a in lefts for b in rights + running if a is not None and b is not None]
     return any(_same(a, b, decimals, approximate=relation == "approx") for a, b in pairs), values
+
+
+def _readings(node: Node) -> list[Fraction | None]:
+    """The value with a percent sign read as /100, and with it read as a unit."""
+    return [evaluate(node), evaluate(node, percent=False)]
 
 
 def _may_drop_percent(lhs: Node, result: Fraction | None) -> bool:

@@ -36,7 +36,7 @@ def continues(cursor: Cursor, i: int) -> bool:
     if before.kind in _BEFORE_OPERAND or (before.kind == "other" and before.text in _FOREIGN_OPERATORS):
         return True
     if before.kind == "close" and token.kind != "minus":
-        return token.glued or token.kind in ("open", "root") or cursor.tokens[i - 2].kind == "number"
+        return _follows_group(cursor, i)
     if _is_factor(before, token) or _is_minute(cursor, i):
         return True
     if before.kind == "word" and _word_goes_on(cursor, i):
@@ -44,6 +44,12 @@ def continues(cursor: Cursor, i: int) -> bool:
     if token.kind == "minus":
         return _subtracts(cursor, i)
     return before.kind in ("word", "call", "other") and token.glued and before.text[-1] not in ":;.\"'`~"
+
+
+def _follows_group(cursor: Cursor, i: int) -> bool:
+    """Whether token `i` goes on with the bracket that closes before it: `(x + 1)5`, `(x) (5 + 1)`."""
+    token = cursor.tokens[i]
+    return token.glued or token.kind in ("open", "root") or cursor.tokens[i - 2].kind == "number"
 
 
 def _is_factor(before: Token, token: Token) -> bool:

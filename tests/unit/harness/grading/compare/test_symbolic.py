@@ -14,7 +14,8 @@ from collections.abc import Iterator
 import pytest
 
 from harness.grading.compare import symbolic
-from harness.grading.compare.symbolic import Limits, Pool, Worker, compare, screen, to_latex, worker_stats
+from harness.grading.compare.symbolic import compare, screen, to_latex, worker_stats
+from harness.grading.compare.workers import Limits, Pool, Worker
 from harness.grading.grade import equivalent, grade
 
 LIMITS = Limits(wall_s=6.0, cpu_s=1.0)

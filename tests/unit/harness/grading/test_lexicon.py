@@ -1,0 +1,68 @@
+"""The lexicon: its words and sizes, and that its three readers agree where they read the same word."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import pytest
+
+from harness.data.constants import implied
+from harness.grading.compare.quantities import parse_number
+from harness.grading.lexicon import CARDINALS, UNITS, Unit
+from harness.grading.steps.numbers import numbers_in
+from harness.grading.steps.units import _FAMILIES
+
+
+def test_the_cardinals_are_twenty_eight_words() -> None:
+    assert list(CARDINALS.values()) == [*range(20), 20, 30, 40, 50, 60, 70, 80, 90]
+    assert (CARDINALS["zero"], CARDINALS["twelve"], CARDINALS["forty"]) == (0, 12, 40)
+
+
+@pytest.mark.parametrize(
+    ("large", "small", "ratio"),
+    [
+        ("foot", "inch", 12),
+        ("yard", "foot", 3),
+        ("mile", "foot", 5280),
+        ("pound", "ounce", 16),
+        ("gallon", "quart", 4),
+        ("quart", "pint", 2),
+        ("pint", "cup", 2),
+        ("week", "day", 7),
+        ("year", "month", 12),
+        ("litre", "ml", 1000),
+        ("dollar", "cent", 100),
+    ],
+)
+def test_sizes_of_units(large: str, small: str, ratio: int) -> None:
+    a, b = UNITS[large], UNITS[small]
+    assert (a.dimension, a.power) == (b.dimension, b.power)
+    assert a.size == ratio * b.size
+
+
+def test_areas_volumes_and_speeds() -> None:
+    assert UNITS["hectare"] == Unit("length", Fraction(100 * 100), 2)  # 100 m x 100 m
+    assert UNITS["litre"] == Unit("length", Fraction(1, 10) ** 3, 3)  # 1 dm x 1 dm x 1 dm
+    assert UNITS["mph"] == Unit("length", 5280 * 12 * Fraction("0.0254"), 1, Unit("time", Fraction(60 * 60)))
+
+
+def test_families_of_the_step_check_count_in_their_smallest_unit() -> None:
+    sizes = {name: size for family in _FAMILIES for name, size in family.items()}
+    assert [sizes[name] for name in ("second", "hour", "week")] == [1, 3600, 7 * 24 * 3600]
+    assert [sizes[name] for name in ("cent", "nickel", "quarter", "$")] == [1, 5, 25, 100]
+    assert [sizes[name] for name in ("mm", "cm", "km")] == [1, 10, 10**6]
+    assert [sizes[name] for name in ("yard", "pound", "gallon")] == [36, 16, 16]  # inches, ounces, cups
+
+
+def test_readers_agree_on_number_words() -> None:
+    # These begin with another number word, so that an answer is read as `four` and letters: no number.
+    unread = ("fourteen", "sixteen", "seventeen", "eighteen", "nineteen")
+    unread += ("sixty", "seventy", "eighty", "ninety")
+    for word, value in CARDINALS.items():
+        assert parse_number(word) == (None if word in unread else value)
+        assert numbers_in(f"{word} apples") == {value}
+        assert value == 0 or value in implied(f"{word} apples")
+    assert parse_number("two hundred") == 200
+    assert numbers_in("a hundred apples") == {100} <= implied("a hundred apples")
+    assert parse_number("twice") is None  # in an answer it asks for a factor, in a problem it says 2
+    assert numbers_in("twice") == {2}
