@@ -28,7 +28,6 @@ from harness.seeds import STREAMS, all_streams
 SAMPLE_RATE, SAMPLE_POWER = 43e3, 0.70
 TRAIN_RATE, TRAIN_POWER = 21e3, 0.74
 REFERENCE_SIZE = 0.18e6
-PROMPT_TOKENS = 40  # a terse generated problem; a document of the corpus is about as long
 FIXED_SECONDS = 8.0  # loading, and lm-eval's own time
 TYPICAL_LENGTH = 0.5  # completions as a share of the longest allowed
 ASSUMED_SD = 0.03  # of per-seed differences in accuracy, while no finished runs give one
@@ -59,7 +58,7 @@ def estimate(config: RunConfig, records: Sequence[RunRecord] = ()) -> Estimate:
     base = 0.0
     if config.model.pretrain is not None:
         pretrain = config.model.pretrain
-        base = pretrain.steps * pretrain.batch_size * PROMPT_TOKENS / rates[1]
+        base = pretrain.steps * pretrain.batch_size * preflight.TYPICAL_PROMPT_TOKENS / rates[1]
     same_model = [r for r in records if _model(r) == config.model.name and _samples(r.config)]
     same_arm = [r for r in same_model if r.config["objective"]["name"] == config.objective.name]
     if finished := same_arm or same_model:
@@ -69,7 +68,7 @@ def estimate(config: RunConfig, records: Sequence[RunRecord] = ()) -> Estimate:
         return Estimate(tokens, seconds, base, f"{len(finished)} finished runs of {config.model.name}")
     updates = config.objective.updates.epochs
     eval_tokens = _eval_tokens(config)
-    trained = tokens * updates * (1 + PROMPT_TOKENS / config.rollout.max_new_tokens)
+    trained = tokens * updates * (1 + preflight.TYPICAL_PROMPT_TOKENS / config.rollout.max_new_tokens)
     seconds = FIXED_SECONDS + TYPICAL_LENGTH * ((tokens + eval_tokens) / rates[0] + trained / rates[1])
     return Estimate(tokens, seconds, base, "stated rates of one CPU thread")
 

@@ -1,4 +1,4 @@
-"""Log-probabilities of chosen tokens straight from hidden states, one chunk of logits at a time."""
+"""Compute log-probabilities of chosen tokens from hidden states, one chunk of logits at a time."""
 
 from __future__ import annotations
 
@@ -8,14 +8,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from harness.model.chunks import CHUNK_ELEMENTS, MAX_SAVED_ELEMENTS, MIN_CHUNK_TOKENS
 from harness.model.fused import widened
-
-# Logits alive at once, in elements: a chunk that stays in a CPU's cache, or fills a GPU.
-_CHUNK_ELEMENTS = {"cpu": 1 << 18, "cuda": 1 << 30}
-_LEAST = 256  # tokens of a chunk, whatever the vocabulary: each chunk adds to the weight's whole gradient
-# On a GPU, logits of one call that are kept for its backward pass: 5 GiB in half precision, enough for
-# microbatches of 16,384 tokens of a vocabulary of 152k.
-_KEPT_ELEMENTS = 5 << 29
 
 
 def _wide(x: Tensor) -> torch.dtype:
@@ -78,27 +72,30 @@ class _ChunkedLogprobs(torch.autograd.Function):
                 grad_weight.addmm_(grad_logits.t(), states[part])
             else:
                 grad_weight.add_(grad_logits.t() @ states[part])
-        found = None if grad_weight is None else grad_weight.to(weight.dtype)
-        return grad_states, found, None, None, None, None
+        whole = None if grad_weight is None else grad_weight.to(weight.dtype)
+        return grad_states, whole, None, None, None, None
 
 
 class _KernelLogprobs(torch.autograd.Function):
-    """The same on a GPU: one kernel reads a chunk of logits, another overwrites it by its gradient."""
+    """`_ChunkedLogprobs` for a GPU: a kernel reads a chunk of logits, another overwrites it by its gradient.
+
+    With `save`, the logits stay in memory for the backward pass; otherwise it computes them again.
+    """
 
     @staticmethod
     def forward(
-        ctx: Any, states: Tensor, weight: Tensor, targets: Tensor, temperature: float, chunk: int, keep: bool
+        ctx: Any, states: Tensor, weight: Tensor, targets: Tensor, temperature: float, chunk: int, save: bool
     ) -> tuple[Tensor, Tensor]:
         from harness.model import kernels
 
-        found, kept = [], []
+        results, saved = [], []
         for some, wanted in zip(states.split(chunk), targets.split(chunk), strict=True):
             logits = some @ weight.t()
-            found.append(kernels.logprobs_of(logits, wanted, temperature))
-            kept.append(logits if keep else None)
-        logprobs, normalisers, entropy = (torch.cat(parts) for parts in zip(*found, strict=True))
+            results.append(kernels.logprobs_of(logits, wanted, temperature))
+            saved.append(logits if save else None)
+        logprobs, normalisers, entropy = (torch.cat(parts) for parts in zip(*results, strict=True))
         ctx.save_for_backward(states, weight, targets, normalisers)
-        ctx.temperature, ctx.chunk, ctx.kept = temperature, chunk, kept
+        ctx.temperature, ctx.chunk, ctx.saved_logits = temperature, chunk, saved
         ctx.mark_non_differentiable(entropy)
         return logprobs, entropy
 
@@ -110,8 +107,9 @@ class _KernelLogprobs(torch.autograd.Function):
         states, weight, targets, normalisers = ctx.saved_tensors
         grad_states = torch.empty_like(states)
         grad_weight: Tensor | None = None
-        kept, ctx.kept = ctx.kept, [None] * len(ctx.kept)  # they are overwritten: a second pass recomputes
-        for i, logits in enumerate(kept):
+        saved = ctx.saved_logits
+        ctx.saved_logits = [None] * len(saved)  # they are overwritten: a second backward pass recomputes
+        for i, logits in enumerate(saved):
             part = slice(i * ctx.chunk, (i + 1) * ctx.chunk)
             if logits is None:
                 logits = states[part] @ weight.t()
@@ -119,10 +117,10 @@ class _KernelLogprobs(torch.autograd.Function):
             torch.mm(logits, weight, out=grad_states[part])
             if ctx.needs_input_grad[1]:
                 product = logits.t() @ states[part]
-                if len(kept) == 1:
+                if len(saved) == 1:
                     return grad_states, product, None, None, None, None
                 grad_weight = product.float() if grad_weight is None else grad_weight.add_(product)
-            kept[i] = logits = None
+            saved[i] = logits = None
         whole = None if grad_weight is None else grad_weight.to(weight.dtype)
         return grad_states, whole, None, None, None, None
 
@@ -140,11 +138,11 @@ def chunked_logprobs(
 
     states [M, D], weight [V, D], targets [M]. Gradients reach states and weight; the entropy carries none.
     """
-    chunk = chunk_tokens or max(_LEAST, _CHUNK_ELEMENTS[states.device.type] // weight.shape[0])
+    chunk = chunk_tokens or max(MIN_CHUNK_TOKENS, CHUNK_ELEMENTS[states.device.type] // weight.shape[0])
     if states.is_cuda and len(states):
-        keep = torch.is_grad_enabled() and len(states) * weight.shape[0] <= _KEPT_ELEMENTS
-        chunk = chunk_tokens or (len(states) if keep else chunk)
-        logprobs, entropy = _KernelLogprobs.apply(states, weight, targets, temperature, chunk, keep)
+        save = torch.is_grad_enabled() and len(states) * weight.shape[0] <= MAX_SAVED_ELEMENTS
+        chunk = chunk_tokens or (len(states) if save else chunk)
+        logprobs, entropy = _KernelLogprobs.apply(states, weight, targets, temperature, chunk, save)
     else:
         args = (states, weight, targets, temperature, with_entropy, chunk)
         logprobs, entropy = _ChunkedLogprobs.apply(*args)

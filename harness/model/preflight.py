@@ -1,28 +1,36 @@
-"""Will a run fit? Bytes of each part from settings and dimensions alone, before anything is loaded.
+"""Estimate a run's memory from its settings and dimensions, before anything is loaded. Imports no torch.
 
-An estimate: what training holds at its peak, within a factor of 1.5 of what was measured on a CPU
-(tests/integration/test_preflight.py). Imports no torch.
+Peak bytes in training, part by part; on a CPU within a factor of 1.5 of what was measured
+(tests/integration/test_preflight.py).
 """
 
 from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 
+from harness.model.chunks import (
+    CHUNK_ELEMENTS,
+    MAX_SAVED_ELEMENTS,
+    MIN_CHUNK_TOKENS,
+    RETENTION_CHUNK_ELEMENTS,
+)
 from harness.model.dims import ModelDims, num_parameters
 from harness.model.files.source import shape
 from harness.schema.run_config import ConfigError, RunConfig
 
-PROMPT_TOKENS = 256  # of the longest prompt, which is not known yet
+# Tokens of a prompt, before prompts are known: the longest decides memory, a typical one decides time.
+LONGEST_PROMPT_TOKENS = 256
+TYPICAL_PROMPT_TOKENS = 40  # a terse generated problem; a document of the corpus is about as long
 LADDER_VOCABULARY = 1000
 _GIB = 2**30
 _RUNTIME = {"cpu": 0.4 * _GIB, "cuda": 0.8 * _GIB}  # PyTorch itself; CUDA's context and kernels
-_LOGITS = 2**24, 256, 12.0  # on a CPU, a chunk: least elements and tokens; bytes of what is made of each
-_KEPT, _CHUNK = 5 * 2**29, 2**30  # on a GPU, elements: a microbatch's logits at most, else a chunk of them
+_BYTES_PER_LOGIT = 12.0  # float32: the logit, and what a chunk or a sampling step computes from it
 _VLLM_CPU = 0.4 * _GIB  # its packages and buffers, measured with a tiny model; its cache is resident at once
 
 
@@ -44,7 +52,7 @@ class Needs:
 
 
 def needs(config: RunConfig, dims: ModelDims, device: str) -> Needs:
-    """What a run holds. `device` cpu or cuda; vLLM's share is of the GPU that is here, or of 80 GiB."""
+    """Memory of a run on `device`, cpu or cuda. vLLM's share is of this machine's GPU, or of 80 GiB."""
     size, whole = (4 if config.dtype == "float32" else 2), float(num_parameters(dims))
     trained = _trained(config, dims)
     always = {"PyTorch": _RUNTIME[device], "policy": whole * size}
@@ -74,12 +82,12 @@ def needs(config: RunConfig, dims: ModelDims, device: str) -> Needs:
 def _engine(
     config: RunConfig, dims: ModelDims, device: str, size: int
 ) -> tuple[dict[str, float], dict[str, float]]:
-    """What the sampler holds always, and what only while it samples."""
+    """Bytes that the sampler holds always, and those that it holds only while it samples."""
     rollout, whole = config.rollout, float(num_parameters(dims))
     if rollout.engine == "native":
         sampling = {
             "sampler's joined weights": _joined(dims) * size,
-            "logits of a sampled token": _rows(config) * dims.vocab_size * 12.0,
+            "logits of a sampled token": _rows(config) * dims.vocab_size * _BYTES_PER_LOGIT,
         }
         cache = {"keys and values": _cache(config, dims, size)}
         return ({}, sampling | cache) if rollout.release else (cache, sampling)
@@ -96,6 +104,7 @@ def _engine(
 
 
 def _trained(config: RunConfig, dims: ModelDims) -> float:
+    """Parameters that the optimiser updates: all, or those of the adapters."""
     lora = config.trainer.lora
     if lora is None:
         return float(num_parameters(dims))
@@ -111,41 +120,46 @@ def _trained(config: RunConfig, dims: ModelDims) -> float:
 
 
 def _joined(dims: ModelDims) -> float:
-    """Elements of the projections that are joined: queries, keys and values; gate and up."""
+    """Elements of the joined projections: queries with keys and values, gate with up."""
     heads = dims.num_heads + 2 * dims.num_kv_heads
     return float(dims.num_layers * dims.hidden_size * (heads * dims.head_dim + 2 * dims.intermediate_size))
 
 
 def _rows(config: RunConfig) -> int:
+    """Sequences that are sampled together."""
     rollout = config.rollout
     return min(rollout.max_batch_size, rollout.prompts_per_step * rollout.group_size)
 
 
 def _cache(config: RunConfig, dims: ModelDims, size: int) -> float:
-    tokens = PROMPT_TOKENS + config.rollout.max_new_tokens
+    tokens = LONGEST_PROMPT_TOKENS + config.rollout.max_new_tokens
     if _rows(config) < config.rollout.prompts_per_step * config.rollout.group_size:
         tokens += max(64, tokens // 2)  # rows are refilled
     return 2.0 * dims.num_layers * _rows(config) * dims.num_kv_heads * dims.head_dim * tokens * size
 
 
 def _logits(config: RunConfig, dims: ModelDims, device: str, size: int) -> float:
-    """Of training (network.head): a GPU keeps a microbatch's for its backward pass if they are few enough."""
+    """Bytes of logits alive in training: a CPU's largest chunk; on a GPU the whole microbatch's if they are
+    saved for the backward pass, else a chunk's."""
     if device == "cpu":
-        least, tokens, size_of_all = _LOGITS
-        return size_of_all * max(least, tokens * dims.vocab_size)
+        head = max(CHUNK_ELEMENTS["cpu"], MIN_CHUNK_TOKENS * dims.vocab_size)
+        return _BYTES_PER_LOGIT * max(RETENTION_CHUNK_ELEMENTS, head)
     elements = _microbatch(config) * dims.vocab_size
-    return size * (elements if elements <= _KEPT else _CHUNK)
+    return size * (elements if elements <= MAX_SAVED_ELEMENTS else CHUNK_ELEMENTS["cuda"])
 
 
 def _microbatch(config: RunConfig) -> float:
-    """Tokens of the largest one."""
-    longest = PROMPT_TOKENS + config.rollout.max_new_tokens
+    """Tokens of the largest microbatch: a row is never split."""
+    longest = LONGEST_PROMPT_TOKENS + config.rollout.max_new_tokens
     return float(max(config.trainer.microbatch_tokens, longest))
 
 
 def _activations(config: RunConfig, dims: ModelDims, size: int) -> float:
-    """What a microbatch keeps for its backward pass: of a layer, its two norms' inputs and outputs, queries,
-    keys, values, attention's output twice, gate and up, and their product."""
+    """Bytes that a microbatch saves for its backward pass.
+
+    A layer saves its two norms' inputs and outputs, queries, keys, values, attention's output twice, gate and
+    up, and their product.
+    """
     tokens = _microbatch(config)
     attention = (3 * dims.num_heads + 2 * dims.num_kv_heads) * dims.head_dim
     layer = 4 * dims.hidden_size + attention + 3 * dims.intermediate_size
@@ -224,27 +238,36 @@ def check_fits(config: RunConfig) -> None:
         )
 
 
+def _takes_vllm_share(config: RunConfig) -> bool:
+    return config.rollout.engine != "native" and device_of(config) == "cuda"
+
+
+def _takes_vllm_cache(config: RunConfig) -> bool:
+    return config.rollout.engine != "native" and device_of(config) == "cpu"
+
+
+# When a setting needs less, and its text; those first that change no number of the run.
+_REMEDIES: tuple[tuple[Callable[[RunConfig], bool], str], ...] = (
+    (lambda c: True, "lower trainer.microbatch_tokens={c.trainer.microbatch_tokens}"),
+    (lambda c: not c.trainer.gradient_checkpointing, "set trainer.gradient_checkpointing=true"),
+    (lambda c: not c.rollout.release, "rollout.release=true"),
+    (lambda c: c.rollout.engine == "native", "lower rollout.max_batch_size={c.rollout.max_batch_size}"),
+    (_takes_vllm_share, "lower rollout.vllm.memory={c.rollout.vllm.memory}"),
+    (_takes_vllm_cache, "export VLLM_CPU_KVCACHE_SPACE= (GiB), lower"),
+    (lambda c: c.trainer.optimizer == "adamw", "trainer.optimizer=adamw_8bit"),
+    (lambda c: c.dtype == "float32", "dtype=bfloat16"),
+    (lambda c: c.trainer.lora is None, "trainer.lora={{rank: 16, alpha: 32}}"),
+    (lambda c: True, "or take a smaller model"),
+)
+
+
 def remedies(config: RunConfig) -> str:
-    """The settings that need less, those first that change no number of the run."""
-    found = [f"lower trainer.microbatch_tokens={config.trainer.microbatch_tokens}"]
-    if not config.trainer.gradient_checkpointing:
-        found.append("set trainer.gradient_checkpointing=true")
-    if not config.rollout.release:
-        found.append("rollout.release=true")
-    if config.rollout.engine == "native":
-        found.append(f"lower rollout.max_batch_size={config.rollout.max_batch_size}")
-    elif device_of(config) == "cuda":
-        found.append(f"lower rollout.vllm.memory={config.rollout.vllm.memory}")
-    else:
-        found.append("export VLLM_CPU_KVCACHE_SPACE= (GiB), lower")
-    found += ["trainer.optimizer=adamw_8bit"] if config.trainer.optimizer == "adamw" else []
-    found += ["dtype=bfloat16"] if config.dtype == "float32" else []
-    found += ["trainer.lora={rank: 16, alpha: 32}"] if config.trainer.lora is None else []
-    return ", ".join([*found, "or take a smaller model"])
+    """Name the settings that need less memory."""
+    return ", ".join(text.format(c=config) for applies, text in _REMEDIES if applies(config))
 
 
 def describe(config: RunConfig) -> str:
-    """One line of `--plan`."""
+    """Describe a model's memory in one line of `--plan`."""
     found = estimate(config)
     if found is None:
         return f"{config.model.name}: memory unknown until its config.json is downloaded"

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 
 from harness.identity import digest
+from harness.model.chunks import RETENTION_CHUNK_ELEMENTS
 from harness.model.files.codec import Codec
 from harness.model.policy import Policy, states_before
 from harness.model.rows import pack_rows
@@ -28,7 +29,6 @@ from harness.types import Prompt, SamplingParams
 NUM_DOCUMENTS = 128
 NUM_PASSAGES, PASSAGE_TOKENS = 16, 128  # for a pretrained model
 ROWS = 32
-_CHUNK_ELEMENTS = 1 << 24  # of log-probabilities alive at once
 
 
 class Retention:
@@ -55,7 +55,7 @@ class Retention:
         """`kept_loss`, `kept_kl_forward` and `kept_kl_reverse` of a policy."""
         loss = forward = reverse = 0.0
         num_tokens = 0
-        chunk = max(1, _CHUNK_ELEMENTS // policy.dims.vocab_size)
+        chunk = max(1, RETENTION_CHUNK_ELEMENTS // policy.dims.vocab_size)
         for input_ids, lengths, mask in self.parts:
             states, targets = _states(policy, input_ids, lengths, mask)  # [M, D], [M]
             base_states, _ = _states(self.base, input_ids, lengths, mask)
