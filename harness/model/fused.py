@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from harness.model.rows import Places
+from harness.model.rows import GatherIndex
 
 
 def widened(x: Tensor) -> Tensor:
@@ -57,7 +57,7 @@ class _Spread(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
-        """Sums of a thing's places in the same order each time, in float32 at least."""
+        """Sum each row's copies, always in the same order, in float32 at least."""
         order, ends = ctx.saved_tensors
         flat = grad.flatten(1)
         summed = torch.ops.aten._embedding_bag_forward_only.default(
@@ -66,11 +66,11 @@ class _Spread(torch.autograd.Function):
         return summed.view(-1, *grad.shape[1:]), None, None, None
 
 
-def spread(x: Tensor, places: Places) -> Tensor:
-    """The things x [N, ...] at `places` [K, ...]; the gradient is the sum over a thing's places."""
-    if places.order is None:
-        return pack(x, places.index)
-    return _Spread.apply(x, places.index, places.order, places.ends)
+def spread(x: Tensor, rows: GatherIndex) -> Tensor:
+    """Gather rows of x [N, ...] to [K, ...]; a row's gradient is the sum over its copies."""
+    if rows.order is None:
+        return pack(x, rows.index)
+    return _Spread.apply(x, rows.index, rows.order, rows.ends)
 
 
 def pack(x: Tensor, index: Tensor) -> Tensor:

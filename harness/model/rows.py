@@ -1,7 +1,7 @@
-"""Padded rows as a model computes them: packed, a shared prompt once, and laid out on the CPU.
+"""Pack padded rows for a model, shared prompts once. All indices are computed on the CPU.
 
-The CPU knows their lengths, so nothing here is read back from a GPU: it stays ahead of it, a whole optimiser
-step if need be.
+The CPU knows the rows' lengths, so nothing is read back from a GPU, and the CPU can queue work a whole
+optimiser step ahead of it.
 """
 
 from __future__ import annotations
@@ -15,9 +15,14 @@ from torch import Tensor
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
-    """Which of N things are taken, `index` [K]. With `order` [K] and `ends` [N + 1] a thing may be taken
-    several times: n as number order[ends[n] : ends[n + 1]] of them. Without, the index increases strictly."""
+class GatherIndex:
+    """Rows to gather, [K]. If a row is gathered more than once, `order`/`ends` are the CSR layout of the
+    inverse map, for the backward sum.
+
+    `order` [K], `ends` [N + 1]: row n of N is at places order[ends[n] : ends[n + 1]] of `index`. Without
+    them, `index` increases strictly. Index [2, 0, 2] of N = 3 has order [1, 0, 2],
+    ends [0, 1, 1, 3].
+    """
 
     index: Tensor
     order: Tensor | None = None
@@ -26,7 +31,7 @@ class Places:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Where N packed tokens stand in B rows of T, and the keys that they see.
+    """Positions of N packed tokens in B rows of T, and the keys that they attend to.
 
     `index` [N] flat padded positions, increasing; `ends` [B + 1] int32, where each row's tokens begin, and N.
     Where rows share prompts, `keys` are the tokens of all rows, each with its prompt: K packed ones with
@@ -38,17 +43,17 @@ class Layout:
     ends: Tensor
     batch: int
     width: int
-    keys: Places | None = None
+    keys: GatherIndex | None = None
     key_ends: Tensor | None = None
     padded: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """The N tokens that are computed of B rows, one row after the other, on the device that computes them.
+    """Packed tokens of B rows, one row after the other, on the device that computes them.
 
-    `tokens` [N] and their `positions` [N] in the rows; of the M wanted ones the ids `targets` [M], where they
-    stand in [B, T] flat, `at` [M], increasing, and which token is `before` each, M of N.
+    `tokens` [N] and their `positions` [N] in the rows. For the M tokens to be predicted: their ids `targets`
+    [M], their flat positions `at` [M] in [B, T], increasing, and `before`, the packed token in front of each.
     """
 
     tokens: Tensor
@@ -56,7 +61,7 @@ class Rows:
     layout: Layout
     targets: Tensor
     at: Tensor
-    before: Places
+    before: GatherIndex
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -66,15 +71,17 @@ class Rows:
 
 @dataclass(frozen=True, slots=True)
 class Prompts:
-    """Which rows [B] begin alike: those with the same number in `ids` [B] have the same `lengths` [B] tokens
-    first. `padded` says that attention will be computed on [B, T] (`harness.model.attention.pads`)."""
+    """Prompts that rows share: rows with equal `ids` [B] begin with the same tokens, `lengths` [B] of them.
+
+    `padded`: attention will be computed on [B, T] (`harness.model.attention.pads`).
+    """
 
     ids: Tensor
     lengths: Tensor
     padded: bool
 
     def sources(self) -> tuple[Tensor, Tensor]:
-        """Of each row: the first one with its prompt, and how many tokens it takes from there (itself: 0)."""
+        """For each row, the first row with its prompt, and the tokens taken from it (0 if it is that row)."""
         first: dict[int, int] = {}
         source = torch.tensor([first.setdefault(i, row) for row, i in enumerate(self.ids.tolist())])
         own = source == torch.arange(len(source))
@@ -89,11 +96,10 @@ def pack_rows(
     prompts: Prompts | None = None,
     device: torch.device | str = "cpu",
 ) -> Rows:
-    """Rows `input_ids` [B, T], right-padded with anything, of `lengths` [B] tokens.
+    """Pack rows `input_ids` [B, T] of `lengths` [B] tokens, right-padded with anything.
 
-    Tokens `wanted` [B, T] (None: none) are to be predicted; position 0 and padding are left out of them. A
-    prompt that several rows begin with is computed once, in the first. All are on the CPU; what is made goes
-    to `device`.
+    Tokens `wanted` [B, T] are to be predicted (None: no token), except position 0 and padding. A prompt that
+    several rows share is computed once, in the first. Arguments are on the CPU, the result on `device`.
     """
     batch, width = input_ids.shape
     column = torch.arange(width)
@@ -108,7 +114,7 @@ def pack_rows(
     layout = Layout(index, _ends(own.sum(1)), batch, width)
     if prompts is not None and bool(taken.any()):
         number = torch.where(shared, number[source], number)
-        keys = _several(number[valid], len(index))
+        keys = _repeated_index(number[valid], len(index))
         if prompts.padded:
             keys = _over_padding(keys, number, valid, lengths)
         layout = replace(layout, keys=keys, key_ends=_ends(lengths), padded=prompts.padded)
@@ -116,42 +122,42 @@ def pack_rows(
     if wanted is not None:
         at = (wanted.bool() & valid & (column > 0)).flatten().nonzero().squeeze(1)  # [M]
     before = number.flatten()[at - 1]  # [M]
-    places = Places(before) if layout.keys is None else _several(before, len(index))
+    places = GatherIndex(before) if layout.keys is None else _repeated_index(before, len(index))
     ids = input_ids.flatten()
-    return _onto(Rows(ids[index], index % width, layout, ids[at], at, places), device)
+    return _rows_to_device(Rows(ids[index], index % width, layout, ids[at], at, places), device)
 
 
 def _ends(counts: Tensor) -> Tensor:
     return F.pad(counts.cumsum(0), (1, 0)).int()
 
 
-def _several(index: Tensor, num: int) -> Places:
-    """Any index [K] of `num` things."""
+def _repeated_index(index: Tensor, num: int) -> GatherIndex:
+    """Gather `index` [K] of `num` rows, in any order, with repetitions."""
     order = torch.from_numpy(index.numpy().argsort(kind="stable"))
-    return Places(index, order, F.pad(torch.bincount(index, minlength=num).cumsum(0), (1, 0)))
+    return GatherIndex(index, order, F.pad(torch.bincount(index, minlength=num).cumsum(0), (1, 0)))
 
 
-def _over_padding(keys: Places, number: Tensor, valid: Tensor, lengths: Tensor) -> Places:
-    """The same at B × T places: padding takes its row's last token, and is in no token's gradient."""
+def _over_padding(keys: GatherIndex, number: Tensor, valid: Tensor, lengths: Tensor) -> GatherIndex:
+    """Extend `keys` to [B × T]: padding repeats its row's last token and adds nothing to its gradient."""
     assert keys.order is not None
     last = torch.minimum(torch.arange(number.shape[1]), lengths[:, None] - 1)  # [B, T]
     order = valid.flatten().nonzero().squeeze(1)[keys.order]  # [K]
-    return Places(number.gather(1, last).flatten(), order, keys.ends)
+    return GatherIndex(number.gather(1, last).flatten(), order, keys.ends)
 
 
-def _onto(rows: Rows, device: torch.device | str) -> Rows:
+def _rows_to_device(rows: Rows, device: torch.device | str) -> Rows:
     def moved(x: Any) -> Any:
         if isinstance(x, Tensor):
-            return onto(x, device)
-        if isinstance(x, (Places, Layout)):
+            return to_device(x, device)
+        if isinstance(x, (GatherIndex, Layout)):
             return replace(x, **{f.name: moved(getattr(x, f.name)) for f in fields(x)})
         return x
 
     return replace(rows, **{f.name: moved(getattr(rows, f.name)) for f in fields(rows)})
 
 
-def onto(x: Tensor, device: torch.device | str) -> Tensor:
-    """A copy of x on `device`, for which the CPU does not wait; x itself if it is there."""
+def to_device(x: Tensor, device: torch.device | str) -> Tensor:
+    """Copy x to `device` without waiting for a GPU; x itself if it is there already."""
     if torch.device(device).type != "cuda" or x.is_cuda:
         return x.to(device)
     return x.pin_memory().to(device, non_blocking=True)

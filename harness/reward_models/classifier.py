@@ -24,7 +24,7 @@ from harness.types import Batch, Grade, Problem, Prompt, Rollout, ScoredGroup
 
 HELD_OUT = 5  # one problem of so many is left out of training, for AUC and calibration
 BINS = 10
-Places = Sequence[Sequence[int]]  # of each row, indices among its completion's tokens, strictly increasing
+TokenIndices = Sequence[Sequence[int]]  # for each row, of its completion's tokens, strictly increasing
 Labels = Sequence[Sequence[float]]  # of the same tokens, P(right) in [0, 1]
 
 
@@ -32,7 +32,7 @@ def train(
     model: ValueModel,
     prompts: Sequence[Prompt],
     rollouts: Sequence[Rollout],
-    places: Places,
+    places: TokenIndices,
     labels: Labels,
     *,
     rows: Sequence[int],
@@ -61,7 +61,7 @@ def probabilities(
     model: ValueModel,
     prompts: Sequence[Prompt],
     rollouts: Sequence[Rollout],
-    places: Places,
+    places: TokenIndices,
     *,
     token_budget: int,
 ) -> list[list[float]]:
@@ -146,7 +146,7 @@ def _batch(prompts: Sequence[Prompt], rollouts: Sequence[Rollout]) -> Batch:
 
 
 def _logits(
-    model: ValueModel, batch: Batch, rows: Tensor, prompts: Sequence[Prompt], places: Places
+    model: ValueModel, batch: Batch, rows: Tensor, prompts: Sequence[Prompt], places: TokenIndices
 ) -> Tensor:
     """The head's output at the `places` of `rows`, row after row, [M]."""
     trunk = model.trunk

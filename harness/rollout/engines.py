@@ -1,4 +1,4 @@
-"""A policy with its sampler and its tokenizer, from a model folder or from what this process keeps warm."""
+"""Load a policy with its sampler and its tokenizer, from a model folder or from this process's cache."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from harness.model.files.hub import TOKENIZER_FILES, load_pretrained, load_weigh
 from harness.model.lora import inject
 from harness.model.policy import Policy
 from harness.rollout.native import NativeEngine
-from harness.rollout.process_cache import drop, keep
+from harness.rollout.process_cache import cached, drop
 from harness.rollout.vllm.engine import VllmEngine
 from harness.schema.run_config import RunConfig
 from harness.schema.trainer_config import RolloutConfig
 from harness.types import RolloutEngine
 
-# Settings of `rollout` that an engine is told at each call, not when it is built.
+# Settings of `rollout` that an engine gets with each call, not when it is built.
 RUN_ROLLOUT = (
     *("prompts_per_step", "group_size", "max_new_tokens", "temperature", "top_p", "top_k", "keep"),
     "max_sampler_kl",
@@ -30,7 +30,7 @@ _end_tokens: dict[tuple[str, ...], tuple[int, ...]] = {}  # by the files' conten
 
 
 def load_engine(config: RunConfig, weights: Path, device: str) -> tuple[Policy, RolloutEngine, Codec]:
-    """A policy in hub format, its sampler and its tokenizer."""
+    """Load a policy in hub format and build its sampler and its tokenizer."""
     policy, codec = load_policy(config, weights, device), Codec.from_folder(weights)
     shared: dict[str, Any] = {
         "eos_token_ids": codec.eos_token_ids,
@@ -41,7 +41,7 @@ def load_engine(config: RunConfig, weights: Path, device: str) -> tuple[Policy, 
 
 
 def load_policy(config: RunConfig, weights: Path, device: str) -> Policy:
-    """A hub folder's model in the run's dtype."""
+    """Load a hub folder's model in the run's dtype."""
     return load_pretrained(weights, dtype=getattr(torch, config.dtype), device=device)
 
 
@@ -54,12 +54,12 @@ def _engine(rollout: RolloutConfig, policy: Policy, shared: dict[str, Any]) -> R
 def warm_engine(
     config: RunConfig, weights: Path, device: str, *, original: Policy | None = None
 ) -> tuple[Policy, RolloutEngine, Codec]:
-    """`load_engine`, or what this process has from an earlier run of this architecture and these settings.
+    """Reuse the engine of an earlier run of this architecture and these settings, or call `load_engine`.
 
-    Then the weights are replaced in place, by those of `original` (the same weights, loaded) or from disk, so
-    that buffers and graphs stay valid. One at a time: the next call takes the weights away from the last.
+    A reused engine's weights are replaced in place, from `original` (the same weights, in memory) or from
+    disk, so that buffers and graphs stay valid. The engine is shared: the next call overwrites its weights.
     """
-    (policy, engine, codec), warm = keep(
+    (policy, engine, codec), warm = cached(
         "engine", engine_key(config, weights, device), lambda: load_engine(config, weights, device)
     )
     if warm:
@@ -73,10 +73,10 @@ def warm_engine(
 
 
 def engine_key(config: RunConfig, weights: Path, device: str) -> tuple[str, ...]:
-    """What an engine is built for: the architecture, the tokenizer, the settings. Not the weights.
+    """Identify what an engine is built for: architecture, tokenizer and settings, not the weights.
 
-    Of config.json that is its dimensions and end tokens: a checkpoint's file says the same as its base's in
-    other words, and is sampled by the same engine.
+    config.json counts by its dimensions and end tokens alone: a checkpoint's file is written differently from
+    its base's, yet the same engine samples both.
     """
     rollout = config.rollout.model_dump(exclude=set(RUN_ROLLOUT))
     model, *tokenizer = [
@@ -93,8 +93,10 @@ def engine_key(config: RunConfig, weights: Path, device: str) -> tuple[str, ...]
 def adapted_engine(
     config: RunConfig, base: Path, device: str, *, seed: int
 ) -> tuple[Policy, RolloutEngine, Codec]:
-    """A base with fresh adapters under training. Never kept: buffers and graphs of an engine hold the joined
-    weights of a policy as it was when it was built. What is kept goes first: two never stand in memory.
+    """Load a base with fresh adapters under training.
+
+    Never cached: an engine's buffers and graphs hold the joined weights of the policy that it was built for.
+    Drop the cached engine first, so that two are never in memory.
     """
     lora = config.trainer.lora
     assert lora is not None

@@ -1,7 +1,7 @@
-"""What a process keeps between runs: an engine with its buffers and graphs, a base's weights, prompts.
+"""Cache engines (with their buffers and graphs), a base's weights and prompts between a process's runs.
 
-One value a name. Asking under another key frees the old value before the new one is built, so that two never
-stand in memory together. A kept value is shared by all that ask: whoever changes it puts it back, as
+One value a name. Another key drops the old value before the new one is built, so that two are never in
+memory. A cached value is shared by its callers: whoever changes it restores it, as
 `harness.rollout.engines.warm_engine` does with the weights.
 """
 
@@ -14,25 +14,25 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-_kept: dict[str, tuple[Hashable, Any]] = {}
+_cache: dict[str, tuple[Hashable, Any]] = {}
 
 
-def keep(name: str, key: Hashable, build: Callable[[], T]) -> tuple[T, bool]:
-    """The value of `name` and whether it was there already, built under the same key."""
-    if name in _kept and _kept[name][0] == key:
-        return _kept[name][1], True
+def cached(name: str, key: Hashable, build: Callable[[], T]) -> tuple[T, bool]:
+    """Return the value of `name` under `key`, built now if need be, and whether it was cached."""
+    if name in _cache and _cache[name][0] == key:
+        return _cache[name][1], True
     drop(name)
     value = build()
-    _kept[name] = key, value
+    _cache[name] = key, value
     return value, False
 
 
 def drop(*names: str) -> None:
-    """Forget these values, or all, and give their memory back.
+    """Drop these values, or all, and free their memory.
 
     A run that failed leaves nothing to the next one: its engine may have been cut off anywhere.
     """
-    gone = [_kept.pop(name) for name in names or tuple(_kept) if name in _kept]
+    gone = [_cache.pop(name) for name in names or tuple(_cache) if name in _cache]
     if not gone:
         return
     del gone

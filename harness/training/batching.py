@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import torch
 
-from harness.model.rows import Prompts, onto
+from harness.model.rows import Prompts, to_device
 from harness.types import Batch
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def make_batch(groups: Sequence[ScoredGroup], *, pad_id: int, mask_truncated: bo
 def take(batch: Batch, rows: Tensor) -> Batch:
     """Take rows (indices [b], on the CPU) of every tensor, cut to the longest: [B, T] -> [b, t]."""
     width = int(batch.lengths[rows].max())
-    at = onto(rows, batch.input_ids.device)
+    at = to_device(rows, batch.input_ids.device)
     cut: dict[str, Any] = {
         name: x[rows] if x.dim() == 1 else x.index_select(0, at)[:, :width] for name, x in _tensors(batch)
     }
@@ -72,7 +72,7 @@ def take(batch: Batch, rows: Tensor) -> Batch:
 
 def move(batch: Batch, device: torch.device) -> Batch:
     """Move every [B, T] tensor to a device; the [B] ones, by which rows are packed, stay on the CPU."""
-    moved: dict[str, Any] = {name: onto(x, device) if x.dim() == 2 else x for name, x in _tensors(batch)}
+    moved: dict[str, Any] = {name: to_device(x, device) if x.dim() == 2 else x for name, x in _tensors(batch)}
     return Batch(**moved)
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from harness.model.attention import pads
 from harness.model.policy import Policy, joined, token_logprobs
-from harness.model.rows import Prompts, Rows, onto, pack_rows
+from harness.model.rows import Prompts, Rows, pack_rows, to_device
 from harness.objectives.policy_loss import KLPenalty, SamplerCorrection, policy_loss
 from harness.objectives.reduce import counted_rows, denominator, reduce
 from harness.schema.run_config import RunConfig
@@ -54,7 +54,7 @@ def by_microbatch(
 
 def _put(whole: Tensor, rows: Tensor, values: Tensor) -> None:
     """Write `values` [b, t] into `rows` [b] of whole [B, T]."""
-    whole[:, : values.shape[1]].index_copy_(0, onto(rows, whole.device), values.to(whole.dtype))
+    whole[:, : values.shape[1]].index_copy_(0, to_device(rows, whole.device), values.to(whole.dtype))
 
 
 def _pack(batch: Batch, rows: Tensor, padded: bool, device: torch.device) -> Rows:

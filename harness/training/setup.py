@@ -15,7 +15,7 @@ from harness.model.files.hub import load_pretrained
 from harness.model.lora import WithoutAdapters
 from harness.model.policy import Policy
 from harness.rollout.engines import adapted_engine, engine_key, load_policy, warm_engine
-from harness.rollout.process_cache import keep
+from harness.rollout.process_cache import cached
 from harness.schema.prompts import make_prompt
 from harness.schema.run_config import ConfigError, RunConfig
 from harness.seeds import all_streams, derive
@@ -74,7 +74,7 @@ def _prompts(
     """Every training prompt by problem id; cached in the process for runs on the same problems and model."""
     template = config.data.template
     data = digest(data_fingerprint(config.data), length=64)
-    found, _ = keep(
+    found, _ = cached(
         "prompts",
         (data, template, *engine_key(config, base / "model", device)),
         lambda: {p.id: make_prompt(p, template, codec.prompt_ids) for p in problems},
@@ -92,7 +92,7 @@ def _base_models(
     else:
         made = (base / "model" / "config.json").stat().st_mtime_ns
         key = (str(base), made, config.dtype, device)
-        original, _ = keep("base", key, lambda: load_policy(config, base / "model", device))
+        original, _ = cached("base", key, lambda: load_policy(config, base / "model", device))
         policy, engine, codec = warm_engine(config, base / "model", device, original=original)
     return policy, original, engine, codec
 

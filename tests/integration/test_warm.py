@@ -118,11 +118,11 @@ def test_a_kept_value_is_freed_before_its_successor_is_built() -> None:
         assert Value.alive == 0
         return Value()
 
-    first, was_there = warm.keep("test", 1, build)
+    first, was_there = warm.cached("test", 1, build)
     assert not was_there
-    again, was_there = warm.keep("test", 1, build)
+    again, was_there = warm.cached("test", 1, build)
     assert was_there and again is first
     del first, again
-    warm.keep("test", 2, build)
+    warm.cached("test", 2, build)
     warm.drop("test")
     assert Value.alive == 0

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from harness.model.lora import hub_state
 from harness.model.policy import Policy
-from harness.rollout.process_cache import keep
+from harness.rollout.process_cache import cached
 from harness.rollout.results import Decode, check_requests, has_stop, make_requests, rollouts
 from harness.rollout.vllm.core import Core
 from harness.types import OnEnd, Prompt, Rollout, SamplingParams
@@ -75,7 +75,7 @@ class VllmEngine:
         policy = self.policy
         device = policy.head_weight.device.type
         key = (policy.dims, device, *sorted(self._options.items()))
-        return keep("vllm", key, lambda: Core(policy.dims, device, self._options))[0]
+        return cached("vllm", key, lambda: Core(policy.dims, device, self._options))[0]
 
     def release(self) -> None:
         """With `sleep`, give the engine's GPU memory back, weights and all, until the next `load_weights`."""

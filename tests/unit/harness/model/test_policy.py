@@ -18,7 +18,7 @@ from harness.model.dims import (
 from harness.model.files.hub import load_pretrained, read_weights, save_pretrained
 from harness.model.head import chunked_logprobs
 from harness.model.policy import Policy, init_policy, lm_loss, token_logprobs
-from harness.model.rows import Places, pack_rows
+from harness.model.rows import GatherIndex, pack_rows
 
 LLAMA = ModelDims(
     architecture="llama",
@@ -242,7 +242,7 @@ def test_gradient_of_the_hand_written_operations() -> None:
         return torch.cat(rotate(x, torch.polar(torch.ones_like(angle), angle), 3), dim=1)
 
     compare(whole, turn, draw(5, 5, 8))
-    places = Places(*map(torch.tensor, ([2, 0, 2, 5, 2], [1, 0, 2, 4, 3], [0, 1, 1, 4, 4, 4, 5])))
+    places = GatherIndex(*map(torch.tensor, ([2, 0, 2, 5, 2], [1, 0, 2, 4, 3], [0, 1, 1, 4, 4, 4, 5])))
     compare(lambda x: spread(x, places), lambda x: x[places.index], draw(6, 4))
     index = torch.tensor([0, 2, 5])
     compare(lambda x: pack(x, index), lambda x: x[index], draw(6, 4))
