@@ -1,4 +1,4 @@
-"""Bases: a ladder model pretrained on generated derivations for fixed steps, cached by what made them."""
+"""Pretrain a ladder model on generated derivations for fixed steps, cached by what determines it."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ MAX_MICROBATCH_TOKENS = 16_384
 
 
 def ensure_base(config: RunConfig, report: Reporter) -> Path:
-    """The folder of the config's base, made now if absent; waits for another process that makes it."""
+    """Return the folder of the config's base, made now if absent; waits for another process that makes it."""
     folder = base_folder(config)
     if base_made(config):
         return folder
     with hold(folder, wait=True):
         if not base_made(config):
             if not (folder / "model").is_symlink():
-                shutil.rmtree(folder / "model", ignore_errors=True)  # what is left of one without weights
+                shutil.rmtree(folder / "model", ignore_errors=True)  # remains of an attempt without weights
             (pretrain if config.model.is_ladder else adopt)(config, folder, report)
     return folder
 
@@ -43,7 +43,6 @@ def ensure_base(config: RunConfig, report: Reporter) -> Path:
 def pretrain(config: RunConfig, folder: Path, report: Reporter) -> None:
     """Train from scratch on the corpus; the loss is on completions alone, a mean over each batch's tokens."""
     torch.set_num_threads(config.threads)
-    started = time.perf_counter()
     shape, settings = config.model.ladder()
     if settings.device == "cuda" and not torch.cuda.is_available():
         raise ValueError(
@@ -53,11 +52,22 @@ def pretrain(config: RunConfig, folder: Path, report: Reporter) -> None:
     dims = ModelDims(**{**shape.model_dump(), "vocab_size": size})
     root = stream_seed("base", seed=config.seed, base_seed=config.base_seed, replicate=0)
     policy = init_policy(dims, derive(root, "weights")).to(settings.device)
+    loss, num_tokens, seconds = _train(config, folder, report, policy, corpus_seed=derive(root, "corpus"))
+    _publish(folder, policy)
+    context = num_tokens // (settings.steps * settings.batch_size)
+    flops = num_tokens * flops_per_token(dims, context)
+    write_base(config, folder, dims, tokens=num_tokens, flops=flops, seconds=seconds, final_loss=loss)
+
+
+def _train(
+    config: RunConfig, folder: Path, report: Reporter, policy: Policy, *, corpus_seed: int
+) -> tuple[float, int, float]:
+    """Take all steps, from a saved one if there is one; returns the last loss, tokens and seconds of all."""
+    started = time.perf_counter()
+    _, settings = config.model.ladder()
     optimizer = adamw(policy, lr=settings.lr, betas=(0.9, 0.95), eps=1e-8, weight_decay=settings.weight_decay)
     state = checkpoint.load_resume(folder, policy=policy, optimizer=optimizer) or {"step": 0, "seconds": 0.0}
-    documents = encode_corpus(
-        config, num_documents=settings.steps * settings.batch_size, seed=derive(root, "corpus")
-    )
+    documents = encode_corpus(config, num_documents=settings.steps * settings.batch_size, seed=corpus_seed)
     loss, num_tokens, save_every = float("nan"), 0, max(50, settings.steps // 5)
     for step in range(settings.steps):
         batch = [next(documents) for _ in range(settings.batch_size)]
@@ -84,15 +94,11 @@ def pretrain(config: RunConfig, folder: Path, report: Reporter) -> None:
             checkpoint.save_resume(
                 folder, step=step + 1, policy=policy, optimizer=optimizer, trainer={"seconds": seconds}
             )
-    seconds = state["seconds"] + time.perf_counter() - started
-    _publish(folder, policy)
-    context = num_tokens // (settings.steps * settings.batch_size)
-    flops = num_tokens * flops_per_token(dims, context)
-    write_base(config, folder, dims, tokens=num_tokens, flops=flops, seconds=seconds, final_loss=loss)
+    return loss, num_tokens, state["seconds"] + time.perf_counter() - started
 
 
 def _accumulate(policy: Policy, batch: list[Document]) -> float:
-    """Gradient of the mean loss over the batch's completion tokens; returns that mean, nats."""
+    """Add the gradient of the mean loss over the batch's completion tokens; returns that mean, nats."""
     batch = sorted(batch, key=lambda document: -len(document[0]))
     total = sum(len(ids) - num_prompt for ids, num_prompt in batch)
     size = max(1, MAX_MICROBATCH_TOKENS // len(batch[0][0]))
@@ -108,7 +114,7 @@ def _accumulate(policy: Policy, batch: list[Document]) -> float:
 
 
 def _publish(folder: Path, policy: Policy) -> None:
-    """Weights and tokenizer in the hub's format."""
+    """Write weights and tokenizer in the hub's format, and drop what resuming needed."""
 
     def write(target: Path) -> None:
         save_pretrained(policy, target, eos_token_ids=(EOS_ID,))

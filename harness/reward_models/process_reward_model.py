@@ -125,9 +125,9 @@ def fit(
     rollouts: Sequence[Rollout],
     steps: Sequence[Sequence[StepReward]],
 ) -> dict[str, float]:
-    """Binary cross entropy at each step's last token; returns what held-out problems say.
+    """Fit by binary cross entropy at each step's last token; returns metrics of held-out problems.
 
-    `prm_*` are of their statements, `prm_answer_*` of their outputs' last tokens.
+    `prm_*` score their statements, `prm_answer_*` their outputs' last tokens.
     """
     rows, test = held_out(prompts)
     places, labels = [[at for at, _ in of] for of in steps], [[x for _, x in of] for of in steps]
@@ -142,12 +142,9 @@ def fit(
         seed=derive(source.order_seed, NAME),
         token_budget=source.token_budget,
     )
+    asked = [prompts[i] for i in test]
     found = probabilities(
-        model,
-        [prompts[i] for i in test],
-        [rollouts[i] for i in test],
-        [places[i] for i in test],
-        token_budget=source.token_budget,
+        model, asked, [rollouts[i] for i in test], [places[i] for i in test], token_budget=source.token_budget
     )
     known = [labels[i] for i in test]
     statements = judge(_flat([of[:-1] for of in found]), _flat([of[:-1] for of in known]), prefix="prm")
@@ -155,7 +152,7 @@ def fit(
         torch.tensor([of[-1] for of in found]),
         torch.tensor([of[-1] for of in known]),
         prefix="prm_answer",
-        problems=[prompts[i].problem_id for i in test],
+        problems=[prompt.problem_id for prompt in asked],
     )
     return statements | answers
 

@@ -21,7 +21,7 @@ from harness.model.policy import Policy
 
 @dataclass(frozen=True, slots=True)
 class FusedLayer:
-    """One layer's weights as decoding multiplies them: [in, out], queries, keys and values in one."""
+    """One layer's weights as decoding multiplies them: [in, out], with queries, keys and values joined."""
 
     input_norm: Tensor
     qkv: Tensor
@@ -34,8 +34,10 @@ class FusedLayer:
 
 
 def fuse(policy: Policy) -> list[FusedLayer]:
-    """Copies of the projections that decoding joins, adapters merged; the rest is shared. Stale after an
-    update."""
+    """Join each layer's projections as decoding multiplies them, adapters merged; other weights are shared.
+
+    The joined copies are stale after an update.
+    """
     layers = []
     layer: Any
     for layer in policy.model.layers:
@@ -86,7 +88,7 @@ class Slots:
         return self.rows >= rows and self.columns >= columns and self.max_new_tokens >= max_new_tokens
 
     def clear(self) -> None:
-        """Forget the last call: a diverged policy leaves NaN, which no mask hides."""
+        """Zero the cache: a diverged policy leaves NaN, which no mask hides."""
         self.keys.zero_()
         self.values.zero_()
 
@@ -120,14 +122,11 @@ def decode_step(
     dims, eps = policy.dims, policy.dims.rms_norm_eps
     heads, kv_heads, head_dim = dims.num_heads, dims.num_kv_heads, dims.head_dim
     size = (dims.hidden_size,)
-    group, seen = heads // kv_heads, column + 1 - first
+    group = heads // kv_heads
     # An ended row that waits to be replaced grows older than any position; what it computes is never read.
     positions = (column - slots.start[:rows]).clamp_(max=slots.columns - 1)
     rotations = policy.rotations(slots.columns)[positions].unsqueeze(1)  # [S, 1, Dh/2]
-    bias = slots.bias[:rows, None, first : column + 1]  # [S, 1, W]
-    if kv_heads > 1:
-        bias = bias.expand(rows, kv_heads, seen).reshape(rows * kv_heads, 1, seen)
-    bias = bias.expand(rows * kv_heads, group, seen)
+    bias = _head_bias(slots.bias[:rows, first : column + 1], kv_heads, group)  # [S KV, G, W]
     x = F.embedding(slots.tokens[:rows, column], policy.model.embed_tokens.weight)  # [S, D]
     for index, layer in enumerate(layers):
         normed = F.rms_norm(x, size, layer.input_norm, eps)
@@ -153,3 +152,12 @@ def decode_step(
         gate, up = (F.rms_norm(x, size, layer.post_norm, eps) @ layer.gate_up).chunk(2, dim=-1)
         x = torch.addmm(x, F.silu(gate).mul_(up), layer.down)
     return F.rms_norm(x, size, policy.model.norm.weight, eps) @ policy.head_weight.t()
+
+
+def _head_bias(bias: Tensor, kv_heads: int, group: int) -> Tensor:
+    """Repeat a bias [S, W] over the heads: [S KV, G, W], without a copy where there is one key-value head."""
+    rows, seen = bias.shape
+    bias = bias[:, None]
+    if kv_heads > 1:
+        bias = bias.expand(rows, kv_heads, seen).reshape(rows * kv_heads, 1, seen)
+    return bias.expand(rows * kv_heads, group, seen)

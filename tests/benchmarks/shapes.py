@@ -6,8 +6,9 @@ import torch
 
 from harness.model.dims import ModelDims
 from harness.model.policy import Policy
+from tests.shapes import model_dims
 
-QWEN_0_5B = ModelDims(
+QWEN_0_5B = model_dims(
     architecture="qwen2",
     hidden_size=896,
     intermediate_size=4864,
@@ -19,10 +20,8 @@ QWEN_0_5B = ModelDims(
     max_position_embeddings=32768,
     rope_theta=1e6,
     rms_norm_eps=1e-6,
-    tie_word_embeddings=True,
 )
-SMOLLM2_135M = ModelDims(
-    architecture="llama",
+SMOLLM2_135M = model_dims(
     hidden_size=576,
     intermediate_size=1536,
     num_layers=30,
@@ -32,11 +31,8 @@ SMOLLM2_135M = ModelDims(
     vocab_size=49152,
     max_position_embeddings=8192,
     rope_theta=1e5,
-    rms_norm_eps=1e-5,
-    tie_word_embeddings=True,
 )
-LADDER_L = ModelDims(
-    architecture="llama",
+LADDER_L = model_dims(
     hidden_size=384,
     intermediate_size=1152,
     num_layers=6,
@@ -45,9 +41,6 @@ LADDER_L = ModelDims(
     head_dim=64,
     vocab_size=700,
     max_position_embeddings=2048,
-    rope_theta=1e4,
-    rms_norm_eps=1e-5,
-    tie_word_embeddings=True,
 )
 
 

@@ -18,6 +18,7 @@ from harness.model.policy import Policy, init_policy, token_logprobs
 from harness.model.rows import pack_rows
 from harness.rollout.vllm.engine import VllmEngine
 from harness.types import Prompt, Rollout, SamplingParams
+from tests.shapes import model_dims
 
 ROOT = Path(__file__).resolve().parents[2]
 needs_vllm = pytest.mark.skipif(
@@ -25,19 +26,15 @@ needs_vllm = pytest.mark.skipif(
 )
 pytestmark = [needs_vllm, pytest.mark.timeout(600)]
 
-DIMS = ModelDims(
-    architecture="llama",
+DIMS = model_dims(
     hidden_size=64,
     intermediate_size=96,
     num_layers=2,
     num_heads=2,
-    num_kv_heads=1,
     head_dim=32,
     vocab_size=300,
     max_position_embeddings=320,
-    rope_theta=10000.0,
     rms_norm_eps=1e-6,
-    tie_word_embeddings=True,
 )
 SHAPES = {
     "tied": DIMS,

@@ -14,7 +14,6 @@ import pytest
 from harness.identity import run_folder
 from harness.launch.compose import Composer
 from harness.launch.execute import execute
-from harness.model.dims import ModelDims
 from harness.model.files.hub import save_pretrained
 from harness.model.files.tokenizer import EOS_ID, build_ladder_tokenizer, save_tokenizer
 from harness.model.policy import init_policy
@@ -22,6 +21,7 @@ from harness.records.records import eval_paths, read_eval, read_metrics, read_ru
 from harness.schema.run_config import RunConfig
 from harness.training import trainer
 from tests.reproducible import reproducible
+from tests.shapes import model_dims
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = [
@@ -119,19 +119,13 @@ def test_an_update_too_small_for_the_limit_is_missed_all_the_same(
 
 
 def test_lm_evals_own_vllm_model_runs_our_tasks(tmp_path: Path) -> None:
-    dims = ModelDims(
-        architecture="llama",
+    dims = model_dims(
         hidden_size=32,
         intermediate_size=64,
-        num_layers=1,
-        num_heads=1,
-        num_kv_heads=1,
         head_dim=32,
         vocab_size=build_ladder_tokenizer().get_vocab_size(),
         max_position_embeddings=256,
-        rope_theta=10000.0,
         rms_norm_eps=1e-6,
-        tie_word_embeddings=True,
     )
     save_pretrained(init_policy(dims, 0), tmp_path / "model", eos_token_ids=(EOS_ID,))
     save_tokenizer(tmp_path / "model")

@@ -1,4 +1,4 @@
-"""Where a pretrained model's files are, and what is in them, before anything heavy is imported.
+"""Find a pretrained model's files and read their settings, before anything heavy is imported.
 
 A hub model's files are named by their content in the local cache and in the hub's own listing, so its
 identity needs no download. Imports no torch.

@@ -158,11 +158,33 @@ def draw(
     if top_p is not None:
         lowest, kept = logits.new_empty(rows, dtype=torch.int32), torch.empty_like(sums)
         _nucleus_kernel[(rows,)](
-            logits, temperature, top_p, maxima, sums, lowest, kept, vocab, blocks, SPARE=spare, **shape,
+            logits,
+            temperature,
+            top_p,
+            maxima,
+            sums,
+            lowest,
+            kept,
+            vocab,
+            blocks,
+            SPARE=spare,
+            **shape,
             num_warps=8,
-        )  # fmt: skip
+        )
     _draw_kernel[(rows,)](
-        logits, temperature, uniforms, maxima, sums, lowest, kept, tokens, logprobs, vocab, blocks,
-        SPARE=spare, NUCLEUS=top_p is not None, **shape,
-    )  # fmt: skip
+        logits,
+        temperature,
+        uniforms,
+        maxima,
+        sums,
+        lowest,
+        kept,
+        tokens,
+        logprobs,
+        vocab,
+        blocks,
+        SPARE=spare,
+        NUCLEUS=top_p is not None,
+        **shape,
+    )
     return tokens, logprobs

@@ -87,7 +87,7 @@ class Core:
             self._asleep = False
 
     def sleep(self) -> None:
-        """Level 2: the trainer has the weights, so nothing is kept on the host."""
+        """Free weights and cache. Level 2 copies nothing to the host: the trainer has the weights."""
         self._llm.sleep(level=2)
         self._asleep, self.owner = True, lambda: None
 
@@ -112,17 +112,7 @@ class Core:
         step = 0
         with _no_garbage_collection():
             while waiting:
-                for output in self._client.get_output().outputs:
-                    request = waiting.get(output.request_id)
-                    if request is None:
-                        continue  # a step that was in flight when a stop string ended it
-                    request.tokens += output.new_token_ids
-                    if params.logprobs:
-                        logprobs[output.request_id].append(output.new_logprobs.logprobs[:, 0])
-                    if output.finish_reason is not None:
-                        request.finish_reason = "stop" if request.tokens[-1] in eos else "length"
-                        request.ended()
-                        del waiting[output.request_id]
+                self._step(waiting, logprobs if params.logprobs else None, eos)
                 step += 1
                 if params.stop and step % _STEPS_BETWEEN_TEXT_CHECKS == 0:
                     ended = [name for name, request in waiting.items() if text_ended(request.tokens)]
@@ -133,6 +123,22 @@ class Core:
         for request, pieces in zip(requests, logprobs.values(), strict=True):
             request.finish_reason = "stop" if request.tokens[-1] in eos else "length"
             request.logprobs = [x for piece in pieces for x in piece.tolist()]
+
+    def _step(
+        self, waiting: dict[str, Request], logprobs: dict[str, list[Any]] | None, eos: frozenset[int]
+    ) -> None:
+        """Append each request's new tokens and, with `logprobs`, theirs; drop ended ones from `waiting`."""
+        for output in self._client.get_output().outputs:
+            request = waiting.get(output.request_id)
+            if request is None:
+                continue  # a step that was in flight when a stop string ended it
+            request.tokens += output.new_token_ids
+            if logprobs is not None:
+                logprobs[output.request_id].append(output.new_logprobs.logprobs[:, 0])
+            if output.finish_reason is not None:
+                request.finish_reason = "stop" if request.tokens[-1] in eos else "length"
+                request.ended()
+                del waiting[output.request_id]
 
     def _core_requests(
         self, requests: Sequence[Request], params: SamplingParams, eos: frozenset[int]

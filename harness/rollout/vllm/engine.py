@@ -1,6 +1,6 @@
 """vLLM as a rollout engine: colocated in this process, fed with token ids and the trainer's own tensors.
 
-What it is made of is in `vllm_core.py`, the one file that touches vLLM.
+`core.py` is the one file that touches vLLM.
 """
 
 from __future__ import annotations

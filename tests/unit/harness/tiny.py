@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from harness.launch.compose import Composer
-from harness.model.dims import ModelDims
 from harness.model.files.hub import save_pretrained
 from harness.model.files.tokenizer import build_ladder_tokenizer, save_tokenizer
 from harness.model.policy import init_policy
@@ -16,22 +15,10 @@ from harness.schema.run_config import RunConfig
 from harness.training.run_state import Run
 from harness.training.setup import setup
 from harness.types import Grade, Problem, Prompt, Rollout, ScoredGroup
+from tests.shapes import model_dims
 
 COMPOSER = Composer()
-DIMS = ModelDims(
-    architecture="llama",
-    hidden_size=16,
-    intermediate_size=24,
-    num_layers=1,
-    num_heads=1,
-    num_kv_heads=1,
-    head_dim=16,
-    vocab_size=11,
-    max_position_embeddings=64,
-    rope_theta=10000.0,
-    rms_norm_eps=1e-5,
-    tie_word_embeddings=True,
-)
+DIMS = model_dims(hidden_size=16, intermediate_size=24, head_dim=16, max_position_embeddings=64)
 
 
 def configure(*overrides: str) -> RunConfig:

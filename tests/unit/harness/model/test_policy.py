@@ -19,20 +19,16 @@ from harness.model.files.hub import load_pretrained, read_weights, save_pretrain
 from harness.model.head import chunked_logprobs
 from harness.model.policy import Policy, init_policy, lm_loss, token_logprobs
 from harness.model.rows import GatherIndex, pack_rows
+from tests.shapes import model_dims
 
-LLAMA = ModelDims(
-    architecture="llama",
+LLAMA = model_dims(
     hidden_size=32,
     intermediate_size=48,
     num_layers=2,
     num_heads=4,
     num_kv_heads=2,
-    head_dim=8,
     vocab_size=61,
     max_position_embeddings=128,
-    rope_theta=10000.0,
-    rms_norm_eps=1e-5,
-    tie_word_embeddings=True,
 )
 DIMS = {
     "llama": LLAMA,

@@ -8,25 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from harness.model.dims import ModelDims
 from harness.model.policy import Policy, init_policy
 from harness.training import checkpoint
 from harness.training.optim import adamw
+from tests.shapes import model_dims
 
-DIMS = ModelDims(
-    architecture="llama",
-    hidden_size=8,
-    intermediate_size=16,
-    num_layers=1,
-    num_heads=1,
-    num_kv_heads=1,
-    head_dim=8,
-    vocab_size=11,
-    max_position_embeddings=16,
-    rope_theta=10000.0,
-    rms_norm_eps=1e-5,
-    tie_word_embeddings=True,
-)
+DIMS = model_dims()
 
 
 def made(seed: int) -> tuple[Policy, torch.optim.AdamW]:
