@@ -1,4 +1,4 @@
-"""Bases that were pretrained elsewhere, and the record of any base."""
+"""Adopt bases that were pretrained elsewhere, and write the record of any base."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from harness.training import checkpoint
 
 
 def adopt(config: RunConfig, folder: Path, report: Reporter) -> None:
-    """<base>/model is a link to a hub or folder model's files, or what a GGUF file is turned into, once."""
+    """Make <base>/model: a link to a hub or folder model's files, or a GGUF file's conversion, once."""
     model, started, target = config.model, time.perf_counter(), folder / "model"
     report("fetching " + base_id(config), 0, 1, model.hub_id or model.path or "")
     if kind_of(model) == "gguf":
@@ -43,7 +43,7 @@ def write_base(
     flops: float = 0.0,
     final_loss: float = float("nan"),
 ) -> None:
-    """base.json, whose presence says that all is there; tokens, FLOPs and loss are those spent here."""
+    """Write base.json, whose presence marks a complete base; tokens, FLOPs and loss are those spent here."""
     record = BaseRecord(
         base_id=base_id(config),
         identity=base_identity(config),

@@ -16,7 +16,7 @@ def pads(device: torch.device, dtype: torch.dtype) -> bool:
 
 
 def attend(queries: Tensor, keys_values: Tensor, layout: Layout) -> Tensor:
-    """Each token attends to its own row, up to itself: [N, H, Dh] and [N, 2 KV, Dh] -> [N, H Dh].
+    """Causal attention within each row: [N, H, Dh] and [N, 2 KV, Dh] -> [N, H Dh].
 
     A row's prompt may be another row's (`layout.keys`). Query heads share key-value heads in order (grouped
     queries, arXiv:2305.13245).
@@ -26,7 +26,7 @@ def attend(queries: Tensor, keys_values: Tensor, layout: Layout) -> Tensor:
 
 
 def _padded(queries: Tensor, keys_values: Tensor, layout: Layout) -> Tensor:
-    """A prompt's queries stand in the first of its rows alone; elsewhere they are 0, and nobody looks."""
+    """Compute attention on [B, T]. A shared prompt's queries are in its first row, elsewhere 0."""
     batch, width, index = layout.batch, layout.width, layout.index
     if layout.keys is None:
         both = unpack(keys_values, index, batch, width)  # [B, T, 2 KV, Dh]

@@ -79,7 +79,7 @@ def pack(x: Tensor, index: Tensor) -> Tensor:
 
 
 def unpack(x: Tensor, index: Tensor, batch: int, width: int) -> Tensor:
-    """x [N, ...] put at the flat positions `index` [N], which increase strictly, of zeros [B, T, ...]."""
+    """Scatter x [N, ...] to the strictly increasing flat positions `index` [N] of zeros [B, T, ...]."""
     rows = batch * width
     flat = x if index.shape[0] == rows else _Scatter.apply(x, index, rows)
     return flat.unflatten(0, (batch, width))

@@ -55,7 +55,7 @@ def _adapted(policy: nn.Module) -> Iterator[tuple[str, Any]]:
 
 
 def _factors(linear: Any) -> tuple[Tensor, Tensor, float] | None:
-    """A [r, in], B [out, r] and the scale of a module whose adapter is there and on."""
+    """A [r, in], B [out, r] and the scale of a module's adapter, or None if it has none or it is off."""
     # Not hasattr: a module makes an AttributeError for what it lacks, seven times a layer.
     if "lora_A" not in linear._modules or getattr(linear, "adapter_is_off", False):
         return None
@@ -88,7 +88,7 @@ def plus(x: Tensor, path: Tensor | None) -> Tensor:
 
 
 def merged(linear: Any) -> Tensor:
-    """The weight that computes both paths, rounded once to its dtype; itself without an adapter."""
+    """Add the adapter to its weight, rounded once to its dtype; the weight itself without an adapter."""
     weight: Tensor = linear.weight
     found = _factors(linear)
     if found is None:
@@ -124,7 +124,7 @@ def save_adapter(policy: nn.Module, settings: LoraConfig, folder: Path, *, base:
 
 @contextmanager
 def without_adapters(policy: nn.Module) -> Iterator[None]:
-    """The policy computes as its base does."""
+    """Switch the adapters off inside the block: the policy computes as its base does."""
     found = [module for _, module in _adapted(policy)]
     for module in found:
         module.adapter_is_off = True

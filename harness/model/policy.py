@@ -79,7 +79,7 @@ class Layer(nn.Module):
 
 
 class Decoder(nn.Module):
-    """The hub's `model.` prefix."""
+    """Embedding, layers and final norm: what the hub names with the prefix `model.`."""
 
     def __init__(self, dims: ModelDims) -> None:
         super().__init__()

@@ -56,7 +56,7 @@ def scorers(config: RunConfig, base: Path, device: str) -> Mapping[str, Scorer]:
 
 
 def verifier_identity(config: RunConfig, kind: str) -> dict[str, Any]:
-    """What makes a base's reward model what it is."""
+    """Everything that determines a base's reward model, for its hash."""
     settings = config.eval
     return {
         "kind": kind,

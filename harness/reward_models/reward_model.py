@@ -60,7 +60,7 @@ def fit(
     rollouts: Sequence[Rollout],
     labels: Sequence[bool],
 ) -> dict[str, float]:
-    """Binary cross entropy over shuffled epochs; returns what held-out problems say (`rm_*`)."""
+    """Fit by binary cross entropy over shuffled epochs; returns metrics of held-out problems (`rm_*`)."""
     rows, test = held_out(prompts)
     train(
         model,

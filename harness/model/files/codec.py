@@ -37,7 +37,7 @@ class Codec:
 
     @classmethod
     def from_folder(cls, folder: Path) -> Codec:
-        """Raises ValueError for a folder in which nothing says how a text ends."""
+        """Load a folder's tokenizer. Raises ValueError if no file names the end token."""
         tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         settings = _read(folder / "tokenizer_config.json")
         names = {k: _content(v) for k, v in settings.items() if k.endswith("_token") and v}
@@ -59,7 +59,7 @@ class Codec:
         return codec
 
     def encode(self, text: str) -> list[int]:
-        """The text's own tokens, nothing added."""
+        """Tokens of the text alone, without special tokens."""
         return list(self.tokenizer.encode(text, add_special_tokens=False).ids)
 
     def decode(self, ids: Sequence[int]) -> str:

@@ -1,4 +1,4 @@
-"""GGUF files: what their header says, and their weights in the hub's layout.
+"""Read GGUF files: header, dimensions, and weights in the hub's layout.
 
 The header is read here, in a tenth of a second; the package gguf, which the weights need, takes eight.
 Imports nothing heavy at the top.
@@ -101,7 +101,7 @@ def has_chat_template(path: Path) -> bool:
 
 
 def dequantise(path: Path, target: Path) -> None:
-    """The weights in bfloat16, the configuration and the tokenizer, as the hub lays them out, in `target`."""
+    """Write weights in bfloat16, configuration and tokenizer to `target` in the hub's layout."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 

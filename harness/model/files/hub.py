@@ -120,7 +120,7 @@ TOKENIZER_FILES = (
 
 
 def copy_tokenizer(source: Path, target: Path) -> None:
-    """The tokenizer's files of a model folder, as they are, beside other weights."""
+    """Copy a model folder's tokenizer files, unchanged, beside other weights."""
     for name in TOKENIZER_FILES:
         if (source / name).exists():
             shutil.copyfile(source / name, target / name)

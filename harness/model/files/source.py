@@ -43,7 +43,7 @@ class HubNotReached(ConfigError):
 
 @contextmanager
 def planning() -> Iterator[None]:
-    """Inside, a preset that the hub cannot be asked about goes by its name, so that its cost can be told."""
+    """Identify presets by name inside the block if the hub cannot be reached, so that plans can be made."""
     token = _planning.set(True)
     try:
         yield
@@ -108,7 +108,7 @@ def shape(model: ModelConfig, vocab_size: int | None = None) -> ModelDims | None
 
 
 def content(model: ModelConfig) -> dict[str, str]:
-    """What a pretrained model is: each file's hash. Raises ConfigError where it cannot be known."""
+    """Hash each file of a pretrained model. Raises ConfigError if that is not possible."""
     if kind_of(model) == "gguf":
         return {"gguf": _sha256(gguf_file(model)), "converter": str(GGUF_VERSION)}
     folder = local_folder(model)
@@ -124,7 +124,7 @@ def content(model: ModelConfig) -> dict[str, str]:
 
 
 def not_reached(model: ModelConfig) -> bool:
-    """Whether a hub model is neither here nor to be asked about: what `content` says of it is its name."""
+    """Whether a hub model is not local and the hub is not reached, so that `content` is its name."""
     if kind_of(model) != "hub" or local_folder(model) is not None:
         return False
     return isinstance(_listed(model.hub_id or "", model.revision), HubNotReached)

@@ -1,4 +1,4 @@
-"""A teacher's folder, looked at without loading it: is it whole, does its vocabulary fit, what is in it."""
+"""Check a teacher's folder without loading it: completeness, vocabulary, and a fingerprint of its files."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def _student(model: ModelConfig) -> tuple[dict[str, int], int] | None:
 
 
 def teacher_fingerprint(path: str) -> str:
-    """SHA-256 of what the folder's model is: configuration, tokenizer, weights."""
+    """SHA-256 of the folder's configuration, tokenizer and weights."""
     files = [p for p in sorted(Path(path).iterdir()) if p.name in _CONTENT or p.suffix == ".safetensors"]
     parts = [f"{p.name}\x1f{_sha256(p, p.stat().st_size, p.stat().st_mtime_ns)}" for p in files]
     return hashlib.sha256("\x1e".join(parts).encode()).hexdigest()

@@ -62,7 +62,7 @@ def build_ladder_tokenizer() -> Tokenizer:
 
 
 def _score(piece: str) -> float:
-    """Fewest pieces win; of two cuts with as many pieces the one with the longer piece does."""
+    """Score a piece so that the fewest pieces win, then the cut with the longest piece."""
     return -1.0 + 1e-5 * len(piece) ** 2
 
 

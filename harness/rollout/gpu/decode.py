@@ -167,7 +167,7 @@ class SlotDecoder:
 
 
 def _sampling(params: SamplingParams) -> SamplingParams:
-    """What of the parameters is baked into a graph: temperature and top-p are not where kernels read them."""
+    """Reduce the parameters to those that a graph fixes; kernels read temperature and top-p from memory."""
     if params.temperature > 0 and params.top_k == 0:
         return SamplingParams(max_new_tokens=1, top_p=1.0 if params.top_p == 1.0 else 0.5)
     return SamplingParams(
