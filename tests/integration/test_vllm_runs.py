@@ -8,9 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import harness.rollout.vllm_core as module
 import pytest
 
+import harness.rollout.vllm.core as module
 from harness.identity import run_folder
 from harness.launch.compose import Composer
 from harness.launch.execute import execute
