@@ -61,11 +61,8 @@ def _parser() -> argparse.ArgumentParser:
     listing.add_argument("outputs", type=Path, nargs="?", default=Path("outputs"))
     listing.set_defaults(run=_list)
 
-    findings = commands.add_parser("findings", help="the README's first table, from committed studies")
+    findings = commands.add_parser("findings", help="write README.md of a folder of committed studies")
     findings.add_argument("reference", type=Path, nargs="?", default=Path("outputs/reference"))
-    findings.add_argument(
-        "--out", default="-", help="a file with the marks to write between (default: print)"
-    )
     findings.set_defaults(run=_findings)
     _add_comparisons(commands)
     return parser
@@ -192,13 +189,9 @@ def _list(arguments: argparse.Namespace) -> int:
 
 
 def _findings(arguments: argparse.Namespace) -> int:
-    from analysis.report.findings import findings_markdown, write_findings
+    from analysis.report.overview import write_overview
 
-    if arguments.out == "-":
-        print(findings_markdown(arguments.reference))
-    else:
-        write_findings(arguments.reference, Path(arguments.out))
-        print(f"written: {arguments.out}")
+    print(f"written: {write_overview(arguments.reference)}")
     return 0
 
 

@@ -1,13 +1,10 @@
-"""The first table of the README: a line a committed study, from outputs/reference/*/finding.json."""
+"""finding.json of a committed study: its answer in a line, by the study's criterion."""
 
 from __future__ import annotations
 
 import json
-from collections import Counter
 from pathlib import Path
 from typing import Any
-
-import pandas as pd
 
 from analysis.stats.inference import tost_p
 from analysis.stats.text import interval_text, p_equals, points
@@ -15,18 +12,16 @@ from analysis.study.contrasts import METRICS, ArmResult, Primary, declared
 from analysis.study.gains import gain_finding
 from analysis.study.headlines import Headline, missing_contrast, p_text_of, primary_headlines
 from analysis.study.load import Study
-from analysis.tables.table import Table
 from analysis.tables.trends import trend_sentences, trend_table
-from harness.records.records import write_text
-
-FILE = "finding.json"
-BEGIN, END = "<!-- findings: r1-report findings outputs/reference --out README.md -->", "<!-- /findings -->"
 
 
 def finding(study: Study, primary: Primary, results: list[ArmResult]) -> dict[str, Any]:
-    """What a study found, in a line, by its criterion: how many of the family gain over the base; or the
-    declared contrast, else the largest difference and how many hold, with the gains of null controls. Then
-    trends over ordered factors, and how the intervals held in simulation."""
+    """Answer in a line.
+
+    By the criterion `gain`, how many of the family gain over the base. Otherwise the declared contrast, or
+    the largest difference and how many hold, with the gains of null controls. Then trends over ordered
+    factors, and the coverage of the intervals in simulation.
+    """
     k = next((int(r.means["k"] or 0) for r in results if r.means["k"]), 0)
     measure = f"{METRICS[primary.metric].replace('@k', f'@{k}')} on {study.task_text(primary.task)}"
     answer = (
@@ -64,13 +59,13 @@ def _difference(study: Study, primary: Primary, results: list[ArmResult], measur
 
 
 def _flagged(results: list[ArmResult]) -> dict[str, str]:
-    """Flag -> the arms whose numbers may mean nothing for it."""
+    """Flag -> labels of the arms that carry it."""
     flags = dict.fromkeys(flag for r in results for flag in r.flags)
     return {flag: ", ".join(r.label for r in results if flag in r.flags) for flag in flags}
 
 
 def _calibrated(path: Path) -> str:
-    """What `r1-report calibrate` found with the study's variances, where it has been run."""
+    """Coverage that `r1-report calibrate` measured with the study's variances, if it was run."""
     if not path.exists():
         return ""
     rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
@@ -103,40 +98,3 @@ def _largest(named: list[Headline], results: list[ArmResult], measure: str) -> s
     largest = max(named, key=lambda h: abs(h.difference.estimate) if h.difference else 0)
     shown = _line(largest, measure, None).split(";")[0]
     return f"{held} of {len(tested)} differences found (Holm, 0.05); largest: {shown}"
-
-
-def findings_table(folder: Path) -> Table:
-    """Every study under `folder` that has a finding. Raises ValueError where none has, or one is damaged."""
-    rows = []
-    for path in sorted(folder.glob(f"*/{FILE}")):
-        try:
-            data = json.loads(path.read_text(encoding="utf-8"))
-            rows.append({key: str(data[key]) for key in ("study", "question", "answer", "seeds")})
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{path}: not a finding ({error}); write the reference again") from None
-    if not rows:
-        raise ValueError(
-            f"{folder}: no {FILE} in any folder; write one with r1-report report STUDY --reference FOLDER"
-        )
-    where = [f"[`{folder.name}/{row['study']}`]({folder.as_posix()}/{row['study']})" for row in rows]
-    asked = Counter(row["question"] for row in rows)
-    named = [r["question"] + f" (`{r['study']}`)" * (asked[r["question"]] > 1) for r in rows]
-    cells = [[q, r["answer"], r["seeds"], w] for q, r, w in zip(named, rows, where, strict=True)]
-    note = "Points of accuracy; brackets are 95 % intervals over seeds, paired where two arms are compared."
-    return Table(
-        "findings", "Findings", ["question", "answer", "seeds", "where"], cells, pd.DataFrame(rows), note
-    )
-
-
-def findings_markdown(folder: Path) -> str:
-    """The table and its note, without a title."""
-    return findings_table(folder).markdown().split("\n", 2)[2]
-
-
-def write_findings(folder: Path, out: Path) -> None:
-    """Replace what stands between the two marks in `out`. Raises ValueError where they are missing."""
-    text = out.read_text(encoding="utf-8") if out.exists() else ""
-    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
-        raise ValueError(f"{out}: needs a line {BEGIN} and after it a line {END}; the table goes between")
-    before, after = text[: text.index(BEGIN)], text[text.index(END) :]
-    write_text(out, f"{before}{BEGIN}\n{findings_markdown(folder)}\n{after}")

@@ -18,10 +18,15 @@ def interval_text(interval: Interval | None, *, signed: bool = False) -> str:
     """`3.1 [0.4, 5.8]` in points; the bare estimate where there is no interval."""
     if interval is None:
         return "—"
-    text = points(interval.estimate, signed=signed)
-    if interval.low is None or interval.high is None:
+    return interval_bounds(interval.estimate, interval.low, interval.high, signed=signed)
+
+
+def interval_bounds(estimate: float, low: float | None, high: float | None, *, signed: bool = False) -> str:
+    """`3.1 [0.4, 5.8]` in points, from the three numbers."""
+    text = points(estimate, signed=signed)
+    if low is None or high is None:
         return text
-    return f"{text} [{points(interval.low, signed=signed)}, {points(interval.high, signed=signed)}]"
+    return f"{text} [{points(low, signed=signed)}, {points(high, signed=signed)}]"
 
 
 def number_text(interval: Interval | None, *, signed: bool = False, digits: int = 3) -> str:

@@ -1,4 +1,4 @@
-"""The README's first table says what the committed studies found, and nothing else."""
+"""finding.json says what a study found, and nothing else."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 import scipy.stats as sps
 
-from analysis.__main__ import main
 from analysis.report.build import build_report
-from analysis.report.findings import BEGIN, END, finding, findings_markdown
+from analysis.report.findings import finding
 from analysis.stats.text import interval_text, p_equals, p_text, points
 from analysis.study.contrasts import arm_results, primary_of
 from analysis.study.headlines import headlines
@@ -19,8 +18,6 @@ from analysis.study.load import load_study
 from analysis.tables.path_of_arms import main_effects_table
 from analysis.tables.trends import trend_table
 from tests.unit.analysis.conftest import evaluation, run_record, write_evaluation, write_run
-
-ROOT = Path(__file__).resolve().parents[4]
 
 
 def declare(folder: Path, **values: object) -> None:
@@ -33,13 +30,6 @@ def found(folder: Path) -> tuple[str, list]:
     primary = primary_of(study)
     results = arm_results(study, primary)
     return finding(study, primary, results)["answer"], results
-
-
-def test_the_readme_holds_the_table_of_what_is_committed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(ROOT)
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    between = text[text.index(BEGIN) + len(BEGIN) : text.index(END)]
-    assert between.strip() == findings_markdown(Path("outputs/reference")).strip(), "run r1-report findings"
 
 
 def test_a_difference_comes_with_its_interval_and_verdict(make_study) -> None:
@@ -190,34 +180,3 @@ def test_a_calibration_is_told(make_study) -> None:
         "10,000 simulated studies a row with its variances: coverage 0.951 to 0.962, family-wise error "
         "at most 0.041"
     )
-
-
-def test_the_command_writes_between_the_marks_alone(tmp_path: Path, capsys) -> None:
-    reference = tmp_path / "reference"
-    for name, seeds in (("b", 3), ("a", 5)):
-        (reference / name).mkdir(parents=True)
-        row = {"study": name, "question": f"{name}|?", "answer": f"yes, {p_text(0.01)}", "seeds": seeds}
-        (reference / name / "finding.json").write_text(json.dumps(row))
-    out = tmp_path / "README.md"
-    out.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
-    for _ in range(2):
-        assert main(["findings", str(reference), "--out", str(out)]) == 0
-    lines = out.read_text().splitlines()
-    assert (lines[0], lines[-1]) == ("before", "after") and "old" not in lines
-    rows = [line for line in lines if line.startswith("| a\\|? |") or line.startswith("| b\\|? |")]
-    assert [row[:4] for row in rows] == ["| a\\", "| b\\"] and "yes, 0.010 | 5 |" in rows[0]
-    for name in ("a", "b"):
-        row = {"study": name, "question": "the same?", "answer": "yes", "seeds": 3}
-        (reference / name / "finding.json").write_text(json.dumps(row))
-    text = findings_markdown(reference)
-    assert "| the same? (`a`) | yes" in text and "| the same? (`b`) | yes" in text
-    out.write_text("no marks\n")
-    assert main(["findings", str(reference), "--out", str(out)]) == 2
-    assert "needs a line <!-- findings" in capsys.readouterr().err
-    assert main(["findings", str(reference), "--out", str(tmp_path / "none.md")]) == 2
-    assert f"{tmp_path}/none.md: needs a line" in capsys.readouterr().err
-    (reference / "a" / "finding.json").write_text("{}")
-    assert main(["findings", str(reference)]) == 2
-    assert "a/finding.json: not a finding" in capsys.readouterr().err
-    assert main(["findings", str(tmp_path / "none")]) == 2
-    assert "no finding.json in any folder" in capsys.readouterr().err

@@ -1,0 +1,121 @@
+"""README.md of outputs/reference: heading, sentence and figure per committed study, and other measures."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from analysis.report.sentences import FILE, Committed, sentence
+from harness.records.records import write_text
+
+INTRODUCTION = (
+    "# What the committed studies show\n\n"
+    "`r1-report findings` writes this page from the files beside it. avg@k is the mean accuracy of k sampled "
+    "answers; greedy takes the likeliest token at each step. Differences and gains are in points of "
+    "accuracy. Brackets are 95 % intervals over seeds, not adjusted for the number of comparisons; they "
+    "leave out the choice of the learning rate, other training problems and other families of problems."
+)
+FIGURES = ("ordered", "checkpoints", "differences")
+# Folder or file -> (what it holds, the command that makes it where the file does not say so).
+MEASURES = {
+    "quickstart_clean": ("the quickstart with a base that was trained on clean derivations", ""),
+    "reward_models": ("best of k by outcome and process reward models, against a majority vote", ""),
+    "lm_eval_agreement/disagreements.csv": (
+        "answers that this grader and lm-eval's filters grade differently, and who is right",
+        "python -m pytest tests/unit/harness/grading/test_lm_eval_agreement.py",
+    ),
+    "step_check/labels.jsonl": (
+        "hand labels of relation signs in derivations, against which the step check is tested",
+        "python -m pytest tests/unit/harness/grading/steps/test_labels.py",
+    ),
+    "bench/memory.json": ("peak GPU memory against the estimate made before a run", ""),
+    "bench/reference_ahead.json": ("a step with the reference's logprobs computed during sampling", ""),
+    "bench/rl_step.json": ("seconds and use of the GPU of a whole training step", "rl_step"),
+    "bench/rl_step_smollm2.json": ("the same for SmolLM2-135M", "rl_step --model FOLDER"),
+    "bench/step_profile.json": ("where the time of a training step goes", "rl_step"),
+    "bench/rollout.json": ("tokens sampled per second, native engine and vLLM", ""),
+    "bench/sampler_gap_cpu.json": ("KL between sampler and trainer logprobs, CPU", ""),
+    "bench/sampler_gap_gpu.json": ("KL between sampler and trainer logprobs, GPU", ""),
+    "bench/sweep_overhead.json": ("start-up time of runs in one process and in fresh ones", "sweep_overhead"),
+    "bench/train_step.json": ("tokens trained per second", ""),
+    "bench/two_gpus.json": ("one run on two GPUs against one", "two_gpus"),
+    "bench/warm_equals_fresh.json": ("a run in a used process against a fresh one", "warm_equals_fresh"),
+}
+
+
+def overview(folder: Path) -> str:
+    """The page. Raises ValueError where `folder` holds no finding, or a damaged one."""
+    paths = sorted(folder.glob(f"*/{FILE}"))
+    if not paths:
+        raise ValueError(
+            f"{folder}: no {FILE} in any folder; write one with r1-report report STUDY --reference FOLDER"
+        )
+    studies = [Committed.read(path.parent) for path in paths]
+    asked = [study.question for study in studies]
+    parts = [_section(study, asked.count(study.question) > 1) for study in studies]
+    return "\n\n".join([INTRODUCTION, *parts, *_measures(folder)]) + "\n"
+
+
+def write_overview(folder: Path) -> Path:
+    """Write `folder`/README.md."""
+    path = folder / "README.md"
+    write_text(path, overview(folder))
+    return path
+
+
+def _section(study: Committed, repeated: bool) -> str:
+    title = study.question + (f" ({study.name})" if repeated else "")
+    text = sentence(study)
+    lines = [f"## {title}", text[0].upper() + text[1:], *_figure(study)]
+    links = []
+    if (study.folder / "report.md").exists():
+        links.append(f"[report]({study.name}/report.md)")
+    links.append(f"[tables]({study.name}/)")
+    if study.command:
+        links.append(f"`{study.command}`")
+    return "\n\n".join([*lines, " · ".join([f"{study.seeds} seeds", *links])])
+
+
+def _figure(study: Committed) -> list[str]:
+    """The figure over an ordered factor or steps if the study has a trend, else the differences."""
+    trend = not study.table("trends").empty
+    for name in FIGURES if trend else FIGURES[-1:]:
+        path = study.folder / "figures" / f"{name}.png"
+        if path.exists():
+            return [f"![{_title(study.folder, name)}]({study.name}/figures/{name}.png)"]
+    return []
+
+
+def _title(folder: Path, figure: str) -> str:
+    """Alt text of a figure: its title in report.md."""
+    text = (folder / "report.md").read_text(encoding="utf-8")
+    match = re.search(rf"!\[(.+?)\]\(figures/{figure}\.png\)", text)
+    return match[1] if match else figure
+
+
+def _measures(folder: Path) -> list[str]:
+    """A line for each other file, with the command that it records or that makes it."""
+    lines = []
+    for name, (what, made_by) in MEASURES.items():
+        path = folder / name
+        if path.exists():
+            commands = _commands(path) or ([_benchmark(made_by)] if made_by else [])
+            shown = "; ".join(f"`{command}`" for command in commands)
+            lines.append(f"- [{name}]({name}): {what}" + (f"; {shown}" if shown else ""))
+    return ["## Other measures\n\n" + "\n".join(lines)] if lines else []
+
+
+def _commands(path: Path) -> list[str]:
+    """Commands that a file, or the provenance of a folder, records."""
+    source = path / "provenance.json" if path.is_dir() else path
+    if source.suffix != ".json":
+        return []
+    data = json.loads(source.read_text(encoding="utf-8"))
+    rows = data.get("rows") if isinstance(data.get("rows"), list) else []
+    entries = [data, *(row for row in rows or [] if isinstance(row, dict))]
+    return list(dict.fromkeys(str(entry["command"]) for entry in entries if "command" in entry))
+
+
+def _benchmark(command: str) -> str:
+    return command if command.startswith("python") else f"python -m tests.benchmarks.{command}"

@@ -1,0 +1,221 @@
+"""One sentence per committed study, from its finding.json and CSV files alone.
+
+A gain in sampled accuracy is called sharpening where the base's greedy answer is already better and greedy
+accuracy does not rise. Nothing is called equivalent, and a study of three seeds or fewer is a smoke test.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from analysis.stats.intervals import paired_t
+from analysis.stats.text import interval_bounds, points
+from analysis.tables.trends import DIFFERENCE, GAIN
+
+FILE = "finding.json"
+SMOKE_SEEDS = 3
+CONTRAST = re.compile(r"(?:^|largest: )([^:;]+?) − ([^:;]+?): (\S+)(?: \[(\S+), (\S+)\])? points (\S+) on ")
+COUNTED = re.compile(r"^(\d+) of (\d+) differences found")
+AXES = {"model (parameters)": "parameters", "steps (checkpoints)": "steps"}
+
+
+@dataclass(frozen=True)
+class Committed:
+    """A committed study: `question`, `answer` and `seeds` are those of finding.json."""
+
+    folder: Path
+    name: str
+    question: str
+    answer: str
+    seeds: int
+
+    @classmethod
+    def read(cls, folder: Path) -> Committed:
+        """Raises ValueError for a finding.json that is damaged or incomplete."""
+        path = folder / FILE
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+            return cls(folder, folder.name, data["question"], data["answer"], int(data["seeds"]))
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{path}: not a finding ({error}); write the reference again") from None
+
+    @cached_property
+    def plan(self) -> dict[str, Any]:
+        """study.json; empty in references that predate it."""
+        return self._json("study.json")
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """Settings that all runs share."""
+        return self._json("config.json")
+
+    @cached_property
+    def command(self) -> str:
+        return str(self._json("provenance.json").get("command", ""))
+
+    @cached_property
+    def arms(self) -> pd.DataFrame:
+        return self.table("arms")
+
+    def table(self, name: str) -> pd.DataFrame:
+        """A table of the report; empty if it was not committed."""
+        path = self.folder / f"{name}.csv"
+        return pd.read_csv(path) if path.exists() else pd.DataFrame()
+
+    def _json(self, name: str) -> dict[str, Any]:
+        path = self.folder / name
+        data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        return data
+
+
+def sentence(study: Committed) -> str:
+    """The study's answer for a newcomer; accuracies in percent, differences in points."""
+    smoke = f"Smoke test, {study.seeds} seeds: " if study.seeds <= SMOKE_SEEDS else ""
+    if at_floor(study):
+        text = _floor(study)
+    elif study.plan.get("primary", {}).get("criterion") == "gain":
+        text = _gains(study) + _sharpening(study)
+    elif (trends := _trends(study)) is not None:
+        text = trends + _sharpening(study)
+    else:
+        text = _contrast(study) + _below_constant(study) + _sharpening(study)
+    return f"{smoke}{text}."
+
+
+def at_floor(study: Committed) -> bool:
+    """True if no arm beats the best constant answer."""
+    arms = study.arms
+    return not arms.empty and bool((arms["estimate"] <= arms["best_constant"]).all())
+
+
+def _floor(study: Committed) -> str:
+    arms = study.arms
+    return (
+        f"at the floor: no arm ({_range(arms['estimate'])} %) is above the best constant answer "
+        f"({points(arms['best_constant'].max())} %)"
+    )
+
+
+def _gains(study: Committed) -> str:
+    arms = study.arms.set_index("arm")
+    declared = study.plan["declared"]
+    family = arms.loc[declared["family"]]
+    passed = family[family["gain_over_base_low"] > 0]
+    text = f"{len(passed)} of {len(family)} arms gain {_range(passed['gain_over_base'])} points"
+    for name in declared["nulls"]:
+        row = arms.loc[name]
+        text += f", the null control `{name}` {_interval(row, 'gain_over_base')}"
+    return text
+
+
+def _trends(study: Committed) -> str | None:
+    """Slope over the first ordered factor: of the gain where bases differ as well, else of accuracy."""
+    trends = study.table("trends")
+    if trends.empty or not trends["log10"].all():
+        return None
+    gain = trends["of"] == GAIN
+    shown = trends[gain] if gain.any() else trends[trends["of"] != DIFFERENCE]
+    factor = shown["factor"].iloc[0]
+    shown = shown[shown["factor"] == factor]
+    slopes = [
+        _interval(row, "slope", "low", "high") + ("" if row["at"] == "—" else f" (`{row['at']}`)")
+        for _, row in shown.iterrows()
+    ]
+    what = "to the gain over the base" if gain.any() else "of accuracy"
+    return f"ten times the {AXES.get(factor, f'`{factor}`')} adds {' and '.join(slopes)} points {what}"
+
+
+def _contrast(study: Committed) -> str:
+    match = CONTRAST.search(study.answer)
+    if match is None:
+        return study.answer.split(";")[0]
+    level, control, value, low, high, measure = match.groups()
+    factor = _factor(study.plan)
+    level, control = (f"`{name}`" if factor == "arm" else f"`{factor}={name}`" for name in (level, control))
+    counted = COUNTED.match(study.answer)
+    if counted:
+        return (
+            f"{counted[1]} of {counted[2]} differences are found; the largest, {level} minus {control}, is "
+            f"{value} [{low}, {high}] points"
+        )
+    if low is None:
+        return f"{level} minus {control} is {value} points, without an interval"
+    if low[0] == high[0] and low[0] in "+−":
+        side = "above" if low[0] == "+" else "below"
+        ends = sorted((low[1:], high[1:]), key=float)
+        return f"{level} is {value[1:]} [{ends[0]}, {ends[1]}] points {side} {control} in {measure}"
+    return f"no difference found in {measure}: {level} minus {control} is {value} [{low}, {high}] points"
+
+
+def _factor(plan: dict[str, Any]) -> str:
+    """The declared primary factor, else the first; `arm` without a plan."""
+    return str(plan.get("primary", {}).get("factor") or next(iter(plan.get("factors", {})), "arm"))
+
+
+def _below_constant(study: Committed) -> str:
+    if study.arms.empty:
+        return ""
+    low = study.arms[study.arms["estimate"] <= study.arms["best_constant"]]
+    if low.empty:
+        return ""
+    names = ", ".join(f"`{name}`" for name in low["arm"])
+    return f"; {names} is not above the best constant answer ({points(low['best_constant'].max())} %)"
+
+
+def _sharpening(study: Committed) -> str:
+    """Says so where every arm that gains has a base whose greedy answer is better than the arm's samples."""
+    if study.arms.empty:
+        return ""
+    gaining = study.arms[study.arms["gain_over_base_low"] > 0]
+    greedy = greedy_by_seed(study)
+    if gaining.empty or greedy.empty:
+        return ""
+    bases = []
+    for _, arm in gaining.iterrows():
+        rows = greedy[greedy["arm"] == arm["arm"]]
+        if rows.empty:
+            return ""
+        rise = paired_t(rows["after"] - rows["before"])
+        risen = rise.estimate > 0 if rise.low is None else rise.low > 0
+        if risen or rows["before"].mean() < arm["estimate"]:
+            return ""
+        bases.append(rows["before"].mean())
+    temperature = study.config.get("eval.temperature")
+    when = "" if temperature is None else f" at temperature {temperature:g}"
+    shown = _range(pd.Series(bases))
+    return f"; gains{when} are sharpening: the base's greedy answer, {shown} %, is already better"
+
+
+def greedy_by_seed(study: Committed) -> pd.DataFrame:
+    """Greedy accuracy before and after training: arm, seed, before, after.
+
+    Empty without evaluations.csv, or if runs are not judged at their last checkpoint.
+    """
+    frame = study.table("evaluations")
+    names = ["arm", "seed", "before", "after"]
+    if frame.empty or study.plan.get("declared", {}).get("checkpoint", "last") != "last":
+        return pd.DataFrame(columns=names)
+    primary = study.plan["primary"]
+    wanted = primary.get("task") or primary.get("split") or "test"
+    frame = frame[(frame["task"] == wanted) | (frame["split"] == wanted)]
+    frame = frame[frame["arm"].notna() & frame["greedy"].notna()].sort_values("step")
+    ends = frame.groupby(["arm", "seed"])["greedy"].agg(before="first", after="last", rows="size")
+    return ends[ends["rows"] > 1].reset_index()[names]
+
+
+def _interval(row: Any, name: str, low: str | None = None, high: str | None = None) -> str:
+    ends = row[low or f"{name}_low"], row[high or f"{name}_high"]
+    return interval_bounds(row[name], *ends, signed=True)
+
+
+def _range(values: pd.Series[Any]) -> str:
+    """`18.3 to 19.6`, or one value where both ends read alike."""
+    ends = [points(values.min()), points(values.max())]
+    return ends[0] if ends[0] == ends[1] else " to ".join(ends)

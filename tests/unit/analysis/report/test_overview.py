@@ -1,0 +1,59 @@
+"""README.md of the committed studies is what the command makes of their files."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+from analysis.__main__ import main
+from analysis.report.overview import MEASURES, overview
+
+REFERENCE = Path(__file__).resolve().parents[4] / "outputs" / "reference"
+
+
+def test_the_committed_page_is_what_the_command_generates() -> None:
+    assert (REFERENCE / "README.md").read_text("utf-8") == overview(REFERENCE), "run r1-report findings"
+
+
+def test_every_committed_folder_has_a_place_and_every_link_a_file() -> None:
+    text = overview(REFERENCE)
+    links = re.findall(r"\]\(([^)]+)\)", text)
+    assert [link for link in links if not (REFERENCE / link).exists()] == []
+    folders = {path.name for path in REFERENCE.iterdir() if path.is_dir()}
+    assert folders == {link.split("/")[0] for link in links}
+    assert {name for name in MEASURES if not (REFERENCE / name).exists()} == set()
+    assert {f"bench/{path.name}" for path in (REFERENCE / "bench").iterdir()} <= set(MEASURES)
+
+
+def test_no_sentence_claims_equivalence_or_prints_a_p_value() -> None:
+    sentences = [part for part in overview(REFERENCE).split("\n\n") if not part.startswith(("#", "!", "- "))]
+    assert not any("equivalent" in text or re.search(r"\bp [=<]", text) for text in sentences)
+    (floor,) = (text for text in sentences if "at the floor" in text)
+    assert floor.startswith("Smoke test, 3 seeds: at the floor: no arm (1.4 to 2.4 %) is above")
+
+
+def test_figures_have_their_title_and_equal_questions_the_studys_name(tmp_path: Path) -> None:
+    for name in ("bridge", "bridge_clean", "step_count"):
+        shutil.copytree(REFERENCE / name, tmp_path / name)
+    text = overview(tmp_path)
+    assert "what changes accuracy? (generated problems) (bridge_clean)\n" in text
+    assert "under GRPO and under SFT? (generated problems)\n" in text
+    assert "![Differences to the control](bridge/figures/differences.png)" in text
+    assert "![Accuracy against steps](step_count/figures/checkpoints.png)" in text
+    assert "Other measures" not in text
+
+
+def test_the_command_names_what_is_wrong(tmp_path: Path, capsys) -> None:
+    assert main(["findings", str(tmp_path)]) == 2
+    assert "no finding.json in any folder" in capsys.readouterr().err
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "finding.json").write_text("{}")
+    assert main(["findings", str(tmp_path)]) == 2
+    assert "a/finding.json: not a finding" in capsys.readouterr().err
+    row = {"study": "a", "question": "Is it?", "answer": "no difference to take; avg@8", "seeds": 5}
+    (tmp_path / "a" / "finding.json").write_text(json.dumps(row))
+    assert main(["findings", str(tmp_path)]) == 0
+    text = (tmp_path / "README.md").read_text("utf-8")
+    assert "## Is it?\n\nNo difference to take.\n\n5 seeds · [tables](a/)\n" in text

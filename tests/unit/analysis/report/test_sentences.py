@@ -1,0 +1,134 @@
+"""A committed study's sentence, by construction of its files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from analysis.report.build import build_report
+from analysis.report.reference import write_reference
+from analysis.report.sentences import Committed, greedy_by_seed, sentence
+from analysis.study.load import load_study
+
+ANSWER = "kl − sft: −1.3 [−2.1, −0.4] points avg@16 on test_k; lower (p = 0.012), yet equivalent within ±3.0"
+SHARPENING = "; gains at temperature 1 are sharpening: the base's greedy answer, 30.0 %, is already better."
+
+
+def commit(folder: Path, *, answer: str = ANSWER, seeds: int = 6, **plan: Any) -> Committed:
+    """Two arms at 20 and 19 %, both 6 points above their base, best constant 8 %."""
+    folder.mkdir(exist_ok=True)
+    finding = {"study": folder.name, "question": "Why?", "answer": answer, "seeds": seeds}
+    (folder / "finding.json").write_text(json.dumps(finding))
+    (folder / "study.json").write_text(
+        json.dumps({"primary": {"factor": "arm", "split": "test"}, "declared": {}, **plan})
+    )
+    (folder / "config.json").write_text(json.dumps({"eval.temperature": 1.0}))
+    header = "arm,estimate,best_constant,gain_over_base,gain_over_base_low,gain_over_base_high\n"
+    (folder / "arms.csv").write_text(
+        header + "sft,0.20,0.08,0.06,0.04,0.08\n" + "kl,0.19,0.08,0.05,0.03,0.07\n"
+    )
+    return Committed.read(folder)
+
+
+def evaluate(folder: Path, *, greedy: dict[str, list[float]], base: float = 0.3) -> None:
+    """Greedy accuracies per seed at step 48 after an earlier one, the base's at step 0."""
+    lines = ["run_id,arm,seed,step,task,split,greedy"]
+    for arm, values in greedy.items():
+        for seed, value in enumerate(values):
+            for step, shown in ((48, value), (24, 0.99), (0, base)):  # any order of rows
+                lines.append(f"{arm}{seed},{arm},{seed},{step},test_k,test,{shown}")
+    (folder / "evaluations.csv").write_text("\n".join(lines))
+
+
+def test_a_difference_has_a_side_and_an_interval_and_no_verdict(tmp_path: Path) -> None:
+    text = sentence(commit(tmp_path))
+    assert text == "`kl` is 1.3 [0.4, 2.1] points below `sft` in avg@16."
+    higher = "0.2 − none: +0.5 [+0.1, +0.9] points avg@16 on test_k; higher (p = 0.017)"
+    text = sentence(commit(tmp_path, answer=higher, primary={"factor": "clip", "split": "test"}))
+    assert text == "`clip=0.2` is 0.5 [0.1, 0.9] points above `clip=none` in avg@16."
+
+
+def test_an_interval_around_zero_is_no_difference_found(tmp_path: Path) -> None:
+    answer = ANSWER.replace("−1.3 [−2.1, −0.4]", "+0.1 [−0.3, +0.5]")
+    assert sentence(commit(tmp_path, answer=answer)) == (
+        "no difference found in avg@16: `kl` minus `sft` is +0.1 [−0.3, +0.5] points."
+    )
+    bare = "kl − sft: +0.1 points avg@16 on test_k; no interval, nothing concluded"
+    assert sentence(commit(tmp_path, answer=bare)) == "`kl` minus `sft` is +0.1 points, without an interval."
+    counted = (
+        "0 of 4 differences found (Holm, 0.05); largest: 4 − 0: −0.7 [−1.9, +0.4] points avg@8 on test_k"
+    )
+    assert sentence(commit(tmp_path, answer=counted)) == (
+        "0 of 4 differences are found; the largest, `4` minus `0`, is −0.7 [−1.9, +0.4] points."
+    )
+
+
+def test_three_seeds_are_a_smoke_test(tmp_path: Path) -> None:
+    assert sentence(commit(tmp_path, seeds=3)).startswith("Smoke test, 3 seeds: `kl` is 1.3")
+    assert "Smoke" not in sentence(commit(tmp_path, seeds=4))
+
+
+def test_a_gain_below_the_bases_greedy_answer_is_sharpening(tmp_path: Path) -> None:
+    study = commit(tmp_path)
+    evaluate(tmp_path, greedy={"sft": [0.26, 0.28, 0.27], "kl": [0.31, 0.29, 0.30]})
+    assert sentence(study).endswith(SHARPENING)
+    # The last step counts, and the base's is the first.
+    assert greedy_by_seed(study).query("arm == 'kl'")["after"].tolist() == [0.31, 0.29, 0.30]
+    # Greedy rises by 5, 6 and 7 points: t interval 6 ± 4.30 · 1 / √3 lies above 0.
+    evaluate(tmp_path, greedy={"sft": [0.26, 0.28, 0.27], "kl": [0.35, 0.36, 0.37]})
+    assert "sharpening" not in sentence(study)
+    # The base's greedy answer, 15 %, is below the arms' 19 and 20 %.
+    evaluate(tmp_path, greedy={"sft": [0.14, 0.15, 0.13], "kl": [0.14, 0.15, 0.16]}, base=0.15)
+    assert "sharpening" not in sentence(study)
+
+
+@pytest.mark.parametrize("plan", [{"declared": {"checkpoint": "validation"}}, {}])
+def test_nothing_is_said_of_greedy_where_it_cannot_be_known(tmp_path: Path, plan: dict[str, Any]) -> None:
+    """Runs judged at another checkpoint than the last; no evaluations at all."""
+    study = commit(tmp_path, **plan)
+    if plan:
+        evaluate(tmp_path, greedy={"sft": [0.26, 0.28], "kl": [0.31, 0.29]})
+    assert "sharpening" not in sentence(study) and greedy_by_seed(study).empty
+
+
+def test_arms_below_the_best_constant_answer_are_named(tmp_path: Path) -> None:
+    study = commit(tmp_path)
+    arms = (tmp_path / "arms.csv").read_text()
+    (tmp_path / "arms.csv").write_text(arms.replace("kl,0.19,0.08", "kl,0.19,0.19"))
+    assert sentence(study).endswith("; `kl` is not above the best constant answer (19.0 %).")
+    (tmp_path / "arms.csv").write_text(
+        arms.replace("0.08,0.06", "0.21,0.06").replace("0.19,0.08", "0.19,0.21")
+    )
+    assert sentence(Committed.read(tmp_path)) == (
+        "at the floor: no arm (19.0 to 20.0 %) is above the best constant answer (21.0 %)."
+    )
+
+
+def test_gains_are_counted_by_their_intervals(tmp_path: Path) -> None:
+    primary = {"factor": "arm", "split": "test", "criterion": "gain"}
+    study = commit(tmp_path, primary=primary, declared={"family": ["sft", "kl"], "nulls": ["random"]})
+    arms = (tmp_path / "arms.csv").read_text().replace("0.05,0.03,0.07", "0.05,-0.01,0.11")
+    (tmp_path / "arms.csv").write_text(arms + "random,0.12,0.08,-0.02,-0.08,0.03\n")
+    assert sentence(study) == "1 of 2 arms gain 6.0 points, the null control `random` −2.0 [−8.0, +3.0]."
+
+
+def test_a_trend_is_the_sentence_where_there_is_one(tmp_path: Path) -> None:
+    study = commit(tmp_path)
+    rows = ["factor,of,at,log10,slope,low,high", "steps (checkpoints),avg@k,kl,True,0.035,0.003,0.067"]
+    (tmp_path / "trends.csv").write_text("\n".join(rows))
+    assert sentence(study) == "ten times the steps adds +3.5 [+0.3, +6.7] (`kl`) points of accuracy."
+    rows.append("steps (checkpoints),gain over the base,—,True,0.02,0.01,0.03")
+    (tmp_path / "trends.csv").write_text("\n".join(rows))
+    text = sentence(study)
+    assert text == "ten times the steps adds +2.0 [+1.0, +3.0] points to the gain over the base."
+
+
+def test_a_reference_as_it_is_written_has_a_sentence(make_study, tmp_path: Path) -> None:
+    """The answer in finding.json is parsed, so a change of its form must be seen here."""
+    report = build_report(load_study(make_study(seeds=4, models=("xs",))), figures=False)
+    write_reference(report, tmp_path / "toy")
+    text = sentence(Committed.read(tmp_path / "toy"))
+    assert "`objective=grpo` is " in text and " points above `objective=sft_rejection` in avg@4" in text
