@@ -5,13 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from math import inf
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from analysis.report.content import Report
-    from analysis.study.load import Study
+from analysis.report import commands
 
 FORMATS = ("text", "markdown", "latex", "csv", "html")
 
@@ -31,9 +27,20 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     prog = "r1-report" if Path(sys.argv[0]).stem == "r1-report" else "python -m analysis"
     parser = argparse.ArgumentParser(prog=prog, description="Reports and tables from outputs/.")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    add = parser.add_subparsers(required=True, metavar="COMMAND").add_parser
+    _add_report(add("report", help="write report.html, report.md, CSV and figures of a study"))
+    _add_fetch(add("fetch", help="a study's folder from W&B's API or from offline runs"))
+    _add_table(add("table", help="print a study's table of arms"))
+    _add_list(add("list", help="list the studies under a folder and their runs' states"))
+    _add_findings(add("findings", help="write README.md of a folder of committed studies"))
+    _add_compare(add("compare", help="two studies side by side, or a study and the literature"))
+    calibrate = "do the intervals hold? simulated studies with an A/A study's variances"
+    _add_calibrate(add("calibrate", help=calibrate))
+    _add_power(add("power", help="seeds needed for a difference, or the smallest one found"))
+    return parser
 
-    report = commands.add_parser("report", help="write report.html, report.md, CSV and figures of a study")
+
+def _add_report(report: argparse.ArgumentParser) -> None:
     report.add_argument("study", type=Path, metavar="STUDY_FOLDER")
     report.add_argument("--out", type=Path, help="folder for the report (default: STUDY_FOLDER/report)")
     report.add_argument(
@@ -43,248 +50,54 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("--wandb", choices=("offline", "online"), help="log it to W&B: Tables, an Artifact")
     report.add_argument("--project", default="r1-ablations", help="W&B project (default: r1-ablations)")
     report.add_argument("--entity", help="W&B entity")
-    report.set_defaults(run=_report)
+    report.set_defaults(run=commands.report)
 
-    fetch = commands.add_parser("fetch", help="a study's folder from W&B's API or from offline runs")
+
+def _add_fetch(fetch: argparse.ArgumentParser) -> None:
     fetch.add_argument("source", help="a folder of offline runs, or ENTITY/PROJECT")
     fetch.add_argument("out", type=Path, metavar="STUDY_FOLDER", help="where to write it")
     fetch.add_argument("--group", help="one study of the project alone")
-    fetch.set_defaults(run=_fetch)
+    fetch.set_defaults(run=commands.fetch)
 
-    table = commands.add_parser("table", help="print a study's table of arms")
+
+def _add_table(table: argparse.ArgumentParser) -> None:
     table.add_argument("study", type=Path, metavar="STUDY_FOLDER")
     table.add_argument("--name", default="arms", help="which table (default: arms)")
     table.add_argument("--format", choices=FORMATS, default="text")
-    table.set_defaults(run=_table)
+    table.set_defaults(run=commands.table)
 
-    listing = commands.add_parser("list", help="list the studies under a folder and their runs' states")
+
+def _add_list(listing: argparse.ArgumentParser) -> None:
     listing.add_argument("outputs", type=Path, nargs="?", default=Path("outputs"))
-    listing.set_defaults(run=_list)
+    listing.set_defaults(run=commands.list_studies)
 
-    findings = commands.add_parser("findings", help="write README.md of a folder of committed studies")
+
+def _add_findings(findings: argparse.ArgumentParser) -> None:
     findings.add_argument("reference", type=Path, nargs="?", default=Path("outputs/reference"))
-    findings.set_defaults(run=_findings)
-    _add_comparisons(commands)
-    return parser
+    findings.set_defaults(run=commands.findings)
 
 
-def _add_comparisons(commands: Any) -> None:
-    """The commands about more, or fewer, studies than one."""
-    compare = commands.add_parser("compare", help="two studies side by side, or a study and the literature")
+def _add_compare(compare: argparse.ArgumentParser) -> None:
     compare.add_argument("first", type=Path, metavar="STUDY_A")
     compare.add_argument("second", type=Path, metavar="STUDY_B", help="a folder, or the word literature")
     compare.add_argument("--out", type=Path, help="also write the comparison there: HTML, Markdown, CSV")
-    compare.set_defaults(run=_compare)
+    compare.set_defaults(run=commands.compare)
 
-    calibrate = commands.add_parser(
-        "calibrate", help="do the intervals hold? simulated studies with an A/A study's variances"
-    )
+
+def _add_calibrate(calibrate: argparse.ArgumentParser) -> None:
     calibrate.add_argument("study", type=Path, metavar="STUDY_FOLDER")
     calibrate.add_argument("--studies", type=int, default=10_000, help="simulated for each row")
     calibrate.add_argument("--out", type=Path, help="file to write (default: STUDY_FOLDER/calibration.json)")
-    calibrate.set_defaults(run=_calibrate)
+    calibrate.set_defaults(run=commands.calibrate_intervals)
 
-    power = commands.add_parser("power", help="seeds needed for a difference, or the smallest one found")
+
+def _add_power(power: argparse.ArgumentParser) -> None:
     power.add_argument("--sd", type=float, required=True, help="sd of per-seed differences, points")
     power.add_argument("--effect", type=float, help="difference to detect, points")
     power.add_argument("--seeds", type=int, help="number of seeds")
     power.add_argument("--alpha", type=float, default=0.05)
     power.add_argument("--power", type=float, default=0.8, dest="target")
-    power.set_defaults(run=_power)
-
-
-def _report(arguments: argparse.Namespace) -> int:
-    from analysis.report.build import build_report, write_report
-    from analysis.tables.table import show
-
-    report = build_report(_load(arguments.study), progress=_say)
-    _say("")
-    path = write_report(report, arguments.out or arguments.study / "report")
-    for table in report.tables[:1]:
-        show(table)
-    for line in report.answers:
-        print(line)
-    _print_notes(report)
-    print(f"report: {path}")
-    if arguments.reference:
-        _reference(report, arguments)
-    if arguments.wandb:
-        from analysis.report.tracked import log_report
-
-        try:
-            name = log_report(
-                report, path.parent, mode=arguments.wandb, project=arguments.project, entity=arguments.entity
-            )
-            print(f"W&B: {name} ({arguments.wandb})")
-        except Exception as error:  # an outage costs a warning: the files are written
-            print(f"warning: W&B: {type(error).__name__}: {error}", file=sys.stderr)
-    return 0
-
-
-def _reference(report: Report, arguments: argparse.Namespace) -> None:
-    from analysis.report.reference import write_reference
-
-    figures = arguments.figures.split(",") if arguments.figures else None
-    folder: Path = arguments.reference
-    command = (
-        f"r1-report report {arguments.study} --reference {folder.name if folder.is_absolute() else folder}"
-    )
-    written = write_reference(report, folder, command=command, figures=figures)
-    print(f"reference: {folder}, {len(written)} files, {sum(p.stat().st_size for p in written):,} bytes")
-
-
-def _fetch(arguments: argparse.Namespace) -> int:
-    from analysis.report.tracked import offline_runs, online_runs, write_study
-
-    source, folder = str(arguments.source), Path(arguments.source)
-    if not folder.is_dir() and (source.count("/") != 1 or source[0] in "./~"):
-        raise ValueError(f"{source}: no such folder, and not of the form ENTITY/PROJECT")
-    group = arguments.group
-    runs = offline_runs(folder, group=group) if folder.is_dir() else online_runs(source, group=group)
-    try:
-        count, notes = write_study(runs, arguments.out)
-    except (ValueError, OSError):
-        raise
-    except Exception as error:  # W&B's own kinds: no key, no such project, an outage
-        raise ValueError(f"{source}: W&B: {type(error).__name__}: {error}") from None
-    for note in notes:
-        print(f"note: {note}", file=sys.stderr)
-    if not count:
-        raise ValueError(f"{arguments.source}: nothing was written to {arguments.out}")
-    print(f"{count} run{'s' * (count != 1)}: {arguments.out}; now `r1-report report {arguments.out}`")
-    return 0
-
-
-def _table(arguments: argparse.Namespace) -> int:
-    from analysis.report.build import build_report
-    from analysis.tables.table import show
-
-    report = build_report(_load(arguments.study), figures=False)
-    tables = {t.name: t for t in report.tables}
-    if arguments.name not in tables:
-        why = "".join(f" ({line})" for line in report.answers if line.startswith("No answer yet"))
-        raise ValueError(
-            f"--name {arguments.name}: no such table here; choose one of {', '.join(tables)}{why}"
-        )
-    table = tables[arguments.name]
-    if arguments.format == "text":
-        show(table)
-    else:
-        print(getattr(table, arguments.format)())
-    _print_notes(report)
-    return 0
-
-
-def _print_notes(report: Report) -> None:
-    for note in report.notes:
-        print(f"note: {note}", file=sys.stderr)
-
-
-def _list(arguments: argparse.Namespace) -> int:
-    from analysis.report.compare import list_table
-    from analysis.tables.table import show
-
-    show(list_table(arguments.outputs))
-    return 0
-
-
-def _findings(arguments: argparse.Namespace) -> int:
-    from analysis.report.overview import write_overview
-
-    print(f"written: {write_overview(arguments.reference)}")
-    return 0
-
-
-def _compare(arguments: argparse.Namespace) -> int:
-    from analysis.report.build import write_report
-    from analysis.report.compare import comparison
-    from analysis.tables.literature import NAME
-    from analysis.tables.table import show
-
-    literature = str(arguments.second) == NAME and not arguments.second.is_dir()
-    second = None if literature else _load(arguments.second)
-    report = comparison(_load(arguments.first), second, figures=arguments.out is not None)
-    show(report.tables[0])
-    _print_notes(report)
-    if arguments.out:
-        print(f"report: {write_report(report, arguments.out)}")
-    return 0
-
-
-def _calibrate(arguments: argparse.Namespace) -> int:
-    """Exit code 1 where a row leaves the bounds that are asked of it."""
-    from analysis.report.calibration import aa_variances, calibrate, check_alike, outside
-    from harness.records.records import write_json
-
-    if arguments.studies < 1:
-        raise ValueError(f"--studies {arguments.studies}: need at least 1")
-    study = _load(arguments.study)
-    check_alike(study)
-    variances = aa_variances(study)
-    found = calibrate(variances, studies=arguments.studies, progress=_say)
-    path = arguments.out or arguments.study / "calibration.json"
-    write_json(path, found)
-    for row in found["rows"]:
-        power = f", power {row['power']:.3f} (0.8 planned)" if "power" in row else ""
-        print(
-            f"{row['seeds']:>2} seeds, {row['scenario']}: coverage {row['coverage']:.3f}, "
-            f"family-wise error {row['fwer']:.3f}{power}"
-        )
-    bad = outside(found)
-    for line in bad:
-        print(f"outside its bounds: {line}", file=sys.stderr)
-    print(f"written: {path}")
-    return int(bool(bad))
-
-
-def _say(what: str) -> None:
-    """Progress of long work, on a terminal alone."""
-    if sys.stderr.isatty():
-        print(f"\r{what:<70}", end="", file=sys.stderr, flush=True)
-
-
-def _power(arguments: argparse.Namespace) -> int:
-    from analysis.stats.inference import power, seeds_needed, smallest_detectable
-
-    sd, effect, seeds, alpha, target = (
-        getattr(arguments, name) for name in ("sd", "effect", "seeds", "alpha", "target")
-    )
-    if not 0 < sd < inf or not 0 < alpha < 1 or not 0 < target < 1:
-        raise ValueError(
-            f"--sd {sd} --alpha {alpha} --power {target}: need sd > 0, and both others between 0 and 1"
-        )
-    if target <= alpha:
-        raise ValueError(f"--power {target}: a difference of 0 is found with alpha {alpha}; ask for more")
-    if effect is not None and not 0 < abs(effect) < inf:
-        raise ValueError(f"--effect {effect}: give the smallest difference that matters, in points")
-    if effect is None and seeds is None:
-        raise ValueError("give --effect (how many seeds?), --seeds (how small a difference?), or both")
-    if seeds is not None and seeds < 2:
-        raise ValueError(f"--seeds {seeds}: need at least 2")
-    design = f"paired t, two-sided alpha {alpha:g}, sd of per-seed differences {sd:g} points"
-    if effect is None:
-        found = smallest_detectable(sd=sd, num_seeds=seeds, alpha=alpha, target=target)
-        print(f"{seeds} seeds find a difference of {found:.2f} points with power {target:g} ({design})")
-    elif seeds is None:
-        needed = seeds_needed(effect=effect, sd=sd, alpha=alpha, target=target)
-        print(f"{needed} seeds find a difference of {effect:g} points with power {target:g} ({design})")
-    else:
-        reached = power(effect=effect, sd=sd, num_seeds=seeds, alpha=alpha)
-        print(f"{seeds} seeds find a difference of {effect:g} points with power {reached:.2f} ({design})")
-    return 0
-
-
-def _load(folder: Path) -> Study:
-    from analysis.study.load import load_study
-
-    if not sys.stderr.isatty():
-        return load_study(folder)
-
-    def progress(done: int, total: int) -> None:
-        if total > 50 and (done % 20 == 0 or done == total):
-            print(f"\rloading runs {done}/{total}", end="" if done < total else "\n", file=sys.stderr)
-
-    return load_study(folder, progress=progress)
+    power.set_defaults(run=commands.plan_power)
 
 
 if __name__ == "__main__":

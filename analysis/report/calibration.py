@@ -90,7 +90,7 @@ def _aa_scores(study: Study) -> tuple[Array, int]:
     """Accuracies [arms, seeds, problems] over seeds that all arms have, and the smallest k among them."""
     task = primary_of(study).task
     arms = [rows for arm in study.record.arms if (rows := final_rows(study, arm.label, task))]
-    seeds = [s for s in (arms[0] if arms else ()) if all(s in rows for rows in arms)]
+    seeds = [s for s in (arms or [{}])[0] if all(s in rows for rows in arms)]
     cells = [rows[s] for rows in arms for s in seeds]  # arm by arm
     problems = {row["problem_ids"] for row in cells}
     if len(arms) < 2 or len(seeds) < 2 or len(problems) != 1 or len(cells[0]["problem_ids"]) < 2:

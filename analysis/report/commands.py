@@ -1,0 +1,223 @@
+"""The commands of `r1-report`. Each takes parsed arguments and returns an exit code.
+
+What a user got wrong is raised as ValueError or OSError. Heavy imports stay inside, for a fast --help.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from math import inf
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from analysis.report.content import Report
+    from analysis.study.load import Study
+
+
+def report(arguments: argparse.Namespace) -> int:
+    """Write a study's report, and with --reference and --wandb its other forms."""
+    from analysis.report.build import build_report, write_report
+    from analysis.tables.table import show
+
+    report = build_report(_load(arguments.study), progress=_say)
+    _say("")
+    path = write_report(report, arguments.out or arguments.study / "report")
+    for table in report.tables[:1]:
+        show(table)
+    for line in report.answers:
+        print(line)
+    _print_notes(report)
+    print(f"report: {path}")
+    if arguments.reference:
+        _reference(report, arguments)
+    if arguments.wandb:
+        from analysis.report.tracked import log_report
+
+        try:
+            name = log_report(
+                report, path.parent, mode=arguments.wandb, project=arguments.project, entity=arguments.entity
+            )
+            print(f"W&B: {name} ({arguments.wandb})")
+        except Exception as error:  # an outage costs a warning: the files are written
+            print(f"warning: W&B: {type(error).__name__}: {error}", file=sys.stderr)
+    return 0
+
+
+def _reference(report: Report, arguments: argparse.Namespace) -> None:
+    from analysis.report.reference import write_reference
+
+    figures = arguments.figures.split(",") if arguments.figures else None
+    folder: Path = arguments.reference
+    command = (
+        f"r1-report report {arguments.study} --reference {folder.name if folder.is_absolute() else folder}"
+    )
+    written = write_reference(report, folder, command=command, figures=figures)
+    print(f"reference: {folder}, {len(written)} files, {sum(p.stat().st_size for p in written):,} bytes")
+
+
+def fetch(arguments: argparse.Namespace) -> int:
+    """Write a study's folder from W&B runs."""
+    from analysis.report.tracked import offline_runs, online_runs, write_study
+
+    source, folder = str(arguments.source), Path(arguments.source)
+    if not folder.is_dir() and (source.count("/") != 1 or source[0] in "./~"):
+        raise ValueError(f"{source}: no such folder, and not of the form ENTITY/PROJECT")
+    group = arguments.group
+    runs = offline_runs(folder, group=group) if folder.is_dir() else online_runs(source, group=group)
+    try:
+        count, notes = write_study(runs, arguments.out)
+    except (ValueError, OSError):
+        raise
+    except Exception as error:  # W&B's own kinds: no key, no such project, an outage
+        raise ValueError(f"{source}: W&B: {type(error).__name__}: {error}") from None
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
+    if not count:
+        raise ValueError(f"{arguments.source}: nothing was written to {arguments.out}")
+    print(f"{count} run{'s' * (count != 1)}: {arguments.out}; now `r1-report report {arguments.out}`")
+    return 0
+
+
+def table(arguments: argparse.Namespace) -> int:
+    """Print one table of a study."""
+    from analysis.report.build import build_report
+    from analysis.tables.table import show
+
+    report = build_report(_load(arguments.study), figures=False)
+    tables = {t.name: t for t in report.tables}
+    if arguments.name not in tables:
+        why = "".join(f" ({line})" for line in report.answers if line.startswith("No answer yet"))
+        raise ValueError(
+            f"--name {arguments.name}: no such table here; choose one of {', '.join(tables)}{why}"
+        )
+    table = tables[arguments.name]
+    if arguments.format == "text":
+        show(table)
+    else:
+        print(getattr(table, arguments.format)())
+    _print_notes(report)
+    return 0
+
+
+def _print_notes(report: Report) -> None:
+    for note in report.notes:
+        print(f"note: {note}", file=sys.stderr)
+
+
+def list_studies(arguments: argparse.Namespace) -> int:
+    """Print the studies under a folder."""
+    from analysis.report.compare import list_table
+    from analysis.tables.table import show
+
+    show(list_table(arguments.outputs))
+    return 0
+
+
+def findings(arguments: argparse.Namespace) -> int:
+    """Write the page of committed studies."""
+    from analysis.report.overview import write_overview
+
+    print(f"written: {write_overview(arguments.reference)}")
+    return 0
+
+
+def compare(arguments: argparse.Namespace) -> int:
+    """Print, and with --out write, a comparison."""
+    from analysis.report.build import write_report
+    from analysis.report.compare import comparison
+    from analysis.tables.literature import NAME
+    from analysis.tables.table import show
+
+    literature = str(arguments.second) == NAME and not arguments.second.is_dir()
+    second = None if literature else _load(arguments.second)
+    report = comparison(_load(arguments.first), second, figures=arguments.out is not None)
+    show(report.tables[0])
+    _print_notes(report)
+    if arguments.out:
+        print(f"report: {write_report(report, arguments.out)}")
+    return 0
+
+
+def calibrate_intervals(arguments: argparse.Namespace) -> int:
+    """Write calibration.json; exit code 1 where a row is outside its bounds."""
+    from analysis.report.calibration import aa_variances, calibrate, check_alike, outside
+    from harness.records.records import write_json
+
+    if arguments.studies < 1:
+        raise ValueError(f"--studies {arguments.studies}: need at least 1")
+    study = _load(arguments.study)
+    check_alike(study)
+    variances = aa_variances(study)
+    found = calibrate(variances, studies=arguments.studies, progress=_say)
+    path = arguments.out or arguments.study / "calibration.json"
+    write_json(path, found)
+    for row in found["rows"]:
+        power = f", power {row['power']:.3f} (0.8 planned)" if "power" in row else ""
+        print(
+            f"{row['seeds']:>2} seeds, {row['scenario']}: coverage {row['coverage']:.3f}, "
+            f"family-wise error {row['fwer']:.3f}{power}"
+        )
+    bad = outside(found)
+    for line in bad:
+        print(f"outside its bounds: {line}", file=sys.stderr)
+    print(f"written: {path}")
+    return int(bool(bad))
+
+
+def _say(what: str) -> None:
+    """Show progress, only on a terminal."""
+    if sys.stderr.isatty():
+        print(f"\r{what:<70}", end="", file=sys.stderr, flush=True)
+
+
+def plan_power(arguments: argparse.Namespace) -> int:
+    """Print the seeds that find an effect, the effect that seeds find, or the power of both."""
+    from analysis.stats.inference import power, seeds_needed, smallest_detectable
+
+    _check_power(arguments)
+    sd, effect, seeds = arguments.sd, arguments.effect, arguments.seeds
+    alpha, target = arguments.alpha, arguments.target
+    design = f"paired t, two-sided alpha {alpha:g}, sd of per-seed differences {sd:g} points"
+    if effect is None:
+        found = smallest_detectable(sd=sd, num_seeds=seeds, alpha=alpha, target=target)
+        print(f"{seeds} seeds find a difference of {found:.2f} points with power {target:g} ({design})")
+    elif seeds is None:
+        needed = seeds_needed(effect=effect, sd=sd, alpha=alpha, target=target)
+        print(f"{needed} seeds find a difference of {effect:g} points with power {target:g} ({design})")
+    else:
+        reached = power(effect=effect, sd=sd, num_seeds=seeds, alpha=alpha)
+        print(f"{seeds} seeds find a difference of {effect:g} points with power {reached:.2f} ({design})")
+    return 0
+
+
+def _check_power(arguments: argparse.Namespace) -> None:
+    sd, effect, seeds, alpha, target = (
+        getattr(arguments, name) for name in ("sd", "effect", "seeds", "alpha", "target")
+    )
+    if not 0 < sd < inf or not 0 < alpha < 1 or not 0 < target < 1:
+        raise ValueError(
+            f"--sd {sd} --alpha {alpha} --power {target}: need sd > 0, and both others between 0 and 1"
+        )
+    if target <= alpha:
+        raise ValueError(f"--power {target}: a difference of 0 is found with alpha {alpha}; ask for more")
+    if effect is not None and not 0 < abs(effect) < inf:
+        raise ValueError(f"--effect {effect}: give the smallest difference that matters, in points")
+    if effect is None and seeds is None:
+        raise ValueError("give --effect (how many seeds?), --seeds (how small a difference?), or both")
+    if seeds is not None and seeds < 2:
+        raise ValueError(f"--seeds {seeds}: need at least 2")
+
+
+def _load(folder: Path) -> Study:
+    from analysis.study.load import load_study
+
+    if not sys.stderr.isatty():
+        return load_study(folder)
+
+    def progress(done: int, total: int) -> None:
+        if total > 50 and (done % 20 == 0 or done == total):
+            print(f"\rloading runs {done}/{total}", end="" if done < total else "\n", file=sys.stderr)
+
+    return load_study(folder, progress=progress)
