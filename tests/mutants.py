@@ -1,12 +1,12 @@
 """Break the code on purpose, one line at a time, and see whether a test notices.
 
-    python -m tests.mutants [--only PATTERN] [--jobs N] [--timeout SECONDS]
+    python -m tests.mutants [--only PATTERN] [--missed] [--jobs N] [--timeout SECONDS]
 
 `tests/mutants.toml` lists the mutations: a file, a piece of it that occurs exactly once, what replaces it,
 why that is wrong, and the test files of which one must fail. Each mutation is made in a copy of the checkout,
 so the checkout itself is never touched. A mutation that no test notices has survived: write the test that
 catches it, or take the mutation out if it changes nothing that anyone could observe. Results are kept in
-`tests/mutants.json`; with --only, those of the other mutations stay as they were.
+`tests/mutants.json`; those of mutations that are not run (--only, --missed) stay as they were.
 
 Exit code 0: all are caught. 1: one survives, or does not even import. 2: nothing could be said, because the
 table does not fit the code or because a named test fails without any mutation.
@@ -148,13 +148,15 @@ def attempts(
             yield waiting[done], done.result()
 
 
+def read_results(path: Path = RESULTS) -> list[dict[str, Any]]:
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+
+
 def write_results(mutants: Sequence[Mutant], results: dict[str, Result], path: Path = RESULTS) -> None:
     """Results in the table's order, each with the commit it was found at; those not run again stay."""
     command = ["git", "rev-parse", "--short", "HEAD"]
     commit = subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout.strip()
-    before: dict[str, Any] = {}
-    if path.exists():
-        before = {row["mutant"]: row for row in json.loads(path.read_text(encoding="utf-8"))}
+    before = {row["mutant"]: row for row in read_results(path)}
     rows = []
     for mutant in mutants:
         if (new := results.get(mutant.name)) is not None:
@@ -173,14 +175,18 @@ def write_results(mutants: Sequence[Mutant], results: dict[str, Result], path: P
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--only", default="", metavar="PATTERN", help="those whose file or reason matches")
+    parser.add_argument(
+        "--missed", action="store_true", help="those that the last results do not call caught"
+    )
     parser.add_argument("--jobs", type=int, default=1, help="how many at a time (1)")
     parser.add_argument(
         "--timeout", type=float, default=300.0, help="seconds a mutation's tests may take (300)"
     )
     options = parser.parse_args(arguments)
     table = load()
-    chosen = [mutant for mutant in table if re.search(options.only, mutant.name)]
-    problems = misfits(table) or ([] if chosen else [f"--only {options.only}: matches no mutation"])
+    done = {row["mutant"] for row in read_results() if row["result"] == "caught"} if options.missed else set()
+    chosen = [m for m in table if re.search(options.only, m.name) and m.name not in done]
+    problems = misfits(table) or ([] if chosen else ["no mutation is left to make: see --only, --missed"])
     if problems:
         print(*problems, sep="\n", file=sys.stderr)
         return 2

@@ -181,6 +181,12 @@ def test_tost_agrees_with_statsmodels() -> None:
         tost(d, margin=0)
 
 
+def test_the_interval_of_tost_is_the_one_of_twice_its_alpha() -> None:
+    # d = 1, 2, 3: mean 2, se 1/√3, t_{2, .95} = 2.919986: 2 ± 1.685854, the 90 % interval.
+    interval = tost([1.0, 2.0, 3.0], margin=4.0).interval
+    assert (interval.low, interval.high) == pytest.approx((0.314146, 3.685854), abs=1e-6)
+
+
 def test_power_agrees_with_statsmodels() -> None:
     solver = pytest.importorskip("statsmodels.stats.power").TTestPower()
     for n, effect in [(3, 1.0), (5, 0.7), (10, 2.0), (40, 0.3)]:
@@ -247,6 +253,10 @@ def test_variance_components_by_hand() -> None:
         pytest.approx(0),
         None,
     )
+    # Seeds 0, 0 and 2, 4 on two problems: mean 3/2, MS_S = 2·2·(3/2)² = 9, MS_P = 2·2·(1/2)² = 1, MS_E = 11 −
+    # 9 − 1 = 1. Seeds (9 − 1)/2, problems (1 − 1)/2, the remainder 1.
+    v = variance_components(np.array([[[0.0, 0.0], [2.0, 4.0]]]))
+    assert (v.seeds, v.problems, v.interactions) == pytest.approx((4, 0, 1))
     # Cells of 1/2 with 4 samples: 1/4 / 3.
     assert variance_components(np.full((1, 2, 3), 0.5), num_samples=4).sampling == pytest.approx(1 / 12)
     assert variance_components(np.zeros((2, 1, 3))).seeds is None

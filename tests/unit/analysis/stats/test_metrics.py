@@ -16,6 +16,7 @@ from analysis.stats.metrics import (
     best_constant_answer,
     decompose_gain,
     maj_at_k,
+    pair_auc,
     pass_at_k,
     pass_curve,
 )
@@ -200,6 +201,12 @@ def test_a_kind_that_is_new_counts_as_choice() -> None:
     # Before all direct and wrong, after all stepped and right: no step was taken before, so Δ is choice.
     result = decompose_gain([[False]], [[False]], [[True]], [[True]])
     assert (result.from_choice, result.from_skill) == (1.0, 0.0)
+
+
+def test_pair_auc_counts_a_tie_half() -> None:
+    # One right sample at .5 against wrong ones at .5 (a tie) and .1 (won): 1.5 of 2 pairs.
+    assert pair_auc([[True, False, False]], [[0.5, 0.5, 0.1]]) == 0.75
+    assert pair_auc([[True, True]], [[0.5, 0.1]]) is None
 
 
 def test_best_constant_answer() -> None:
