@@ -17,10 +17,11 @@ from harness.objectives.selection import truncated as by_rule
 from harness.schema.run_config import ConfigError, RunConfig
 from harness.training.experience import select
 from harness.types import ScoredGroup
-from tests.unit.harness.objectives import test_objectives
-from tests.unit.harness.objectives.test_objectives import HAND, Step, config_of, groups_of
+from tests.unit.harness.objectives import scenario as scenarios
+from tests.unit.harness.objectives.scenario import Step, config_of, groups_of
+from tests.unit.harness.objectives.test_objectives import HAND
 
-tables = test_objectives.tables  # the fixture that stands in for the models
+tables = scenarios.tables  # the fixture that stands in for the models
 
 REWARDS: dict[str, tuple[str, ...]] = {
     "its own": (),

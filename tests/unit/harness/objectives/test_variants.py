@@ -1,14 +1,14 @@
-"""Forms of an objective that are one override away from its YAML, on the scenario of test_objectives.py."""
+"""Forms of an objective that are one override away from its YAML, on the scenario of scenario.py."""
 
 from __future__ import annotations
 
 import pytest
 
-from tests.unit.harness.objectives import test_objectives
-from tests.unit.harness.objectives.test_objectives import Step, scenario
+from tests.unit.harness.objectives import scenario as scenarios
+from tests.unit.harness.objectives.scenario import Step, scenario
 
 VALUE = "value={shared_trunk: false, gamma: 1.0, lam: 1.0, coef: 1.0}"
-tables = test_objectives.tables  # the fixture that stands in for the models
+tables = scenarios.tables  # the fixture that stands in for the models
 
 
 @pytest.mark.parametrize(

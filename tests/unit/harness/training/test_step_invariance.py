@@ -16,7 +16,8 @@ from harness.training.critic import init_value
 from harness.training.models import Models
 from harness.training.update import update
 from harness.types import Batch, ScoredGroup
-from tests.unit.harness.objectives.test_objectives import HAND, config_of
+from tests.unit.harness.objectives.scenario import config_of
+from tests.unit.harness.objectives.test_objectives import HAND
 from tests.unit.harness.tiny import DIMS
 from tests.unit.harness.training.test_update import EQUAL, MIXED, WRONG, in_dtype, policy
 
