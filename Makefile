@@ -7,7 +7,7 @@
 VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
-EXTRAS ?= dev,launchers,report
+EXTRAS ?= dev,launchers
 # Without a GPU the CPU build of torch is taken from here; the default index is the fallback.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 PIP := $(PY) -m pip install --disable-pip-version-check -qq
@@ -23,7 +23,7 @@ help:
 	@echo "make lint        ruff and mypy alone"
 	@echo "make mutants     break the code on purpose: does a test notice? tens of minutes; ONLY=<pattern> JOBS=<n>"
 	@echo "make clean       delete .venv and caches; outputs/ stays"
-	@echo "variables: PYTHON=python3.12  TORCH_INDEX=<index of CPU builds>  EXTRAS=dev,launchers,report,vllm"
+	@echo "variables: PYTHON=python3.12  TORCH_INDEX=<index of CPU builds>  EXTRAS=dev,launchers,vllm"
 	@echo "           BASE=<commit that make check compares with>"
 
 setup: $(STAMP)

@@ -1,12 +1,11 @@
-"""The report of a study: report.md, report.html (self-contained), a CSV a table, PNG and SVG figures."""
+"""The report of a study: report.md, report.html (self-contained), a CSV a table, SVG, PNG, PDF figures."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from analysis.figures.charts import all_charts
-from analysis.figures.plots import Drawing, draw
 from analysis.report.answers import answers, interval_notes
 from analysis.report.content import Report, ReportSection, status_line
 from analysis.report.page import html
@@ -30,6 +29,9 @@ from analysis.tables.table import Table
 from analysis.tables.trends import trend_table
 from harness.records.records import write_text
 
+if TYPE_CHECKING:
+    from analysis.figures.figure import Figure
+
 NO_TWINS = "No memorisation gap: it needs problems and their twins, as the splits train and perturbed are."
 
 
@@ -46,17 +48,19 @@ def build_report(
         return Report(study, [f"No answer yet: {error}"], notes_of(study), [], runs)
     results = arm_results(study, primary)
     samples = sample_rows(study, primary) if figures else []
-    drawings = {}
-    for chart in all_charts(study, primary, results) if figures else []:
-        progress(f"drawing {chart.title}")
-        drawings[chart.name] = draw(chart)
-    sections = _sections(study, primary, results, drawings)
+    described: list[Figure] = []
+    if figures:  # the library is imported only where something is drawn
+        from analysis.figures.all_figures import all_figures
+
+        progress("describing figures")
+        described = all_figures(study, primary, results)
+    sections = _sections(study, primary, results, {figure.name: figure for figure in described})
     shown = [s for s in sections if s.text or s.tables or s.figures]
     return Report(study, answers(study, primary, results), notes_of(study), shown, runs, samples)
 
 
 def _sections(
-    study: Study, primary: Primary, results: list[ArmResult], drawings: dict[str, Drawing]
+    study: Study, primary: Primary, results: list[ArmResult], described: dict[str, Figure]
 ) -> list[ReportSection]:
     gap = memorisation_table(study, level=primary.level)
     retention = retention_table(study, results, level=primary.level)
@@ -74,13 +78,13 @@ def _sections(
     def section(
         title: str, *figures: str, tables: Iterable[Table] = (), text: Iterable[str] = ()
     ) -> ReportSection:
-        shown = [drawings[name] for name in figures if name in drawings]
+        shown = [described[name] for name in figures if name in described]
         return ReportSection(title, list(text), [t for t in tables if t.cells], shown)
 
     return [
         section("The arms", "differences", tables=arms),
         section("Learning", "learning_rates", "checkpoints", "ordered", "learning_curves", tables=learning),
-        section("What changed", "decomposition", "pass_at_k", tables=changed),
+        section("What changed", "measures", "decomposition", "pass_at_k", tables=changed),
         section("Derivations", "derivations"),
         section("Does it hold elsewhere", "splits", tables=elsewhere, text=[] if gap.cells else [NO_TWINS]),
         section("What it cost", "compute", "kept", tables=[retention]),
@@ -118,7 +122,7 @@ def markdown(report: Report, *, figures: Collection[str] | None = None) -> str:
         lines += [line + "\n" for line in section.text]
         lines += [table.markdown() + "\n" for table in section.tables]
         lines += [
-            f"![{f.chart.title}](figures/{f.name}.png)\n\n*{f.chart.caption}*\n"
+            f"![{f.title}](figures/{f.name}.png)\n\n*{f.caption}*\n"
             for f in section.figures
             if figures is None or f.name in figures
         ]
@@ -137,4 +141,5 @@ def write_report(report: Report, folder: Path) -> Path:
     for figure in report.figures:
         write_text(folder / "figures" / f"{figure.name}.svg", figure.svg)
         (folder / "figures" / f"{figure.name}.png").write_bytes(figure.png)
+        (folder / "figures" / f"{figure.name}.pdf").write_bytes(figure.pdf)
     return folder / "report.html"

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from analysis.figures.chart import Chart, Panel, Series
 from analysis.report.build import notes_of
 from analysis.report.content import Report, ReportSection, status_line
 from analysis.stats.intervals import Interval, paired_t
@@ -29,6 +28,9 @@ from analysis.tables.literature import literature_table
 from analysis.tables.runs import runs_table
 from analysis.tables.table import Table
 from harness.records import records
+
+if TYPE_CHECKING:
+    from analysis.figures.figure import Figure
 
 STUDY_MARKS = ("study.json", "finding.json", "*/run.json", "*/config.yaml")
 
@@ -101,27 +103,24 @@ def compare_table(first: Study, second: Study) -> Table:
     return Table("compare", " and ".join(columns[1:3]), columns, cells, pd.DataFrame(raw), note)
 
 
-def compare_chart(table: Table) -> Chart:
-    """The two studies' estimates of each arm, points, one above the other."""
-    rows = table.raw.iloc[::-1]  # the table's first arm is on top
-    places = [float(i) for i in range(len(rows))]
-    series = []
-    for i, (which, name) in enumerate(zip(("first", "second"), table.columns[1:3], strict=True)):
-        centre = 100 * rows[which].astype(float)
-        low, high = (100 * rows[f"{which}_{end}"].astype(float) for end in ("low", "high"))
-        series.append(
-            Series(
-                name,
-                centre.tolist(),
-                [y + 0.12 - 0.24 * i for y in places],
-                low=low.fillna(centre).tolist(),
-                high=high.fillna(centre).tolist(),
-                colour=i,
-                mark="points",
+def compare_figure(table: Table) -> Figure:
+    """The two studies' estimates of each arm, one below the other."""
+    from analysis.figures.figure import Figure
+    from analysis.figures.marks import forest
+
+    names, rows = table.columns[1:3], []
+    for row in table.raw.to_dict("records"):
+        for which, name in zip(("first", "second"), names, strict=True):
+            value = 100 * float(row[which])
+            ends = [row[f"{which}_{end}"] for end in ("low", "high")]
+            low, high = (value if end is None or end != end else 100 * float(end) for end in ends)
+            said = f"{row['arm']}, {name}: {value:.1f}"
+            rows.append(
+                {"label": row["arm"], "series": name, "value": value, "low": low, "high": high, "tip": said}
             )
-        )
-    panel = Panel("points", "", series, names=rows["arm"].tolist(), flat=True)
-    return Chart("compare", table.title, "Bars: the table's intervals; none means too few seeds.", [panel])
+    spec = forest(rows, title="points", labels=table.raw["arm"].tolist(), series=names, dodge=True)
+    caption = "Bars: the table's intervals; none means too few seeds."
+    return Figure("compare", f"The same arms in {table.title}", caption, spec)
 
 
 def _names(first: Study, second: Study) -> list[str]:
@@ -196,8 +195,6 @@ def _mismatch(
 
 def comparison(first: Study, second: Study | None, *, figures: bool = True) -> Report:
     """The comparison as a report: two studies, or with None a study and the literature."""
-    from analysis.figures.plots import draw
-
     if second is None:
         table, other = literature_table(first), "the literature"
         lines = [table.note.split(": DeepSeek-R1")[0] + ": the literature's rows carry no interval."]
@@ -205,7 +202,7 @@ def comparison(first: Study, second: Study | None, *, figures: bool = True) -> R
         table, other = compare_table(first, second), second.name
         names = table.columns[1:3]
         lines = [f"{row[0]}: {names[0]} {row[1]}, {names[1]} {row[2]}; {row[3]}." for row in table.cells]
-    drawn = [draw(compare_chart(table))] if second is not None and figures else []
+    drawn = [compare_figure(table)] if second is not None and figures else []
     sections = [ReportSection(f"{first.name} and {other}", [], [table], drawn)]
     if second is not None:
         sections.append(ReportSection(f"Runs of {second.name}", [], [_runs_of(second)]))

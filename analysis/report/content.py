@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from analysis.figures.plots import Drawing
 from analysis.study.load import Study
 from analysis.tables.table import Table
+
+if TYPE_CHECKING:
+    from analysis.figures.figure import Figure
 
 
 @dataclass(frozen=True)
@@ -17,7 +19,7 @@ class ReportSection:
     title: str
     text: list[str] = field(default_factory=list)
     tables: list[Table] = field(default_factory=list)
-    figures: list[Drawing] = field(default_factory=list)
+    figures: list[Figure] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class Report:
         return [*(t for s in self.sections for t in s.tables), self.runs]
 
     @property
-    def figures(self) -> list[Drawing]:
+    def figures(self) -> list[Figure]:
         return [f for s in self.sections for f in s.figures]
 
 

@@ -7,16 +7,16 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analysis.figures.interactive import figure, packed_library
-
 if TYPE_CHECKING:
+    from analysis.figures.figure import Figure
     from analysis.report.content import Report
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
 
 
 def html(report: Report) -> str:
-    """Static figures first, made interactive by an embedded plotly.js once the page has been shown.
+    """Each figure stands in the page twice as SVG, for wide and for narrow screens; CSS shows the one that
+    fits. Scripts add a browser of completions and quicker tooltips.
 
     Everything is escaped but the SVG and the scripts of this program; JSON keeps no `<`. A policy in the
     page forbids requests, and scripts other than its own.
@@ -28,8 +28,6 @@ def html(report: Report) -> str:
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     environment.filters["inline"] = Markup
-    figures = {f.name: figure(f.chart) for f in report.figures}
-    library = packed_library() if figures else None
     study = report.study.record
     return environment.get_template("report.html.j2").render(
         title=f"{report.study.name}: {study.question}",
@@ -39,11 +37,17 @@ def html(report: Report) -> str:
         command=study.command,
         style=(TEMPLATES / "report.css").read_text(encoding="utf-8"),
         script=(TEMPLATES / "report.js").read_text(encoding="utf-8"),
-        figures=embedded_json(figures),
+        drawings={figure.name: _drawings(figure) for figure in report.figures},
         samples=embedded_json(report.samples),
-        library=library,
         nonce=hashlib.sha256(embedded_json([report.samples, study.question]).encode()).hexdigest()[:24],
     )
+
+
+def _drawings(figure: Figure) -> dict[str, str]:
+    """SVG by the class that the style sheet shows on screens of its width."""
+    from analysis.figures.figure import NARROW, WIDE
+
+    return {"wide": figure.inline(WIDE), "narrow": figure.inline(NARROW)}
 
 
 def embedded_json(value: Any) -> str:

@@ -19,7 +19,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.figures.charts import CURVES
+from analysis.figures.training import CURVES
 from analysis.report.build import markdown
 from analysis.report.content import Report
 from analysis.report.findings import finding
@@ -31,6 +31,7 @@ from harness.records import records
 MAX_BYTES, MAX_BYTES_OF_ALL = 1_000_000, 6_000_000  # of one study, of outputs/reference: commits are for ever
 FIGURES = (
     "differences",
+    "measures",
     "learning_rates",
     "checkpoints",
     "ordered",

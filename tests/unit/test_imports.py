@@ -42,7 +42,7 @@ ANALYSIS_FLOORS = (
 FILES = modules(ROOT)
 GRAPH = import_graph(FILES)
 ROOMS = room_graph(GRAPH)
-HEAVY = {"torch", "transformers", "lm_eval", "wandb", "matplotlib", "vllm"}
+HEAVY = {"torch", "transformers", "lm_eval", "wandb", "altair", "vllm"}
 # What composing a config, planning a sweep and reading its state needs: no import there may take seconds.
 LIGHT = ("harness.launch", "harness.schema", "harness.records", "harness.identity", "harness.seeds")
 # A run's own process.

@@ -12,7 +12,7 @@ import pytest
 import scipy.stats as sps
 
 from analysis.__main__ import main
-from analysis.report.compare import compare_chart, compare_table, comparison, mismatches
+from analysis.report.compare import compare_figure, compare_table, comparison, mismatches
 from analysis.study.load import load_study
 from analysis.tables.literature import FILE, literature_table, reference_table
 from harness.records import records
@@ -85,11 +85,12 @@ def test_comparison_is_paired_where_seeds_and_problems_are_shared(make_study, tm
     }
     assert (out / "figures" / "compare.png").stat().st_size > 1000
     frame = pd.read_csv(out / "compare.csv").set_index("arm")
-    (panel,) = compare_chart(compare_table(load_study(folder), load_study(other))).panels
-    assert panel.names == list(frame.index)[::-1]
-    for series, which in zip(panel.series, ("first", "second"), strict=True):
-        assert series.x == pytest.approx(list(100 * frame[which])[::-1])
-        assert series.low == pytest.approx(list(100 * frame[f"{which}_low"])[::-1])
+    table = compare_table(load_study(folder), load_study(other))
+    for which, name in zip(("first", "second"), table.columns[1:3], strict=True):
+        rows = [row for row in compare_figure(table).rows if row["series"] == name]
+        assert [row["label"] for row in rows] == list(frame.index)
+        assert [row["value"] for row in rows] == pytest.approx(list(100 * frame[which]))
+        assert [row["low"] for row in rows] == pytest.approx(list(100 * frame[f"{which}_low"]))
     grpo = frame.loc["objective=grpo model=xs"]
     change = [
         np.mean(records.read_eval(other / path.relative_to(folder)).correct)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import scipy.stats as sps
 
-from analysis.figures.charts import learning_rates
+from analysis.figures.training import learning_rates
 from analysis.study.contrasts import arm_results, primary_of
 from analysis.study.load import load_study
 from analysis.tables.retention import retention_table, retention_values
@@ -58,9 +58,10 @@ def test_an_earlier_checkpoint_has_its_own_loss(make_study) -> None:
 
 def test_the_pilot_is_drawn(make_study) -> None:
     study = load_study(make_study(models=("xs",)))
-    assert learning_rates(study) is None
+    assert learning_rates(study, primary_of(study)) is None
     tried = {"0.001": {"100": 0.2, "101": 0.4}, "0.0001": {"100": 0.5, "101": 0.5}}
     study.record.pilot = [{"arm": "a", "chosen": 1e-4, "tried": tried}]
-    (series,) = learning_rates(study).panels[0].series
-    assert series.x == [1e-4, 1e-3] and series.y == pytest.approx([50, 30])
-    assert series.low == pytest.approx([50, 20]) and series.high == pytest.approx([50, 40])
+    figure = learning_rates(study, primary_of(study))
+    assert figure is not None and [row["x"] for row in figure.rows] == [1e-4, 1e-3]
+    for end, values in {"value": [50, 30], "low": [50, 20], "high": [50, 40]}.items():
+        assert [row[end] for row in figure.rows] == pytest.approx(values)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import scipy.stats as sps
 
-from analysis.figures.charts import ordered
+from analysis.figures.accuracy import ordered
 from analysis.study.contrasts import arm_results, primary_of
 from analysis.study.load import load_study
 from analysis.tables.table import Table
@@ -106,10 +106,11 @@ def test_a_slope_over_sizes_is_told_of_the_gain_and_not_of_the_bases(sizes: Path
     )
     assert table.cells[0][3] == "100k, 1M, 10M"
     study = load_study(sizes)
-    chart = ordered(study, primary_of(study), arm_results(study, primary_of(study)))
-    assert chart is not None and chart.title == "Accuracy against model size"
-    assert [s.label for s in chart.panels[0].series if not s.dashed] == list(GAINS)
-    assert all(s.x == list(SIZES.values()) for s in chart.panels[0].series)
+    figure = ordered(study, primary_of(study), arm_results(study, primary_of(study)))
+    assert figure is not None and figure.title.startswith("Accuracy (avg@4) by model size, 3 seeds")
+    for series in (*GAINS, "untrained base"):  # each at every size, side by side
+        xs = [row["x"] for row in figure.rows if row["series"] == series]
+        assert xs == pytest.approx(list(SIZES.values()), rel=0.1)
 
 
 def test_a_seed_that_a_level_lacks_is_left_out_of_its_slope(sizes: Path) -> None:
@@ -162,11 +163,11 @@ def test_trends_over_a_numeric_factor_and_over_checkpoints(tmp_path: Path) -> No
     assert raw.loc[("lr", "avg@k", "—"), "slope"] == pytest.approx(np.mean(slopes))
     assert raw.loc[("lr", "avg@k", "—"), "p_value"] == pytest.approx(sps.ttest_1samp(slopes, 0).pvalue)
     study = load_study(folder)
-    chart = ordered(study, primary_of(study), arm_results(study, primary_of(study)))
-    assert chart is not None and chart.title == "Accuracy against lr" and chart.panels[0].log == 10
-    (line,) = chart.panels[0].series
-    assert line.x == [float(r) for r in rates]
-    assert line.y == pytest.approx(list(100 * last.mean(axis=0)))
+    figure = ordered(study, primary_of(study), arm_results(study, primary_of(study)))
+    assert figure is not None and figure.title.startswith("Accuracy (avg@4) by lr")
+    line = [row for row in figure.rows if row["series"] == "trained"]
+    assert [row["x"] for row in line] == pytest.approx([float(r) for r in rates], rel=0.05)
+    assert [row["value"] for row in line] == pytest.approx(list(100 * last.mean(axis=0)))
     steps = [[_accuracy(folder, f"lr0-s{s}", t) for t in (2, 4, 6)] for s in range(3)]
     slopes = [np.polyfit(np.log10([2, 4, 6]), row, 1)[0] for row in steps]
     assert raw.loc[("steps (checkpoints)", "avg@k", "lr=0.0001"), "slope"] == pytest.approx(np.mean(slopes))

@@ -1,0 +1,34 @@
+"""Every figure of a study, in the report's order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from analysis.figures.accuracy import checkpoints, compute, differences, ordered
+from analysis.figures.evaluations import decomposition, derivations, kept, measures, pass_curves, splits
+from analysis.figures.figure import Figure
+from analysis.figures.problems import problems
+from analysis.figures.training import diagnostics, learning_curves, learning_rates
+from analysis.study.contrasts import ArmResult, Primary
+from analysis.study.load import Study
+
+
+def all_figures(study: Study, primary: Primary, results: Sequence[ArmResult]) -> list[Figure]:
+    """Figures that the study has data for."""
+    made = [
+        differences(study, primary, results),
+        measures(study, primary, results),
+        learning_rates(study, primary),
+        learning_curves(study, primary),
+        checkpoints(study, primary),
+        ordered(study, primary, results),
+        diagnostics(study),
+        compute(study, primary, results),
+        pass_curves(study, primary),
+        decomposition(study, results),
+        splits(study, primary, results),
+        kept(study, primary, results),
+        derivations(study, primary, results),
+        problems(study, primary, results),
+    ]
+    return [figure for figure in made if figure is not None]

@@ -1,0 +1,247 @@
+"""Figures of evaluations: measures, pass@k, the gain's parts, splits, retention, derivations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from analysis.figures.figure import Figure
+from analysis.figures.marks import curves, forest, linear_x, log_x
+from analysis.figures.theme import BASE
+from analysis.figures.values import (
+    Row,
+    estimate_row,
+    factors_text,
+    mean,
+    measure,
+    over_seeds,
+    panels,
+    seeds_text,
+    side_by_side,
+    tip,
+    untrained_bases,
+    where,
+)
+from analysis.stats.intervals import paired_t
+from analysis.study.contrasts import (
+    METRICS,
+    ArmResult,
+    Primary,
+    Rows,
+    evaluated_tasks,
+    final_rows,
+    paired,
+    what_varies,
+)
+from analysis.study.load import Study
+from analysis.tables.retention import retention_values
+
+TRAINED = "trained arm"
+GREY_BASE = "grey: the untrained base"
+
+
+def measures(study: Study, primary: Primary, results: Sequence[ArmResult]) -> Figure | None:
+    """Sampled accuracy, greedy, majority and pass@k of every arm, with the untrained base below them."""
+    bases = untrained_bases(study, primary.task)
+    shown: list[tuple[str, str, Rows]] = [
+        (TRAINED, r.label, final_rows(study, r.label, primary.task)) for r in results
+    ]
+    shown += [(BASE, base.label, base.rows) for base in bases]
+    rows: list[Row] = []
+    for metric, name in METRICS.items():
+        for series, label, evaluations in shown:
+            interval = over_seeds(study, evaluations, metric, primary.level)
+            if interval is not None:
+                rows.append(estimate_row(series, interval, label=label, panel=name))
+    if not any(row["series"] == TRAINED for row in rows):
+        return None
+    spec = forest(
+        rows,
+        title="points",
+        labels=[label for _, label, _ in shown if any(row["label"] == label for row in rows)],
+        series=[TRAINED, BASE] if bases else [TRAINED],
+        panels=[name for name in METRICS.values() if any(row["panel"] == name for row in rows)],
+        shared=False,
+    )
+    title = f"Accuracy by four measures, {seeds_text(study)}; {GREY_BASE}"
+    caption = (
+        f"On {where(study, primary)}; bars are intervals over seeds. Where avg@k rises and greedy and pass@k "
+        "do not, the samples got less varied and the model knows no more than before."
+    )
+    return Figure("measures", title, caption, spec, (4, 2))
+
+
+def pass_curves(study: Study, primary: Primary) -> Figure | None:
+    """pass@k of every arm's checkpoint and of the untrained base, mean over seeds with intervals."""
+    rows: list[Row] = []
+    for arm in (a.label for a in study.record.arms):
+        rows += _pass_rows(study, primary, arm, final_rows(study, arm, primary.task))
+    if not rows:
+        return None
+    for base in untrained_bases(study, primary.task):
+        more = _pass_rows(study, primary, BASE, base.rows)
+        rows += [{**row, "detail": base.label, "arms": base.arms} for row in more]
+    ks = [row["x"] for row in rows]
+    rows, series, titles = panels(study, rows)
+    spec = curves(
+        side_by_side(rows, series, log=True),
+        x=log_x("k (samples)", ks, "d", base=2),
+        title="pass@k, points",
+        series=series,
+        panels=titles,
+        height=150 if titles else 280,
+    )
+    title = f"pass@k by {factors_text(study)}, {seeds_text(study)}; {GREY_BASE}"
+    caption = (
+        f"Unbiased pass@k on {where(study, primary)}; bars are intervals over seeds. Curves that meet or "
+        "cross the base's at large k: training made right answers more likely, and made few possible."
+    )
+    return Figure("pass_at_k", title, caption, spec, (4, 2) if titles else (1, 1))
+
+
+def _pass_rows(study: Study, primary: Primary, series: str, evaluations: Rows) -> list[Row]:
+    """A row for each k that every seed has; none for a single k."""
+    found = [dict(row["pass_curve"]) for row in evaluations.values()]
+    ks = sorted(set.intersection(*map(set, found))) if found else []
+    rows = []
+    for k in ks if len(ks) > 1 else []:
+        values = [curve[k] for curve in found]
+        interval = paired_t(values, level=primary.level, varies=what_varies(study))
+        row = estimate_row(series, interval, x=float(k))
+        rows.append({**row, "tip": tip(series, row["value"], row["low"], row["high"], at=f"pass@{k}")})
+    return rows
+
+
+def decomposition(study: Study, results: Sequence[ArmResult]) -> Figure | None:
+    """Gain over the base by choosing to derive and by accuracy given the kind, with intervals over seeds."""
+    parts = {"from choosing to derive": "choice", "from accuracy given the kind": "skill"}
+    rows = [
+        estimate_row(name, interval, label=r.label)
+        for r in results
+        for name, part in parts.items()
+        if (interval := getattr(r, part)) is not None
+    ]
+    if not rows:
+        return None
+    labels = list(dict.fromkeys(row["label"] for row in rows))
+    spec = forest(
+        rows, title="gain in avg@k, points", labels=labels, series=list(parts), zero=True, dodge=True
+    )
+    title = f"Where the gain over the untrained base (0) comes from, {seeds_text(study)}"
+    caption = "The two parts add up to the gain in avg@k; bars are intervals over seeds."
+    return Figure("decomposition", title, caption, spec)
+
+
+def splits(study: Study, primary: Primary, results: Sequence[ArmResult]) -> Figure | None:
+    """Gain over the base on every split or task: does it generalise."""
+    tasks = evaluated_tasks(study)
+    if len(tasks) < 2:
+        return None
+    names = {t: s if list(tasks.values()).count(s) == 1 else t for t, s in tasks.items()}
+    rows: list[Row] = []
+    for r in results:
+        for task, name in names.items():
+            after, before = (final_rows(study, r.label, task, base=base) for base in (False, True))
+            gain = paired(after, before, primary.metric, level=primary.level, varies=what_varies(study))
+            if gain is not None:
+                rows.append(estimate_row(TRAINED, gain, label=r.label, panel=name))
+    if not rows:
+        return None
+    spec = forest(
+        rows,
+        title="gain, points",
+        labels=list(dict.fromkeys(row["label"] for row in rows)),
+        series=[TRAINED],
+        panels=[name for name in names.values() if any(row["panel"] == name for row in rows)],
+        zero=True,
+    )
+    title = (
+        f"Gain over the untrained base (0) in {measure(study, primary)} on each split, {seeds_text(study)}"
+    )
+    caption = "Paired by seed, each arm's checkpoint minus its base; bars are intervals over seeds."
+    return Figure("splits", title, caption, spec, (4, 2))
+
+
+def kept(study: Study, primary: Primary, results: Sequence[ArmResult]) -> Figure | None:
+    """Gain against how far the policy moved on text of the base's own kind; the base is the origin."""
+    moved = {
+        arm: float(np.mean(list(found.values())))
+        for arm, found in retention_values(study, "kept_kl_reverse").items()
+    }
+    rows = [
+        estimate_row(r.label, r.gain, x=moved[r.label])
+        for r in results
+        if r.gain is not None and r.label in moved
+    ]
+    if len(rows) < 2:
+        return None
+    origin = {
+        "series": BASE,
+        "x": 0.0,
+        "value": 0.0,
+        "low": 0.0,
+        "high": 0.0,
+        "tip": f"{BASE}: 0 by definition",
+    }
+    rows.append(origin)
+    spec = curves(
+        rows,
+        x=linear_x("KL to the base on kept text, nats/token", whole=False),
+        title=f"gain in {measure(study, primary)}, points",
+        series=[row["series"] for row in rows],
+    )
+    title = f"Gain against what was lost of the base, {seeds_text(study)}; {GREY_BASE}"
+    caption = (
+        "How far each policy has moved from the base, on fixed text of the base's own kind, and what it "
+        "gained. Bars are intervals over seeds."
+    )
+    return Figure("kept", title, caption, spec)
+
+
+def derivations(study: Study, primary: Primary, results: Sequence[ArmResult]) -> Figure | None:
+    """Are the derivations right: before (the base) and after training."""
+    names = {
+        "step_validity": "valid steps",
+        "sound": "right answers by right steps alone",
+        "share_stepped": "answers with steps",
+    }
+    rows: list[Row] = []
+    for r in results:
+        after, before = (final_rows(study, r.label, primary.task, base=base) for base in (False, True))
+        for name, panel in names.items():
+            for series, found in ((BASE, before), (TRAINED, after)):
+                value = mean(found, name)
+                if mean(after, name) is not None and value is not None:
+                    rows.append(_share_row(series, r.label, panel, 100 * value))
+    if not rows:
+        return None
+    spec = forest(
+        rows,
+        title="points",
+        labels=list(dict.fromkeys(row["label"] for row in rows)),
+        series=[TRAINED, BASE],
+        panels=[panel for panel in names.values() if any(row["panel"] == panel for row in rows)],
+        zero=True,
+        dodge=True,
+    )
+    title = f"Is the derivation right, or only the answer, {seeds_text(study)}; {GREY_BASE}"
+    caption = (
+        "Means over seeds before and after training. A step is an arithmetic statement that can be checked. "
+        "Right answers by right steps alone: share of right answers with steps whose every step is right."
+    )
+    return Figure("derivations", title, caption, spec, (3, 2))
+
+
+def _share_row(series: str, label: str, panel: str, value: float) -> Row:
+    name = f"{label}, {series}" if series == BASE else label
+    said = tip(name, value, value, value)
+    return {
+        "series": series,
+        "label": label,
+        "panel": panel,
+        "value": value,
+        "low": value,
+        "high": value,
+        "tip": said,
+    }

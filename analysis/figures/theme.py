@@ -1,0 +1,82 @@
+"""How every figure looks: colours that colour-blind readers tell apart, strokes, symbols, fonts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+# Okabe-Ito without black and yellow: distinct to colour-blind readers, on white and on near-black.
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#8c6bb1", "#a6761d")
+STROKES = ([1, 0], [7, 3], [2, 2], [9, 3, 2, 3], [4, 2])
+SYMBOLS = ("circle", "square", "triangle-up", "cross", "triangle-down", "triangle-right")
+GREY = "#8a939d"  # the untrained base, and nothing else
+INK = "#010203"  # replaced by the page's text colour, or by near-black in a file
+FONT = (
+    "Liberation Sans, Arial, Helvetica, sans-serif"  # metric-compatible, so that text has the room it needs
+)
+SIZE = 12  # px; no text is smaller than 11
+BREAK = "\n"
+BASE = "untrained base"
+
+
+def wrap(width: int) -> str:
+    """Vega expression that breaks a label at the first space after `width` characters, again and again."""
+    return f"replace(datum.label, regexp('([^\\n]{{{width},}}?) ', 'g'), '$1\\n')"
+
+
+def style(series: Sequence[str], *, dashed: bool) -> dict[str, Any]:
+    """Colour, symbol and stroke of each series as scale ranges.
+
+    Bases are grey and dashed, whatever their place. Arms are `dashed` where no symbol tells them apart.
+    """
+    trained = [name for name in series if not name.startswith(BASE)]
+    order = {name: i for i, name in enumerate(trained)}
+    place = [order.get(name) for name in series]
+    return {
+        "domain": list(series),
+        "colours": [GREY if i is None else COLOURS[i % len(COLOURS)] for i in place],
+        "symbols": ["diamond" if i is None else SYMBOLS[i % len(SYMBOLS)] for i in place],
+        "strokes": [[3, 3] if i is None else STROKES[i % len(STROKES) if dashed else 0] for i in place],
+    }
+
+
+def config(*, legend_columns: int, titled: bool) -> dict[str, Any]:
+    """Vega-Lite's configuration. `titled` leaves room for a title above the panels."""
+    text = {"labelColor": INK, "titleColor": INK, "labelFontSize": SIZE - 1, "titleFontSize": SIZE}
+    return {
+        "font": FONT,
+        "lineBreak": BREAK,
+        "background": None,
+        "padding": 4,
+        "view": {"stroke": None},
+        "axis": {
+            **text,
+            "titleFontWeight": "normal",
+            "gridColor": INK,
+            "gridOpacity": 0.1,
+            "domainColor": INK,
+            "domainOpacity": 0.5,
+            "tickColor": INK,
+            "tickOpacity": 0.5,
+            "labelLimit": 400,
+            "titleLimit": 700,
+            "labelFlush": False,
+        },
+        "header": {**text, "labelFontSize": SIZE, "labelFontWeight": "bold", "labelLimit": 500},
+        "title": {
+            "color": INK,
+            "fontSize": SIZE + 2,
+            "anchor": "start",
+            "frame": "bounds",
+            "offset": 12 if titled else 0,
+        },
+        "legend": {
+            **text,
+            "labelFontSize": SIZE,
+            "orient": "bottom",
+            "columns": legend_columns,
+            "labelLimit": 600,
+            "symbolSize": 80,
+            "columnPadding": 28,
+        },
+    }

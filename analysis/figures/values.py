@@ -1,0 +1,216 @@
+"""What figures show, as rows for their marks: estimates, spreads over seeds, the untrained bases, words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from analysis.figures.theme import BASE
+from analysis.stats.intervals import Interval, paired_t
+from analysis.study.contrasts import METRICS, Primary, Rows, control_of, final_rows, has, what_varies
+from analysis.study.load import Study
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Row = dict[str, Any]
+FEW_ARMS = 5  # more curves in one panel hide each other
+OWN, CONTROL = "this arm", "its control"
+
+
+@dataclass(frozen=True)
+class UntrainedBase:
+    """A base, the arms that are trained from it, and its evaluations by seed."""
+
+    label: str
+    arms: list[str]
+    rows: Rows
+
+    def estimate(self, study: Study, metric: str, level: float) -> Interval | None:
+        """Mean over seeds of a metric of its evaluations, with the interval."""
+        return over_seeds(study, self.rows, metric, level)
+
+
+def untrained_bases(study: Study, task: str) -> list[UntrainedBase]:
+    """Every base that was evaluated on a task. Where there are several, the levels that its arms share name
+    it: `untrained base, model=xs`."""
+    groups: list[tuple[dict[str, str], list[str]]] = []
+    runs = study.finished[study.finished["arm"].notna()]
+    for arm in study.record.arms:
+        mine = runs[runs["arm"] == arm.label]
+        ids = dict(zip(mine["seed"], mine["base_id"], strict=True))
+        if not final_rows(study, arm.label, task, base=True):
+            continue
+        for known, arms in groups:
+            shared = known.keys() & ids.keys()
+            if shared and all(known[seed] == ids[seed] for seed in shared):
+                known.update(ids)
+                arms.append(arm.label)
+                break
+        else:
+            groups.append((ids, [arm.label]))
+    names = [_levels_of(study, arms) if len(groups) > 1 else "" for _, arms in groups]
+    return [
+        UntrainedBase(f"{BASE}, {name}" if name else BASE, arms, _most_seeds(study, arms, task))
+        for name, (_, arms) in zip(names, groups, strict=True)
+    ]
+
+
+def _most_seeds(study: Study, arms: Sequence[str], task: str) -> Rows:
+    """Evaluations of the arms' common base, of every seed that any of them has."""
+    found: dict[str, pd.Series[Any]] = {}
+    for arm in arms:
+        found = {**final_rows(study, arm, task, base=True), **found}
+    return found
+
+
+def _levels_of(study: Study, arms: Sequence[str]) -> str:
+    """Levels that all of these arms share, without those that every arm of the study has."""
+    levels = {arm.label: list(arm.levels.items()) for arm in study.record.arms}
+    shared = [item for item in levels[arms[0]] if all(item in levels[arm] for arm in arms)]
+    common = [item for item in shared if not all(item in found for found in levels.values())]
+    return ", ".join(f"{k}={v}" for k, v in sorted(common)) or arms[0]
+
+
+def over_seeds(study: Study, rows: Rows, metric: str, level: float) -> Interval | None:
+    """Mean over seeds with Student's t interval; None without a value."""
+    values = [float(r[metric]) for r in rows.values() if has(r, metric)]
+    return paired_t(values, level=level, varies=what_varies(study)) if values else None
+
+
+def estimate_row(series: str, interval: Interval, *, scale: float = 100, **place: Any) -> Row:
+    """Row of an estimate with its interval; `place` holds label, x, panel."""
+    value = scale * interval.estimate
+    low, high = (
+        value if end is None else scale * end for end in (interval.low, interval.high)
+    )  # no interval: a bar without length
+    return {
+        "series": series,
+        "value": value,
+        "low": low,
+        "high": high,
+        "tip": tip(place.get("label") or series, value, low, high),
+    } | place
+
+
+def tip(name: str, value: float, low: float, high: float, *, at: str = "") -> str:
+    """`grpo, step 6: 45.2 [40.1, 50.3]`."""
+    ends = f" [{_short(low)}, {_short(high)}]" if low < high else ""
+    return f"{name}{', ' + at if at else ''}: {_short(value)}{ends}"
+
+
+def _short(value: float) -> str:
+    return (f"{value:.1f}" if abs(value) >= 10 else f"{value:.3g}").replace("-", "−")
+
+
+def spread_rows(
+    groups: pd.api.typing.SeriesGroupBy, series: str, *, scale: float, x: str, **place: Any
+) -> list[Row]:
+    """A row for each group's key on the x axis: mean over seeds, lowest and highest seed."""
+    table = groups.agg(["mean", "min", "max"]).astype(float)
+    return [
+        {
+            "series": series,
+            "x": float(at),
+            "value": scale * m,
+            "low": scale * lo,
+            "high": scale * hi,
+            "tip": tip(series, scale * m, scale * lo, scale * hi, at=f"{x} {at:g}"),
+        }
+        | place
+        for at, m, lo, hi in table.itertuples()
+    ]
+
+
+def base_rules(study: Study, bases: Iterable[UntrainedBase], metric: str, level: float) -> list[Row]:
+    """A horizontal line for each base, in points."""
+    found = [(base, base.estimate(study, metric, level)) for base in bases]
+    return [
+        estimate_row(BASE, interval, label=base.label, detail=base.label, arms=base.arms, rule=True)
+        for base, interval in found
+        if interval is not None
+    ]
+
+
+def panels(study: Study, rows: Sequence[Row]) -> tuple[list[Row], list[str], list[str]]:
+    """Rows, series and panels of curves: one panel for up to FEW_ARMS arms, else one for each arm.
+
+    An arm's panel also shows its control, which has no panel of its own, and its base. Rows of a base list
+    the `arms` trained from it.
+    """
+    arms = list(dict.fromkeys(r["series"] for r in rows if r["series"] != BASE))
+    based = [BASE] if any(r["series"] == BASE for r in rows) else []
+    if len(arms) <= FEW_ARMS:
+        return [{k: v for k, v in r.items() if k != "arms"} for r in rows], [*arms, *based], []
+    control = _controls(study)
+    behind = [c for c in arms if c in control.values()]
+    shown = [arm for arm in arms if arm not in behind] or arms
+    found = [row for arm in shown for row in _own_panel(rows, arm, control.get(arm))]
+    return found, [OWN, *([CONTROL] if behind else []), *based], shown
+
+
+def _controls(study: Study) -> dict[str, str | None]:
+    """Each arm's control by the primary factor; None for a control itself, and where it was not run."""
+    factor = study.record.primary.get("factor") or next(iter(study.record.factors), None)
+    return {arm.label: control_of(study, arm.levels, factor) for arm in study.record.arms}
+
+
+def _own_panel(rows: Sequence[Row], arm: str, control: str | None) -> list[Row]:
+    """Rows of an arm, of its control and of its base, named so."""
+    names = {arm: OWN} if control is None else {arm: OWN, control: CONTROL}
+    mine = [row for row in rows if (arm in row["arms"] if row["series"] == BASE else row["series"] in names)]
+    return [
+        {k: v for k, v in row.items() if k != "arms"}
+        | {"series": names.get(row["series"], BASE), "panel": arm}
+        for row in mine
+    ]
+
+
+def side_by_side(rows: Sequence[Row], series: Sequence[str], *, log: bool) -> list[Row]:
+    """Rows moved a little along x, a step for each series, so that bars at one x do not hide each other."""
+    xs = [math.log(r["x"]) if log else r["x"] for r in rows if not r.get("rule")]
+    step = 0.012 * (max(xs) - min(xs)) if xs else 0.0
+    shift = {name: step * (i - (len(series) - 1) / 2) for i, name in enumerate(series)}
+    return [
+        r
+        if r.get("rule")
+        else {**r, "x": r["x"] * math.exp(shift[r["series"]]) if log else r["x"] + shift[r["series"]]}
+        for r in rows
+    ]
+
+
+def measure(study: Study, primary: Primary) -> str:
+    """`avg@16`: the primary metric with the number of samples, where all evaluations have the same."""
+    frame = study.evaluations
+    ks = frame[frame["task"] == primary.task]["k"].unique()
+    name = METRICS[primary.metric]
+    return name.replace("@k", f"@{ks[0]}") if len(ks) == 1 else name
+
+
+def seeds_text(study: Study) -> str:
+    """`5 seeds`."""
+    count = len(study.record.seeds)
+    return f"{count} seed{'s' * (count != 1)}"
+
+
+def factors_text(study: Study) -> str:
+    """`objective and model`: what the arms differ in."""
+    return " and ".join(study.record.factors) or "arm"
+
+
+def where(study: Study, primary: Primary) -> str:
+    """`aime_gen_test (generated problems) at temperature 1`."""
+    frame = study.evaluations
+    temperatures = {p[1] for p in frame[frame["task"] == primary.task]["protocol"]}
+    text = study.task_text(primary.task)
+    return f"{text} at temperature {temperatures.pop():g}" if len(temperatures) == 1 else text
+
+
+def mean(rows: Rows, name: str) -> float | None:
+    """Mean over the seeds that have the value."""
+    values = [float(row[name]) for row in rows.values() if has(row, name)]
+    return float(np.mean(values)) if values else None
