@@ -128,7 +128,7 @@ def _grades(run: Run, problems: Sequence[Problem], rollouts: Sequence[Rollout]) 
 def _learned_rewards(run: Run, prompts: Sequence[Prompt], rollouts: Sequence[Rollout]) -> list[float]:
     """P(right) of each output by the learned reward model; zeros without one."""
     for _ in run.learned_rewards.scorers:
-        run.count("judged", prompts, rollouts, passes=0.0, passes_without_head=1.0)
+        run.count("judged", prompts, rollouts, passes_with_head=0.0, passes_without_head=1.0)
     model = run.learned_rewards.output
     return [0.0] * len(rollouts) if model is None else model.score(prompts, rollouts)
 

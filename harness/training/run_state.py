@@ -143,16 +143,16 @@ class Run:
         prompts: Sequence[Prompt],
         rollouts: Sequence[Rollout],
         *,
-        passes: float = 1.0,
+        passes_with_head: float = 1.0,
         passes_without_head: float = 0.0,
         dims: ModelDims | None = None,
     ) -> None:
         """Count completion tokens, and the model FLOPs of forward passes over prompts and completions.
 
-        A prompt that several outputs share is computed once. `passes_without_head` have no output head.
+        A prompt that several outputs share is computed once. `passes_without_head` skip the output head.
         `dims` are those of another model than the policy.
         """
         work, model = sampled_work(prompts, rollouts), dims or self.models.policy.dims
-        flops = passes * forward_flops(model, **work)
+        flops = passes_with_head * forward_flops(model, **work)
         flops += passes_without_head * forward_flops(model, **{**work, "predicted": 0.0})
         self.counters.add(use, int(work["predicted"]), flops)
