@@ -114,22 +114,28 @@ def _accuracies(
 
 
 def _step_metrics(scores: Sequence[Score]) -> dict[str, float | None]:
-    """Extraction, and what the step check says of derivations; None where no sample is of the kind."""
-    stepped = [s for s in scores if s.stepped]
+    """Extraction, and the step check's verdicts on derivations; None where no sample is of the kind."""
+    stepped, direct = _split(scores, lambda score: score.stepped)
+    right, wrong = _split(stepped, lambda score: score.correct)
     num_steps = sum(s.num_steps for s in stepped)
     num_wrong = sum(s.num_wrong_steps for s in stepped)
-    right, wrong = [s for s in stepped if s.correct], [s for s in stepped if not s.correct]
-    answered = [s.last_step_answers for s in stepped if s.last_step_answers is not None]
     return {
         "extracted_share": _share([s.extracted is not None for s in scores]),
-        "accuracy_direct": _share([s.correct for s in scores if not s.stepped]),
+        "accuracy_direct": _share([s.correct for s in direct]),
         "accuracy_stepped": _share([s.correct for s in stepped]),
         "step_validity": 1 - num_wrong / num_steps if num_steps else None,
         "right_with_wrong_step": _share([s.num_wrong_steps > 0 for s in right]),
         "wrong_with_all_steps_right": _share([s.num_wrong_steps == 0 for s in wrong]),
-        "last_step_answers": _share(answered),
+        "last_step_answers": _share(
+            [s.last_step_answers for s in stepped if s.last_step_answers is not None]
+        ),
         "sourced_steps": _sourced_share(stepped, num_steps),
     }
+
+
+def _split(scores: Sequence[Score], test: Callable[[Score], bool]) -> tuple[list[Score], list[Score]]:
+    """Scores that pass a test, and the others."""
+    return [s for s in scores if test(s)], [s for s in scores if not test(s)]
 
 
 def _sourced_share(stepped: Sequence[Score], num_steps: int) -> float | None:

@@ -53,7 +53,7 @@ def evaluate(
     done = {name: _existing(_path(folder, checkpoint, t), t.key) for name, (t, _) in problems.items()}
     missing = [task for name, (task, _) in problems.items() if done[name] is None]
     if not missing:
-        return [record for record in done.values() if record is not None]
+        return _present(done)
     lm = _run_lm_eval(engine, missing, encode, step, eval_seed, progress)
     rerank = scorers() if any(task.rerank for task in missing) else {}
     for task in missing:
@@ -69,12 +69,16 @@ def evaluate(
             run_id=run_id,
             base_id=base_id,
             eval_sampling_seed=eval_seed,
-            seconds=sum(lm.seconds[task.task_name(variant)] for variant in task.variants),
+            seconds=_sampling_seconds(lm, task),
         )
         record.seconds += time.perf_counter() - start
         write_samples(path.with_suffix(".samples.jsonl.gz"), sample_rows(sampled, greedy))
         write_record(path, record)
         done[task.name] = record
+    return _present(done)
+
+
+def _present(done: Mapping[str, EvalRecord | None]) -> list[EvalRecord]:
     return [record for record in done.values() if record is not None]
 
 
@@ -165,6 +169,10 @@ def _scored(
         return [scored(task, p, by_document[i]) for i, p in enumerate(problems)]
 
     return rows("k"), rows("greedy") if task.greedy else None
+
+
+def _sampling_seconds(lm: EngineLM, task: EvalTask) -> float:
+    return sum(lm.seconds[task.task_name(variant)] for variant in task.variants)
 
 
 def _rerank_scores(
