@@ -93,7 +93,7 @@ def _aa_scores(study: Study) -> tuple[Array, int]:
     seeds = [s for s in (arms or [{}])[0] if all(s in rows for rows in arms)]
     cells = [rows[s] for rows in arms for s in seeds]  # arm by arm
     problems = {row["problem_ids"] for row in cells}
-    if len(arms) < 2 or len(seeds) < 2 or len(problems) != 1 or len(cells[0]["problem_ids"]) < 2:
+    if min(len(arms), len(seeds)) < 2 or len(problems) != 1 or len(cells[0]["problem_ids"]) < 2:
         raise ValueError(
             f"{study.folder}: {len(arms)} arms share {len(seeds)} seeds; calibration needs two of each, on "
             "the same problems: run ablation=calibration"
