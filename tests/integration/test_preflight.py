@@ -34,7 +34,7 @@ from harness.model.files.hub import save_pretrained
 from harness.model.policy import init_policy
 from harness.training.setup import setup
 from harness.model.files.tokenizer import build_ladder_tokenizer, save_tokenizer
-from harness.training.trainer import experience, learn
+from harness.training.trainer import sample_and_grade, update_policy
 
 folder, *lines = sys.argv[1:]
 config = Composer().config(lines)
@@ -43,8 +43,8 @@ base = Path(folder) / "base"
 save_pretrained(init_policy(ModelDims(**dims), 0), base / "model", eos_token_ids=(1,))
 save_tokenizer(base / "model")
 run = setup(config, base=base, folder=Path(folder) / "run", device="cpu")
-groups, _ = experience(run)
-learn(run, groups, total=1)
+groups, _ = sample_and_grade(run)
+update_policy(run, groups, total=1)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 """
 
