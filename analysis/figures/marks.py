@@ -168,14 +168,16 @@ def specification(
     panels: Sequence[str] = (),
     height: Any,
     own: str = "",
+    header_width: int = 16,
 ) -> dict[str, Any]:
     """Vega-Lite specification of the layers over the rows, one panel each of `panels` where there are any.
 
-    `own` names the axis, x or y, on which each panel has its own scale.
+    `own` names the axis, x or y, on which each panel has its own scale. Panel titles break after
+    `header_width` characters.
     """
     layered = alt.layer(*layers, data=alt.UrlData("rows")).properties(height=height)
     if panels:
-        header = alt.Header(title=None, labelExpr=wrap(16), labelAnchor="start", labelPadding=4)
+        header = alt.Header(title=None, labelExpr=wrap(header_width), labelAnchor="start", labelPadding=4)
         facet = alt.Facet("panel:N", sort=list(panels), header=header)
         chart: Any = layered.facet(facet=facet, columns=1, bounds="flush")
         chart = chart.properties(spacing=alt.RowColnumber(row=PANEL_GAP, column=54 if own == "y" else 28))

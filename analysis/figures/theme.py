@@ -9,7 +9,7 @@ from typing import Any
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#8c6bb1", "#a6761d")
 STROKES = ([1, 0], [7, 3], [2, 2], [9, 3, 2, 3], [4, 2])
 SYMBOLS = ("circle", "square", "triangle-up", "cross", "triangle-down", "triangle-right")
-GREY = "#8a939d"  # the untrained base, and nothing else
+GREY = "#8a939d"  # the untrained base, and what cannot be told from it
 INK = "#010203"  # replaced by the page's text colour, or by near-black in a file
 FONT = (
     "Liberation Sans, Arial, Helvetica, sans-serif"  # metric-compatible, so that text has the room it needs

@@ -28,7 +28,7 @@ MEASURES = {
 CONTROLS = ("objective.reward.random", "objective.reward.inverted", "data.dose=")
 
 
-def overview(folder: Path) -> pd.DataFrame:
+def gains(folder: Path) -> pd.DataFrame:
     """One row an arm and measure of the studies in `folder`; accuracies and gains in [0, 1].
 
     Left out: controls (random or inverted rewards, test problems in training), studies that compare equal

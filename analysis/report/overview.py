@@ -6,6 +6,7 @@ import json
 import re
 from pathlib import Path
 
+from analysis.report.all_arms import directions, gains
 from analysis.report.sentences import FILE, Committed, sentence
 from harness.records.records import write_text
 
@@ -53,15 +54,40 @@ def overview(folder: Path) -> str:
         )
     studies = [Committed.read(path.parent) for path in paths]
     asked = [study.question for study in studies]
-    parts = [_section(study, asked.count(study.question) > 1) for study in studies]
+    parts = [*_all_arms(folder), *(_section(study, asked.count(study.question) > 1) for study in studies)]
     return "\n\n".join([INTRODUCTION, *parts, *_measures(folder)]) + "\n"
 
 
 def write_overview(folder: Path) -> Path:
-    """Write `folder`/README.md."""
+    """Write `folder`/README.md and, where studies have evaluations, all_arms.csv and all_arms.png."""
     path = folder / "README.md"
     write_text(path, overview(folder))
+    rows = gains(folder)
+    if len(rows):
+        from analysis.figures.all_arms import all_arms
+
+        write_text(folder / "all_arms.csv", rows.to_csv(index=False, float_format="%.6g"))
+        (folder / "all_arms.png").write_bytes(all_arms(rows, directions(rows)).png)
     return path
+
+
+def _all_arms(folder: Path) -> list[str]:
+    """The section on every arm at once; none where no study has evaluations."""
+    rows = gains(folder)
+    if rows.empty:
+        return []
+    sides = directions(rows)
+    rise = {m: f"{(own == 'up').sum()} of {len(own)}" for m, own in sides.groupby(rows["measure"])}
+    return [
+        "## All arms at once",
+        f"Accuracy of single samples at temperature 1 rises in {rise['avg']} arms over the untrained base, "
+        f"that of a majority vote in {rise['maj']}, of greedy answers in {rise['greedy']}, and the share of "
+        f"problems that any of k samples solves in {rise['pass']}: training sharpens what the base can do.",
+        "![Gain of every arm over its untrained base](all_arms.png)",
+        "Intervals above 0 count. Controls, arms that trained on test problems, published problems and arms "
+        "with fewer than three seeds are left out · [numbers](all_arms.csv) · `r1-report findings "
+        "outputs/reference`",
+    ]
 
 
 def _section(study: Committed, repeated: bool) -> str:

@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 from analysis.__main__ import main
+from analysis.report.all_arms import gains
 from analysis.report.overview import MEASURES, overview
 
 REFERENCE = Path(__file__).resolve().parents[4] / "outputs" / "reference"
@@ -17,12 +18,18 @@ def test_the_committed_page_is_what_the_command_generates() -> None:
     assert (REFERENCE / "README.md").read_text("utf-8") == overview(REFERENCE), "run r1-report findings"
 
 
+def test_the_committed_gains_are_those_of_the_evaluations() -> None:
+    rows = gains(REFERENCE)
+    assert (REFERENCE / "all_arms.csv").read_text("utf-8") == rows.to_csv(index=False, float_format="%.6g")
+    assert (REFERENCE / "all_arms.png").exists()
+
+
 def test_every_committed_folder_has_a_place_and_every_link_a_file() -> None:
     text = overview(REFERENCE)
     links = re.findall(r"\]\(([^)]+)\)", text)
     assert [link for link in links if not (REFERENCE / link).exists()] == []
     folders = {path.name for path in REFERENCE.iterdir() if path.is_dir()}
-    assert folders == {link.split("/")[0] for link in links}
+    assert folders == {link.split("/")[0] for link in links} - {"all_arms.csv", "all_arms.png"}
     assert {name for name in MEASURES if not (REFERENCE / name).exists()} == set()
     assert {f"bench/{path.name}" for path in (REFERENCE / "bench").iterdir()} <= set(MEASURES)
 
