@@ -102,15 +102,8 @@ def checkpoints(study: Study, primary: Primary) -> Figure | None:
 
 def ordered(study: Study, primary: Primary, results: Sequence[ArmResult]) -> Figure | None:
     """The primary metric against model size, else against the first factor with three numbers as levels."""
-    for factor in ("model", *study.record.factors):
-        at = {
-            r.label: x
-            for r in results
-            if r.estimate is not None and (x := place(study, factor, r)) is not None
-        }
-        if factor != "replicate" and len(set(at.values())) >= (2 if factor == "model" else 3):
-            break
-    else:
+    factor, at = _ordered_factor(study, results)
+    if factor is None:
         return None
     rows: list[Row] = []
     for r in sorted((r for r in results if r.label in at), key=lambda r: at[r.label]):
@@ -133,6 +126,16 @@ def ordered(study: Study, primary: Primary, results: Sequence[ArmResult]) -> Fig
         f"On {where(study, primary)}. Bars are intervals over seeds; points at one place stand side by side."
     )
     return Figure("ordered", title, caption, spec)
+
+
+def _ordered_factor(study: Study, results: Sequence[ArmResult]) -> tuple[str | None, dict[str, float]]:
+    """The factor that orders the arms, and each arm's place on it; (None, {}) where none does."""
+    for factor in ("model", *study.record.factors):
+        places = {r.label: place(study, factor, r) for r in results if r.estimate is not None}
+        at = {label: x for label, x in places.items() if x is not None}
+        if factor != "replicate" and len(set(at.values())) >= (2 if factor == "model" else 3):
+            return factor, at
+    return None, {}
 
 
 def _with_bases(study: Study, primary: Primary, rows: list[Row], at: dict[str, float]) -> list[Row]:

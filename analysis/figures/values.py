@@ -145,12 +145,16 @@ def panels(study: Study, rows: Sequence[Row]) -> tuple[list[Row], list[str], lis
     arms = list(dict.fromkeys(r["series"] for r in rows if r["series"] != BASE))
     based = [BASE] if any(r["series"] == BASE for r in rows) else []
     if len(arms) <= FEW_ARMS:
-        return [{k: v for k, v in r.items() if k != "arms"} for r in rows], [*arms, *based], []
+        return [_without_arms(row) for row in rows], [*arms, *based], []
     control = _controls(study)
     behind = [c for c in arms if c in control.values()]
     shown = [arm for arm in arms if arm not in behind] or arms
     found = [row for arm in shown for row in _own_panel(rows, arm, control.get(arm))]
     return found, [OWN, *([CONTROL] if behind else []), *based], shown
+
+
+def _without_arms(row: Row) -> Row:
+    return {name: value for name, value in row.items() if name != "arms"}
 
 
 def _controls(study: Study) -> dict[str, str | None]:
@@ -163,11 +167,7 @@ def _own_panel(rows: Sequence[Row], arm: str, control: str | None) -> list[Row]:
     """Rows of an arm, of its control and of its base, named so."""
     names = {arm: OWN} if control is None else {arm: OWN, control: CONTROL}
     mine = [row for row in rows if (arm in row["arms"] if row["series"] == BASE else row["series"] in names)]
-    return [
-        {k: v for k, v in row.items() if k != "arms"}
-        | {"series": names.get(row["series"], BASE), "panel": arm}
-        for row in mine
-    ]
+    return [_without_arms(row) | {"series": names.get(row["series"], BASE), "panel": arm} for row in mine]
 
 
 def side_by_side(rows: Sequence[Row], series: Sequence[str], *, log: bool) -> list[Row]:

@@ -101,12 +101,12 @@ def _last(tested: pd.DataFrame) -> pd.DataFrame:
 
 
 def _paired(first: pd.Series[float], second: pd.Series[float]) -> Interval | None:
-    """None below three shared seeds."""
+    """Paired difference by seed; None below three shared seeds."""
     differences = (first - second).dropna()
     return paired_t(differences.to_numpy()) if len(differences) >= 3 else None
 
 
 def directions(rows: pd.DataFrame) -> pd.Series[str]:
-    """Where each row's interval of the gain lies: up (above 0), down (below 0), or unclear."""
+    """Side of 0 on which each row's interval of the gain lies: up (above), down (below), or unclear."""
     up, down = rows["gain_low"] > 0, rows["gain_high"] < 0
     return up.map({True: "up", False: "unclear"}).where(~down, "down")

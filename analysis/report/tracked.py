@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from harness.records import records
+from harness.records.lines import MetricsWriter
 from harness.records.records import RunRecord
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ def write_study(runs: Iterator[Tracked], folder: Path) -> tuple[int, list[str]]:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_bytes(data)
         _write_record(run, place, notes)
-        writer = records.MetricsWriter(place / "metrics.jsonl")
+        writer = MetricsWriter(place / "metrics.jsonl")
         last: dict[int, dict[str, Any]] = {}
         for row in run.steps:  # a resumed run logs a step again, and a table may carry the step's number
             if "step" in row:

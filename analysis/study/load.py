@@ -17,6 +17,7 @@ from analysis.study.evaluations import run_evaluations, with_checkpoints
 from analysis.study.plan import study_plan
 from analysis.study.step_metrics import Progress, read_steps
 from harness.records import records
+from harness.records.lines import read_samples
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,7 +57,7 @@ class Study:
     def samples(self, run_id: str) -> Iterator[dict[str, Any]]:
         """Completions of a run's evaluations, one at a time: memory stays flat as they grow."""
         for path in sorted((self.folder / run_id).glob("eval/*/*.samples.jsonl.gz")):
-            for row in records.read_samples(path):
+            for row in read_samples(path):
                 yield {"run_id": run_id, "checkpoint": path.parent.name, "file": path.name, **row}
 
     def task_text(self, task: str) -> str:

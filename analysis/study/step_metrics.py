@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.records import records
+from harness.records.lines import read_metrics
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -72,7 +73,7 @@ def _table(path: Path) -> Any:
             return table
     except pa.ArrowInvalid:
         pass
-    return pa.Table.from_pylist(_plain(records.read_metrics(path)))
+    return pa.Table.from_pylist(_plain(read_metrics(path)))
 
 
 def _is_number(kind: Any) -> bool:

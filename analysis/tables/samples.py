@@ -11,7 +11,7 @@ import numpy as np
 
 from analysis.study.contrasts import Primary, base_name, final_rows
 from analysis.study.load import Study
-from harness.records import records
+from harness.records.lines import read_samples
 
 PROBLEMS = 24
 SAMPLES = 3  # a problem and arm, greedy apart
@@ -71,7 +71,7 @@ def _read(study: Study, arm: str, seed: str, source: Any, wanted: set[str]) -> l
     found: list[dict[str, Any]] = []
     counts: dict[str, int] = {}
     try:
-        for row in records.read_samples(path):
+        for row in read_samples(path):
             problem, greedy = row["problem_id"], row.get("sample_idx") is None
             if problem not in wanted or (not greedy and counts.get(problem, 0) >= SAMPLES):
                 continue

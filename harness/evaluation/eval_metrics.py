@@ -139,7 +139,7 @@ def _split(scores: Sequence[Score], test: Callable[[Score], bool]) -> tuple[list
 
 
 def _sourced_share(stepped: Sequence[Score], num_steps: int) -> float | None:
-    """None where there are no steps, or a problem's text was not there to look for operands in."""
+    """Share of steps with sourced operands; None without steps, or without a problem's text to search."""
     unsourced = [s.num_unsourced_steps for s in stepped]
     if not num_steps or None in unsourced:
         return None

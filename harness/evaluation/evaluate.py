@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from harness.evaluation.eval_metrics import Scored, record_fields
 from harness.evaluation.eval_tasks import EvalTask, eval_tasks
 from harness.grading.score import score
+from harness.records.lines import write_samples
 from harness.records.progress import quiet
-from harness.records.records import EvalRecord, RecordError, read_eval, write_record, write_samples
+from harness.records.records import EvalRecord, RecordError, read_eval, write_record
 from harness.schema.prompts import make_prompt
 from harness.schema.run_config import RunConfig
 from harness.types import Problem, Prompt, Rollout, RolloutEngine

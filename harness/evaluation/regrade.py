@@ -18,15 +18,8 @@ from harness.evaluation.eval_metrics import Scored
 from harness.evaluation.eval_tasks import EvalTask, eval_tasks
 from harness.evaluation.evaluate import eval_record, sample_rows, scored
 from harness.identity import base_folder
-from harness.records.records import (
-    EvalRecord,
-    read_eval,
-    read_run,
-    read_samples,
-    run_folders,
-    write_record,
-    write_samples,
-)
+from harness.records.lines import read_samples, write_samples
+from harness.records.records import EvalRecord, read_eval, read_run, run_folders, write_record
 from harness.schema.run_config import ConfigError, RunConfig
 from harness.types import Rollout
 

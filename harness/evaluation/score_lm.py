@@ -24,8 +24,9 @@ from harness.evaluation.eval_metrics import Scored
 from harness.evaluation.eval_tasks import EvalTask, benchmark_task
 from harness.evaluation.evaluate import eval_record, sample_rows, scored
 from harness.identity import digest
+from harness.records.lines import write_samples
 from harness.records.progress import quiet
-from harness.records.records import EvalRecord, write_record, write_samples
+from harness.records.records import EvalRecord, write_record
 from harness.schema.eval_config import BenchmarkConfig
 from harness.schema.run_config import ConfigError, explain
 from harness.types import Problem, Rollout

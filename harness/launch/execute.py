@@ -34,9 +34,10 @@ from harness.launch.status import (
     skip_note,
 )
 from harness.launch.tracking import Tracker, factor_tags
+from harness.records.lines import read_metrics
 from harness.records.locks import Held, hold
 from harness.records.progress import Reporter
-from harness.records.records import RunRecord, read_metrics, write_record, write_text
+from harness.records.records import RunRecord, write_record, write_text
 from harness.reward_models.in_training import add_reward_models
 from harness.reward_models.rerank import scorers
 from harness.rollout import process_cache as warm

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 
 from harness.objectives.selection import accepted
+from harness.records.lines import read_samples, write_samples
 from harness.records.progress import Reporter
-from harness.records.records import read_samples, write_samples
 from harness.seeds import derive
 from harness.training.experience import problems_at, sample, score, select
 from harness.training.rollout_metrics import rollout_metrics

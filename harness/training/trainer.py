@@ -12,8 +12,8 @@ from typing import Any
 import torch
 
 from harness.model.dims import forward_flops
+from harness.records.lines import MetricsWriter, write_samples
 from harness.records.progress import Reporter
-from harness.records.records import MetricsWriter, write_samples
 from harness.seeds import derive
 from harness.training.advantages import active_rows, build_batch
 from harness.training.batching import work

@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 
 from harness.records import records
+from harness.records.lines import write_samples
 from harness.records.records import Arm, EvalRecord, RunRecord, StudyRecord
 
 METRICS = (
@@ -70,7 +71,7 @@ def write(folder: Path, *, runs: int, steps: int, completion: int = 40) -> Path:
                 for p in record.problem_ids
                 for s in range(SAMPLES)
             ]
-            records.write_samples(path.with_suffix(".samples.jsonl.gz"), rows)
+            write_samples(path.with_suffix(".samples.jsonl.gz"), rows)
     records.write_record(
         study / "study.json",
         StudyRecord(

@@ -22,15 +22,8 @@ from typing import Any
 
 from analysis.stats.intervals import paired_t
 from analysis.stats.metrics import pair_auc
-from harness.records.records import (
-    EvalRecord,
-    RunRecord,
-    eval_paths,
-    read_eval,
-    read_run,
-    read_samples,
-    run_folders,
-)
+from harness.records.lines import read_samples
+from harness.records.records import EvalRecord, RunRecord, eval_paths, read_eval, read_run, run_folders
 
 KINDS = ("outcome", "process")
 CHOICES = ("avg_at_k", "maj_at_k", "best_of_k_outcome", "best_of_k_process")

@@ -21,7 +21,8 @@ from statistics import median
 from typing import Any
 
 from harness.records.code_state import code_state, hardware, packages
-from harness.records.records import RunRecord, read_metrics, read_run, run_folders
+from harness.records.lines import read_metrics
+from harness.records.records import RunRecord, read_run, run_folders
 
 # The smallest ladder model and a run of seconds: what is measured is what stands around the work.
 SHORT = (

@@ -21,7 +21,8 @@ from scipy import stats
 
 from harness.launch.bookkeeping import final_numbers
 from harness.records.code_state import code_state, hardware, packages
-from harness.records.records import RunRecord, read_metrics
+from harness.records.lines import read_metrics
+from harness.records.records import RunRecord
 from harness.schema.run_config import validate
 from tests.benchmarks.sweep_overhead import both, records
 

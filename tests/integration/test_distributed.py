@@ -17,7 +17,8 @@ from harness.bases.pretrain import ensure_base
 from harness.identity import run_folder
 from harness.launch.compose import Composer
 from harness.launch.execute import execute
-from harness.records.records import eval_paths, read_metrics, read_run
+from harness.records.lines import read_metrics
+from harness.records.records import eval_paths, read_run
 from harness.schema.run_config import ConfigError, RunConfig
 from harness.training.batching import shared_microbatches
 from harness.training.distributed import check_supported, destroy_process_group, rank_slice

@@ -16,7 +16,7 @@ import pytest
 
 from harness.bases.pretrain import ensure_base
 from harness.launch.compose import Composer
-from harness.records.records import read_metrics
+from harness.records.lines import read_metrics
 from harness.schema.run_config import RunConfig
 from harness.training.setup import setup
 from harness.training.trainer import train

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness.identity import run_folder
-from harness.records.records import read_metrics
+from harness.records.lines import read_metrics
 from tests.integration.test_resume import config_at, evidence, launch
 
 KILLS = [

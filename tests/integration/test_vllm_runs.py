@@ -17,7 +17,8 @@ from harness.launch.execute import execute
 from harness.model.files.hub import save_pretrained
 from harness.model.files.tokenizer import EOS_ID, build_ladder_tokenizer, save_tokenizer
 from harness.model.policy import init_policy
-from harness.records.records import eval_paths, read_eval, read_metrics, read_run
+from harness.records.lines import read_metrics
+from harness.records.records import eval_paths, read_eval, read_run
 from harness.schema.run_config import RunConfig
 from harness.training import trainer
 from tests.reproducible import reproducible

@@ -151,3 +151,15 @@ def test_tests_mirror_the_tree() -> None:
             continue
         assert "/".join(place.split("/")[:2]) in rooms, path
         assert (ROOT / place).is_dir(), path
+
+
+def test_docstrings_stand_without_the_code() -> None:
+    """No first line begins as the end of a sentence that only the code completes (`Of`, `Those`, ...)."""
+    assert [line for path in FILES.values() for line in obscure_docstrings(path)] == []
+
+
+def test_no_file_is_packed_to_fit() -> None:
+    tests = (ROOT / "tests").rglob("*.py")
+    for path in [*FILES.values(), *tests]:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        assert not any(line.rstrip().endswith("# fmt:" + " skip") for line in lines), path

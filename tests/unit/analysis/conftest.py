@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from harness.records import records
+from harness.records.lines import MetricsWriter
 from harness.records.records import Arm, BaseRecord, EvalRecord, RunRecord, StudyRecord
 
 SPLITS = ("train", "perturbed", "test", "heldout")
@@ -97,7 +98,7 @@ def run_record(run_id: str, objective: str, model: str, seed: int, **changes: An
 def write_run(study: Path, record: RunRecord, rate: float) -> None:
     folder, seed = study / record.run_id, record.config["seed"]
     records.write_record(folder / "run.json", record)
-    writer = records.MetricsWriter(folder / "metrics.jsonl")
+    writer = MetricsWriter(folder / "metrics.jsonl")
     for step in range(1, 7):
         writer.append(
             {

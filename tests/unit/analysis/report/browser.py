@@ -63,8 +63,13 @@ class Page:
             await asyncio.sleep(0.1)
 
     async def size(self, width: int, height: int) -> None:
-        await self.send("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1,
-                        mobile=width < 600)  # fmt: skip
+        await self.send(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=width < 600,
+        )
 
     async def theme(self, name: str) -> None:
         features = [{"name": "prefers-color-scheme", "value": name}]
@@ -79,11 +84,19 @@ def visit(page_file: Path, do: Any, *, width: int = 1280, height: int = 900, the
     """Open a file and run `await do(page)`; Chromium ends with it."""
     assert BINARY is not None
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        flags = ["--headless=new", "--disable-gpu", "--remote-debugging-port=0", f"--user-data-dir={profile}",
-                 "--no-first-run", "--disable-background-networking", "--disable-dev-shm-usage"]  # fmt: skip
+        flags = [
+            "--headless=new",
+            "--disable-gpu",
+            "--remote-debugging-port=0",
+            f"--user-data-dir={profile}",
+            "--no-first-run",
+            "--disable-background-networking",
+            "--disable-dev-shm-usage",
+        ]
         flags += ["--no-sandbox"] if os.geteuid() == 0 else []
-        process = subprocess.Popen([BINARY, *flags, "about:blank"], stdout=subprocess.DEVNULL,
-                                   stderr=subprocess.DEVNULL)  # fmt: skip
+        process = subprocess.Popen(
+            [BINARY, *flags, "about:blank"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         try:
             return asyncio.run(_visit(page_file, do, _port(Path(profile), process), width, height, theme))
         finally:

@@ -16,6 +16,7 @@ from analysis.study.load import load_study
 from analysis.tables.samples import PROBLEMS, SAMPLES, sample_rows
 from harness.grading.steps.check import check_steps
 from harness.records import records
+from harness.records.lines import write_samples
 from tests.unit.analysis.report import browser
 
 HOSTILE = (
@@ -51,7 +52,7 @@ def add_samples(study: Path) -> None:
             for p, problem in enumerate(record.problem_ids)
             for i, text in enumerate(texts)
         ]
-        records.write_samples(path.with_suffix(".samples.jsonl.gz"), rows)
+        write_samples(path.with_suffix(".samples.jsonl.gz"), rows)
 
 
 @pytest.fixture

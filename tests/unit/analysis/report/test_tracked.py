@@ -19,6 +19,7 @@ from analysis.report.tracked import offline_runs, online_runs, write_study
 from analysis.study.load import load_study
 from harness.launch.tracking import Tracker
 from harness.records import records
+from harness.records.lines import read_metrics
 from tests.unit.analysis.conftest import run_record, write_run
 from tests.unit.harness.tiny import configure
 
@@ -36,7 +37,7 @@ def track(folder: Path, steps: range, *, failed: bool = False, last: bool = True
     """A run's life as execute.py has it, into offline W&B."""
     config = configure("tracking.mode=offline", "study=toy")
     tracker = Tracker(config, run_id=RUN, folder=folder, tags=["grpo"], resumed=False)
-    for row in records.read_metrics(folder / "metrics.jsonl"):
+    for row in read_metrics(folder / "metrics.jsonl"):
         if row["step"] in steps:
             tracker.log(row)
     if last:
@@ -121,7 +122,7 @@ def stub(study: Path) -> Any:
             files = [File(p.relative_to(folder).as_posix(), p.read_text()) for p in folder.rglob("*.json")]
             history = [
                 {**row, "_step": i, "_runtime": 1.0, "evaluations": {"_type": "table-file"}}
-                for i, row in enumerate(records.read_metrics(folder / "metrics.jsonl"))
+                for i, row in enumerate(read_metrics(folder / "metrics.jsonl"))
             ]
             config = json.loads((folder / "run.json").read_text())["config"]
             run = SimpleNamespace(id=folder.name, group="toy", state="finished", config=config, job_type=None)

@@ -19,7 +19,8 @@ from harness.evaluation.evaluate import evaluate, scored
 from harness.grading.score import score, votes
 from harness.grading.steps.check import MAX_TEXT_CHARS
 from harness.launch.compose import Composer
-from harness.records.records import read_eval, read_samples
+from harness.records.lines import read_samples
+from harness.records.records import read_eval
 from harness.schema.run_config import RunConfig
 from harness.seeds import derive
 from harness.types import Problem, Prompt, Rollout, SamplingParams

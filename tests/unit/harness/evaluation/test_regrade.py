@@ -11,7 +11,8 @@ from harness.evaluation.evaluate import eval_record, sample_rows, scored
 from harness.evaluation.regrade import main
 from harness.identity import run_folder
 from harness.launch.expand import expand
-from harness.records.records import EvalRecord, read_eval, read_samples, write_record, write_samples
+from harness.records.lines import read_samples, write_samples
+from harness.records.records import EvalRecord, read_eval, write_record
 from harness.schema.run_config import RunConfig
 from harness.types import Problem, Rollout
 from tests.unit.harness.stubs import record as write_run

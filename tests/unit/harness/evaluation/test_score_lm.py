@@ -17,7 +17,8 @@ pytest.importorskip("lm_eval")
 pytest.importorskip("tenacity")  # of lm-eval's endpoints
 
 from harness.evaluation.score_lm import main
-from harness.records.records import EvalRecord, read_eval, read_samples
+from harness.records.lines import read_samples
+from harness.records.records import EvalRecord, read_eval
 from tests.unit.harness.tiny import untrained_base
 
 TASKS = Path(__file__).resolve().parents[4] / "tasks"

@@ -16,14 +16,8 @@ from harness.launch import bookkeeping, status
 from harness.launch import execute as module
 from harness.launch.bookkeeping import resolve_device
 from harness.launch.execute import execute
-from harness.records.records import (
-    MetricsWriter,
-    NewerRecord,
-    RunRecord,
-    read_run,
-    write_json,
-    write_record,
-)
+from harness.records.lines import MetricsWriter
+from harness.records.records import NewerRecord, RunRecord, read_run, write_json, write_record
 from harness.schema.run_config import RunConfig
 from harness.training.accounting import resident_bytes
 from harness.training.run_state import Run

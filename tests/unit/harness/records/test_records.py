@@ -11,18 +11,8 @@ from pathlib import Path
 import pytest
 
 from harness.records import records
-from harness.records.records import (
-    MetricsWriter,
-    NewerRecord,
-    RecordError,
-    RunRecord,
-    read_metrics,
-    read_run,
-    read_samples,
-    write_json,
-    write_record,
-    write_samples,
-)
+from harness.records.lines import MetricsWriter, read_metrics, read_samples, write_samples
+from harness.records.records import NewerRecord, RecordError, RunRecord, read_run, write_json, write_record
 
 RUN = RunRecord(
     run_id="r",

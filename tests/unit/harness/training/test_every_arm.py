@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from harness.grading.grade import grade
-from harness.records.records import read_metrics
+from harness.records.lines import read_metrics
 from harness.training import experience
 from harness.training.trainer import train
 from harness.types import Grade
