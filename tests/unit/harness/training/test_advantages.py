@@ -14,6 +14,7 @@ from harness.training.advantages import build_batch, with_advantages
 from harness.training.exact_kl import exact_kl
 from tests.unit.harness.tiny import configure
 from tests.unit.harness.training.test_update import (
+    EQUAL,
     MIXED,
     ONE_STEP,
     policy,
@@ -113,3 +114,10 @@ def test_one_sign_is_kept_however_advantages_are_made(objective: str, lines: tup
     negative, _ = credited(objective, *lines, "objective.advantage.sign=negative")
     assert torch.equal(positive, torch.where(both > 0, both, 0.0))
     assert torch.equal(negative, torch.where(both < 0, both, 0.0))
+
+
+def test_outputs_beyond_the_cap_do_not_train() -> None:
+    # All three are right; the cap leaves the first.
+    config = configure("objective=sft_rejection", "objective.selection.cap_per_problem=1")
+    batch = build_batch([EQUAL], config.objective)
+    assert (batch.advantages != 0).any(-1).tolist() == [True, False, False]

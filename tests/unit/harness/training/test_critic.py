@@ -14,7 +14,7 @@ from harness.model.rows import pack_rows
 from harness.training.advantages import build_batch
 from harness.training.critic import ValueModel, init_value, token_values
 from harness.training.models import Models
-from harness.training.optim import adamw
+from harness.training.optim import adamw, guarded_step
 from harness.training.saving import save
 from harness.training.update import UpdateResult, update
 from harness.types import Batch, ScoredGroup
@@ -204,3 +204,8 @@ def test_the_critic_has_its_own_learning_rate() -> None:
     owner = {id(p): g["lr_scale"] for g in optimizer.param_groups for p in g["params"]}
     assert {owner[id(p)] for p in model.parameters()} == {1.0}
     assert {owner[id(p)] for p in value.parameters()} == {3.0}
+    parameters = [*model.parameters(), *value.parameters()]
+    for parameter in parameters:
+        parameter.grad = torch.zeros_like(parameter)
+    guarded_step(optimizer, parameters, lr=0.01, max_grad_norm=1.0)
+    assert {g["lr_scale"]: g["lr"] for g in optimizer.param_groups} == pytest.approx({1.0: 0.01, 3.0: 0.03})

@@ -14,7 +14,7 @@ from harness.training.experience import score, select
 from harness.training.rollout_metrics import rollout_metrics
 from harness.training.step_rewards import step_rewards
 from harness.types import Rollout, ScoredGroup
-from tests.unit.harness.tiny import configure, run_on_untrained_base
+from tests.unit.harness.tiny import configure, group, run_on_untrained_base
 from tests.unit.harness.training.test_update import (
     MIXED,
     ONE_STEP,
@@ -119,3 +119,12 @@ def test_scoring_puts_them_into_the_group_and_dropping_takes_them_out(tmp_path: 
     assert rollout_metrics(groups)["right_steps"] == 3 / 4
     (kept,) = select(groups, run.config.objective)
     assert kept.step_rewards == (groups[0].step_rewards[0], (), groups[0].step_rewards[3])
+
+
+def test_rewards_of_steps_that_end_at_one_token_add_up() -> None:
+    # Outputs of one token: a statement worth .5 and the answer's 1 at it, 1, and 0. 1.5, 1, 0: mean 5/6,
+    # squares .444444 + .027778 + .694444, / 2: std .763763. (Without the statement: .57735 twice, -1.154701.)
+    made = group("p", [7], [[4], [5], [6]], [1.0, 1.0, 0.0])
+    made = replace(made, step_rewards=(((0, 0.5),), (), ()))
+    advantages = build_batch([made], configure(*PROCESS).objective).advantages
+    assert advantages[:, 1].tolist() == pytest.approx([0.872872, 0.218218, -1.091089], abs=1e-5)

@@ -30,9 +30,11 @@ from tests.unit.harness.training.test_update import (
 DYNAMIC = ("objective.selection.fn=dynamic", "objective.selection.max_sampled=3", NO_KL)
 
 
-def dynamic_run(folder: Path, monkeypatch: pytest.MonkeyPatch, *, mixed_every: int) -> tuple[Run, list[str]]:
+def dynamic_run(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, *lines: str, mixed_every: int
+) -> tuple[Run, list[str]]:
     """A run of 4 problems a step in which every so many-th problem that is sampled gets mixed rewards."""
-    run, seen = run_on_untrained_base(folder, *DYNAMIC), list[str]()
+    run, seen = run_on_untrained_base(folder, *DYNAMIC, *lines), list[str]()
 
     def scored(of: Run, problems: Sequence[Problem], rollouts: Sequence[Rollout]) -> list[ScoredGroup]:
         groups = []
@@ -91,6 +93,36 @@ def test_refill_stops_at_its_limit_and_the_step_goes_on(
     run, seen = dynamic_run(tmp_path, monkeypatch, mixed_every=12)  # one of the 3 × 4 that may be sampled
     groups, _ = sample_and_grade(run)
     assert len(seen) == 12 and [g.problem.id for g in groups] == [seen[11]]
+
+
+def test_a_step_trains_on_no_more_groups_than_it_wants(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # One of the first 4 differs: 3 are missing at a share of 1/4, so 12 more, of which the 6th, 9th, 12th and
+    # 15th differ. Of the 5 the first 4 are kept.
+    limit = "objective.selection.max_sampled=6"
+    run, seen = dynamic_run(tmp_path, monkeypatch, limit, mixed_every=3)
+    groups, metrics = sample_and_grade(run)
+    assert len(seen) == 16 and [g.problem.id for g in groups] == seen[2:12:3]
+    assert metrics["kept_groups"] == 4.0
+
+
+def test_the_schedule_spans_the_updates_of_the_whole_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # 2 minibatches a batch: 5 batches have 10 updates.
+    run = run_on_untrained_base(tmp_path, NO_KL, "objective.updates.minibatches=2")
+    calls, original = list[tuple[int, int]](), trainer.update
+
+    def spy(*args: Any, **keywords: Any) -> Any:
+        calls.append((keywords["num_updates_done"], keywords["num_updates_total"]))
+        return original(*args, **keywords)
+
+    monkeypatch.setattr(trainer, "update", spy)
+    groups, _ = sample_and_grade(run)
+    for _ in range(2):
+        update_policy(run, groups, total=5)
+    assert calls == [(0, 10), (2, 10)]
 
 
 def test_a_step_without_a_difference_makes_no_update(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
