@@ -33,7 +33,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 TABLE, RESULTS = ROOT / "tests" / "mutants.toml", ROOT / "tests" / "mutants.json"
-COPIED = ("harness", "analysis", "tasks", "tests", "conf", "pyproject.toml")
+COPIED = ("harness", "analysis", "tasks", "tests", "conf", "outputs/reference", "pyproject.toml")
 
 
 @dataclass(frozen=True)
@@ -86,11 +86,11 @@ def misfits(mutants: Sequence[Mutant], root: Path = ROOT) -> list[str]:
 
 
 def copy_checkout(root: Path, to: Path) -> None:
-    """Copy code, tests and configs with their uncommitted changes; caches and outputs stay behind."""
+    """Copy code, tests, configs and committed results, with uncommitted changes; caches stay behind."""
     to.mkdir(parents=True)
     for name in COPIED:
         if (root / name).is_dir():
-            shutil.copytree(root / name, to / name, ignore=shutil.ignore_patterns("__pycache__", "outputs"))
+            shutil.copytree(root / name, to / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(root / name, to / name)
 
