@@ -42,6 +42,22 @@ function tooltips() {
   document.addEventListener("scroll", () => { box.hidden = true; }, { passive: true });
 }
 
+// A press on a mark or a legend entry shows that colour alone in its figure; another press shows all again.
+function isolate() {
+  const colour = (element) => ["fill", "stroke"].map((name) => element?.getAttribute(name)).find((value) => value?.startsWith("#"));
+  document.addEventListener("click", (event) => {
+    const svg = event.target.closest?.("figure svg");
+    if (!svg) return;
+    const pressed = colour(event.target.tagName === "text" ? event.target.previousElementSibling : event.target);
+    svg.dataset.only = pressed && svg.dataset.only !== pressed ? pressed : "";
+    for (const mark of svg.querySelectorAll("[fill^='#'], [stroke^='#']")) {
+      mark.style.opacity = svg.dataset.only && colour(mark) !== svg.dataset.only ? "0.08" : "";
+    }
+  });
+  const first = document.querySelector("figure");
+  first?.before(make("p", "Point at a mark for its value. Press it, or its entry in a legend, to see that arm alone.", "hint"));
+}
+
 // --- completions ---
 function browse() {
   const rows = read("samples");
@@ -109,3 +125,4 @@ function card(row) {
 showHere();
 browse();
 tooltips();
+isolate();

@@ -128,6 +128,7 @@ def test_in_a_browser(page_file: Path, width: int, theme: str) -> None:
         )
         assert len(sizes) > 100 and min(sizes) >= 11  # px on the screen
         await _tooltip(page)
+        await _isolation(page)
         await page.send("Emulation.setEmulatedMedia", media="print")
         heights = "[...document.querySelectorAll('.wide svg')].map((s) => s.getBoundingClientRect().height)"
         assert 0 < max(await page.value(heights)) <= 20 / 2.54 * 96 + 1  # 20 cm: a figure fits a page
@@ -150,6 +151,25 @@ async def _tooltip(page: browser.Page) -> None:
         return tip.hidden ? '' : tip.textContent;
     })()""")
     assert tip.startswith("objective=grpo model=xs: ")
+
+
+async def _isolation(page: browser.Page) -> None:
+    """A press on a legend entry dims the other colours of its figure; another press shows them again."""
+    pressed, dimmed, again = await page.value("""(() => {
+        const drawn = [...document.querySelectorAll('#figure-checkpoints svg')];
+        const svg = drawn.find((s) => s.getBoundingClientRect().width);
+        const symbol = (text) => text.previousElementSibling;
+        const entry = [...svg.querySelectorAll('text')].find((text) => symbol(text)?.tagName === 'path');
+        const colour = (mark) => mark.getAttribute('stroke') || mark.getAttribute('fill');
+        const marks = [...svg.querySelectorAll("[fill^='#'], [stroke^='#']")];
+        const faint = () => marks.filter((mark) => mark.style.opacity).map(colour);
+        const press = () => entry.dispatchEvent(new MouseEvent('click', {bubbles: true}));
+        press();
+        const dimmed = faint();
+        press();
+        return [symbol(entry).getAttribute('fill'), dimmed, faint()];
+    })()""")
+    assert dimmed and pressed.startswith("#") and pressed not in dimmed and again == []
 
 
 async def _filters(page: browser.Page) -> None:
