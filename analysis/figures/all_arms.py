@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import altair as alt
@@ -13,7 +14,12 @@ from analysis.figures.theme import BREAK, COLOURS, GREY, INK
 if TYPE_CHECKING:
     import pandas as pd
 
-PANELS = {"avg": "Sampled at temperature 1", "greedy": "Decoded greedily", "pass": "Any of k samples right"}
+PANELS = {
+    "avg": "Sampled at temperature 1",
+    "maj": "Majority of k samples",
+    "greedy": "Decoded greedily",
+    "pass": "Any of k samples right",
+}
 ROW = 6  # px for an arm
 SIDES = {"up": "interval above 0", "unclear": "interval holds 0", "down": "interval below 0"}
 
@@ -32,8 +38,8 @@ def all_arms(rows: pd.DataFrame, sides: pd.Series[str]) -> Figure:
             "rank": rank[row["study"], row["arm"]],
             "side": SIDES[side],
             "value": 100 * row["gain"],
-            "low": 100 * row["gain_low"],
-            "high": 100 * row["gain_high"],
+            "low": 100 * (row["gain"] if math.isnan(row["gain_low"]) else row["gain_low"]),
+            "high": 100 * (row["gain"] if math.isnan(row["gain_high"]) else row["gain_high"]),
             "tip": f"{row['study']}, {row['arm']}: {100 * row['gain']:+.1f}",
         }
         for row, side in zip(rows.to_dict("records"), sides, strict=True)
@@ -44,11 +50,12 @@ def all_arms(rows: pd.DataFrame, sides: pd.Series[str]) -> Figure:
     studies = rows["study"].nunique()
     return Figure(
         "all_arms",
-        f"Training sharpens: gain of {len(rank)} arms of {studies} studies over their untrained bases",
+        f"Gain over the untrained base: {len(rank)} arms of {studies} studies, by how answers are taken",
         "One line an arm, the same in each panel, sorted by the gain at temperature 1; points of accuracy on "
-        "generated test problems, 95 % intervals over seeds. The line at 0 is the untrained base.",
+        "generated test problems, 95 % intervals over seeds. The line at 0 is the untrained base. Arms share "
+        "bases and problems: a count, not a test.",
         spec,
-        columns=(3, 1),
+        columns=(4, 1),
     )
 
 

@@ -77,16 +77,21 @@ def _all_arms(folder: Path) -> list[str]:
     if rows.empty:
         return []
     sides = directions(rows)
-    rise = {m: f"{(own == 'up').sum()} of {len(own)}" for m, own in sides.groupby(rows["measure"])}
+    by_measure = dict(list(sides.groupby(rows["measure"])))
+    rise = {measure: f"{(own == 'up').sum()} of {len(own)}" for measure, own in by_measure.items()}
+    fall = {measure: int((own == "down").sum()) for measure, own in by_measure.items()}
     return [
         "## All arms at once",
         f"Accuracy of single samples at temperature 1 rises in {rise['avg']} arms over the untrained base, "
         f"that of a majority vote in {rise['maj']}, of greedy answers in {rise['greedy']}, and the share of "
-        f"problems that any of k samples solves in {rise['pass']}: training sharpens what the base can do.",
+        f"problems that any of k samples solves in {rise['pass']}, as sharpening does; {fall['greedy']} arms "
+        f"lose in greedy answers and {fall['pass']} in any of k.",
         "![Gain of every arm over its untrained base](all_arms.png)",
-        "Intervals above 0 count. Controls, arms that trained on test problems, published problems and arms "
-        "with fewer than three seeds are left out · [numbers](all_arms.csv) · `r1-report findings "
-        "outputs/reference`",
+        "An arm counts whose interval lies above 0, or below. Arms share bases and test problems, so this is "
+        "a count and not a test, and an interval that holds 0 does not exclude a gain. Left out: smoke tests "
+        "(three seeds), published problems, controls, and arms that trained on the test problems (of these, "
+        "`dose=100%` in `contamination` does rise in greedy accuracy) · [numbers](all_arms.csv) · `r1-report "
+        "findings outputs/reference`",
     ]
 
 

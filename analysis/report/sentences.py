@@ -1,7 +1,7 @@
 """One sentence per committed study, from its finding.json and CSV files alone.
 
-A gain in sampled accuracy is called sharpening where the base's greedy answer is already better and greedy
-accuracy does not rise. Nothing is called equivalent, and a study of three seeds or fewer is a smoke test.
+A contrast in sampled accuracy is followed by the same contrast in greedy accuracy, and by how many arms gain
+in each. Nothing is called equivalent, and a study of three seeds or fewer is a smoke test.
 """
 
 from __future__ import annotations
@@ -81,11 +81,11 @@ def sentence(study: Committed) -> str:
     if at_floor(study):
         text = _floor(study)
     elif study.plan.get("primary", {}).get("criterion") == "gain":
-        text = _gains(study) + _sharpening(study)
+        text = _gains(study) + _gaining(study)
     elif (trends := _trends(study)) is not None:
-        text = trends + _sharpening(study)
+        text = trends + _gaining(study)
     else:
-        text = _contrast(study) + _below_constant(study) + _sharpening(study)
+        text = _contrast(study) + _below_constant(study) + _gaining(study)
     return f"{smoke}{text}."
 
 
@@ -129,7 +129,14 @@ def _trends(study: Committed) -> str | None:
         for _, row in shown.iterrows()
     ]
     what = "to the gain over the base" if gain.any() else "of accuracy"
-    return f"ten times the {AXES.get(factor, f'`{factor}`')} adds {' and '.join(slopes)} points {what}"
+    axis, over = AXES.get(factor, f"`{factor}`"), _range_of(shown.iloc[0])
+    return f"a factor of ten in {axis} adds {' and '.join(slopes)} points {what}{over}"
+
+
+def _range_of(trend: Any) -> str:
+    """`, over 12 to 96`: the ends of an ordered factor."""
+    levels = str(trend.get("levels", "")).split()
+    return f", over {float(levels[0]):,.0f} to {float(levels[-1]):,.0f}" if levels else ""
 
 
 def _contrast(study: Committed) -> str:
@@ -138,6 +145,7 @@ def _contrast(study: Committed) -> str:
         return study.answer.split(";")[0]
     level, control, value, low, high, measure = match.groups()
     factor = _factor(study.plan)
+    greedy = _greedy_contrast(study, level, control)
     level, control = (f"`{name}`" if factor == "arm" else f"`{factor}={name}`" for name in (level, control))
     counted = COUNTED.match(study.answer)
     if counted:
@@ -150,8 +158,10 @@ def _contrast(study: Committed) -> str:
     if low[0] == high[0] and low[0] in "+−":
         side = "above" if low[0] == "+" else "below"
         ends = sorted((low[1:], high[1:]), key=float)
-        return f"{level} is {value[1:]} [{ends[0]}, {ends[1]}] points {side} {control} in {measure}"
-    return f"no difference found in {measure}: {level} minus {control} is {value} [{low}, {high}] points"
+        return f"{level} is {value[1:]} [{ends[0]}, {ends[1]}] points {side} {control} in {measure}{greedy}"
+    return (
+        f"no difference found in {measure}: {level} minus {control} is {value} [{low}, {high}] points{greedy}"
+    )
 
 
 def _factor(plan: dict[str, Any]) -> str:
@@ -166,31 +176,44 @@ def _below_constant(study: Committed) -> str:
     if low.empty:
         return ""
     names = ", ".join(f"`{name}`" for name in low["arm"])
-    return f"; {names} is not above the best constant answer ({points(low['best_constant'].max())} %)"
+    constant = points(low["best_constant"].max())
+    return f"; {names} is not shown to be above the best constant answer ({constant} %)"
 
 
-def _sharpening(study: Committed) -> str:
-    """Says so where every arm that gains has a base whose greedy answer is better than the arm's samples."""
-    if study.arms.empty:
-        return ""
-    gaining = study.arms[study.arms["gain_over_base_low"] > 0]
+def _gaining(study: Committed) -> str:
+    """How many arms gain over their base when sampled, and how many when decoded greedily, by intervals."""
     greedy = greedy_by_seed(study)
-    if gaining.empty or greedy.empty:
+    if study.arms.empty or greedy.empty:
         return ""
-    bases = []
-    for _, arm in gaining.iterrows():
-        rows = greedy[greedy["arm"] == arm["arm"]]
-        if rows.empty:
-            return ""
-        rise = paired_t(rows["after"] - rows["before"])
-        risen = rise.estimate > 0 if rise.low is None else rise.low > 0
-        if risen or rows["before"].mean() < arm["estimate"]:
-            return ""
-        bases.append(rows["before"].mean())
-    temperature = study.config.get("eval.temperature")
-    when = "" if temperature is None else f" at temperature {temperature:g}"
-    shown = _range(pd.Series(bases))
-    return f"; gains{when} are sharpening: the base's greedy answer, {shown} %, is already better"
+    rise = [_above_0(rows["after"] - rows["before"]) for _, rows in greedy.groupby("arm")]
+    sampled = int((study.arms["gain_over_base_low"] > 0).sum())
+    text = f"; over their bases {sampled} of {len(study.arms)} arms gain when sampled"
+    if sampled and not any(rise):
+        return f"{text} and none when decoded greedily, as sharpening does"
+    return f"{text} and {sum(rise)} when decoded greedily"
+
+
+def _above_0(differences: pd.Series[Any]) -> bool:
+    interval = paired_t(differences)
+    return interval.estimate > 0 if interval.low is None else interval.low > 0
+
+
+def _greedy_contrast(study: Committed, level: str, control: str) -> str:
+    """The same contrast in greedy accuracy, the mean over the other factors' settings."""
+    greedy, factor = greedy_by_seed(study), _factor(study.plan)
+    labels = {tuple(sorted(arm["levels"].items())): arm["label"] for arm in study.plan.get("arms", ())}
+    after = {label: rows.set_index("seed")["after"] for label, rows in greedy.groupby("arm")}
+    differences = []
+    for levels, label in labels.items():
+        other = labels.get(tuple(sorted({**dict(levels), factor: control}.items())))
+        if dict(levels).get(factor) == level and label in after and other in after:
+            differences.append(after[label] - after[other])
+    if not differences:
+        return ""
+    interval = paired_t(pd.concat(differences, axis=1).mean(axis=1).dropna())
+    if interval.low is None or interval.high is None:
+        return ""
+    return f", and {interval_bounds(interval.estimate, interval.low, interval.high, signed=True)} in greedy"
 
 
 def greedy_by_seed(study: Committed) -> pd.DataFrame:

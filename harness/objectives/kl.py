@@ -35,7 +35,7 @@ def k1(*, logprobs: Tensor, ref_logprobs: Tensor) -> Tensor:
 
 
 def k2(*, logprobs: Tensor, ref_logprobs: Tensor) -> Tensor:
-    """(log r)^2 / 2. Value biased at second order; its expected gradient is that of KL(pi || ref). [B, T]."""
+    """(log r)^2 / 2, [B, T]. Value biased at third order; its expected gradient is that of KL(pi || ref)."""
     return 0.5 * (logprobs - ref_logprobs).square()
 
 

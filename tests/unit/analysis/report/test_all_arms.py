@@ -1,4 +1,4 @@
-"""Gains of all arms: worked by hand on a study of three seeds, and what is left out."""
+"""Gains of all arms: worked by hand on a study of four seeds, and what is left out."""
 
 from __future__ import annotations
 
@@ -11,68 +11,87 @@ from analysis.figures.all_arms import all_arms
 from analysis.report.all_arms import directions, gains
 
 HEADER = "run_id,arm,seed,step,task,split,avg,greedy,maj,pass"
-# Accuracy before and after by seed: gains .10 .12 .14 (sft), .20 .20 .23 (grpo); greedy falls or stays.
-SFT = [(0.1, 0.20), (0.1, 0.22), (0.1, 0.24)]
-GRPO = [(0.1, 0.30), (0.1, 0.30), (0.1, 0.33)]
+Pairs = list[tuple[float, float]]
+# Accuracy before and after by seed: gains .10 .12 .14 .12 (sft) and .20 .20 .23 .21 (grpo).
+SFT = [(0.1, 0.20), (0.1, 0.22), (0.1, 0.24), (0.1, 0.22)]
+GRPO = [(0.1, 0.30), (0.1, 0.30), (0.1, 0.33), (0.1, 0.31)]
+WORSE = [(0.3, 0.10), (0.3, 0.12), (0.3, 0.13), (0.3, 0.12)]
 
 
-def write(folder: Path, arms: dict[str, list[tuple[float, float]]], overrides: dict[str, list[str]]) -> None:
+def write(folder: Path, arms: dict[str, Pairs], overrides: dict[str, list[str]] | None = None) -> None:
+    """Greedy accuracy falls by .0 .1 .2 .3 from seed to seed; the vote and pass@k stay as they were."""
     folder.mkdir()
     lines = [HEADER]
     for arm, seeds in arms.items():
         for seed, (before, after) in enumerate(seeds):
-            greedy = 0.5 - 0.1 * seed
+            greedy, last = 0.5 - 0.1 * seed, 8 - seed % 2  # runs of one arm may end at different steps
             lines.append(f"r,{arm},{seed},0,aime_gen_test_k,test,{before},0.5,0.2,0.9")
-            lines.append(f"r,{arm},{seed},8,aime_gen_test_k,test,{after},{greedy},0.2,0.9")
-            lines.append(f"r,{arm},{seed},8,aime_gen_train_k,train,1.0,1.0,1.0,1.0")
+            lines.append(f"r,{arm},{seed},{last},aime_gen_test_k,test,{after},{greedy},0.2,0.9")
+            lines.append(f"r,{arm},{seed},{last},aime_gen_train_k,train,1.0,1.0,1.0,1.0")
     (folder / "evaluations.csv").write_text("\n".join(lines) + "\n")
     study = {
         "study": folder.name,
+        "seeds": list(range(len(next(iter(arms.values()))))),
         "factors": {"arm": list(arms)},
         "control": {"arm": "sft"},
         "primary": {"factor": "arm"},
-        "arms": [{"label": arm, "levels": {"arm": arm}, "overrides": overrides.get(arm, [])} for arm in arms],
+        "arms": [
+            {"label": arm, "levels": {"arm": arm}, "overrides": (overrides or {}).get(arm, [])}
+            for arm in arms
+        ],
     }
     (folder / "study.json").write_text(json.dumps(study))
 
 
 def test_gains_and_differences_by_hand(tmp_path: Path) -> None:
-    write(tmp_path / "a", {"sft": SFT, "grpo": GRPO}, {})
+    write(tmp_path / "a", {"sft": SFT, "grpo": GRPO})
     rows = gains(tmp_path)
     sft, grpo = (rows[(rows["arm"] == arm) & (rows["measure"] == "avg")].iloc[0] for arm in ("sft", "grpo"))
-    # sft: mean .12, sd .02, t(.975, 2) = 4.3027: half width 4.3027 x .02 / sqrt(3) = .049683
-    assert (sft["gain"], sft["gain_low"]) == pytest.approx((0.12, 0.070317), abs=1e-5)
-    assert sft["seeds"] == 3 and sft["base"] == pytest.approx(0.1) and sft["after"] == pytest.approx(0.22)
-    # grpo - sft: .10 .08 .09: mean .09, sd .01, half width .024841
+    # sft: mean .12, sd sqrt(.0008 / 3) = .016330, t(.975, 3) = 3.18245: half width 3.18245 x .016330 / 2
+    assert (sft["gain"], sft["gain_low"]) == pytest.approx((0.12, 0.094015), abs=1e-5)
+    assert sft["seeds"] == 4 and sft["base"] == pytest.approx(0.1) and sft["after"] == pytest.approx(0.22)
+    # grpo - sft: .10 .08 .09 .09: mean .09, sd sqrt(.0002 / 3) = .008165, half width .012992
     assert grpo["minus_control"] == pytest.approx(0.09)
-    assert grpo["minus_control_low"] == pytest.approx(0.065159, abs=1e-5)
-    assert sft["minus_control"] is None or sft["minus_control"] != sft["minus_control"]
-    sides = dict(zip(zip(rows["arm"], rows["measure"], strict=True), directions(rows), strict=True))
-    # greedy: 0, -.1, -.2: mean -.1, sd .1, half width .248: holds 0. maj and pass have no spread: no interval
-    assert sides == {
-        ("sft", "avg"): "up",
-        ("grpo", "avg"): "up",
-        ("sft", "greedy"): "unclear",
-        ("grpo", "greedy"): "unclear",
+    assert grpo["minus_control_low"] == pytest.approx(0.077008, abs=1e-5)
+    assert sft["minus_control"] != sft["minus_control"]  # the control has none
+
+
+def test_a_gain_without_an_interval_is_shown_and_not_counted(tmp_path: Path) -> None:
+    write(tmp_path / "a", {"sft": SFT})
+    rows = gains(tmp_path)
+    # greedy: 0 -.1 -.2 -.3: mean -.15, sd .129, half width .205: holds 0. maj and pass move in no seed.
+    assert dict(zip(rows["measure"], directions(rows), strict=True)) == {
+        "avg": "up",
+        "maj": "unclear",
+        "greedy": "unclear",
+        "pass": "unclear",
     }
+    marks = {row["panel"].split("\n")[0]: row for row in all_arms(rows, directions(rows)).rows}
+    still = marks["Any of k samples right"]
+    assert (still["low"], still["value"], still["high"]) == (0.0, 0.0, 0.0)
 
 
-def test_controls_equal_numbers_and_equal_arms_are_left_out(tmp_path: Path) -> None:
-    down = [(0.3, 0.10), (0.3, 0.12), (0.3, 0.13)]
+def test_what_is_left_out(tmp_path: Path) -> None:
     overrides = {"coin": ["objective.reward.random=1"], "dosed": ["data.dose={percent: 50}"]}
-    write(tmp_path / "a", {"sft": SFT, "coin": GRPO, "dosed": GRPO, "worse": down}, overrides)
-    write(tmp_path / "b", {"sft": SFT}, {})
-    write(tmp_path / "c", {"sft": GRPO}, {})
-    study = json.loads((tmp_path / "c" / "study.json").read_text())
-    (tmp_path / "c" / "study.json").write_text(json.dumps({**study, "factors": {"replicate": ["0", "1"]}}))
+    write(tmp_path / "a", {"sft": SFT, "coin": GRPO, "dosed": GRPO, "worse": WORSE}, overrides)
+    write(tmp_path / "again", {"sft": SFT})
+    write(tmp_path / "smoke", {"sft": GRPO[:3]})
+    write(tmp_path / "equal", {"sft": GRPO})
+    study = json.loads((tmp_path / "equal" / "study.json").read_text())
+    study["factors"] = {"replicate": ["0", "1"]}
+    (tmp_path / "equal" / "study.json").write_text(json.dumps(study))
     rows = gains(tmp_path)
     assert set(zip(rows["study"], rows["arm"], strict=True)) == {("a", "sft"), ("a", "worse")}
     (side,) = directions(rows)[(rows["arm"] == "worse") & (rows["measure"] == "avg")]
     assert side == "down"
     figure = all_arms(rows, directions(rows))
-    ranks = {row["tip"].split(":")[0]: row["rank"] for row in figure.rows}
-    assert ranks == {"a, sft": 0, "a, worse": 1}
-    assert {row["panel"] for row in figure.rows} == {
-        "Sampled at temperature 1\n1 of 2 rise, 1 fall",
-        "Decoded greedily\n0 of 2 rise, 0 fall",
-    }
+    assert {row["tip"].split(":")[0]: row["rank"] for row in figure.rows} == {"a, sft": 0, "a, worse": 1}
+    assert "Sampled at temperature 1\n1 of 2 rise, 1 fall" in {row["panel"] for row in figure.rows}
+
+
+def test_several_tasks_on_the_judged_split_are_refused(tmp_path: Path) -> None:
+    write(tmp_path / "a", {"sft": SFT})
+    path = tmp_path / "a" / "evaluations.csv"
+    path.write_text(path.read_text() + "r,sft,0,8,aime_gen_other_k,test,0.1,0.1,0.1,0.1\n")
+    with pytest.raises(ValueError, match="several tasks on test: aime_gen_other_k, aime_gen_test_k"):
+        gains(tmp_path)

@@ -14,7 +14,7 @@ from analysis.report.sentences import Committed, greedy_by_seed, sentence
 from analysis.study.load import load_study
 
 ANSWER = "kl − sft: −1.3 [−2.1, −0.4] points avg@16 on test_k; lower (p = 0.012), yet equivalent within ±3.0"
-SHARPENING = "; gains at temperature 1 are sharpening: the base's greedy answer, 30.0 %, is already better."
+GAINING = "; over their bases 2 of 2 arms gain when sampled and "
 
 
 def commit(folder: Path, *, answer: str = ANSWER, seeds: int = 6, **plan: Any) -> Committed:
@@ -71,18 +71,30 @@ def test_three_seeds_are_a_smoke_test(tmp_path: Path) -> None:
     assert "Smoke" not in sentence(commit(tmp_path, seeds=4))
 
 
-def test_a_gain_below_the_bases_greedy_answer_is_sharpening(tmp_path: Path) -> None:
+def test_gains_are_counted_when_sampled_and_when_greedy(tmp_path: Path) -> None:
     study = commit(tmp_path)
     evaluate(tmp_path, greedy={"sft": [0.26, 0.28, 0.27], "kl": [0.31, 0.29, 0.30]})
-    assert sentence(study).endswith(SHARPENING)
+    assert sentence(study).endswith(GAINING + "none when decoded greedily, as sharpening does.")
     # The last step counts, and the base's is the first.
     assert greedy_by_seed(study).query("arm == 'kl'")["after"].tolist() == [0.31, 0.29, 0.30]
     # Greedy rises by 5, 6 and 7 points: t interval 6 ± 4.30 · 1 / √3 lies above 0.
     evaluate(tmp_path, greedy={"sft": [0.26, 0.28, 0.27], "kl": [0.35, 0.36, 0.37]})
-    assert "sharpening" not in sentence(study)
-    # The base's greedy answer, 15 %, is below the arms' 19 and 20 %.
-    evaluate(tmp_path, greedy={"sft": [0.14, 0.15, 0.13], "kl": [0.14, 0.15, 0.16]}, base=0.15)
-    assert "sharpening" not in sentence(study)
+    assert sentence(study).endswith(GAINING + "1 when decoded greedily.")
+
+
+def test_a_contrast_is_told_in_greedy_accuracy_too(tmp_path: Path) -> None:
+    """kl - sft by seed: .05, .07, .06: mean 6, sd 1, half width 4.303 / sqrt(3) = 2.48."""
+    arms = [{"label": name, "levels": {"arm": name}, "overrides": []} for name in ("sft", "kl")]
+    study = commit(tmp_path, arms=arms)
+    evaluate(tmp_path, greedy={"sft": [0.26, 0.28, 0.27], "kl": [0.31, 0.35, 0.33]})
+    assert "points below `sft` in avg@16, and +6.0 [+3.5, +8.5] in greedy; over" in sentence(study)
+    # Over another factor's two settings the mean counts: by seed .05, .07, .06 and .07, .09, .08 give 7.
+    levels = [("sft", "a"), ("kl", "a"), ("sft", "b"), ("kl", "b")]
+    arms = [{"label": x + y, "levels": {"arm": x, "size": y}, "overrides": []} for x, y in levels]
+    study = commit(tmp_path, arms=arms, primary={"factor": "arm", "split": "test"})
+    greedy = {"sfta": [0.26, 0.28, 0.27], "kla": [0.31, 0.35, 0.33]}
+    evaluate(tmp_path, greedy=greedy | {"sftb": [0.1, 0.1, 0.1], "klb": [0.17, 0.19, 0.18]})
+    assert ", and +7.0 [+4.5, +9.5] in greedy" in sentence(study)
 
 
 @pytest.mark.parametrize("plan", [{"declared": {"checkpoint": "validation"}}, {}])
@@ -91,14 +103,14 @@ def test_nothing_is_said_of_greedy_where_it_cannot_be_known(tmp_path: Path, plan
     study = commit(tmp_path, **plan)
     if plan:
         evaluate(tmp_path, greedy={"sft": [0.26, 0.28], "kl": [0.31, 0.29]})
-    assert "sharpening" not in sentence(study) and greedy_by_seed(study).empty
+    assert "greedily" not in sentence(study) and greedy_by_seed(study).empty
 
 
 def test_arms_below_the_best_constant_answer_are_named(tmp_path: Path) -> None:
     study = commit(tmp_path)
     arms = (tmp_path / "arms.csv").read_text()
     (tmp_path / "arms.csv").write_text(arms.replace("kl,0.19,0.08", "kl,0.19,0.19"))
-    assert sentence(study).endswith("; `kl` is not above the best constant answer (19.0 %).")
+    assert sentence(study).endswith("; `kl` is not shown to be above the best constant answer (19.0 %).")
     (tmp_path / "arms.csv").write_text(
         arms.replace("0.08,0.06", "0.21,0.06").replace("0.19,0.08", "0.19,0.21")
     )
@@ -117,13 +129,20 @@ def test_gains_are_counted_by_their_intervals(tmp_path: Path) -> None:
 
 def test_a_trend_is_the_sentence_where_there_is_one(tmp_path: Path) -> None:
     study = commit(tmp_path)
-    rows = ["factor,of,at,log10,slope,low,high", "steps (checkpoints),avg@k,kl,True,0.035,0.003,0.067"]
+    rows = ["factor,of,at,levels,log10,slope,low,high"]
+    rows.append("steps (checkpoints),avg@k,kl,12.0 24.0 96.0,True,0.035,0.003,0.067")
     (tmp_path / "trends.csv").write_text("\n".join(rows))
-    assert sentence(study) == "ten times the steps adds +3.5 [+0.3, +6.7] (`kl`) points of accuracy."
-    rows.append("steps (checkpoints),gain over the base,—,True,0.02,0.01,0.03")
+    assert (
+        sentence(study)
+        == "a factor of ten in steps adds +3.5 [+0.3, +6.7] (`kl`) points of accuracy, over 12 to 96."
+    )
+    rows.append("steps (checkpoints),gain over the base,—,12.0 96.0,True,0.02,0.01,0.03")
     (tmp_path / "trends.csv").write_text("\n".join(rows))
     text = sentence(study)
-    assert text == "ten times the steps adds +2.0 [+1.0, +3.0] points to the gain over the base."
+    assert (
+        text
+        == "a factor of ten in steps adds +2.0 [+1.0, +3.0] points to the gain over the base, over 12 to 96."
+    )
 
 
 def test_a_reference_as_it_is_written_has_a_sentence(make_study, tmp_path: Path) -> None:

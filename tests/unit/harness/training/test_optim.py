@@ -186,6 +186,7 @@ def _walk(
 
 
 def test_moments_of_8_bits_follow_those_of_32_and_take_a_quarter() -> None:
+    pytest.importorskip("bitsandbytes", reason="the extra [8bit] is not installed")
     exact, full = _walk(32, torch.float32, 20)
     found, small = _walk(8, torch.float32, 20)
     start, _ = _walk(32, torch.float32, 0)
