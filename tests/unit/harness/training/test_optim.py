@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import sys
+from importlib.util import find_spec
 from typing import Any, Literal
 
 import pytest
@@ -12,6 +13,10 @@ import torch
 from torch import nn
 
 from harness.training.optim import Schedule, adamw, guarded_step, lr_at
+
+needs_8_bits = pytest.mark.skipif(
+    find_spec("bitsandbytes") is None, reason="the extra [8bit] is not installed"
+)
 
 
 def schedule(kind: Schedule, *, total: int, warmup: int) -> list[float]:
@@ -185,8 +190,8 @@ def _walk(
     return module, optimizer
 
 
+@needs_8_bits
 def test_moments_of_8_bits_follow_those_of_32_and_take_a_quarter() -> None:
-    pytest.importorskip("bitsandbytes", reason="the extra [8bit] is not installed")
     exact, full = _walk(32, torch.float32, 20)
     found, small = _walk(8, torch.float32, 20)
     start, _ = _walk(32, torch.float32, 0)
@@ -204,6 +209,7 @@ def test_moments_of_8_bits_follow_those_of_32_and_take_a_quarter() -> None:
     assert size(full, exact.weight) >= 8 * 8192
 
 
+@needs_8_bits
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_8_bits_go_on_from_a_saved_state(dtype: torch.dtype) -> None:
     whole, _ = _walk(8, dtype, 6)
@@ -215,6 +221,7 @@ def test_8_bits_go_on_from_a_saved_state(dtype: torch.dtype) -> None:
     assert torch.equal(resumed.weight, whole.weight)
 
 
+@needs_8_bits
 def test_8_bits_keep_masters_of_bfloat16() -> None:
     exact, _ = _walk(32, torch.bfloat16, 20)
     found, _ = _walk(8, torch.bfloat16, 20)
