@@ -55,7 +55,7 @@ def differences(study: Study, primary: Primary, results: Sequence[ArmResult]) ->
     against = f"{controls[0].label} (the line at 0)" if len(controls) == 1 else "its control (the line at 0)"
     caption = (
         f"Paired by seed, each arm against {against}, {where(study, primary)}; bars are the table's "
-        "intervals, and an arm without one has too few seeds."
+        "intervals; an arm without one has too few seeds, or all seeds differ alike."
     )
     if margin:
         caption += f" Shaded: the margin of equivalence, ±{100 * float(margin):g} points."

@@ -139,7 +139,11 @@ def _simplify(parent: ElementTree.Element) -> None:
             del child.attrib[key]
         for key in child.attrib.keys() & _GEOMETRY:
             child.set(key, re.sub(r"-?\d+\.\d+", _tenth, child.attrib[key]))
-        if tag == "path" and _INVISIBLE.fullmatch(child.get("d", "")):
+        if (
+            tag == "path"
+            and not child.get("fill", "").startswith("url(")
+            and _INVISIBLE.fullmatch(child.get("d", ""))
+        ):
             continue
         if tag == "g" and (not len(child) or not child.attrib or child.attrib == _NO_SHIFT):
             children += child

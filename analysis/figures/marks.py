@@ -157,7 +157,7 @@ def label_axis() -> alt.Axis:
 
 def _raised() -> Any:
     """Offset that centres a label of two or three lines on its row."""
-    long, longer = (f"length(datum.label) > {lines * (LABEL + 5)}" for lines in (1, 2))
+    long, longer = (f"length(split({wrap(LABEL)}, '\\n')) > {lines}" for lines in (1, 2))
     return {"condition": [{"test": longer, "value": -12}, {"test": long, "value": -6}], "value": 0}
 
 

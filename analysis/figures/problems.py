@@ -36,7 +36,7 @@ def problems(study: Study, primary: Primary, results: Sequence[ArmResult]) -> Fi
     caption = f"Share of right samples of each problem on {where(study, primary)}, mean over seeds."
     if cut:
         caption += f" {MAX_PROBLEMS} of {len(first)} problems, evenly spaced in difficulty."
-    title = f"Accuracy problem by problem, {seeds_text(study)}; first row: the untrained base"
+    title = f"Accuracy problem by problem, {seeds_text(study)}; top: the untrained base"
     return Figure("problems", title, caption, _heat_map(rows, list(found), len(order)))
 
 

@@ -47,7 +47,7 @@ def config(*, legend_columns: int, titled: bool) -> dict[str, Any]:
         "font": FONT,
         "lineBreak": BREAK,
         "background": None,
-        "padding": 4,
+        "padding": {"left": 14, "right": 6, "top": 4, "bottom": 4},  # a wider font of the reader's has room
         "view": {"stroke": None},
         "axis": {
             **text,

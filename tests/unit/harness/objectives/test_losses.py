@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import inspect
 from math import log
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 
 from harness.objectives.losses import LOSSES, cispo, importance_ratio, ppo_clip, truncated_importance_weight
 from harness.objectives.policy_loss import KLPenalty, SamplerCorrection, policy_loss
+from harness.schema.slots import LossConfig
 
 MASK = torch.tensor([[1, 1, 0]], dtype=torch.bool)
 OLD = torch.tensor([[0.5, 0.5, 1.0]]).log()
@@ -79,9 +81,16 @@ def test_truncated_importance_weight_multiplies_the_loss_and_not_the_kl() -> Non
 
 
 @pytest.mark.parametrize("name", sorted(LOSSES))
+def test_a_losss_slot_gives_it_the_parameters_that_it_takes(name: str) -> None:
+    """Where this fails: harness/schema/slots.py, LossConfig.params."""
+    takes = inspect.signature(LOSSES[name]).parameters.keys() - {"logprobs", "ratio", "advantages"}
+    assert set(LossConfig.model_construct(fn=name).params) == takes
+
+
+@pytest.mark.parametrize("name", sorted(LOSSES))
 def test_every_loss_can_be_corrected_for_the_sampler(name: str) -> None:
     # pi_old / pi_sampler = NEW / OLD = 2, .5 at both tokens of the completion; the former is held at 1.5.
-    clip = {"clip_low": 0.2, "clip_high": 0.2} if name in ("ppo_clip", "cispo") else {}
+    clip = LossConfig.model_construct(fn=name, clip_low=0.2, clip_high=0.2).params
     slots = {
         "loss": name,
         "loss_params": clip,

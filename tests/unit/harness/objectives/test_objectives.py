@@ -75,15 +75,17 @@ HAND: dict[str, tuple[float, float | None]] = {
     "distill_on_policy": (0.205755, None),
 }
 tables = scenarios.tables  # the fixture that stands in for the models
-every_objective = pytest.mark.parametrize("name", sorted(HAND))
+NAMES = sorted(path.stem for path in (Path(CONF) / "objective").glob("*.yaml"))
+every_objective = pytest.mark.parametrize("name", NAMES)
 
 
-def test_every_objective_of_conf_is_here() -> None:
-    assert set(HAND) == {path.stem for path in (Path(CONF) / "objective").glob("*.yaml")}
+def test_nothing_is_worked_by_hand_that_conf_does_not_have() -> None:
+    assert set(HAND) <= set(NAMES)
 
 
 @every_objective
 def test_hand_worked_numbers(name: str) -> None:
+    assert name in HAND, f"work out the loss of {name} by hand and add it to HAND: tests/README.md"
     metrics, _ = scenario(name).run()
     loss, value_loss = HAND[name]
     assert metrics["loss"] == pytest.approx(loss, abs=4e-6)
@@ -135,7 +137,10 @@ def test_grpo_has_the_gradient_coefficient_of_its_paper(name: str) -> None:
 @every_objective
 def test_its_papers_equation_is_in_the_docstring(name: str) -> None:
     lines = (policy_loss.__doc__ or "").splitlines()
-    start = next(i for i, line in enumerate(lines) if line.startswith(f"{name} "))
+    start = next((i for i, line in enumerate(lines) if line.startswith(f"{name} ")), None)
+    assert start is not None, (
+        f"add the equation of {name} to the docstring of harness/objectives/policy_loss.py"
+    )
     entry = [lines[start], *itertools.takewhile(lambda line: line.startswith(" "), lines[start + 1 :])]
     text = " ".join(entry)
     assert any(sign in text for sign in ("sum_", "E_t[", "the same", "PPO on"))

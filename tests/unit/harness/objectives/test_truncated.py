@@ -19,7 +19,7 @@ from harness.training.experience import select
 from harness.types import ScoredGroup
 from tests.unit.harness.objectives import scenario as scenarios
 from tests.unit.harness.objectives.scenario import Step, config_of, groups_of
-from tests.unit.harness.objectives.test_objectives import HAND
+from tests.unit.harness.objectives.test_objectives import NAMES
 
 tables = scenarios.tables  # the fixture that stands in for the models
 
@@ -86,7 +86,7 @@ def trained(config: RunConfig, groups: list[ScoredGroup]) -> bool:
 
 
 @pytest.mark.parametrize("rule", ["keep", "fail", "mask", "drop"])
-@pytest.mark.parametrize("name", sorted(HAND))
+@pytest.mark.parametrize("name", NAMES)
 def test_it_is_refused_beforehand_or_trains_whatever_is_sampled(name: str, rule: str) -> None:
     refused, ran = set(), set()
     for setting, lines in REWARDS.items():
