@@ -42,7 +42,7 @@ def style(series: Sequence[str], *, dashed: bool) -> dict[str, Any]:
 
 def config(*, legend_columns: int, titled: bool) -> dict[str, Any]:
     """Vega-Lite's configuration. `titled` leaves room for a title above the panels."""
-    text = {"labelColor": INK, "titleColor": INK, "labelFontSize": SIZE - 1, "titleFontSize": SIZE}
+    text = {"labelColor": INK, "titleColor": INK, "labelFontSize": SIZE - 0.8, "titleFontSize": SIZE}
     return {
         "font": FONT,
         "lineBreak": BREAK,

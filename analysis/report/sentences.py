@@ -199,7 +199,7 @@ def _above_0(differences: pd.Series[Any]) -> bool:
 
 
 def _greedy_contrast(study: Committed, level: str, control: str) -> str:
-    """The same contrast in greedy accuracy, the mean over the other factors' settings."""
+    """Greedy accuracy in the same contrast, the mean over the other factors' settings."""
     greedy, factor = greedy_by_seed(study), _factor(study.plan)
     labels = {tuple(sorted(arm["levels"].items())): arm["label"] for arm in study.plan.get("arms", ())}
     after = {label: rows.set_index("seed")["after"] for label, rows in greedy.groupby("arm")}
