@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from analysis.report.content import Report
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
+MAX_BYTES = 1_000_000  # of a page; problems are left out of its completions until it fits
 
 
 def html(report: Report) -> str:
@@ -28,19 +29,33 @@ def html(report: Report) -> str:
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     environment.filters["inline"] = Markup
-    study = report.study.record
-    return environment.get_template("report.html.j2").render(
-        title=f"{report.study.name}: {study.question}",
-        report=report,
-        study=report.study.name,
-        question=study.question,
-        command=study.command,
-        style=(TEMPLATES / "report.css").read_text(encoding="utf-8"),
-        script=(TEMPLATES / "report.js").read_text(encoding="utf-8"),
-        drawings={figure.name: _drawings(figure) for figure in report.figures},
-        samples=embedded_json(report.samples),
-        nonce=hashlib.sha256(embedded_json([report.samples, study.question]).encode()).hexdigest()[:24],
-    )
+    study, template = report.study.record, environment.get_template("report.html.j2")
+    drawings = {figure.name: _drawings(figure) for figure in report.figures}
+
+    def page(samples: list[dict[str, Any]]) -> str:
+        return template.render(
+            title=f"{report.study.name}: {study.question}",
+            report=report,
+            study=report.study.name,
+            question=study.question,
+            command=study.command,
+            style=(TEMPLATES / "report.css").read_text(encoding="utf-8"),
+            script=(TEMPLATES / "report.js").read_text(encoding="utf-8"),
+            drawings=drawings,
+            samples=embedded_json(samples),
+            nonce=hashlib.sha256(embedded_json([samples, study.question]).encode()).hexdigest()[:24],
+        )
+
+    return page(fitting(report.samples, MAX_BYTES - len(page([]).encode())))
+
+
+def fitting(samples: list[dict[str, Any]], budget: int) -> list[dict[str, Any]]:
+    """Completions in at most `budget` bytes: every other problem goes until they fit; one problem stays."""
+    problems = list(dict.fromkeys(row["problem"] for row in samples))
+    while len(problems) > 1 and len(embedded_json(samples).encode()) > budget:
+        problems = problems[::2]
+        samples = [row for row in samples if row["problem"] in problems]
+    return samples
 
 
 def _drawings(figure: Figure) -> dict[str, str]:

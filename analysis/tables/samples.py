@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import json
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ from harness.records.lines import read_samples
 PROBLEMS = 24
 SAMPLES = 3  # a problem and arm, greedy apart
 MAX_CHARACTERS = 4000  # of one completion; the record has it whole
-MAX_BYTES = 900_000  # of all; problems are left out until they fit
 
 
 def sample_rows(study: Study, primary: Primary) -> list[dict[str, Any]]:
@@ -32,9 +30,6 @@ def sample_rows(study: Study, primary: Primary) -> list[dict[str, Any]]:
             for _, _, row in sources
             if not row["samples"].exists()
         ]
-    while len(json.dumps(rows)) > MAX_BYTES and len(wanted) > 1:
-        wanted = wanted[::2]
-        rows = [row for row in rows if row["problem"] in wanted]
     place = {problem: i for i, problem in enumerate(wanted)}
     return sorted(rows, key=lambda row: place[row["problem"]])  # stable: arms stay in their order
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from analysis.report.build import build_report
-from analysis.report.page import embedded_json, html
+from analysis.report.page import embedded_json, fitting, html
 from analysis.study.contrasts import primary_of
 from analysis.study.load import load_study
 from analysis.tables.samples import PROBLEMS, SAMPLES, sample_rows
@@ -68,6 +68,15 @@ def test_json_in_the_page_cannot_close_its_element() -> None:
     text = embedded_json(list(HOSTILE))
     assert not set("<>&\u2028") & set(text)
     assert json.loads(text) == list(HOSTILE)
+
+
+def test_a_page_leaves_problems_out_until_it_fits() -> None:
+    rows = [{"problem": p, "arm": arm, "text": "é" * 100} for p in "abcdefgh" for arm in ("sft", "grpo")]
+    size = len(embedded_json(rows[:2]).encode()) - 1  # bytes of one problem with its comma
+    assert fitting(rows, 8 * size + 1) == rows
+    assert [row["problem"] for row in fitting(rows, 8 * size)] == ["a", "a", "c", "c", "e", "e", "g", "g"]
+    assert [row["problem"] for row in fitting(rows, 0)] == ["a", "a"]
+    assert fitting([], 0) == []
 
 
 def test_completions_of_every_arm_on_the_same_problems(make_study) -> None:
