@@ -139,11 +139,7 @@ def _simplify(parent: ElementTree.Element) -> None:
             del child.attrib[key]
         for key in child.attrib.keys() & _GEOMETRY:
             child.set(key, re.sub(r"-?\d+\.\d+", _tenth, child.attrib[key]))
-        if (
-            tag == "path"
-            and not child.get("fill", "").startswith("url(")
-            and _INVISIBLE.fullmatch(child.get("d", ""))
-        ):
+        if tag == "path" and _is_invisible(child):
             continue
         if tag == "g" and (not len(child) or not child.attrib or child.attrib == _NO_SHIFT):
             children += child
@@ -152,6 +148,12 @@ def _simplify(parent: ElementTree.Element) -> None:
             ElementTree.SubElement(child, f"{{{_SVG}}}title").text = label
         children.append(child)
     parent[:] = children
+
+
+def _is_invisible(path: ElementTree.Element) -> bool:
+    """True for an empty path or an unpainted box; the colour bar of a legend is a painted one."""
+    painted = path.get("fill", "").startswith("url(")
+    return not painted and _INVISIBLE.fullmatch(path.get("d", "")) is not None
 
 
 def _tenth(number: re.Match[str]) -> str:
