@@ -15,9 +15,7 @@ from harness.model.files.source import shape
 from harness.model.preflight import LADDER_VOCABULARY, check_fits, describe, needs
 from harness.schema.run_config import ConfigError, RunConfig
 
-# A run that is let through must fit, so the estimate may be little too low. It has been up to 1.84 times the
-# peak since an update frees a microbatch sooner (1,540 -> 1,120 to 1,380 MiB); it errs on the safe side.
-TOO_LOW, TOO_HIGH = 1 / 1.5, 2.0
+FACTOR = 1.5
 COMPOSER = Composer()
 SHAPE = (
     "model.dims={hidden_size: 256, intermediate_size: 768, num_layers: 8, num_heads: 4, num_kv_heads: 1, "
@@ -47,7 +45,9 @@ save_tokenizer(base / "model")
 run = setup(config, base=base, folder=Path(folder) / "run", device="cpu")
 groups, _ = sample_and_grade(run)
 update_policy(run, groups, total=1)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+# Each timed phase begins the system's peak anew, so the whole peak is the largest of all that were read.
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+print(max(peak, *run.counters.peak_memory.values()))
 """
 
 
@@ -71,7 +71,7 @@ def test_the_estimate_is_within_its_factor_of_a_measured_peak(tmp_path: Path, ex
     measured = float(done.stdout.split()[-1])
     estimate = foretold(configure(*WIDE, *extra))
     print(f"{extra}: foretold {estimate / 2**20:.0f} MiB, measured {measured / 2**20:.0f} MiB")
-    assert TOO_LOW < estimate / measured < TOO_HIGH
+    assert 1 / FACTOR < estimate / measured < FACTOR
 
 
 def test_every_part_moves_with_its_setting() -> None:
