@@ -107,7 +107,7 @@ def _compared(primary: Primary) -> str:
 
 
 def _much_wider(results: list[ArmResult]) -> list[str]:
-    """What it means where the interval for new problems is over 1.5 times as wide as the primary one."""
+    """Caution for arms whose interval for new problems is over 1.5 times as wide as the primary one."""
     pairs = [(r.label, r.crossed.width, r.difference.width) for r in results if r.crossed and r.difference]
     ratios = {label: crossed / primary for label, crossed, primary in pairs if crossed and primary}
     wide = [f"{label} ({ratio:.1f} times)" for label, ratio in ratios.items() if ratio > 1.5]

@@ -26,7 +26,7 @@ def plain(num_chars: int, *, num: int = 20_000) -> float:
 
 
 def derivations(num_chars: int, *, num: int = 2_000) -> float:
-    """The same with a step in each sentence, graded and checked as evaluation does; all steps are right."""
+    """Completions with a right step in each sentence, graded and checked as evaluation does."""
     steps = num_chars // len(DERIVATION)
     completions = [
         "".join(DERIVATION.format(n, 12 * n) for n in range(i, i + steps)) + f"So \\boxed{{{i}}}."

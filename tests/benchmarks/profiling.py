@@ -1,4 +1,4 @@
-"""Where a GPU's time goes in a piece of work: its kernels, and the gaps in which it has none."""
+"""GPU time of a piece of work by kernel: its kernels, and the gaps in which it has none."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ def write_problems(path: Path, encode: Any, decode: Any) -> None:
 
 
 def settings(folder: Path, data: Path, out: Path, steps: int, microbatch_tokens: int) -> list[str]:
-    """Of our side, as overrides."""
+    """Settings of our side, as overrides."""
     return [
         "model=folder",
         f"model.path={folder}",

@@ -112,7 +112,7 @@ def main() -> None:
 
 
 def step_parts(engine: VllmEngine, call: Callable[[int], object], tokens: int) -> dict[str, Any]:
-    """Where a decoding step's milliseconds go: on the host, and on a GPU where there is one."""
+    """Milliseconds of a decoding step: on the host, and on a GPU where there is one."""
     found: dict[str, Any] = host_parts(engine._core()._client.engine_core, partial(call, tokens), tokens)
     if torch.cuda.is_available():
         gpu = profiled(partial(call, FEW))

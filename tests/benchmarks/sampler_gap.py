@@ -39,7 +39,7 @@ def logprobs_of(
 
 
 def widened(policy: Policy) -> Policy:
-    """The same weights in float32."""
+    """Copy of the weights in float32."""
     exact = Policy(policy.dims, dtype=torch.float32, device=policy.head_weight.device)
     exact.load_state_dict({name: x.float() for name, x in policy.state_dict().items()})
     return exact

@@ -95,7 +95,7 @@ def trajectory(folder: Path, dtype: str, processes: int, steps: int, device: str
 
 
 def apart(one: list[dict[str, Any]], two: list[dict[str, Any]]) -> list[str]:
-    """Where two trajectories differ by more than was stated."""
+    """Steps at which two trajectories differ by more than was stated."""
     found = []
     for a, b in zip(one, two, strict=True):
         for name, limit in (RELATIVE | ABSOLUTE).items():

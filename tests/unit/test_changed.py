@@ -1,4 +1,4 @@
-"""Which tests `make check` runs for a changed file."""
+"""Tests that `make check` runs for a changed file."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ def checkout(tmp_path: Path) -> Path:
 
 
 def test_every_mutation_fits_the_code() -> None:
-    """Where the code has moved on: correct `old` in tests/mutants.toml, or take the mutation out."""
+    """If this fails, the code has moved on: correct `old` in tests/mutants.toml, or remove the mutation."""
     assert misfits(TABLE) == []
     assert len(TABLE) >= 60
 

@@ -1,4 +1,4 @@
-"""Which arms, controls and bases stand in which panel, and where."""
+"""Places of arms, controls and bases: their panel, and where in it."""
 
 from __future__ import annotations
 

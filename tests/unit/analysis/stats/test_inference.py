@@ -99,7 +99,7 @@ def test_crossed_t_covers(seeds: int, sd_seed: float, sd_problem: float) -> None
 
 @pytest.mark.parametrize(("seeds", "widest"), [(3, 1.35), (10, 1.05)])
 def test_crossed_t_is_as_wide_as_the_problems_make_it(seeds: int, widest: float) -> None:
-    """Where problems dominate, known variances allow 1.96 sd of the mean; 3 seeds may cost a third more."""
+    """Known variances allow, if problems dominate, 1.96 sd of the mean; 3 seeds may cost a third more."""
     rng = np.random.default_rng(seeds)
     sd = sqrt(0.01**2 / seeds + 0.3**2 / 120 + 0.2**2 / (120 * seeds))
     halves, held = [], 0

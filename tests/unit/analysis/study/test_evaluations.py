@@ -1,4 +1,4 @@
-"""Which checkpoint counts: the last one, or each run's best on validation, never the best on what is told."""
+"""The checkpoint that counts: the last, or each run's best on validation, never the best on the test."""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ def run(config: RunConfig, folder: Path, engine: ScriptedEngine, **changes: obje
 
 
 def out_of(folder: Path) -> Path:
-    """Where the one protocol of a test put its records."""
+    """Folder in which a test's one protocol put its records."""
     (out,) = (folder / "eval").glob("base-*")
     return out
 

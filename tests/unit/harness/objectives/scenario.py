@@ -53,10 +53,10 @@ class Table(nn.Module):
 
 @pytest.fixture(autouse=True)
 def tables(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where a model would be asked, the table is."""
+    """Ask the table wherever training would ask a model."""
 
     def exact(policy: Table, reference: Table, rows: Rows, *, temperature: float) -> Tensor:
-        """Of two-token distributions (p, 1 - p) and (q, 1 - q)."""
+        """KL between two-token distributions (p, 1 - p) and (q, 1 - q)."""
         both = [
             torch.stack((x, torch.log1p(-x.exp().clamp(max=1 - 1e-9))), -1)
             for x in (policy.of(rows), reference.of(rows))

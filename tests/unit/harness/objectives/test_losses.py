@@ -82,7 +82,7 @@ def test_truncated_importance_weight_multiplies_the_loss_and_not_the_kl() -> Non
 
 @pytest.mark.parametrize("name", sorted(LOSSES))
 def test_a_losss_slot_gives_it_the_parameters_that_it_takes(name: str) -> None:
-    """Where this fails: harness/schema/slots.py, LossConfig.params."""
+    """If this fails, correct `LossConfig.params` in harness/schema/slots.py."""
     takes = inspect.signature(LOSSES[name]).parameters.keys() - {"logprobs", "ratio", "advantages"}
     assert set(LossConfig.model_construct(fn=name).params) == takes
 

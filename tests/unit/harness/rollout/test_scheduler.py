@@ -1,4 +1,4 @@
-"""Which request sits in which slot, worked by hand with a sampler that follows a script."""
+"""Slots and their requests over time, worked by hand with a sampler that follows a script."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which problems a step sees, how their samples are grouped and scored, and what is said about them."""
+"""A step's problems, how their samples are grouped and scored, and the metrics about them."""
 
 from __future__ import annotations
 

@@ -120,7 +120,7 @@ def trained(
 
 
 def pair() -> tuple[nn.Module, nn.Module]:
-    """The same weights, which bfloat16 holds exactly, in float32 and in bfloat16."""
+    """Weights that bfloat16 holds exactly, in float32 and in bfloat16."""
     torch.manual_seed(0)
     low = nn.Sequential(nn.Linear(5, 7), nn.Linear(7, 3)).bfloat16()
     wide = nn.Sequential(nn.Linear(5, 7), nn.Linear(7, 3))

@@ -66,7 +66,7 @@ def test_one_wrong_token_of_each_completion(run: Run, monkeypatch: pytest.Monkey
 
 
 def test_the_check_has_random_numbers_of_its_own(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those of a training sample would tie the check to what the run trains on."""
+    """The check has seeds of its own: a training sample's would tie it to what the run trains on."""
     asked, original = list[list[int]](), run.engine.generate
 
     def spy(*args: object, seeds: list[int], **keywords: object) -> list[Rollout]:

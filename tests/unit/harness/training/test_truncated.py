@@ -25,7 +25,7 @@ from tests.unit.harness.training.test_update import (
 
 
 def cut(group: ScoredGroup, *indices: int) -> ScoredGroup:
-    """The same group with some outputs stopped by the length limit."""
+    """Copy of a group with some outputs stopped by the length limit."""
     rollouts = tuple(
         replace(r, finish_reason="length") if i in indices else r for i, r in enumerate(group.rollouts)
     )
