@@ -37,12 +37,11 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class Decomposition:
-    """A gain's two parts: total = from_choice + from_skill. `accuracy`: kind -> (before, after)."""
+    """A gain's two parts: total = from_choice + from_skill."""
 
     total: float
     from_choice: float
     from_skill: float
-    accuracy: dict[str, tuple[float | None, float | None]]
 
 
 def avg_at_k(correct: Correct) -> Estimate:
@@ -131,34 +130,23 @@ def pair_auc(correct: Correct, scores: Sequence[Sequence[float]]) -> float | Non
     return won / pairs if pairs else None
 
 
-def decompose_gain(
-    correct_before: Correct, stepped_before: Correct, correct_after: Correct, stepped_after: Correct
-) -> Decomposition:
+def decompose_shares(before: Shares, after: Shares) -> Decomposition:
     """Change in accuracy split into choosing to derive and accuracy given the kind; kinds g: direct, stepped.
 
         Δ = Σ_g (p'_g − p_g) a_g + Σ_g p'_g (a'_g − a_g)
 
-    p_g is a kind's share of all answers (pooled over problems), a_g the accuracy within it; primes are after.
-    A kind that did not occur before has no a_g: it takes a'_g, so its whole effect counts as choice. Before
-    and after may differ in samples. Uncertainty: apply it to each seed and give the parts to `paired_t`.
-    Raises ValueError for empty or misaligned rows.
+    `before` and `after` give each kind's (p_g, a_g), as `kind_shares` does: its share of all answers, pooled
+    over problems, and the accuracy within it; primes are after. A kind that did not occur before has no a_g:
+    it takes a'_g, so its whole effect counts as choice. Before and after may differ in samples. Uncertainty:
+    apply it to each seed and give the parts to `paired_t`.
     """
-    return decompose_shares(
-        kind_shares(correct_before, stepped_before), kind_shares(correct_after, stepped_after)
-    )
-
-
-def decompose_shares(before: Shares, after: Shares) -> Decomposition:
-    """`decompose_gain` from each kind's (share p_g, accuracy a_g or None where p_g is 0)."""
     from_choice = from_skill = 0.0
-    accuracy: dict[str, tuple[float | None, float | None]] = {}
     for kind in ("direct", "stepped"):
         (p0, a0), (p1, a1) = before[kind], after[kind]
-        accuracy[kind] = (a0, a1)
         base = a0 if a0 is not None else (a1 or 0.0)
         from_choice += (p1 - p0) * base
         from_skill += p1 * ((a1 if a1 is not None else base) - base)
-    return Decomposition(from_choice + from_skill, from_choice, from_skill, accuracy)
+    return Decomposition(from_choice + from_skill, from_choice, from_skill)
 
 
 def best_constant_answer(answers: Sequence[str]) -> tuple[str, float]:

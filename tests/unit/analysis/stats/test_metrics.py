@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from analysis.stats.metrics import (
     avg_at_k,
     best_constant_answer,
-    decompose_gain,
+    decompose_shares,
+    kind_shares,
     maj_at_k,
     pair_auc,
     pass_at_k,
@@ -176,14 +177,14 @@ def test_decompose_gain_by_hand() -> None:
     # Before: 2 direct (0 right), 2 stepped (1 right): p = 1/2, 1/2; a = 0, 1/2; accuracy 1/4.
     # After: 1 direct (0 right), 3 stepped (3 right): p' = 1/4, 3/4; a' = 0, 1; accuracy 3/4.
     # Choice: (−1/4)·0 + (1/4)·1/2 = 1/8. Skill: 1/4·0 + 3/4·1/2 = 3/8. Sum 1/2 = 3/4 − 1/4.
-    result = decompose_gain(
-        [[False, False, True, False]],
-        [[False, False, True, True]],
-        [[False, True, True, True]],
-        [[False, True, True, True]],
+    before = kind_shares([[False, False, True, False]], [[False, False, True, True]])
+    after = kind_shares([[False, True, True, True]], [[False, True, True, True]])
+    assert (before, after) == (
+        {"direct": (0.5, 0.0), "stepped": (0.5, 0.5)},
+        {"direct": (0.25, 0.0), "stepped": (0.75, 1.0)},
     )
+    result = decompose_shares(before, after)
     assert (result.total, result.from_choice, result.from_skill) == pytest.approx((1 / 2, 1 / 8, 3 / 8))
-    assert result.accuracy == {"direct": (0.0, 0.0), "stepped": (0.5, 1.0)}
 
 
 flags = st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=6)
@@ -193,13 +194,13 @@ flags = st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=6
 def test_decomposition_adds_up_to_the_change(before, after) -> None:
     c0, s0 = zip(*before, strict=True)
     c1, s1 = zip(*after, strict=True)
-    result = decompose_gain([c0], [s0], [c1], [s1])
+    result = decompose_shares(kind_shares([c0], [s0]), kind_shares([c1], [s1]))
     assert result.total == pytest.approx(np.mean(c1) - np.mean(c0))
 
 
 def test_a_kind_that_is_new_counts_as_choice() -> None:
     # Before all direct and wrong, after all stepped and right: no step was taken before, so Δ is choice.
-    result = decompose_gain([[False]], [[False]], [[True]], [[True]])
+    result = decompose_shares(kind_shares([[False]], [[False]]), kind_shares([[True]], [[True]]))
     assert (result.from_choice, result.from_skill) == (1.0, 0.0)
 
 
