@@ -17,7 +17,7 @@ from tests.benchmarks.shapes import random_policy
 from tests.unit.harness.model.test_policy import DIMS
 from tests.unit.harness.model.test_rows import results, rows_of
 from tests.unit.harness.tiny import configure
-from tests.unit.harness.training.test_update import EQUAL, MIXED, WRONG, policy, weights
+from tests.unit.harness.training.one_step import EQUAL, MIXED, WRONG, policy, weights
 
 if not torch.cuda.is_available():
     pytest.skip("needs a CUDA GPU", allow_module_level=True)

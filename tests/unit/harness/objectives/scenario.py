@@ -30,7 +30,7 @@ from harness.training.advantages import build_batch, needs_model_scores, with_ad
 from harness.training.models import Models
 from harness.types import ScoredGroup
 from tests.unit.harness.tiny import configure, group
-from tests.unit.harness.training.test_update import in_dtype
+from tests.unit.harness.training.one_step import in_dtype
 
 TEACHER = "objective.teacher.path=/a/model"
 

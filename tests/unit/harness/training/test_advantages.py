@@ -13,13 +13,7 @@ from harness.model.rows import pack_rows
 from harness.training.advantages import build_batch, with_advantages
 from harness.training.exact_kl import exact_kl
 from tests.unit.harness.tiny import configure
-from tests.unit.harness.training.test_update import (
-    EQUAL,
-    MIXED,
-    ONE_STEP,
-    policy,
-    stepped,
-)
+from tests.unit.harness.training.one_step import EQUAL, MIXED, ONE_STEP, policy, stepped
 
 LN2, LN3 = math.log(2.0), math.log(3.0)
 

@@ -19,7 +19,7 @@ from harness.training.saving import save
 from harness.training.update import UpdateResult, update
 from harness.types import Batch, ScoredGroup
 from tests.unit.harness.tiny import DIMS, configure, run_on_untrained_base
-from tests.unit.harness.training.test_update import EQUAL, MIXED, ONE_STEP, WRONG, close, costs, policy
+from tests.unit.harness.training.one_step import EQUAL, MIXED, ONE_STEP, WRONG, close, costs, policy
 
 PPO = (
     "objective=ppo_clip",

@@ -9,14 +9,7 @@ from harness.model.rows import pack_rows
 from harness.training.advantages import build_batch
 from harness.training.exact_kl import exact_kl
 from tests.unit.harness.tiny import configure
-from tests.unit.harness.training.test_update import (
-    EQUAL,
-    ONE_STEP,
-    close,
-    gradient,
-    policy,
-    stepped,
-)
+from tests.unit.harness.training.one_step import EQUAL, ONE_STEP, close, gradient, policy, stepped
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.7])

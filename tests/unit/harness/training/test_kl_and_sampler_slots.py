@@ -11,7 +11,7 @@ import torch
 from harness.training.advantages import build_batch
 from harness.training.update import adapted_coef
 from tests.unit.harness.tiny import configure
-from tests.unit.harness.training.test_update import (
+from tests.unit.harness.training.one_step import (
     EQUAL,
     MIXED,
     NO_KL,

@@ -16,7 +16,7 @@ from harness.training.models import Models
 from harness.training.update import adapted_coef, update
 from harness.types import Batch
 from tests.unit.harness.tiny import DIMS, configure
-from tests.unit.harness.training.test_update import MIXED, ONE_STEP, logprobs_of, policy
+from tests.unit.harness.training.one_step import MIXED, ONE_STEP, logprobs_of, policy
 
 KL_IN_REWARD = ("objective.kl.placement=reward", "objective.kl.estimator=k1", "objective.kl.coef=0.1")
 ARMS: dict[str, Sequence[str]] = {

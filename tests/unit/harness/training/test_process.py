@@ -15,7 +15,7 @@ from harness.training.rollout_metrics import rollout_metrics
 from harness.training.step_rewards import step_rewards
 from harness.types import Rollout, ScoredGroup
 from tests.unit.harness.tiny import configure, group, run_on_untrained_base
-from tests.unit.harness.training.test_update import (
+from tests.unit.harness.training.one_step import (
     MIXED,
     ONE_STEP,
     close,

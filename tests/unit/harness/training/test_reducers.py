@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.unit.harness.tiny import configure
-from tests.unit.harness.training.test_update import (
+from tests.unit.harness.training.one_step import (
     EQUAL,
     MIXED,
     NO_KL,

@@ -19,7 +19,7 @@ from harness.types import Batch, ScoredGroup
 from tests.unit.harness.objectives.scenario import config_of
 from tests.unit.harness.objectives.test_objectives import HAND
 from tests.unit.harness.tiny import DIMS
-from tests.unit.harness.training.test_update import EQUAL, MIXED, WRONG, in_dtype, policy
+from tests.unit.harness.training.one_step import EQUAL, MIXED, WRONG, in_dtype, policy
 
 SLOW = ("trainer.warmup_steps=0", "trainer.lr=1e-4", "trainer.max_grad_norm=1e9")
 UPDATES = ("objective.updates.minibatches=1", "objective.updates.epochs=2")  # the second is off-policy

@@ -27,7 +27,7 @@ from harness.training.teacher import Teacher
 from harness.training.update import update
 from harness.types import Rollout
 from tests.unit.harness.tiny import DIMS, configure, run_on_untrained_base, untrained_base
-from tests.unit.harness.training.test_update import EQUAL, MIXED
+from tests.unit.harness.training.one_step import EQUAL, MIXED
 
 DISTILL = ("objective=distill", "objective.advantage.threshold=-1", "objective.offline.batch_size=4")
 

@@ -20,12 +20,7 @@ from harness.training.run_state import Run
 from harness.training.trainer import TrainingError, refresh_reference, sample_and_grade, update_policy
 from harness.types import Batch, Grade, Problem, Rollout, ScoredGroup
 from tests.unit.harness.tiny import configure, run_on_untrained_base
-from tests.unit.harness.training.test_update import (
-    EQUAL,
-    MIXED,
-    NO_KL,
-    WRONG,
-)
+from tests.unit.harness.training.one_step import EQUAL, MIXED, NO_KL, WRONG
 
 DYNAMIC = ("objective.selection.fn=dynamic", "objective.selection.max_sampled=3", NO_KL)
 

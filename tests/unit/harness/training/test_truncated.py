@@ -10,7 +10,7 @@ import torch
 from harness.training.experience import score, select
 from harness.types import Rollout, ScoredGroup
 from tests.unit.harness.tiny import configure, run_on_untrained_base
-from tests.unit.harness.training.test_update import (
+from tests.unit.harness.training.one_step import (
     EQUAL,
     MIXED,
     NO_KL,
