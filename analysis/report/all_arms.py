@@ -8,12 +8,11 @@ for all seeds.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analysis.report.sentences import SMOKE_SEEDS
+from analysis.report.committed import FILE, SMOKE_SEEDS, Committed, Ends
 from analysis.stats.intervals import MIN_SEEDS, Interval, paired_t
 
 if TYPE_CHECKING:
@@ -42,54 +41,30 @@ def gains(folder: Path) -> pd.DataFrame:
 
     seen: set[tuple[float, ...]] = set()
     rows: list[dict[str, Any]] = []
-    for path in sorted(folder.glob("*/evaluations.csv")):
-        study = json.loads((path.parent / "study.json").read_text(encoding="utf-8"))
-        if "replicate" in study["factors"] or len(study["seeds"]) <= SMOKE_SEEDS:
+    for path in sorted(folder.glob(f"*/{FILE}")):
+        study = Committed.read(path.parent)
+        if "replicate" in study.plan.get("factors", {}) or study.seeds <= SMOKE_SEEDS:
             continue
-        arms = _judged(path, study)
-        for arm in study["arms"]:
-            tested = arms.get(arm["label"])
-            if tested is None or any(line.startswith(CONTROLS) for line in arm["overrides"]):
+        for arm in study.plan.get("arms", ()):
+            ends = study.accuracy.get(arm["label"])
+            if ends is None or not ends.after["task"].iloc[0].startswith(GENERATED):
                 continue
-            numbers = tuple(tested["avg"])
-            if numbers not in seen:
+            numbers = tuple(ends.after["avg"])
+            if numbers not in seen and not any(line.startswith(CONTROLS) for line in arm["overrides"]):
                 seen.add(numbers)
-                control = arms.get(_control(study, arm["levels"]) or "")
-                rows += _arm_rows(study["study"], arm["label"], tested, control)
+                control = study.plan["control"].get(study.factor, "")
+                other = study.accuracy.get(study.compared_with(arm["levels"], control) or "")
+                rows += _arm_rows(study.name, arm["label"], ends, other)
     return pd.DataFrame(rows)
 
 
-def _judged(path: Path, study: Mapping[str, Any]) -> dict[str, pd.DataFrame]:
-    """Evaluations of each arm on the generated problems that the study is judged by."""
-    import pandas as pd
-
-    frame = pd.read_csv(path)
-    wanted = study["primary"].get("task") or study["primary"].get("split") or "test"
-    frame = frame[(frame["split"] == wanted) | (frame["task"] == wanted)]
-    frame = frame[frame["task"].str.startswith(GENERATED)]
-    if frame["task"].nunique() > 1:
-        raise ValueError(f"{path}: several tasks on {wanted}: {', '.join(sorted(set(frame['task'])))}")
-    return {str(label): tested for label, tested in frame.groupby("arm")}
-
-
-def _control(study: Mapping[str, Any], levels: Mapping[str, str]) -> str | None:
-    """The label of the arm that an arm is compared with; None for the control itself."""
-    factor = study["primary"].get("factor")
-    if factor not in study["control"] or levels.get(factor) == study["control"][factor]:
-        return None
-    wanted = {**levels, factor: study["control"][factor]}
-    return next((arm["label"] for arm in study["arms"] if arm["levels"] == wanted), None)
-
-
-def _arm_rows(
-    study: str, arm: str, tested: pd.DataFrame, control: pd.DataFrame | None
-) -> Iterator[dict[str, Any]]:
-    before, after = _first(tested), _last(tested)
+def _arm_rows(study: str, arm: str, ends: Ends, control: Ends | None) -> Iterator[dict[str, Any]]:
+    before, after = ends
     for measure in MEASURES:
         gain = _paired(after[measure], before[measure])
         if gain is None:
             continue
-        against = None if control is None else _paired(after[measure], _last(control)[measure])
+        against = None if control is None else _paired(after[measure], control.after[measure])
         yield {
             "study": study,
             "arm": arm,
@@ -104,15 +79,6 @@ def _arm_rows(
             "minus_control_low": None if against is None else against.low,
             "minus_control_high": None if against is None else against.high,
         }
-
-
-def _first(tested: pd.DataFrame) -> pd.DataFrame:
-    return tested[tested["step"] == 0].set_index("seed")
-
-
-def _last(tested: pd.DataFrame) -> pd.DataFrame:
-    """Last checkpoint of each seed: a run over epochs of accepted samples may end a step earlier."""
-    return tested.sort_values("step").groupby("seed").last()
 
 
 def _paired(first: pd.Series[float], second: pd.Series[float]) -> Interval | None:

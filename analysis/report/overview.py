@@ -5,10 +5,15 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from analysis.report.all_arms import directions, gains
-from analysis.report.sentences import FILE, Committed, sentence
+from analysis.report.committed import FILE, Committed
+from analysis.report.sentences import sentence
 from harness.records.records import write_text
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 INTRODUCTION = (
     "# What the committed studies show\n\n"
@@ -45,8 +50,8 @@ MEASURES = {
 }
 
 
-def overview(folder: Path) -> str:
-    """The page. Raises ValueError where `folder` holds no finding, or a damaged one."""
+def overview(folder: Path, rows: pd.DataFrame | None = None) -> str:
+    """The page; `rows` are `gains(folder)`, if known. Raises ValueError for no finding, or a damaged one."""
     paths = sorted(folder.glob(f"*/{FILE}"))
     if not paths:
         raise ValueError(
@@ -54,15 +59,16 @@ def overview(folder: Path) -> str:
         )
     studies = [Committed.read(path.parent) for path in paths]
     asked = [study.question for study in studies]
-    parts = [*_all_arms(folder), *(_section(study, asked.count(study.question) > 1) for study in studies)]
+    arms = _all_arms(gains(folder) if rows is None else rows)
+    parts = [*arms, *(_section(study, asked.count(study.question) > 1) for study in studies)]
     return "\n\n".join([INTRODUCTION, *parts, *_measures(folder)]) + "\n"
 
 
 def write_overview(folder: Path) -> Path:
     """Write `folder`/README.md and, where studies have evaluations, all_arms.csv and all_arms.png."""
     path = folder / "README.md"
-    write_text(path, overview(folder))
     rows = gains(folder)
+    write_text(path, overview(folder, rows))
     if len(rows):
         from analysis.figures.all_arms import all_arms
 
@@ -71,9 +77,8 @@ def write_overview(folder: Path) -> Path:
     return path
 
 
-def _all_arms(folder: Path) -> list[str]:
+def _all_arms(rows: pd.DataFrame) -> list[str]:
     """The section on every arm at once; none where no study has evaluations."""
-    rows = gains(folder)
     if rows.empty:
         return []
     sides = directions(rows)
@@ -89,9 +94,8 @@ def _all_arms(folder: Path) -> list[str]:
         "![Gain of every arm over its untrained base](all_arms.png)",
         "An arm counts whose interval lies above 0, or below. Arms share bases and test problems, so this is "
         "a count and not a test, and an interval that holds 0 does not exclude a gain. Left out: smoke tests "
-        "(three seeds), published problems, controls, and arms that trained on the test problems (of these, "
-        "`dose=100%` in `contamination` does rise in greedy accuracy) · [numbers](all_arms.csv) · `r1-report "
-        "findings outputs/reference`",
+        "(three seeds), published problems, controls, and arms that trained on the test problems · "
+        "[numbers](all_arms.csv) · `r1-report findings outputs/reference`",
     ]
 
 

@@ -21,9 +21,9 @@ import pandas as pd
 
 from analysis.figures.training import CURVES
 from analysis.report.build import markdown
+from analysis.report.committed import FILE
 from analysis.report.content import Report
 from analysis.report.findings import finding
-from analysis.report.sentences import FILE
 from analysis.study.contrasts import arm_results, final_rows, primary_of, what_varies
 from analysis.study.load import Study
 from harness.records import records

@@ -6,73 +6,19 @@ in each. Nothing is called equivalent, and a study of three seeds or fewer is a 
 
 from __future__ import annotations
 
-import json
 import re
-from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from analysis.report.committed import SMOKE_SEEDS, Committed
 from analysis.stats.intervals import paired_t
 from analysis.stats.text import interval_bounds, points
 from analysis.tables.trends import DIFFERENCE, GAIN
 
-FILE = "finding.json"
-SMOKE_SEEDS = 3
 CONTRAST = re.compile(r"(?:^|largest: )([^:;]+?) − ([^:;]+?): (\S+)(?: \[(\S+), (\S+)\])? points (\S+) on ")
 COUNTED = re.compile(r"^(\d+) of (\d+) differences found")
 AXES = {"model (parameters)": "parameters", "steps (checkpoints)": "steps"}
-
-
-@dataclass(frozen=True)
-class Committed:
-    """A committed study: `question`, `answer` and `seeds` are those of finding.json."""
-
-    folder: Path
-    name: str
-    question: str
-    answer: str
-    seeds: int
-
-    @classmethod
-    def read(cls, folder: Path) -> Committed:
-        """Raises ValueError for a finding.json that is damaged or incomplete."""
-        path = folder / FILE
-        try:
-            data = json.loads(path.read_text(encoding="utf-8"))
-            return cls(folder, folder.name, data["question"], data["answer"], int(data["seeds"]))
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{path}: not a finding ({error}); write the reference again") from None
-
-    @cached_property
-    def plan(self) -> dict[str, Any]:
-        """study.json; empty in references that predate it."""
-        return self._json("study.json")
-
-    @cached_property
-    def config(self) -> dict[str, Any]:
-        """Settings that all runs share."""
-        return self._json("config.json")
-
-    @cached_property
-    def command(self) -> str:
-        return str(self._json("provenance.json").get("command", ""))
-
-    @cached_property
-    def arms(self) -> pd.DataFrame:
-        return self.table("arms")
-
-    def table(self, name: str) -> pd.DataFrame:
-        """A table of the report; empty if it was not committed."""
-        path = self.folder / f"{name}.csv"
-        return pd.read_csv(path) if path.exists() else pd.DataFrame()
-
-    def _json(self, name: str) -> dict[str, Any]:
-        path = self.folder / name
-        data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-        return data
 
 
 def sentence(study: Committed) -> str:
@@ -144,7 +90,7 @@ def _contrast(study: Committed) -> str:
     if match is None:
         return study.answer.split(";")[0]
     level, control, value, low, high, measure = match.groups()
-    factor = _factor(study.plan)
+    factor = study.factor
     greedy = _greedy_contrast(study, level, control)
     level, control = (f"`{name}`" if factor == "arm" else f"`{factor}={name}`" for name in (level, control))
     counted = COUNTED.match(study.answer)
@@ -164,11 +110,6 @@ def _contrast(study: Committed) -> str:
     )
 
 
-def _factor(plan: dict[str, Any]) -> str:
-    """The declared primary factor, else the first; `arm` without a plan."""
-    return str(plan.get("primary", {}).get("factor") or next(iter(plan.get("factors", {})), "arm"))
-
-
 def _below_constant(study: Committed) -> str:
     if study.arms.empty:
         return ""
@@ -182,15 +123,16 @@ def _below_constant(study: Committed) -> str:
 
 def _gaining(study: Committed) -> str:
     """How many arms gain over their base when sampled, and how many when decoded greedily, by intervals."""
-    greedy = greedy_by_seed(study)
-    if study.arms.empty or greedy.empty:
+    rises = [(after["greedy"] - before["greedy"]).dropna() for before, after in study.accuracy.values()]
+    rises = [rise for rise in rises if len(rise)]
+    if study.arms.empty or not rises:
         return ""
-    rise = [_above_0(rows["after"] - rows["before"]) for _, rows in greedy.groupby("arm")]
+    greedy = sum(map(_above_0, rises))
     sampled = int((study.arms["gain_over_base_low"] > 0).sum())
     text = f"; over their bases {sampled} of {len(study.arms)} arms gain when sampled"
-    if sampled and not any(rise):
+    if sampled and not greedy:
         return f"{text} and none when decoded greedily, as sharpening does"
-    return f"{text} and {sum(rise)} when decoded greedily"
+    return f"{text} and {greedy} when decoded greedily"
 
 
 def _above_0(differences: pd.Series[Any]) -> bool:
@@ -200,37 +142,20 @@ def _above_0(differences: pd.Series[Any]) -> bool:
 
 def _greedy_contrast(study: Committed, level: str, control: str) -> str:
     """Greedy accuracy in the same contrast, the mean over the other factors' settings."""
-    greedy, factor = greedy_by_seed(study), _factor(study.plan)
-    labels = {tuple(sorted(arm["levels"].items())): arm["label"] for arm in study.plan.get("arms", ())}
-    after = {label: rows.set_index("seed")["after"] for label, rows in greedy.groupby("arm")}
     differences = []
-    for levels, label in labels.items():
-        other = labels.get(tuple(sorted({**dict(levels), factor: control}.items())))
-        if dict(levels).get(factor) == level and label in after and other in after:
-            differences.append(after[label] - after[other])
-    if not differences:
+    for arm in study.plan.get("arms", ()):
+        other = study.compared_with(arm["levels"], control)
+        if arm["levels"].get(study.factor) != level or other is None:
+            continue
+        if arm["label"] in study.accuracy and other in study.accuracy:
+            ours, theirs = study.accuracy[arm["label"]].after, study.accuracy[other].after
+            differences.append(ours["greedy"] - theirs["greedy"])
+    if not differences or (mean := pd.concat(differences, axis=1).mean(axis=1).dropna()).empty:
         return ""
-    interval = paired_t(pd.concat(differences, axis=1).mean(axis=1).dropna())
+    interval = paired_t(mean)
     if interval.low is None or interval.high is None:
         return ""
     return f", and {interval_bounds(interval.estimate, interval.low, interval.high, signed=True)} in greedy"
-
-
-def greedy_by_seed(study: Committed) -> pd.DataFrame:
-    """Greedy accuracy before and after training: arm, seed, before, after.
-
-    Empty without evaluations.csv, or if runs are not judged at their last checkpoint.
-    """
-    frame = study.table("evaluations")
-    names = ["arm", "seed", "before", "after"]
-    if frame.empty or study.plan.get("declared", {}).get("checkpoint", "last") != "last":
-        return pd.DataFrame(columns=names)
-    primary = study.plan["primary"]
-    wanted = primary.get("task") or primary.get("split") or "test"
-    frame = frame[(frame["task"] == wanted) | (frame["split"] == wanted)]
-    frame = frame[frame["arm"].notna() & frame["greedy"].notna()].sort_values("step")
-    ends = frame.groupby(["arm", "seed"])["greedy"].agg(before="first", after="last", rows="size")
-    return ends[ends["rows"] > 1].reset_index()[names]
 
 
 def _interval(row: Any, name: str, low: str | None = None, high: str | None = None) -> str:

@@ -41,6 +41,8 @@ def write(folder: Path, arms: dict[str, Pairs], overrides: dict[str, list[str]] 
         ],
     }
     (folder / "study.json").write_text(json.dumps(study))
+    finding = {"study": folder.name, "question": "", "answer": "", "seeds": len(study["seeds"])}
+    (folder / "finding.json").write_text(json.dumps(finding))
 
 
 def test_gains_and_differences_by_hand(tmp_path: Path) -> None:

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from analysis.report.build import build_report
+from analysis.report.committed import Committed
 from analysis.report.reference import write_reference
-from analysis.report.sentences import Committed, greedy_by_seed, sentence
+from analysis.report.sentences import sentence
 from analysis.study.load import load_study
 
 ANSWER = "kl − sft: −1.3 [−2.1, −0.4] points avg@16 on test_k; lower (p = 0.012), yet equivalent within ±3.0"
@@ -76,7 +77,8 @@ def test_gains_are_counted_when_sampled_and_when_greedy(tmp_path: Path) -> None:
     evaluate(tmp_path, greedy={"sft": [0.26, 0.28, 0.27], "kl": [0.31, 0.29, 0.30]})
     assert sentence(study).endswith(GAINING + "none when decoded greedily, as sharpening does.")
     # The last step counts, and the base's is the first.
-    assert greedy_by_seed(study).query("arm == 'kl'")["after"].tolist() == [0.31, 0.29, 0.30]
+    assert study.accuracy["kl"].after["greedy"].tolist() == [0.31, 0.29, 0.30]
+    study = Committed.read(tmp_path)
     # Greedy rises by 5, 6 and 7 points: t interval 6 ± 4.30 · 1 / √3 lies above 0.
     evaluate(tmp_path, greedy={"sft": [0.26, 0.28, 0.27], "kl": [0.35, 0.36, 0.37]})
     assert sentence(study).endswith(GAINING + "1 when decoded greedily.")
@@ -103,7 +105,17 @@ def test_nothing_is_said_of_greedy_where_it_cannot_be_known(tmp_path: Path, plan
     study = commit(tmp_path, **plan)
     if plan:
         evaluate(tmp_path, greedy={"sft": [0.26, 0.28], "kl": [0.31, 0.29]})
-    assert "greedily" not in sentence(study) and greedy_by_seed(study).empty
+    assert "greedily" not in sentence(study) and study.accuracy == {}
+
+
+def test_nothing_is_said_of_greedy_where_it_was_not_run(tmp_path: Path) -> None:
+    study = commit(tmp_path)
+    evaluate(tmp_path, greedy={"sft": [0.26, 0.28, 0.27]})
+    path = tmp_path / "evaluations.csv"
+    header, *rows = path.read_text().splitlines()
+    path.write_text("\n".join([header, *(row.rpartition(",")[0] + "," for row in rows)]))
+    assert study.accuracy["sft"].after["greedy"].isna().all()
+    assert sentence(study) == "`kl` is 1.3 [0.4, 2.1] points below `sft` in avg@16."
 
 
 def test_arms_below_the_best_constant_answer_are_named(tmp_path: Path) -> None:

@@ -1,0 +1,109 @@
+"""A committed study as its files have it: plan, tables, and accuracies before and after training."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+FILE = "finding.json"
+SMOKE_SEEDS = 3
+
+
+class Ends(NamedTuple):
+    """Rows of evaluations.csv by seed: of the untrained base (step 0), and of the last checkpoint."""
+
+    before: pd.DataFrame
+    after: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class Committed:
+    """A committed study: `question`, `answer` and `seeds` are those of finding.json."""
+
+    folder: Path
+    name: str
+    question: str
+    answer: str
+    seeds: int
+
+    @classmethod
+    def read(cls, folder: Path) -> Committed:
+        """Raises ValueError for a finding.json that is damaged or incomplete."""
+        path = folder / FILE
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+            return cls(folder, folder.name, data["question"], data["answer"], int(data["seeds"]))
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{path}: not a finding ({error}); write the reference again") from None
+
+    @cached_property
+    def plan(self) -> dict[str, Any]:
+        """study.json; empty in references that predate it."""
+        return self._json("study.json")
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """Settings that all runs share."""
+        return self._json("config.json")
+
+    @cached_property
+    def command(self) -> str:
+        return str(self._json("provenance.json").get("command", ""))
+
+    @cached_property
+    def arms(self) -> pd.DataFrame:
+        return self.table("arms")
+
+    @cached_property
+    def accuracy(self) -> dict[str, Ends]:
+        """Each arm's accuracies on the task that it is judged by, before and after training.
+
+        Empty without evaluations.csv, or if runs are judged at another checkpoint than the last. Raises
+        ValueError for several such tasks.
+        """
+        frame = self.table("evaluations")
+        if frame.empty or self.plan.get("declared", {}).get("checkpoint", "last") != "last":
+            return {}
+        primary = self.plan["primary"]
+        wanted = primary.get("task") or primary.get("split") or "test"
+        frame = frame[(frame["task"] == wanted) | (frame["split"] == wanted)].sort_values(["seed", "step"])
+        if frame["task"].nunique() > 1:
+            tasks = ", ".join(sorted(set(frame["task"])))
+            raise ValueError(f"{self.folder / 'evaluations.csv'}: several tasks on {wanted}: {tasks}")
+        found = {}
+        for arm, rows in frame.groupby("arm"):
+            before, trained = rows[rows["step"] == 0], rows[rows["step"] > 0]
+            if len(before) and len(trained):
+                # Last of each seed: a run over epochs of accepted samples may end a step earlier.
+                after = trained.groupby("seed").tail(1)
+                found[str(arm)] = Ends(before.set_index("seed"), after.set_index("seed"))
+        return found
+
+    def compared_with(self, levels: Mapping[str, str], control: str) -> str | None:
+        """The arm whose primary factor is at `control` and whose other levels are these; None for itself."""
+        factor = self.factor
+        wanted = {**levels, factor: control}
+        labels = [arm["label"] for arm in self.plan.get("arms", ()) if arm["levels"] == wanted]
+        return labels[0] if labels and levels.get(factor) != control else None
+
+    @property
+    def factor(self) -> str:
+        """The declared primary factor, else the first; `arm` without a plan."""
+        factors = self.plan.get("factors", {})
+        return str(self.plan.get("primary", {}).get("factor") or next(iter(factors), "arm"))
+
+    def table(self, name: str) -> pd.DataFrame:
+        """A table of the report; empty if it was not committed."""
+        path = self.folder / f"{name}.csv"
+        return pd.read_csv(path) if path.exists() else pd.DataFrame()
+
+    def _json(self, name: str) -> dict[str, Any]:
+        path = self.folder / name
+        data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        return data
