@@ -186,7 +186,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     table = load()
     done = {row["mutant"] for row in read_results() if row["result"] == "caught"} if options.missed else set()
     chosen = [m for m in table if re.search(options.only, m.name) and m.name not in done]
-    problems = misfits(table) or ([] if chosen else ["no mutation is left to make: see --only, --missed"])
+    problems = misfits(chosen) or ([] if chosen else ["no mutation is left to make: see --only, --missed"])
     if problems:
         print(*problems, sep="\n", file=sys.stderr)
         return 2
