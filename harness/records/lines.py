@@ -8,7 +8,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from harness.records.records import RecordError, clean, number, replacing, write_text
+from harness.records.published import make_folder, replacing
+from harness.records.reasons import naming
+from harness.records.records import RecordError, clean, number
 
 
 class MetricsWriter:
@@ -16,16 +18,32 @@ class MetricsWriter:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
 
     def truncate(self, last_step: int) -> None:
+        """Keep the lines of steps 1 to `last_step`, byte for byte."""
         if self.path.exists():
-            rows = [m for m in read_metrics(self.path) if m["step"] <= last_step]
-            write_text(self.path, "".join(json.dumps(clean(m)) + "\n" for m in rows))
+            kept = b"".join(leading_lines(self.path)[:last_step])
+            with replacing(self.path) as temporary:
+                temporary.write_bytes(kept)
 
     def append(self, metrics: dict[str, Any]) -> None:
-        with self.path.open("a", encoding="utf-8") as file:
+        with naming(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(clean(metrics), allow_nan=False) + "\n")
+
+
+def leading_lines(path: Path) -> list[bytes]:
+    """The lines of steps 1, 2, 3, ... of metrics.jsonl, up to the first that is missing or damaged."""
+    lines: list[bytes] = []
+    for line in path.read_bytes().splitlines(keepends=True) if path.is_file() else []:
+        try:
+            step = json.loads(line)["step"]
+        except (ValueError, TypeError, KeyError, RecursionError):
+            break
+        if step != len(lines) + 1 or not line.endswith(b"\n"):
+            break
+        lines.append(line)
+    return lines
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

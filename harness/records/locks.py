@@ -10,6 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from harness.records.published import make_folder
+from harness.records.reasons import naming
+
 
 class Held(RuntimeError):
     """Another process holds the folder; the message says which."""
@@ -24,7 +27,7 @@ def clear_temporaries(folder: Path) -> None:
 @contextmanager
 def hold(folder: Path, *, wait: bool = False) -> Iterator[None]:
     """Hold `folder`/.lock. Raises Held at once when another process has it, unless `wait`."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     path = folder / ".lock"
     with path.open("a+", encoding="utf-8") as file:
         try:
@@ -34,9 +37,10 @@ def hold(folder: Path, *, wait: bool = False) -> Iterator[None]:
             holder = file.read().strip() or "another process"
             raise Held(f"{folder} is held by {holder}; wait for it, or stop it and launch again") from None
         clear_temporaries(folder)
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}")
-        file.flush()
+        with naming(path):
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {socket.gethostname()}")
+            file.flush()
         try:
             yield
         finally:

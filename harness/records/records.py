@@ -13,15 +13,16 @@ from __future__ import annotations
 
 import json
 import math
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-SCHEMA_VERSION, BASES = 1, "bases"
+from harness.records.published import BASES as BASES
+from harness.records.published import Damaged, replacing, seal, unseal
+
+SCHEMA_VERSION = 1
 # Datasets that a program makes; the names of their tasks begin so. Here, since harness and analysis read it.
 GENERATED = ("aime_gen", "general")
 Status = Literal["running", "finished", "failed", "interrupted"]
@@ -162,28 +163,15 @@ class StudyRecord(_Record):
 
 
 def write_json(path: Path, value: dict[str, Any]) -> None:
-    """Replace a JSON file atomically; a full disk leaves the old one intact."""
-    write_text(path, json.dumps(clean(value), indent=1, allow_nan=False) + "\n")
+    """Replace a JSON file atomically, with a checksum; a full disk leaves the old one intact."""
+    kept = {name: item for name, item in value.items() if name != "checksum"}
+    write_text(path, seal(json.dumps(clean(kept), indent=1, allow_nan=False) + "\n"))
 
 
 def write_text(path: Path, text: str) -> None:
-    with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary file that replaces `path` once it is written, and is removed if writing fails."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
+    """Replace a text file atomically: a reader, and a machine that lost power, has the old or the new one."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def clean(value: Any) -> Any:
@@ -204,7 +192,7 @@ def number(value: Any) -> Any:
 
 def _read(path: Path, kind: type[T]) -> T:
     try:
-        text = path.read_bytes()
+        text = unseal(path)
         with suppress(ValidationError):  # what is wrong with a bad one is found out below
             record = kind.model_validate_json(text)
             if record.schema_version <= SCHEMA_VERSION:
@@ -216,6 +204,8 @@ def _read(path: Path, kind: type[T]) -> T:
                 f"{path}: schema_version {version} is newer than this program's {SCHEMA_VERSION}; update it"
             )
         return kind.model_validate(data)
+    except Damaged as error:
+        raise RecordError(f"{error.what}; launch the run again to rewrite it") from error
     except OSError as error:
         raise RecordError(f"{path}: cannot be read ({error.strerror})") from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
