@@ -13,7 +13,7 @@ from harness.data.sources import file_hash
 from harness.model.files.source import WEIGHTS, content
 from harness.model.files.teacher_files import teacher_fingerprint
 from harness.model.files.tokenizer import TOKENIZER_VERSION
-from harness.records.records import BASES
+from harness.records.records import BASES, NewerRecord, RecordError, read_base
 from harness.schema.eval_config import BenchmarkConfig
 from harness.schema.run_config import RunConfig
 
@@ -126,7 +126,13 @@ def base_folder(config: RunConfig) -> Path:
 def base_made(config: RunConfig) -> bool:
     """Whether the base is complete. Its weights may have been removed, or moved from behind their link."""
     folder = base_folder(config)
-    return (folder / "base.json").exists() and any((folder / "model" / name).exists() for name in WEIGHTS)
+    try:
+        read_base(folder)
+    except NewerRecord:
+        pass
+    except RecordError:
+        return False
+    return any((folder / "model" / name).exists() for name in WEIGHTS)
 
 
 def teacher_base(config: RunConfig) -> RunConfig | None:

@@ -13,9 +13,9 @@ from harness.model.files.source import fetch, gguf_file, kind_of
 from harness.model.preflight import check_fits
 from harness.records.code_state import code_state
 from harness.records.progress import Reporter
+from harness.records.published import publish, remove
 from harness.records.records import BaseRecord, write_record
 from harness.schema.run_config import RunConfig
-from harness.training import checkpoint
 
 
 def adopt(config: RunConfig, folder: Path, report: Reporter) -> None:
@@ -23,9 +23,9 @@ def adopt(config: RunConfig, folder: Path, report: Reporter) -> None:
     model, started, target = config.model, time.perf_counter(), folder / "model"
     report("fetching " + base_id(config), 0, 1, model.hub_id or model.path or "")
     if kind_of(model) == "gguf":
-        checkpoint.publish(target, lambda temporary: dequantise(gguf_file(model), temporary))
+        publish(target, lambda made: dequantise(gguf_file(model), made), identity={"owner": folder.name})
     else:
-        target.unlink(missing_ok=True)  # a link to where the model was
+        remove(target)  # a link to where the model was
         target.symlink_to(fetch(model).absolute(), target_is_directory=True)
     if model.dims is None:  # then its size was not known before the download
         check_fits(config)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
 import time
 from pathlib import Path
 
@@ -13,11 +12,14 @@ from harness.bases.base import adopt, write_base
 from harness.identity import base_folder, base_id, base_made
 from harness.model.dims import ModelDims, flops_per_token
 from harness.model.files.hub import save_pretrained
+from harness.model.files.source import WEIGHTS
 from harness.model.files.tokenizer import EOS_ID, build_ladder_tokenizer, save_tokenizer
 from harness.model.policy import Policy, init_policy, token_logprobs
 from harness.model.rows import pack_rows
 from harness.records.locks import hold
 from harness.records.progress import Reporter
+from harness.records.published import Damaged, publish, remove, require, verify, warn
+from harness.records.records import NewerRecord, RecordError, read_base
 from harness.schema.run_config import RunConfig
 from harness.seeds import derive, stream_seed
 from harness.training import checkpoint
@@ -28,16 +30,54 @@ MAX_MICROBATCH_TOKENS = 16_384
 
 
 def ensure_base(config: RunConfig, report: Reporter) -> Path:
-    """Return the folder of the config's base, made now if absent; waits for another process that makes it."""
+    """Return the folder of the config's base, made now if it is absent or damaged (with a warning).
+
+    Waits for another process that makes it.
+    """
     folder = base_folder(config)
-    if base_made(config):
+    if _damage(config) is None:
         return folder
     with hold(folder, wait=True):
-        if not base_made(config):
-            if not (folder / "model").is_symlink():
-                shutil.rmtree(folder / "model", ignore_errors=True)  # remains of an attempt without weights
-            (pretrain if config.model.is_ladder else adopt)(config, folder, report)
+        if (damage := _damage(config)) is None:
+            return folder
+        if damage:
+            warn(f"{damage}; the base is made anew")
+        _drop_damaged(folder)
+        (pretrain if config.model.is_ladder else adopt)(config, folder, report)
     return folder
+
+
+def _damage(config: RunConfig) -> str | None:
+    """What is wrong with a base: None if it is whole, "" if there is none yet."""
+    folder = base_folder(config)
+    try:
+        read_base(folder)
+    except NewerRecord:
+        pass
+    except RecordError as error:
+        return str(error).partition("; ")[0] if (folder / "base.json").exists() else ""
+    if not base_made(config):
+        return ""
+    try:
+        if not (folder / "model").is_symlink():  # a link's files are the user's: base_id has their content
+            verify(folder / "model", {"owner": folder.name})
+    except Damaged as error:
+        return error.what
+    return None
+
+
+def _drop_damaged(folder: Path) -> None:
+    """Remove a model that is not whole, or has no weights; a link's target is the user's."""
+    model = folder / "model"
+    if model.is_symlink():
+        return
+    try:
+        require(model, {"owner": folder.name})
+        whole = any((model / name).exists() for name in WEIGHTS)
+    except Damaged:
+        whole = False
+    if not whole:
+        remove(model)
 
 
 def pretrain(config: RunConfig, folder: Path, report: Reporter) -> None:
@@ -120,5 +160,5 @@ def _publish(folder: Path, policy: Policy) -> None:
         save_pretrained(policy, target, eos_token_ids=(EOS_ID,))
         save_tokenizer(target)
 
-    checkpoint.publish(folder / "model", write)
+    publish(folder / "model", write, identity={"owner": folder.name})
     checkpoint.drop_resume(folder)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +13,7 @@ from harness.evaluation.eval_tasks import eval_tasks
 from harness.identity import base_id, digest, run_id
 from harness.launch.status import evaluation_folders, readable
 from harness.records.code_state import code_state, hardware, packages
+from harness.records.reasons import reason_of
 from harness.records.records import RunRecord, read_eval, write_record
 from harness.schema.run_config import RunConfig
 from harness.seeds import all_streams
@@ -84,8 +83,8 @@ def new_record(config: RunConfig, folder: Path, overrides: Sequence[str]) -> Run
     return record
 
 
-def close_record(folder: Path, record: RunRecord, clock: Clock) -> None:
-    """Add up time and memory, and write the record. A full disk is printed: the run's outcome stands."""
+def close_record(folder: Path, record: RunRecord, clock: Clock) -> str | None:
+    """Add up time and memory, and write the record. Returns why it could not be written, else None."""
     record.finished = _now()
     record.base_seconds += clock.apart
     device = torch.device(record.hardware["device"])
@@ -95,23 +94,8 @@ def close_record(folder: Path, record: RunRecord, clock: Clock) -> None:
     try:
         write_record(folder / "run.json", record)
     except OSError as error:
-        print(f"error: {folder / 'run.json'} could not be written: {reason_of(error)}", file=sys.stderr)
-
-
-def is_disk_full(error: BaseException) -> bool:
-    """Whether a full disk is the cause; safetensors' own error says so in its text alone."""
-    if isinstance(error, OSError):
-        return error.errno in (errno.ENOSPC, errno.EDQUOT)
-    return type(error).__name__ == "SafetensorError" and any(
-        f"(os error {number})" in str(error) for number in (errno.ENOSPC, errno.EDQUOT)
-    )
-
-
-def reason_of(error: BaseException) -> str:
-    """One line for the record."""
-    if is_disk_full(error):
-        return "the disk is full; free some space and launch again: everything written before is intact"
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+        return f"{folder / 'run.json'} could not be written: {reason_of(error)}"
+    return None
 
 
 def _now() -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import sys
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -20,9 +22,7 @@ from harness.launch.bookkeeping import (
     close_record,
     dead_flags,
     final_numbers,
-    is_disk_full,
     new_record,
-    reason_of,
     resolve_device,
 )
 from harness.launch.status import (
@@ -37,6 +37,8 @@ from harness.launch.tracking import Tracker, factor_tags
 from harness.records.lines import read_metrics
 from harness.records.locks import Held, hold
 from harness.records.progress import Reporter
+from harness.records.published import verify
+from harness.records.reasons import is_disk_full, reason_of
 from harness.records.records import RunRecord, write_record, write_text
 from harness.reward_models.in_training import add_reward_models
 from harness.reward_models.rerank import scorers
@@ -101,14 +103,17 @@ def _execute(config: RunConfig, folder: Path, overrides: Sequence[str], report: 
         (folder / "error.txt").unlink(missing_ok=True)  # of an earlier attempt
     except KeyboardInterrupt:
         record.status, record.reason = "interrupted", "stopped by the user; launch again to go on"
-        close_record(folder, record, clock)
+        if (unwritten := close_record(folder, record, clock)) is not None:
+            print(f"error: {unwritten}", file=sys.stderr)
         raise
     except Exception as error:
         record.status, record.reason = "failed", reason_of(error)
-        (folder / "error.txt").write_text(traceback.format_exc()) if not is_disk_full(error) else None
+        with suppress(OSError):  # the reason stands in the record, whatever became of the folder
+            write_text(folder / "error.txt", traceback.format_exc()) if not is_disk_full(error) else None
     if record.status != "finished":
         warm.drop()  # here, where no traceback refers to the run's tensors any more
-    close_record(folder, record, clock)
+    if (unwritten := close_record(folder, record, clock)) is not None:
+        record.status, record.reason = "failed", "; ".join(filter(None, [record.reason, unwritten]))
     report(record.status, 1, 1, record.reason or "")
     return "finished" if record.status == "finished" else "failed"
 
@@ -194,6 +199,7 @@ def _evaluate_missing(
         with timed, hold(owner / "eval", wait=True):
             if is_evaluated(config, step):
                 continue
+            verify(weights, checkpoint.identity(folder, step) if step else None)
             policy, engine, codec = warm_engine(config, weights, device)
             run = record.run_id if step else None
             with explained("evaluate", config, policy.dims, policy.head_weight.dtype):

@@ -11,6 +11,8 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.records.reasons import is_disk_full, reason_of
+
 if TYPE_CHECKING:
     from harness.launch.expand import Sweep
     from harness.launch.jobs import Functions
@@ -86,7 +88,10 @@ def main(argv: Sequence[str] | None = None, *, functions: Functions | None = Non
         return BAD_INPUT
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        print(f"error: {where}{error.strerror or error}", file=sys.stderr)
+        full = is_disk_full(error)
+        print(
+            f"error: {reason_of(error) if full else where + (error.strerror or str(error))}", file=sys.stderr
+        )
         return FAILED
 
 

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.launch.jobs import EXECUTE, load
 from harness.records.progress import Display, Throttle
+from harness.records.reasons import reason_of
 from harness.schema.run_config import RunConfig
 
 if TYPE_CHECKING:
@@ -249,7 +250,8 @@ def _serve(jobs: Connection, messages: Connection, device: str | None) -> None:
 
 def _run(work: Work, messages: Connection) -> Outcome:
     """Pin threads, send the job's output to its log, run it, say how it ended."""
-    _redirect(work.log)
+    with suppress(OSError):  # as above: then the output goes to the parent's
+        _redirect(work.log)
     if "torch" in sys.modules:
         import torch
 
@@ -264,8 +266,9 @@ def _run(work: Work, messages: Connection) -> Outcome:
     except KeyboardInterrupt:
         return "interrupted", "stopped by the user"
     except BaseException as error:
-        traceback.print_exc()
-        return "failed", f"{type(error).__name__}: {error}".splitlines()[0]
+        with suppress(OSError):  # the log's disk is full
+            traceback.print_exc()
+        return "failed", reason_of(error)
 
 
 def _message(phase: str, done: int, total: int, note: str = "") -> tuple[str, int, int, str]:

@@ -34,6 +34,7 @@ MANIFEST, BASES, CHECKPOINTS, RESUME, VERIFIERS = (
     "verifiers",
 )
 MADE_ONCE = ("reward_model", "process_reward_model", "offline")  # in a run's folder, at step 0
+RESTORE = f"restore the file, or remove {MANIFEST} beside it to use the folder as it is"
 DIFFERS = "its content is not what was written (SHA-256)"
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -66,7 +67,7 @@ def remedy(path: Path) -> str:
             return f"delete {place} and launch again: training starts anew"
         if place.parent.name == BASES and not (place / "model").is_symlink():
             return f"delete {place / 'model'} and launch again: the base is made anew"
-    return f"restore the file, or remove {MANIFEST} beside it to use the folder as it is"
+    return RESTORE
 
 
 def sync(path: Path) -> None:
@@ -186,6 +187,13 @@ def verify(folder: Path, identity: Mapping[str, Any] | None = None) -> None:
     _verified.add(state)
 
 
+def require(folder: Path, identity: Mapping[str, Any]) -> None:
+    """`verify` a folder that must be there."""
+    if not folder.is_dir():
+        raise Damaged(f"{folder}: is not there", remedy(folder))
+    verify(folder, identity)
+
+
 def _difference(path: Path, written: Mapping[str, Any]) -> str | None:
     """What a file has become since, or None."""
     try:
@@ -224,7 +232,7 @@ def reading(path: Path) -> Iterator[None]:
 def checked(load: Callable[P, T]) -> Callable[P, T]:
     """Decorate a loader of model folders: verify the first path among its arguments, name it in its errors.
 
-    In a folder that is not one of ours the loader's own ValueErrors are left as they are.
+    In a folder that is not one of ours the loader's own errors stay as they are: they name field and remedy.
     """
 
     @wraps(load)
@@ -237,7 +245,8 @@ def checked(load: Callable[P, T]) -> Callable[P, T]:
                 return load(*args, **kwargs)
         except Damaged as error:
             cause = error.__cause__
-            if type(cause) is ValueError and remedy(folder).startswith("restore"):
+            own = type(cause) is ValueError or type(cause).__module__.startswith("harness.")
+            if cause is not None and own and remedy(folder) == RESTORE:
                 raise cause from None
             raise
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,8 @@ from analysis.stats.metrics import pair_auc
 from harness.model.attention import pads
 from harness.model.fused import pack
 from harness.model.rows import Prompts, pack_rows
+from harness.records.published import Damaged, publish, reading, require, warn
 from harness.schema.reward_config import RewardModelConfig
-from harness.training import checkpoint
 from harness.training.batching import make_batch, microbatches, take
 from harness.training.critic import ValueModel
 from harness.training.optim import adamw, guarded_step
@@ -118,21 +119,33 @@ def judge(
     }
 
 
-def trained_once(folder: Path, model: ValueModel, fit: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+def trained_once(
+    folder: Path, model: ValueModel, fit: Callable[[], dict[str, Any]], *, owner: str
+) -> dict[str, Any]:
     """Fill `model` from the folder, after `fit` has trained it and it was put there if it was absent.
 
-    Returns what `fit` returned, now or then.
+    One whose content is not what was written, or another `owner`'s, is trained anew, with a warning.
+    Returns what `fit` returned, now or then. Raises Damaged.
     """
-    if not folder.exists():
+    identity = {"owner": owner}
+    try:
+        require(folder, identity)
+    except Damaged as error:
+        if os.path.lexists(folder):
+            warn(f"{error.what}; it is trained anew")
         made = fit()
 
         def write(target: Path) -> None:
-            torch.save(model.state_dict(), target / "model.pt")
+            with (target / "model.pt").open("wb") as file:
+                torch.save(model.state_dict(), file)
             (target / "made.json").write_text(json.dumps(made))
 
-        checkpoint.publish(folder, write)
-    model.load_state_dict(torch.load(folder / "model.pt", weights_only=True, map_location="cpu"))
-    found: dict[str, Any] = json.loads((folder / "made.json").read_text())
+        publish(folder, write, identity=identity, again=True)
+    with reading(folder / "model.pt"):
+        model.load_state_dict(torch.load(folder / "model.pt", weights_only=True, map_location="cpu"))
+    with reading(folder / "made.json"):
+        found: dict[str, Any] = json.loads((folder / "made.json").read_text())
+        assert found.keys() >= {"metrics"}
     return found
 
 

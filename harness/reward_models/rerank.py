@@ -17,6 +17,7 @@ from typing import Any
 from harness.data.load import data_fingerprint, load_split
 from harness.identity import base_id, digest
 from harness.records.locks import hold
+from harness.records.published import VERIFIERS
 from harness.reward_models.classifier import trained_once
 from harness.reward_models.graded import Source, graded
 from harness.reward_models.process_reward_model import ProcessRewardModel, labelled
@@ -43,10 +44,11 @@ def scorers(config: RunConfig, base: Path, device: str) -> Mapping[str, Scorer]:
         identity = verifier_identity(config, kind)
         seed = derive(stream_seed("base", seed=0, base_seed=config.base_seed, replicate=0), "verifier", kind)
         model = classifier_on(base, seed=derive(seed, "head"), device=device)
-        folder = base / "verifiers" / f"{kind}-{digest(identity)}"
-        with hold(base / "verifiers", wait=True):
+        folder = base / VERIFIERS / f"{kind}-{digest(identity)}"
+        with hold(base / VERIFIERS, wait=True):
             source = _source(config, base, device, seed)
-            made = trained_once(folder, model, partial(_train, config, kind, model, source, identity))
+            fit = partial(_train, config, kind, model, source, identity)
+            made = trained_once(folder, model, fit, owner=f"{base.name} {folder.name}")
         budget, metrics = config.trainer.microbatch_tokens, made["metrics"]
         if kind == "outcome":
             found[kind] = RewardModel(model, budget, metrics).score

@@ -113,7 +113,7 @@ def in_run(run: Run, name: str, model: ValueModel, made: Callable[[], dict[str, 
         metrics = made()
         return {"metrics": metrics, "cost": run.counters.costs()}
 
-    found = trained_once(run.folder / name, model, fitted)
+    found = trained_once(run.folder / name, model, fitted, owner=run.folder.name)
     if run.counters.step == 0:  # killed since it was trained, or not: what it cost is counted once
         run.counters.load_state_dict(found["cost"])
     metrics: dict[str, float] = found["metrics"]

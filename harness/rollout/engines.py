@@ -14,6 +14,7 @@ from harness.model.files.codec import Codec
 from harness.model.files.hub import TOKENIZER_FILES, load_pretrained, load_weights, read_weights
 from harness.model.lora import inject
 from harness.model.policy import Policy
+from harness.records.published import checked
 from harness.rollout.native import NativeEngine
 from harness.rollout.process_cache import cached, drop
 from harness.rollout.vllm.engine import VllmEngine
@@ -72,6 +73,7 @@ def warm_engine(
     return policy, engine, codec
 
 
+@checked
 def engine_key(config: RunConfig, weights: Path, device: str) -> tuple[str, ...]:
     """Identify what an engine is built for: architecture, tokenizer and settings, not the weights.
 

@@ -6,6 +6,7 @@ It samples the prompts of an online run of `trainer.steps`, with the same seeds:
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ import torch
 from harness.objectives.selection import accepted
 from harness.records.lines import read_samples, write_samples
 from harness.records.progress import Reporter
+from harness.records.published import Damaged, reading, warn
 from harness.seeds import derive
 from harness.training.experience import problems_at, sample, score, select
 from harness.training.rollout_metrics import rollout_metrics
@@ -28,10 +30,15 @@ class Offline:
         settings = run.config.objective.offline
         assert settings is not None
         self.run, self.settings = run, settings
-        path = run.folder / "offline" / "accepted.jsonl.gz"
-        if not path.exists():  # no update has been made yet: the policy is still the base
-            write_samples(path, self._sample(report))
-        made, *rows = read_samples(path)
+        path = accepted_file(run.folder)
+        if run.counters.step == 0:  # no update has been made yet: the policy is still the base
+            try:
+                read_accepted(run.folder)
+            except Damaged as error:
+                if path.exists():
+                    warn(f"{error.what}; it is sampled anew")
+                write_samples(path, self._sample(report))
+        made, *rows = read_accepted(run.folder)
         self.summary = made["metrics"]
         if run.counters.step == 0:  # a run killed since the sampling counts its cost once, too
             run.counters.load_state_dict(made["cost"])
@@ -79,7 +86,26 @@ class Offline:
                 f"use a better {self.settings.sampler}"
             )
         metrics = {**rollout_metrics(groups), "accepted_samples": len(rows)}
-        return [{"metrics": metrics, "cost": run.counters.costs()}, *rows]
+        return [{"owner": run.folder.name, "metrics": metrics, "cost": run.counters.costs()}, *rows]
+
+
+def accepted_file(folder: Path) -> Path:
+    return folder / "offline" / "accepted.jsonl.gz"
+
+
+def read_accepted(folder: Path) -> list[dict[str, Any]]:
+    """What was sampled (metrics and cost), then the accepted samples. Raises Damaged, also without a file.
+
+    The samples are the base's: they cannot be drawn again once the policy has moved.
+    """
+    path = accepted_file(folder)
+    with reading(path):
+        made, *rows = read_samples(path)
+        if made.get("owner", folder.name) != folder.name:
+            raise ValueError(f"made for {made['owner']}")
+        if not rows or not {"metrics", "cost"} <= made.keys():
+            raise ValueError("no samples")
+    return [made, *rows]
 
 
 def _group(run: Run, row: dict[str, Any]) -> ScoredGroup:

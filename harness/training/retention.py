@@ -19,7 +19,8 @@ from harness.model.chunks import RETENTION_CHUNK_ELEMENTS
 from harness.model.files.codec import Codec
 from harness.model.policy import Policy, states_before
 from harness.model.rows import pack_rows
-from harness.records.records import write_text
+from harness.records.published import Damaged, reading, remove, unseal, warn
+from harness.records.records import write_json
 from harness.rollout.native import NativeEngine
 from harness.schema.run_config import RunConfig
 from harness.seeds import derive, stream_seed
@@ -103,13 +104,30 @@ def own_text(config: RunConfig, base: Policy, codec: Codec, folder: Path, seed: 
     start = codec.eos_token_ids[0] if codec.bos_token_id is None else codec.bos_token_id
     asked = [start, NUM_PASSAGES, PASSAGE_TOKENS, seed, config.dtype, config.threads]
     path = folder / "kept" / f"own-{digest(asked)}.json"
-    if not path.exists():
+    if (found := _stored(path)) is None:
         engine = NativeEngine(base, eos_token_ids=(), decode=codec.decode, max_batch_size=NUM_PASSAGES)
         rollouts = engine.generate(
             [Prompt(f"kept-{i}", "", "", (start,)) for i in range(NUM_PASSAGES)],
             params=SamplingParams(max_new_tokens=PASSAGE_TOKENS),
             seeds=[derive(seed, i) for i in range(NUM_PASSAGES)],
         )
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_text(path, json.dumps([r.completion_ids for r in rollouts]))
-    return [([start, *ids], 1) for ids in json.loads(path.read_text())]
+        found = [list(r.completion_ids) for r in rollouts]
+        write_json(path, {"documents": found})
+    return [([start, *ids], 1) for ids in found]
+
+
+def _stored(path: Path) -> list[list[int]] | None:
+    """Read the documents of a file; None if it is absent or, with a warning, damaged."""
+    if not path.exists():
+        return None
+    try:
+        with reading(path):
+            stored = json.loads(unseal(path))
+            documents = stored["documents"] if isinstance(stored, dict) else stored  # a list before
+            if not documents or not all(isinstance(i, int) for ids in documents for i in ids):
+                raise ValueError("no documents")
+            return [list(ids) for ids in documents]
+    except Damaged as error:
+        warn(f"{error.what}; it is sampled anew")
+        remove(path)
+        return None

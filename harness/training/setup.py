@@ -19,7 +19,6 @@ from harness.rollout.process_cache import cached
 from harness.schema.prompts import make_prompt
 from harness.schema.run_config import ConfigError, RunConfig
 from harness.seeds import all_streams, derive
-from harness.training import checkpoint
 from harness.training.counters import Counters
 from harness.training.critic import ValueModel, init_value
 from harness.training.distributed import check_supported, hub_weights, shard, world_size
@@ -27,6 +26,7 @@ from harness.training.models import Models
 from harness.training.optim import adamw
 from harness.training.retention import Retention
 from harness.training.run_state import Run
+from harness.training.saving import restore
 from harness.types import Problem, Prompt, RolloutEngine
 
 
@@ -60,9 +60,7 @@ def setup(config: RunConfig, *, base: Path, folder: Path, device: str) -> Run:
         counters=Counters(config.objective.kl.coef, config.trainer.microbatch_tokens),
     )
     run.prompts = _prompts(config, problems, codec, base, device)
-    state = checkpoint.load_resume(folder, policy=policy, optimizer=run.optimizer, others=run.other_modules)
-    if state is not None:
-        run.counters.load_state_dict(state)
+    restore(run)
     with run.timed("start"):
         engine.load_weights(hub_weights(policy))
     return run

@@ -11,6 +11,7 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from harness.model.files.source import chat_template
+from harness.records.published import checked
 from harness.schema.prompts import CHAT
 
 _DATE = date(2024, 7, 26)  # what a template that asks for the day gets: a prompt is the same on any day
@@ -36,6 +37,7 @@ class Codec:
         self.eos_token_ids = tuple(dict.fromkeys(x for x in ends if x is not None))
 
     @classmethod
+    @checked
     def from_folder(cls, folder: Path) -> Codec:
         """Load a folder's tokenizer. Raises ValueError if no file names the end token."""
         tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))

@@ -16,6 +16,7 @@ from torch import Tensor
 from harness.model.dims import ModelDims, dims_from_config
 from harness.model.lora import hub_state
 from harness.model.policy import Policy
+from harness.records.published import checked, reading
 
 _CLASS = {"llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM"}
 _DTYPE_NAME = {torch.float32: "float32", torch.bfloat16: "bfloat16", torch.float16: "float16"}
@@ -73,6 +74,7 @@ def save_pretrained(
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
 
 
+@checked
 def read_weights(folder: Path | str) -> dict[str, Tensor]:
     """All tensors of a folder's `model.safetensors`, or of the shards its index names, on the CPU."""
     folder = Path(folder)
@@ -87,6 +89,7 @@ def read_weights(folder: Path | str) -> dict[str, Tensor]:
     return weights
 
 
+@checked
 def load_pretrained(folder: Path | str, *, dtype: torch.dtype, device: torch.device | str) -> Policy:
     """A policy from a hub folder. Raises ValueError for an unsupported model or weights that do not fit."""
     config_file = Path(folder) / "config.json"
@@ -120,7 +123,9 @@ TOKENIZER_FILES = (
 
 
 def copy_tokenizer(source: Path, target: Path) -> None:
-    """Copy a model folder's tokenizer files, unchanged, beside other weights."""
-    for name in TOKENIZER_FILES:
-        if (source / name).exists():
-            shutil.copyfile(source / name, target / name)
+    """Copy a model folder's tokenizer files, unchanged, beside other weights. Raises Damaged without one."""
+    with reading(source):
+        shutil.copyfile(source / TOKENIZER_FILES[0], target / TOKENIZER_FILES[0])
+        for name in TOKENIZER_FILES[1:]:
+            if (source / name).exists():
+                shutil.copyfile(source / name, target / name)

@@ -15,7 +15,7 @@ from harness.data.load import data_fingerprint
 from harness.identity import base_folder, base_id, digest, run_folder, run_id
 from harness.launch.status import mark_evaluated
 from harness.records.progress import Reporter
-from harness.records.records import RunRecord, write_json, write_record
+from harness.records.records import BaseRecord, RunRecord, write_record, write_text
 from harness.schema.run_config import RunConfig
 from harness.seeds import all_streams
 
@@ -74,8 +74,11 @@ def ensure_base(config: RunConfig, report: Reporter) -> None:
     with (Path(config.output_dir) / "calls.txt").open("a") as file:
         file.write(base_id(config) + "\n")
     report("pretraining " + base_id(config), 2, 2)
-    write_json(base_folder(config) / "base.json", {})
-    write_json(base_folder(config) / "model" / "model.safetensors", {})
+    write_text(base_folder(config) / "model" / "model.safetensors", "weights")
+    sizes = {"num_parameters": 1, "num_non_embedding_parameters": 1, "tokens": 0, "flops": 0.0}
+    spent = {"seconds": 0.0, "final_loss": 0.0, "code": {}}
+    made = BaseRecord.model_validate({"base_id": base_id(config), "identity": {}, **sizes, **spent})
+    write_record(base_folder(config) / "base.json", made)
 
 
 def _behaviour(config: RunConfig, name: str) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -163,7 +164,7 @@ def test_a_full_disk_is_called_one(
 
 
 def test_a_disk_too_full_for_the_record_still_says_so(
-    config: RunConfig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    config: RunConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -172,8 +173,38 @@ def test_a_disk_too_full_for_the_record_still_says_so(
         monkeypatch.setattr(place, "write_record", full)
     reports = Reports()
     assert execute(config, overrides=[], report=reports) == "failed"
-    assert "run.json could not be written: the disk is full" in capsys.readouterr().err
-    assert reports.lines[-1][1].startswith("the disk is full")
+    note = reports.lines[-1][1]
+    assert note.startswith("the disk is full") and "run.json could not be written: the disk is full" in note
+
+
+def test_a_run_whose_last_record_could_not_be_written_has_not_finished(
+    config: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(path: Path, record: RunRecord) -> None:
+        raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+    monkeypatch.setattr(bookkeeping, "write_record", gone)
+    reports = Reports()
+    assert execute(config, overrides=[], report=reports) == "failed"
+    path = run_folder(config) / "run.json"
+    assert reports.lines[-1][0] == "failed" and f"{path} could not be written" in reports.lines[-1][1]
+    assert read_run(run_folder(config)).status == "running"
+    monkeypatch.undo()
+
+
+def test_a_reason_outlives_an_error_text_that_cannot_be_written(
+    config: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def removes_the_folder(run: Run, **_: object) -> None:
+        shutil.rmtree(run.folder)
+        run.folder.write_text("a file in its place")
+        raise RuntimeError("the reward is made of cheese")
+
+    monkeypatch.setattr(module, "train", removes_the_folder)
+    reports = Reports()
+    assert execute(config, overrides=[], report=reports) == "failed"
+    assert "the reward is made of cheese" in reports.lines[-1][1]
+    assert "run.json could not be written" in reports.lines[-1][1]
 
 
 def test_a_finished_run_is_skipped_and_untouched(config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,32 +15,10 @@ from harness.records import published
 from harness.records.lines import MetricsWriter, leading_lines, write_samples
 from harness.records.published import MANIFEST, Damaged, checked, publish, remedy, replacing, verify
 from harness.records.records import RecordError, read_run, write_json, write_record, write_text
+from tests.damage import DAMAGE, flip
 from tests.unit.harness.records.test_records import RUN
 
 OWN = {"owner": "run-a", "step": 2}
-Break = Callable[[Path], object]
-
-
-def flip(path: Path) -> None:
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(data)
-
-
-def folder_instead(path: Path) -> None:
-    path.unlink()
-    path.mkdir()
-
-
-DAMAGE: dict[str, Break] = {
-    "truncated": lambda path: os.truncate(path, path.stat().st_size // 2),
-    "empty": lambda path: os.truncate(path, 0),
-    "a flipped bit": flip,
-    "garbage": lambda path: path.write_bytes(os.urandom(64)),
-    "null": lambda path: path.write_text("null"),
-    "a folder": folder_instead,
-    "deleted": lambda path: path.unlink(),
-}
 
 
 def fill(folder: Path) -> None:
@@ -51,7 +29,7 @@ def fill(folder: Path) -> None:
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[str, str]]:
-    """Every os.fsync, os.rename and os.replace, with the name that it is about: the final one of a renaming."""
+    """Every os.fsync, os.rename and os.replace, with the name that it is about (after a renaming)."""
     seen: list[tuple[str, str]] = []
     opened: dict[int, str] = {}
     real = {name: getattr(os, name) for name in ("open", "fsync", "rename", "replace")}
