@@ -13,14 +13,13 @@ from fractions import Fraction
 from harness.grading.lexicon import SCALES
 from harness.grading.steps.cursor import Cursor
 from harness.grading.steps.exact import Node, Uncheckable, evaluate
-from harness.grading.steps.numbers import number_of
-from harness.grading.steps.tokens import MAX_DEPTH, MAX_DIGITS, tokenize
-
-MAX_TOKENS = 200  # of one expression
+from harness.grading.steps.quantities import number_of
+from harness.grading.steps.tokens import MAX_DEPTH, MAX_DIGITS, MAX_TOKENS, tokenize
 
 # `3 hundred - 5` is left alone: the check was measured with `hundred` as a unit.
 _MULTIPLIERS = {word: value for word, value in SCALES.items() if word != "hundred"}
 _FUNCTIONS = {"gcd": "gcd", "lcm": "lcm", "c": "binom"}
+_BRACED_FRACTION = ["frac", "open", "number", "close", "open", "number", "close"]
 
 Parsed = tuple[Node, int]  # what was read, and the index of the token after it
 
@@ -35,76 +34,61 @@ def value_of(text: str) -> Fraction | None:
         return None
     try:
         return evaluate(parsed[0])
-    except Uncheckable:
+    except (ArithmeticError, Uncheckable):
         return None
-
-
-def _proper_fraction(node: Node) -> Fraction | None:
-    """The value of a fraction that a mixed number may end in: whole numbers, the first the smaller."""
-    top, bottom = (arg.args[0] if arg.op == "group" else arg for arg in node.args)
-    if node.op != "over" or not (top.op == bottom.op == "num") or not 0 < top.value < bottom.value:
-        return None
-    return top.value / bottom.value if top.value.denominator == bottom.value.denominator == 1 else None
 
 
 class Parser:
     """Recursive descent over tokens: `parse(i)` is (node, next index), or None if nothing starts at i."""
 
     def __init__(self, cursor: Cursor) -> None:
-        """Parse nothing yet."""
         self.cursor = cursor
         self.tokens = cursor.tokens
         self.kind = cursor.kind
+        self.limit = 0  # operators from this token on are left alone
 
     def parse(self, i: int) -> Parsed | None:
         """The longest expression that starts at token `i`, units included."""
-        self.cursor.limit = min(len(self.tokens), i + MAX_TOKENS)
-        return self._modulo(i, 0)
+        self.limit = i + MAX_TOKENS
+        return self._binary(i, 0)
 
-    def parse_operand(self, i: int) -> Parsed | None:
-        """The number or bracketed expression at token `i`, without units."""
-        self.cursor.limit = min(len(self.tokens), i + MAX_TOKENS)
-        return self._operand(i, 0)
+    def _binary(self, i: int, depth: int, level: int = 0) -> Parsed | None:
+        """Operands joined from left to right by the operators of one level: mod, then sums, then products."""
 
-    def _modulo(self, i: int, depth: int) -> Parsed | None:
-        left = self._sum(i, depth)
-        while left is not None and self.kind(left[1]) == "mod" and "p" not in self.tokens[left[1]].text[:2]:
-            right = self._sum(left[1] + 1, depth)
-            if right is None:
-                break
-            left = Node("mod", (left[0], right[0])), right[1]
-        return left
+        def operand(j: int) -> Parsed | None:
+            return self._binary(j, depth, level + 1) if level < 2 else self._unary(j, depth)
 
-    def _sum(self, i: int, depth: int) -> Parsed | None:
-        left = self._product(i, depth)
-        while left is not None and (op := self.kind(left[1])) in ("plus", "minus"):
-            right = self._product(left[1] + 1, depth)
-            if right is None:
-                break
-            left = Node(op, (left[0], right[0])), right[1]
-        return left
-
-    def _product(self, i: int, depth: int) -> Parsed | None:
-        left = self._unary(i, depth)
-        while left is not None:
-            op, after = self._multiplication(left[1])
+        left = operand(i)
+        while left is not None and left[1] < self.limit:
+            op, after = self._operator(left[1], level)
             right = self._tight_fraction(after) if op == "over" else None
-            right = right or (self._unary(after, depth) if op else None)
+            right = right or (operand(after) if op else None)
             if right is None:
                 break
             left = Node(op, (left[0], right[0])), right[1]
         return left
+
+    def _operator(self, i: int, level: int) -> tuple[str, int]:
+        """The operator of a level at `i` ("" for none) and the index after it."""
+        kind = self.kind(i)
+        if level == 2:
+            return self._multiplication(i)
+        found = kind in ("plus", "minus") if level else kind == "mod" and "p" not in self.tokens[i].text[:2]
+        return (kind if found else ""), i + 1
 
     def _tight_fraction(self, i: int) -> Parsed | None:
         """`1/3` in `25 / 1/3`: written without blanks after a division sign with one, it binds first."""
-        if [self.kind(j) for j in range(i, i + 3)] != ["number", "over", "number"] or self.tokens[i].glued:
-            return None
-        if not (self.tokens[i + 1].glued and self.tokens[i + 2].glued):
+        if not self._is_written_fraction(i):
             return None
         top, bottom = self._number(i), self._number(i + 2)
         if top is None or bottom is None:
             return None
         return Node("over", (top[0], bottom[0])), self.cursor.after_units(bottom[1])
+
+    def _is_written_fraction(self, i: int) -> bool:
+        """Whether `1/3` stands at `i`, after a blank and without one in it."""
+        found = [(token.kind, token.glued) for token in self.tokens[i : i + 3]]
+        return found == [("number", False), ("over", True), ("number", True)]
 
     def _multiplication(self, i: int) -> tuple[str, int]:
         """The multiplicative operator at `i` ("" for none) and the index after it."""
@@ -150,7 +134,7 @@ class Parser:
         if right is not None:
             return Node("times", (node, right[0])), right[1]
         while self.kind(i) == "percent":
-            node, i = Node("percent", (node,)), i + 1
+            node, i = Node("percent", (node,), Fraction(1, 100)), i + 1
         return node, self.cursor.after_units(i)
 
     def _operand(self, i: int, depth: int) -> Parsed | None:
@@ -169,9 +153,9 @@ class Parser:
 
     def _group(self, i: int, depth: int) -> Parsed | None:
         """What stands in the bracket or between the bars at token `i`; `{5 \\choose 2}` is a binomial."""
-        inner = self._modulo(i + 1, depth + 1)
+        inner = self._binary(i + 1, depth + 1)
         if inner is not None and self.kind(inner[1]) == "choose":
-            lower = self._modulo(inner[1] + 1, depth + 1)
+            lower = self._binary(inner[1] + 1, depth + 1)
             inner = (Node("binom", (inner[0], lower[0])), lower[1]) if lower else None
         if inner is None or self.kind(inner[1]) != "close":
             return None
@@ -186,16 +170,14 @@ class Parser:
             j, degree = j + 3, Fraction(int(self.tokens[j + 1].text))
         whole = self.kind(j) == "number" and self.tokens[i].text == "√"
         inner = self._number(j) if whole else self._argument(j, depth)
-        if inner is None or (not whole and len(self.tokens[j].text) > 1):
-            return None  # \\sqrt16 is 6 times the root of 1
+        if inner is None:  # \\sqrt16 is 6 times the root of 1
+            return None
         return Node("power", (inner[0], Node("num", value=1 / degree))), inner[1]
 
     def _number(self, i: int) -> Parsed | None:
         """The literal at token `i`, mixed numbers and scale words (`2 1/2`, `3 million`) included."""
         token = self.tokens[i]
-        if len(token.text) > MAX_DIGITS:
-            return None
-        if i + 1 < self.cursor.limit and self.cursor.is_variable(i + 1):
+        if len(token.text) > MAX_DIGITS or self.cursor.is_variable(i + 1):
             return None  # 2x: algebra, not arithmetic
         value, places = number_of(token.text)
         if places == 0 and (mixed := self._mixed(i, value)):
@@ -207,45 +189,44 @@ class Parser:
 
     def _mixed(self, i: int, whole: Fraction) -> Parsed | None:
         """The mixed number whose whole part is token `i`: `2\\frac{1}{2}`, `2 1/2`; None for any other."""
-        kind = self.kind(i + 1)
-        if kind == "frac":
-            part = self._two_groups(i + 1, 0)
-            rest = _proper_fraction(part[0]) if part else None
-            return (Node("num", value=whole + rest), part[1]) if part and rest is not None else None
-        if kind != "number" or self.kind(i + 2) != "over" or self.kind(i + 3) != "number":
+        following = self.tokens[i + 1 : i + 8]
+        if self._is_written_fraction(i + 1):
+            texts, end = [following[0].text, following[2].text], i + 4
+        elif [token.kind for token in following] == _BRACED_FRACTION:
+            texts, end = [following[2].text, following[5].text], i + 8
+        elif [token.kind for token in following[:2]] == ["frac", "number"]:
+            texts, end = list(following[1].text), i + 3
+        else:
             return None
-        first, sign, last = self.tokens[i + 1 : i + 4]
-        if first.glued or not (sign.glued and last.glued):
+        if (
+            len(texts) != 2
+            or not all(text.isdecimal() for text in texts)
+            or not 0 < int(texts[0]) < int(texts[1])
+        ):
             return None
-        top, bottom = number_of(first.text)[0], number_of(last.text)[0]
-        return (Node("num", value=whole + top / bottom), i + 4) if 0 < top < bottom else None
+        return Node("num", value=whole + Fraction(int(texts[0]), int(texts[1]))), end
 
     def _two_groups(self, i: int, depth: int) -> Parsed | None:
+        op = "over" if self.kind(i) == "frac" else "binom"
+        digits = self.tokens[i + 1].text if self.kind(i + 1) == "number" else ""
+        if len(digits) == 2 and digits.isdecimal():  # \\frac12
+            return Node(op, tuple(Node("num", value=Fraction(int(digit))) for digit in digits)), i + 2
         top = self._argument(i + 1, depth)
-        if top is not None and self.kind(i + 1) == "number" and len(self.tokens[i + 1].text) == 2:
-            digits = [Node("num", value=Fraction(int(d))) for d in self.tokens[i + 1].text]  # \\frac12
-            bottom: Parsed | None = (digits[1], i + 2)
-            top = digits[0], i + 2
-        else:
-            bottom = self._argument(top[1], depth) if top else None
-            if bottom and self.kind(bottom[1] - 1) == "number" and len(self.tokens[bottom[1] - 1].text) > 1:
-                return None
-        if top is None or bottom is None:
-            return None
-        return Node("over" if self.kind(i) == "frac" else "binom", (top[0], bottom[0])), bottom[1]
+        bottom = self._argument(top[1], depth) if top else None
+        return (Node(op, (top[0], bottom[0])), bottom[1]) if top and bottom else None
 
     def _argument(self, i: int, depth: int) -> Parsed | None:
-        """What a LaTeX command takes: a group, or a bare number of one digit (two: both arguments)."""
+        """What a LaTeX command takes: a group, or a bare digit."""
         if self.kind(i) == "open":
             return self._operand(i, depth + 1)
-        if self.kind(i) == "number" and self.tokens[i].text.isdecimal() and len(self.tokens[i].text) <= 2:
+        if self.kind(i) == "number" and self.tokens[i].text.isdecimal() and len(self.tokens[i].text) == 1:
             return Node("num", value=Fraction(int(self.tokens[i].text))), i + 1
         return None
 
     def _call(self, i: int, depth: int) -> Parsed | None:
         name = _FUNCTIONS[self.tokens[i].text.lstrip("\\").lower()]
-        first = self._modulo(i + 2, depth + 1) if i + 1 in self.cursor.closed else None
-        second = self._modulo(first[1] + 1, depth + 1) if first and self.kind(first[1]) == "comma" else None
+        first = self._binary(i + 2, depth + 1) if i + 1 in self.cursor.closed else None
+        second = self._binary(first[1] + 1, depth + 1) if first and self.kind(first[1]) == "comma" else None
         if first is None or second is None or self.kind(second[1]) != "close":
             return None
         return Node(name, (first[0], second[0])), second[1] + 1

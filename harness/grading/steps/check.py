@@ -14,26 +14,26 @@ with variables are not steps.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from harness.grading.grade import number_in
 from harness.grading.steps.arithmetic import Parser
-from harness.grading.steps.context import continues, goes_on, remainder_after
 from harness.grading.steps.cursor import Cursor
 from harness.grading.steps.exact import (
     Node,
     Uncheckable,
+    changed_by_percent,
     evaluate,
     first_operand,
     is_literal,
     literals,
     places,
 )
-from harness.grading.steps.numbers import numbers_in
+from harness.grading.steps.quantities import in_one_unit, numbers_in
 from harness.grading.steps.tokens import OPERAND_STARTS, Token, tokenize
-from harness.grading.steps.units import in_one_unit
 
 MAX_TEXT_CHARS = 131_072  # only the end of a longer text is read, as the grader does
 # Operands that need no source: counting, halves and percent, and the calendar's and clock's units.
@@ -81,105 +81,74 @@ def check_steps(text: str, *, problem: str | None = None, answer: str | None = N
     text = text[-MAX_TEXT_CHARS:]
     known = None if problem is None else {*numbers_in(problem), *SMALL_CONSTANTS}
     steps: list[Step] = []
-    for link in _links(text):
-        sourced = None
+    for lhs, rhs, step in _statements(text, tokenize(text)):
         if known is not None:
-            sourced = all(_is_known(x, known) for x in literals(link.lhs))
-            known |= {x for x in (link.values[1:] if link.ok else ()) if x is not None}
-            known |= set(literals(link.rhs))
-        steps.append(
-            Step(
-                link.start,
-                link.end,
-                text[link.start : link.middle].rstrip("≈=≡*_` \n"),
-                text[link.middle : link.end].strip(" *_`\n\t"),
-                link.values[1],
-                link.ok,
-                sourced,
-            )
-        )
+            step = replace(step, operands_known=all(_is_known(x, known) for x in literals(lhs)))
+            known.update(literals(rhs))
+            if step.ok and step.value is not None:
+                known.add(step.value)
+        steps.append(step)
     target = None if answer is None else number_in(answer)
     yields = None if target is None or not steps else steps[-1].value == target
     return StepReport(tuple(steps), yields)
 
 
-@dataclass(frozen=True, slots=True)
-class _Link:
-    """One `lhs = rhs` at text[start:middle], text[middle:end] with its exact values."""
-
-    lhs: Node
-    rhs: Node
-    start: int
-    middle: int
-    end: int
-    ok: bool
-    values: tuple[Fraction | None, Fraction | None]
-
-
 _RELATIONS = ("equals", "approx", "equiv")
-_STARTS = OPERAND_STARTS | {"minus"}
 # Words after which a lone number is a result (`we get 15 = 3 * 5`); other words name it (`week 2 = 3 * 5`).
-_BEFORE_RESULTS = frozenset(
-    ["get", "gets", "have", "so", "thus", "hence", "therefore", "then", "gives", "obtain"]
+_BEFORE_RESULTS = re.compile(
+    r"gets?|have|so|thus|hence|therefore|then|gives|obtain|所以|因此|得到?|故|よって|したがって|따라서|значит|поэтому"
+)
+_REMAINDER = re.compile(
+    r"[\s,$]*(?:\\text\s*\{\s*)?(?:with\s+)?(?:an?\s+)?(?:[Rr]emainder|[Rr]em\.|[Rr](?=[\s}]*\d))(?:\s+(?:of|is))?"
+    r"[\s}$=]*(\d{1,18})(?![\w.])"
 )
 
 
-def _links(text: str) -> Iterator[_Link]:
-    cursor = Cursor(tokenize(text))
+def _statements(text: str, tokens: list[Token], *, units: bool = True) -> Iterator[tuple[Node, Node, Step]]:
+    """Each `lhs = rhs` that can be checked, with both sides as trees; `units`: convert them."""
+    cursor = Cursor(tokens)
     parser = Parser(cursor)
-    tokens = cursor.tokens
     i = 0
     while i < len(tokens):
-        left = parser.parse(i) if tokens[i].kind in _STARTS and not continues(cursor, i) else None
+        left = (
+            parser.parse(i)
+            if tokens[i].kind in (*OPERAND_STARTS, "minus") and not cursor.continues(i)
+            else None
+        )
         if left is None:
             i += 1
             continue
-        start, start_index, begin = tokens[i].start, i, i
-        i = left[1]
-        head = _is_label(cursor, start_index, left)
+        begin, i, head = i, left[1], _is_label(cursor, i, left)
         while (at := _relation(cursor, left[1])) is not None:
-            cursor.limit = len(tokens)
             first = at + 1 + (cursor.kind(at + 1) in ("newline", "delim"))
             right = parser.parse(first)
-            if right is None or goes_on(cursor, right[1]):
+            if right is None or cursor.goes_on(right[1]):
                 i = at + 1
                 break
             end, modulus = _modulus(parser, right[1]) if tokens[at].kind == "equiv" else (right[1], None)
-            link = _verify(left[0], right[0], tokens[at].kind, modulus)
-            head = head or _is_measure(left[0], right[0], tokens[at].text)
-            if link is not None and not head:
-                ok, values = link
-                ok = ok or (modulus is None and _holds_in_one_unit(text, tokens[begin:end]))
-                ok = ok or _holds_with_remainder(left[0], link[1], remainder_after(text, tokens[end - 1].end))
-                yield _Link(left[0], right[0], start, tokens[at].end, tokens[end - 1].end, ok, values)
-            start, begin, left, i, head = tokens[first].start, first, (right[0], end), end, False
+            found = None if head else _verify(left[0], right[0], tokens[at], modulus)
+            if found is not None:
+                ok, value = found
+                ok = ok or (units and modulus is None and _holds_in_one_unit(text, tokens[begin:end]))
+                ok = ok or _holds_with_remainder(left[0], value, _REMAINDER.match(text, tokens[end - 1].end))
+                start, middle, stop = tokens[begin].start, tokens[at].end, tokens[end - 1].end
+                said = text[start:middle].rstrip("≈=＝≡*_` \n"), text[middle:stop].strip(" *_`\n\t")
+                yield left[0], right[0], Step(start, stop, *said, value, ok, None)
+            begin, left, i, head = first, (right[0], end), end, False
 
 
 def _holds_in_one_unit(text: str, tokens: list[Token]) -> bool:
     """Whether a statement of different units is true once they are one."""
-    for converted in in_one_unit(text, tokens):
-        parser = Parser(Cursor(converted))
-        left = parser.parse(0)
-        at = _relation(parser.cursor, left[1]) if left else None
-        right = parser.parse(at + 1) if at is not None else None
-        if left and right and at is not None:
-            link = _verify(left[0], right[0], converted[at].kind, None)
-            if link is not None and link[0]:
-                return True
-    return False
+    found = (_statements(text, converted, units=False) for converted in in_one_unit(text, tokens))
+    return any(step.ok for statements in found for _, _, step in statements)
 
 
-def _holds_with_remainder(
-    lhs: Node, values: tuple[Fraction | None, Fraction | None], remainder: int | None
-) -> bool:
-    """Whether lhs is a division that leaves the remainder given: `17 / 5 = 3 R2`."""
-    if remainder is None or lhs.op != "over":
+def _holds_with_remainder(lhs: Node, whole: Fraction | None, after: re.Match[str] | None) -> bool:
+    """Whether lhs is a division that leaves the remainder after it: `17 / 5 = 3 R2`."""
+    if after is None or lhs.op != "over" or whole is None:
         return False
-    divisor = evaluate(lhs.args[1])
-    quotient, whole = values
-    if quotient is None or whole is None or divisor is None:
-        return False
-    return remainder < divisor and quotient == whole + remainder / divisor
+    (dividend, divisor), remainder = map(evaluate, lhs.args), int(after[1])
+    return remainder < divisor and dividend == whole * divisor + remainder
 
 
 def _is_label(cursor: Cursor, i: int, left: tuple[Node, int]) -> bool:
@@ -187,26 +156,25 @@ def _is_label(cursor: Cursor, i: int, left: tuple[Node, int]) -> bool:
     node, end = left
     if not is_literal(node):
         return False
-    before = cursor.tokens[i - 1] if i > 0 else None
     if cursor.tokens[end - 1].kind == "word":
         return True
-    if before is None or before.kind != "word":
-        return before is not None and before.kind == "number"
+    if i == 0:
+        return False
+    before = cursor.tokens[i - 1]
+    if before.kind != "word":
+        return before.kind == "number"
     equals = cursor.kind(end) == "equals" and cursor.tokens[end].text[0] == "="
-    return not (equals and node.op != "percent" and before.text.lower() in _BEFORE_RESULTS)
+    return not (equals and node.op != "percent" and _BEFORE_RESULTS.fullmatch(before.text.lower()))
 
 
 def _is_measure(left: Node, right: Node, relation: str) -> bool:
     """Whether words give a part a size, which is no arithmetic: `2/5 is equal to 12 hectares`."""
-    if relation in ("=", "==", "≈") or left.op != "over" or not all(map(is_literal, left.args)):
-        return False
-    part, size = evaluate(left), evaluate(first_operand(right))
-    return part is not None and size is not None and part < 1 < size
+    words = relation not in ("=", "==", "≈") and left.op == "over" and all(map(is_literal, left.args))
+    return words and evaluate(left) < 1 < evaluate(first_operand(right))
 
 
 def _relation(cursor: Cursor, i: int) -> int | None:
     """The index of the relation sign at `i`, perhaps on the next line."""
-    cursor.limit = len(cursor.tokens)
     if cursor.kind(i) == "newline" and cursor.kind(i + 1) in _RELATIONS:
         i += 1
     return i if cursor.kind(i) in _RELATIONS else None
@@ -214,63 +182,54 @@ def _relation(cursor: Cursor, i: int) -> int | None:
 
 def _modulus(parser: Parser, i: int) -> tuple[int, Node | None]:
     r"""`\pmod{7}`, `(mod 7)` or `mod 7` at `i`: the index after it and the modulus."""
-    parser.cursor.limit = len(parser.tokens)
     j = i + (parser.kind(i) == "open")
-    if parser.kind(j) != "mod":
-        return i, None
-    parsed = parser.parse_operand(j + 1)
-    if parsed is None:
+    if parser.kind(j) != "mod" or (parsed := parser.parse(j + 1)) is None:
         return i, None
     return parsed[1] + (j > i and parser.kind(parsed[1]) == "close"), parsed[0]
 
 
-def _verify(
-    lhs: Node, rhs: Node, relation: str, modulus: Node | None
-) -> tuple[bool, tuple[Fraction | None, Fraction | None]] | None:
-    """Whether the statement holds, with both values; None if it is no step or cannot be checked."""
-    if modulus is None and (relation == "equiv" or (is_literal(lhs) and is_literal(rhs))):
+def _verify(lhs: Node, rhs: Node, sign: Token, modulus: Node | None) -> tuple[bool, Fraction | None] | None:
+    """Whether the statement holds, with the value of rhs; None if it is no step or cannot be checked."""
+    if modulus is None and (sign.kind == "equiv" or (is_literal(lhs) and is_literal(rhs))):
         return None
     try:
-        lefts, rights = _readings(lhs), _readings(rhs)
-        values = lefts[0], rights[0]
+        if _is_measure(lhs, rhs, sign.text):
+            return None
+        result, value = evaluate(lhs), evaluate(rhs)
         if modulus is not None:
-            return _congruent(*values, evaluate(modulus)), values
-        running = [] if is_literal(rhs) else [evaluate(first_operand(rhs))]
+            return _congruent(result, value, evaluate(modulus)), value
+        if result == value:
+            return True, value
+        lefts, rights = [result], [value]  # a percent sign divides by 100, or is a unit
+        if _may_drop_percent(lhs, evaluate(rhs, percent=False)):
+            lefts.append(evaluate(lhs, percent=False))
+        # `140/100 = 1.4%` is false: who divides by a hundred has no per cent left.
+        if lhs.op != "over" or lhs.args[1] != Node("num", value=Fraction(100)):
+            rights.append(evaluate(rhs, percent=False))
+        lefts.append(evaluate(changed_by_percent(lhs)))
+        rights.append(evaluate(first_operand(rhs)))  # running notation
     except Uncheckable:
         return None
-    if not _may_drop_percent(lhs, rights[1]):
-        lefts = lefts[:1]
-    if _is_hundredth(lhs):
-        rights = rights[:1]
-    decimals = places(first_operand(rhs))  # of a literal, itself
-    pairs = [(a, b) for a in lefts for b in rights + running if a is not None and b is not None]
-    return any(_same(a, b, decimals, approximate=relation == "approx") for a, b in pairs), values
+    except ArithmeticError:
+        return False, None
+    decimals, approximate = places(first_operand(rhs)), sign.kind == "approx"
+    return any(_same(a, b, decimals, approximate=approximate) for a in lefts for b in rights), value
 
 
-def _readings(node: Node) -> list[Fraction | None]:
-    """The value with a percent sign read as /100, and with it read as a unit."""
-    return [evaluate(node), evaluate(node, percent=False)]
-
-
-def _may_drop_percent(lhs: Node, result: Fraction | None) -> bool:
+def _may_drop_percent(lhs: Node, result: Fraction) -> bool:
     """`60% / 3 = 20` counts per cents, `1/5 * 100% = 20` makes them; `40 * 2% = 80` is a slip."""
     args = [arg.args[0] if arg.op == "group" else arg for arg in lhs.args]
     rates = [evaluate(arg, percent=False) for arg in args if arg.op == "percent"]
     if rates and lhs.op in ("times", "over"):
         slipped = lhs.op == "times" and any(rate != 100 for rate in rates)
-        if slipped or (result is not None and abs(result) > 100):
+        if slipped or abs(result) > 100:
             return False
     return all(_may_drop_percent(arg, result) for arg in args)
 
 
-def _is_hundredth(lhs: Node) -> bool:
-    """`140/100 = 1.4%` is false: who divides by a hundred has no per cent left."""
-    return lhs.op == "over" and lhs.args[1].op == "num" and lhs.args[1].value == 100
-
-
-def _congruent(a: Fraction | None, b: Fraction | None, modulus: Fraction | None) -> bool:
+def _congruent(a: Fraction, b: Fraction, modulus: Fraction) -> bool:
     """a ≡ b; a fraction stands for its inverse: 33^{-1} ≡ 77 (mod 508)."""
-    if a is None or b is None or modulus is None or modulus <= 0:
+    if modulus <= 0:
         return False
     if modulus.denominator != 1:
         return (a - b) % modulus == 0

@@ -1,33 +1,47 @@
-"""Questions about the token at a place: does it multiply, is it a variable, where do unit words end?"""
+"""Questions about the token at a place: does it multiply, is it a variable, where do unit words end,
+and is what begins or ends there a part of something that is no arithmetic?"""
 
 from __future__ import annotations
 
 import re
+from unicodedata import category
 
-from harness.grading.steps.tokens import OPERAND_STARTS, Token, closed_groups, variables
+from harness.grading.steps.tokens import MAX_TOKENS, OPERAND_STARTS, REPEATING, Token
 
 MAX_UNIT_WORDS = 6
+MAX_WORDS_BACK = 3
 _NOT_UNITS = frozenset(["is", "so", "then", "or", "but", "which", "because", "if", "was", "are", "get"])
 _PRODUCT = re.compile(r"(?!kg|[mck]m|ml|ft|in|lb|oz|hr|st|nd|rd|th|am|pm|min|hrs|lbs|mph|sq)[A-Za-z]{2,3}")
 _AFTER_UNITS = frozenset(["times", "over", "plus", "minus", "equals", "approx", "equiv", "close", "mod"])
 _LETTER_UNITS = frozenset("agklmshLA")
-_TEXT_COMMANDS = ("\\text", "\\mathrm", "\\mbox")
+_SIGNS = ("plus", "minus", "times", "equals", "power")
+# Operators whose other operand is not a number where no expression could be read: `x + 5 = 8`.
+_OPERATORS = frozenset(["plus", "minus", "times", "over", "power", "mod"])
+_AFTER_OPERAND = frozenset(["power", "frac", "binom", "call", "root"])
+_FOREIGN_OPERATORS = frozenset([*"\\@#_∘⊕⊗★♦", REPEATING])
+# LaTeX commands that end or surround a formula; after any other one it goes on.
+_NEUTRAL = frozenset(
+    re.findall(
+        r"\w+",
+        """text textbf textit mathrm mbox quad qquad implies Rightarrow Longrightarrow rightarrow to iff
+        therefore because neq ne le leq ge geq lt gt begin end hspace vspace boxed tag nonumber checkmark
+        square blacksquare item label displaystyle textstyle hline intertext mid bullet""",
+    )
+)
 
 
 class Cursor:
-    """The tokens of a text, of which those before `limit` can be seen."""
+    """The tokens of a text, with the brackets that close and the letters that are variables."""
 
     def __init__(self, tokens: list[Token]) -> None:
-        """Show nothing yet: `limit` is 0."""
-        self.tokens = tokens
-        self.limit = 0
-        self.closed = closed_groups(tokens)
-        self.variables = variables(tokens)
+        self.tokens, self.size = tokens, len(tokens)
+        self.closed = _closed_groups(tokens)
+        self.variables = _variables(tokens)
         self.formulas = any(token.kind == "delim" for token in tokens)
 
     def kind(self, i: int) -> str:
         """The kind of token `i`; "end" past the last one."""
-        return self.tokens[i].kind if i < self.limit else "end"
+        return self.tokens[i].kind if i < self.size else "end"
 
     def is_multiplication_sign(self, i: int) -> bool:
         """Whether the word at `i` is an `x` or `of` that multiplies: an operand follows."""
@@ -51,12 +65,14 @@ class Cursor:
         return self.tokens[i].glued or (self.kind(i) == "number" and self.kind(i + 1) == "bang")
 
     def is_variable(self, i: int) -> bool:
-        """Whether letters glued to a number are variables: no unit (800g, 5kg), no sign (4x3).
+        """Whether letters glued to a number are variables: no unit (800g, 5kg, 5元), no sign (4x3).
 
         More than one letter is a product of variables only in a text with formulas (2xy).
         """
+        if self.kind(i) != "word" or self.is_multiplication_sign(i):
+            return False
         token = self.tokens[i]
-        if token.kind != "word" or not token.glued or self.is_multiplication_sign(i):
+        if not token.glued or token.foreign:
             return False
         if len(token.text) == 1:
             return token.text not in "gkLl" or token.text in self.variables
@@ -91,12 +107,16 @@ class Cursor:
     def _may_be_unit(self, i: int) -> bool:
         token = self.tokens[i]
         word = token.text
+        if token.foreign:
+            return True
         if "_" in word or (token.glued and self.tokens[i - 1].kind == "close"):
             return False  # a variable: \\frac{1}{2}bh
         if len(word) == 1:
             article = word == "a" and self.formulas  # \\frac92a
             return word in _LETTER_UNITS and word not in self.variables and not article
-        return word.lower() not in _NOT_UNITS and (word[0] != "\\" or word.startswith(_TEXT_COMMANDS))
+        return word.lower() not in _NOT_UNITS and (
+            word[0] != "\\" or word.startswith(("\\text", "\\mathrm", "\\mbox"))
+        )
 
     def _joins_unit(self, i: int) -> bool:
         """Whether a unit goes on at `i` with `/hour` or `-pound`; ` - x` does not go on."""
@@ -105,3 +125,112 @@ class Cursor:
             return False
         long = len(self.tokens[i + 1].text) > 1  # `20-g` subtracts
         return kind == "over" or (self.tokens[i].glued and self.tokens[i + 1].glued and long)
+
+    def continues(self, i: int) -> bool:
+        """Whether what stands before token `i` makes it the tail of something that is not arithmetic."""
+        if i == 0:
+            return False
+        before, token = self.tokens[i - 1], self.tokens[i]
+        if before.kind in (*_OPERATORS, "root") or (
+            before.kind == "other" and before.text in _FOREIGN_OPERATORS
+        ):
+            return True
+        if before.kind == "close" and token.kind != "minus":  # `(x + 1)5`, `(x) (5 + 1)`
+            return token.glued or token.kind in ("open", "root") or self.tokens[i - 2].kind == "number"
+        if token.kind == "open" and (
+            before.kind in ("number", "percent") or (before.kind == "bang" and token.glued)
+        ):
+            return True  # it multiplies what the parser did not take with it: `1/2 (68)`, `3!(2 + 1)`
+        if before.text == ":" and token.glued and i > 1 and self.tokens[i - 2].kind == "number":
+            return True  # the end of a time: `7:50 + 30 minutes`
+        if before.kind == "word" and self._word_goes_on(i):
+            return True
+        if token.kind == "minus":
+            return self._subtracts(i)
+        return before.kind in ("word", "call", "other") and token.glued and not _parts(before)
+
+    def _word_goes_on(self, i: int) -> bool:
+        """Whether the word before token `i` belongs to its expression: `f (2)`, `AB \\sqrt{4}`, `\\pi 5`."""
+        before, token = self.tokens[i - 1], self.tokens[i]
+        if token.kind in ("open", "root") and len(before.text) == 1 and not before.foreign:
+            return True
+        root = token.text == "\\sqrt" and before.text[0] != "\\" and self.formulas
+        return root or self._leads_on(i - 1)
+
+    def _subtracts(self, i: int) -> bool:
+        """Whether the minus at `i` takes from what stands before it: `x - 5`; but `is -5 + 8` and `= -5`."""
+        before = self.tokens[i - 1]
+        if before.kind != "word":
+            return before.kind in ("number", "close", "percent")
+        glued = self.tokens[i].glued and not (
+            before.foreign and (i < 2 or self.tokens[i - 2].kind != "number")
+        )
+        return glued or self.kind(i + 1) == "end" or not self.tokens[i + 1].glued
+
+    def _leads_on(self, i: int) -> bool:
+        """Whether the word at `i` leads an expression on: `\\pi 5`, `¾ x 3/3`, `5 girls + his 1 teacher`."""
+        tokens = self.tokens
+        if _is_command(tokens[i]):
+            return True
+        if tokens[i].text in ("x", "X") and i > 0 and tokens[i - 1].kind not in ("word", "newline"):
+            return True
+        first = i
+        while first > 0 and i - first < MAX_WORDS_BACK and tokens[first].kind == "word":
+            first -= 1
+        return tokens[first].kind == "plus"
+
+    def goes_on(self, i: int) -> bool:
+        """Whether an expression that ends before token `i` goes on with a variable: `(5/4)x`, `15 + y`."""
+        kind = self.kind(i)
+        if kind == "end":
+            return False
+        token = self.tokens[i]
+        if kind == "word":
+            glued = token.glued and self.tokens[i - 1].kind == "close" and token.text[0] != "\\"
+            return (glued and not token.foreign) or _is_command(token)
+        if kind == "open":
+            return token.text == "(" and (token.glued or self.formulas) and self.kind(i + 1) != "mod"
+        if kind == "other":
+            return token.text in _FOREIGN_OPERATORS
+        operator = kind in _OPERATORS and kind != "mod"
+        return kind in _AFTER_OPERAND or (operator and self._operand_follows(i + 1))
+
+    def _operand_follows(self, i: int) -> bool:
+        """Whether an operand stands at `i`, after an operator: a number, a variable, or the next line's."""
+        if self.kind(i) != "word":
+            return self.kind(i) in (*OPERAND_STARTS, "newline")
+        return len(self.tokens[i].text) == 1 or _is_command(self.tokens[i])
+
+
+def _parts(token: Token) -> bool:
+    """Whether what is glued to this begins anew: after a colon, `，` or a word that names no variable."""
+    last = token.text[-1]
+    return token.foreign or last in ":;.\"'`~" or (last > "\x7f" and category(last)[0] == "P")
+
+
+def _is_command(token: Token) -> bool:
+    return token.text[0] == "\\" and token.text[1:].split("{")[0].strip() not in _NEUTRAL
+
+
+def _variables(tokens: list[Token]) -> set[str]:
+    """Letters that stand for a number somewhere in the text: `L + 8`, `20 - g`; never the article a."""
+    found = set()
+    for before, token, after in zip([None, *tokens], tokens, [*tokens[1:], None], strict=False):
+        if token.kind == "word" and len(token.text) == 1 and token.text not in "aA":
+            led = before is not None and before.kind in (*_SIGNS, "open")
+            counted = before is not None and before.kind in ("number", "close")
+            if led or (after is not None and after.kind in _SIGNS and not counted):
+                found.add(token.text)
+    return found
+
+
+def _closed_groups(tokens: list[Token]) -> set[int]:
+    """Brackets that close within MAX_TOKENS: no time is spent on the others."""
+    closed: set[int] = set()
+    pending: list[int] = []
+    for i, token in enumerate(tokens):
+        if token.kind == "open":
+            pending.append(i)
+        elif token.kind == "close" and pending and i - (opened := pending.pop()) <= MAX_TOKENS:
+            closed.add(opened)
+    return closed

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+import operator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -26,54 +27,38 @@ class Uncheckable(ValueError):
     """The value is over a cap or irrational, so the statement cannot be checked."""
 
 
-def evaluate(node: Node, *, percent: bool = True) -> Fraction | None:
-    """The exact value; None if undefined (a zero divisor, gcd of fractions). Raises Uncheckable.
+def evaluate(node: Node, *, percent: bool = True) -> Fraction:
+    """The exact value. Raises ArithmeticError if there is none (a zero divisor), Uncheckable over a cap.
 
     `percent=False` reads 25% as 25 and 6 million as 6, for statements that drop the unit on the other side.
     """
     if node.op == "num":
         return node.value
-    values = []
-    for arg in node.args:
-        value = evaluate(arg, percent=percent)
-        if value is None:
-            return None
-        values.append(value)
-    if node.op == "scaled":
+    values = [evaluate(arg, percent=percent) for arg in node.args]
+    if node.op in ("scaled", "percent"):
         return values[0] * node.value if percent else values[0]
-    result = _apply(node.op, values, percent=percent)
-    if result is not None and max(result.numerator.bit_length(), result.denominator.bit_length()) > MAX_BITS:
+    if node.op in _SIMPLE:
+        result = _SIMPLE[node.op](*values)
+    else:
+        result = _power(*values) if node.op == "power" else _integer_function(node.op, values)
+    if max(result.numerator.bit_length(), result.denominator.bit_length()) > MAX_BITS:
         raise Uncheckable(node.op)
     return result
 
 
-def _apply(op: str, v: list[Fraction], *, percent: bool) -> Fraction | None:
-    if op == "group":
-        return v[0]
-    if op == "neg":
-        return -v[0]
-    if op == "abs":
-        return abs(v[0])
-    if op == "percent":
-        return v[0] / 100 if percent else v[0]
-    if op == "plus":
-        return v[0] + v[1]
-    if op == "minus":
-        return v[0] - v[1]
-    if op == "times":
-        return v[0] * v[1]
-    if op == "over":
-        return v[0] / v[1] if v[1] else None
-    if op == "mod":
-        return v[0] % v[1] if v[1] else None
-    if op == "power":
-        return _power(v[0], v[1])
-    return _integer_function(op, v)
+_SIMPLE: dict[str, Callable[..., Fraction]] = {
+    "group": operator.pos,
+    "neg": operator.neg,
+    "abs": operator.abs,
+    "plus": operator.add,
+    "minus": operator.sub,
+    "times": operator.mul,
+    "over": operator.truediv,
+    "mod": operator.mod,
+}
 
 
-def _power(base: Fraction, exponent: Fraction) -> Fraction | None:
-    if base == 0 and exponent < 0:
-        return None
+def _power(base: Fraction, exponent: Fraction) -> Fraction:
     if exponent.denominator != 1:
         base, exponent = _root(base, exponent.denominator), Fraction(exponent.numerator)
     bits = max(base.numerator.bit_length(), base.denominator.bit_length())
@@ -94,14 +79,12 @@ def _root(value: Fraction, degree: int) -> Fraction:
     return root
 
 
-def _integer_function(op: str, v: list[Fraction]) -> Fraction | None:
+def _integer_function(op: str, v: list[Fraction]) -> Fraction:
     if any(value.denominator != 1 or value < 0 for value in v):
-        return None
+        raise ArithmeticError(op)
     n = [int(value) for value in v]
-    if op == "gcd":
-        return Fraction(math.gcd(*n))
-    if op == "lcm":
-        return Fraction(math.lcm(*n))
+    if op in ("gcd", "lcm"):
+        return Fraction(math.gcd(*n) if op == "gcd" else math.lcm(*n))
     if n[0] > MAX_FACTORIAL:
         raise Uncheckable(op)
     return Fraction(math.factorial(n[0]) if op == "factorial" else math.comb(n[0], n[1]))
@@ -125,6 +108,18 @@ def first_operand(node: Node) -> Node:
     while node.op in ("plus", "minus", "times", "over"):
         node = node.args[0]
     return node
+
+
+def changed_by_percent(node: Node) -> Node:
+    """`50 - 20%` as a calculator reads it, with the per cent of what stands before; others as they are."""
+    if node.op not in ("plus", "minus") or node.args[1].op != "percent" or has_percent(node.args[0]):
+        return node
+    return Node(node.op, (node.args[0], Node("times", node.args)))
+
+
+def has_percent(node: Node) -> bool:
+    """Whether a percent sign stands anywhere in it."""
+    return node.op == "percent" or any(map(has_percent, node.args))
 
 
 def literals(node: Node) -> Iterator[Fraction]:

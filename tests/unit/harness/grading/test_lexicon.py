@@ -9,8 +9,7 @@ import pytest
 from harness.data.constants import implied
 from harness.grading.compare.quantities import parse_number
 from harness.grading.lexicon import CARDINALS, UNITS, Unit
-from harness.grading.steps.numbers import numbers_in
-from harness.grading.steps.units import _FAMILIES
+from harness.grading.steps.quantities import _FAMILIES, numbers_in
 
 
 def test_the_cardinals_are_twenty_eight_words() -> None:
