@@ -41,16 +41,18 @@ def assemble(data: DataConfig, split: str, *, where: str = "data.") -> tuple[lis
 
     For training, in this order: rows that are bad or not of the levels and subjects are left out, then copies
     of an earlier problem and contaminated ones; then order, number, fewer different problems, dose. Other
-    splits are filtered and cut alone (validation also loses copies and contaminated problems). `where` names
-    the config in messages.
+    splits are filtered and cut alone (validation also loses copies and contaminated problems). GSM8K's
+    `perturbed` is made by rule, a file's is its rows of that split. `where` names the config in messages.
     """
     report = Report()
     if data.dataset == "mixture":
         problems = _mixture(data, split, report)
-    elif split == "perturbed" and data.dataset not in GENERATED:
+    elif split == "perturbed" and data.dataset in PUBLISHED:
         problems = _perturbed(data, where)
     else:
-        problems = _taken(data, split, _pool(data, split, report, where), report, where)
+        own_twins = split == "perturbed" and data.dataset == "jsonl"
+        pool = _own_twins(data, report, where) if own_twins else _pool(data, split, report, where)
+        problems = _taken(data, split, pool, report, where)
     report.size = stages.size(problems)
     return problems, report
 
@@ -197,6 +199,19 @@ def _perturbed(data: DataConfig, where: str) -> list[Problem]:
     if data.dataset != "gsm8k":
         return []
     return perturb.perturbations(stages.without_copies(assemble(data, "train", where=where)[0]))
+
+
+def _own_twins(data: DataConfig, report: Report, where: str) -> list[Problem]:
+    """Take a file's `perturbed`: twins of the training problems taken, and rows of no pair that pass."""
+    rows = _read(data, "perturbed", report.bad_rows if data.bad_rows == "leave_out" else None)
+    file = {p.id for p in _read(data, "train", [])}
+    taken = {p.id for p in assemble(data, "train", where=where)[0]}
+    levels = [] if data.families else data.levels
+    alone = [p for p in rows if p.pair_id not in file]
+    with _field(where):
+        alone = stages.filtered(alone, levels=levels, subjects=data.subjects, name=data.name)
+    kept = {p.id for p in alone}
+    return [p for p in rows if p.pair_id in taken or p.id in kept]
 
 
 @contextmanager

@@ -43,12 +43,17 @@ def _of_known_split(row: dict[str, Any] | str) -> dict[str, Any] | str:
 
 
 def _text(path: Path, name: str) -> str:
+    if path.exists() and not (path.is_file() or path.is_dir()):  # a pipe: it is read more than once
+        raise ValueError(f"{name}: a pipe or device; name a JSONL file to read")
     try:
-        return path.read_text(encoding="utf-8-sig")
+        content = path.read_bytes()
     except OSError as error:
         raise ValueError(f"{name}: {error.strerror}; name a JSONL file to read") from None
+    try:
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{name}: not UTF-8 at byte {error.start}; convert it") from None
+        line = content[: error.start].count(b"\n") + 1
+        raise ValueError(f"{name}, line {line}: not UTF-8 at byte {error.start}; convert it") from None
 
 
 def _row(line: str) -> dict[str, Any] | str:
@@ -56,6 +61,10 @@ def _row(line: str) -> dict[str, Any] | str:
         row = json.loads(line)
     except json.JSONDecodeError as error:
         return f"not JSON ({error.msg} at column {error.colno}); mend or delete it"
+    except ValueError:  # Python's limit to the digits of a number
+        return "a number of more than 4,300 digits; write it as a text, in quotes"
+    except RecursionError:
+        return "nested too deeply; mend or delete it"
     if not isinstance(row, dict):
         return 'not a JSON object; write {"problem": ..., "answer": ...}'
     return row

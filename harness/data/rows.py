@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -54,8 +55,7 @@ def _problem(
     row: Mapping[str, Any], dataset: str, split: str, name: str, answer_range: AnswerRange | None
 ) -> Problem:
     text = row.get("problem") or row.get("question")
-    given = row.get("answer")
-    answer = "" if given is None else str(given).strip()
+    answer = (_text("answer", row.get("answer")) or "").strip()
     if not isinstance(text, str) or not text.strip():
         raise ValueError("no text; each line needs a non-empty `problem`")
     if not answer:
@@ -64,18 +64,36 @@ def _problem(
     exact = row.get("exact")
     if exact is not None and not isinstance(exact, bool):
         raise ValueError(f"exact={exact!r} is not true or false; mend it, or leave it out")
+    topic = "topic" if row.get("topic") else "subject"
     return Problem(
-        id=name if row.get("id") is None else str(row["id"]),
+        id=_text("id", row.get("id")) or name,
         dataset=dataset,
         split=split,
-        text=text,
+        text=_text("problem", text) or "",
         answer=answer,
-        topic=row.get("topic") or row.get("subject"),
+        topic=_text(topic, row.get(topic)),
         level=_level(row.get("level")),
-        solution=row.get("solution"),
-        pair_id=row.get("pair_id"),
+        solution=_text("solution", row.get("solution")),
+        pair_id=_text("pair_id", row.get("pair_id")),
         exact=exact is True,
     )
+
+
+def _text(field: str, value: object) -> str | None:
+    """The text of a field that holds a text or a number, else None. Raises ValueError for anything else."""
+    if value is None:
+        return None
+    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not (number or isinstance(value, str)):
+        shown = value if isinstance(value, bool | float) else type(value).__name__
+        raise ValueError(f"{field}: {str(shown).lower()} is no text or number; mend it, or leave it out")
+    text = str(value)
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        half = text[error.start].encode("unicode_escape").decode()
+        raise ValueError(f"{field}: {half} is half a character; write it whole") from None
+    return text
 
 
 def _level(value: object) -> int | None:
@@ -85,8 +103,8 @@ def _level(value: object) -> int | None:
     digits = str(value).lower().removeprefix("level").strip()
     if digits == "?":
         return None
-    if not (digits.isascii() and digits.isdigit()):
-        raise ValueError(f"level={value!r} is not a whole number; mend it, or leave it out")
+    if not (digits.isascii() and digits.isdigit() and len(digits) < 10):
+        raise ValueError(f"level={_short(value)} is not a whole number; mend it, or leave it out")
     return int(digits)
 
 
@@ -95,8 +113,15 @@ def _check_answer(answer: str, answer_range: AnswerRange | None) -> None:
     if answer_range is None:
         return
     low, high = answer_range
-    if not (answer.isascii() and answer.isdigit() and low <= int(answer) <= high):
+    digits = answer.isascii() and answer.isdigit() and len(answer) < 20  # Python refuses 4,301 digits
+    if not (digits and low <= int(answer) <= high):
         raise ValueError(
-            f"answer={answer!r} is not an integer from {low} to {high}; "
+            f"answer={_short(answer)} is not an integer from {low} to {high}; "
             "mend it, or set data.answer_range=null for a task that is not AIME-like"
         )
+
+
+def _short(value: object) -> str:
+    """The value as Python shows it, cut where it is long."""
+    shown = repr(value)
+    return shown if len(shown) <= 60 else f"{shown[:60]}…"

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from harness.data.documents import problems_to_evaluate
 from harness.data.load import check_data, corpus, data_fingerprint, data_report, left_out, load_split
 from harness.launch.compose import Composer
 from harness.launch.run import main
@@ -64,6 +65,48 @@ def test_filters_copies_and_number_are_applied_and_reported(path: Path) -> None:
     assert (report["num_problems"], report["num_distinct"]) == (5, 5)
     assert len(load_split(data, "test")) == 10
     assert left_out(data) == ["data=jsonl: left out of training: 1 copies; named in data.json"]
+
+
+def test_a_files_own_twins_are_those_of_the_training_problems_taken(path: Path) -> None:
+    twins = [
+        {"id": f"p{i}", "problem": f"Add {i} and 9", "answer": i + 9, "pair_id": f"t{i}"} for i in range(6)
+    ]
+    twins += [{"id": "alone", "problem": "Add 1 and 1", "answer": 2, "level": 1, "subject": "a"}]
+    twins += [{"id": "other", "problem": "Add 1 and 2", "answer": 3, "level": 2, "subject": "a"}]
+    lines = [path.read_text(), *(json.dumps({**twin, "split": "perturbed"}) for twin in twins)]
+    path.write_text("\n".join(lines))
+    found = load_split(mine(path), "perturbed")
+    assert [p.id for p in found] == [twin["id"] for twin in twins]
+    assert [p.pair_id for p in found] == [*(f"t{i}" for i in range(6)), None, None]
+    # Training takes t0, t6, ... alone; twins need no level of their own, and have their originals' fate.
+    data = mine(path, subjects=["a"], levels=[1], num_train=5)
+    assert [p.id for p in load_split(data, "perturbed")] == ["p0", "alone"]
+    assert [p.id for p in load_split(mine(path, num_train=3), "perturbed")] == ["p0", "p1", "p2"]
+    assert data_report(data)["perturbed"]["num_problems"] == 2
+    assert [p.id for p in problems_to_evaluate(data, "perturbed", 1)] == ["p0"]
+
+
+def test_a_bad_twin_is_named_before_anything_starts(path: Path) -> None:
+    path.write_text(path.read_text() + '\n{"problem": "a", "split": "perturbed"}')
+    with pytest.raises(ConfigError, match="line 52: no answer"):
+        check_data(mine(path))
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        (["data.families=[arith]"], "data.families='arith': unknown; did you mean arithmetic?"),
+        (["data.families=[arithmetic]"], "data.levels=[]: give a list"),
+        (["data.families=[arithmetic]", "data.levels=[1]"], None),
+    ],
+)
+def test_what_a_base_is_pretrained_on_is_checked_beforehand(
+    given: list[str], text: str | None, path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for mode in ("--plan", "--config"):
+        given_all = ["data=jsonl", f"data.path={path}", f"output_dir={tmp_path}", *given]
+        assert main([*given_all, mode]) == (0 if text is None else 2)
+        assert text is None or text in capsys.readouterr().err
 
 
 def test_the_seed_orders_before_the_number_cuts(path: Path) -> None:

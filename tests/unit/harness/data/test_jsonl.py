@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,21 @@ def test_a_byte_order_mark_is_no_part_of_the_first_line(path: Path) -> None:
             ['{"id": 3, "problem": "a", "answer": 1}', '{"id": "3", "problem": "b", "answer": 2}'],
             ["line 2", "id='3' is line 1's too"],
         ),
+        (['{"problem": "a", "answer": 1, "subject": ["x"]}'], ["line 1", "subject: list is no text"]),
+        (['{"problem": "a", "answer": 1, "topic": {"x": 1}}'], ["line 1", "topic: dict is no text"]),
+        (['{"problem": "a", "answer": 1, "solution": [1]}'], ["line 1", "solution: list is no text"]),
+        (['{"problem": "a", "answer": 1, "pair_id": {}}'], ["line 1", "pair_id: dict is no text"]),
+        (['{"problem": "a", "answer": 1, "id": [1]}'], ["line 1", "id: list is no text"]),
+        (['{"problem": "a", "answer": true}'], ["line 1", "answer: true is no text or number"]),
+        (['{"problem": "a", "answer": NaN}'], ["line 1", "answer: nan is no text or number"]),
+        (['{"problem": "a", "answer": {"value": 2}}'], ["line 1", "answer: dict is no text or number"]),
+        (['{"problem": "a", "answer": ' + "9" * 5000 + "}"], ["line 1", "write it as a text"]),
+        (['{"problem": "a", "answer": "' + "9" * 5000 + '"}'], ["line 1", "not an integer from 0 to 999"]),
+        (['{"problem": "a", "answer": 1, "level": "' + "9" * 5000 + '"}'], ["line 1", "whole number"]),
+        (["[" * 3000 + "]" * 3000], ["line 1", "nested too deeply"]),
+        (['{"x": ' + "[" * 100_000 + "]" * 100_000 + "}"], ["line 1", "nested too deeply"]),
+        ([r'{"problem": "1+1\ud800?", "answer": 1}'], ["line 1", r"problem: \ud800 is half a character"]),
+        ([r'{"problem": "a", "answer": "\udc00"}'], ["line 1", r"answer: \udc00 is half a character"]),
     ],
 )
 def test_what_is_wrong_is_named_by_file_line_and_remedy(
@@ -75,6 +91,7 @@ def test_what_is_wrong_is_named_by_file_line_and_remedy(
         read(path, "\n".join(lines))
     for part in (f"data.path={path}", *parts):
         assert part in str(caught.value)
+    assert len(str(caught.value)) < 400  # the value is cut, however long
 
 
 def test_an_absent_answer_is_no_answer_named_none(path: Path) -> None:
@@ -84,8 +101,23 @@ def test_an_absent_answer_is_no_answer_named_none(path: Path) -> None:
 
 
 def test_bytes_that_are_no_text_are_named(path: Path) -> None:
-    with pytest.raises(ValueError, match="not UTF-8 at byte 13"):
-        read(path, b'{"problem": "\xff"}')
+    with pytest.raises(ValueError, match="line 2: not UTF-8 at byte 14"):
+        read(path, b'\n{"problem": "\xff"}')
+
+
+def test_what_is_no_file_is_named_and_not_waited_for(path: Path) -> None:
+    os.mkfifo(path)  # reading it would wait for a writer
+    with pytest.raises(ValueError, match=rf"data.path={path}: a pipe or device; name a JSONL file"):
+        jsonl.load(path, split="test", answer_range=None)
+    with pytest.raises(ValueError, match=rf"data.path={path.parent}: Is a directory"):
+        jsonl.load(path.parent, split="test", answer_range=None)
+
+
+@pytest.mark.parametrize("answer", ["answer", 0.5, -3, 10**25])
+def test_texts_and_numbers_are_answers(answer: str | float, path: Path) -> None:
+    row = {"problem": "a", "answer": answer, "subject": 3, "pair_id": 7}
+    (found,) = read(path, json.dumps(row), answer_range=None)
+    assert (found.answer, found.topic, found.pair_id) == (str(answer), "3", "7")
 
 
 def test_a_problem_with_braces_is_rendered_as_it_is() -> None:
