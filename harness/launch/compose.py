@@ -18,11 +18,10 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from harness.schema.presets import weighed, with_components
+from harness.schema.presets import CONF, weighed, with_components
 from harness.schema.run_config import ConfigError, RunConfig, did_you_mean, validate
 from harness.schema.settings import is_setting, nearest
 
-CONF = Path(__file__).resolve().parents[2] / "conf"
 GROUPS = tuple(sorted(p.name for p in CONF.iterdir() if p.is_dir() and p.name != "hydra"))
 
 OPTIONAL = ("experiment", "ablation")

@@ -21,11 +21,11 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from harness.launch.compose import CONF
 from harness.launch.expand import Sweep
 from harness.launch.jobs import EXECUTE, Functions, load
 from harness.launch.launcher import ProcessLauncher
 from harness.records.progress import Display
+from harness.schema.presets import CONF
 from harness.schema.run_config import ConfigError, validate
 
 PROCESS = "harness.launch.launcher.ProcessLauncher"

@@ -12,6 +12,7 @@ from harness.model.files.source import HubNotReached, check_model
 from harness.model.files.teacher_files import check_teacher
 from harness.model.preflight import check_packages, describe
 from harness.schema.run_config import ConfigError, RunConfig, check_folder
+from harness.schema.unread import unread
 
 if TYPE_CHECKING:
     from harness.launch.jobs import Job
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 def check_jobs(jobs: Sequence[Job]) -> None:
     """Raises ConfigError: one line with field, value and remedy. What jobs share is checked once."""
     configs = [job.config for job in jobs]
+    for setting in unread(configs):
+        if not setting.warn:
+            raise ConfigError(setting.message)
     for config in configs:
         check_packages(config)
     for config in _distinct(configs, lambda c: (c.model.model_dump_json(), *sorted(c.templates))):

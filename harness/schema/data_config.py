@@ -9,7 +9,7 @@ from pydantic import Field
 from harness.grading.find.extraction import Rule
 from harness.records.records import GENERATED
 from harness.schema.prompts import TemplateName
-from harness.schema.section import Check, Name, NonNegative, NonNegativeFloat, Positive, Section
+from harness.schema.section import Check, Name, NonNegative, NonNegativeFloat, Positive, Section, Used
 
 Published = Literal[
     "gsm8k",
@@ -118,6 +118,16 @@ class DataConfig(Section):
         return self.dataset == "mixture"
 
     @property
+    def _draws(self) -> bool:
+        """Whether `data_seed` chooses problems of a set that has its splits already."""
+        seeded = self.order == "seeded" and not self._is_mixture
+        return seeded or self.dose is not None or bool(self.num_distinct or self.num_families)
+
+    @property
+    def _families_of_parts(self) -> list[list[str]]:
+        return [part.families for part in self.components.values()]
+
+    @property
     def _fewer(self) -> str:
         """`num_distinct=8`: the setting that makes the problems fewer; "" without one."""
         given = [f"{name}={n}" for name in ("num_distinct", "num_families") if (n := getattr(self, name))]
@@ -194,5 +204,56 @@ class DataConfig(Section):
             lambda c: c._is_mixture and (c.levels or c.subjects or c.num_families),
             "levels, subjects and num_families of a mixture belong to its components: "
             "data.components.<name>.levels",
+        ),
+    )
+
+    used: ClassVar[tuple[Used[DataConfig], ...]] = (
+        Used(
+            ("path",),
+            lambda c, run: c.dataset == "jsonl",
+            "dataset={c.dataset} reads no file; add data=jsonl, or leave it out",
+        ),
+        Used(
+            ("families",),
+            lambda c, run: c._is_generated or (run.model.is_ladder and not any(c._families_of_parts)),
+            "dataset={c.dataset} is not generated, and model={run.model.name} is not pretrained on families; "
+            "leave it out",
+        ),
+        Used(
+            ("style",),
+            lambda c, run: c._is_generated or (c.families and run.model.is_ladder),
+            "dataset={c.dataset} is not generated, and nothing is pretrained on its families; leave it out",
+        ),
+        Used(
+            ("heldout_families",),
+            lambda c, run: c._is_generated,
+            "dataset={c.dataset} is not generated: its own split heldout is taken; leave it out",
+        ),
+        Used(
+            ("answer_range",),
+            lambda c, run: c.dataset == "jsonl",
+            "only answers of a file are checked, and this is dataset={c.dataset}; leave it out",
+            idle=(None, (0, 999)),
+        ),
+        Used(
+            ("bad_rows",),
+            lambda c, run: not (c._is_generated or c._is_mixture),
+            "dataset={c.dataset} has no rows of its own; of a mixture, give it to data.components.<name>",
+        ),
+        Used(
+            ("order",),
+            lambda c, run: not c._is_mixture,
+            "a mixture's parts have an order each; give it to data.components.<name>",
+        ),
+        Used(
+            ("data_seed",),
+            lambda c, run: c._draws or not (c._is_mixture or c.dataset == "jsonl"),
+            "there is no data.order=seeded, num_distinct, num_families or dose; set one, leave it "
+            "out, or give it to data.components.<name> of a mixture",
+        ),
+        Used(
+            ("drop_share",),
+            lambda c, run: c.drop_contaminated,
+            "no data.drop_contaminated is given; name some, or leave it out",
         ),
     )

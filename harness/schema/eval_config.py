@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from harness.schema.presets import preset
 from harness.schema.prompts import TemplateName
 from harness.schema.reward_config import ProcessRewardModelConfig, RewardModelConfig
-from harness.schema.section import Check, Name, NonNegative, Positive, PositiveFloat, Section
+from harness.schema.section import Check, Name, NonNegative, Positive, PositiveFloat, Section, Used
 
 Split = Literal["train", "perturbed", "validation", "test", "heldout"]
 MANY_SAMPLES, FEW_SAMPLES = 64, 4  # k for sets of 30 or 40 problems, and for large ones
@@ -117,4 +117,13 @@ class EvalConfig(Section):
             "rerank={c._untrained} with {c._untrained}_model=null; give its training as "
             "conf/eval/default.yaml does",
         ),
+    )
+
+    used: ClassVar[tuple[Used[EvalConfig], ...]] = tuple(
+        Used(
+            (f"{kind}_model",),
+            lambda c, run, kind=kind: kind in c.rerank,  # type: ignore[misc]
+            f"no such model is trained; add {kind} to eval.rerank, or leave it out",
+        )
+        for kind in ("outcome", "process")
     )

@@ -12,6 +12,7 @@ from harness.schema.section import (
     Positive,
     PositiveFloat,
     Section,
+    Used,
 )
 
 
@@ -120,6 +121,24 @@ class ModelConfig(Section):
         Check(
             lambda c: c.is_ladder and c.dims is not None and c.dims.vocab_size is not None,
             "dims.vocab_size={c.dims.vocab_size}: the ladder's is its tokenizer's; drop it",
+        ),
+    )
+
+    used: ClassVar[tuple[Used[ModelConfig], ...]] = (
+        Used(
+            ("hub_id", "revision", "package"),
+            lambda c, run: c.source == "hub",
+            "it is about a model of the hub, and model.source={c.source}; use model=hub, or leave it out",
+        ),
+        Used(
+            ("path",),
+            lambda c, run: c.source in ("folder", "gguf"),
+            "model.source={c.source} has no path; use model=folder or model=gguf, or leave it out",
+        ),
+        Used(
+            ("trust_remote_code",),
+            lambda c, run: c.source in ("hub", "folder"),
+            "no file of model.source={c.source} asks for code; leave it out",
         ),
     )
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import yaml
 
-PRESETS = Path(__file__).resolve().parents[2] / "conf" / "data"
+CONF = Path(__file__).resolve().parents[2] / "conf"
+PRESETS = CONF / "data"
 _OF_THE_WHOLE = ("template", "answer_rules", "symbolic")  # one prompt and one grader for all components
 
 
@@ -48,8 +49,22 @@ def with_components(data: Mapping[str, Any], folders: Sequence[Path] = (PRESETS,
         if not isinstance(part, Mapping):
             raise ValueError(f"{field}={part}: give a weight, or a weight and fields of conf/data")
         given = dict(part)
+        _check_part(field, given, whole)
         chosen = str(given.pop("preset", name))
         if "dataset" not in given:
             given = {**preset(chosen, folders, field=f"{field}.preset"), **given}
         full[name] = given | {key: whole[key] for key in _OF_THE_WHOLE if key in whole}
     return {**whole, "components": full} if parts else whole
+
+
+def _check_part(field: str, given: Mapping[str, Any], whole: Mapping[str, Any]) -> None:
+    """Raises ValueError for a field of a component that is the whole mixture's to say."""
+    for key in _OF_THE_WHOLE:
+        if key in given and key in whole and given[key] != whole[key]:
+            raise ValueError(f"{field}.{key}={given[key]}: all parts share the mixture's; set data.{key}")
+    makes_fewer = given.get("num_distinct") or given.get("num_families")
+    if given.get("num_train") is not None and not makes_fewer:
+        raise ValueError(
+            f"{field}.num_train={given['num_train']}: its weight says how many it gives; set {field}.weight, "
+            "or data.num_train for all parts"
+        )

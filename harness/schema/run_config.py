@@ -22,7 +22,7 @@ from harness.schema.model_config import ModelConfig
 from harness.schema.objective_config import ObjectiveConfig
 from harness.schema.objective_warnings import WARNINGS
 from harness.schema.prompts import CHAT
-from harness.schema.section import Check, Name, NonNegative, Positive, Section, messages
+from harness.schema.section import Check, Name, NonNegative, Positive, Section, Used, messages
 from harness.schema.slots import COMPARED
 from harness.schema.trainer_config import RolloutConfig, TrainerConfig
 
@@ -40,6 +40,15 @@ class TrackingConfig(Section):
     """Project of W&B."""
     entity: str | None = None
     """User or team of W&B; null: the account's default."""
+
+    used: ClassVar[tuple[Used[TrackingConfig], ...]] = (
+        Used(
+            ("project", "entity"),
+            lambda c, run: c.mode != "disabled",
+            "nothing is sent to W&B (tracking.mode=disabled)",
+            warn=True,
+        ),
+    )
 
 
 class RunConfig(Section):
@@ -162,6 +171,20 @@ class RunConfig(Section):
         Check(
             lambda c: c._chat,
             "template {c._chat} with model.source=ladder: no chat template; use question",
+        ),
+    )
+
+    used: ClassVar[tuple[Used[RunConfig], ...]] = (
+        Used(
+            ("corpus",),
+            lambda c, run: c.model.is_ladder,
+            "model={c.model.name} is pretrained already; leave it out, or use a ladder model",
+        ),
+        Used(
+            ("base_seed",),
+            lambda c, run: c.model.is_ladder,
+            "model={c.model.name} is pretrained already, so every seed has the same base",
+            warn=True,
         ),
     )
 

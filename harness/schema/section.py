@@ -28,6 +28,21 @@ class Check(Generic[T]):
     message: str
 
 
+@dataclass(frozen=True)
+class Used(Generic[T]):
+    """Settings that only some runs read: when `when(section, run)` holds, and what to say otherwise.
+
+    `otherwise` is a format string in which `c` is the section and `run` the run. `idle`: values that presets
+    set where nothing reads them, beside the defaults. `warn`: of something switched off, no error.
+    """
+
+    fields: tuple[str, ...]
+    when: Callable[[T, Any], object]
+    otherwise: str
+    idle: tuple[object, ...] = ()
+    warn: bool = False
+
+
 def messages(checks: Iterable[Check[T]], config: T) -> Iterator[str]:
     """Yield the message of each check that applies to `config`, in the order of the table."""
     for check in checks:
@@ -38,11 +53,13 @@ def messages(checks: Iterable[Check[T]], config: T) -> Iterator[str]:
 class Section(BaseModel):
     """A group of settings: unknown fields are errors, values are finite and never change.
 
-    The first of `checks` that applies is a ValueError. A string literal under each field says what it means.
+    The first of `checks` that applies is a ValueError; `used` is read by harness/schema/unread.py. A string
+    literal under each field says what it means.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
     checks: ClassVar[tuple[Check[Any], ...]] = ()
+    used: ClassVar[tuple[Used[Any], ...]] = ()
 
     @model_validator(mode="after")
     def _fields_fit(self) -> Self:

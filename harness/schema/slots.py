@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from harness.schema.section import Check, NonNegativeFloat, Positive, PositiveFloat, Section, Share
+from harness.schema.section import Check, NonNegativeFloat, Positive, PositiveFloat, Section, Share, Used
 
 Level = Literal["token", "sequence", "sequence_mean"]
 CLIPPED = ("ppo_clip", "cispo")
@@ -214,6 +214,22 @@ class KLConfig(Section):
         Check(
             lambda c: c.refresh_every is not None and not c.uses_reference,
             "refresh_every={c.refresh_every} with no reference in use; set coef above 0 and against=ref",
+        ),
+    )
+
+    used: ClassVar[tuple[Used[KLConfig], ...]] = (
+        Used(
+            ("estimator", "placement", "against"),
+            lambda c, run: c.coef,
+            "there is no KL penalty (objective.kl.coef=0)",
+            warn=True,
+        ),
+        Used(
+            ("reference",),
+            lambda c, run: c.uses_reference,
+            "no KL to a reference is taken (objective.kl.coef, objective.kl.against)",
+            idle=(None,),
+            warn=True,
         ),
     )
 

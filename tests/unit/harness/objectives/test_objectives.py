@@ -15,8 +15,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.launch.compose import CONF
 from harness.objectives import policy_loss
+from harness.schema.presets import CONF
 from harness.training import gradient
 from tests.unit.harness.objectives import scenario as scenarios
 from tests.unit.harness.objectives.scenario import (

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from harness.identity import base_id, run_id
-from harness.launch.compose import CONF, Composer
+from harness.launch.compose import Composer
 from harness.launch.expand import expand
 from harness.launch.run import main
 from harness.model.dims import num_parameters
@@ -19,6 +19,7 @@ from harness.model.files import source
 from harness.model.files.hub import save_pretrained
 from harness.model.files.source import check_model, content, shape
 from harness.model.policy import init_policy
+from harness.schema.presets import CONF
 from harness.schema.run_config import ConfigError, RunConfig
 from tests.unit.harness.tiny import untrained_base
 
