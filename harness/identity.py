@@ -10,7 +10,8 @@ from typing import Any
 from harness.data.documents import benchmark_data
 from harness.data.load import corpus_fingerprint, data_fingerprint
 from harness.data.sources import file_hash
-from harness.model.files.source import WEIGHTS, content
+from harness.model.files.folder import WEIGHTS
+from harness.model.files.source import content
 from harness.model.files.teacher_files import teacher_fingerprint
 from harness.model.files.tokenizer import TOKENIZER_VERSION
 from harness.records.records import BASES, NewerRecord, RecordError, read_base

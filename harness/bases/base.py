@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 
 from harness.identity import base_id, base_identity
-from harness.model.dims import ModelDims, dims_from_config, num_non_embedding_parameters, num_parameters
+from harness.model.dims import ModelDims, num_non_embedding_parameters, num_parameters
+from harness.model.files.folder import folder_dims
 from harness.model.files.gguf import dequantise
 from harness.model.files.source import fetch, gguf_file, kind_of
 from harness.model.preflight import check_fits
@@ -29,8 +29,7 @@ def adopt(config: RunConfig, folder: Path, report: Reporter) -> None:
         target.symlink_to(fetch(model).absolute(), target_is_directory=True)
     if model.dims is None:  # then its size was not known before the download
         check_fits(config)
-    dims = dims_from_config(json.loads((target / "config.json").read_text(encoding="utf-8")))
-    write_base(config, folder, dims, seconds=time.perf_counter() - started)
+    write_base(config, folder, folder_dims(target), seconds=time.perf_counter() - started)
 
 
 def write_base(

@@ -22,15 +22,17 @@ def accuracy(*, rollout: Rollout, grade: Grade, problem: Problem) -> float:
     return float(grade.correct)
 
 
-def format_r1(*, rollout: Rollout, grade: Grade, problem: Problem) -> float:
+def format_r1(*, rollout: Rollout, grade: Grade, problem: Problem, opened: bool = False) -> float:
     """1 for `<think>…</think>` (one pair, not blank, first) followed by an answer, else 0.
 
     arXiv:2501.12948 §2.2.2. Something must stand after the thinking; what the answer is, the grader says.
+    `opened`: the prompt ends with `<think>`, which then counts as the output's own.
     """
-    match = _THINK_THEN_ANSWER.fullmatch(rollout.text.strip())
+    text = "<think>" + rollout.text if opened else rollout.text
+    match = _THINK_THEN_ANSWER.fullmatch(text.strip())
     if match is None or grade.extracted is None:
         return 0.0
-    tags_once = rollout.text.count("<think>") == 1 and rollout.text.count("</think>") == 1
+    tags_once = text.count("<think>") == 1 and text.count("</think>") == 1
     return float(tags_once and bool(match["think"].strip()) and bool(match["answer"].strip()))
 
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from harness.model.dims import dims_from_config
 from harness.model.files.codec import Codec
+from harness.model.files.folder import folder_dims
 from harness.model.files.hub import TOKENIZER_FILES, load_pretrained, load_weights, read_weights
 from harness.model.lora import inject
 from harness.model.policy import Policy
@@ -81,15 +80,18 @@ def engine_key(config: RunConfig, weights: Path, device: str) -> tuple[str, ...]
     its base's, yet the same engine samples both.
     """
     rollout = config.rollout.model_dump(exclude=set(RUN_ROLLOUT))
-    model, *tokenizer = [
-        path.read_bytes() if path.exists() else b""
-        for path in (weights / name for name in ("config.json", *TOKENIZER_FILES))
-    ]
-    files = tuple(sha256(content).hexdigest() for content in (model, *tokenizer))
+    paths = [weights / name for name in ("config.json", *TOKENIZER_FILES)]
+    files = tuple(sha256(path.read_bytes() if path.exists() else b"").hexdigest() for path in paths)
     if files not in _end_tokens:
         _end_tokens[files] = Codec.from_folder(weights).eos_token_ids
-    shape = str(dims_from_config(json.loads(model)))
-    return (shape, str(_end_tokens[files]), *files[1:], config.dtype, device, str(rollout))
+    return (
+        str(folder_dims(weights)),
+        str(_end_tokens[files]),
+        *files[1:],
+        config.dtype,
+        device,
+        str(rollout),
+    )
 
 
 def adapted_engine(

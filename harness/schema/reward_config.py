@@ -15,7 +15,7 @@ class RewardConfig(Section):
     accuracy: float
     """Weight of a right final answer (1) against a wrong one (0)."""
     format_r1: float = 0.0
-    """Weight of R1's format: one `<think>...</think>` followed by an answer."""
+    """Weight of R1's format: one `<think>...</think>`, which the prompt may open, followed by an answer."""
     length_penalty: float = 0.0
     """Weight of -length / rollout.max_new_tokens, in [-1, 0]."""
     soft_overlong: float = 0.0

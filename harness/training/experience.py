@@ -11,7 +11,6 @@ from harness.grading.grade import grade
 from harness.objectives import rewards
 from harness.objectives.selection import drop_zero_variance, needs_refill, truncated
 from harness.schema.objective_config import ObjectiveConfig
-from harness.schema.run_config import RunConfig
 from harness.schema.slots import COMPARED
 from harness.seeds import derive
 from harness.training.ahead import GradingAhead
@@ -153,7 +152,7 @@ def _step_rewards(
 def _reward_of(run: Run) -> Callable[[Rollout, Grade, Problem, float], float]:
     """The weighted sum of the objective's reward terms, given also what a learned model says."""
     weights = {"model": 0.0, **run.config.objective.reward.weights}
-    terms = _reward_terms(run.config, run.seeds["rollout"])
+    terms = _reward_terms(run)
 
     def reward(rollout: Rollout, grade: Grade, problem: Problem, learned: float) -> float:
         parts = rewards.score(rollout=rollout, grade=grade, problem=problem, terms=terms)
@@ -162,10 +161,11 @@ def _reward_of(run: Run) -> Callable[[Rollout, Grade, Problem, float], float]:
     return reward
 
 
-def _reward_terms(config: RunConfig, seed: int) -> dict[str, dict[str, float]]:
-    slot, longest = config.objective.reward, config.rollout.max_new_tokens
+def _reward_terms(run: Run) -> dict[str, dict[str, float]]:
+    slot, longest = run.config.objective.reward, run.config.rollout.max_new_tokens
     parameters: dict[str, dict[str, float]] = {
-        "random": {"p": slot.random_p, "seed": seed},
+        "format_r1": {"opened": bool(slot.format_r1) and run.codec.opens_thought(run.config.data.template)},
+        "random": {"p": slot.random_p, "seed": run.seeds["rollout"]},
         "length_penalty": {"max_tokens": longest},
         "soft_overlong": {
             "max_tokens": longest,

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from datetime import date
 from pathlib import Path
-from typing import Any
 
 from tokenizers import Tokenizer
 
-from harness.model.files.source import chat_template
+from harness.model.files.folder import chat_template, read_settings, special_tokens, with_content
 from harness.records.published import checked
 from harness.schema.prompts import CHAT
 
-_DATE = date(2024, 7, 26)  # what a template that asks for the day gets: a prompt is the same on any day
 _ANSWER = "answer"
 
 
@@ -23,46 +19,69 @@ class Codec:
 
     `eos_token_ids` are all tokens that end an output: the generation configuration's, the configuration's,
     the tokenizer's, and the one that closes a turn in the chat template; the first is the one to write.
-    `bos` is what a text begins with, [] or one token, as the tokenizer itself adds it.
+    `bos` is what the tokenizer's own post-processor puts before a text, most often [] or one token; what it
+    puts behind a text is left out, since a prompt goes on. `num_rows` are the embedding's: no token lies
+    beyond them. None: not known.
     """
 
     def __init__(
-        self, tokenizer: Tokenizer, *, names: dict[str, str], end: Sequence[int], chat: str | None, bos: bool
+        self,
+        tokenizer: Tokenizer,
+        *,
+        names: dict[str, str],
+        end: Sequence[int],
+        chat: str | None,
+        num_rows: int | None = None,
     ) -> None:
-        self.tokenizer, self.names = tokenizer, names
-        self.chat = None if chat is None else _compile(chat)
+        self.tokenizer, self.names, self.chat, self.num_rows = tokenizer, names, chat, num_rows
         self.bos_token_id = self._id("bos_token")
-        self.bos = [self.bos_token_id] if bos and self.bos_token_id is not None else []
+        self.bos = _put_before(tokenizer)
         ends = [*end, self._id("eos_token"), self._turn_end()]
         self.eos_token_ids = tuple(dict.fromkeys(x for x in ends if x is not None))
 
     @classmethod
     @checked
     def from_folder(cls, folder: Path) -> Codec:
-        """Load a folder's tokenizer. Raises ValueError if no file names the end token."""
-        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        settings = _read(folder / "tokenizer_config.json")
-        names = {k: _content(v) for k, v in settings.items() if k.endswith("_token") and v}
-        end: list[int] = []
-        for name in ("generation_config.json", "config.json"):
-            found = _read(folder / name).get("eos_token_id")
-            end += found if isinstance(found, list) else [] if found is None else [found]
-        added = tokenizer.encode("").ids  # what the tokenizer's own post-processor puts around a text
-        begins = bool(added) and added[0] == tokenizer.token_to_id(names.get("bos_token", ""))
+        """Load a folder's tokenizer.
+
+        Raises ValueError if a file is damaged, none names the end token, or one that the model must read or
+        write is not in its embedding.
+        """
+        files = [folder / name for name in ("generation_config.json", "config.json")]
+        config = read_settings(files[1])
         codec = cls(
-            tokenizer,
-            names=names,
-            end=end,
+            read_tokenizer(folder),
+            names=special_tokens(folder),
+            end=[token for path in files for token in _end_tokens(path)],
             chat=chat_template(folder),
-            bos=bool(settings.get("add_bos_token", begins)),
+            num_rows=config.get("vocab_size"),
         )
         if not codec.eos_token_ids:
             raise ValueError(f"{folder}: no file there names an end token; add eos_token_id to config.json")
+        codec._inside([*codec.eos_token_ids, *codec.bos], f"{folder}: a text begins or ends with it")
         return codec
 
+    @property
+    def fits(self) -> bool:
+        """Whether every token of the vocabulary is in the embedding, so that no text can hold another."""
+        return self.num_rows is None or max(self.tokenizer.get_vocab().values()) < self.num_rows
+
     def encode(self, text: str) -> list[int]:
-        """Tokens of the text alone, without special tokens."""
-        return list(self.tokenizer.encode(text, add_special_tokens=False).ids)
+        """Tokens of the text alone, without special tokens.
+
+        Raises ValueError for half of a surrogate pair in the text, and for a token outside the embedding.
+        """
+        try:
+            ids = list(self.tokenizer.encode(text, add_special_tokens=False).ids)
+        except TypeError:
+            at = next((c for c in text if "\ud800" <= c <= "\udfff"), None)
+            if at is None:
+                raise
+            raise ValueError(
+                f"a text holds half of a surrogate pair ({at!r}), which is no character; remove it"
+            ) from None
+        self._inside(ids, f"text {text[:40]!r}")
+        return ids
 
     def decode(self, ids: Sequence[int]) -> str:
         return str(self.tokenizer.decode(list(ids), skip_special_tokens=True))
@@ -77,13 +96,28 @@ class Codec:
             )
         return self.encode(self.turn(text))
 
+    def opens_thought(self, template: str) -> bool:
+        """Whether prompts end with `<think>`, as R1's distilled models' do: the output goes on from it."""
+        return template in CHAT and self.turn("1").rstrip().endswith("<think>")
+
     def turn(self, text: str) -> str:
         """The chat template's text for one user's message, up to where the assistant begins."""
         return self._chat([{"role": "user", "content": text}], True)
 
     def _chat(self, messages: list[dict[str, str]], open_turn: bool) -> str:
+        from harness.model.files.chat import render
+
         assert self.chat is not None
-        return str(self.chat.render(messages=messages, add_generation_prompt=open_turn, **self.names))
+        return render(self.chat, messages, open_turn=open_turn, names=self.names)
+
+    def _inside(self, ids: Sequence[int], said: str) -> None:
+        """Raises ValueError for a token outside the embedding."""
+        if self.num_rows is not None and ids and not 0 <= min(ids) <= max(ids) < self.num_rows:
+            worst = next(i for i in ids if not 0 <= i < self.num_rows)
+            raise ValueError(
+                f"{said}: token {worst} ({self.tokenizer.id_to_token(max(0, worst))}) is outside the "
+                f"embedding of {self.num_rows} rows; use the tokenizer and settings of this model"
+            )
 
     def _id(self, name: str) -> int | None:
         return self.tokenizer.token_to_id(self.names[name]) if name in self.names else None
@@ -95,38 +129,33 @@ class Codec:
         said = [{"role": "user", "content": "question"}, {"role": "assistant", "content": _ANSWER}]
         try:
             text = self._chat(said, False)
-        except Exception:  # a template may refuse; it is the model's text, run in a sandbox
+        except ValueError:  # it may refuse; whether it is needed is not known here
             return None
         special = {i for i, token in self.tokenizer.get_added_tokens_decoder().items() if token.special}
         after = self.encode(text[text.rindex(_ANSWER) + len(_ANSWER) :]) if _ANSWER in text else []
         return next((i for i in after if i in special), None)
 
 
-def _compile(source: str) -> Any:
-    """A chat template in a sandbox, with the functions that templates of the hub call."""
-    from jinja2.ext import loopcontrols
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-    def refuse(message: str) -> None:
-        raise ValueError(f"the chat template refuses: {message}")
-
-    def as_json(value: Any, indent: int | None = None) -> str:
-        return json.dumps(value, ensure_ascii=False, indent=indent)
-
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols]
-    )
-    environment.filters["tojson"] = as_json
-    environment.globals["raise_exception"] = refuse
-    environment.globals["strftime_now"] = _DATE.strftime
-    return environment.from_string(source)
+def read_tokenizer(folder: Path) -> Tokenizer:
+    """A folder's tokenizer. Raises ValueError, which names the file, for one that is damaged."""
+    path = with_content(folder / "tokenizer.json")
+    try:
+        return Tokenizer.from_file(str(path))
+    except Exception as error:  # the library has no type of its own
+        raise ValueError(f"{path} is no tokenizer ({error}); download it again") from None
 
 
-def _read(path: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    return found
+def _put_before(tokenizer: Tokenizer) -> list[int]:
+    """Tokens that the post-processor puts before a text: transformers 5 asks it alone, not add_bos_token."""
+    found = tokenizer.encode("0")
+    marks = [*found.special_tokens_mask, 0]
+    return list(found.ids[: marks.index(0)])
 
 
-def _content(token: Any) -> str:
-    """A special token as a string, or as the hub's record of an added token."""
-    return str(token["content"] if isinstance(token, dict) else token)
+def _end_tokens(path: Path) -> list[int]:
+    """Token ids that a configuration says to end a text: one, several or none."""
+    found = read_settings(path).get("eos_token_id")
+    ids = found if isinstance(found, list) else [] if found is None else [found]
+    if not all(type(i) is int for i in ids):
+        raise ValueError(f"{path}: eos_token_id is {str(found)[:40]}; give a token id or a list of them")
+    return ids

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from harness.model.dims import ModelDims, dims_from_config
+from harness.model.dims import ModelDims
+from harness.model.files.folder import HEAD, folder_dims, parameters, weight_files, with_content
 from harness.model.lora import hub_state
 from harness.model.policy import Policy
 from harness.records.published import checked, reading
@@ -76,34 +78,39 @@ def save_pretrained(
 
 @checked
 def read_weights(folder: Path | str) -> dict[str, Tensor]:
-    """All tensors of a folder's `model.safetensors`, or of the shards its index names, on the CPU."""
-    folder = Path(folder)
-    index = folder / "model.safetensors.index.json"
-    if (folder / "model.safetensors").exists():
-        return load_file(folder / "model.safetensors")
-    if not index.exists():
-        raise ValueError(f"model folder is {str(folder)!r}; it holds no model.safetensors or its index")
+    """All parameters of a folder's `model.safetensors`, or of the shards its index names, on the CPU.
+
+    Raises ValueError, which names the file, for one that is missing, damaged, or holds NaN or infinity.
+    """
     weights: dict[str, Tensor] = {}
-    for shard in sorted(set(json.loads(index.read_text())["weight_map"].values())):
-        weights |= load_file(folder / shard)
+    for path in weight_files(Path(folder)):
+        try:
+            found = load_file(with_content(path))
+        except SafetensorError as error:
+            raise ValueError(f"{path} is no whole safetensors file ({error}); download it again") from None
+        for name in parameters(found):
+            if not found[name].isfinite().all():
+                raise ValueError(f"{path}: {name} holds NaN or infinity; use an undamaged copy of the model")
+            weights[name] = found[name]
     return weights
 
 
 @checked
 def load_pretrained(folder: Path | str, *, dtype: torch.dtype, device: torch.device | str) -> Policy:
     """A policy from a hub folder. Raises ValueError for an unsupported model or weights that do not fit."""
-    config_file = Path(folder) / "config.json"
-    if not config_file.exists():
-        raise ValueError(f"model folder is {str(folder)!r}; it holds no config.json")
-    policy = Policy(dims_from_config(json.loads(config_file.read_text())), dtype=dtype, device=device)
+    folder = Path(folder)
+    policy = Policy(folder_dims(folder), dtype=dtype, device=device)
     load_weights(policy, read_weights(folder))
     return policy
 
 
 def load_weights(policy: Policy, weights: dict[str, Tensor]) -> None:
-    """Copy a whole state dict (hub names) into the policy in place; ValueError if names or shapes differ."""
+    """Copy a whole state dict (hub names) into the policy in place; ValueError if names or shapes differ.
+
+    A head that equals the embedding may stand beside it in tied weights (`folder_dims` has compared them).
+    """
     if policy.dims.tie_word_embeddings:
-        weights = {name: tensor for name, tensor in weights.items() if name != "lm_head.weight"}
+        weights = {name: tensor for name, tensor in weights.items() if name != HEAD}
     try:
         policy.load_state_dict(weights, strict=True)
     except RuntimeError as error:

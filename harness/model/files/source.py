@@ -7,7 +7,6 @@ identity needs no download. Imports no torch.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Iterator, Set
 from contextlib import contextmanager
@@ -16,12 +15,24 @@ from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, files
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from harness.model.dims import ModelDims, dims_from_config
+from harness.model.dims import ModelDims
+from harness.model.files.folder import (
+    folder_dims,
+    identifying_files,
+    ordinary,
+    read_json,
+    special_tokens,
+    weight_files,
+)
 from harness.model.files.gguf import gguf_dims, has_chat_template
 from harness.schema.model_config import ModelConfig
 from harness.schema.prompts import CHAT
 from harness.schema.run_config import ConfigError
+
+if TYPE_CHECKING:
+    from harness.model.files.codec import Codec
 
 GGUF_VERSION = 1  # raise it when the same file is turned into other weights or another tokenizer
 CONTENT = (
@@ -31,7 +42,6 @@ CONTENT = (
     "tokenizer_config.json",
     "chat_template.jinja",
 )
-WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 PATTERNS = [*CONTENT, "special_tokens_map.json", "*.safetensors", "model.safetensors.index.json"]
 _planning = ContextVar("planning", default=False)
 _BLOB = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
@@ -68,28 +78,46 @@ def local_folder(model: ModelConfig) -> Path | None:
     return _cached(model.hub_id or "", model.revision)
 
 
-def check_model(model: ModelConfig, templates: Set[str] = frozenset()) -> None:
-    """Raises ConfigError for a model that is not there, not supported, or without what it needs."""
+def check_model(model: ModelConfig, templates: Set[str] = frozenset()) -> Codec | None:
+    """Raises ConfigError for a model that is not there, not supported, or without what it needs.
+
+    Returns the tokenizer of a hub or folder model that is on this machine.
+    """
     kind = kind_of(model)
     if kind == "ladder":
-        return
+        return None
     if model.kept_text is not None and not Path(model.kept_text).is_file():
         raise ConfigError(f"model.kept_text={model.kept_text}: no such file; name a UTF-8 text, or null")
     if kind == "gguf":
         _check_gguf(gguf_file(model), templates)
-        return
+        return None
     if (folder := local_folder(model)) is None:
         content(model)  # says what is wrong where the hub does not have it
-        return
+        return None
     said = f"model.path={model.path}" if kind == "folder" else f"model.hub_id={model.hub_id}"
+    return check_folder(folder, said, templates, trusted=model.trust_remote_code)
+
+
+def check_folder(
+    folder: Path, said: str, templates: Set[str] = frozenset(), *, trusted: bool = False
+) -> Codec:
+    """A model folder's tokenizer, once everything but the numbers in its weights has been checked.
+
+    Raises ConfigError, with `said` (the setting that names the folder), for files that are missing or
+    damaged, a model that is not supported, and a template that cannot be rendered.
+    """
+    from harness.model.files.codec import Codec
+
     if not folder.is_dir():
         raise ConfigError(f"{said}: no such folder; give one in the hub's layout")
-    for names in (("config.json",), ("tokenizer.json",), WEIGHTS):
-        if not any((folder / name).exists() for name in names):
-            raise ConfigError(f"{said}: it holds no {names[0]}; give a model folder in the hub's layout")
-    _dims(folder, said, model.trust_remote_code)
-    if templates & CHAT and chat_template(folder) is None:
-        raise ConfigError(f"template chat: {said} has no chat template; use boxed_answer or r1_zero")
+    _dims(folder, said, trusted)
+    try:
+        codec = Codec.from_folder(folder)
+        for template in sorted(templates):
+            codec.prompt_ids("1", template)
+    except ValueError as error:
+        raise ConfigError(f"{said}: {error}") from None
+    return codec
 
 
 def shape(model: ModelConfig, vocab_size: int | None = None) -> ModelDims | None:
@@ -119,8 +147,12 @@ def content(model: ModelConfig) -> dict[str, str]:
         if not _planning.get() or model.dims is None:
             raise listed
         return {"not reached": f"{model.hub_id}@{model.revision}"}
-    found = [p for p in sorted(folder.iterdir()) if p.name in CONTENT or p.suffix == ".safetensors"]
-    return {p.name: _hash(p) for p in found}
+    own = model.source == "folder" and special_tokens(folder) != special_tokens(folder, legacy=False)
+    names = (*CONTENT, "special_tokens_map.json") if own else CONTENT
+    try:
+        return {name: _hash(path) for name, path in identifying_files(folder, names).items()}
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
 
 
 def not_reached(model: ModelConfig) -> bool:
@@ -140,30 +172,14 @@ def fetch(model: ModelConfig) -> Path:
     return Path(snapshot_download(model.hub_id or "", revision=model.revision, allow_patterns=PATTERNS))
 
 
-def chat_template(folder: Path) -> str | None:
-    """A model folder's chat template: its file's, or its tokenizer configuration's (named default)."""
-    if (folder / "chat_template.jinja").exists():
-        return (folder / "chat_template.jinja").read_text(encoding="utf-8")
-    path = folder / "tokenizer_config.json"
-    found = json.loads(path.read_text(encoding="utf-8")).get("chat_template") if path.exists() else None
-    if isinstance(found, list):
-        return next((str(each["template"]) for each in found if each["name"] == "default"), None)
-    return found
-
-
 def _dims(folder: Path, said: str, trusted: bool) -> ModelDims:
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        if config.get("auto_map") and not trusted:
-            raise ConfigError(
-                f"{said}: its config.json asks for code of its own (auto_map), which is never run here; "
+        if read_json(folder / "config.json").get("auto_map") and not trusted:
+            raise ValueError(
+                "its config.json asks for code of its own (auto_map), which is never run here; "
                 "model.trust_remote_code=true reads it as the architecture that it names"
             )
-        return dims_from_config(config)
-    except KeyError as error:
-        raise ConfigError(f"{said}: its config.json has no {error.args[0]}; use a whole one") from None
-    except ConfigError:
-        raise
+        return folder_dims(folder)
     except ValueError as error:
         raise ConfigError(f"{said}: {error}") from None
 
@@ -200,12 +216,8 @@ def _cached(hub_id: str, revision: str | None) -> Path | None:
         folder = Path(snapshot_download(hub_id, revision=revision, local_files_only=True))
     except Exception:  # not there, or no such name: the hub is asked next
         return None
-    index = folder / WEIGHTS[1]
-    wanted = [WEIGHTS[0]]
-    if index.exists():
-        wanted = sorted(set(json.loads(index.read_text())["weight_map"].values()))
-    whole = all((folder / name).exists() for name in ("config.json", "tokenizer.json", *wanted))
-    return folder if whole else None
+    wanted = [folder / "config.json", folder / "tokenizer.json", *weight_files(folder)]
+    return folder if all(path.exists() for path in wanted) else None
 
 
 @lru_cache(maxsize=32)
@@ -229,8 +241,10 @@ def _listed(hub_id: str, revision: str | None) -> dict[str, str] | HubNotReached
             "connect to a network, or use model=folder model.path=..."
         )
     found = {}
+    weights = [file.rfilename for file in info.siblings or [] if file.rfilename.endswith(".safetensors")]
+    top = [name for name in weights if "/" not in name]
     for file in info.siblings or []:
-        if file.rfilename in CONTENT or file.rfilename.endswith(".safetensors"):
+        if file.rfilename in (*CONTENT, *(top or weights)):
             found[file.rfilename] = str(file.lfs.sha256 if file.lfs else file.blob_id)
     if not any(name.endswith(".safetensors") for name in found):
         raise ConfigError(f"{said}: it has no safetensors weights; use a model that has")
@@ -246,7 +260,7 @@ def _hash(path: Path) -> str:
 
 
 def _sha256(path: Path) -> str:
-    status = path.stat()
+    status = ordinary(path).stat()
     return _digest(path, status.st_size, status.st_mtime_ns)
 
 

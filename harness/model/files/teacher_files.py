@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from functools import lru_cache
 from pathlib import Path
 
-from harness.model.files.source import kind_of, local_folder, shape
+from harness.model.files.folder import folder_dims, identifying_files
+from harness.model.files.source import check_folder, kind_of, local_folder, shape
 from harness.schema.model_config import ModelConfig
 from harness.schema.objective_config import ObjectiveConfig
 from harness.schema.run_config import ConfigError
@@ -19,11 +19,7 @@ def check_teacher(objective: ObjectiveConfig, model: ModelConfig) -> None:
         return
     folder = Path(objective.teacher.path)
     said = f"objective.teacher.path={objective.teacher.path}"
-    if not folder.is_dir():
-        raise ConfigError(f"{said}: no such folder; give one with config.json, weights and tokenizer.json")
-    for names in (("config.json",), ("tokenizer.json",), _WEIGHTS):
-        if not any((folder / name).exists() for name in names):
-            raise ConfigError(f"{said}: it holds no {names[0]}; give a model folder in the hub's layout")
+    check_folder(folder, said, trusted=True)
     student = _student(model)
     if objective.kl.reference == "teacher" and student is not None and not same_vocabulary(folder, *student):
         raise ConfigError(
@@ -34,16 +30,14 @@ def check_teacher(objective: ObjectiveConfig, model: ModelConfig) -> None:
 
 def same_vocabulary(folder: Path, ours: dict[str, int], size: int) -> bool:
     """Whether a token id means the same to the teacher in a folder and to a student; `size` is its head's."""
-    from tokenizers import Tokenizer
+    from harness.model.files.codec import read_tokenizer
 
-    theirs = Tokenizer.from_file(str(folder / "tokenizer.json")).get_vocab()
-    return theirs == ours and json.loads((folder / "config.json").read_text())["vocab_size"] == size
+    return read_tokenizer(folder).get_vocab() == ours and folder_dims(folder).vocab_size == size
 
 
 def _student(model: ModelConfig) -> tuple[dict[str, int], int] | None:
     """The student's vocabulary and head size; None where its files are not at hand yet."""
-    from tokenizers import Tokenizer
-
+    from harness.model.files.codec import read_tokenizer
     from harness.model.files.tokenizer import build_ladder_tokenizer
 
     if model.is_ladder:
@@ -53,13 +47,13 @@ def _student(model: ModelConfig) -> tuple[dict[str, int], int] | None:
     dims = shape(model)
     if folder is None or dims is None:
         return None
-    return Tokenizer.from_file(str(folder / "tokenizer.json")).get_vocab(), dims.vocab_size
+    return read_tokenizer(folder).get_vocab(), dims.vocab_size
 
 
 def teacher_fingerprint(path: str) -> str:
     """SHA-256 of the folder's configuration, tokenizer and weights."""
-    files = [p for p in sorted(Path(path).iterdir()) if p.name in _CONTENT or p.suffix == ".safetensors"]
-    parts = [f"{p.name}\x1f{_sha256(p, p.stat().st_size, p.stat().st_mtime_ns)}" for p in files]
+    files = identifying_files(Path(path), _CONTENT)
+    parts = [f"{name}\x1f{_sha256(p, p.stat().st_size, p.stat().st_mtime_ns)}" for name, p in files.items()]
     return hashlib.sha256("\x1e".join(parts).encode()).hexdigest()
 
 
@@ -69,5 +63,4 @@ def _sha256(path: Path, size: int, changed: int) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-_WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 _CONTENT = ("config.json", "tokenizer.json")

@@ -98,12 +98,21 @@ def test_a_prompt_begins_once(tmp_path: Path) -> None:
     assert codec.encode("two ?") == [6, 8]
 
 
-def test_a_tokenizer_without_a_first_token_adds_none(tmp_path: Path) -> None:
-    assert Codec.from_folder(save(tmp_path / "a", bos=False)).prompt_ids("two", "question") == [6]
-    off = save(tmp_path / "b")
-    settings = json.loads((off / "tokenizer_config.json").read_text())
-    (off / "tokenizer_config.json").write_text(json.dumps(settings | {"add_bos_token": False}))
-    assert Codec.from_folder(off).prompt_ids("two", "question") == [6]
+@pytest.mark.parametrize("bos", [True, False])
+@pytest.mark.parametrize("said", [None, True, False])
+def test_the_first_token_is_the_post_processor_s_whatever_add_bos_token_says(
+    tmp_path: Path, bos: bool, said: bool | None
+) -> None:
+    from transformers import AutoTokenizer
+
+    folder = save(tmp_path, bos=bos)
+    path = folder / "tokenizer_config.json"
+    path.write_text(
+        json.dumps(json.loads(path.read_text()) | ({} if said is None else {"add_bos_token": said}))
+    )
+    expected = AutoTokenizer.from_pretrained(folder)("two plus two ?")["input_ids"]
+    assert Codec.from_folder(folder).prompt_ids("two plus two ?", "question") == expected
+    assert expected == ([0] if bos else []) + [6, 7, 6, 8]
 
 
 def test_every_token_that_ends_a_text_is_known(tmp_path: Path) -> None:
@@ -139,8 +148,9 @@ def test_a_chat_template_runs_in_a_sandbox(tmp_path: Path) -> None:
     from jinja2.exceptions import SecurityError
 
     codec = Codec.from_folder(save(tmp_path, chat="{{ ''.__class__.__mro__[1].__subclasses__() }}"))
-    with pytest.raises(SecurityError):
+    with pytest.raises(ValueError, match="chat template fails") as error:
         codec.prompt_ids("two", "chat")
+    assert isinstance(error.value.__cause__, SecurityError)
 
 
 def test_a_template_that_asks_for_the_day_gets_the_same_one(tmp_path: Path) -> None:
