@@ -131,10 +131,12 @@ def dims_from_config(config: dict[str, Any]) -> ModelDims:
     """
     architecture: Any = config.get("model_type")
     if architecture not in get_args(Architecture):
-        raise ValueError(f"model_type is {architecture!r}; supported are {', '.join(get_args(Architecture))}")
+        raise ValueError(
+            f"model_type is {short(architecture)}; supported are {', '.join(get_args(Architecture))}"
+        )
     for name, only in (("hidden_act", "silu"), ("attention_bias", False), ("mlp_bias", False)):
         if config.get(name, only) != only:
-            raise ValueError(f"{name} is {config[name]!r}; only {only!r} is supported")
+            raise ValueError(f"{name} is {short(config[name])}; only {only!r} is supported")
     if config.get("use_sliding_window"):
         raise ValueError("use_sliding_window is true; only full attention is supported")
     for name in ("quantization_config", "compression_config"):

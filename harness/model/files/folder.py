@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from reprlib import repr as short
 from typing import Any
 
 from harness.model.dims import ModelDims, dims_from_config, weight_shapes
@@ -174,19 +175,20 @@ def _check_stored(folder: Path, found: dict[str, Stored], dims: ModelDims) -> No
     for name, tensor in found.items():
         if name in wanted and tensor.dtype not in _BYTES:
             raise ValueError(
-                f"{tensor.file}: {name} is stored as {tensor.dtype}; quantised weights are not supported, "
-                "use the model they came from"
+                f"{tensor.file}: {name} is stored as {tensor.dtype[:9]}; quantised weights are not "
+                "supported, use the model they came from"
             )
         if name in wanted and tensor.shape != wanted[name]:
             raise ValueError(
-                f"{tensor.file}: {name} is {list(tensor.shape)} where config.json asks for "
+                f"{tensor.file}: {name} is {short(list(tensor.shape))} where config.json asks for "
                 f"{list(wanted[name])}; use weights and a config.json of one model"
             )
     for said, names in (("lack", wanted.keys() - found.keys()), ("have also", found.keys() - wanted.keys())):
         if names:
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+            first = " ".join(min(names).split())[:99]
             raise ValueError(
-                f"{folder}: its weights {said} {min(names)}{more}, which does not fit {dims.architecture}; "
+                f"{folder}: its weights {said} {first}{more}, which does not fit {dims.architecture}; "
                 "use a whole model of that architecture"
             )
 

@@ -55,6 +55,21 @@ def test_format(text: str, expected: float) -> None:
     assert reward("format_r1", text=text, grade=NONE) == 0.0
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("2 and 2 are 4.\n</think>\n\\boxed{4}", 1.0),
+        ("</think> 4", 0.0),  # no thought
+        ("2 and 2</think>", 0.0),  # no answer
+        ("2 and 2 are 4.", 0.0),
+        ("<think>2 and 2</think> 4", 0.0),  # opened twice
+    ],
+)
+def test_a_thought_that_the_prompt_opened_counts(text: str, expected: float) -> None:
+    assert reward("format_r1", text=text, opened=True) == expected
+    assert reward("format_r1", text=text) == (1.0 if text.startswith("<think>") else 0.0)
+
+
 def test_soft_overlong_is_linear_over_the_buffer() -> None:
     lengths = {0: 0.0, 80: 0.0, 85: -0.25, 90: -0.5, 100: -1.0, 130: -1.0}
     got = {n: reward("soft_overlong", num_tokens=n, max_tokens=100, buffer_tokens=20) for n in lengths}

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from harness.model.files.codec import Codec
 from harness.seeds import derive
 from harness.training.advantages import build_batch
 from harness.training.experience import problems_at, sample, score
@@ -108,6 +109,18 @@ def scored(run: Run, text: str, num_tokens: int, *rewards: str) -> float:
 )
 def test_reward_terms_add_up_by_weight(run: Run, rewards: list[str], expected: float) -> None:
     assert scored(run, r"3+4=7;\boxed{7}", 9, *rewards) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("end", "expected"), [("<think>\n", 1.0), ("", 0.0)])
+def test_the_format_counts_a_thought_that_the_chat_template_opens(
+    run: Run, end: str, expected: float
+) -> None:
+    chat = "{{ messages[0].content }}" + end
+    codec = Codec(run.codec.tokenizer, names={}, end=[1], chat=chat)
+    config = run.config.model_copy(update={"data": run.config.data.model_copy(update={"template": "chat"})})
+    run = replace(run, codec=codec, config=config)
+    rewards = ["objective.reward.accuracy=0", "objective.reward.format_r1=1"]
+    assert scored(run, "3+4=7\n</think>\n\\boxed{7}", 9, *rewards) == expected
 
 
 def test_dapo_weighs_length_against_accuracy_as_its_paper_does(run: Run) -> None:

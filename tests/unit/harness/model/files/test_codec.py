@@ -138,6 +138,47 @@ def test_a_folder_that_says_nothing_of_an_end_is_refused(tmp_path: Path) -> None
         Codec.from_folder(folder)
 
 
+@pytest.mark.parametrize(
+    ("config", "token"),
+    [
+        ({"eos_token_id": 9}, "9"),
+        ({"eos_token_id": [1, -1]}, "-1"),
+        ({"vocab_size": 1}, "1"),  # </s> is 1
+    ],
+)
+def test_an_end_outside_the_embedding_is_refused(tmp_path: Path, config: dict[str, Any], token: str) -> None:
+    folder = save(tmp_path, config={"vocab_size": 9} | config)
+    with pytest.raises(ValueError, match=rf"token {token} .* outside the embedding of \d rows"):
+        Codec.from_folder(folder)
+
+
+def test_a_text_with_a_token_outside_the_embedding_is_refused(tmp_path: Path) -> None:
+    whole = Codec.from_folder(save(tmp_path / "whole", config={"vocab_size": 9}))
+    short = Codec.from_folder(save(tmp_path / "short", config={"vocab_size": 8}))  # "?" is 8
+    assert whole.fits and whole.encode("two ?") == [6, 8]
+    assert not short.fits and short.prompt_ids("two plus", "question") == [0, 6, 7]
+    for template in ("question", "chat"):
+        with pytest.raises(ValueError, match=r"token 8 \(\?\) is outside the embedding of 8 rows"):
+            short.prompt_ids("two ?", template)
+
+
+def test_half_of_a_surrogate_pair_is_no_text(tmp_path: Path) -> None:
+    codec = Codec.from_folder(save(tmp_path))
+    for template in ("question", "chat"):
+        with pytest.raises(ValueError, match=r"half of a surrogate pair \('\\ud800'\)"):
+            codec.prompt_ids("1+1\ud800?", template)
+
+
+@pytest.mark.parametrize(
+    ("end", "opened"), [("<think>\n", True), ("<think>", True), ("", False), ("<think> x", False)]
+)
+def test_prompts_that_open_a_thought_are_known(tmp_path: Path, end: str, opened: bool) -> None:
+    chat = CHAT_TEMPLATE + "{% if add_generation_prompt %}" + end + "{% endif %}"
+    codec = Codec.from_folder(save(tmp_path, chat=chat))
+    assert codec.opens_thought("chat") == opened
+    assert not codec.opens_thought("question") and not codec.opens_thought("r1_zero")
+
+
 def test_chat_needs_a_chat_template(tmp_path: Path) -> None:
     codec = Codec.from_folder(save(tmp_path, chat=None))
     with pytest.raises(ValueError, match=r"template chat.*boxed_answer"):

@@ -19,10 +19,12 @@ from harness.identity import base_id
 from harness.launch.compose import Composer
 from harness.launch.run import main
 from harness.model.dims import num_non_embedding_parameters, num_parameters, weight_shapes
-from harness.model.files.hub import load_pretrained
+from harness.model.files.folder import chat_template
+from harness.model.files.hub import load_pretrained, save_pretrained
 from harness.model.files.source import check_model, content
 from harness.model.files.teacher_files import teacher_fingerprint
-from harness.model.policy import Policy
+from harness.model.files.tokenizer import save_tokenizer
+from harness.model.policy import Policy, init_policy
 from harness.schema.run_config import ConfigError, RunConfig
 from tests.shapes import model_dims
 from tests.unit.harness.tiny import untrained_base
@@ -232,8 +234,6 @@ def test_a_chat_template_that_cannot_be_used_is_refused_where_it_is_asked_for(
 def test_the_default_of_several_chat_templates_is_taken_and_a_file_goes_first(
     whole: Path, tmp_path: Path
 ) -> None:
-    from harness.model.files.folder import chat_template
-
     folder = Path(shutil.copytree(whole, tmp_path / "model"))
     several = [{"name": "tool_use", "template": "b"}, {"name": "default", "template": "a"}]
     (folder / "tokenizer_config.json").write_text(json.dumps({"chat_template": several}))
@@ -294,3 +294,23 @@ def test_an_index_may_not_lead_out_of_the_folder(folder: Path) -> None:
     for path in ("../one.safetensors", "/etc/passwd", ""):
         index.write_text(json.dumps({"weight_map": {"x": path}}))
         assert "weight_map" in refused(folder)
+
+
+def test_a_prompt_with_a_token_outside_the_embedding_is_refused_beforehand(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = 300  # specials, bytes and characters up to "H"
+    folder, problems = tmp_path / "model", tmp_path / "mine.jsonl"
+    save_pretrained(init_policy(model_dims(vocab_size=rows), 0), folder, eos_token_ids=(1,))
+    save_tokenizer(folder)
+    lines = ["data=jsonl", f"data.path={problems}", "data.template=question", "model=folder"]
+    lines += [f"model.path={folder}", f"output_dir={tmp_path / 'out'}", "eval.splits=[test]", "--plan"]
+    for text, code in (("1+1", 0), ("1+x", 2)):
+        asked = [
+            {"problem": "2+2", "answer": 4, "split": "train"},
+            {"problem": text, "answer": 2, "split": "test"},
+        ]
+        problems.write_text("".join(json.dumps(row) + "\n" for row in asked))
+        assert main(lines) == code
+    said = capsys.readouterr().err
+    assert "problem mine-2" in said and "(x) is outside the embedding of 300 rows" in said
