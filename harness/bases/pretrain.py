@@ -11,8 +11,8 @@ import torch
 from harness.bases.base import adopt, write_base
 from harness.identity import base_folder, base_id, base_made
 from harness.model.dims import ModelDims, flops_per_token
-from harness.model.files.hub import save_pretrained
 from harness.model.files.folder import WEIGHTS
+from harness.model.files.hub import save_pretrained
 from harness.model.files.tokenizer import EOS_ID, build_ladder_tokenizer, save_tokenizer
 from harness.model.policy import Policy, init_policy, token_logprobs
 from harness.model.rows import pack_rows
