@@ -143,7 +143,7 @@ def test_a_folder_that_says_nothing_of_an_end_is_refused(tmp_path: Path) -> None
     [
         ({"eos_token_id": 9}, "9"),
         ({"eos_token_id": [1, -1]}, "-1"),
-        ({"vocab_size": 1}, "1"),  # </s> is 1
+        ({"vocab_size": 4}, "4"),  # <|end|>, which closes the assistant's turn
     ],
 )
 def test_an_end_outside_the_embedding_is_refused(tmp_path: Path, config: dict[str, Any], token: str) -> None:
