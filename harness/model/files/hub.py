@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -89,10 +90,15 @@ def read_weights(folder: Path | str) -> dict[str, Tensor]:
         except SafetensorError as error:
             raise ValueError(f"{path} is no whole safetensors file ({error}); download it again") from None
         for name in parameters(found):
-            if not found[name].isfinite().all():
+            if not _finite(found[name]):
                 raise ValueError(f"{path}: {name} holds NaN or infinity; use an undamaged copy of the model")
             weights[name] = found[name]
     return weights
+
+
+def _finite(tensor: Tensor) -> bool:
+    """Whether all numbers are finite. Their sum says so in a third of the time, unless it overflows."""
+    return math.isfinite(tensor.sum(dtype=torch.float32)) or bool(tensor.isfinite().all())
 
 
 @checked
