@@ -65,7 +65,11 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 def write_samples(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     """Completions with their grades, gzipped JSON lines; bytes do not depend on the clock."""
-    with replacing(path) as target, target.open("wb") as raw, gzip.GzipFile("", "wb", 9, raw, 0) as file:
+    with (
+        replacing(path, entry=False) as target,  # the record that follows it syncs the folder
+        target.open("wb") as raw,
+        gzip.GzipFile("", "wb", 9, raw, 0) as file,
+    ):
         for row in rows:
             file.write((json.dumps(clean(row)) + "\n").encode())
 

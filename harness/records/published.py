@@ -10,6 +10,7 @@ Folders and records from before there were manifests and checksums are read unch
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -75,6 +76,9 @@ def sync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP) or not path.is_dir():
+            raise  # else a file system that syncs no folders
     finally:
         os.close(descriptor)
 
@@ -88,8 +92,12 @@ def make_folder(folder: Path) -> None:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary file that replaces `path` once it is written, and is removed if writing fails."""
+def replacing(path: Path, *, entry: bool = True) -> Iterator[Path]:
+    """Yield a temporary file that replaces `path` once it is written, and is removed if writing fails.
+
+    Without `entry` the folder is not synced: for a file that a synced one follows, and that is made again
+    where it is absent.
+    """
     make_folder(path.parent)
     temporary = temporary_of(path)
     try:
@@ -97,7 +105,8 @@ def replacing(path: Path) -> Iterator[Path]:
             yield temporary
             sync(temporary)
             os.replace(temporary, path)
-            sync(path.parent)
+            if entry:
+                sync(path.parent)
     except Exception:
         temporary.unlink(missing_ok=True)
         raise
@@ -120,10 +129,11 @@ def publish(
             return verify(folder, identity)
         except Damaged as error:
             warn(f"{error.what}; it is written anew")
+    make_folder(folder.parent)
     temporary = temporary_of(folder)
-    make_folder(temporary)
     try:
         with naming(folder):
+            temporary.mkdir()
             write(temporary)
             _finish(temporary, identity)
             remove(folder)
@@ -143,7 +153,8 @@ def _finish(folder: Path, identity: Mapping[str, Any]) -> None:
     manifest.write_text(json.dumps({"identity": dict(identity), "files": found}, indent=1) + "\n")
     mode = stat.S_IMODE(manifest.stat().st_mode)
     for path in files:
-        path.chmod(mode)
+        if stat.S_IMODE(path.stat().st_mode) != mode:
+            path.chmod(mode)
     for path in (*files, manifest, *(path for path in inside if path.is_dir()), folder):
         sync(path)
 

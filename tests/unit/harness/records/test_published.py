@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import shutil
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
@@ -62,8 +63,7 @@ def test_a_folder_is_synced_inside_out_before_and_after_its_renaming(
     publish(tmp_path / "checkpoints" / "step", fill, identity=OWN)
     write_text(tmp_path / "run.json", "the record")
     assert calls == [
-        ("fsync", "checkpoints"),  # the temporary folder's entry
-        ("fsync", "."),  # that of the folder around it
+        ("fsync", "."),  # the entry of the folder around it
         ("fsync", "checkpoints/TMP/adapter/weights"),
         ("fsync", "checkpoints/TMP/config.json"),
         ("fsync", f"checkpoints/TMP/{MANIFEST}"),
@@ -90,7 +90,30 @@ def test_a_file_is_synced_before_it_is_renamed_and_its_folder_after(
         "truncated metrics": lambda: MetricsWriter(path).truncate(1),
     }
     write[kind]()
-    assert calls == [("fsync", "TMP"), ("replace", "file"), ("fsync", ".")]
+    entry = [] if kind == "samples" else [("fsync", ".")]  # the record that follows them syncs it
+    assert calls == [("fsync", "TMP"), ("replace", "file"), *entry]
+
+
+def test_a_file_system_that_syncs_no_folders_is_written_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.fsync
+
+    def no_folders(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        real(descriptor)
+
+    def nothing(descriptor: int) -> None:
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    monkeypatch.setattr(os, "fsync", no_folders)
+    write_text(tmp_path / "run.json", "new")
+    assert (tmp_path / "run.json").read_text() == "new"
+    monkeypatch.setattr(os, "fsync", nothing)
+    with pytest.raises(OSError, match="Invalid argument"):  # a file's content is another matter
+        write_text(tmp_path / "run.json", "newer")
+    assert (tmp_path / "run.json").read_text() == "new"
 
 
 def test_the_manifest_names_every_file_and_whose_they_are(tmp_path: Path) -> None:
