@@ -14,7 +14,7 @@ import torch
 from harness.objectives.selection import accepted
 from harness.records.lines import read_samples, write_samples
 from harness.records.progress import Reporter
-from harness.records.published import Damaged, reading, warn
+from harness.records.published import Damaged, reading, remove, warn
 from harness.seeds import derive
 from harness.training.experience import problems_at, sample, score, select
 from harness.training.rollout_metrics import rollout_metrics
@@ -37,6 +37,7 @@ class Offline:
             except Damaged as error:
                 if path.exists():
                     warn(f"{error.what}; it is sampled anew")
+                    remove(path)
                 write_samples(path, self._sample(report))
         made, *rows = read_accepted(run.folder)
         self.summary = made["metrics"]

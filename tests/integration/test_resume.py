@@ -12,6 +12,7 @@ from pathlib import Path
 import lm_eval.evaluator  # noqa: F401  children are forked: what is imported here is imported once
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from harness.identity import base_folder, run_folder
 from harness.launch.bookkeeping import final_numbers
@@ -24,7 +25,7 @@ from tests.reproducible import reproducible
 # (module, function, nth call, before or after it): where SIGKILL strikes, in the order of a run's life.
 KILLS = [
     ("harness.bases.pretrain", "guarded_step", 3, "before"),
-    ("harness.training.checkpoint", "os.rename", 1, "before"),  # writing the base's resume state
+    ("harness.records.published", "os.rename", 1, "before"),  # writing the base's resume state
     ("harness.bases.pretrain", "guarded_step", 52, "after"),
     ("harness.bases.pretrain", "save_tokenizer", 1, "after"),  # the base's folder half written
     ("harness.bases.base", "write_record", 1, "before"),  # weights published, record missing
@@ -36,7 +37,7 @@ KILLS = [
     ("harness.training.update", "guarded_step", 3, "after"),
     ("harness.training.checkpoint", "torch.save", 1, "before"),
     ("harness.training.checkpoint", "torch.save", 1, "after"),
-    ("harness.training.checkpoint", "os.rename", 1, "before"),
+    ("harness.records.published", "os.rename", 1, "before"),
     ("harness.training.trainer", "save", 1, "after"),
     ("harness.training.trainer", "sample", 2, "after"),  # from here on after a resume at step 2
     ("harness.training.trainer", "publish", 1, "before"),
@@ -45,11 +46,22 @@ KILLS = [
     ("harness.launch.execute", "write_record", 2, "before"),
     ("harness.launch.execute", "evaluate", 1, "before"),
     ("harness.evaluation.evaluate", "write_samples", 1, "before"),
-    ("harness.records.records", "os.replace", 6, "before"),  # a record's file half written
+    ("harness.records.published", "os.replace", 6, "before"),  # a record's file half written
     ("harness.evaluation.evaluate", "write_samples", 3, "after"),
     ("harness.launch.execute", "evaluate", 2, "after"),
     ("harness.launch.execute", "dead_flags", 1, "before"),
 ]
+
+
+# The smoke run solves nothing, so its gradients are 0; this reward moves the weights at every step.
+MOVING = ("objective.reward.random=1", "trainer.lr=3e-3")
+
+
+def assert_weights_moved(config: RunConfig) -> None:
+    """Else equal weights would say nothing of what was restored."""
+    (checkpoint,) = run_folder(config).glob("checkpoints/*/model.safetensors")
+    after, before = load_file(checkpoint), load_file(base_folder(config) / "model" / "model.safetensors")
+    assert all(not torch.equal(after[name], before[name]) for name in before)
 
 
 def config_at(folder: Path, *overrides: str) -> RunConfig:
@@ -103,7 +115,8 @@ def evidence(config: RunConfig) -> dict[str, object]:
     for owner in (folder, base):
         for path in eval_paths(owner):
             record = json.loads(path.read_text())
-            record.pop("seconds")
+            for name in ("seconds", "checksum"):  # a checksum covers the seconds, too
+                record.pop(name)
             found[f"{path.parent.name}/{path.name}"] = record
             samples = path.with_name(path.name.replace(".json", ".samples.jsonl.gz"))
             found[f"{path.parent.name}/{samples.name}"] = samples.read_bytes()
@@ -112,9 +125,10 @@ def evidence(config: RunConfig) -> dict[str, object]:
 
 @pytest.mark.timeout(600)
 def test_killed_anywhere_ends_the_same(tmp_path: Path) -> None:
-    whole = config_at(tmp_path / "whole")
+    whole = config_at(tmp_path / "whole", *MOVING)
     assert launch(whole, None) == 0
-    broken = config_at(tmp_path / "broken")
+    assert_weights_moved(whole)
+    broken = config_at(tmp_path / "broken", *MOVING)
     for kill in KILLS:
         assert launch(broken, kill) == -signal.SIGKILL, f"{kill} never struck"
     assert launch(broken, None) == 0

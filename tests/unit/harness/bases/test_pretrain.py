@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,11 @@ from harness.bases.pretrain import ensure_base
 from harness.identity import base_folder, base_id, base_made
 from harness.model.files.tokenizer import build_ladder_tokenizer
 from harness.records.locks import hold
-from harness.records.records import read_base
+from harness.records.published import MANIFEST
+from harness.records.records import read_base, write_record
 from harness.schema.run_config import RunConfig
 from harness.training.corpus import encode_corpus, pad
+from tests.damage import DAMAGE, flip
 from tests.unit.harness.tiny import configure
 
 
@@ -47,6 +50,76 @@ def test_a_base_whose_weights_are_gone_is_made_again(tmp_path: Path) -> None:
     assert not base_made(config)  # its record, configuration and tokenizer alone are there
     ensure_base(config, quiet)
     assert base_made(config) and file.read_bytes() == weights
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> RunConfig:
+    config = short(tmp_path_factory.mktemp("whole"))
+    ensure_base(config, quiet)
+    return config
+
+
+def model_of(config: RunConfig) -> dict[str, bytes]:
+    return {p.name: p.read_bytes() for p in (base_folder(config) / "model").iterdir()}
+
+
+FILES = ["config.json", "model.safetensors", "special_tokens_map.json", "tokenizer.json", MANIFEST]
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+@pytest.mark.parametrize("name", ["base.json", *(f"model/{name}" for name in FILES)])
+def test_a_damaged_base_is_named_and_made_again(
+    name: str,
+    damage: str,
+    whole: RunConfig,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    config = whole.model_copy(update={"output_dir": str(tmp_path)})
+    folder, made = base_folder(config), base_folder(whole)
+    shutil.copytree(made, folder)
+
+    def remake(config: RunConfig, folder: Path, report: object) -> None:
+        shutil.copytree(made / "model", folder / "model", dirs_exist_ok=True)
+        write_record(folder / "base.json", read_base(made))
+
+    monkeypatch.setattr(module, "pretrain", remake)
+    DAMAGE[damage](folder / name)
+    old = name == f"model/{MANIFEST}" and damage == "deleted"  # from before there were manifests
+    if (name, damage) == ("base.json", "a folder"):
+        with pytest.raises(OSError) as caught:  # nothing is put in the place of a folder
+            ensure_base(config, quiet)
+        assert "base.json" in str(caught.value)
+        return
+    ensure_base(config, quiet)
+    said = capsys.readouterr().err
+    if not old:
+        assert model_of(config) == model_of(whole) and read_base(folder) == read_base(made)
+    gone = damage == "deleted" and name in ("base.json", "model/model.safetensors")  # as if never made
+    assert (f"warning: {folder}" in said and "the base is made anew" in said) != (old or gone)
+
+
+def test_a_flipped_bit_in_a_bases_weights_costs_a_base_and_changes_none(
+    whole: RunConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = whole.model_copy(update={"output_dir": str(tmp_path)})
+    shutil.copytree(base_folder(whole), base_folder(config))
+    flip(base_folder(config) / "model" / "model.safetensors")
+    ensure_base(config, quiet)
+    assert model_of(config) == model_of(whole)
+    assert "model.safetensors: its content is not what was written" in capsys.readouterr().err
+
+
+def test_a_base_of_another_name_in_its_place_is_made_again(
+    whole: RunConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = short(tmp_path, "base_seed=1")
+    shutil.copytree(base_folder(whole), base_folder(config))
+    ensure_base(config, quiet)
+    assert model_of(config) != model_of(whole)
+    said = capsys.readouterr().err
+    assert f"made for owner={base_id(whole)}, not for owner={base_id(config)}" in said
 
 
 def test_a_diverged_base_is_not_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

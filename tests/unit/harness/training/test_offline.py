@@ -9,10 +9,13 @@ from pathlib import Path
 import pytest
 
 from harness.objectives.selection import accepted
+from harness.records.lines import read_samples, write_samples
+from harness.records.published import Damaged
 from harness.training.experience import problems_at, sample, score
-from harness.training.offline import Offline
+from harness.training.offline import Offline, accepted_file, read_accepted
 from harness.training.run_state import Run
 from harness.types import ScoredGroup
+from tests.damage import DAMAGE
 from tests.unit.harness.tiny import run_on_untrained_base
 
 # An untrained base solves nothing; the random reward accepts half of its samples.
@@ -110,3 +113,30 @@ def test_nothing_accepted_says_so_and_stores_nothing(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"no sample of the base was accepted.*use a better base"):
         Offline(run, quiet)
     assert not list(run.folder.rglob("*.gz"))
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_damaged_samples_are_named_and_drawn_anew_at_step_0_alone(
+    damage: str, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole, spent = Offline(run, quiet), run.counters.tokens["sampled"]
+    path = accepted_file(run.folder)
+    DAMAGE[damage](path)
+    with pytest.raises(Damaged) as caught:
+        read_accepted(run.folder)
+    assert str(caught.value).startswith(f"{path}: cannot be read (")
+    run.counters.step = 1  # the policy is not the base any more
+    with pytest.raises(Damaged, match=r"delete .*offline and launch again: it is made anew"):
+        Offline(run, quiet)
+    run.counters.step, run.counters.tokens = 0, {}
+    assert keys(Offline(run, quiet).rows) == keys(whole.rows) and run.counters.tokens["sampled"] == spent
+    assert (f"warning: {path}: " in capsys.readouterr().err) == (damage != "deleted")
+
+
+def test_samples_of_another_run_are_drawn_anew(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    whole = Offline(run, quiet)
+    made, *rows = read_samples(accepted_file(run.folder))
+    write_samples(accepted_file(run.folder), [{**made, "owner": "another"}, *rows])
+    run.counters.tokens = {}
+    assert keys(Offline(run, quiet).rows) == keys(whole.rows)
+    assert "made for another" in capsys.readouterr().err

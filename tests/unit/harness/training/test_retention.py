@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 import torch
 
+from harness.model.files.codec import Codec
+from harness.model.files.hub import load_pretrained
 from harness.model.policy import Policy, init_policy
 from harness.model.rows import pack_rows
 from harness.training.corpus import pad
-from harness.training.retention import Retention
-from tests.unit.harness.tiny import DIMS, configure, run_on_untrained_base
+from harness.training.retention import Retention, own_text
+from tests.damage import DAMAGE
+from tests.unit.harness.tiny import DIMS, configure, run_on_untrained_base, untrained_base
 
 DOCUMENTS = [
     ([7, 3, 4, 1], 2),
@@ -78,3 +82,21 @@ def test_every_arm_on_a_base_measures_the_same_documents(tmp_path: Path) -> None
 
     assert same("seed=3", "replicate=2", "objective=pg")
     assert not same("base_seed=1") and not same("corpus=clean")
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_the_bases_own_text_is_sampled_once_and_anew_where_it_is_damaged(
+    damage: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = untrained_base(tmp_path / "base")
+    config, codec = configure("model=ladder_xs"), Codec.from_folder(folder / "model")
+    base = load_pretrained(folder / "model", dtype=torch.float32, device="cpu")
+    first = own_text(config, base, codec, folder, 1)
+    (path,) = (folder / "kept").iterdir()
+    whole = path.read_bytes()
+    assert own_text(config, policy(3), codec, folder, 1) == first, "read, not sampled from another"
+    DAMAGE[damage](path)
+    assert own_text(config, base, codec, folder, 1) == first and path.read_bytes() == whole
+    assert (f"warning: {path}: " in capsys.readouterr().err) == (damage != "deleted")
+    path.write_text(json.dumps([ids[1:] for ids, _ in first]))  # as it was before there were checksums
+    assert own_text(config, policy(3), codec, folder, 1) == first
