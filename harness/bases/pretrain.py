@@ -55,7 +55,7 @@ def _damage(config: RunConfig) -> str | None:
     except NewerRecord:
         pass
     except RecordError as error:
-        return str(error).partition("; ")[0] if (folder / "base.json").exists() else ""
+        return error.what if (folder / "base.json").exists() else ""
     if not base_made(config):
         return ""
     try:

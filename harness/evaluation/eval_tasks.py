@@ -55,6 +55,10 @@ class EvalTask:
     def task_name(self, variant: str = "k") -> str:
         return f"{self.name}_{variant}"
 
+    def record_path(self, folder: Path, checkpoint: str) -> Path:
+        """Path of a checkpoint's EvalRecord, of the run or base in `folder`."""
+        return folder / "eval" / f"{checkpoint}-{self.key}" / f"{self.task_name()}.json"
+
     def task_config(self, variant: str) -> dict[str, Any]:
         """lm-eval's task: the YAML of tasks/aime_gen with this task's problems, k and sampling."""
         from lm_eval.tasks._yaml_loader import load_yaml

@@ -13,7 +13,8 @@ from harness.evaluation.eval_tasks import EvalTask, eval_tasks
 from harness.grading.score import score
 from harness.records.lines import write_samples
 from harness.records.progress import quiet
-from harness.records.records import EvalRecord, RecordError, read_eval, write_record
+from harness.records.reading import RecordError
+from harness.records.records import EvalRecord, read_eval, write_record
 from harness.schema.prompts import make_prompt
 from harness.schema.run_config import RunConfig
 from harness.types import Problem, Prompt, Rollout, RolloutEngine
@@ -51,14 +52,14 @@ def evaluate(
     """
     asked = [task for task in eval_tasks(config) if not (task.base_only and step)]
     problems = {task.name: (task, found) for task in asked if (found := task.problems())}
-    done = {name: _existing(_path(folder, checkpoint, t), t.key) for name, (t, _) in problems.items()}
+    done = {name: _existing(t.record_path(folder, checkpoint), t.key) for name, (t, _) in problems.items()}
     missing = [task for name, (task, _) in problems.items() if done[name] is None]
     if not missing:
         return _present(done)
     lm = _run_lm_eval(engine, missing, encode, step, eval_seed, progress)
     rerank = scorers() if any(task.rerank for task in missing) else {}
     for task in missing:
-        start, path = time.perf_counter(), _path(folder, checkpoint, task)
+        start, path = time.perf_counter(), task.record_path(folder, checkpoint)
         sampled, greedy = _scored(lm, *problems[task.name])
         record = eval_record(
             task,
@@ -81,10 +82,6 @@ def evaluate(
 
 def _present(done: Mapping[str, EvalRecord | None]) -> list[EvalRecord]:
     return [record for record in done.values() if record is not None]
-
-
-def _path(folder: Path, checkpoint: str, task: EvalTask) -> Path:
-    return folder / "eval" / f"{checkpoint}-{task.key}" / f"{task.task_name()}.json"
 
 
 def eval_record(

@@ -19,7 +19,8 @@ from harness.launch.plan import estimate, finished_records
 from harness.launch.status import evaluation_folders, finished
 from harness.launch.sweep import plan, run_sweep, workers_of
 from harness.records.progress import duration
-from harness.records.records import RecordError, read_eval
+from harness.records.reading import RecordError
+from harness.records.records import read_eval
 from harness.schema.run_config import ConfigError
 
 SPLIT = "validation"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,8 @@ from harness.model import preflight
 from harness.model.dims import num_non_embedding_parameters
 from harness.model.files.source import not_reached, shape
 from harness.records.progress import duration
-from harness.records.records import RecordError, RunRecord, read_run
+from harness.records.reading import RecordError
+from harness.records.records import RunRecord, read_run
 from harness.schema.model_config import ModelConfig
 from harness.schema.run_config import RunConfig
 from harness.seeds import STREAMS, all_streams
@@ -59,12 +61,12 @@ def estimate(config: RunConfig, records: Sequence[RunRecord] = ()) -> Estimate:
     if config.model.pretrain is not None:
         pretrain = config.model.pretrain
         base = pretrain.steps * pretrain.batch_size * preflight.TYPICAL_PROMPT_TOKENS / rates[1]
-    same_model = [r for r in records if _model(r) == config.model.name and _samples(r.config)]
-    same_arm = [r for r in same_model if r.config["objective"]["name"] == config.objective.name]
+    same_model = [r for r in records if _costing(r.config)[0] == config.model.name]
+    same_arm = [r for r in same_model if _costing(r.config)[1] == config.objective.name]
     if finished := same_arm or same_model:
         per_sample = sum(sum(v for k, v in r.seconds.items() if k != "pretrain") for r in finished)
-        per_sample /= sum(_samples(r.config) for r in finished)
-        seconds = per_sample * _samples(config.model_dump())
+        per_sample /= sum(_costing(r.config)[2] for r in finished)
+        seconds = per_sample * _costing(config.model_dump())[2]
         return Estimate(tokens, seconds, base, f"{len(finished)} finished runs of {config.model.name}")
     updates = config.objective.updates.epochs
     eval_tokens = _eval_tokens(config)
@@ -79,13 +81,11 @@ def _rates(model: ModelConfig) -> tuple[float, float]:
     return SAMPLE_RATE * size**-SAMPLE_POWER, TRAIN_RATE * size**-TRAIN_POWER
 
 
-def _model(record: RunRecord) -> str:
-    return str(record.config.get("model", {}).get("name"))
-
-
-def _samples(config: dict[str, Any]) -> int:
+def _costing(config: dict[str, Any]) -> tuple[str, str, int]:
+    """(model, objective, samples) of a run's config, as a record has it."""
     rollout, trainer = config["rollout"], config["trainer"]
-    return int(trainer["steps"] * rollout["prompts_per_step"] * rollout["group_size"])
+    samples = trainer["steps"] * rollout["prompts_per_step"] * rollout["group_size"]
+    return str(config["model"]["name"]), str(config["objective"]["name"]), int(samples)
 
 
 def _eval_tokens(config: RunConfig) -> int:
@@ -107,15 +107,14 @@ def _eval_tokens(config: RunConfig) -> int:
 
 
 def finished_records(output_dir: str) -> list[RunRecord]:
-    """Every finished run under a folder; what cannot be read is left out."""
+    """Every finished run under a folder; what cannot be read, or has an odd config, is left out."""
     records = []
     for path in Path(output_dir).glob("*/*/run.json"):
-        try:
+        with suppress(RecordError, LookupError, TypeError, ValueError):
             record = read_run(path.parent)
-        except RecordError:
-            continue
-        if record.status == "finished" and record.seconds:
-            records.append(record)
+            _, _, samples = _costing(record.config)
+            if record.status == "finished" and record.seconds and samples > 0:
+                records.append(record)
     return records
 
 

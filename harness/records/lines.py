@@ -4,13 +4,43 @@ from __future__ import annotations
 
 import gzip
 import json
+import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired
 
+from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
+from pydantic_core import from_json
+from typing_extensions import TypedDict
+
+from harness.records.fields import Count
 from harness.records.published import make_folder, replacing
+from harness.records.reading import RecordError, read_file, reason_of, visible
 from harness.records.reasons import naming
-from harness.records.records import RecordError, clean, number
+from harness.records.records import clean, number
+
+_AGAIN = "delete it and the .json file of its name, and launch the run again to sample them anew"
+
+
+@with_config(ConfigDict(extra="allow"))
+class Completion(TypedDict):
+    """One line of <task>.samples.jsonl.gz; early versions lack the last ones. `statements`: [start, end,
+    right] of each statement that the step check verified, in characters."""
+
+    problem_id: str
+    completion: str
+    correct: bool
+    sample_idx: NotRequired[Count | None]
+    extracted: NotRequired[str | None]
+    reason: NotRequired[str | None]
+    statements: NotRequired[list[tuple[Count, Count, bool]] | None]
+    num_steps: NotRequired[Count | None]
+    num_wrong_steps: NotRequired[Count | None]
+    length: NotRequired[Count | None]
+    finish_reason: NotRequired[str | None]
+
+
+_COMPLETION = TypeAdapter(Completion)
 
 
 class MetricsWriter:
@@ -47,20 +77,39 @@ def leading_lines(path: Path) -> list[bytes]:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The steps of metrics.jsonl. A last line cut short is left out; other damage raises RecordError."""
+    """Steps of metrics.jsonl: numbers by name, None where a step has none.
+
+    A last line cut short is left out; any other damage raises RecordError, which names the line.
+    """
     if not path.exists():
         return []
-    rows, lines = [], path.read_bytes().split(b"\n")
-    for i, line in enumerate(lines):
-        if not line:
+    remedy = f"delete {path.parent} and launch the run again to train it anew"
+    rows, lines = [], read_file(path, remedy=remedy).split(b"\n")
+    for i, line in enumerate(lines, start=1):
+        if not line or line.isspace():
             continue
         try:
-            rows.append({k: number(v) for k, v in json.loads(line).items()})
-        except (ValueError, AttributeError) as error:  # not JSON or not UTF-8; not an object
-            if i == len(lines) - 1:
-                break
-            raise RecordError(f"{path}:{i + 1}: not a JSON object") from error
+            rows.append(_step(from_json(line)))
+        except ValueError as error:
+            if i == len(lines) and line.startswith(b"{") and not line.endswith(b"}"):
+                break  # what a kill leaves
+            raise RecordError(f"{path}:{i}: {error}", remedy) from None
     return rows
+
+
+def _step(row: Any) -> dict[str, Any]:
+    """One line as it was written. Raises ValueError that says what is wrong with it."""
+    if not isinstance(row, dict):
+        raise ValueError("not a JSON object")
+    if type(row.get("step")) is not int or not 0 <= row["step"] < 2**53:
+        raise ValueError(f"step: {visible(repr(row.get('step')))[:40]} is no number of a step")
+    if set(map(type, row.values())) <= {int, float}:
+        return row
+    row = {name: number(value) for name, value in row.items()}
+    for name, value in row.items():
+        if not (value is None or isinstance(value, int | float)):
+            raise ValueError(f"{visible(name)[:40]}: {visible(repr(value))[:40]} is no number")
+    return row
 
 
 def write_samples(path: Path, rows: Iterable[dict[str, Any]]) -> None:
@@ -75,5 +124,35 @@ def write_samples(path: Path, rows: Iterable[dict[str, Any]]) -> None:
 
 
 def read_samples(path: Path) -> Iterator[dict[str, Any]]:
-    with gzip.open(path, "rt", encoding="utf-8") as file:
-        yield from map(json.loads, file)
+    """Rows of a gzipped file, one at a time. Raises FileNotFoundError, or RecordError that names the line."""
+    for where, line in _unzipped(path):
+        try:
+            row = from_json(line)
+        except ValueError as error:
+            raise RecordError(f"{where}: not valid JSON ({error})", _AGAIN) from None
+        if not isinstance(row, dict):
+            raise RecordError(f"{where}: not a JSON object", _AGAIN)
+        yield row
+
+
+def read_completions(path: Path) -> Iterator[dict[str, Any]]:
+    """Rows of an evaluation's samples, their fields checked. Raises as `read_samples` does."""
+    for where, line in _unzipped(path):
+        try:
+            yield dict(_COMPLETION.validate_json(line))
+        except ValidationError as error:
+            raise RecordError(f"{where}: {reason_of(error)}", _AGAIN) from None
+
+
+def _unzipped(path: Path) -> Iterator[tuple[str, bytes]]:
+    """(file:line, its bytes) for each line."""
+    if path.exists() and not path.is_file():
+        raise RecordError(f"{path}: not a file", "delete it, then launch the run again")
+    number_of_line = 0
+    with gzip.open(path, "rb") as file:
+        try:
+            for number_of_line, line in enumerate(file, start=1):
+                yield f"{path}:{number_of_line}", line
+        except (OSError, EOFError, zlib.error) as error:
+            where = f"{path}:{number_of_line + 1}"
+            raise RecordError(f"{where}: damaged gzip ({error})", _AGAIN) from None

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
+from harness.records.reading import visible
+
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.live import Live
@@ -122,7 +124,8 @@ class Display:
         self.say(f"{job}  {outcome}" + (f" in {took}" if outcome == "finished" else "") + _after(note))
 
     def say(self, text: str) -> None:
-        """Print a line above the live ones."""
+        """Print a line above the live ones. It may quote records or errors: see `visible`."""
+        text = visible(text)
         if self.live:
             self.live.console.print(text, markup=False, highlight=False)
         else:
@@ -168,7 +171,7 @@ class Display:
                 continue
             bar = ProgressBar(total=max(line.total, 1), completed=line.done, width=20, pulse=not line.total)
             count = f"{line.done}/{line.total}" if line.total else ""
-            grid.add_row(Text(job), Text(line.phase), bar, Text(count), Text(line.note, style="dim"))
+            grid.add_row(Text(job), Text(line.phase), bar, Text(count), Text(visible(line.note), style="dim"))
         overall = ProgressBar(total=1.0, completed=self.fraction(), width=20)
         grid.add_row(Text("all", style="bold"), "", overall, "", Text(self._ended()))
         return grid

@@ -271,12 +271,12 @@ def seal(text: str) -> str:
     return f'{body},\n "checksum": "{hashlib.sha256(body.encode()).hexdigest()}"\n}}\n'
 
 
-def unseal(path: Path) -> bytes:
-    """Read a file, check its checksum and take it off; one without is returned as it is.
+def unseal(path: Path, text: bytes | None = None) -> bytes:
+    """Read a file, or take its `text`, and check its checksum and take it off; one without stays as it is.
 
     Raises OSError, and Damaged where the checksum is another's.
     """
-    text = path.read_bytes()
+    text = path.read_bytes() if text is None else text
     if (found := _SEAL.search(text, max(0, len(text) - SEAL_BYTES))) is None:
         return text
     body = text[: found.start()]

@@ -13,24 +13,21 @@ from __future__ import annotations
 
 import json
 import math
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
+from harness.records.fields import Bit, Code, Count, Declared, FolderName, PilotRow, Primary, Seed
 from harness.records.published import BASES as BASES
-from harness.records.published import Damaged, replacing, seal, unseal
+from harness.records.published import replacing, seal
+from harness.records.reading import RecordError, read_json
 
 SCHEMA_VERSION = 1
 # Datasets that a program makes; the names of their tasks begin so. Here, since harness and analysis read it.
 GENERATED = ("aime_gen", "general")
 Status = Literal["running", "finished", "failed", "interrupted"]
 T = TypeVar("T", bound="_Record")
-
-
-class RecordError(ValueError):
-    """A record that cannot be read: which file, and why."""
 
 
 class NewerRecord(RecordError):
@@ -55,23 +52,23 @@ class RunRecord(_Record):
     config: dict[str, Any]
     overrides: list[str] = Field(default_factory=list)
     seeds: dict[str, int]
-    base_id: str | None = None
+    base_id: FolderName | None = None
     data_hash: str
-    code: dict[str, Any]
+    code: Code
     packages: dict[str, str]
     hardware: dict[str, Any]
     nondeterminism: str | None = None
     started: str
     finished: str | None = None
-    steps_done: int = 0
-    num_resumes: int = 0
-    tokens: dict[str, int] = Field(default_factory=dict)
+    steps_done: Count = 0
+    num_resumes: Count = 0
+    tokens: dict[str, Count] = Field(default_factory=dict)
     flops: dict[str, float] = Field(default_factory=dict)
     seconds: dict[str, float] = Field(default_factory=dict)
     gpu_seconds: float = 0.0
     base_seconds: float = 0.0  # to make and evaluate the base, which runs share: in no phase
-    peak_memory_bytes: int = 0
-    peak_memory: dict[str, int] = Field(default_factory=dict)
+    peak_memory_bytes: Count = 0
+    peak_memory: dict[str, Count] = Field(default_factory=dict)
     rates: dict[str, float] = Field(default_factory=dict)
     flags: list[str] = Field(default_factory=list)
     eval_keys: dict[str, str] = Field(default_factory=dict)
@@ -83,9 +80,9 @@ class BaseRecord(_Record):
 
     base_id: str
     identity: dict[str, Any]
-    num_parameters: int
-    num_non_embedding_parameters: int
-    tokens: int
+    num_parameters: Count
+    num_non_embedding_parameters: Count
+    tokens: Count
     flops: float
     seconds: float
     final_loss: float
@@ -105,29 +102,29 @@ class EvalRecord(_Record):
     split: str
     template: str | None = None
     checkpoint: str
-    step: int
+    step: Count
     run_id: str | None
     base_id: str | None
-    n_problems: int
-    k: int
+    n_problems: Count
+    k: Count
     temperature: float
     top_p: float
-    max_new_tokens: int
+    max_new_tokens: Count
     eval_sampling_seed: int
     problem_ids: list[str]
     pair_ids: list[str | None]
     topics: list[str | None]
     levels: list[int | None]
-    correct: list[list[int]]
+    correct: list[list[Bit]]
     answers: list[list[str | None]]
-    stepped: list[list[int]]
-    num_steps: list[list[int]]
-    num_wrong_steps: list[list[int]]
-    lengths: list[list[int]]
+    stepped: list[list[Bit]]
+    num_steps: list[list[Count]]
+    num_wrong_steps: list[list[Count]]
+    lengths: list[list[Count]]
     length_unit: Literal["tokens", "words"] = "tokens"
-    truncated: list[list[int]]
-    greedy_correct: list[int] | None = None
-    greedy_lengths: list[int] | None = None
+    truncated: list[list[Bit]]
+    greedy_correct: list[Bit] | None = None
+    greedy_lengths: list[Count] | None = None
     rerank_scores: dict[str, list[list[float]]] = Field(default_factory=dict)  # by reward model
     best_constant: float
     best_constant_answer: str
@@ -142,7 +139,7 @@ class Arm(BaseModel):
     label: str
     levels: dict[str, str]
     overrides: list[str]
-    runs: dict[str, str] = Field(default_factory=dict)  # seed -> run_id
+    runs: dict[Seed, FolderName] = Field(default_factory=dict)  # seed -> run_id
 
 
 class StudyRecord(_Record):
@@ -151,13 +148,13 @@ class StudyRecord(_Record):
     study: str
     question: str
     factors: dict[str, list[str]]
-    seeds: list[int]
+    seeds: list[Count]
     control: dict[str, str]
     arms: list[Arm]
     shared_base: bool
-    primary: dict[str, Any] = Field(default_factory=dict)
-    declared: dict[str, Any] = Field(default_factory=dict)  # harness/launch/study.py: DECLARED
-    pilot: list[dict[str, Any]] = Field(default_factory=list)  # of RateChoice: harness/launch/pilot.py
+    primary: Primary = Field(default_factory=dict)
+    declared: Declared = Field(default_factory=dict)
+    pilot: list[PilotRow] = Field(default_factory=list)
     notes: list[str] = Field(default_factory=list)
     command: str
 
@@ -190,46 +187,60 @@ def number(value: Any) -> Any:
     return float(value) if value in ("nan", "inf", "-inf") else value
 
 
-def _read(path: Path, kind: type[T]) -> T:
+def _read(path: Path, kind: type[T], remedy: str) -> T:
     try:
-        text = unseal(path)
-        with suppress(ValidationError):  # what is wrong with a bad one is found out below
-            record = kind.model_validate_json(text)
-            if record.schema_version <= SCHEMA_VERSION:
-                return record
-        if not isinstance(data := json.loads(text), dict):
-            raise RecordError(f"{path}: not a JSON object; delete the file or restore it from a backup")
-        if isinstance(version := data.get("schema_version", 0), int) and version > SCHEMA_VERSION:
-            raise NewerRecord(
-                f"{path}: schema_version {version} is newer than this program's {SCHEMA_VERSION}; update it"
-            )
-        return kind.model_validate(data)
-    except Damaged as error:
-        raise RecordError(f"{error.what}; launch the run again to rewrite it") from error
-    except OSError as error:
-        raise RecordError(f"{path}: cannot be read ({error.strerror})") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise RecordError(f"{path}: not valid JSON ({error}); launch the run again to rewrite it") from error
-    except ValidationError as error:
-        (*where, what) = *error.errors()[0]["loc"], error.errors()[0]["msg"].lower()
-        raise RecordError(f"{path}: {'.'.join(map(str, where))}: {what}; launch it again") from error
+        record = read_json(path, kind, remedy=remedy)
+    except RecordError as error:
+        _refuse_newer(path, error)
+        raise
+    if record.schema_version > SCHEMA_VERSION:
+        raise _newer(path, record.schema_version)
+    (record.model_extra or {}).pop("checksum", None)  # of a file that was edited since it was sealed
+    return record
+
+
+def _refuse_newer(path: Path, error: RecordError) -> None:
+    """Raise NewerRecord where only a newer program's fields are the trouble."""
+    try:
+        version = read_json(path, _Record, remedy="").schema_version
+    except RecordError:
+        raise error from None
+    if version > SCHEMA_VERSION:
+        raise _newer(path, version)
+
+
+def _newer(path: Path, version: int) -> NewerRecord:
+    what = f"{path}: schema_version {version} is newer than this program's {SCHEMA_VERSION}"
+    return NewerRecord(what, "update it")
 
 
 def read_run(folder: Path) -> RunRecord:
     """Raises RecordError when run.json is missing, damaged, or from a newer version."""
-    return _read(folder / "run.json", RunRecord)
+    return _read(folder / "run.json", RunRecord, "launch the run again to rewrite it")
 
 
 def read_base(folder: Path) -> BaseRecord:
-    return _read(folder / "base.json", BaseRecord)
+    """Raises RecordError as `read_run` does."""
+    return _read(folder / "base.json", BaseRecord, "launch a run on the base again: it is made anew")
 
 
 def read_study(folder: Path) -> StudyRecord:
-    return _read(folder / "study.json", StudyRecord)
+    """Raises RecordError as `read_run` does."""
+    return _read(folder / "study.json", StudyRecord, "launch the study again to rewrite it")
 
 
 def read_eval(path: Path) -> EvalRecord:
-    return _read(path, EvalRecord)
+    """Raises RecordError as `read_run` does."""
+    return _read(path, EvalRecord, again(path))
+
+
+def again(path: Path) -> str:
+    """What mends an evaluation: to launch the run again, which needs its checkpoint."""
+    owner, checkpoint = path.parents[2], path.parent.name.partition("-")[0]
+    weights = owner / "checkpoints" / checkpoint
+    if checkpoint != "base" and not weights.exists():
+        return f"its checkpoint is gone: delete {owner} and launch the run again to train it anew"
+    return "launch the run again to evaluate it again, or delete the file if that leaves it as it is"
 
 
 def eval_paths(folder: Path) -> list[Path]:

@@ -133,7 +133,7 @@ def test_truncate_drops_what_came_after_the_checkpoint(tmp_path: Path) -> None:
         (b'{"run_id": "r"', "not valid JSON"),
         (b"\xff\xfe", "not valid JSON"),
         (b"[]", "not a JSON object"),
-        (b"{}", "run_id: field required; launch it again"),
+        (b"{}", "run_id: field required; launch the run again"),
         (b'{"schema_version": "two"}', "schema_version: "),
         (b'{"schema_version": null}', "schema_version: "),
     ],
