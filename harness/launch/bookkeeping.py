@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from harness.evaluation.eval_tasks import eval_tasks
 from harness.identity import base_id, digest, run_id
 from harness.launch.status import evaluation_folders, readable
 from harness.records.code_state import code_state, hardware, packages
+from harness.records.reading import RecordError
 from harness.records.reasons import reason_of
 from harness.records.records import RunRecord, read_eval, write_record
 from harness.schema.run_config import RunConfig
@@ -33,10 +35,18 @@ def resolve_device(config: RunConfig) -> str:
 
 
 def final_numbers(config: RunConfig, folder: Path, step: int) -> dict[str, float]:
-    """Every metric of the last checkpoint's evaluations as `<split or benchmark>/<metric>`."""
-    folders = evaluation_folders(config, folder, step)
-    records = [read_eval(path) for place in folders for path in sorted(place.glob("*.json"))]
-    return {f"{r.split}/{name}": value for r in records for name, value in r.metrics.items()}
+    """Every metric of the last checkpoint's evaluations as `<split or benchmark>/<metric>`.
+
+    Those asked for are whole; a damaged one of an earlier launch is left out, and named by the report.
+    """
+    found: dict[str, float] = {}
+    for path in (
+        p for place in evaluation_folders(config, folder, step) for p in sorted(place.glob("*.json"))
+    ):
+        with suppress(RecordError):
+            record = read_eval(path)
+            found |= {f"{record.split}/{name}": value for name, value in record.metrics.items()}
+    return found
 
 
 def dead_flags(metrics: Sequence[dict[str, float]]) -> list[str]:
@@ -45,7 +55,7 @@ def dead_flags(metrics: Sequence[dict[str, float]]) -> list[str]:
     rows = [m for m in metrics if "zero_variance_groups" in m]
     if rows and all(m["zero_variance_groups"] == 1.0 for m in rows):
         flags.append("no_reward_variance")
-    if rows and all(m["truncated"] == 1.0 for m in rows):
+    if rows and all(m.get("truncated") == 1.0 for m in rows):
         flags.append("all_truncated")
     if any(m.get("skipped_updates", 0) for m in metrics):
         flags.append("non_finite_gradients")

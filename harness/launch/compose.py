@@ -77,7 +77,8 @@ class Composer:
         """The composed config, unresolved. Group choices hit Hydra; plain values are set on a copy."""
         parsed = OverridesParser.create().parse_overrides(list(overrides))
         plain = [o for o in parsed if o.key_or_group not in GROUPS and is_plain(o)]
-        groups = tuple(line for o, line in zip(parsed, overrides, strict=True) if o not in plain)
+        none = [o for o in parsed if o.key_or_group in OPTIONAL and values(o) == ["null"]]  # as without it
+        groups = tuple(line for o, line in zip(parsed, overrides, strict=True) if o not in [*plain, *none])
         if groups not in self.cache:
             self.cache[groups] = self._hydra(groups)
         config = self.cache[groups].copy()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from harness.data.documents import check_benchmark
 from harness.data.load import check_corpus, check_data, load_split
+from harness.launch.status import finished
 from harness.model.files.source import HubNotReached, check_model
 from harness.model.files.teacher_files import check_teacher
 from harness.model.preflight import check_packages, describe
@@ -43,13 +44,22 @@ def check_jobs(jobs: Sequence[Job]) -> None:
     for config in _distinct(configs, lambda c: (c.model.model_dump_json(), c.objective.model_dump_json())):
         check_teacher(config.objective, config.model)
     for config in _distinct(configs, lambda c: c.output_dir):
-        check_folder(Path(config.output_dir))
+        _check_folder(Path(config.output_dir), [c for c in configs if c.output_dir == config.output_dir])
     _check_names(jobs)
 
 
 def _distinct(configs: Sequence[RunConfig], key: Callable[[RunConfig], Hashable]) -> list[RunConfig]:
     """One config for each value of `key`, in the order of their first."""
     return list({key(config): config for config in configs}.values())
+
+
+def _check_folder(path: Path, configs: Sequence[RunConfig]) -> None:
+    """Raises ConfigError for a folder that cannot be written, unless there is nothing to write."""
+    try:
+        check_folder(path)
+    except ConfigError:
+        if any(finished(config) is None for config in configs):
+            raise
 
 
 def _check_model(config: RunConfig) -> Codec | None:

@@ -84,7 +84,9 @@ def main(argv: Sequence[str] | None = None, *, functions: Functions | None = Non
         print("interrupted; launch again to go on", file=sys.stderr)
         return INTERRUPTED
     except ValueError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        from harness.records.reading import visible
+
+        print(f"error: {visible(' '.join(str(error).split()))}", file=sys.stderr)
         return BAD_INPUT
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
@@ -210,12 +212,15 @@ def _print_configs(sweep: Sweep) -> int:
 def _run_one(sweep: Sweep, functions: Functions) -> int:
     """Run the only job in this process. Returns the exit code."""
     from harness.launch.jobs import load
-    from harness.launch.status import finished, skip_note
+    from harness.launch.status import decide, decision_text
     from harness.records.progress import Display, Throttle
+    from harness.records.reading import visible
 
     job = sweep.jobs[0]
-    if (done := finished(job.config)) is not None:
-        print(f"{job.run_id}  skipped: {skip_note(done)}", file=sys.stderr)
+    action, note = decide(job.config)
+    if text := decision_text(action, note):
+        print(f"{job.run_id}  {visible(text)}", file=sys.stderr)
+    if action == "skip":
         return FINISHED
     execute: Callable[..., str] = load(functions.execute)
     last_note = ""

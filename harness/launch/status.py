@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
+from typing import Any
 
+from pydantic import BaseModel, model_validator
+
+from harness.evaluation.eval_tasks import EvalTask, eval_tasks
 from harness.identity import base_folder, benchmark_key, eval_key, run_folder
 from harness.records.code_state import code_state
-from harness.records.records import NewerRecord, RecordError, RunRecord, read_run, write_text
+from harness.records.reading import RecordError, read_json
+from harness.records.records import NewerRecord, RunRecord, read_eval, read_run, write_json
 from harness.schema.run_config import RunConfig
+
+
+class Done(BaseModel):
+    """Content of eval/<checkpoint>-<key>/.done; an early one is the list `asked` alone.
+
+    `asked` names splits, benchmarks and templates; `records` the files that they left, None if not known.
+    """
+
+    asked: list[str]
+    records: list[str] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _early(cls, value: Any) -> Any:
+        return {"asked": value} if isinstance(value, list) else value
 
 
 def checkpoint_name(step: int) -> str:
@@ -29,15 +48,52 @@ def _asked(config: RunConfig, step: int) -> set[str]:
 
 
 def mark_evaluated(config: RunConfig, folder: Path, step: int) -> None:
-    """Write down that every split and benchmark asked for has its record."""
-    done = _asked(config, step) | _evaluated(config, folder, step)
-    write_text(_done_file(config, folder, step), json.dumps(sorted(done)))
+    """Write down that every split and benchmark asked for was evaluated, and which records that left."""
+    path = _done_file(config, folder, step)
+    try:
+        earlier = _read_done(path)
+    except RecordError:  # a damaged one, which this replaces
+        earlier = Done(asked=[], records=[])
+    now = [_short(record) for _, record in _record_paths(config, folder, step)]
+    records = {name for name in [*(earlier.records or []), *now] if (folder / "eval" / name).exists()}
+    asked = _asked(config, step).union(earlier.asked)
+    write_json(path, {"asked": sorted(asked), "records": sorted(records)})
 
 
 def is_evaluated(config: RunConfig, step: int) -> bool:
     """Whether the checkpoint (step 0: the base) was evaluated on every split and benchmark asked for."""
+    return unevaluated(config, step) is None
+
+
+def unevaluated(config: RunConfig, step: int) -> str | None:
+    """Why a checkpoint (step 0: the base) must be evaluated; None where each record is there and whole."""
     folder = run_folder(config) if step else base_folder(config)
-    return _asked(config, step) <= _evaluated(config, folder, step)
+    path = _done_file(config, folder, step)
+    try:
+        done = _read_done(path)
+        if not _asked(config, step) <= set(done.asked):
+            return f"an evaluation of {'step ' + str(step) if step else 'the base'} is missing"
+        for task, record in _record_paths(config, folder, step):
+            if record.exists() or _had_record(done, task, record):
+                read_eval(record)
+    except RecordError as error:
+        return error.what
+    return None
+
+
+def _had_record(done: Done, task: EvalTask, path: Path) -> bool:
+    """Whether an evaluation left a record, which one without problems does not; early files do not say."""
+    return bool(task.problems()) if done.records is None else _short(path) in done.records
+
+
+def _record_paths(config: RunConfig, folder: Path, step: int) -> list[tuple[EvalTask, Path]]:
+    tasks = (task for task in eval_tasks(config) if not (task.base_only and step))
+    return [(task, task.record_path(folder, checkpoint_name(step))) for task in tasks]
+
+
+def _short(path: Path) -> str:
+    """`step_000006-1a2b3c4d/aime_gen_test_k.json`: a record's path under eval/."""
+    return f"{path.parent.name}/{path.name}"
 
 
 def checkpoints_to_evaluate(config: RunConfig, steps_done: int) -> list[int]:
@@ -56,11 +112,33 @@ def finished(config: RunConfig) -> RunRecord | None:
     A damaged record counts as none, so that the run is done again; a newer program's raises NewerRecord.
     """
     record = readable(run_folder(config))
-    if record is None:
+    if record is None or record.status != "finished" or _to_evaluate(config, record) is not None:
         return None
+    return record
+
+
+def _to_evaluate(config: RunConfig, record: RunRecord) -> str | None:
+    """Why a trained run is to be evaluated, by its first checkpoint that is not; None if all are."""
     steps = checkpoints_to_evaluate(config, record.steps_done)
-    done = record.status == "finished" and all(is_evaluated(config, step) for step in steps)
-    return record if done else None
+    return next((why for step in steps if (why := unevaluated(config, step))), None)
+
+
+def decide(config: RunConfig) -> tuple[str, str]:
+    """(run | resume | evaluate | skip, why). A damaged run.json is a run to be done again."""
+    folder = run_folder(config)
+    try:
+        record = read_run(folder) if (folder / "run.json").exists() else None
+    except RecordError as error:
+        return "run", str(error) if isinstance(error, NewerRecord) else error.what
+    if record is None:
+        return "run", ""
+    if record.status != "finished":
+        return "resume", "interrupted" if record.status != "failed" else f"failed: {record.reason}"
+    if (why := _to_evaluate(config, record)) is None:
+        return "skip", skip_note(record)
+    if not (folder / "checkpoints" / checkpoint_name(record.steps_done)).exists():
+        return "run", f"{why}; its last checkpoint is gone, so it is trained again"
+    return "evaluate", why
 
 
 def readable(folder: Path) -> RunRecord | None:
@@ -77,9 +155,17 @@ def _done_file(config: RunConfig, folder: Path, step: int) -> Path:
     return evaluation_folders(config, folder, step)[0] / ".done"
 
 
-def _evaluated(config: RunConfig, folder: Path, step: int) -> set[str]:
-    path = _done_file(config, folder, step)
-    return set(json.loads(path.read_text())) if path.exists() else set()
+def _read_done(path: Path) -> Done:
+    """What a checkpoint was evaluated on: nothing without a file. Raises RecordError for a damaged one."""
+    if not path.exists():
+        return Done(asked=[], records=[])
+    return read_json(path, Done, remedy="launch the run again to evaluate it again")
+
+
+def decision_text(action: str, note: str) -> str:
+    """What a launch says of `decide` before it starts; empty where the run's own progress says it."""
+    said = {"skip": "skipped", "evaluate": "to be evaluated again", "run": "to be run again"}
+    return f"{said[action]}: {note}" if note and action in said else ""
 
 
 def skip_note(record: RunRecord) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +12,17 @@ from harness.launch.ablation import arm_key
 from harness.launch.expand import Sweep
 from harness.launch.levels import absent
 from harness.launch.plan import arm_label, by_arm
-from harness.records.records import Arm, StudyRecord, read_study
+from harness.launch.status import readable
+from harness.records.reading import RecordError
+from harness.records.records import (
+    Arm,
+    NewerRecord,
+    RunRecord,
+    StudyRecord,
+    read_study,
+    run_folders,
+    write_record,
+)
 from harness.schema.run_config import ConfigError
 
 # Fields of an ablation that study.json records under `declared`; the others have fields of their own there.
@@ -23,7 +34,8 @@ def merged_study(
 ) -> StudyRecord:
     """The study as now planned, with the arms and seeds of earlier launches that have the same settings.
 
-    Raises ConfigError when the study on disk varies other factors, RecordError when it cannot be read.
+    A damaged study.json is made again from this sweep and the folders of earlier runs. Raises ConfigError
+    when the study on disk varies other factors, NewerRecord when a newer program wrote it.
     """
     arms = {
         label: Arm(
@@ -48,10 +60,70 @@ def merged_study(
         command=command,
     )
     if (folder / "study.json").exists():
-        record = _merge(sweep, record, read_study(folder), folder)
+        record = _merge(sweep, record, _earlier(sweep, record, folder), folder)
     if gaps := absent(sweep.spec, record.factors):
         record.declared["absent"] = gaps
     return record
+
+
+def write_study(folder: Path, record: StudyRecord, *, needed: bool) -> None:
+    """Write study.json, and keep a damaged one as study.json.damaged.
+
+    A disk that cannot be written is a warning where no run is `needed`.
+    """
+    path = folder / "study.json"
+    try:
+        if path.exists() and _readable(folder) is None:
+            os.replace(path, folder / f"{path.name}.damaged")
+            print(f"warning: {path}: made again; the damaged one is {path.name}.damaged", file=sys.stderr)
+        if _readable(folder) != record:
+            write_record(path, record)
+    except OSError as error:
+        if needed:
+            raise
+        print(f"warning: {path}: not written ({error.strerror}); there is nothing to run", file=sys.stderr)
+
+
+def _readable(folder: Path) -> StudyRecord | None:
+    """The study on disk; None where there is none or it is damaged. Raises NewerRecord."""
+    try:
+        return read_study(folder)
+    except NewerRecord:
+        raise
+    except RecordError:
+        return None
+
+
+def _earlier(sweep: Sweep, new: StudyRecord, folder: Path) -> StudyRecord:
+    """The study of earlier launches: study.json, or if it is damaged what the run folders say of it."""
+    if (found := _readable(folder)) is not None:
+        return found
+    arms: dict[str, Arm] = {}
+    known = {name for arm in new.arms for name in arm.runs.values()}
+    for place in run_folders(folder):
+        if place.name not in known and (run := readable(place)) is not None:
+            seed = str(run.config.get("seed"))
+            levels = _levels_of(sweep, new, run, seed, place.name)
+            if levels is not None:
+                overrides = [line for line in run.overrides if not line.startswith("seed=")]
+                arm = Arm(label=arm_label(levels), levels=levels, overrides=overrides)
+                arms.setdefault(arm.label, arm).runs[seed] = place.name
+    levels_by = {
+        factor: [*levels, *(arm.levels[factor] for arm in arms.values())]
+        for factor, levels in new.factors.items()
+    }
+    return new.model_copy(
+        update={"arms": list(arms.values()), "factors": levels_by, "pilot": [], "notes": []}
+    )
+
+
+def _levels_of(sweep: Sweep, new: StudyRecord, run: RunRecord, seed: str, name: str) -> dict[str, str] | None:
+    """The arm that a run on disk is of, by its overrides or as a further seed; None if of none."""
+    chosen = dict(line.lstrip("+").split("=", 1) for line in run.overrides if "=" in line)
+    candidates = [arm.levels for arm in new.arms]
+    if new.factors.keys() <= chosen.keys():
+        candidates.insert(0, {factor: chosen[factor] for factor in new.factors})
+    return next((levels for levels in candidates if sweep.run_id_of(levels, seed, {}) == name), None)
 
 
 def _merge(sweep: Sweep, new: StudyRecord, old: StudyRecord, folder: Path) -> StudyRecord:

@@ -17,11 +17,12 @@ from harness.launch.hydra_launchers import launcher_settings, make_launcher, mas
 from harness.launch.jobs import Functions, Job
 from harness.launch.launcher import num_cores, own_code_first
 from harness.launch.plan import describe, estimate, finished_records
-from harness.launch.status import finished, skip_note
-from harness.launch.study import merged_study
+from harness.launch.status import decide, decision_text, finished
+from harness.launch.study import merged_study, write_study
 from harness.records.code_state import code_state
 from harness.records.progress import Display, duration
-from harness.records.records import NewerRecord, RecordError, RunRecord, Status, read_run, write_record
+from harness.records.reading import RecordError, visible
+from harness.records.records import NewerRecord, RunRecord, Status, read_run, write_record
 from harness.schema.run_config import RunConfig
 from harness.seeds import all_streams
 
@@ -30,7 +31,7 @@ def plan(sweep: Sweep) -> str:
     """What a launch would do; starts nothing. Raises as a launch does where the study on disk is another."""
     if sweep.factors or len(sweep.jobs) > 1:
         merged_study(sweep, _study_folder(sweep), command="")
-    todo = {job.run_id: _decide(job.config)[0] for job in sweep.jobs}
+    todo = {job.run_id: decide(job.config)[0] for job in sweep.jobs}
     return describe(sweep, todo, workers=workers_of(sweep))
 
 
@@ -60,41 +61,24 @@ def run_sweep(
     study = _study_folder(sweep)
     command = f"python -m harness {shlex.join(['-m', *overrides])}"
     record = merged_study(sweep, study, command=command, pilot=pilot)
-    write_record(study / "study.json", record)
     records = finished_records(sweep.jobs[0].config.output_dir)
     costs = {job.run_id: estimate(job.config, records).seconds for job in sweep.jobs}
     costs |= {
         base_id(c): estimate(c, records).base_seconds for job in sweep.jobs for c in bases_of(job.config)
     }
-    decided = {job.run_id: _decide(job.config) for job in sweep.jobs}
+    decided = {job.run_id: decide(job.config) for job in sweep.jobs}
     todo = sorted(
         (job for job in sweep.jobs if decided[job.run_id][0] != "skip"), key=lambda j: -costs[j.run_id]
     )
+    write_study(study, record, needed=bool(todo))
     began = datetime.now(UTC)
     with Display({job.run_id: costs[job.run_id] for job in todo}) as display:
         for job in sweep.jobs:
-            action, note = decided[job.run_id]
-            if action == "skip":
-                display.say(f"{job.run_id}  skipped: {note}")
+            if text := decision_text(*decided[job.run_id]):
+                display.say(f"{job.run_id}  {text}")
         display.say(f"{len(todo)} of {len(sweep.jobs)} runs to do under {study}")
         outcomes = _launch(sweep, todo, display, costs, functions) if todo else {}
     return _summary(sweep, outcomes, study, (datetime.now(UTC) - began).total_seconds())
-
-
-def _decide(config: RunConfig) -> tuple[str, str]:
-    """(run | resume | evaluate | skip, why). A damaged run.json is a run to be done again."""
-    folder = run_folder(config)
-    try:
-        if (done := finished(config)) is not None:
-            return "skip", skip_note(done)
-        record = read_run(folder) if (folder / "run.json").exists() else None
-    except RecordError as error:
-        return "run", str(error)
-    if record is None:
-        return "run", ""
-    if record.status == "finished":
-        return "evaluate", "trained; an evaluation is missing"
-    return ("resume", "interrupted") if record.status != "failed" else ("resume", f"failed: {record.reason}")
 
 
 def _launch(
@@ -175,7 +159,7 @@ def _summary(sweep: Sweep, outcomes: dict[str, tuple[str, str]], study: Path, se
         if outcome not in ("finished", "skipped"):
             with suppress(RecordError):
                 reason = read_run(run_folder(job.config)).reason or reason
-            print(f"{outcome}: {job.run_id}: {reason}", file=sys.stderr)
+            print(f"{outcome}: {job.run_id}: {visible(reason)}", file=sys.stderr)
     text = ", ".join(f"{n} {outcome}" for outcome, n in counts.items())
     print(f"{study}: {text} in {duration(seconds)}", file=sys.stderr)
     if counts.keys() - {"finished", "skipped", "held"}:

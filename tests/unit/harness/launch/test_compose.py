@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -9,8 +10,10 @@ import pytest
 
 from harness import identity
 from harness.evaluation.eval_tasks import eval_tasks
+from harness.launch import job_checks
 from harness.launch.compose import Composer
 from harness.launch.expand import expand
+from harness.schema import run_config
 from harness.schema.run_config import ConfigError
 
 CONF = str(Path(__file__).parent / "conf")
@@ -82,6 +85,27 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     assert f"{tmp_path}/file is a file" in message(f"output_dir={tmp_path}/file/out")
     if Path("/proc").is_dir():  # not writable, not even by root
         assert "output_dir=/proc/out: /proc is not writable" in message("output_dir=/proc/out")
+
+
+def test_a_folder_that_cannot_be_written_is_no_trouble_where_nothing_is_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_only(**_: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(run_config.tempfile, "TemporaryFile", read_only)
+    lines = [f"output_dir={tmp_path}", "seed=0"]
+    with pytest.raises(ConfigError, match=r"is not writable \(Read-only file system\); choose another"):
+        expand(lines, multirun=False)
+    monkeypatch.setattr(job_checks, "finished", lambda config: "its record")
+    assert len(expand(lines, multirun=False).jobs) == 1
+
+
+@pytest.mark.parametrize("group", ["experiment", "ablation"])
+def test_null_chooses_no_option_of_a_group_that_may_be_left_out(group: str) -> None:
+    without = Composer().config(["seed=3"])
+    assert Composer().config([f"{group}=null", "seed=3"]) == without
+    assert [job.config for job in expand([f"{group}=null", "seed=3"], multirun=False).jobs] == [without]
 
 
 def test_one_bad_arm_stops_the_sweep_and_is_named(tmp_path: Path) -> None:

@@ -35,6 +35,24 @@ def test_a_single_run_says_how_it_ended(tmp_path: Path, capsys) -> None:
     assert "skipped: finished" in capsys.readouterr().err
 
 
+def test_a_launch_says_which_damaged_file_it_mends(tmp_path: Path, capsys) -> None:
+    assert single(tmp_path) == 0
+    (done,) = (tmp_path / "s").glob("*/eval/*/.done")
+    done.write_text("null")
+    capsys.readouterr()
+    assert single(tmp_path) == 0
+    assert (
+        f"to be run again: {done}: not a JSON object; its last checkpoint is gone" in capsys.readouterr().err
+    )
+    assert single(tmp_path) == 0
+    assert "skipped: finished" in capsys.readouterr().err
+
+
+def test_escapes_in_an_error_are_written_out(capsys) -> None:
+    assert main(["study=\x1b[31mred"]) == 2
+    assert "\x1b" not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "part"),
     [

@@ -39,6 +39,21 @@ def statuses(folder: Path) -> dict[str, str]:
     return {p.parent.name: read_run(p.parent).status for p in sorted((folder / "s").glob("*/run.json"))}
 
 
+def test_one_damaged_file_costs_its_own_run_alone(launch, tmp_path: Path, capsys) -> None:
+    assert launch("seed=0,1,2") == 0
+    done = next((tmp_path / "s").glob("*-s1-*/eval/*/.done"))
+    done.write_bytes(b"")
+    (tmp_path / "s" / "study.json").write_text("{")
+    assert launch("seed=0,1,2", "--plan") == 0
+    capsys.readouterr()
+    assert launch("seed=0,1,2") == 0
+    (name,) = calls(tmp_path)
+    said = capsys.readouterr().err
+    assert f"{name}  to be run again: {done}: not valid JSON" in said and "-s1-" in name
+    assert "study.json: made again" in said and "2 skipped" in said
+    assert launch("seed=0,1,2") == 0 and calls(tmp_path) == []
+
+
 def test_bases_are_made_once_and_before_their_runs(launch, tmp_path: Path) -> None:
     assert launch("model=tiny,tiny2", "objective=grpo,sft_rejection", "seed=0,1") == 0
     done = calls(tmp_path)
