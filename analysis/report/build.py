@@ -25,7 +25,7 @@ from analysis.tables.retention import retention_table
 from analysis.tables.runs import config_table, runs_table
 from analysis.tables.samples import sample_rows
 from analysis.tables.secondary import finding_table, pilot_table, variance_table, views_table
-from analysis.tables.table import Table
+from analysis.tables.table import Table, markdown_text
 from analysis.tables.trends import trend_table
 from harness.records.records import write_text
 
@@ -108,27 +108,23 @@ def notes_of(study: Study) -> list[str]:
 
 def markdown(report: Report, *, figures: Collection[str] | None = None) -> str:
     """Render the report as Markdown that links figures/NAME.png; `figures` names those to show, None all."""
-    lines = [
-        f"# {report.study.record.question}",
-        "",
-        f"Study `{report.study.name}`: {status_line(report.study)}.",
-        "",
-    ]
-    lines += [f"> {line}\n>" for line in report.answers]
+    text, study = markdown_text, report.study
+    lines = [f"# {text(study.record.question)}", "", f"Study `{text(study.name)}`: {status_line(study)}.", ""]
+    lines += [f"> {text(line)}\n>" for line in report.answers]
     if report.notes:
-        lines += ["", "**Read with care**", "", *(f"- {note}" for note in report.notes)]
+        lines += ["", "**Read with care**", "", *(f"- {text(note)}" for note in report.notes)]
     for section in report.sections:
         lines += ["", f"## {section.title}", ""]
-        lines += [line + "\n" for line in section.text]
+        lines += [text(line) + "\n" for line in section.text]
         lines += [table.markdown() + "\n" for table in section.tables]
         lines += [
-            f"![{f.title}](figures/{f.name}.png)\n\n*{f.caption}*\n"
+            f"![{text(f.title)}](figures/{f.name}.png)\n\n*{text(f.caption)}*\n"
             for f in section.figures
             if figures is None or f.name in figures
         ]
     lines += ["", "## How to reproduce", ""]
-    if report.study.record.command:
-        lines += ["```", report.study.record.command, "```", ""]
+    if study.record.command:
+        lines += ["```", " ".join(study.record.command.split("\n")), "```", ""]
     return "\n".join([*lines, report.runs.markdown(), ""])
 
 

@@ -11,6 +11,8 @@ from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.records.reading import visible
+
 if TYPE_CHECKING:
     from analysis.report.content import Report
     from analysis.study.load import Study
@@ -27,7 +29,7 @@ def report(arguments: argparse.Namespace) -> int:
     for table in report.tables[:1]:
         show(table)
     for line in report.answers:
-        print(line)
+        print(visible(line))
     _print_notes(report)
     print(f"report: {path}")
     if arguments.reference:
@@ -73,7 +75,7 @@ def fetch(arguments: argparse.Namespace) -> int:
     except Exception as error:  # W&B's own kinds: no key, no such project, an outage
         raise ValueError(f"{source}: W&B: {type(error).__name__}: {error}") from None
     for note in notes:
-        print(f"note: {note}", file=sys.stderr)
+        print(f"note: {visible(note)}", file=sys.stderr)
     if not count:
         raise ValueError(f"{arguments.source}: nothing was written to {arguments.out}")
     print(f"{count} run{'s' * (count != 1)}: {arguments.out}; now `r1-report report {arguments.out}`")
@@ -96,14 +98,14 @@ def table(arguments: argparse.Namespace) -> int:
     if arguments.format == "text":
         show(table)
     else:
-        print(getattr(table, arguments.format)())
+        print(visible(getattr(table, arguments.format)()))
     _print_notes(report)
     return 0
 
 
 def _print_notes(report: Report) -> None:
     for note in report.notes:
-        print(f"note: {note}", file=sys.stderr)
+        print(f"note: {visible(' '.join(note.split()))}", file=sys.stderr)
 
 
 def list_studies(arguments: argparse.Namespace) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,9 +9,29 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
+from typing_extensions import TypedDict
+
+from analysis.tables.table import FORMULA
+from harness.records.reading import read_json
+from harness.records.records import read_study
 
 FILE = "finding.json"
+# Columns without which a table cannot be read.
+COLUMNS = {
+    "arms": ("arm", "estimate", "difference", "gain_over_base", "p_holm"),
+    "evaluations": ("arm", "seed", "step", "task", "split", "avg", "maj", "greedy", "pass"),
+}
+AGAIN = "write the reference again, or restore it from git"
+MARKED = tuple(f"'{first}" for first in FORMULA)
 SMOKE_SEEDS = 3
+
+
+class Finding(TypedDict):
+    """What finding.json holds."""
+
+    question: str
+    answer: str
+    seeds: int
 
 
 class Ends(NamedTuple):
@@ -36,16 +55,13 @@ class Committed:
     def read(cls, folder: Path) -> Committed:
         """Raises ValueError for a finding.json that is damaged or incomplete."""
         path = folder / FILE
-        try:
-            data = json.loads(path.read_text(encoding="utf-8"))
-            return cls(folder, folder.name, data["question"], data["answer"], int(data["seeds"]))
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{path}: not a finding ({error}); write the reference again") from None
+        data = read_json(path, Finding, remedy=AGAIN)
+        return cls(folder, folder.name, data["question"], data["answer"], data["seeds"])
 
     @cached_property
     def plan(self) -> dict[str, Any]:
-        """study.json; empty in references that predate it."""
-        return self._json("study.json")
+        """study.json; empty in references that predate it. Raises ValueError for a damaged one."""
+        return read_study(self.folder).model_dump() if (self.folder / "study.json").exists() else {}
 
     @cached_property
     def config(self) -> dict[str, Any]:
@@ -99,11 +115,25 @@ class Committed:
         return str(self.plan.get("primary", {}).get("factor") or next(iter(factors), "arm"))
 
     def table(self, name: str) -> pd.DataFrame:
-        """A table of the report; empty if it was not committed."""
+        """A table of the report; empty if it was not committed. Raises ValueError for a damaged one."""
         path = self.folder / f"{name}.csv"
-        return pd.read_csv(path) if path.exists() else pd.DataFrame()
+        if not path.exists():
+            return pd.DataFrame()
+        try:
+            frame = pd.read_csv(path)
+        except (ValueError, OSError) as error:
+            raise ValueError(f"{path}: cannot be read ({error}); {AGAIN}") from None
+        if missing := [column for column in COLUMNS.get(name, ()) if column not in frame]:
+            raise ValueError(f"{path}: no column {missing[0]}; {AGAIN}")
+        for column in frame.select_dtypes(exclude="number"):
+            frame[column] = frame[column].map(_without_mark)
+        return frame
 
     def _json(self, name: str) -> dict[str, Any]:
         path = self.folder / name
-        data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-        return data
+        return read_json(path, dict[str, Any], remedy=AGAIN) if path.exists() else {}
+
+
+def _without_mark(value: Any) -> Any:
+    """Text as it was before `csv_text` kept it from being a formula."""
+    return value[1:] if isinstance(value, str) and value.startswith(MARKED) else value

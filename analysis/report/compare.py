@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from typing_extensions import TypedDict
+
 from analysis.report.build import notes_of
+from analysis.report.committed import AGAIN
 from analysis.report.content import Report, ReportSection, status_line
 from analysis.stats.intervals import Interval, paired_t
 from analysis.stats.text import interval_text
@@ -28,11 +30,18 @@ from analysis.tables.literature import literature_table
 from analysis.tables.runs import runs_table
 from analysis.tables.table import Table
 from harness.records import records
+from harness.records.reading import read_file, read_json
 
 if TYPE_CHECKING:
     from analysis.figures.figure import Figure
 
 STUDY_MARKS = ("study.json", "finding.json", "*/run.json", "*/config.yaml")
+
+
+class Asked(TypedDict):
+    """What is listed of finding.json or study.json."""
+
+    question: str
 
 
 def list_table(outputs: Path) -> Table:
@@ -58,10 +67,13 @@ def list_table(outputs: Path) -> Table:
 def _listed(folder: Path) -> list[str]:
     if (folder / COMMITTED).exists() and not records.run_folders(folder):
         said = next(folder / name for name in ("study.json", "finding.json") if (folder / name).exists())
-        question = json.loads(said.read_text(encoding="utf-8"))["question"]
-        lines = folder / "runs.jsonl"
-        runs = f"{len(lines.read_text().splitlines())} runs, " if lines.exists() else ""
-        return [folder.name, f"{runs}committed", question]
+        try:
+            asked = read_json(said, Asked, remedy=AGAIN)["question"]
+            lines = folder / "runs.jsonl"
+            runs = len(read_file(lines, remedy=AGAIN).splitlines()) if lines.exists() else 0
+        except ValueError as error:
+            return [folder.name, "unreadable", str(error)]
+        return [folder.name, f"{runs} runs, committed" if runs else "committed", asked]
     try:
         study = load_study(folder)
     except ValueError as error:

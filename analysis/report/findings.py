@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
+from typing_extensions import TypedDict
 
 from analysis.stats.inference import tost_p
 from analysis.stats.text import interval_text, p_equals, points
@@ -13,6 +15,21 @@ from analysis.study.gains import gain_finding
 from analysis.study.headlines import Headline, missing_contrast, p_text_of, primary_headlines
 from analysis.study.load import Study
 from analysis.tables.trends import trend_sentences, trend_table
+from harness.records.reading import read_json
+
+
+class CalibrationRow(TypedDict):
+    """One scenario of calibration.json; see `calibrate`."""
+
+    n: int
+    coverage: float
+    fwer: float
+
+
+class Calibration(TypedDict):
+    """What is read of calibration.json."""
+
+    rows: Annotated[list[CalibrationRow], Field(min_length=1)]
 
 
 def finding(study: Study, primary: Primary, results: list[ArmResult]) -> dict[str, Any]:
@@ -68,7 +85,7 @@ def _calibrated(path: Path) -> str:
     """Coverage that `r1-report calibrate` measured with the study's variances, if it was run."""
     if not path.exists():
         return ""
-    rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
+    rows = read_json(path, Calibration, remedy="write it again with r1-report calibrate")["rows"]
     coverage, error = [row["coverage"] for row in rows], max(row["fwer"] for row in rows)
     return (
         f"; {min(row['n'] for row in rows):,} simulated studies a row with its variances: coverage "

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from analysis.report.all_arms import directions, gains
 from analysis.report.committed import FILE, Committed
 from analysis.report.sentences import sentence
+from analysis.tables.table import csv_text
+from harness.records.reading import read_json
 from harness.records.records import write_text
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def write_overview(folder: Path) -> Path:
     if len(rows):
         from analysis.figures.all_arms import all_arms
 
-        write_text(folder / "all_arms.csv", rows.to_csv(index=False, float_format="%.6g"))
+        write_text(folder / "all_arms.csv", csv_text(rows, float_format="%.6g"))
         (folder / "all_arms.png").write_bytes(all_arms(rows, directions(rows)).png)
     return path
 
@@ -146,7 +147,7 @@ def _commands(path: Path) -> list[str]:
     source = path / "provenance.json" if path.is_dir() else path
     if source.suffix != ".json":
         return []
-    data = json.loads(source.read_text(encoding="utf-8"))
+    data = read_json(source, dict[str, Any], remedy="make it again, or restore it from git")
     rows = data.get("rows") if isinstance(data.get("rows"), list) else []
     entries = [data, *(row for row in rows or [] if isinstance(row, dict))]
     return list(dict.fromkeys(str(entry["command"]) for entry in entries if "command" in entry))

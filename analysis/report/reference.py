@@ -26,6 +26,7 @@ from analysis.report.content import Report
 from analysis.report.findings import finding
 from analysis.study.contrasts import arm_results, final_rows, primary_of, what_varies
 from analysis.study.load import Study
+from analysis.tables.table import csv_text
 from harness.records import records
 
 MAX_BYTES, MAX_BYTES_OF_ALL = 1_000_000, 6_000_000  # of one study, of outputs/reference: commits are for ever
@@ -142,9 +143,9 @@ def reference_files(
     texts = {"report.md": markdown(report, figures=[f.name for f in kept])}
     texts |= {f"{table.name}.csv": table.csv() for table in report.tables if table.cells}
     texts |= {
-        "evaluations.csv": _evaluations(study).to_csv(index=False, float_format="%.6g"),
-        "problems.csv": _problems(study).to_csv(index=False),
-        "curves.csv": _curves(study).to_csv(index=False, float_format="%.5g"),
+        "evaluations.csv": csv_text(_evaluations(study), float_format="%.6g"),
+        "problems.csv": csv_text(_problems(study)),
+        "curves.csv": csv_text(_curves(study), float_format="%.5g"),
         "config.json": _json(shared),
         "runs.jsonl": "".join(_line(row, read.get(row["run_id"]), own) for row in _rows(study)),
         FILE: _json(finding(study, primary, arm_results(study, primary))),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from analysis.study.configs import differing_keys, varying_keys
@@ -32,7 +33,8 @@ def design_notes(study: Study) -> list[str]:
         _missing_seeds,
         _absent_levels,
         _unevaluated,
-        _unfinished_metrics,
+        _missing_steps,
+        _unplanned,
         _edges,
         _cut_short,
         _other_bases,
@@ -151,18 +153,35 @@ def _incomplete(study: Study, task: str) -> list[str]:
     return [f"{'; '.join(arms)}: {what}" for what, arms in found.items()]
 
 
-def _unfinished_metrics(study: Study) -> list[str]:
-    """Finished runs whose metrics.jsonl stops before their last step."""
-    if "steps_done" not in study.finished:
+def _missing_steps(study: Study) -> list[str]:
+    """Runs whose metrics.jsonl lacks steps: up to the last of a finished run, else up to the newest there."""
+    if "steps_done" not in study.runs:
         return []
     steps = study.steps
-    last = steps.groupby(steps["run_id"].astype(str))["step"].max().to_dict() if len(steps) else {}
-    return [
-        f"{run}: metrics.jsonl has steps up to {last.get(run, 0):g} of {done:g}; curves, and what was kept, "
-        "end there"
-        for run, done in zip(study.finished["run_id"], study.finished["steps_done"], strict=True)
-        if last.get(run, 0) < done
-    ]
+    by_run = steps.groupby(steps["run_id"].astype(str))["step"] if len(steps) else ()
+    there = {run: sorted(own) for run, own in by_run}
+    notes = []
+    for row in study.runs[study.runs["steps_done"].notna()].to_dict("records"):
+        own = there.get(row["run_id"], [])
+        last = int(row["steps_done"]) if row["status"] == "finished" else max(own, default=0)
+        ends = [0, *(step for step in own if step <= last), last + 1]
+        gaps = [(a + 1, b - 1) for a, b in pairwise(ends) if b - a > 1]
+        if gaps:
+            said = ", ".join(f"{first}" if first == end else f"{first}–{end}" for first, end in gaps[:5])
+            said += " and more" if len(gaps) > 5 else ""
+            what = f"metrics.jsonl lacks step {said} of {last}"
+            notes.append(f"{row['run_id']}: {what}; curves, and what was kept, leave them out")
+    return notes
+
+
+def _unplanned(study: Study) -> list[str]:
+    """Run folders that no arm of the study plans: their runs are in no table but that of runs."""
+    names = [str(name) for name in study.runs[study.runs["arm"].isna()]["run_id"]]
+    if not names:
+        return []
+    what = "a run folder is" if len(names) == 1 else f"{len(names)} run folders are"
+    shown = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
+    return [f"{what} in no arm of the study, and in no table of arms: {shown}"]
 
 
 def _cut_short(study: Study) -> list[str]:
@@ -171,7 +190,7 @@ def _cut_short(study: Study) -> list[str]:
     for row in study.finished.to_dict("records"):
         config = study.configs.get(row["run_id"], {})
         asked, offline = config.get("trainer.steps"), "objective.offline.epochs" in config
-        if asked is not None and not offline and row["steps_done"] < asked:
+        if isinstance(asked, int) and not offline and row["steps_done"] < asked:
             notes.append(f"{row['run_id']}: finished after {row['steps_done']:g} of {asked:g} steps")
     return notes
 

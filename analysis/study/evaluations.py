@@ -70,12 +70,17 @@ def _evaluation(path: Path, cache: dict[Path, dict[str, Any]], damaged: list[str
             cache[path] = summarise(records.read_eval(path)) | {"samples": samples}
         except (records.RecordError, ValueError) as error:
             cache[path] = {}
-            damaged.append(str(error) if str(path) in str(error) else f"{path}: {error}")
+            said = str(error) if str(path) in str(error) else f"{path}: {error}; {records.again(path)}"
+            damaged.append(said)
     return cache[path] or None
 
 
 def summarise(record: records.EvalRecord) -> dict[str, Any]:
-    """One evaluation as a flat row: every metric recomputed from the samples by `analysis.stats`."""
+    """One evaluation as a flat row: every metric recomputed from the samples by `analysis.stats`.
+
+    Raises ValueError for lists of another length than the problems, or samples than k.
+    """
+    _check_lengths(record)
     avg = avg_at_k(record.correct)  # type: ignore[arg-type]
     shares = kind_shares(record.correct, record.stepped)  # type: ignore[arg-type]
     ks = [k for k in (2**i for i in range(20)) if k < record.k] + [record.k]
@@ -113,6 +118,21 @@ def summarise(record: records.EvalRecord) -> dict[str, Any]:
         "per_problem": avg.per_problem,
         **_best(record),
     }
+
+
+def _check_lengths(record: records.EvalRecord) -> None:
+    """Raise ValueError unless every list is [problem], or [problem][sample]."""
+    flat = ("problem_ids", "pair_ids", "topics", "levels", "greedy_correct", "greedy_lengths")
+    for name in flat:
+        values = getattr(record, name)
+        skipped = values is None or (name.startswith("greedy") and not values)
+        if not skipped and len(values) != record.n_problems:
+            raise ValueError(f"{name}: {len(values)} of {record.n_problems} problems")
+    grids = ("correct", "answers", "stepped", "num_steps", "num_wrong_steps", "lengths", "truncated")
+    by_name = {name: getattr(record, name) for name in grids} | record.rerank_scores
+    for name, rows in by_name.items():
+        if len(rows) != record.n_problems or any(len(row) != record.k for row in rows):
+            raise ValueError(f"{name}: not {record.k} samples of each of {record.n_problems} problems")
 
 
 def _best(record: records.EvalRecord) -> dict[str, float | None]:

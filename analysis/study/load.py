@@ -6,7 +6,7 @@ and reason, and every unreadable file has a line in `damaged`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +17,7 @@ from analysis.study.evaluations import run_evaluations, with_checkpoints
 from analysis.study.plan import study_plan
 from analysis.study.step_metrics import Progress, read_steps
 from harness.records import records
-from harness.records.lines import read_samples
+from harness.records.reading import visible
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,16 +54,12 @@ class Study:
         self.damaged += damaged
         return frame
 
-    def samples(self, run_id: str) -> Iterator[dict[str, Any]]:
-        """Completions of a run's evaluations, one at a time: memory stays flat as they grow."""
-        for path in sorted((self.folder / run_id).glob("eval/*/*.samples.jsonl.gz")):
-            for row in read_samples(path):
-                yield {"run_id": run_id, "checkpoint": path.parent.name, "file": path.name, **row}
-
     def task_text(self, task: str) -> str:
         """Task name for prose; says `(generated problems)` where a program made them."""
-        named = {b["name"]: b["task"] for c in self.configs.values() for b in c.get("eval.benchmarks") or []}
-        made = str(named.get(task, task)).startswith(records.GENERATED)
+        asked = [config.get("eval.benchmarks") for config in self.configs.values()]
+        listed = [b for found in asked if isinstance(found, list) for b in found if isinstance(b, dict)]
+        named = next((b.get("task") for b in listed if b.get("name") == task), task)
+        made = str(named).startswith(records.GENERATED)
         return f"{task} (generated problems)" if made else task
 
     @property
@@ -101,13 +97,13 @@ def load_study(folder: Path, *, progress: Progress | None = None) -> Study:
     """Read every record of a study. Raises ValueError for a folder without runs, or a newer study.json."""
     import pandas as pd
 
-    folders = _run_folders(folder)
     damaged: list[str] = []
+    folders = _run_folders(folder, damaged)
     read, reasons = _read_runs(folders, damaged)
     plan = study_plan(folder, read, damaged)
     if not folders and not any(arm.runs for arm in plan.arms):
         raise ValueError(f"{folder}: holds no runs; give a study's folder, outputs/<study>")
-    rows = _run_rows(folder, plan, [path.name for path in folders], read, reasons)
+    rows = _run_rows(folder, plan, [path.name for path in folders], read, reasons, damaged)
     evaluations: list[dict[str, Any]] = []
     bases: dict[Path, dict[str, Any]] = {}
     for i, row in enumerate(rows):
@@ -127,13 +123,17 @@ def load_study(folder: Path, *, progress: Progress | None = None) -> Study:
     )
 
 
-def _run_folders(folder: Path) -> list[Path]:
+def _run_folders(folder: Path, damaged: list[str]) -> list[Path]:
     if not folder.is_dir():
         raise ValueError(f"{folder}: no such folder; give outputs/<study>")
     folders = records.run_folders(folder)
     if not folders and (folder / COMMITTED).exists():
         raise ValueError(f"{folder}: a committed version, without its runs; read its report.md and CSV files")
-    return folders
+    odd = [path for path in folders if visible(path.name) != path.name]
+    damaged += [
+        f"{visible(str(path))}: left out; rename the folder without control characters" for path in odd
+    ]
+    return [path for path in folders if path not in odd]
 
 
 def _read_runs(
@@ -157,11 +157,12 @@ def _run_rows(
     on_disk: Sequence[str],
     read: Mapping[str, records.RunRecord],
     reasons: Mapping[str, str],
+    damaged: list[str],
 ) -> list[dict[str, Any]]:
     """A row a run: planned ones in the plan's order, then those on disk alone."""
     places = {run: (arm.label, seed) for arm in plan.arms for seed, run in arm.runs.items()}
     names = [*places, *(name for name in on_disk if name not in places)]
-    sizes = _base_sizes(folder, {r.base_id for r in read.values() if r.base_id})
+    sizes = _base_sizes(folder, {r.base_id for r in read.values() if r.base_id}, damaged)
     return [_run_row(name, places.get(name), read.get(name), reasons.get(name), sizes) for name in names]
 
 
@@ -206,13 +207,14 @@ def _run_row(
     }
 
 
-def _base_sizes(folder: Path, base_ids: set[str]) -> dict[str, int]:
-    """Non-embedding parameters by base id; pretrained bases leave no record and are not listed."""
+def _base_sizes(folder: Path, base_ids: set[str], damaged: list[str]) -> dict[str, int]:
+    """Non-embedding parameters by base id; a base without a record, as beside a copied study, is left out."""
     sizes = {}
-    for base_id in base_ids:
+    for base_id in sorted(base_ids):
+        place = folder.parent / records.BASES / base_id
         try:
-            record = records.read_base(folder.parent / records.BASES / base_id)
-            sizes[base_id] = record.num_non_embedding_parameters
-        except records.RecordError:
-            continue
+            if (place / "base.json").exists():
+                sizes[base_id] = records.read_base(place).num_non_embedding_parameters
+        except records.RecordError as error:
+            damaged.append(f"{error}; its size is not shown")
     return sizes

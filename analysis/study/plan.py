@@ -22,9 +22,9 @@ def study_plan(
     if (folder / "study.json").exists():
         try:
             return _relabelled(records.read_study(folder))
+        except records.NewerRecord:
+            raise
         except records.RecordError as error:
-            if "newer" in str(error):
-                raise ValueError(str(error)) from None
             damaged.append(f"{error}; arms are told apart by their configs instead")
     return _inferred_plan(folder, runs)
 
@@ -69,8 +69,13 @@ def _inferred_arms(configs: Mapping[str, Mapping[str, Any]]) -> list[records.Arm
             equal = sum(arm.label.split(" #")[0] == label for arm in arms.values())
             label += f" #{equal + 1}" if equal else ""
             arms[identity] = records.Arm(label=label, levels=levels, overrides=[])
-        arms[identity].runs.setdefault(str(config.get("seed", 0)), name)
+        arms[identity].runs.setdefault(_seed(config), name)
     return list(arms.values())
+
+
+def _seed(config: Mapping[str, Any]) -> str:
+    seed = config.get("seed")
+    return str(seed) if isinstance(seed, int) and 0 <= seed < 10**18 else "0"
 
 
 def _shares_a_base(arm: records.Arm, runs: Mapping[str, records.RunRecord]) -> bool:

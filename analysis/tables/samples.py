@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,8 @@ import numpy as np
 
 from analysis.study.contrasts import Primary, base_name, final_rows
 from analysis.study.load import Study
-from harness.records.lines import read_samples
+from harness.records.lines import read_completions
+from harness.records.reading import RecordError
 
 PROBLEMS = 24
 SAMPLES = 3  # a problem and arm, greedy apart
@@ -66,14 +66,14 @@ def _read(study: Study, arm: str, seed: str, source: Any, wanted: set[str]) -> l
     found: list[dict[str, Any]] = []
     counts: dict[str, int] = {}
     try:
-        for row in read_samples(path):
+        for row in read_completions(path):
             problem, greedy = row["problem_id"], row.get("sample_idx") is None
             if problem not in wanted or (not greedy and counts.get(problem, 0) >= SAMPLES):
                 continue
             counts[problem] = counts.get(problem, 0) + (not greedy)
             found.append(_shown(row, arm, seed, greedy))
-    except (OSError, EOFError, ValueError, KeyError, TypeError, gzip.BadGzipFile) as error:
-        study.damaged.append(f"{path}: cannot be read ({error}); its completions are not shown")
+    except (OSError, RecordError) as error:
+        study.damaged.append(f"{error}; its completions are not shown")
     return found
 
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from harness.records.reading import visible
+
 if TYPE_CHECKING:
     import pandas as pd
 
+_ELEMENT = re.compile(r"<(?=[A-Za-z/!?])")  # what opens an HTML element; "p < 0.05" does not
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 LATEX = {
     **{c: f"\\{c}" for c in "&%$#_{}"},
     "\\": r"\textbackslash{}",
@@ -48,7 +53,8 @@ class Table:
         """A pipe table; a cell's own pipes and line breaks are escaped."""
         lines = [self.columns, ["---"] * len(self.columns), *self.cells]
         rows = ["| " + " | ".join(_pipe_safe(cell) for cell in line) + " |" for line in lines]
-        return "\n".join([f"### {self.title}", "", *rows, *(["", self.note] if self.note else [])])
+        note = ["", markdown_text(self.note)] if self.note else []
+        return "\n".join([f"### {markdown_text(self.title)}", "", *rows, *note])
 
     def latex(self) -> str:
         """A booktabs table with the title as its caption and the note below: \\usepackage{booktabs}."""
@@ -78,7 +84,7 @@ class Table:
 
     def csv(self) -> str:
         """The numbers behind the cells, full precision."""
-        return self.raw.to_csv(index=False)
+        return csv_text(self.raw)
 
     def html(self) -> str:
         """A bare <table>, every cell escaped."""
@@ -105,11 +111,12 @@ def show(table: Table) -> None:
     from rich.text import Text
 
     shown = table.terminal_columns or len(table.columns)
-    rows = [table.columns[:shown], *(row[:shown] for row in table.cells)]
+    rows = [[visible(cell) for cell in row[:shown]] for row in [table.columns, *table.cells]]
     # Piped output has no width of its own: take what the widest row needs.
     needed = sum(max(map(len, column)) + 3 for column in zip(*rows, strict=True))
     console = Console(width=shutil.get_terminal_size().columns if sys.stdout.isatty() else needed + 4)
-    drawn = RichTable(box=box.SIMPLE_HEAD, title=table.title, title_justify="left", pad_edge=False)
+    drawn = RichTable(box=box.SIMPLE_HEAD, title=Text(visible(table.title)), pad_edge=False)
+    drawn.title_justify = "left"
     for name in rows[0]:
         drawn.add_column(Text(name), overflow="fold")
     for row in rows[1:]:
@@ -117,9 +124,9 @@ def show(table: Table) -> None:
     console.print(drawn)
     if shown < len(table.columns):
         left = f"More columns (r1-report table, --format markdown): {', '.join(table.columns[shown:])}."
-        console.print(Text(left), style="dim", width=min(console.width, 110))
+        console.print(Text(visible(left)), style="dim", width=min(console.width, 110))
     if table.note:
-        console.print(Text(table.note), style="dim", width=min(console.width, 110))
+        console.print(Text(visible(table.note)), style="dim", width=min(console.width, 110))
 
 
 def to_frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
@@ -129,5 +136,30 @@ def to_frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(list(rows))
 
 
+def markdown_text(text: str) -> str:
+    """Text on one line in which nothing starts an HTML element, a link or a picture."""
+    return _ELEMENT.sub("&lt;", " ".join(text.split())).replace("](", "]&#40;")
+
+
+def csv_text(frame: pd.DataFrame, **options: Any) -> str:
+    """CSV of a frame. A text that a spreadsheet would run as a formula gets a quotation mark before it, as
+    OWASP's page on CSV injection says; numbers, negative ones too, stay as they are."""
+    shown = frame.rename(columns=_no_formula)
+    for name in shown.columns[[kind.kind not in "biuf" for kind in shown.dtypes]]:
+        shown[name] = shown[name].map(_no_formula)
+    return shown.to_csv(index=False, **options)
+
+
+def _no_formula(value: Any) -> Any:
+    if not isinstance(value, str) or not value.startswith(FORMULA):
+        return value
+    try:
+        float(value)
+    except ValueError:
+        return f"'{value}"
+    return value
+
+
 def _pipe_safe(cell: str) -> str:
-    return cell.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")
+    escaped = cell.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
+    return markdown_text(escaped) if escaped.strip() else escaped

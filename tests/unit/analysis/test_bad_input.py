@@ -156,9 +156,9 @@ def test_a_finished_run_whose_metrics_stop_early_is_named(make_study) -> None:
     assert "metrics.jsonl" not in notes(folder)
     path = folder / "grpo-xs-s1-abcd" / "metrics.jsonl"
     path.write_text(path.read_text()[:-40])
-    assert "grpo-xs-s1-abcd: metrics.jsonl has steps up to 5 of 6" in notes(folder)
+    assert "grpo-xs-s1-abcd: metrics.jsonl lacks step 6 of 6" in notes(folder)
     path.write_text("")
-    assert "grpo-xs-s1-abcd: metrics.jsonl has steps up to 0 of 6" in notes(folder)
+    assert "grpo-xs-s1-abcd: metrics.jsonl lacks step 1–6 of 6" in notes(folder)
     change(folder / "grpo-xs-s1-abcd" / "run.json", status="running")
     assert "metrics.jsonl" not in notes(folder)
 

@@ -41,18 +41,28 @@ def test_nan_written_as_text_is_a_number_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "line"),
+    ("text", "where"),
     [
-        ('{"step": 1}\n{"step": 2, "rew\n{"step": 3}\n', 2),
-        ('{"step": 1}\n[1, 2]\n', 2),
-        ('{"step": 1}{"step": 2}\n{"step": 3}\n', 1),
-        ('{"step": 1}\nnull\n', 2),
+        ('{"step": 1}\n{"step": 2, "rew\n{"step": 3}\n', ":2: EOF while parsing a string"),
+        ('{"step": 1}\n[1, 2]\n', ":2: not a JSON object"),
+        ('{"step": 1}{"step": 2}\n{"step": 3}\n', ":1: trailing characters"),
+        ('{"step": 1}\nnull\n', ":2: not a JSON object"),
+        ("null", ":1: not a JSON object"),  # pyarrow's reader ended the process here
+        ("[" * 100_000, ":1: recursion limit exceeded"),
+        ('{"step": 1}\n{"step": ' + "9" * 5000 + "}\n", ":2: number out of range"),
+        ('{"step": 1}\n{"step": 2, "reward": ' + "9" * 400 + "}\n", ": a number that is too large"),
+        ('{"step": 1}\n{"step": 2, "reward": "high"}\n', ":2: reward: 'high' is no number"),
+        ('{"step": 1}\n{"step": 2, "reward": [1]}\n', ":2: reward: [1] is no number"),
+        ('{"step": 1}\n{"step": "2"}\n', ":2: step: '2' is no number of a step"),
+        ('{"reward": 1}\n', ":1: step: None is no number of a step"),
+        ('{"step": 2}\n{"step": 2}\n', ": step 2 stands after step 2"),
+        ('{"step": 2}\n{"step": 1}\n', ": step 1 stands after step 2"),
     ],
 )
-def test_damage_is_named_by_file_and_line(tmp_path: Path, text: str, line: int) -> None:
+def test_damage_is_named_by_file_and_line(tmp_path: Path, text: str, where: str) -> None:
     bad = write(tmp_path, "bad", text)
-    frame, damaged = read_steps([bad, write(tmp_path, "good", GOOD)])
-    assert damaged == [f"{bad[0]}:{line}: not a JSON object"]
+    frame, (said,) = read_steps([bad, write(tmp_path, "good", GOOD)])
+    assert said.startswith(f"{bad[0]}{where}") and "launch the run again to train it anew" in said
     assert frame["run_id"].tolist() == ["good", "good"]
 
 
