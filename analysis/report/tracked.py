@@ -6,8 +6,10 @@ Runs become folders of the same form as outputs/ (run.json, metrics.jsonl, eval/
 from __future__ import annotations
 
 import json
+import math
 import struct
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -20,8 +22,10 @@ if TYPE_CHECKING:
     from analysis.report.content import Report
 
 BLOCK = 32_768
+UNGROUPED = "wandb"  # the study of runs without a group
 REPORT = "report"
-KEPT = ("run.json", "study.json", "eval/")
+KEPT = ("run.json", "study.json", "eval/", f"{records.BASES}/")
+NON_FINITE: dict[Any, float] = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 STATES = {"finished": "finished", "running": "running", "crashed": "failed", "failed": "failed"}
 
 
@@ -30,13 +34,14 @@ class Tracked:
     """One run as W&B has it. `state` is W&B's word; `files` are paths in the run -> their bytes."""
 
     run_id: str
-    study: str
+    study: str  # W&B's group
     state: str
     config: dict[str, Any]
     steps: list[dict[str, Any]] = field(default_factory=list)
     files: dict[str, bytes] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     job: str = ""  # W&B's job type
+    name: str = ""  # as W&B shows it
 
 
 def offline_runs(folder: Path, *, group: str | None = None) -> Iterator[Tracked]:
@@ -44,24 +49,26 @@ def offline_runs(folder: Path, *, group: str | None = None) -> Iterator[Tracked]
 
     One at a time. Raises ValueError where there is none.
     """
-    logs = sorted(folder.rglob("run-*.wandb"))
+    logs = sorted(folder.rglob("run-*.wandb"), key=lambda p: p.parent.name.removeprefix("offline-"))
     if not logs:
         raise ValueError(f"{folder}: holds no offline W&B runs (offline-run-*/run-*.wandb)")
-    parts: dict[str, list[Path]] = {}
-    studies = set()
+    parts: dict[tuple[str, str], list[Path]] = {}  # in order of time, which the folders' names start with
     for log in logs:
-        parts.setdefault(log.name.removeprefix("run-").removesuffix(".wandb"), []).append(log)
-    for run_id, paths in parts.items():
-        run = Tracked(run_id, "wandb", "crashed", {})
-        for path in sorted(paths, key=lambda p: p.parent.name):  # the folder's name starts with its time
+        wandb_id = log.name.removeprefix("run-").removesuffix(".wandb")
+        parts.setdefault((wandb_id, _group(log)), []).append(log)
+    studies = {study for _, study in parts}
+    for (wandb_id, study), paths in parts.items():
+        if group not in (None, study):
+            continue
+        run = Tracked(wandb_id, study, "crashed", {})
+        for path in paths:
             _read_log(path, run)
             for file in (path.parent / "files").rglob("*"):
                 name = file.relative_to(path.parent / "files").as_posix()
                 if file.is_file() and name.startswith(KEPT):
                     run.files[name] = file.read_bytes()
-        studies.add(run.study)
-        if group in (None, run.study):
-            yield run
+        run.run_id = _own_name(run)
+        yield run
     if group is not None and group not in studies:
         known = ", ".join(sorted(studies))
         raise ValueError(f"--group {group}: no such study in {folder}; choose of {known}")
@@ -76,35 +83,45 @@ def online_runs(path: str, *, group: str | None = None, api: Any = None) -> Iter
 
         api = wandb.Api()
     for run in api.runs(path, filters={"group": group} if group else None):
-        found = Tracked(run.id, run.group or "wandb", run.state, dict(run.config), job=run.job_type or "")
+        found = Tracked(run.id, run.group or UNGROUPED, run.state, dict(run.config), job=run.job_type or "")
+        found.name = run.name or ""
         found.steps = [_metrics(row) for row in run.scan_history()]
         with tempfile.TemporaryDirectory() as folder:
             for file in run.files():
                 if file.name.startswith(KEPT):
                     file.download(root=folder, replace=True)
                     found.files[file.name] = (Path(folder) / file.name).read_bytes()
+        found.run_id = _own_name(found)
         yield found
 
 
+def _own_name(run: Tracked) -> str:
+    """The run_id in the record that the run kept; else its name at W&B where its id begins with that."""
+    try:
+        return str(json.loads(run.files["run.json"])["run_id"])
+    except (KeyError, TypeError, ValueError):
+        return run.name if run.name and run.run_id.startswith(run.name) else run.run_id
+
+
 def write_study(runs: Iterator[Tracked], folder: Path) -> tuple[int, list[str]]:
-    """Write runs as a study's folder; (how many, what was missing). Nothing that is there is overwritten."""
+    """Write runs as a study's folder, their bases beside it; (how many, what was missing).
+
+    Nothing that is there is overwritten.
+    """
     notes: list[str] = []
-    count = 0
+    count, planned = 0, (folder / "study.json").exists()
     for run in runs:
         place = folder / run.run_id
         if run.job == REPORT:
             notes.append(f"{run.run_id}: left out; it holds a report, not a run")
             continue
         if "/" in run.run_id or run.run_id.startswith(".") or place.exists():
-            notes.append(f"{run.run_id}: left out; {place} exists already, or is no folder's name")
+            why = "is there already (another study's? --group chooses one), or is no folder's name"
+            notes.append(f"{run.run_id}: left out; {place} {why}")
             continue
         count += 1
         notes += [f"{run.run_id}: {note}" for note in run.notes]
-        for name, data in run.files.items():
-            target = folder / name if name == "study.json" else place / name
-            if folder.resolve() in target.resolve().parents:  # a name from elsewhere stays in the folder
-                target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_bytes(data)
+        _write_files(run, folder, planned=planned)
         _write_record(run, place, notes)
         writer = MetricsWriter(place / "metrics.jsonl")
         last: dict[int, dict[str, Any]] = {}
@@ -114,6 +131,21 @@ def write_study(runs: Iterator[Tracked], folder: Path) -> tuple[int, list[str]]:
         for step in sorted(last):
             writer.append(last[step])
     return count, notes
+
+
+def _write_files(run: Tracked, folder: Path, *, planned: bool) -> None:
+    """Write what the run kept: its own files, study.json unless `planned`, and what its base still lacks."""
+    for name, data in run.files.items():
+        if name.startswith(f"{records.BASES}/"):
+            within, target = folder.parent / records.BASES, folder.parent / name
+            stays = target.exists()
+        else:
+            shared = name == "study.json"
+            within = folder if shared else folder / run.run_id
+            target, stays = within / name, shared and planned
+        if within.resolve() in target.resolve().parents and not stays:  # a name from elsewhere goes nowhere
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(data)
 
 
 def log_report(
@@ -137,7 +169,9 @@ def log_report(
         dir=folder,
         resume="allow" if mode == "online" else None,
         tags=["report"],
-        settings=wandb.Settings(console="off", disable_git=True, init_timeout=90),
+        settings=wandb.Settings(
+            console="off", disable_git=True, init_timeout=90, finish_timeout=90, finish_timeout_raises=True
+        ),
     )
     tables = {f"table/{table.name}": wandb.Table(**table.wandb()) for table in report.tables}
     run.log(tables)
@@ -171,7 +205,7 @@ def _write_record(run: Tracked, place: Path, notes: list[str]) -> None:
         place / "run.json",
         RunRecord(
             run_id=run.run_id,
-            study=run.study,
+            study=str(run.config.get("study", run.study)),
             status=status,  # type: ignore[arg-type]
             config=run.config,
             seeds={"seed": int(seed)},
@@ -184,6 +218,19 @@ def _write_record(run: Tracked, place: Path, notes: list[str]) -> None:
             steps_done=max((int(r.get("step", 0)) for r in run.steps), default=0),
         ),
     )
+
+
+def _group(path: Path) -> str:
+    """The study of a log, which it names at its beginning."""
+    from wandb.proto import wandb_internal_pb2 as proto
+
+    for data in _log_records(path):
+        record = proto.Record()  # type: ignore[attr-defined]
+        with suppress(Exception):  # protobuf's own kinds; `_read_log` notes what cannot be read
+            record.ParseFromString(data)
+        if record.WhichOneof("record_type") == "run":
+            return record.run.run_group or UNGROUPED
+    return UNGROUPED
 
 
 def _read_log(path: Path, run: Tracked) -> None:
@@ -199,7 +246,7 @@ def _read_log(path: Path, run: Tracked) -> None:
             continue
         kind = record.WhichOneof("record_type")
         if kind == "run":
-            run.study, run.job = record.run.run_group or run.study, record.run.job_type
+            run.name, run.job = record.run.display_name, record.run.job_type
             run.config |= {
                 i.key: json.loads(i.value_json) for i in record.run.config.update if i.key != "_wandb"
             }
@@ -236,8 +283,5 @@ def _log_records(path: Path) -> Iterator[bytes]:
 
 def _metrics(row: dict[str, Any]) -> dict[str, Any]:
     """Numbers of a history row; W&B's own keys and its tables are left out."""
-    return {
-        key: records.number(value.lower() if value in ("NaN", "Infinity") else value)
-        for key, value in row.items()
-        if not key.startswith("_") and (isinstance(value, int | float) or value in ("NaN", "Infinity"))
-    }
+    named = {key: NON_FINITE.get(str(value), value) for key, value in row.items() if not key.startswith("_")}
+    return {key: value for key, value in named.items() if isinstance(value, int | float)}

@@ -88,7 +88,7 @@ def new_record(config: RunConfig, folder: Path, overrides: Sequence[str]) -> Run
         record.num_resumes = earlier.num_resumes + 1
         record.started = earlier.started
         record.eval_keys = earlier.eval_keys | record.eval_keys
-        for name in ("steps_done", "seconds", "tokens", "flops", "peak_memory", *_CLOCKS):
+        for name in ("wandb_id", "steps_done", "seconds", "tokens", "flops", "peak_memory", *_CLOCKS):
             setattr(record, name, getattr(earlier, name))
     return record
 

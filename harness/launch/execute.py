@@ -21,7 +21,6 @@ from harness.identity import base_folder, base_id, bases_of, run_folder
 from harness.launch.bookkeeping import (
     close_record,
     dead_flags,
-    final_numbers,
     new_record,
     resolve_device,
 )
@@ -33,7 +32,7 @@ from harness.launch.status import (
     mark_evaluated,
     skip_note,
 )
-from harness.launch.tracking import Tracker, factor_tags
+from harness.launch.tracking import Tracker
 from harness.records.lines import read_metrics
 from harness.records.locks import Held, hold
 from harness.records.progress import Reporter
@@ -92,19 +91,20 @@ def _follow(config: RunConfig, folder: Path, device: str) -> Outcome:
 
 def _execute(config: RunConfig, folder: Path, overrides: Sequence[str], report: Reporter) -> Outcome:
     clock = Clock()
-    record = new_record(config, folder, overrides)
+    record, tracker = new_record(config, folder, overrides), Tracker(config)
     begin_peak(torch.device(record.hardware["device"]))  # forget the peaks of this process's earlier runs
     try:
         write_text(folder / "config.yaml", yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
         write_text(folder / "data.json", json.dumps(data_report(config.data), indent=1))
         write_record(folder / "run.json", record)
-        _run(config, folder, record, report, clock)
+        _run(config, folder, record, report, clock, tracker)
         record.status, record.reason = "finished", None
         (folder / "error.txt").unlink(missing_ok=True)  # of an earlier attempt
     except KeyboardInterrupt:
         record.status, record.reason = "interrupted", "stopped by the user; launch again to go on"
         if (unwritten := close_record(folder, record, clock)) is not None:
             print(f"error: {unwritten}", file=sys.stderr)
+        tracker.finish(record, folder)
         raise
     except Exception as error:
         record.status, record.reason = "failed", reason_of(error)
@@ -114,32 +114,27 @@ def _execute(config: RunConfig, folder: Path, overrides: Sequence[str], report: 
         warm.drop()  # here, where no traceback refers to the run's tensors any more
     if (unwritten := close_record(folder, record, clock)) is not None:
         record.status, record.reason = "failed", "; ".join(filter(None, [record.reason, unwritten]))
+    tracker.finish(record, folder)  # once the record stands: a server that is silent may keep this waiting
     report(record.status, 1, 1, record.reason or "")
     return "finished" if record.status == "finished" else "failed"
 
 
-def _run(config: RunConfig, folder: Path, record: RunRecord, report: Reporter, clock: Clock) -> None:
+def _run(
+    config: RunConfig, folder: Path, record: RunRecord, report: Reporter, clock: Clock, tracker: Tracker
+) -> None:
     """Make the bases, train, evaluate, and keep `record` up to date."""
     device = distributed.init_process_group(resolve_device(config))
     with clock.stopped():  # bases are shared: base.json has their time
         base, *_ = [ensure_base(needed, report) for needed in bases_of(config)]
-    tags, resumed = factor_tags(config, record.overrides), record.num_resumes > 0
-    tracker = Tracker(config, run_id=record.run_id, folder=folder, tags=tags, resumed=resumed)
-    record.wandb_id, failed = tracker.id, True
-    try:
-        trained = record.steps_done and weights_folder(folder, record.steps_done).exists()
-        distributed.broadcast_from_rank0("" if trained else str(base))
-        if not trained:
-            _train(config, folder, base, record, device, report, clock, tracker)
-        _evaluate_missing(config, folder, base, record, device, report, clock)
-        record.flags = dead_flags(read_metrics(folder / "metrics.jsonl"))
-        if not config.objective.reward.weights:  # there is no reward that could vary
-            record.flags = [flag for flag in record.flags if flag != "no_reward_variance"]
-        tracker.summary(final_numbers(config, folder, record.steps_done))
-        tracker.evaluations(folder)
-        failed = False
-    finally:
-        tracker.finish(failed=failed)
+    record.wandb_id = tracker.start(record, folder)
+    trained = record.steps_done and weights_folder(folder, record.steps_done).exists()
+    distributed.broadcast_from_rank0("" if trained else str(base))
+    if not trained:
+        _train(config, folder, base, record, device, report, clock, tracker)
+    _evaluate_missing(config, folder, base, record, device, report, clock)
+    record.flags = dead_flags(read_metrics(folder / "metrics.jsonl"))
+    if not config.objective.reward.weights:  # there is no reward that could vary
+        record.flags = [flag for flag in record.flags if flag != "no_reward_variance"]
 
 
 def _train(

@@ -6,121 +6,181 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from harness.records.records import eval_paths, read_eval
+from harness.identity import digest
+from harness.launch.bookkeeping import final_numbers
+from harness.launch.status import evaluation_folders
+from harness.records.records import BASES, RunRecord, eval_paths, read_eval
 from harness.schema.run_config import RunConfig
 
 TAG_LENGTH = 64  # W&B refuses longer ones
 NO_FACTORS = ("study=", "output_dir=", "tracking", "hydra", "device=", "eval")
+Mode = Literal["online", "offline", "disabled"]
+KEPT = "outputs/ has everything"
+OFFLINE = "recording offline: `wandb sync` sends it later"
+
+
+def wandb_id(config: RunConfig, run_id: str) -> str:
+    """Name of a run at W&B, where one project holds every study: the same run of two studies is two there."""
+    return f"{run_id}-{digest(config.study)}"
 
 
 def factor_tags(config: RunConfig, overrides: Sequence[str]) -> list[str]:
-    """What tells this run apart in its study: the overrides that made it, and its usual names."""
+    """Tags that tell a run apart in its study: its usual names, its overrides, and those of WANDB_TAGS."""
     usual = [config.objective.name, config.model.name, f"seed={config.seed}", f"corpus={config.corpus}"]
     factors = [line.lstrip("+~") for line in overrides if not line.lstrip("+~").startswith(NO_FACTORS)]
-    return list(dict.fromkeys(tag[:TAG_LENGTH] for tag in [*usual, *factors]))
+    asked = [tag.strip() for tag in os.environ.get("WANDB_TAGS", "").split(",") if tag.strip()]
+    return list(dict.fromkeys(tag[:TAG_LENGTH] for tag in [*usual, *factors, *asked]))
 
 
 class Tracker:
-    """Mirrors metrics to W&B. Every failure costs one warning; outputs/ has the data in any case."""
+    """Mirrors metrics to W&B. Every failure costs one warning; outputs/ has the data in any case.
 
-    def __init__(
-        self, config: RunConfig, *, run_id: str, folder: Path, tags: Sequence[str], resumed: bool
-    ) -> None:
+    An outage costs a run at most three times `tracking.timeout`: once at its start, twice at its end.
+    """
+
+    def __init__(self, config: RunConfig) -> None:
+        self.config = config
         self.run: Any = None
         self.failures = 0
-        if config.tracking.mode == "disabled":
-            return
-        self._try(lambda: self._start(config, run_id, folder, tags, resumed))
 
-    def _start(
-        self, config: RunConfig, run_id: str, folder: Path, tags: Sequence[str], resumed: bool
-    ) -> None:
+    def start(self, record: RunRecord, folder: Path) -> str | None:
+        """Begin the run, or go on with it; its id at W&B, None where it is not tracked."""
+        if self.config.tracking.mode != "disabled":
+            self._try(lambda: self._start(record, folder))
+        return self.run.id if self.run is not None else record.wandb_id
+
+    def _start(self, record: RunRecord, folder: Path) -> None:
         os.environ.setdefault("WANDB_SILENT", "true")
         import wandb
 
-        mode = config.tracking.mode
+        mode: Mode = self.config.tracking.mode
         if mode == "online" and not (os.environ.get("WANDB_API_KEY") or wandb.login(prompt=False)):
-            self._warn(
-                "tracking.mode=online, but no W&B key is set; recording offline (`wandb login`, `wandb sync`)"
-            )
+            self._warn("tracking.mode=online, but no W&B key is set (`wandb login`); " + OFFLINE)
             mode = "offline"
-        self.run = wandb.init(
-            project=config.tracking.project,
-            entity=config.tracking.entity,
-            id=run_id,
-            name=run_id,
-            group=config.study,
-            tags=list(tags),
-            config=config.model_dump(mode="json"),
-            dir=folder,
-            mode=mode,
-            resume="allow" if mode == "online" and resumed else None,
-            settings=wandb.Settings(console="off", disable_git=True, init_timeout=30),
-        )
+        try:
+            self.run = self._init(record, folder, mode)
+        except Exception as error:
+            if mode == "offline":
+                raise
+            self._failed(error, OFFLINE)
+            wandb.teardown()  # its service still holds the id of the run that could not begin
+            self.run = self._init(record, folder, "offline")
         self.run.define_metric("step")
         self.run.define_metric("*", step_metric="step")
 
-    @property
-    def id(self) -> str | None:
-        return self.run.id if self.run is not None else None
+    def _init(self, record: RunRecord, folder: Path, mode: Mode) -> Any:
+        import wandb
+
+        ours, timeout = self.config.tracking, self.config.tracking.timeout
+        return wandb.init(
+            project=ours.project,
+            entity=ours.entity,
+            id=record.wandb_id or wandb_id(self.config, record.run_id),
+            name=record.run_id,
+            group=os.environ.get("WANDB_RUN_GROUP") or self.config.study,
+            tags=factor_tags(self.config, record.overrides),
+            config=self.config.model_dump(mode="json"),
+            dir=ours.dir or folder,
+            mode=mode,
+            resume="allow" if mode == "online" and record.num_resumes > 0 else None,
+            reinit="create_new",  # another run of this process, if W&B still holds one, is not waited for
+            settings=wandb.Settings(
+                console="off",
+                disable_git=True,
+                init_timeout=timeout,
+                finish_timeout=timeout,
+                finish_timeout_raises=True,
+            ),
+        )
 
     def log(self, metrics: dict[str, Any]) -> None:
         if self.run is not None:
             self._try(lambda: self.run.log(metrics))
 
-    def summary(self, values: dict[str, Any]) -> None:
-        if self.run is not None:
-            self._try(lambda: self.run.summary.update(values))
+    def finish(self, record: RunRecord, folder: Path) -> None:
+        """Send how the run ended: its record as it is on disk, final numbers, evaluations. Then let go of it.
 
-    def evaluations(self, folder: Path) -> None:
-        """Every evaluation of the run's folder: a row of a Table, a file of an Artifact and of the run.
-
-        With the run's record among them, `r1-report fetch` makes an outputs/ folder again from W&B alone.
+        Call it once the record is written: W&B may keep this waiting, and what it is sent is the end's.
         """
-        if self.run is not None:
-            self._try(lambda: self._evaluations(folder))
+        if self.run is None:
+            return
+        thread = threading.Thread(target=self._finish, args=(record, folder), daemon=True)
+        thread.start()
+        thread.join(2 * self.config.tracking.timeout)
+        if thread.is_alive():
+            self._failed(TimeoutError("no answer at the end of the run"), KEPT)
 
-    def _evaluations(self, folder: Path) -> None:
+    def _finish(self, record: RunRecord, folder: Path) -> None:
+        self._try(lambda: self.run.summary.update(final_numbers(self.config, folder, record.steps_done)))
+        self._try(lambda: self._table(record, folder))
+        self._try(lambda: self._files(record, folder))
+        self._try(lambda: self._artifact(folder))
+        self._try(lambda: self._let_go(record))
+
+    def _let_go(self, record: RunRecord) -> None:
+        run = self.run
+        run.finish(exit_code=int(record.status != "finished"))
+        log = Path(run.settings.log_internal)  # a refused upload is said here alone, when W&B is silent
+        if log.exists() and "fatal error" in log.read_text(errors="replace"):
+            raise ConnectionError("a part was not uploaded")
+
+    def _records(self, record: RunRecord, folder: Path) -> dict[str, Path]:
+        """Evaluations of the run and, by the same protocols, of its base; by their names at W&B."""
+        base = Path(self.config.output_dir) / BASES / str(record.base_id)
+        of_base = [
+            p for place in evaluation_folders(self.config, base, 0) for p in sorted(place.glob("*.json"))
+        ]
+        found = {path.relative_to(folder).as_posix(): path for path in eval_paths(folder)}
+        return found | {f"{BASES}/{path.relative_to(base.parent).as_posix()}": path for path in of_base}
+
+    def _table(self, record: RunRecord, folder: Path) -> None:
+        """Log every evaluation as a row of a Table."""
         import wandb
 
-        paths = eval_paths(folder)
-        rows = [read_eval(path) for path in paths]
+        rows = [read_eval(path) for path in self._records(record, folder).values()]
         names = sorted({name for row in rows for name in row.metrics})
         table = wandb.Table(
             columns=["task", "split", "step", "problems", "k", *names],
             data=[[r.task, r.split, r.step, r.n_problems, r.k, *map(r.metrics.get, names)] for r in rows],
         )
         self.run.log({"evaluations": table})
+
+    def _files(self, record: RunRecord, folder: Path) -> None:
+        """Send the records as files: `r1-report fetch` makes an outputs/ folder again from W&B alone."""
+        base = Path(BASES) / str(record.base_id) / "base.json"
+        files = {"run.json": folder / "run.json", "study.json": folder.parent / "study.json"}
+        files[base.as_posix()] = Path(self.config.output_dir) / base
+        for name, path in (files | self._records(record, folder)).items():
+            if path.exists():
+                place = Path(self.run.dir) / name
+                place.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, place)  # a link would not outlive a move of the folder
+                self.run.save(str(place), base_path=self.run.dir, policy="end")
+
+    def _artifact(self, folder: Path) -> None:
+        """Log the run's evaluations as one versioned Artifact."""
+        import wandb
+
         artifact = wandb.Artifact(f"evaluations-{self.run.id}", type="evaluation")
-        for path in paths:
+        for path in eval_paths(folder):
             artifact.add_file(str(path), name=str(path.relative_to(folder)))
         self.run.log_artifact(artifact)
-        for path in [*paths, folder / "run.json", folder.parent / "study.json"]:
-            if path.exists():
-                self._keep(path, path.name if path.parent == folder.parent else path.relative_to(folder))
 
-    def _keep(self, path: Path, name: str | Path) -> None:
-        """A copy among the run's own files: a link would not outlive a move of the folder."""
-        place = Path(self.run.dir) / name
-        place.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, place)
-        self.run.save(str(place), base_path=self.run.dir, policy="end")
-
-    def finish(self, *, failed: bool) -> None:
-        if self.run is not None:
-            self._try(lambda: self.run.finish(exit_code=int(failed)))
-
-    def _try(self, action: Any) -> None:
+    def _try(self, action: Callable[[], Any]) -> None:
         try:
             action()
         except Exception as error:
-            self.failures += 1
-            if self.failures == 1:
-                self._warn(f"W&B: {type(error).__name__}: {error}; outputs/ has everything")
+            self._failed(error, KEPT)
+
+    def _failed(self, error: Exception, rest: str) -> None:
+        self.failures += 1
+        if self.failures == 1:
+            self._warn(f"W&B: {type(error).__name__}: {' '.join(str(error).split())}; {rest}")
 
     def _warn(self, text: str) -> None:
         print(f"warning: {text}", file=sys.stderr, flush=True)

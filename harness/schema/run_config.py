@@ -22,7 +22,7 @@ from harness.schema.model_config import ModelConfig
 from harness.schema.objective_config import ObjectiveConfig
 from harness.schema.objective_warnings import WARNINGS
 from harness.schema.prompts import CHAT
-from harness.schema.section import Check, Name, NonNegative, Positive, Section, Used, messages
+from harness.schema.section import Check, Name, NonNegative, Positive, PositiveFloat, Section, Used, messages
 from harness.schema.slots import COMPARED
 from harness.schema.trainer_config import RolloutConfig, TrainerConfig
 
@@ -40,6 +40,11 @@ class TrackingConfig(Section):
     """Project of W&B."""
     entity: str | None = None
     """User or team of W&B; null: the account's default."""
+    dir: str | None = None
+    """Folder of W&B's own files; null: the run's folder."""
+    timeout: PositiveFloat = 30.0
+    """Seconds that W&B may take to begin a run, and to finish it. An outage costs a run at most three times
+    this: the run is recorded as finished first, and `wandb sync` sends later what was not sent."""
 
     used: ClassVar[tuple[Used[TrackingConfig], ...]] = (
         Used(

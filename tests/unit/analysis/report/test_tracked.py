@@ -15,11 +15,12 @@ import pytest
 
 from analysis.__main__ import main
 from analysis.report.build import build_report
-from analysis.report.tracked import offline_runs, online_runs, write_study
+from analysis.report.tracked import Tracked, offline_runs, online_runs, write_study
 from analysis.study.load import load_study
 from harness.launch.tracking import Tracker
 from harness.records import records
 from harness.records.lines import read_metrics
+from harness.records.records import Status
 from tests.unit.analysis.conftest import run_record, write_run
 from tests.unit.harness.tiny import configure
 
@@ -33,19 +34,21 @@ def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_SILENT", "true")
 
 
-def track(folder: Path, steps: range, *, failed: bool = False, last: bool = True) -> Tracker:
-    """A run's life as execute.py has it, into offline W&B."""
-    config = configure("tracking.mode=offline", "study=toy")
-    tracker = Tracker(config, run_id=RUN, folder=folder, tags=["grpo"], resumed=False)
+def track(folder: Path, steps: range, status: Status = "finished") -> None:
+    """A run's life as execute.py has it, into offline W&B; killed before its end with status "running"."""
+    config = configure("tracking.mode=offline", "study=toy", f"output_dir={folder.parent.parent}")
+    tracker, record = Tracker(config), records.read_run(folder)
+    tracker.start(record, folder)
     for row in read_metrics(folder / "metrics.jsonl"):
         if row["step"] in steps:
             tracker.log(row)
-    if last:
-        tracker.evaluations(folder)
-    tracker.finish(failed=failed)
-    assert tracker.failures == 0
+    if status == "running":
+        tracker.run.finish(exit_code=1)
+    else:
+        records.write_record(folder / "run.json", record.model_copy(update={"status": status}))
+        tracker.finish(record, folder)
+        assert tracker.failures == 0
     settle(folder / "wandb")
-    return tracker
 
 
 def settle(folder: Path) -> None:
@@ -64,14 +67,14 @@ def test_offline_runs_come_back_as_they_were(tmp_path: Path, quiet: None, capsys
     study = tmp_path / "outputs" / "toy"
     folder = study / RUN
     write_run(study, run_record(RUN, "grpo", "xs", 0, status="running"), 0.7)
-    track(folder, range(1, 5), failed=True, last=False)  # died after step 4,
+    track(folder, range(1, 5), "running")  # died after step 4,
     track(folder, range(4, 7))  # and was resumed from step 3
     moved = shutil.move(folder / "wandb", tmp_path / "elsewhere")
 
     out = tmp_path / "fetched" / "toy"
     assert main(["fetch", str(moved), str(out)]) == 0
     back, original = load_study(out), load_study(study)
-    assert back.runs["status"].tolist() == ["finished"]  # the record said running; W&B knows the end
+    assert back.runs["status"].tolist() == ["finished"]
     pd.testing.assert_frame_equal(
         back.steps.reindex(columns=original.steps.columns), original.steps, check_dtype=False
     )
@@ -88,7 +91,7 @@ def test_offline_runs_come_back_as_they_were(tmp_path: Path, quiet: None, capsys
 def test_a_log_cut_short_gives_what_came_before(tmp_path: Path, quiet: None) -> None:
     study = tmp_path / "outputs" / "toy"
     write_run(study, run_record(RUN, "grpo", "xs", 0), 0.7)
-    track(study / RUN, range(1, 7), last=False)
+    track(study / RUN, range(1, 7), "running")
     (log,) = (study / RUN / "wandb").glob("offline-run-*/run-*.wandb")
     data = log.read_bytes()
     log.write_bytes(data[: len(data) // 2])
@@ -125,13 +128,16 @@ def stub(study: Path) -> Any:
                 for i, row in enumerate(read_metrics(folder / "metrics.jsonl"))
             ]
             config = json.loads((folder / "run.json").read_text())["config"]
-            run = SimpleNamespace(id=folder.name, group="toy", state="finished", config=config, job_type=None)
+            run = SimpleNamespace(
+                id=folder.name, group="toy", state="finished", config=config, job_type=None, name=folder.name
+            )
             run.files, run.scan_history = lambda files=files: files, lambda history=history: iter(history)
             found.append(run)
         found[0].state = "running"
         found[1].state, found[1].files = "crashed", lambda: []
         report = {
             "id": "report-toy",
+            "name": "report-toy",
             "job_type": "report",
             "config": {},
             "files": lambda: [],
@@ -158,16 +164,16 @@ def test_a_study_from_the_api(make_study, tmp_path: Path) -> None:
 
 
 def test_names_from_elsewhere_stay_in_the_folder(tmp_path: Path) -> None:
-    from analysis.report.tracked import Tracked
-
-    run = Tracked(
-        "good", "s", "finished", {}, files={"eval/../../../evil.json": b"x", "eval/a/b.json": b"{}"}
-    )
+    evil = {"eval/../../../evil.json": b"x", "bases/../../evil.json": b"x", "bases/b/base.json": b"new"}
+    run = Tracked("good", "s", "finished", {}, files=evil | {"eval/a/b.json": b"{}"})
+    (tmp_path / "out" / "bases" / "b").mkdir(parents=True)
+    (tmp_path / "out" / "bases" / "b" / "base.json").write_text("mine")
     bad = Tracked("../outside", "s", "finished", {})
     count, notes = write_study(iter([run, bad]), tmp_path / "out" / "s")
     assert (
         count == 1 and not (tmp_path / "evil.json").exists() and not (tmp_path / "out" / "outside").exists()
     )
+    assert (tmp_path / "out" / "bases" / "b" / "base.json").read_text() == "mine"
     assert not list(tmp_path.rglob("evil.json")) and any("../outside" in note for note in notes)
 
 

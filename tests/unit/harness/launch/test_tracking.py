@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import os
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from harness.launch.tracking import Tracker, factor_tags
+from analysis.report.tracked import offline_runs
+from harness.launch.tracking import Tracker, factor_tags, wandb_id
+from harness.records.records import RunRecord, write_record
+from tests.unit.harness.launch.wandb_server import KEY, wandb_server
 from tests.unit.harness.tiny import configure
 
 
@@ -17,6 +24,7 @@ class FakeRun:
     def __init__(self, **settings: Any) -> None:
         self.id, self.settings, self.logged = settings["id"], settings, []
         self.exit_code: int | None = None
+        self.summary: dict[str, float] = {}
 
     def define_metric(self, name: str, step_metric: str | None = None) -> None:
         pass
@@ -33,32 +41,86 @@ def fake_wandb(monkeypatch: pytest.MonkeyPatch, *, has_key: bool = False) -> Non
     fake = SimpleNamespace(
         init=lambda **settings: FakeRun(**settings),
         login=lambda prompt: has_key,
-        Settings=lambda **settings: settings,
+        Settings=lambda **settings: SimpleNamespace(log_internal="nowhere", **settings),
     )
     monkeypatch.setitem(sys.modules, "wandb", fake)
 
 
-def start(folder: Path, mode: str, *, resumed: bool = False) -> Tracker:
-    config = configure(f"tracking.mode={mode}", "study=s1")
-    return Tracker(config, run_id="grpo-x-s0-1", folder=folder, tags=["grpo", "seed=0"], resumed=resumed)
+@pytest.fixture(autouse=True)
+def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("WANDB_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("WANDB_SILENT", "true")
+
+
+def record_of(**fields: Any) -> RunRecord:
+    usual = {"run_id": "grpo-x-s0-1", "study": "s1", "status": "running", "config": {}, "seeds": {}}
+    empty: dict[str, Any] = {"data_hash": "", "code": {}, "packages": {}, "hardware": {}, "started": ""}
+    return RunRecord(**(usual | empty | fields))
+
+
+def start(folder: Path, mode: str, *lines: str, **fields: Any) -> Tracker:
+    """A tracker that has begun a run in `folder`; `fields` are of the run's record."""
+    tracker = Tracker(configure(f"tracking.mode={mode}", "study=s1", f"output_dir={folder}", *lines))
+    tracker.start(record_of(**fields), folder)
+    return tracker
+
+
+def end(tracker: Tracker, folder: Path, status: str = "finished") -> None:
+    record = record_of(status=status, flags=["no_updates"])
+    write_record(folder / "run.json", record)
+    tracker.finish(record, folder)
 
 
 def test_disabled_does_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "wandb", None)  # importing it would fail
     tracker = start(tmp_path, "disabled")
     tracker.log({"step": 1})
-    tracker.summary({"accuracy": 1.0})
-    tracker.finish(failed=False)
-    assert tracker.id is None and tracker.failures == 0 and not list(tmp_path.iterdir())
+    tracker.finish(record_of(status="finished"), tmp_path)
+    assert tracker.run is None and tracker.failures == 0 and not list(tmp_path.iterdir())
 
 
 def test_what_a_run_is_called(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake_wandb(monkeypatch, has_key=True)
-    settings = start(tmp_path, "online", resumed=True).run.settings
-    assert settings["id"] == settings["name"] == "grpo-x-s0-1" and settings["group"] == "s1"
-    assert settings["tags"] == ["grpo", "seed=0"] and settings["config"]["objective"]["name"] == "grpo"
+    settings = start(tmp_path, "online", overrides=["trainer.lr=0.1"], num_resumes=1).run.settings
+    assert settings["name"] == "grpo-x-s0-1" and settings["group"] == "s1"
+    assert settings["id"] == wandb_id(configure("study=s1"), "grpo-x-s0-1") != "grpo-x-s0-1"
+    assert settings["tags"][0] == "grpo" and settings["tags"][-1] == "trainer.lr=0.1"
+    assert settings["config"]["objective"]["name"] == "grpo"
     assert settings["mode"] == "online" and settings["resume"] == "allow"
     assert start(tmp_path, "online").run.settings["resume"] is None
+
+
+def test_the_same_run_of_two_studies_is_two_runs_at_wandb(tmp_path: Path) -> None:
+    names = {wandb_id(configure(f"study={study}"), "grpo-x-s0-1") for study in ("s1", "s2", "s1")}
+    assert len(names) == 2 and all(name.startswith("grpo-x-s0-1-") for name in names)
+
+
+def test_a_run_that_has_an_id_goes_on_under_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that began under another rule for ids would be two runs otherwise."""
+    fake_wandb(monkeypatch)
+    tracker = Tracker(configure("tracking.mode=offline", "study=s1"))
+    assert tracker.start(record_of(wandb_id="grpo-x-s0-1"), tmp_path) == "grpo-x-s0-1"
+    assert Tracker(configure("tracking.mode=disabled")).start(record_of(wandb_id="a"), tmp_path) == "a"
+
+
+def test_variables_count_where_the_command_line_says_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_wandb(monkeypatch)
+    monkeypatch.setenv("WANDB_PROJECT", "p1")
+    monkeypatch.setenv("WANDB_DIR", str(tmp_path / "w"))
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    monkeypatch.setenv("WANDB_TAGS", "one, two,")
+    monkeypatch.setenv("WANDB_RUN_GROUP", "g1")
+    assert configure().tracking.mode == "disabled"
+    found = start(tmp_path, "offline").run.settings
+    assert (found["project"], found["dir"], found["group"]) == ("p1", str(tmp_path / "w"), "g1")
+    assert found["tags"][-2:] == ["one", "two"]
+    given = start(tmp_path, "offline", "tracking.project=p2", f"tracking.dir={tmp_path}").run.settings
+    assert (given["project"], given["dir"]) == ("p2", str(tmp_path))
+    monkeypatch.undo()
+    assert configure().tracking == configure("tracking.project=r1-ablations", "tracking.dir=null").tracking
 
 
 def test_online_without_a_key_warns_once_and_records_offline(
@@ -87,10 +149,10 @@ def test_failures_cost_one_warning(
     monkeypatch.setattr(tracker.run, "log", broken)
     for step in range(3):
         tracker.log({"step": step})
-    tracker.finish(failed=True)
+    end(tracker, tmp_path, "failed")
     expected = "warning: W&B: ConnectionError: the network is away; outputs/ has everything\n"
     assert capsys.readouterr().err == expected
-    assert tracker.failures == 3 and tracker.run.exit_code == 1
+    assert tracker.failures > 2 and tracker.run.exit_code == 1
 
 
 def test_a_start_that_fails_costs_one_warning(
@@ -99,19 +161,18 @@ def test_a_start_that_fails_costs_one_warning(
     monkeypatch.setitem(sys.modules, "wandb", None)  # not installed
     tracker = start(tmp_path, "offline")
     tracker.log({"step": 1})
-    tracker.finish(failed=False)
-    assert tracker.id is None and capsys.readouterr().err.count("warning: W&B: ") == 1
+    end(tracker, tmp_path)
+    assert tracker.run is None and capsys.readouterr().err.count("warning: W&B: ") == 1
 
 
 @pytest.mark.timeout(120)
-def test_offline_records_a_run_that_can_be_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WANDB_SILENT", "true")
+def test_offline_records_a_run_that_can_be_synced(tmp_path: Path) -> None:
     tracker = start(tmp_path, "offline")
     tracker.log({"step": 1, "loss": float("nan")})
-    tracker.finish(failed=False)
-    assert tracker.failures == 0 and tracker.id == "grpo-x-s0-1"
-    (folder,) = (tmp_path / "wandb").glob("offline-run-*-grpo-x-s0-1")
-    assert (folder / "run-grpo-x-s0-1.wandb").stat().st_size > 0
+    end(tracker, tmp_path)
+    assert tracker.failures == 0
+    (folder,) = (tmp_path / "wandb").glob("offline-run-*-grpo-x-s0-1-*")
+    assert (folder / f"run-{tracker.run.id}.wandb").stat().st_size > 0
 
 
 def test_tags_are_the_factors() -> None:
@@ -126,12 +187,91 @@ def test_tags_are_the_factors() -> None:
     assert max(map(len, tags)) <= 64
 
 
-def test_evaluations_that_cannot_be_logged_cost_one_warning(
+def test_what_cannot_be_sent_costs_one_warning_and_not_the_rest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fake_wandb(monkeypatch)
     tracker = start(tmp_path, "offline")
-    tracker.evaluations(tmp_path)  # this wandb has no Table
-    tracker.log({"step": 1})
-    assert tracker.run.logged == [{"step": 1}] and tracker.failures == 1
+    end(tracker, tmp_path)  # this wandb has no Table, no Artifact and no files
+    assert tracker.failures > 1 and tracker.run.exit_code == 0
     assert capsys.readouterr().err.count("warning") == 1
+
+
+# A thread of W&B's own outlives the service that a test tears down.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+
+
+@pytest.fixture
+def at(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Point W&B to a server, with a key for it."""
+    import wandb
+
+    def point(url: str) -> None:
+        wandb.teardown()  # it reads the environment once a process
+        monkeypatch.setenv("WANDB_BASE_URL", url)
+        monkeypatch.setenv("WANDB_API_KEY", KEY)
+
+    return point
+
+
+def losses(rows: list[dict[str, Any]]) -> list[float]:
+    return [row["loss"] for row in rows if "loss" in row]  # a table has a row of its own
+
+
+def tracked(folder: Path) -> float:
+    """Life of a run of two steps; seconds that it took."""
+    import wandb
+
+    began = time.monotonic()
+    tracker = start(folder, "online", "tracking.timeout=1.5")
+    for step in (1, 2):
+        tracker.log({"step": step, "loss": 1 / step})
+    end(tracker, folder)
+    took = time.monotonic() - began
+    wandb.teardown()  # its own process writes on after `finish`
+    return took
+
+
+@pytest.mark.timeout(120)
+def test_a_server_gets_the_run_and_how_it_ended(
+    tmp_path: Path, at: Callable[[str], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with wandb_server() as server:
+        at(server.url)
+        tracked(tmp_path)
+    name = wandb_id(configure("study=s1"), "grpo-x-s0-1")
+    assert losses(server.history[name]) == [1, 0.5]
+    sent = json.loads(server.files[name]["run.json"])
+    assert sent["status"] == "finished" and sent["flags"] == ["no_updates"]
+    assert server.starts[0]["groupName"] == "s1" and capsys.readouterr().err == ""
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("fault", ["refuse", "hang", "401", "500", "garbage", "close"])
+def test_a_server_that_fails_at_the_start_costs_one_warning_and_no_metric(
+    fault: Any, tmp_path: Path, at: Callable[[str], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with wandb_server("none" if fault == "refuse" else fault) as server:
+        at("http://127.0.0.1:9" if fault == "refuse" else server.url)
+        seconds = tracked(tmp_path)
+    assert seconds < 15
+    err = capsys.readouterr().err
+    assert err.count("warning") == 1 and "recording offline: `wandb sync`" in err
+    (run,) = offline_runs(tmp_path / "wandb")
+    assert losses(run.steps) == [1, 0.5] and run.state == "finished"
+    assert json.loads(run.files["run.json"])["status"] == "finished"
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("fault", ["hang", "401", "500", "close"])
+def test_a_server_that_fails_in_mid_run_costs_one_warning_and_no_metric(
+    fault: Any, tmp_path: Path, at: Callable[[str], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with wandb_server(fault, after_start=True) as server:
+        at(server.url)
+        seconds = tracked(tmp_path)
+    assert len(server.starts) > 0 and seconds < 15
+    err = capsys.readouterr().err
+    assert err.count("warning") == 1 and "outputs/ has everything" in err
+    (run,) = offline_runs(tmp_path / "wandb")
+    assert losses(run.steps) == [1, 0.5]
