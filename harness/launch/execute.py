@@ -24,6 +24,7 @@ from harness.launch.bookkeeping import (
     new_record,
     resolve_device,
 )
+from harness.launch.signals import preempted, saving, was_interrupt
 from harness.launch.status import (
     checkpoint_name,
     checkpoints_to_evaluate,
@@ -83,7 +84,14 @@ def _follow(config: RunConfig, folder: Path, device: str) -> Outcome:
     try:
         if base := distributed.broadcast_from_rank0(""):
             run = setup(config, base=Path(base), folder=folder, device=device)
-            train(run, report=lambda *_: None, log=lambda _: None, evaluate=lambda _: None)
+            with saving():
+                train(
+                    run,
+                    report=lambda *_: None,
+                    log=lambda _: None,
+                    evaluate=lambda _: None,
+                    preempted=preempted,
+                )
         return "finished"
     finally:
         distributed.destroy_process_group()  # a process that ends with its group's threads running can abort
@@ -100,13 +108,17 @@ def _execute(config: RunConfig, folder: Path, overrides: Sequence[str], report: 
         _run(config, folder, record, report, clock, tracker)
         record.status, record.reason = "finished", None
         (folder / "error.txt").unlink(missing_ok=True)  # of an earlier attempt
-    except KeyboardInterrupt:
-        record.status, record.reason = "interrupted", "stopped by the user; launch again to go on"
-        if (unwritten := close_record(folder, record, clock)) is not None:
-            print(f"error: {unwritten}", file=sys.stderr)
-        tracker.finish(record, folder)
-        raise
-    except Exception as error:
+    except (KeyboardInterrupt, Exception) as error:
+        if was_interrupt(error):
+            why = str(error) if isinstance(error, KeyboardInterrupt) else ""
+            record.status, record.reason = (
+                "interrupted",
+                f"{why or 'stopped by the user'}; launch again to go on",
+            )
+            if (unwritten := close_record(folder, record, clock)) is not None:
+                print(f"error: {unwritten}", file=sys.stderr)
+            tracker.finish(record, folder)
+            raise KeyboardInterrupt(why) from error
         record.status, record.reason = "failed", reason_of(error)
         with suppress(OSError):  # the reason stands in the record, whatever became of the folder
             write_text(folder / "error.txt", traceback.format_exc()) if not is_disk_full(error) else None
@@ -155,7 +167,8 @@ def _train(
     run.counters.add_phase("setup", spent, run.meter.outside)
     evaluated = partial(_evaluate_now, run_id=record.run_id, report=report)
     try:
-        train(run, report=report, log=tracker.log, evaluate=evaluated)
+        with saving():
+            train(run, report=report, log=tracker.log, evaluate=evaluated, preempted=preempted)
     finally:
         for name in ("seconds", "tokens", "flops", "peak_memory"):
             setattr(record, name, getattr(run.counters, name))

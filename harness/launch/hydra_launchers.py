@@ -95,6 +95,9 @@ def launcher_settings(config: DictConfig) -> dict[str, Any]:
         value = settings[name]
         if not (value is None and null) and not (type(value) is int and value > 0):
             raise ConfigError(f"hydra.launcher.{name}={value}: give a positive number{null}")
+    silence = settings["silence"]
+    if type(silence) not in (int, float) or not silence > 0:
+        raise ConfigError(f"hydra.launcher.silence={silence}: give a positive number of seconds")
     if type(settings["warm"]) is not bool:
         raise ConfigError(f"hydra.launcher.warm={settings['warm']}: give true or false")
     return settings

@@ -7,7 +7,6 @@ after another through one lasting process each. harness.launch.hydra_launchers h
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +18,8 @@ from omegaconf import DictConfig
 
 from harness.identity import base_id, base_made, bases_of, run_id
 from harness.launch.jobs import Functions
-from harness.launch.workers import Work, run_all
+from harness.launch.worker import Work
+from harness.launch.workers import SILENCE, run_all
 from harness.records.progress import Display
 from harness.schema.run_config import RunConfig
 
@@ -65,14 +65,21 @@ def own_code_first(threads: int) -> Iterator[None]:
 
 
 class ProcessLauncher(Launcher):
-    """The launcher of conf/hydra/launcher/process.yaml, which explains `workers`, `warm` and `per_gpu`.
+    """The launcher of conf/hydra/launcher/process.yaml, which explains its settings.
 
     `compose` turns a job's overrides into a validated config; `costs` are expected seconds by run id, which
     set the order: a base counts for the longest run that waits for it.
     """
 
-    def __init__(self, workers: int | None = None, warm: bool = False, per_gpu: int = 1, **_: Any) -> None:
-        self.workers, self.warm, self.per_gpu = workers, warm, per_gpu
+    def __init__(
+        self,
+        workers: int | None = None,
+        warm: bool = False,
+        per_gpu: int = 1,
+        silence: float = SILENCE,
+        **_: Any,
+    ) -> None:
+        self.workers, self.warm, self.per_gpu, self.silence = workers, warm, per_gpu, silence
         self.functions = Functions()
         self.compose: Callable[[Sequence[str]], RunConfig]
         self.costs: dict[str, float] = {}
@@ -95,7 +102,13 @@ class ProcessLauncher(Launcher):
         if self.warm and not devices:
             devices = [""] * workers  # lasting processes that see no GPU
         with own_code_first(threads):
-            outcomes = run_all([*bases, *works], workers=workers, display=display, devices=devices[:workers])
+            outcomes = run_all(
+                [*bases, *works],
+                workers=workers,
+                display=display,
+                devices=devices[:workers],
+                silence=self.silence,
+            )
         return [_job_return(w, outcomes[w.name]) for w in works]
 
     def _work(self, overrides: Sequence[str]) -> Work:
@@ -153,17 +166,3 @@ def _job_return(work: Work, outcome: tuple[str, str]) -> JobReturn:
     ended = JobReturn(overrides=list(work.overrides), status=JobStatus.COMPLETED)
     ended.return_value = outcome
     return ended
-
-
-@contextmanager
-def sigterm_as_ctrl_c() -> Iterator[None]:
-    """SIGTERM stops runs as Ctrl-C does: recorded as interrupted, ready to go on."""
-
-    def stop(*_: Any) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -72,6 +72,8 @@ def _groups() -> str:
 
 def main(argv: Sequence[str] | None = None, *, functions: Functions | None = None) -> int:
     """Exit code of one command; `functions` replaces what a job calls (tests)."""
+    from harness.launch.signals import was_interrupt
+
     _own_packages_first()
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
@@ -80,7 +82,9 @@ def main(argv: Sequence[str] | None = None, *, functions: Functions | None = Non
             print(_version())
             return FINISHED
         return _run(options, overrides, functions)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, RuntimeError) as error:
+        if not was_interrupt(error):
+            raise
         print("interrupted; launch again to go on", file=sys.stderr)
         return INTERRUPTED
     except ValueError as error:
@@ -138,8 +142,8 @@ def _launch(
 ) -> int:
     """Plan or run, in one of three ways: a sweep after its pilot, a sweep, or one run in this process."""
     from harness.launch.jobs import Functions
-    from harness.launch.launcher import sigterm_as_ctrl_c
     from harness.launch.pilot import pilot_of, plan_with_pilot, run_with_pilot
+    from harness.launch.signals import installed
     from harness.launch.sweep import plan, run_sweep
 
     folder = options.config_dir
@@ -149,7 +153,7 @@ def _launch(
         print(with_pilot or plan(sweep))
         return FINISHED
     calls = functions or Functions()
-    with sigterm_as_ctrl_c():
+    with installed():
         if pilot is not None:
             return run_with_pilot(sweep, pilot, overrides=overrides, config_dir=folder, functions=calls)
         if not sweep.launcher:  # another launcher's machines are not this one

@@ -20,6 +20,7 @@ from harness.launch.plan import describe, estimate, finished_records
 from harness.launch.status import decide, decision_text, finished
 from harness.launch.study import merged_study, write_study
 from harness.records.code_state import code_state
+from harness.records.locks import Held, hold
 from harness.records.progress import Display, duration
 from harness.records.reading import RecordError, visible
 from harness.records.records import NewerRecord, RunRecord, Status, read_run, write_record
@@ -119,8 +120,18 @@ def _from_record(config: RunConfig, otherwise: str) -> tuple[str, str]:
 
 
 def mark(config: RunConfig, status: Status, reason: str) -> None:
-    """Record how a run ended whose own process could not: one that says `running`, or says nothing."""
+    """Record how a run ended whose own process could not: one that says `running`, or says nothing.
+
+    A run that another process holds goes on, and is that process's to record.
+    """
     folder = run_folder(config)
+    if status == "interrupted" and not folder.exists():
+        return
+    with suppress(Held), hold(folder):
+        _mark(config, folder, status, reason)
+
+
+def _mark(config: RunConfig, folder: Path, status: Status, reason: str) -> None:
     try:
         record = read_run(folder)
         if record.status != "running":

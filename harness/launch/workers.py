@@ -9,21 +9,16 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import sys
-import threading
 import time
-import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from multiprocessing.connection import Connection, wait
-from pathlib import Path
+from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Any
 
-from harness.launch.jobs import EXECUTE, load
-from harness.records.progress import Display, Throttle
-from harness.records.reasons import reason_of
-from harness.schema.run_config import RunConfig
+from harness.launch.jobs import EXECUTE
+from harness.launch.signals import Preempted
+from harness.launch.worker import Outcome, Work, serve
+from harness.records.progress import Display
 
 if TYPE_CHECKING:
     from multiprocessing.context import ForkServerProcess
@@ -37,42 +32,25 @@ PRELOAD = [
     "lm_eval.tasks",
     "wandb",
 ]
-GRACE = 20.0  # seconds a child has to stop after Ctrl-C
-Outcome = tuple[str, str]
-
-
-@dataclass(frozen=True)
-class Work:
-    """One job: a base to pretrain or a run. `function` is `module:name`; `needs` names bases it waits for.
-
-    The function is called with the config, `report`, and for a run its `overrides`. Works of one `engine`
-    follow each other in a lasting child.
-    """
-
-    name: str
-    config: RunConfig
-    overrides: tuple[str, ...]
-    function: str
-    cost: float
-    needs: tuple[str, ...] = ()
-    is_base: bool = False
-    priority: float = 0.0
-    engine: str = ""
-
-    @property
-    def log(self) -> Path:
-        return Path(self.config.output_dir) / self.config.study / "logs" / f"{self.name}.txt"
+GRACE = 20.0  # seconds a child has to stop: more than it gives the step under way
+SILENCE = 300.0  # seconds without a sign of life after which a child counts as hung
 
 
 def run_all(
-    works: Sequence[Work], *, workers: int, display: Display, devices: Sequence[str] = ()
+    works: Sequence[Work],
+    *,
+    workers: int,
+    display: Display,
+    devices: Sequence[str] = (),
+    silence: float = SILENCE,
 ) -> dict[str, Outcome]:
     """Run every job, `workers` at once, longest first; a run starts once its bases were tried.
 
     A child that dies costs its own job: outcome ("failed", "killed by signal 9"). On KeyboardInterrupt the
     children are stopped, their outcomes recorded as interrupted, and the interrupt is raised again. With
     `devices` (values of CUDA_VISIBLE_DEVICES) there is one lasting child each, and it is replaced when a run
-    failed: an error on a GPU may leave the whole process unable to use it.
+    failed: an error on a GPU may leave the whole process unable to use it. A child that gives no sign of life
+    for `silence` seconds (it is stopped, or stuck in the kernel) is killed, and its job has failed.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_preload(works))
@@ -90,7 +68,7 @@ def run_all(
                 display.start(work.name)
                 active[work.name] = child
                 child.start(work)
-            for name in _ended(active, display):
+            for name in _ended(active, display, silence):
                 child = active.pop(name)
                 outcomes[name] = child.outcome()
                 display.end(name, *outcomes[name])
@@ -98,8 +76,8 @@ def run_all(
                     idle.append(child)
                 else:
                     seats.append(child.device)
-    except KeyboardInterrupt:
-        _stop(active, display)
+    except KeyboardInterrupt as error:
+        _stop(active, display, signal.SIGTERM if isinstance(error, Preempted) else signal.SIGINT)
         raise
     finally:
         for child in idle:
@@ -121,13 +99,20 @@ def _ready(pending: Sequence[Work], outcomes: Mapping[str, Outcome], works: Sequ
     return [w for w in pending if missing.isdisjoint(w.needs)]
 
 
-def _ended(active: dict[str, _Child], display: Display) -> list[str]:
-    """Show the children's messages, and name those that ended. Waits up to half a second."""
+def _ended(active: dict[str, _Child], display: Display, silence: float) -> list[str]:
+    """Show the children's messages, and name those that ended or were hung. Waits up to half a second."""
+    began = time.monotonic()
     ready = wait([c.messages for c in active.values() if not c.closed], timeout=0.5)
     for name, child in active.items():
         if child.messages in ready:
             for phase, done, total, note in child.receive():
                 display.update(name, phase, done, total, note)
+        # A second at most for each look: where this process was stopped too, nothing is held against a child.
+        child.silent = 0.0 if child.messages in ready else child.silent + min(time.monotonic() - began, 1.0)
+        if child.silent > silence and child.process.is_alive():
+            child.hung = f"no sign of life for {silence:g} s (hydra.launcher.silence): killed"
+            child.process.kill()
+            child.process.join(5)
     return [name for name, child in active.items() if child.done]
 
 
@@ -141,13 +126,12 @@ class _Child:
     def __init__(self, context: Any, device: str | None) -> None:
         self.device, self.closed, self.last_note, self.engine = device, False, "", ""
         self.result: Outcome | None = None
+        self.silent, self.hung = 0.0, ""
         self.messages, writer = context.Pipe(duplex=False)
         reader, self.jobs = context.Pipe(duplex=False)
         # What runs on a GPU may start processes of its own, which a daemon may not.
         arguments = (reader, writer, device)
-        self.process: ForkServerProcess = context.Process(
-            target=_serve, args=arguments, daemon=device is None
-        )
+        self.process: ForkServerProcess = context.Process(target=serve, args=arguments, daemon=device is None)
         self.process.start()
         reader.close()
         writer.close()
@@ -180,7 +164,7 @@ class _Child:
                 if kind == "progress":
                     found.append(tuple(rest))
                     self.last_note = rest[-1] or self.last_note
-                else:
+                elif kind == "result":
                     self.result = (rest[0], rest[1])
         except (EOFError, OSError):
             self.closed = True
@@ -196,6 +180,8 @@ class _Child:
             outcome, reason = self.result
             return outcome, reason or (self.last_note if outcome in ("held", "skipped", "failed") else "")
         code = self.process.exitcode
+        if self.hung:
+            return "failed", self.hung
         if code is not None and code < 0:
             return "failed", f"killed by signal {-code}"
         return "failed", f"its process ended with exit code {code}; see {self.work.log}"
@@ -210,11 +196,12 @@ class _Child:
         self.messages.close()
 
 
-def _stop(active: dict[str, _Child], display: Display) -> None:
-    """Send SIGINT, so that a run can record that it was interrupted; after GRACE seconds SIGKILL."""
+def _stop(active: dict[str, _Child], display: Display, number: int) -> None:
+    """Pass the signal on, so that a run can record that it was interrupted; after GRACE seconds SIGKILL."""
     for child in active.values():
+        child.jobs.close()  # no other job will come: a lasting child ends with this one
         if child.process.pid:
-            _signal(child.process.pid, signal.SIGINT)
+            _signal(child.process.pid, number)
     deadline = time.monotonic() + GRACE
     try:
         for child in active.values():
@@ -230,63 +217,3 @@ def _stop(active: dict[str, _Child], display: Display) -> None:
 def _signal(pid: int, number: int) -> None:
     with suppress(ProcessLookupError):
         os.kill(pid, number)
-
-
-def _serve(jobs: Connection, messages: Connection, device: str | None) -> None:
-    """Take jobs until there are no more. This runs in the child."""
-    # A process group of its own: Ctrl-C reaches the parent alone, which then stops each child once.
-    os.setpgid(0, 0)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    if device is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = device
-    threading.Thread(target=_die_with_parent, daemon=True).start()
-    with suppress(EOFError, KeyboardInterrupt):
-        while True:
-            work = jobs.recv()
-            messages.send(("result", *_run(work, messages)))
-    messages.close()
-
-
-def _run(work: Work, messages: Connection) -> Outcome:
-    """Pin threads, send the job's output to its log, run it, say how it ended."""
-    with suppress(OSError):  # as above: then the output goes to the parent's
-        _redirect(work.log)
-    if "torch" in sys.modules:
-        import torch
-
-        torch.set_num_threads(work.config.threads)
-    report = Throttle(lambda *message: messages.send(("progress", *_message(*message))))
-    try:
-        function = load(work.function)
-        if work.is_base:
-            function(work.config, report)
-            return "finished", ""
-        return function(work.config, overrides=list(work.overrides), report=report), ""
-    except KeyboardInterrupt:
-        return "interrupted", "stopped by the user"
-    except BaseException as error:
-        with suppress(OSError):  # the log's disk is full
-            traceback.print_exc()
-        return "failed", reason_of(error)
-
-
-def _message(phase: str, done: int, total: int, note: str = "") -> tuple[str, int, int, str]:
-    return phase, done, total, note
-
-
-def _redirect(log: Path) -> None:
-    """Send all output of this process to a log: libraries would write over the parent's display."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    with log.open("ab") as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
-
-
-def _die_with_parent() -> None:
-    """End this process when its parent dies: a killed sweep must not leave runs behind."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os._exit(1)

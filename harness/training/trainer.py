@@ -18,7 +18,7 @@ from harness.seeds import derive
 from harness.training.advantages import active_rows, build_batch
 from harness.training.batching import work
 from harness.training.counters import Counters
-from harness.training.distributed import hub_weights, rank
+from harness.training.distributed import broadcast_from_rank0, hub_weights, rank
 from harness.training.experience import problems_at, refill, sample, score, select
 from harness.training.memory import with_microbatch
 from harness.training.offline import Offline
@@ -43,10 +43,12 @@ def train(
     report: Reporter,
     log: Callable[[Metrics], None],
     evaluate: Callable[[Run], None],
+    preempted: Callable[[], bool] = lambda: False,
 ) -> None:
     """Train from the current step to the last. Raises TrainingError when the run cannot go on.
 
-    Every process trains; process 0 alone logs, publishes and evaluates.
+    Every process trains; process 0 alone logs, publishes and evaluates. Once `preempted` says so, the step
+    under way is saved and KeyboardInterrupt raised.
     """
     counters, writer = run.counters, MetricsWriter(run.folder / "metrics.jsonl")
     if rank() == 0:
@@ -69,7 +71,10 @@ def train(
             log(metrics)
             write_rollouts(run, groups)
         report("training", counters.step, total, f"accuracy {metrics['accuracy']:.3f}")
-        save_weights(run, total=total)
+        stop = broadcast_from_rank0(preempted())
+        save_weights(run, total=total, asked=stop)
+        if stop:
+            raise KeyboardInterrupt(f"stopped by a signal after step {counters.step}, which is saved")
         if rank() == 0 and counters.step in run.config.eval.at_steps and counters.step < total:
             with run.timed("evaluate"):
                 evaluate(run)
@@ -201,13 +206,16 @@ def is_checkpoint(run: Run, total: int) -> bool:
     return step == total or step % run.config.trainer.checkpoint_every == 0
 
 
-def save_weights(run: Run, *, total: int) -> None:
-    """Save the resume state and publish the weights, at the steps that ask for one or the other."""
+def save_weights(run: Run, *, total: int, asked: bool = False) -> None:
+    """Save the resume state and publish the weights, at the steps that ask for one or the other.
+
+    With `asked` the resume state is saved at any step.
+    """
     evaluated = run.counters.step in run.config.eval.at_steps
     with run.timed("save"):
         if rank() == 0 and (evaluated or run.counters.step == total):
             publish(run)
-        if evaluated or is_checkpoint(run, total):
+        if asked or evaluated or is_checkpoint(run, total):
             save(run)
 
 

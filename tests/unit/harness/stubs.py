@@ -55,9 +55,15 @@ def execute(config: RunConfig, *, overrides: list[str], report: Reporter) -> str
         os._exit(7)
     if action == "raise":
         raise RuntimeError("out of luck")
-    if action == "interrupt_parent":
-        os.kill(os.getppid() if _in_parent() else _parent(), signal.SIGINT)
+    if action in ("interrupt_parent", "preempt_parent"):
+        (Path(config.output_dir) / "struck.txt").write_text(str(time.time()))
+        number = signal.SIGINT if action == "interrupt_parent" else signal.SIGTERM
+        os.kill(os.getppid() if _in_parent() else _parent(), number)
         time.sleep(30)
+    if action == "stop":
+        os.kill(os.getpid(), signal.SIGSTOP)
+    if action == "busy":
+        time.sleep(6)
     if action == "fail":
         record(config, "failed", reason="the loss is NaN")
         return "failed"

@@ -146,6 +146,16 @@ def test_an_interruption_is_recorded_and_passed_on(
     assert (record.status, record.reason) == ("interrupted", "stopped by the user; launch again to go on")
 
 
+def test_an_interrupt_that_an_import_wraps_is_one(config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    wrapped = RuntimeError("Error calling __set_name__ on '_SpecialForm' instance")
+    wrapped.__cause__ = KeyboardInterrupt()
+    monkeypatch.setattr(module, "train", raising(wrapped))
+    with pytest.raises(KeyboardInterrupt):
+        execute(config, overrides=[], report=Reports())
+    assert read_run(run_folder(config)).status == "interrupted"
+    assert not (run_folder(config) / "error.txt").exists()
+
+
 @pytest.mark.parametrize(
     "error",
     [

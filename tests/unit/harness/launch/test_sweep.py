@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import signal
+import time
 from pathlib import Path
 
 import pytest
 
+from harness.identity import run_folder
 from harness.launch.jobs import Functions
 from harness.launch.run import main
-from harness.records.records import read_run, read_study
+from harness.launch.sweep import mark
+from harness.records.locks import hold
+from harness.records.records import read_run, read_study, write_record
+from harness.schema.run_config import validate
 
 CONF = str(Path(__file__).parent / "conf")
 STUBS = Functions(
@@ -113,13 +118,54 @@ def test_a_held_run_gives_exit_code_3_and_says_who(launch, capsys) -> None:
 
 
 @pytest.mark.parametrize("warm", ["false", "true"])
-def test_ctrl_c_stops_the_children_and_records_them(launch, warm: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("action", ["interrupt_parent", "preempt_parent"])
+def test_a_signal_stops_the_children_within_seconds_and_records_them(
+    launch, action: str, warm: str, tmp_path: Path
+) -> None:
     # A shell's background job inherits SIGINT ignored, and Python then leaves it so.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     lines = ("seed=0,1", f"hydra.launcher.warm={warm}")
-    assert launch(*lines, behaviour={"-s1-": "interrupt_parent"}) == 130
+    assert launch(*lines, behaviour={"-s1-": action}) == 130
+    assert time.time() - float((tmp_path / "struck.txt").read_text()) < 5  # not the 20 s of a hung child
     assert "interrupted" in set(statuses(tmp_path).values())
     assert "running" not in set(statuses(tmp_path).values())
+
+
+@pytest.mark.parametrize("warm", ["false", "true"])
+def test_a_stopped_worker_is_noticed_and_a_busy_one_is_not(launch, warm: str, tmp_path: Path, capsys) -> None:
+    lines = ("seed=0,1,2", "hydra.launcher.silence=3", f"hydra.launcher.warm={warm}")
+    began = time.monotonic()
+    assert launch(*lines, behaviour={"-s0-": "stop", "-s1-": "busy"}) == 1
+    assert time.monotonic() - began < 40
+    runs = {
+        read_run(p.parent).config["seed"]: read_run(p.parent) for p in (tmp_path / "s").glob("*/run.json")
+    }
+    assert [runs[seed].status for seed in range(3)] == ["failed", "finished", "finished"]
+    assert runs[0].reason == "no sign of life for 3 s (hydra.launcher.silence): killed"
+    assert "-s0-" in (said := capsys.readouterr().err) and runs[0].reason in said
+    assert launch(*lines) == 0 and len(calls(tmp_path)) == 1
+
+
+def test_a_run_that_another_launch_holds_is_not_this_ones_to_record(launch, tmp_path: Path) -> None:
+    assert launch("seed=0") == 0
+    (folder,) = (p.parent for p in (tmp_path / "s").glob("*/run.json"))
+    record = read_run(folder).model_copy(update={"status": "running"})
+    config = validate(record.config)
+    write_record(folder / "run.json", record)
+    with hold(folder):
+        mark(config, "interrupted", "stopped by the user")
+        assert read_run(folder).status == "running"
+    mark(config, "interrupted", "stopped by the user")
+    assert read_run(folder).status == "interrupted"
+    never = config.model_copy(update={"seed": 7})
+    mark(never, "interrupted", "stopped by the user")
+    assert not run_folder(never).exists()
+
+
+@pytest.mark.parametrize("silence", ["0", "-1", "soon", "true"])
+def test_a_silence_that_is_no_time_is_refused(launch, silence: str, capsys) -> None:
+    assert launch("seed=0,1", f"hydra.launcher.silence={silence}") == 2
+    assert "give a positive number of seconds" in capsys.readouterr().err
 
 
 def test_a_warm_process_takes_run_after_run_and_is_replaced_when_one_failed(launch, tmp_path: Path) -> None:
