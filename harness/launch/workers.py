@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 # What a run imports on its way, paid once in the fork server instead of in every child.
 PRELOAD = [
     "torch",
+    "torch._dynamo",  # drawing the first random weights imports it
     "harness.launch.execute",
     "harness.evaluation.engine_lm",
     "lm_eval.evaluator",
