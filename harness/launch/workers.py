@@ -139,6 +139,7 @@ class _Child:
 
     def start(self, work: Work) -> None:
         self.work, self.result, self.last_note, self.engine = work, None, "", work.engine
+        self.silent = 0.0
         work.log.parent.mkdir(parents=True, exist_ok=True)
         with suppress(BrokenPipeError):  # it died while it was idle; its exit code says so
             self.jobs.send(work)

@@ -250,9 +250,8 @@ def _content(path: Path) -> Any:
         return gzip.decompress(path.read_bytes())
     if path.suffix == ".json" and path.parent.parent.name == "eval":
         record = json.loads(path.read_text())
-        return (
-            {key: x for key, x in record.items() if key != "seconds"} if isinstance(record, dict) else record
-        )
+        clocks = ("seconds", "checksum")  # a checksum covers the seconds, too
+        return {k: x for k, x in record.items() if k not in clocks} if isinstance(record, dict) else record
     return None if path.name in (".done", ".lock") else path.read_bytes()
 
 
