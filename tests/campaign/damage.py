@@ -71,7 +71,11 @@ def _judged(work: Work, variant: str, outputs: Path, name: str) -> tuple[str, st
     line = next((line for line in text.splitlines() if name in line or _folder(name) in line), "")
     if line:
         return _remedied(line, variant, outputs, expected)
-    if different in ([], [name]) and name.endswith(UNREAD) and all(end.code == 0 for end in ends):
+    if (
+        different in ([], [name])
+        and (name.endswith(UNREAD) or "/rollouts/" in name)
+        and all(end.code == 0 for end in ends)
+    ):
         return "unread", ""
     failed = next((end for end in ends if end.code != 0), None)
     return ("lost", last_line(failed)) if failed else ("wrong number", ", ".join(different[:4]))

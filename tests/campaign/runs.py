@@ -11,6 +11,7 @@ import signal
 import sys
 import time
 import traceback
+import zlib
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -238,7 +239,7 @@ def evidence(outputs: Path) -> dict[str, Any]:
         name = path.relative_to(outputs).as_posix()
         try:
             found[name] = _content(path)
-        except (ValueError, OSError) as error:
+        except (ValueError, OSError, EOFError, zlib.error) as error:
             found[name] = f"unreadable: {type(error).__name__}"
     return found
 
