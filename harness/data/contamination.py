@@ -2,7 +2,8 @@
 
     python -m harness.data.contamination --train math gsm8k --eval aime24 math500 --out report.json
 
-Two texts are a copy if their words, numbers and signs are the same, and overlap by `share`, the part of the
+Words are those of any script; a character is one where no blanks part words (Han, Kana, Thai). Two texts
+are a copy if their words, numbers and signs are the same, and overlap by `share`, the part of the
 evaluation problem's distinct 13-grams that one training problem holds. A 13-gram of MIN_COMMON or more
 problems is a phrase of the trade ("where m and n are relatively prime positive integers find m"): counted
 apart. Problems with fewer than 13 words are compared as copies alone.

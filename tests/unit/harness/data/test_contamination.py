@@ -10,7 +10,9 @@ import pytest
 
 from harness.data import contamination, hendrycks_math
 from harness.data.ngrams import scan
+from harness.data.normalise import exact_key, words
 from harness.data.registry import PUBLISHED
+from harness.data.stages import without_duplicates
 from harness.types import Problem
 
 needs_data = pytest.mark.skipif("MATH_DATA_DIR" not in os.environ, reason="MATH_DATA_DIR is not set")
@@ -50,6 +52,50 @@ def test_a_phrase_of_many_problems_is_counted_apart() -> None:
     report = found.report()
     assert (report["any_13gram"], report["any_13gram_not_phrase"], report["over_share"]) == (1, 0, 0)
     assert not any(h.phrases for h in scan(train[:1], [problem("e", f"something else {phrase}")]).hits)
+
+
+# The numbers 3 and 5 in each: what a scan that reads Latin letters alone would call one text.
+UNRELATED = [
+    "小红有3支铅笔和5本书，一共有多少件文具？",
+    "一块地长3米宽5米，面积是多少？",
+    "兄は3歳、姉は5歳です。年齢の差は？",
+    "りんごを3個と5個買いました。全部で何個？",
+    "Сколько будет сумма 3 и 5?",
+    "Найдите произведение чисел 3 и 5.",
+    "في السلة 3 تفاحات و 5 برتقالات، كم المجموع؟",
+    "มีแมว 3 ตัว และสุนัข 5 ตัว รวมกี่ตัว",
+]
+
+
+def test_unrelated_problems_of_other_scripts_are_no_copies() -> None:
+    given = [problem(f"p{i}", text) for i, text in enumerate(UNRELATED)]
+    assert without_duplicates(given) == (given, [])
+    hits = scan(given, given).hits
+    assert {(h.train_id, h.eval_id) for h in hits if h.exact} == {(p.id, p.id) for p in given}
+    assert not [h for h in hits if not h.exact]
+
+
+@pytest.mark.parametrize("text", [*UNRELATED, "If $x=3$, what is $x+5$?"])
+def test_a_text_in_full_width_signs_is_a_copy(text: str) -> None:
+    wide = "".join(chr(ord(c) + 0xFEE0) if "!" <= c <= "~" else c for c in text)
+    assert wide != text and exact_key(wide) == exact_key(text)
+    assert without_duplicates([problem("a", text), problem("b", wide)])[1] == [("a", "b")]
+
+
+def test_case_accents_and_vowel_signs_tell_words_apart_or_do_not() -> None:
+    assert exact_key("СКОЛЬКО будет 3") == exact_key("сколько будет 3")
+    assert exact_key("cafe\u0301 3") == exact_key("CAFÉ 3") != exact_key("cafe 3")
+    assert exact_key("किताब 3") != exact_key("कुताब 3")  # vowel signs i and u
+    assert words("面积3米") == ["面", "积", "3", "米"] and words("площадь 3") == ["площадь", "3"]
+
+
+def test_a_near_copy_in_chinese_is_seen() -> None:
+    text = "小明从家到学校要走一千二百米，每分钟走六十米，他几分钟可以走到学校？"
+    near = text.replace("小明", "小华").replace("学校？", "学校呢？")
+    far = "商店里有苹果和梨共一百二十个，苹果是梨的两倍，请问苹果比梨多多少个？"
+    found = scan([problem("near", near), problem("far", far)], [problem("e", text)])
+    assert [(h.train_id, h.exact) for h in found.over(0.5)] == [("near", False)]
+    assert found.num_short == 0 and [h.train_id for h in found.hits] == ["near"]
 
 
 def test_a_report_has_ids_and_no_text() -> None:
