@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from harness.data.documents import benchmark_data
+from harness.data.documents import SAMPLE_SEED, benchmark_data
 from harness.data.load import corpus_fingerprint, data_fingerprint
 from harness.data.sources import file_hash
 from harness.model.files.folder import WEIGHTS
@@ -113,6 +113,8 @@ def benchmark_key(config: RunConfig, benchmark: BenchmarkConfig) -> str:
         "dtype": config.dtype,
         "threads": config.threads,
     } | _engine(config)
+    if benchmark.limit is not None:
+        identity["sample"] = [benchmark.limit, SAMPLE_SEED]
     return digest({**identity, "seed": config.seed, "replicate": config.replicate})
 
 

@@ -11,8 +11,10 @@ from math import sqrt
 from statistics import stdev
 from typing import Any
 
+from analysis.stats.intervals import wilson
 from analysis.stats.metrics import avg_at_k, maj_at_k, pass_at_k
 from harness.grading.score import Score, score, votes
+from harness.schema.prompts import own_answer
 
 
 def sampled(doc: Mapping[str, Any], results: Sequence[Sequence[str]]) -> dict[str, float]:
@@ -40,22 +42,26 @@ def greedy(doc: Mapping[str, Any], results: Sequence[Sequence[str]]) -> dict[str
     return {"greedy": accuracy, "greedy_se_problems": accuracy, **_shares(scores)}
 
 
-def se_problems(values: Sequence[float]) -> float:
-    """sd over problems / √P; nan for one problem."""
-    return stdev(values) / sqrt(len(values)) if len(values) > 1 else float("nan")
+def se_problems(values: Sequence[float]) -> float | str:
+    """sd over problems / √P; "N/A", as lm-eval writes it, for one problem that is neither right nor wrong.
+
+    Where all are wrong, or all right, half the width of Wilson's 95 % interval over 1.96.
+    """
+    if set(values) in ({0}, {1}):
+        low, high = wilson(values[0], len(values))
+        return (high - low) / (2 * 1.96)
+    return stdev(values) / sqrt(len(values)) if len(values) > 1 else "N/A"
 
 
-def se_sampling(variances: Sequence[float]) -> float:
-    """√Σ_i var_i / P, from each problem's sampling variance."""
-    return sqrt(sum(variances)) / len(variances)
+def se_sampling(variances: Sequence[float]) -> float | str:
+    """√Σ_i var_i / P, from each problem's sampling variance; "N/A" where the samples of none differ."""
+    return sqrt(sum(variances)) / len(variances) if any(variances) else "N/A"
 
 
 def _scores(doc: Mapping[str, Any], completions: Sequence[str]) -> list[Score]:
     rules = tuple(doc["rules"])
-    return [
-        score(text or "", doc["answer"], rules, doc["symbolic"], doc["exact"])  # an endpoint may say None
-        for text in completions
-    ]
+    texts = [own_answer(text or "", doc["template"]) for text in completions]  # an endpoint may say None
+    return [score(text, doc["answer"], rules, doc["symbolic"], doc["exact"]) for text in texts]
 
 
 def _shares(scores: Sequence[Score]) -> dict[str, float]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import sqrt
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -177,3 +178,17 @@ def _finite(name: str, values: ArrayLike | Sequence[float], *, ndim: int) -> NDA
     if not np.isfinite(array).all():
         raise ValueError(f"{name}: holds NaN or infinity; leave failed runs out and list them")
     return array
+
+
+def wilson(share: float, n: int, *, level: float = 0.95) -> tuple[float, float]:
+    """Wilson's score interval of a share of n independent trials (Wilson 1927), in [0, 1].
+
+    It has a width at 0 of n and at n of n, where the standard error is 0 and says nothing: 0 of 3 is
+    [0, 0.56]. Varies: the trials. Raises ValueError for no trials.
+    """
+    if n < 1:
+        raise ValueError(f"n={n}: give one trial or more")
+    z = NormalDist().inv_cdf((1 + level) / 2)
+    centre, spread = share + z * z / (2 * n), z * sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    scale = 1 + z * z / n
+    return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)

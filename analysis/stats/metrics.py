@@ -34,6 +34,16 @@ class Estimate:
     k: int
     per_problem: tuple[float, ...]
 
+    @property
+    def errors(self) -> tuple[float | None, float | None]:
+        """(se_sampling, se_problems) to show: not the 0 of problems that are all wrong or all right.
+
+        A spread of 0 is no error then; `intervals.wilson` has an interval.
+        """
+        if set(self.per_problem) not in ({0.0}, {1.0}):
+            return self.se_sampling, self.se_problems
+        return self.se_sampling or None, self.se_problems or None
+
 
 @dataclass(frozen=True, slots=True)
 class Decomposition:

@@ -98,8 +98,8 @@ def summarise(record: records.EvalRecord) -> dict[str, Any]:
         "k": record.k,
         "n_problems": record.n_problems,
         "avg": avg.value,
-        "se_sampling": avg.se_sampling,
-        "se_problems": avg.se_problems,
+        "se_sampling": avg.errors[0],
+        "se_problems": avg.errors[1],
         "greedy": sum(greedy) / len(greedy) if greedy else None,
         "maj": maj_at_k(record.correct, record.answers, record.k).value,  # type: ignore[arg-type]
         "pass": curve[record.k],
@@ -142,8 +142,8 @@ def _best(record: records.EvalRecord) -> dict[str, float | None]:
         scores = record.rerank_scores.get(kind)
         best = best_of_k(record.correct, scores) if scores else None  # type: ignore[arg-type]
         found[f"best_{kind}"] = best.value if best else None
-        found[f"best_{kind}_se_sampling"] = best.se_sampling if best else None
-        found[f"best_{kind}_se_problems"] = best.se_problems if best else None
+        found[f"best_{kind}_se_sampling"] = best.errors[0] if best else None
+        found[f"best_{kind}_se_problems"] = best.errors[1] if best else None
     return found
 
 

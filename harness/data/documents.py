@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from harness.data.load import load_split
-from harness.data.stages import without_copies
+from harness.data.stages import seeded, without_copies
 from harness.schema.data_config import DataConfig
 from harness.schema.eval_config import BenchmarkConfig
 from harness.schema.presets import preset, with_components
@@ -20,22 +20,21 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 
+SAMPLE_SEED = 0  # of the draw that a benchmark's `limit` makes, in every arm and by every backend
+
+
 def data_config(data: str | dict[str, Any]) -> DataConfig:
     """A preset of conf/data by name, or a config given in full. Raises ValueError for an unknown preset."""
     return DataConfig.model_validate(with_components(preset(data) if isinstance(data, str) else data))
 
 
 def benchmark_data(benchmark: BenchmarkConfig, template: str) -> DataConfig:
-    """The preset that a benchmark names, with its limit, its file and its template (else `template`).
+    """The preset that a benchmark names, with its file and its template (else `template`).
 
     Raises ValueError for an unknown preset or template.
     """
     whole = data_config(benchmark.task) if benchmark.path is None else _file_preset(benchmark)
-    changes: dict[str, Any] = {"template": benchmark.template or template}
-    if benchmark.limit is not None:
-        size = "train" if benchmark.split == "perturbed" else benchmark.split
-        changes[f"num_{size}"] = benchmark.limit
-    return DataConfig.model_validate({**whole.model_dump(), **changes})
+    return DataConfig.model_validate({**whole.model_dump(), "template": benchmark.template or template})
 
 
 def _file_preset(benchmark: BenchmarkConfig) -> DataConfig:
@@ -59,10 +58,25 @@ def check_benchmark(benchmark: BenchmarkConfig, template: str) -> None:
 
 
 def problems_to_evaluate(
-    data: DataConfig, split: str, max_train_problems: int | None = None
+    data: DataConfig, split: str, max_train_problems: int | None = None, limit: int | None = None
 ) -> list[Problem]:
     """The problems of a split, in order, each once. `max_train_problems` keeps the first so many training
-    problems and the perturbations of just these."""
+    problems and the perturbations of just these; `limit` draws so many of what is there."""
+    return drawn(_whole_split(data, split, max_train_problems), limit)
+
+
+def drawn(problems: list[Problem], limit: int | None) -> list[Problem]:
+    """`limit` problems (None: all) in the order given, drawn by SAMPLE_SEED and their ids.
+
+    A smaller draw is part of a larger one.
+    """
+    if limit is None or limit >= len(problems):
+        return problems
+    chosen = {p.id for p in seeded(problems, SAMPLE_SEED)[:limit]}
+    return [p for p in problems if p.id in chosen]
+
+
+def _whole_split(data: DataConfig, split: str, max_train_problems: int | None) -> list[Problem]:
     problems = without_copies(load_split(data, split))
     if max_train_problems is None or split not in ("train", "perturbed"):
         return problems

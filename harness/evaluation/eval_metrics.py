@@ -75,7 +75,8 @@ def metric_values(
     pass_at_1, _2, _4 ... _k     at least one of this many samples is right, unbiased
     maj_at_k                     a majority vote of the k samples is right
     best_of_k_outcome, _process  the sample that a reward model scores highest is right (`rerank`)
-    *_se_sampling, *_se_problems standard errors: with these problems fixed; across problems
+    *_se_sampling, *_se_problems standard errors: with these problems fixed; across problems. None where all
+                                 problems are wrong or all right
     greedy, greedy_se_problems   share of problems right by greedy decoding, and its error across problems
     direct_share                 share of samples without a checkable step
     extracted_share              share of samples in which an answer was found
@@ -93,7 +94,7 @@ def metric_values(
     values |= _step_metrics([score for row in sampled for score in row.scores])
     if greedy is not None:
         estimate = avg_at_k([[s.correct for s in row.scores] for row in greedy])
-        values |= {"greedy": estimate.value, "greedy_se_problems": estimate.se_problems}
+        values |= {"greedy": estimate.value, "greedy_se_problems": estimate.errors[1]}
         values |= {f"greedy_{name}": value for name, value in _shape(greedy).items()}
     return {name: value for name, value in values.items() if value is not None}
 
@@ -147,11 +148,8 @@ def _sourced_share(stepped: Sequence[Score], num_steps: int) -> float | None:
 
 
 def _with_errors(name: str, estimate: Estimate) -> dict[str, float | None]:
-    return {
-        name: estimate.value,
-        f"{name}_se_sampling": estimate.se_sampling,
-        f"{name}_se_problems": estimate.se_problems,
-    }
+    sampling, problems = estimate.errors
+    return {name: estimate.value, f"{name}_se_sampling": sampling, f"{name}_se_problems": problems}
 
 
 def _shape(rows: Sequence[Scored]) -> dict[str, float | None]:

@@ -24,7 +24,7 @@ class EvalTask:
 
     `name` is the lm-eval task's without `_k` or `_greedy`. `label` is what tables call it: the split of the
     training data, or the benchmark's name. `key` names the protocol. `base_only` marks a control that is
-    measured on the base alone.
+    measured on the base alone. `limit` measures on a sample of so many problems.
     """
 
     name: str
@@ -40,6 +40,7 @@ class EvalTask:
     greedy: bool
     rerank: bool
     base_only: bool = False
+    limit: int | None = None
 
     @property
     def variants(self) -> tuple[str, ...]:
@@ -50,7 +51,14 @@ class EvalTask:
         return tuple(self.data.answer_rules)
 
     def problems(self) -> list[Problem]:
-        return problems_to_evaluate(self.data, self.split, self.max_train_problems)
+        return problems_to_evaluate(self.data, self.split, self.max_train_problems, self.limit)
+
+    def sampled_from(self) -> int | None:
+        """How many problems `limit` has drawn from; None where it has left none out."""
+        if self.limit is None:
+            return None
+        num = len(problems_to_evaluate(self.data, self.split, self.max_train_problems))
+        return num if num > self.limit else None
 
     def task_name(self, variant: str = "k") -> str:
         return f"{self.name}_{variant}"
@@ -72,6 +80,7 @@ class EvalTask:
                 "split": self.split,
                 "data": self.data.model_dump(mode="json"),
                 "max_train_problems": self.max_train_problems,
+                "limit": self.limit,
             },
         }
         if variant == "k":
@@ -126,5 +135,6 @@ def benchmark_task(benchmark: BenchmarkConfig, *, template: str, key: str) -> Ev
         split=benchmark.split,
         max_train_problems=None,
         rerank=False,
+        limit=benchmark.limit,
         **benchmark.model_dump(include={"k", "temperature", "top_p", "max_new_tokens", "greedy"}),
     )

@@ -15,14 +15,14 @@ from harness.records.lines import write_samples
 from harness.records.progress import quiet
 from harness.records.reading import RecordError
 from harness.records.records import EvalRecord, read_eval, write_record
-from harness.schema.prompts import make_prompt
+from harness.schema.prompts import make_prompt, own_answer
 from harness.schema.run_config import RunConfig
 from harness.types import Problem, Prompt, Rollout, RolloutEngine
 
 if TYPE_CHECKING:
     from harness.evaluation.engine_lm import EngineLM
 
-TASK_VERSION = 1.2  # with the version in tasks/_sampled.yaml: raise both when the same text is scored anew
+TASK_VERSION = 1.3  # with the version in tasks/_sampled.yaml: raise both when the same text is scored anew
 
 Progress = Callable[[str, int, int], None]
 Scorers = Mapping[str, Callable[[Sequence[Prompt], Sequence[Rollout]], list[float]]]
@@ -106,6 +106,7 @@ def eval_record(
         top_p=task.top_p,
         max_new_tokens=task.max_new_tokens,
         lm_eval_version=version("lm_eval"),
+        sampled_from=task.sampled_from(),
         **record_fields(sampled, greedy, rerank),
         **about,
     )
@@ -148,10 +149,11 @@ def _run_lm_eval(
 
 
 def scored(task: EvalTask, problem: Problem, rollouts: Sequence[Rollout]) -> Scored:
-    """Rollouts of one problem with the grader's and the step check's verdicts."""
+    """Rollouts of one problem with the grader's and the step check's verdicts on each one's own answer."""
     rules, symbolic = task.rules, task.data.symbolic
+    texts = [own_answer(rollout.text, task.data.template) for rollout in rollouts]
     verdicts = tuple(
-        score(r.text, problem.answer, rules, symbolic, problem.exact, problem.text) for r in rollouts
+        score(text, problem.answer, rules, symbolic, problem.exact, problem.text) for text in texts
     )
     return Scored(problem, tuple(rollouts), verdicts)
 

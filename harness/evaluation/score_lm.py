@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
+from analysis.stats.intervals import wilson
 from harness.data.load import data_fingerprint
 from harness.evaluation.eval_metrics import Scored
 from harness.evaluation.eval_tasks import EvalTask, benchmark_task
@@ -34,6 +35,7 @@ from harness.types import Problem, Rollout
 if TYPE_CHECKING:
     from lm_eval.api.model import LM
 
+BARE = ("avg_at_k", "pass_at_k", "maj_at_k", "greedy")  # standard errors apart
 SHOWN = ("avg_at_k", "avg_at_k_se_sampling", "avg_at_k_se_problems", "pass_at_k", "maj_at_k", "greedy")
 
 
@@ -209,8 +211,21 @@ def _parser() -> argparse.ArgumentParser:
 def _line(record: EvalRecord) -> str:
     names = {name: name for name in SHOWN} | {"pass_at_k": f"pass_at_{record.k}"}
     values = {name: record.metrics.get(key) for name, key in names.items()}
-    shown = "  ".join(f"{name} {100 * value:.1f}" for name, value in values.items() if value is not None)
-    return f"{record.task} (k={record.k}, {record.n_problems} problems)  {shown}"
+    shown = "  ".join(
+        f"{name} {100 * value:.1f}{_bounds(value, record.n_problems) if name in BARE else ''}"
+        for name, value in values.items()
+        if value is not None
+    )
+    of = "" if record.sampled_from is None else f", a sample of {record.sampled_from}"
+    return f"{record.task} (k={record.k}, {record.n_problems} problems{of})  {shown}"
+
+
+def _bounds(value: float, num_problems: int) -> str:
+    """Wilson's interval where all problems are wrong or all right, and a standard error would be 0."""
+    if value not in (0, 1):
+        return ""
+    low, high = wilson(value, num_problems)
+    return f" [{100 * low:.1f}, {100 * high:.1f}]"
 
 
 if __name__ == "__main__":

@@ -106,6 +106,7 @@ class EvalRecord(_Record):
     run_id: str | None
     base_id: str | None
     n_problems: Count
+    sampled_from: Count | None = None  # the benchmark's problems that these n were drawn from; None: all
     k: Count
     temperature: float
     top_p: float

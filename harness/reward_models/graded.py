@@ -9,6 +9,7 @@ import torch
 
 from harness.grading.find.extraction import Rule
 from harness.grading.grade import grade
+from harness.schema.prompts import own_answer
 from harness.seeds import derive
 from harness.types import Problem, Prompt, Rollout, RolloutEngine, SamplingParams
 
@@ -33,7 +34,8 @@ class Source:
     token_budget: int
 
     def right(self, text: str, problem: Problem) -> bool:
-        found = grade(text, problem.answer, rules=self.rules, use_symbolic=self.symbolic, exact=problem.exact)
+        own = own_answer(text, self.prompts[problem.id].template)
+        found = grade(own, problem.answer, rules=self.rules, use_symbolic=self.symbolic, exact=problem.exact)
         return found.correct
 
 

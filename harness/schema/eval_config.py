@@ -29,7 +29,7 @@ class BenchmarkConfig(Section):
     split: Split = "test"
     """Split of that data."""
     limit: Positive | None = None
-    """Take only the first so many problems; null: all."""
+    """Measure on a sample of so many problems, the same in every arm (drawn with seed 0); null: on all."""
     k: Positive
     """Samples of each problem; by default 64 for the small sets (AIME, AMC), else 4."""
     temperature: PositiveFloat = 0.6

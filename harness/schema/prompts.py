@@ -6,6 +6,7 @@ wraps. How a prompt becomes tokens, with its special ones, is the affair of harn
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Literal, get_args
 
@@ -30,6 +31,37 @@ TEMPLATES: dict[str, str] = {
 }
 CHAT = frozenset({"chat"})  # what is said to the model as a user, under its chat template
 assert set(TEMPLATES) == set(get_args(TemplateName))
+
+
+# A base model that has answered may go on with a problem of its own, in the form of few-shot prompts.
+_NEXT = r"^[ \t#*>]*(?:Question|Problem|User|Q)[ \t]*\d{0,4}[ \t*]*:"
+_NEXT_PROBLEM = re.compile(_NEXT, re.MULTILINE)
+_ANSWERED = re.compile(
+    r"\\boxed[ \t]*\{[ \t]*[^}\s]|</answer>|####[ \t]*\S|\banswer\b[^.\n]{0,40}?(?:\bis\b|:|=)[ \t*]*[^\s*]"
+    r"|^[ \t*]*A[ \t*]*:[ \t*]*[^\s*]",
+    re.IGNORECASE | re.MULTILINE,
+)
+# A line that is an answer and nothing else, right before the next problem: `### A72`.
+_BARE_ANSWER = re.compile(
+    rf"^[ \t#*]*(?:A(?:nswer)?)?[ \t:]*\$?[-−]?\d[\d.,/]*[^\w\n]*\n\s*(?P<next>{_NEXT})", re.MULTILINE
+)
+
+
+def own_answer(completion: str, template: str) -> str:
+    """The completion up to where it goes on, after an answer, with another problem: what is graded.
+
+    A completion of a chat is whole, and so is one that restates its problem before it answers.
+    """
+    if template in CHAT or _NEXT_PROBLEM.search(completion) is None:
+        return completion
+    answered = _ANSWERED.search(completion)
+    following = answered and _NEXT_PROBLEM.search(completion, answered.end())
+    bare = _BARE_ANSWER.search(completion)
+    ends = [
+        following.start() if following else len(completion),
+        bare.start("next") if bare else len(completion),
+    ]
+    return completion[: min(ends)]
 
 
 def render(text: str, template: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import count
 
 import torch
@@ -11,6 +12,7 @@ from harness.grading.grade import grade
 from harness.objectives import rewards
 from harness.objectives.selection import drop_zero_variance, needs_refill, truncated
 from harness.schema.objective_config import ObjectiveConfig
+from harness.schema.prompts import own_answer
 from harness.schema.slots import COMPARED
 from harness.seeds import derive
 from harness.training.ahead import GradingAhead
@@ -78,7 +80,11 @@ def _grading_ahead(run: Run, problems: Sequence[Problem]) -> GradingAhead | None
     data = run.config.data
     if not data.symbolic:
         return None
-    return GradingAhead(problems, run.config.rollout.group_size, run.decode, tuple(data.answer_rules))
+
+    def decode(tokens: list[int]) -> str:
+        return own_answer(run.decode(tokens), data.template)
+
+    return GradingAhead(problems, run.config.rollout.group_size, decode, tuple(data.answer_rules))
 
 
 def score(run: Run, problems: Sequence[Problem], rollouts: Sequence[Rollout]) -> list[ScoredGroup]:
@@ -107,20 +113,21 @@ def score(run: Run, problems: Sequence[Problem], rollouts: Sequence[Rollout]) ->
 
 
 def _grades(run: Run, problems: Sequence[Problem], rollouts: Sequence[Rollout]) -> list[Grade]:
-    """The grade of every rollout, in order: those begun while the engine decoded, or all of them now."""
+    """The grade of every rollout's own answer: those begun while the engine decoded, or all of them now."""
     ahead, run.current.ahead = run.current.ahead, None
-    if ahead is not None:
-        return ahead.grades([r.text for r in rollouts])
     data, size = run.config.data, run.config.rollout.group_size
+    texts = [own_answer(r.text, data.template) for r in rollouts]
+    if ahead is not None:
+        return ahead.grades(texts)
     return [
         grade(
-            r.text,
+            text,
             problems[i // size].answer,
             rules=tuple(data.answer_rules),
             use_symbolic=data.symbolic,
             exact=problems[i // size].exact,
         )
-        for i, r in enumerate(rollouts)
+        for i, text in enumerate(texts)
     ]
 
 
@@ -139,13 +146,14 @@ def _step_rewards(
     weights = run.config.objective.reward
     if not weights.steps and not weights.step_model:
         return None
-    checked = [step_rewards(r, decode=run.decode, weight=weights.steps) for r in rollouts]
+    own = [replace(r, text=own_answer(r.text, run.config.data.template)) for r in rollouts]
+    checked = [step_rewards(r, decode=run.decode, weight=weights.steps) for r in own]
     model = run.learned_rewards.steps
     if model is None:
         return checked
     return [
         tuple((place, reward + weights.step_model * dict(learned)[place]) for place, reward in steps)
-        for steps, learned in zip(checked, model.steps(prompts, rollouts), strict=True)
+        for steps, learned in zip(checked, model.steps(prompts, own), strict=True)
     ]
 
 

@@ -1,13 +1,14 @@
 """Documents of the real benchmarks, from MATH_DATA_DIR or the hub.
 
 The prompt asks for a boxed answer; --metadata '{"template": "question"}' takes another template.
+'{"limit": 50}' draws 50 problems; lm-eval's own --limit takes the first 50.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from harness.data.documents import dataset
+from harness.data.documents import dataset, drawn
 from harness.data.load import PUBLISHED
 from harness.grading.grade import DEFAULT_RULES
 from harness.schema.prompts import TEMPLATES
@@ -16,12 +17,16 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 
-def benchmark(name: str, template: str = "boxed_answer", **_: Any) -> dict[str, Dataset]:
-    """All problems of a benchmark under a prompt template (lm-eval's metadata beside them is not used).
+def benchmark(
+    name: str, template: str = "boxed_answer", limit: int | None = None, **_: Any
+) -> dict[str, Dataset]:
+    """The problems of a benchmark, or `limit` of them drawn, under a prompt template.
+
+    lm-eval's metadata beside them is not used.
 
     Raises ValueError for an unknown template, a missing file under MATH_DATA_DIR, or a number of problems
     that is not the benchmark's.
     """
     if template not in TEMPLATES:
         raise ValueError(f"template={template}: not one of {', '.join(sorted(TEMPLATES))}")
-    return dataset(PUBLISHED[name].load("test"), template, DEFAULT_RULES, symbolic=True)
+    return dataset(drawn(PUBLISHED[name].load("test"), limit), template, DEFAULT_RULES, symbolic=True)

@@ -11,12 +11,16 @@ if TYPE_CHECKING:
 
 
 def generated(
-    split: str, data: str | dict[str, Any] = "general", template: str = "boxed_answer", **_: Any
+    split: str,
+    data: str | dict[str, Any] = "general",
+    template: str = "boxed_answer",
+    limit: int | None = None,
+    **_: Any,
 ) -> dict[str, Dataset]:
     """One split of a preset, or of a data config given in full, under a prompt template.
 
     Raises ValueError for an unknown preset or an empty split.
     """
     config = data_config(data)
-    problems = problems_to_evaluate(config, split)
+    problems = problems_to_evaluate(config, split, limit=limit)
     return dataset(problems, template, config.answer_rules, symbolic=config.symbolic)

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from harness.data.documents import benchmark_data
+from harness.data.load import data_fingerprint
 from harness.evaluation.eval_tasks import eval_tasks
 from harness.evaluation.evaluate import evaluate
-from harness.identity import base_folder, benchmark_key, eval_key, run_folder, run_id
+from harness.identity import base_folder, benchmark_key, digest, eval_key, run_folder, run_id
 from harness.launch.bookkeeping import final_numbers
 from harness.launch.compose import Composer
 from harness.launch.expand import expand
@@ -121,6 +123,44 @@ def test_benchmarks_stand_outside_the_runs_name_and_the_splits_key(files: Path) 
     assert len({base, *map(key, changed), key("k: 3, max_new_tokens: 8", "seed=1")}) == 7
     lines(files / "other.jsonl", "7172")
     assert key("k: 3, max_new_tokens: 8") != base  # the problems' content counts
+
+
+def test_a_limit_draws_a_sample_and_the_record_says_so(files: Path) -> None:
+    rows = [{"id": f"other{i}", "problem": f"{7 if i < 20 else 1} is {i}?", "answer": "7"} for i in range(40)]
+    (files / "other.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    def drawn(limit: int, *overrides: str) -> list[str]:
+        settings = f"limit: {limit}, k: 2, max_new_tokens: 8, greedy: false"
+        config = configure(files, other(files, settings), *overrides)
+        records, engine = run(config, files / f"run{limit}{len(overrides)}")
+        record = records["other_k"]
+        asked = {p.problem_id for prompts, _ in engine.calls for p in prompts if p.problem_id[:5] == "other"}
+        assert asked == set(record.problem_ids) and record.n_problems == min(limit, 40)
+        assert record.sampled_from == (40 if limit < 40 else None)
+        return record.problem_ids
+
+    eight = drawn(8)
+    order = [int(name.removeprefix("other")) for name in eight]
+    assert order == sorted(order) and order != list(range(8))
+    assert min(order) < 20 <= max(order)  # of both halves, where the first eight are of one
+    assert set(eight) < set(drawn(12)) and drawn(8, "seed=5", "trainer.lr=0.1") == eight
+    assert drawn(40) == drawn(99) == [f"other{i}" for i in range(40)]
+
+
+def test_a_sample_is_another_evaluation_than_the_first_problems_were(files: Path) -> None:
+    config = configure(files, other(files, "limit: 2, k: 3, max_new_tokens: 8"))
+    (benchmark,) = config.eval.benchmarks
+    data = benchmark_data(benchmark, config.data.template)
+    first_two = data_fingerprint(data.model_copy(update={"num_test": 2}))
+    identity = benchmark.model_dump(
+        include={"split", "k", "temperature", "top_p", "max_new_tokens", "greedy"}
+    ) | {"data": first_two, "dtype": config.dtype, "threads": config.threads}
+    was = digest({**identity, "seed": config.seed, "replicate": config.replicate})
+    assert benchmark_key(config, benchmark) != was
+    whole = benchmark.model_copy(update={"limit": None})
+    identity["data"] = data_fingerprint(benchmark_data(whole, config.data.template))
+    still = digest({**identity, "seed": config.seed, "replicate": config.replicate})
+    assert benchmark_key(config, whole) == still
 
 
 def test_a_run_is_evaluated_only_with_its_benchmarks(files: Path) -> None:

@@ -134,7 +134,7 @@ def test_plain_lm_eval_runs_a_task_on_a_transformers_model(
 
     model = untrained_base(tmp_path / "base") / "model"
     words = ["lm_eval", "run", "--model", "hf", "--model_args", f"pretrained={model}", "--device", "cpu"]
-    words += ["--include_path", str(TASKS), "--tasks", "aime_gen_test_k", "--limit", "2"]
+    words += ["--include_path", str(TASKS), "--tasks", "aime_gen_test_k", "--limit", "1"]
     words += ["--gen_kwargs", "max_gen_toks=8", "--log_samples", "--output_path", str(tmp_path / "out")]
     monkeypatch.setattr("sys.argv", words)
     cli_evaluate()
@@ -143,7 +143,24 @@ def test_plain_lm_eval_runs_a_task_on_a_transformers_model(
         assert metric in shown
     (samples,) = (tmp_path / "out").rglob("samples_aime_gen_test_k_*.jsonl")
     rows = [json.loads(line) for line in samples.read_text().splitlines()]
-    assert len(rows) == 2 and len(rows[0]["filtered_resps"][0]) == 8  # every completion, beside its metrics
+    assert len(rows) == 1 and len(rows[0]["filtered_resps"][0]) == 8  # every completion, beside its metrics
+    (results,) = (tmp_path / "out").rglob("results_*.json")
+    json.loads(results.read_text(), parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+
+
+def test_all_wrong_is_shown_with_an_interval_and_a_sample_as_one(
+    tmp_path: Path, endpoint: str, problems: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--model", "local-chat-completions", "--model_args", f"model=canned,base_url={endpoint}"]
+    one = problems.replace("k: 3", "k: 2, limit: 1, greedy: false").replace("sums.jsonl", "wrong.jsonl")
+    rows = [{"id": f"w{i}", "problem": q, "answer": "-1"} for i, q in enumerate(ANSWERS)]
+    (tmp_path / "wrong.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    record, _ = score(tmp_path, *arguments, "--apply_chat_template", "--benchmarks", one)
+    assert (record.n_problems, record.sampled_from, record.metrics["avg_at_k"]) == (1, 2, 0.0)
+    assert not any("_se_" in name for name in record.metrics)
+    shown = capsys.readouterr().out
+    # 0 of 1: the upper end is z^2 / (1 + z^2) = 3.8415 / 4.8415
+    assert "1 problems, a sample of 2" in shown and "avg_at_k 0.0 [0.0, 79.3]" in shown
 
 
 def test_two_endpoints_keep_two_records(tmp_path: Path, endpoint: str, problems: str) -> None:

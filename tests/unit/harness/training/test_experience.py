@@ -150,6 +150,11 @@ def test_a_wrong_answer_earns_what_the_terms_say(run: Run) -> None:
     assert scored(run, "no answer", 3, "objective.reward.inverted=1") == 0.0
 
 
+def test_a_reward_sees_the_first_answer_of_a_run_on_text_as_evaluation_does(run: Run) -> None:
+    assert scored(run, "\\boxed{7}\n\nQuestion: What is 4+4?\n\\boxed{8}", 9) == 1.0
+    assert scored(run, "\\boxed{8}\n\nQuestion: What is 3+4?\n\\boxed{7}", 9) == 0.0
+
+
 def test_metrics_of_a_step_by_hand() -> None:
     one = group("a", [1], [[4, 1], [4, 5, 6, 1]], [1.0, 0.0])
     cut = Rollout("b", 1, (4, 4, 4), "", (-0.5, -0.5, -2.0), "length")
