@@ -1,20 +1,18 @@
 """The one grader, for rewards and evaluation alike: completion and reference -> Grade.
 
-`find` takes the answer out of the completion by explicit rules. `compare` compares exact numbers first, then
-normalised texts, then arithmetic without variables, and last, for what is left and passes an allow-list,
-math-verify in a worker that can be killed. Only that worker imports sympy and math-verify. The room's
-README.md lists the conventions.
+`find` takes the answer out of the completion: what is said last and plainly. `compare` brings both to one
+form, takes them apart and compares numbers exactly, then texts, then formulas by values of high precision. No
+text is evaluated and no process started. The room's README.md lists the conventions.
 """
 
 from __future__ import annotations
 
 from fractions import Fraction
 
-from harness.grading.compare import assignments, relations
-from harness.grading.compare.answers import MAX_ANSWER_CHARS, canonical_text, literal_text, normalise
+from harness.grading.compare import relations
 from harness.grading.compare.equivalence import compare
+from harness.grading.compare.forms import MAX_ANSWER_CHARS, canonical_text, literal_text, normalise
 from harness.grading.compare.quantities import parse_number
-from harness.grading.compare.symbolic import worker_stats
 from harness.grading.find.extraction import DEFAULT_RULES, Extraction, Rule, UnfinishedBox, extract
 from harness.types import Grade
 
@@ -27,7 +25,6 @@ __all__ = [
     "extract",
     "grade",
     "number_in",
-    "worker_stats",
 ]
 
 
@@ -42,8 +39,9 @@ def grade(
 ) -> Grade:
     """Whether the answer that `rules` find in `completion` equals `reference`.
 
-    The last complete box wins over an earlier one and over every other rule. `unfinished_box` says what a box
-    that was never closed means (see `extract`). `use_symbolic=False` never starts a worker. `exact` compares
+    The last complete box wins over an earlier one, and what is stated plainly after it wins over the box.
+    `unfinished_box` says what a box
+    that was never closed means (see `extract`). `use_symbolic=False` compares no formulas. `exact` compares
     the answer as a text, capitals and signs included, and reads no numbers in it. Raises ValueError if the
     reference is empty.
     """
@@ -60,18 +58,18 @@ def grade(
 
 
 def equivalent(reference: str, answer: str) -> bool:
-    """Whether two answers (not completions) are equal; reference first, as math-verify is asymmetric."""
+    """Whether two answers (not completions) are equal; the reference comes first."""
     return compare(reference, answer, use_symbolic=True)[0]
 
 
 def answer_class(extracted: str) -> str:
-    """A canonical key for votes: `n`, `n/d` for numbers, else the normalised text. Starts no worker.
+    """A canonical key for votes: `n`, `n/d` for numbers, else the normalised text. Compares no formulas.
 
-    Two answers that only math-verify finds equal (`x+1`, `1+x`) have different keys.
+    Two answers that are equal formulas alone (`x+1`, `1+x`) have different keys.
     """
     if len(extracted) > MAX_ANSWER_CHARS:
         return extracted[:MAX_ANSWER_CHARS]
-    said = assignments.as_tuple(relations.spoken(normalise(extracted)))
+    said = relations.as_tuple(relations.spoken(normalise(extracted)))
     number = parse_number(said)
     return canonical_text(said) if number is None else str(number)
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from harness.grading.compare.answers import literal_text
+from harness.grading.compare.forms import literal_text
 from harness.grading.find.extraction import Rule
 from harness.grading.grade import answer_class, grade
 from harness.grading.steps.check import MAX_TEXT_CHARS, check_steps
@@ -66,7 +66,7 @@ def score(
 def votes(scores: Sequence[Score]) -> list[str | None]:
     """The votes of one problem's samples, with no class graded both ways.
 
-    Symbolic comparison has a time limit, so two spellings of one class can get different grades; the wrong
+    A formula can be too large to compare, so two spellings of one class can get different grades; the wrong
     ones then vote apart.
     """
     right = {s.vote for s in scores if s.correct}

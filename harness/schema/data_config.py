@@ -54,7 +54,7 @@ class DataConfig(Section):
     answer_range: tuple[int, int] | None
     """Smallest and largest integer that an answer may be; null: any answer."""
     symbolic: bool = True
-    """Compare answers that are not plain numbers by math-verify."""
+    """Compare answers that are not plain numbers as formulas."""
     families: list[str] = Field(default=[])
     """Families of generated problems. With another set: what a from-scratch base is pretrained on, with these
     `levels` and in this `style`, which do not filter the set's own problems then."""

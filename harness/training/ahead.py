@@ -1,7 +1,7 @@
 """Grading while the engine decodes: outputs are graded as they end, in threads.
 
-A comparison by math-verify takes 10 ms and more in a worker process (grading.compare.symbolic). A grade
-depends on two texts alone, so it is the same whenever and wherever it is made.
+A comparison of formulas takes a millisecond and more (grading.compare.symbolic). A grade depends on two texts
+alone, so it is the same whenever and wherever it is made.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-from harness.grading.compare.workers import Limits
 from harness.grading.grade import grade
 from harness.types import Grade, OnEnd, Problem
 
@@ -19,13 +18,13 @@ _MOST = 4096
 
 
 class GradingAhead:
-    """Grades in as many threads as there are symbolic workers, which they wait for; `grades` ends them."""
+    """Grades in a thread beside the engine's; `grades` ends it."""
 
     def __init__(
         self, problems: Sequence[Problem], group_size: int, decode: Callable[[list[int]], str], rules: Any
     ) -> None:
         self.problems, self.size, self.decode, self.rules = problems, group_size, decode, rules
-        self.threads = ThreadPoolExecutor(Limits().max_workers)
+        self.threads = ThreadPoolExecutor(1)
         self.futures: dict[int, Future[tuple[str, Grade]]] = {}
 
     @property
@@ -35,7 +34,7 @@ class GradingAhead:
     def grades(self, texts: Sequence[str]) -> list[Grade]:
         """The grade of every output's text, in order; those not begun while the engine decoded begin now.
 
-        Raises what a comparison raised: RuntimeError where no worker starts.
+        Raises what a comparison raised.
         """
         for place, text in enumerate(texts):
             begun = self.futures.get(place)

@@ -13,6 +13,7 @@ from harness.grading.compare.quantities import (
     UNIT_FRACTION,
     WRAPPED,
     after_number,
+    is_unit,
     parse_number,
 )
 from harness.grading.lexicon import HOUR, UNITS, Unit
@@ -82,6 +83,12 @@ def _named(term: re.Match[str] | None) -> Unit | None:
     return unit and (
         unit if power == 1 else Unit(unit.dimension, unit.size**power, unit.power * power, unit.per)
     )
+
+
+def without_unit(text: str) -> str:
+    r"""`2\sqrt{3}` of `2\sqrt{3} \text{ cm}`."""
+    trailing = _TRAILING.search(text)
+    return text[: trailing.start()].strip() if trailing and is_unit(trailing[0]) else text
 
 
 _PERHAPS_ALIKE = ({"sterling", "mass"}, {"degrees", "C"}, {"degrees", "F"})

@@ -10,7 +10,7 @@ from harness.grading.lexicon import CARDINALS, DECIMAL, DOZEN, ONES, PARTS, SCAL
 MAX_DIGITS = 200
 
 TEXT_COMMAND = (
-    r"\\(?:text(?:bf|rm|it|sf|tt|normal)?|math(?:rm|bf|it|sf)|mbox|rm|operatorname"
+    r"\\(?:text(?:bf|rm|it|sf|tt|normal)?|math(?:rm|bf|it|sf|tt|normal)|pmb|mbox|rm|operatorname"
     r"|emph|underline|boldsymbol|bm)"
 )
 WRAPPED = re.compile(rf"(?:\\(?:boxed|fbox|framebox)|{TEXT_COMMAND})\s*\{{([^{{}}]*)\}}")

@@ -1,121 +1,165 @@
-"""Symbolic comparison of two answers by math-verify, in worker processes that can be killed.
+r"""Are two formulas one? Decided by exact arithmetic where all is rational, else by values of high precision.
 
-math-verify hands fragments to sympy, whose parser evaluates and whose arithmetic has no bound
-(`9^{9^{9^{9}}}`). So text is vetted against an allow-list, then compared in a process of its own under limits
-(`workers`). Neither sympy nor math-verify is imported here.
+Formulas with variables are compared at a few rational points that depend on both texts. Rational values stay
+fractions. Other values are computed twice: the first pass finds the largest and smallest size of any
+intermediate value, and the second takes four times as many bits. So `\sqrt{2}` is no decimal that rounds it,
+`2^{-98}` is not `3^{-98}`, and no grade depends on the time that a comparison takes. Sizes are capped.
 """
 
 from __future__ import annotations
 
-import atexit
-import os
+import math
+import random
 import re
+import threading
+from collections.abc import Callable
 from fractions import Fraction
 from functools import lru_cache
+from typing import Any
 
-from harness.grading.compare.quantities import is_unit
-from harness.grading.compare.workers import Limits, Pool
+from harness.grading.compare.evaluation import Evaluator, Undecided, Values
+from harness.grading.compare.expressions import Node, Unreadable, parse, variables
 
-MAX_LATEX_CHARS = 300
-MAX_DEPTH = 8
-EXACT = 12  # decimals; math-verify's default of 6 takes 1.414214 for the root of 2
-_COMMANDS = frozenset(
-    re.findall(
-        r"\w+",
-        """frac sqrt pi cdot times div pm mp infty cup cap in notin le leq ge geq lt gt ne neq sin cos tan cot
-        sec csc arcsin arccos arctan log ln exp binom dbinom tbinom begin end alpha beta gamma delta epsilon
-        theta lambda mu phi varphi omega rho sigma tau overline lfloor rfloor lceil rceil mathbb emptyset
-        varnothing setminus pmod bmod mod quad""",
-    )
-)
-_ENVIRONMENT = re.compile(r"\\(?:begin|end)\{(?:[pbvBV]?matrix|cases|array)\}")
-_COMMAND = re.compile(r"\\([A-Za-z]+)|\\([{}\\|])")
-_PLAIN_DECIMAL = re.compile(r"-?\d{0,40}\.\d{1,38}")
-_PLAIN = re.compile(r"[0-9A-Za-z\s+\-*/^_=<>()\[\]{}|,.:;!&']*")
-_TEXT_SEPARATOR = re.compile(
-    r",?\s*\\(?:text|mbox|mathrm)\s*\{\s*,?\s*(?:or|and)\s*\}|,?\s*(?<![A-Za-z\\])(?:or|and)(?![A-Za-z])"
-)
-_TRAILING_TEXT = re.compile(r"\s*\\(?:text|mbox|mathrm)\s*\{[^{}]*\}(?:\^\{?[23]\}?)?\s*$")
-
-
-def to_latex(text: str) -> str:
-    """Plain-text maths as LaTeX (`sqrt(2)*pi` -> `\\sqrt{2}\\cdot \\pi`), `or` as a comma, a unit dropped."""
-    out = _TEXT_SEPARATOR.sub(",", text)
-    if (trailing := _TRAILING_TEXT.search(out)) and is_unit(trailing[0]):
-        out = out[: trailing.start()]
-    out = re.sub(r"(?<![A-Za-z\\])sqrt\s*\(([^()]*)\)", r"\\sqrt{\1}", out)
-    out = re.sub(r"(?<![A-Za-z\\])[Ii]nfinity(?![A-Za-z])", r"\\infty", out)
-    out = re.sub(r"(?<![A-Za-z\\])(pi|infty|sqrt|sin|cos|tan|log|ln)(?![A-Za-z])", r"\\\1", out)
-    return out.replace("**", "^").replace("*", "\\cdot ").strip()
-
-
-def as_fraction(text: str) -> str:
-    r"""A plain decimal as `\frac{n}{d}`, which math-verify does not round; other text as it is."""
-    if not _PLAIN_DECIMAL.fullmatch(text):
-        return text
-    value = Fraction(text)
-    return rf"\frac{{{value.numerator}}}{{{value.denominator}}}"
-
-
-def screen(latex: str) -> str | None:
-    """Why `latex` may not reach the parser, or None if it may."""
-    if len(latex) > MAX_LATEX_CHARS:
-        return f"more than {MAX_LATEX_CHARS} characters"
-    if unknown := {m[1] for m in _COMMAND.finditer(latex) if m[1] and m[1] not in _COMMANDS}:
-        return f"command not on the allow-list: {min(unknown)[:30]!r}"
-    bare = _COMMAND.sub(" ", _ENVIRONMENT.sub(" ", latex))
-    if not _PLAIN.fullmatch(bare):
-        return "character not on the allow-list"
-    if "__" in bare or re.search(r"\.\s*[A-Za-z_]", bare) or re.search(r"\d{41}", bare):
-        return "attribute, double underscore or a number of more than 40 digits"
-    if re.search(r"[A-Za-z]{4}", bare) or not re.search(r"\w", latex):
-        return "prose, not mathematics"
-    depth = 0
-    for char in bare:
-        depth += (char in "{([") - (char in "})]")
-        if depth > MAX_DEPTH:
-            return f"nested deeper than {MAX_DEPTH}"
-    return None
+MAX_PRECISION = 1 << 15
+FIRST_PRECISION = 256
+POINTS = 3
+_lock = threading.Lock()
+Verdict = tuple[bool, str]
 
 
 @lru_cache(maxsize=8192)
-def compare(gold: str, pred: str, *, gold_is_number: bool = False, decimals: int = EXACT) -> tuple[bool, str]:
-    """Whether math-verify finds the normalised answers equal (gold first), and the reason.
-
-    Where one has a decimal point, both are rounded to `decimals` places.
-    A refused text, an error and a killed worker count as unequal. Raises RuntimeError if no worker starts.
-    """
-    if decimals == EXACT:  # a decimal is exactly what it says: 1.41421356237 is not the root of 2
-        gold, pred = as_fraction(gold), as_fraction(pred)
-    latex_gold, latex_pred = to_latex(gold), to_latex(pred)
-    if refused := screen(latex_gold) or screen(latex_pred):
-        return False, f"different text ({refused})"
-    if differing := _mistakable(latex_gold, latex_pred, gold_is_number):
-        return False, f"different text ({differing})"
-    reply = _pool.ask({"gold": latex_gold, "pred": latex_pred, "decimals": decimals})
-    if reply["error"]:
-        return False, f"math-verify: {reply['error']}"
-    return reply["equal"], "equal by math-verify" if reply["equal"] else "different by math-verify"
-
-
-def _mistakable(gold: str, pred: str, gold_is_number: bool) -> str | None:
-    """What tells two texts apart that math-verify may take for equal, or None."""
-    letters, gold_letters = (re.sub(r"\\[A-Za-z]+", "", latex) for latex in (pred, gold))
-    cased = [{c for c in said if c.islower() and c.upper() in said} for said in (letters, gold_letters)]
-    if cased[0] != cased[1]:  # math-verify takes X for x
-        return "capital and small letters"
-    if gold_is_number and "=" not in pred and re.search(r"[A-Za-df-hj-z]", letters):
-        return "variables in the answer, a number in the reference"
-    if (r"\infty" in pred) != (r"\infty" in gold) and "," not in gold + pred:
-        return "infinity in one"
-    return None
+def compare(gold: str, pred: str, *, gold_is_number: bool = False) -> Verdict:
+    """Whether two formulas, or two equations, are equal, and the reason. What cannot be read is unequal."""
+    try:
+        golds, preds = _sides(gold), _sides(pred)
+        names = [set().union(*map(variables, sides)) for sides in (golds, preds)]
+    except Unreadable as error:
+        return False, f"different text ({error})"
+    except RecursionError:
+        return False, "different text (nested too deep)"
+    if len(golds) != len(preds):
+        return False, "an equation is no value"
+    if names[1] - names[0] and (gold_is_number or not names[0]):
+        return False, "different text (variables in the answer, a number in the reference)"
+    points = _points(names[0] | names[1], f"{gold}={pred}")
+    try:
+        with _lock:
+            equal = (_same_equation if len(golds) == 2 else _same_values)(golds, preds, points)
+    except Undecided as error:
+        return False, f"different formulas ({error})"
+    return equal, "equal formulas" if equal else "different formulas"
 
 
-def worker_stats() -> dict[str, int]:
-    """Counts in this process: asked, started, error, and workers lost to wall, cpu, memory or death."""
-    return dict(_pool.stats)
+def compare_inequalities(gold: tuple[str, bool], pred: tuple[str, bool]) -> Verdict:
+    """Whether two formulas above (or at) 0 say the same: one is a positive constant times the other."""
+    equal = gold[1] == pred[1] and compare(f"{gold[0]}=0", f"{pred[0]}=0")[0]
+    if equal:
+        trees = [parse(text) for text, _ in (gold, pred)]
+        point = _points(variables(trees[0]) | variables(trees[1]), gold[0])[0]
+        with _lock:
+            values = Evaluator(point, FIRST_PRECISION).both(*trees)
+        equal = all(isinstance(value, Fraction) for value in values) and values[0] * values[1] > 0
+    return equal, "equal relations" if equal else "different relations"
 
 
-_pool = Pool(Limits())
-atexit.register(lambda: _pool.close())
-os.register_at_fork(after_in_child=lambda: _pool.abandon())
+def rounds_to(exact: str, decimal: str, places: int) -> bool:
+    """Whether a formula without variables rounds to a decimal of so many places."""
+    difference = _value(f"{exact}-({decimal})")
+    return difference is not None and bool(abs(difference) * 10**places * 2 <= 1)
+
+
+def rational(text: str) -> Fraction | None:
+    r"""The exact value of a formula that is rational throughout: `5^2`, `\binom{7}{2}+4`; else None."""
+    value = _value(text)
+    return value if isinstance(value, Fraction) else None
+
+
+def real(text: str) -> Fraction | float | None:
+    """A real number by which the ends of intervals are ordered: exact if rational, else to 2,000 bits."""
+    if infinite := re.fullmatch(r"([-+]?)\s*\\infty", text.strip()):
+        return -math.inf if infinite[1] == "-" else math.inf
+    value = _value(text, 2100)
+    if value is None or isinstance(value, Fraction):
+        return value
+    return None if value.imag else Fraction(int(Evaluator.mp.floor(value.real * (1 << 2000))), 1 << 2000)
+
+
+def _value(text: str, precision: int = FIRST_PRECISION) -> Any:
+    """The value of a formula without variables; None for any other text and for what is too large."""
+    try:
+        with _lock:
+            return Evaluator({}, precision).value(parse(text))
+    except (Unreadable, Undecided, RecursionError):
+        return None
+
+
+def _sides(text: str) -> list[Node]:
+    return [parse(side) for side in re.split(r"=(?![^{}]*\})", text, maxsplit=1)]
+
+
+def _points(names: set[str], seed: str) -> list[dict[str, Fraction]]:
+    """Rational points of both signs: twice as many as are needed, as some may be undefined."""
+    if not names:
+        return [{}]
+    drawn = random.Random(seed)
+    return [
+        {name: Fraction(drawn.choice((-1, 1)) * drawn.randint(30, 299), 101) for name in sorted(names)}
+        for _ in range(2 * POINTS)
+    ]
+
+
+def _same_values(golds: list[Node], preds: list[Node], points: list[dict[str, Fraction]]) -> bool:
+    agreed = 0
+    for point in points:
+        try:
+            if not _vanishes(lambda e: e.minus(*e.both(golds[0], preds[0])), [point]):
+                return False
+        except Undecided:
+            if len(points) == 1:
+                raise
+            continue
+        agreed += 1
+        if agreed == POINTS:
+            break
+    return agreed == POINTS or (len(points) == 1 and agreed == 1)
+
+
+def _same_equation(golds: list[Node], preds: list[Node], points: list[dict[str, Fraction]]) -> bool:
+    """Whether left minus right of the one is a constant times that of the other, and neither is always 0."""
+    if len(points) == 1 or any(_same_values(sides[:1], sides[1:], points) for sides in (golds, preds)):
+        return False
+
+    def cross(e: Evaluator, first: int, second: int) -> Any:
+        values: Values = []
+        for at in (first, second):
+            e.point = points[at]
+            for left, right in (golds, preds):
+                values.append(e.minus(e.value(left), e.value(right)))
+        if not all(values):
+            raise Undecided("a solution")
+        return e.minus(e.apply("mul", [values[0], values[3]]), e.apply("mul", [values[2], values[1]]))
+
+    agreed = 0
+    for second in range(1, len(points)):
+        try:
+            if not _vanishes(lambda e, at=second: cross(e, at - 1, at), points[:1]):  # type: ignore[misc]
+                return False
+            agreed += 1
+        except Undecided:
+            continue
+    return agreed >= POINTS - 1
+
+
+def _vanishes(compute: Callable[[Evaluator], Any], points: list[dict[str, Fraction]]) -> bool:
+    """Whether a value is 0: at once if it is rational, else after a second pass at four times the sizes."""
+    first = Evaluator(points[0], FIRST_PRECISION)
+    value = compute(first)
+    if isinstance(value, Fraction):
+        return value == 0
+    if value and first.mp.mag(abs(value)) > first.size - FIRST_PRECISION + 40:
+        return False
+    precision = 4 * first.size + 2 * FIRST_PRECISION
+    if precision > MAX_PRECISION:
+        raise Undecided("too large")
+    value = compute(second := Evaluator(points[0], precision))
+    return not value or bool(second.mp.mag(abs(value)) < -precision // 2)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
+from harness.grading.compare.forms import EASTERN, EASTERN_UNIT
 from harness.grading.compare.measures import UNIT_AFTER
 from harness.grading.compare.quantities import changes_value
-from harness.grading.find.claims import is_place
 from harness.grading.lexicon import DECIMAL, SCALES
 
 NUMBER = (
@@ -16,14 +16,16 @@ NUMBER = (
 FINAL_NUMBER = re.compile(NUMBER)
 # A blank inside the dollars, or a digit after them, is money: `$5 + $3`.
 _MATH_SPAN = re.compile(r"\$\$(.+?)\$\$|\$(?!\s)([^$]+)(?<!\s)\$(?!\d)|\\\((.+?)\\\)|\\\[(.+?)\\\]")
-_WRAPPED_TEXT = re.compile(r"\\(?:text|mbox|mathrm|begin|end)\s*\{[^{}]*\}")
-_PROSE = re.compile(r"(?<![\\A-Za-z])(?:[A-Za-z]{3,}|(?:it|is|so|we|he|of)\b)")
+WRAPPED_TEXT = re.compile(r"\\(?:text|mbox|mathrm|begin|end)\s*\{[^{}]*\}")
+PROSE = re.compile(r"(?<![\\A-Za-z])(?:[A-Za-z]{3,}|(?:it|is|so|we|he|of)\b)")
 _SENTENCE_END = re.compile(r"(?<=\S)(?<!\bi\.e)(?<!\be\.g)[.!?](?=\s|\*|$)")
 _EMPTY = re.compile(r"\s*\(\s*(?:\)|(?=\.?\s*$))")  # where a denied number stood
 _REASON = re.compile(
     r"\s*\((?!or\b|maybe\b|perhaps\b)(?=[A-Za-z]{2})|\s+\((?=[^()]*=)"
     r"|,?\s+\b(?:because|since|given that|as there)\b"
 )
+_LINE_END = re.compile(rf"\n|</|;\s+(?=[^\W\d_]{{3}})|,\s*(?=[{EASTERN}]{{2}})")
+_EASTERN_LEAD = re.compile(rf"^[{EASTERN}, ]+(?=[-\d$\\])")
 _NOT_THAT = re.compile(r",?\s+not\s+\(?\w+\)?\Z")
 _OPERATOR = re.compile(
     r"\s*(?:\\?%\s*|percent\s+)?(?:(?:of|times|x|plus|minus|divided|multiplied)\b|\\times|\\cdot|[*×·+/÷^]|[-−]\s)"
@@ -51,17 +53,19 @@ def trim_statement(rest: str) -> str | None:
     """The answer at the start of `rest`: a math span, else the first sentence less the prose around it."""
     if rest.startswith(("\\[", "$$")):
         rest = rest.replace("\n", " ")
-    line = _EMPTY.sub("", rest.split("\n", 1)[0])
+    line = _EMPTY.sub("", _LINE_END.split(rest, maxsplit=1)[0])
     if (span := _stated_span(line)) is not None:
         return span
     sentence = _SENTENCE_END.split(line, maxsplit=1)[0].strip(" \t*\"'`")
+    if not sentence.isascii():
+        sentence = _EASTERN_LEAD.sub("", EASTERN_UNIT.sub("", sentence))
     stated = _REASON.split(sentence, maxsplit=1)[0]
     if _has_digit(stated) or 0 < len(stated.split()) <= 2:
         sentence = stated
     if not _has_digit(sentence):
         return _NOT_THAT.sub("", sentence) or None
     left = sentence.rpartition("=")[0]
-    if not _PROSE.search(sentence) or (left and not _PROSE.search(left)):
+    if not PROSE.search(sentence) or (left and not PROSE.search(left)):
         return sentence
     return _number_in(sentence) or sentence
 
@@ -72,7 +76,7 @@ def _stated_span(line: str) -> str | None:
     if span is None or _has_digit(line[: span.start()]):
         return None
     inner = next(group for group in span.groups() if group)
-    if _PROSE.search(_WRAPPED_TEXT.sub("", inner)):
+    if PROSE.search(WRAPPED_TEXT.sub("", inner)):
         return None
     after = _SENTENCE_END.split(line[span.end() :], maxsplit=1)[0]
     leaves = _leaves_value(line[: span.start()], _REASON.split(after, maxsplit=1)[0])
@@ -115,7 +119,8 @@ def _number_in(sentence: str) -> str | None:
     last = numbers[-1]
     concluded = [match.span(1) for match in _CONCLUSION.finditer(sentence)]
     computed = re.match(r"[-−$(]*[\d.]", sentence) and _OPERATOR.match(sentence, numbers[0].end())
-    at = last if last.span() in concluded else numbers[0]
+    aside = re.match(r"\s+(?:for|when|if|where)\b", sentence[numbers[0].end() :])  # `25 for n = 3`
+    at = last if last.span() in concluded and not aside else numbers[0]
     if computed and at is not last:
         return None
     if is_place(f"is {sentence[: at.start()]}"):
@@ -126,3 +131,25 @@ def _number_in(sentence: str) -> str | None:
         end = unit.end()
     before = "" if computed else sentence[: at.start()]
     return sentence[at.start() : end] if _leaves_value(before, sentence[end:]) else None
+
+
+_POINTS = (
+    r"(?:see|cf\.?|refer\w* to|as|shown|turn to|check|consult|from|by|in|using|use)\s+"
+    r"(?:(?:also|on|in|the)\s+){0,2}"
+)
+_PLACE = (
+    r"(?:pages?|chapters?|sections?|problems?|questions?|exercises?|examples?|steps?|lines?|items?|volumes?|tables?"
+    r"|figures?|versions?|paragraphs?|parts?|rules?|notes?)"
+)
+_COUNTED = re.compile(
+    r"(?:\b(?:pp?\.|figs?\.|eqs?\.|sec\.|vol\.|(?:theorem|lemma|corollary|proposition|equation|footnote|appendix"
+    r"|definition|axiom)s?)"
+    rf"|(?:\A\W*|[.\n:;]\s+\W*|\b{_POINTS}){_PLACE})\s*(?:\d+\s*(?:and|to|[-–,])\s*)?[(\[#]?\Z"
+    r"|\b(?:see|cf\.?)\s+\[\Z",
+    re.IGNORECASE,
+)
+
+
+def is_place(before: str) -> bool:
+    """Whether a number after `before` says where something stands: `see page`, `by Theorem`, `Step`."""
+    return _COUNTED.search(before) is not None

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import time
-from typing import Any
 
 import pytest
 
-from harness.grading.compare import symbolic_worker
 from harness.grading.find.boxes import last_box
 from harness.grading.grade import grade
 from tests.unit.harness.grading.tables import boxed, cases
@@ -182,12 +180,14 @@ def test_completions(completion: str, reference: str, right: bool) -> None:
         (r"\boxed{1} or \boxed{2} or \boxed 3", "1 or 2 or 3"),
         (r"$\boxed{1}$, or $\boxed{2}$", "1 or 2"),
         (r"\boxed{\text{1 or } \boxed{2}}", r"\text{1 or } \boxed{2}"),
-        (r"\boxed{1}, \boxed{2} and \boxed{3}", "3"),
+        (r"\boxed{1}, \boxed{2} and \boxed{3}", "1, 2, 3"),
         (r"\boxed{1} or \boxed{", "1"),
     ],
 )
 def test_boxes_of_which_one_may_be_it_are_read_together(text: str, content: str) -> None:
-    assert last_box(text)[0] == content
+    box = last_box(text)[0]
+    assert box is not None
+    assert box.content == content
 
 
 @pytest.mark.parametrize(
@@ -198,20 +198,3 @@ def test_hostile_notation_is_cheap(answer: str) -> None:
     assert not grade(rf"{answer} \boxed{{26}} {answer}", "25", use_symbolic=False).correct
     assert not grade(rf"\boxed{{{answer}}}", "25", use_symbolic=False).correct
     assert time.process_time() - start < 1.0
-
-
-def test_a_comparison_draws_the_same_random_values_in_every_process() -> None:
-    """sympy's simplify tries random values, and `2\\sqrt{3}\\infty` was the root in one process of twenty."""
-    sympy_random = pytest.importorskip("sympy.core.random")
-
-    class Drawing:
-        """In place of math-verify: each parse draws once."""
-
-        def __getattr__(self, name: str) -> Any:
-            return lambda *args, **options: [drawn.append(sympy_random.rng.random())]
-
-    drawn: list[float] = []
-    for state in (1, 2):
-        sympy_random.seed(state)
-        symbolic_worker._answer(Drawing(), {"gold": "x", "pred": "y"})
-    assert drawn[: len(drawn) // 2] == drawn[len(drawn) // 2 :] != []
