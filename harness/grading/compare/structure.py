@@ -205,7 +205,7 @@ def region(text: str) -> tuple[str, list[Cut]] | None:
 
 
 def _combine(a: list[Cut], b: list[Cut], rule: Callable[[list[bool]], bool]) -> list[Cut]:
-    """Where `rule` holds of being in a and in b."""
+    """Cuts of the part whose points in a, in b or in both satisfy `rule`."""
     found: list[Cut] = []
     for cut in sorted({*a, *b}):
         within = rule([sum(c <= cut for c in cuts) % 2 == 1 for cuts in (a, b)])

@@ -46,7 +46,7 @@ _CLOSERS = (
     *("</think>", "</thinking>", "</thought>", "</reasoning>", "[/THINK]", "◁/think▷", "<|end_of_thought|>"),
     "<|channel|>final<|message|>",
 )
-_END_MARKS = re.compile(r"(?:\s*(?:</s>|<\|[A-Za-z_]+\|>|<(?:eos|end_of_turn|pad)>))+\s*\Z")
+_END_MARK = re.compile(r"(?:</s>|<\|[A-Za-z_]{1,30}\|>|<(?:eos|end_of_turn|pad)>)\Z")
 _STRUCK = re.compile(r"~~[^~\n]{0,200}~~")
 _STRONG = re.compile(r"(?<!\w)__(?=\S)([^_\n]{1,80})__(?!\w)|(?<!\S)_([-\d.,]{1,40})_(?!\w)")
 # What near a last box may question it, or state something after it: looked for in small letters.
@@ -153,7 +153,9 @@ _CHECKED = re.compile(
     r"\b(?:check|verify|confirm|test|recall|compare|simplify)\w*\s+(?:our|the|this|that|my|your)\s+(?:\w+\s+)?\Z",
     re.I,
 )
-_RUN_ON = re.compile(r"\n\s*[#*]*\s*(?:Problem|Question|Exercise|Example|Q\s*\d*\s*[:.]|User|Human)\b")
+_RUN_ON = re.compile(
+    r"(?<!\s)\n\s*(?:[#*]+\s*)?(?:Problem|Question|Exercise|Example|Q\s*\d*\s*[:.]|User|Human)\b"
+)
 _SAYS_NOTHING = re.compile(
     r"\W*(?:(?:indeed|also|therefore|thus|then|actually|definitely)\s+)?(?:correct|right|wrong|incorrect"
     r"|reasonable|valid|verified|confirmed|consistent|clear|obvious|unique|found|obtained|given|in|as|an?\s+[a-z]\w*)\b"
@@ -181,7 +183,9 @@ def extract(
     text = completion[-MAX_COMPLETION_CHARS:]
     if rules[:1] == ("boxed",) and (found := _quiet_box(text)):
         return found
-    text = _END_MARKS.sub("", in_english(text))
+    text = in_english(text).rstrip()
+    while text.endswith(">") and (mark := _END_MARK.search(text, max(0, len(text) - 40))):
+        text = text[: mark.start()].rstrip()
     if "_" in text:
         text = _STRONG.sub(r"\1\2", text)
     text = without_denied(_STRUCK.sub(" ", text) if "~~" in text else text)

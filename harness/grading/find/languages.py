@@ -31,7 +31,7 @@ def in_english(text: str) -> str:
     if text.isascii() and not any(word in text.lower() for word in _TABLE["answer"]["ascii"]):
         return text
     if _LETTER.search(text):
-        text = re.sub(" +(?=[.,])", "", _WORD.sub(lambda match: _EASTERN[match[0]], text))
+        text = re.sub("(?<! ) +(?=[.,])", "", _WORD.sub(lambda match: _EASTERN[match[0]], text))
     if _STATES.search(text):
         for words, english in _SPACED:
             text = words.sub(english, text)

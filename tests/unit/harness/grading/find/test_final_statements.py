@@ -391,9 +391,17 @@ def test_a_box_without_its_backslash() -> None:
         "__1" * 33_000,
         "wait " * 20_000 + r"\boxed{2}" + " wait" * 20_000,
         "1 is the answer? no " * 5_000,
+        r"\boxed{2}" + "\n" * 100_000,
+        r"\boxed{2}" + " " * 100_000 + "答案是 2",
+        " " * 100_000 + "respuesta 2",
+        "答" + " " * 100_000 + ".",
+        r"\boxed{2}" + "\n#" * 50_000,
+        "<|a|>" * 20_000,
+        "answer\n" * 15_000,
+        r"\boxed{2}" + " wait" * 20_000 + " 3",
         ", \\boxed{2" * 10_000,
     ],
-    ids=range(14),
+    ids=range(22),
 )
 def test_hostile_text_of_100_kb_is_cheap(text: str) -> None:
     start = time.process_time()
