@@ -216,11 +216,13 @@ def _other_bases(study: Study) -> list[str]:
 
 
 def _edges(study: Study) -> list[str]:
-    """Arms whose learning rate is the smallest or largest of the grid."""
-    found = [f"{c['arm']} ({c['chosen']:g})" for c in study.record.pilot if c.get("edge")]
-    if not found:
-        return []
-    return [f"learning rate at the edge of its grid, so that a better one may lie beyond: {'; '.join(found)}"]
+    """Arms whose learning rate is the smallest or largest of the grid, or one of a tie."""
+    said = {
+        "edge": "learning rate at the edge of its grid, so that a better one may lie beyond",
+        "tied": "learning rate not told from others by the pilot, a tie on validation",
+    }
+    found = {k: [f"{c['arm']} ({c['chosen']:g})" for c in study.record.pilot if c.get(k)] for k in said}
+    return [f"{said[k]}: {'; '.join(arms)}" for k, arms in found.items() if arms]
 
 
 def _mixed_within(study: Study) -> list[str]:

@@ -161,10 +161,11 @@ def pilot_table(study: Study) -> Table:
             rate: float(np.mean(list(seeds.values()))) for rate, seeds in choice["tried"].items() if seeds
         }
         chosen = f"{choice['chosen']:g}"
+        note = " (edge of the grid)" if choice.get("edge") else " (a tie)" if choice.get("tied") else ""
         cells.append(
             [
                 str(choice["arm"]),
-                chosen + (" (edge of the grid)" if choice.get("edge") else ""),
+                chosen + note,
                 *(points(means.get(rate)) for rate in rates),
             ]
         )

@@ -5,10 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
+from harness.launch.compose import GROUPS
 from harness.schema.run_config import ConfigError, RunConfig, did_you_mean
 from harness.schema.section import NonNegative, Positive, PositiveFloat, Section
+from harness.schema.settings import is_setting, nearest
+
+# What to write for a key that is missing.
+EXAMPLES = {
+    "question": "question: Does GRPO raise accuracy more than SFT?",
+    "factors": "factors: {objective: [sft_rejection, grpo]}",
+    "seeds": "seeds: [0, 1, 2]",
+    "control": "control: {objective: sft_rejection}",
+    "factor": "factor: objective",
+    "rates": "rates: [1.0e-4, 3.0e-4]",
+}
 
 
 class Primary(Section):
@@ -73,9 +85,21 @@ class AblationSpec(Section):
     lr_grid: RateGrid | None = None
     """Learning rates to choose from before the runs that are reported; null: the config's for every arm."""
 
+    @field_validator("control", mode="before")
+    @classmethod
+    def _as_labels(cls, value: Any) -> Any:
+        """Take a number for the label of its level, as `factors` does."""
+        return {k: label_of(v) for k, v in value.items()} if isinstance(value, dict) else value
+
     @model_validator(mode="after")
     def _levels_exist(self) -> Self:
+        for name, levels in self.factors.items():
+            if isinstance(levels, list) and name not in GROUPS and not is_setting(name):
+                hint = nearest(name, GROUPS)
+                raise ValueError(f"factors.{name}: no setting, and its levels have no overrides{hint}")
         for name, label in self.control.items():
+            if name not in self.factors:
+                raise ValueError(f"control.{name}: not a factor{did_you_mean(name, list(self.factors))}")
             self._known(f"control.{name}", name, label)
         if self.primary is None:
             for field in ("family", "nulls"):
@@ -141,29 +165,48 @@ class AblationSpec(Section):
             raise ValueError(f"{field}={label}: not a level of {factor}{did_you_mean(label, labels)}")
 
 
-def read_spec(data: Mapping[Any, Any] | None) -> AblationSpec | None:
-    """Raises ConfigError: one line with field, value and remedy."""
+def read_spec(data: Any, file: str) -> AblationSpec | None:
+    """Check what `file` declares. Raises ConfigError: one line with file, field, value and remedy."""
     if data is None:
         return None
+    if not isinstance(data, Mapping):
+        raise ConfigError(f"{file}: ablation holds settings of its own: {', '.join(EXAMPLES)}")
     try:
         return AblationSpec.model_validate(data)
     except ValidationError as error:
-        first = error.errors()[0]
-        path = ".".join(map(str, first["loc"]))
-        if first["type"] == "value_error":
-            raise ConfigError(f"ablation.{path}{'.' if path else ''}{first['ctx']['error']}") from None
-        if first["type"] == "extra_forbidden":
-            hint = did_you_mean(str(first["loc"][-1]), list(AblationSpec.model_fields))
-            raise ConfigError(f"ablation.{path}: no such setting{hint}") from None
-        raise ConfigError(f"ablation.{path}={first['input']}: {first['msg']}") from None
+        # A misspelt key makes another one missing: it comes first.
+        first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
+        raise ConfigError(f"{file}: ablation.{_said(first)}") from None
+
+
+def _said(error: Any) -> str:
+    """Where an error lies and what it is; nothing of what stands there beyond one value."""
+    path = ".".join(map(str, error["loc"]))
+    if error["type"] == "value_error":
+        return f"{path}{'.' if path else ''}{error['ctx']['error']}"
+    if error["type"] == "extra_forbidden":
+        return (
+            f"{path}: no such setting{did_you_mean(str(error['loc'][-1]), list(AblationSpec.model_fields))}"
+        )
+    if error["type"] == "missing":
+        example = EXAMPLES.get(str(error["loc"][-1]))
+        return f"{path}: missing" + (f"; write `{example}`" if example else "")
+    shown = f"={error['input']}" if isinstance(error["input"], str | int | float) else ""
+    example = EXAMPLES.get(str(error["loc"][0]))
+    return f"{path}{shown}: {error['msg'][0].lower()}{error['msg'][1:]}" + (
+        f"; write `{example}`" if example else ""
+    )
 
 
 def levels_of(name: str, levels: list[Any] | dict[str, list[str]]) -> list[tuple[str, str, list[str]]]:
     """(factor, label, overrides) for each level."""
     if isinstance(levels, dict):
         return [(name, label, list(lines)) for label, lines in levels.items()]
-    labels = ["null" if level is None else str(level) for level in levels]
-    return [(name, label, [f"{name}={label}"]) for label in labels]
+    return [(name, label, [f"{name}={label}"]) for label in map(label_of, levels)]
+
+
+def label_of(level: Any) -> str:
+    return "null" if level is None else str(level)
 
 
 def arm_key(levels: dict[str, str]) -> str:

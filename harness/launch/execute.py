@@ -109,7 +109,7 @@ def _execute(config: RunConfig, folder: Path, overrides: Sequence[str], report: 
         record.status, record.reason = "finished", None
         (folder / "error.txt").unlink(missing_ok=True)  # of an earlier attempt
     except (KeyboardInterrupt, Exception) as error:
-        if was_interrupt(error):
+        if was_interrupt(error) or isinstance(error, BrokenPipeError):  # nobody reads what it says
             why = str(error) if isinstance(error, KeyboardInterrupt) else ""
             record.status, record.reason = (
                 "interrupted",

@@ -6,6 +6,7 @@ Everything that a user can get wrong is checked here, before anything starts.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,10 +24,11 @@ from harness.launch.ablation import (
     own_lines,
     read_spec,
 )
-from harness.launch.compose import Composer, may_choose, values
+from harness.launch.compose import Composer, may_choose
 from harness.launch.job_checks import check_jobs
 from harness.launch.jobs import Job
 from harness.launch.levels import choose, control_levels, is_named, lines_of
+from harness.launch.syntax import MAX_RUNS, check_number, parse
 from harness.schema.run_config import ConfigError
 
 Factors = dict[str, list[Any] | dict[str, list[str]]]
@@ -88,16 +90,17 @@ def expand(
     multirun: bool,
     config_dir: str | None = None,
     rates: dict[str, float] | None = None,
+    max_runs: int = MAX_RUNS,
 ) -> Sweep:
     """Every run that the overrides ask for, composed and validated. A single run is a sweep of one.
 
     `rates` are the learning rates that a pilot chose, by `arm_key` (harness/launch/pilot.py).
     Raises ConfigError: one line with field, value and remedy.
     """
-    composer = Composer(config_dir)
+    composer = Composer(config_dir, max_runs=max_runs)
     given = _sorted(composer, overrides)
     raw = OmegaConf.to_container(composer.raw(given.fixed))
-    spec = read_spec(raw.get("ablation"))  # type: ignore[union-attr]
+    spec = read_spec(raw.get("ablation"), _ablation_file(composer, given))  # type: ignore[union-attr]
     factors = _factors(composer, spec, given, multirun=multirun)
     jobs = _jobs(composer, spec, given, factors, rates)
     check_jobs(jobs)
@@ -122,9 +125,15 @@ def expand(
     )
 
 
+def _ablation_file(composer: Composer, given: Overrides) -> str:
+    """The file of the chosen ablation, for messages."""
+    chosen = [line.partition("=")[2] for line in given.fixed if line.lstrip("+").startswith("ablation=")]
+    return str(composer.file("ablation", chosen[-1])) if chosen else "ablation"
+
+
 def _sorted(composer: Composer, overrides: Sequence[str]) -> Overrides:
     """Raises ConfigError for what is malformed, or names no group, option or field."""
-    parsed = list(zip(composer.syntax(overrides), overrides, strict=True))
+    parsed = list(zip(parse(overrides), overrides, strict=True))
     levels = [o for o, _ in parsed if may_choose(o)]
     composer.parse([line for o, line in parsed if o not in levels])
     launcher, rest = [], []
@@ -133,7 +142,8 @@ def _sorted(composer: Composer, overrides: Sequence[str]) -> Overrides:
             launcher.append(line)
         elif override not in levels:
             rest.append((override.key_or_group, override, line))
-    swept = {key: values(o) for key, o, _ in rest if len(values(o)) > 1 or o.is_sweep_override()}
+    several = {key: (composer.values(o), o.is_sweep_override()) for key, o, _ in rest}
+    swept = {key: values for key, (values, is_sweep) in several.items() if len(values) > 1 or is_sweep}
     fixed = [line for key, _, line in rest if key not in swept]
     return Overrides(levels, launcher, swept, fixed, {key for key, _, _ in rest})
 
@@ -156,7 +166,7 @@ def _declared(composer: Composer, spec: AblationSpec | None, levels: Sequence[Ov
         if spec is None or not is_named(spec, name):
             composer.check(override, [k for k in factors if is_named(spec, k)])
         else:
-            factors[name] = choose(spec, name, values(override))
+            factors[name] = choose(spec, name, composer.values(override))
     return factors
 
 
@@ -171,6 +181,9 @@ def _jobs(
     seeds: Sequence[str | None] = given.swept.get("seed") or []
     if not seeds and spec is not None and "seed" not in given.keys:
         seeds = [str(seed) for seed in spec.seeds]
+    counts = {name: len(levels) for name, levels in factors.items()} | {"seed": len(seeds or [None])}
+    product = " × ".join(f"{number} {name}" for name, number in counts.items())
+    check_number(math.prod(counts.values()), product, max_runs=composer.max_runs)
     return [
         _job(composer, given.fixed, levels, seed, spec, rates)
         for levels in itertools.product(*(levels_of(k, v) for k, v in factors.items()))

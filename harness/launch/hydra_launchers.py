@@ -6,6 +6,7 @@ All get the same overrides and the same task, `run_task`.
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,12 +32,50 @@ from harness.schema.run_config import ConfigError, validate
 PROCESS = "harness.launch.launcher.ProcessLauncher"
 
 
-def run_task(config: DictConfig, *, execute: str = EXECUTE) -> str:
+# What to write in the place of a setting of Hydra's that nothing here reads.
+INSTEAD = {
+    "hydra.searchpath": "use --config-dir DIR",
+    "hydra.sweeper": "list the values: seed=0,1",
+    "hydra.launcher._target_": "choose one: hydra/launcher=...",
+    "hydra.run": "use output_dir=... and study=...",
+    "hydra.sweep": "use output_dir=... and study=...",
+    "hydra.job": "use study=...",
+}
+PLUGINS_READ = ("hydra.sweep.", "hydra.job.", "hydra.callbacks")  # launchers that are not our own
+LAUNCHER = "hydra.launcher"
+
+
+def check_launcher(sweep: Sweep, *, alone: bool) -> None:
+    """Raises ConfigError for a setting of Hydra's that the launch does not read. `alone`: no sweep."""
+    own = not any(
+        line.startswith("hydra/launcher=") and line != "hydra/launcher=process" for line in sweep.launcher
+    )
+    for line in sweep.launcher:
+        key = line.lstrip("+~").partition("=")[0].replace("/", ".")
+        if key == f"{LAUNCHER}._target_" or not (
+            key.startswith(LAUNCHER) or (key.startswith(PLUGINS_READ) and not own and not alone)
+        ):
+            known = max((start for start in INSTEAD if key.startswith(start)), key=len, default="")
+            raise ConfigError(f"{line}: nothing reads it; {INSTEAD.get(known, 'leave it out')}")
+        if alone:
+            raise ConfigError(
+                f"{line}: one run starts in this process, without a launcher; add -m, or leave it out"
+            )
+    if sweep.launcher:
+        launcher_settings(master_config(sweep))
+
+
+def is_local(sweep: Sweep) -> bool:
+    """Whether runs start on this machine, by our own launcher."""
+    return not sweep.launcher or launcher_settings(master_config(sweep))["_target_"] == PROCESS
+
+
+def run_task(config: DictConfig, *, execute: str = EXECUTE, flags: Sequence[str] = ()) -> str:
     """The task of every launcher: validate what Hydra composed, and run it. Returns the outcome."""
     data = OmegaConf.to_container(config, resolve=True)
     assert isinstance(data, dict)
     checked = validate({str(key): value for key, value in data.items() if key != "ablation"})
-    overrides = list(HydraConfig.get().overrides.task)
+    overrides = [*flags, *HydraConfig.get().overrides.task]
     return load(execute)(checked, overrides=overrides, report=_print_report)
 
 
@@ -54,13 +93,14 @@ def make_launcher(
     hydra = GlobalHydra.instance().hydra
     assert hydra is not None
     context = HydraContext(config_loader=hydra.config_loader, callbacks=Callbacks(config))
-    task = partial(run_task, execute=functions.execute)
+    task = partial(run_task, execute=functions.execute, flags=sweep.composer.flags)
     settings = launcher_settings(config)
     if settings.pop("_target_") == PROCESS:
         # Hydra instantiates plugins of the package hydra_plugins alone.
         launcher = ProcessLauncher(**settings)
         launcher.setup(hydra_context=context, task_function=task, config=config)
         launcher.functions, launcher.compose = functions, sweep.composer.config
+        launcher.flags = sweep.composer.flags
         launcher.costs, launcher.display = costs, display
         return launcher
     setup_globals()

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.data.documents import check_benchmark
+from harness.data.documents import check_benchmark, problems_to_evaluate
 from harness.data.load import check_corpus, check_data, load_split
 from harness.launch.status import finished
 from harness.model.files.source import HubNotReached, check_model
 from harness.model.files.teacher_files import check_teacher
 from harness.model.preflight import check_packages, describe
+from harness.records.records import GENERATED
+from harness.schema.data_config import SPLITS
 from harness.schema.prompts import make_prompt
 from harness.schema.run_config import ConfigError, RunConfig, check_folder
 from harness.schema.unread import unread
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
     from harness.launch.jobs import Job
     from harness.model.files.codec import Codec
 
+LONGEST_NAME = 255  # bytes of one part of a path
+
 
 def check_jobs(jobs: Sequence[Job]) -> None:
     """Raises ConfigError: one line with field, value and remedy. What jobs share is checked once."""
@@ -27,6 +32,8 @@ def check_jobs(jobs: Sequence[Job]) -> None:
     for setting in unread(configs):
         if not setting.warn:
             raise ConfigError(setting.message)
+    for config in _distinct(configs, lambda c: (c.output_dir, c.study, c.objective.name, c.model.name)):
+        _check_lengths(config)
     for config in configs:
         check_packages(config)
     codecs = {
@@ -35,6 +42,10 @@ def check_jobs(jobs: Sequence[Job]) -> None:
     }
     for config in _distinct(configs, lambda c: c.data.model_dump_json()):
         check_data(config.data)
+    for config in _distinct(configs, lambda c: (c.data.model_dump_json(), *c.eval.splits)):
+        _check_splits(config)
+    for config in _distinct(configs, lambda c: c.model.kept_text):
+        _check_kept_text(config)
     for config in configs:
         check_corpus(config)
     for config in _distinct(configs, lambda c: (c.model.model_dump_json(), c.data.model_dump_json())):
@@ -78,6 +89,47 @@ def _check_prompts(config: RunConfig, codec: Codec | None) -> None:
             make_prompt(problem, config.data.template, codec.prompt_ids)
         except ValueError as error:
             raise ConfigError(f"data={config.data.name}: problem {problem.id}: {error}") from None
+
+
+def _check_lengths(config: RunConfig) -> None:
+    """Raises ConfigError for names that no file system takes for a folder or file."""
+    run = f"{config.objective.name}-{config.model.name}"
+    # A hash, a seed and the words of a record or of a file that is being written follow some of them.
+    places = [("study", config.study, 20), ("objective.name, model.name", run, 60)]
+    places += [("output_dir", part, 0) for part in Path(config.output_dir).parts]
+    places += [(f"eval.benchmarks.{b.name}.name", b.name, 60) for b in config.eval.benchmarks]
+    for field, name, rest in places:
+        if (size := len(os.fsencode(name))) > LONGEST_NAME - rest:
+            raise ConfigError(
+                f"{field}={name[:40]}...: {size} bytes, at most {LONGEST_NAME - rest}; shorten it"
+            )
+
+
+def _check_splits(config: RunConfig) -> None:
+    """Raises ConfigError for a split without problems; the default list names every split that may be."""
+    if set(config.eval.splits) == set(SPLITS):
+        return
+    for split in config.eval.splits:
+        generated = config.data.dataset in GENERATED  # making them takes seconds, and their number is known
+        found = config.data.size(split) if generated else problems_to_evaluate(config.data, split)
+        if not found:
+            raise ConfigError(
+                f"eval.splits=[{','.join(config.eval.splits)}]: data={config.data.name} has no problems of "
+                f"the split {split}; leave it out"
+            )
+
+
+def _check_kept_text(config: RunConfig) -> None:
+    if (name := config.model.kept_text) is None:
+        return
+    try:
+        if not Path(name).is_file():
+            raise ConfigError(f"model.kept_text={name}: no such file; name a UTF-8 text, or null")
+        Path(name).read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"model.kept_text={name}: {error.strerror}; name a UTF-8 text, or null") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"model.kept_text={name}: not UTF-8 at byte {error.start}; convert it") from None
 
 
 def _check_names(jobs: Sequence[Job]) -> None:

@@ -82,6 +82,7 @@ class ProcessLauncher(Launcher):
         self.workers, self.warm, self.per_gpu, self.silence = workers, warm, per_gpu, silence
         self.functions = Functions()
         self.compose: Callable[[Sequence[str]], RunConfig]
+        self.flags: list[str] = []
         self.costs: dict[str, float] = {}
         self.display: Display | None = None
 
@@ -117,7 +118,7 @@ class ProcessLauncher(Launcher):
         return Work(
             name,
             config,
-            tuple(overrides),
+            (*self.flags, *overrides),
             self.functions.execute,
             self.costs.get(name, 1.0),
             needs=tuple(base_id(base) for base in bases_of(config) if not base_made(base)),

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from statistics import fmean
 
 from harness.identity import run_folder
 from harness.launch.ablation import RateGrid, arm_key
+from harness.launch.costs import estimate, finished_records
 from harness.launch.expand import Sweep, expand
 from harness.launch.jobs import Functions, Job
-from harness.launch.plan import estimate, finished_records
 from harness.launch.status import evaluation_folders, finished
 from harness.launch.sweep import plan, run_sweep, workers_of
 from harness.records.progress import duration
@@ -31,13 +31,15 @@ HELD = 3  # exit code: another process holds a run
 class RateChoice:
     """The learning rates that an arm tried, rate -> seed -> avg@k on validation, and the one that it got.
 
-    A run that failed has no entry. `edge`: the best is the grid's smallest or largest.
+    A run that failed has no entry. `edge`: the best is the grid's smallest or largest. `tied`: rates that
+    are as good as the chosen, the smallest of them.
     """
 
     arm: str
     tried: dict[str, dict[str, float]]
     chosen: float
     edge: bool
+    tied: list[float] = field(default_factory=list)
 
 
 def pilot_of(sweep: Sweep, overrides: Sequence[str], *, config_dir: str | None = None) -> Sweep | None:
@@ -64,7 +66,7 @@ def pilot_of(sweep: Sweep, overrides: Sequence[str], *, config_dir: str | None =
     }
     lines = [line for line in overrides if line.lstrip("+").partition("=")[0] not in own]
     lines += [f"{key}={value}" for key, value in own.items()]
-    return expand(lines, multirun=True, config_dir=config_dir)
+    return expand(lines, multirun=True, config_dir=config_dir, max_runs=sweep.composer.max_runs)
 
 
 def run_with_pilot(
@@ -82,11 +84,9 @@ def run_with_pilot(
         return code
     choices = choose(pilot, grid)
     for choice in choices:
-        print(
-            f"{choice.arm or 'all runs'}: trainer.lr={choice.chosen:g}, best on {SPLIT}{_at_edge(choice)}",
-            file=sys.stderr,
-        )
-    chosen = expand(overrides, multirun=True, config_dir=config_dir, rates=rates_of(choices))
+        print(f"{choice.arm or 'all runs'}: {_said(choice)}", file=sys.stderr)
+    most, rates = sweep.composer.max_runs, rates_of(choices)
+    chosen = expand(overrides, multirun=True, config_dir=config_dir, rates=rates, max_runs=most)
     return (
         run_sweep(chosen, overrides=overrides, functions=functions, pilot=[asdict(c) for c in choices])
         or code
@@ -107,8 +107,9 @@ def plan_with_pilot(sweep: Sweep, pilot: Sweep, *, overrides: Sequence[str], con
         lines.append(f"Until it has chosen, the runs below stand with trainer.lr={rate:g}")
     else:
         choices = choose(pilot, grid)
-        lines += [f"  {c.arm or 'all runs'}: trainer.lr={c.chosen:g}{_at_edge(c)}" for c in choices]
-        sweep = expand(overrides, multirun=True, config_dir=config_dir, rates=rates_of(choices))
+        lines += [f"  {c.arm or 'all runs'}: {_said(c)}" for c in choices]
+        most, rates = sweep.composer.max_runs, rates_of(choices)
+        sweep = expand(overrides, multirun=True, config_dir=config_dir, rates=rates, max_runs=most)
     return "\n".join([*lines, "", plan(sweep)])
 
 
@@ -117,8 +118,13 @@ def _grid(sweep: Sweep) -> RateGrid:
     return sweep.spec.lr_grid
 
 
-def _at_edge(choice: RateChoice) -> str:
-    return " (at the grid's edge)" if choice.edge else ""
+def _said(choice: RateChoice) -> str:
+    """What an arm got and why: a tie is no finding."""
+    got = f"trainer.lr={choice.chosen:g}"
+    if not choice.tied:
+        return f"{got}, best on {SPLIT}" + (" (at the grid's edge)" if choice.edge else "")
+    others = ", ".join(f"{rate:g}" for rate in choice.tied)
+    return f"{got}, the smallest of a tie on {SPLIT} with {others}: the pilot does not tell them apart"
 
 
 def choose(pilot: Sweep, grid: RateGrid) -> list[RateChoice]:
@@ -148,8 +154,10 @@ def _choice(arm: str, tried: dict[str, dict[str, float]], grid: RateGrid) -> Rat
             f"{', '.join(map(str, grid.seeds))}; launch again, or give smaller rates"
         )
     chosen = max(sorted(means), key=lambda rate: means[rate])
-    edge = chosen in (min(grid.rates), max(grid.rates))
-    return RateChoice(arm=arm, tried=tried, chosen=chosen, edge=edge)
+    tied = [rate for rate in sorted(means) if rate != chosen and means[rate] == means[chosen]]
+    # Of a tie neither end says that a better rate lies beyond it.
+    edge = not tied and chosen in (min(grid.rates), max(grid.rates))
+    return RateChoice(arm=arm, tried=tried, chosen=chosen, edge=edge, tied=tied)
 
 
 def _score(job: Job) -> float | None:

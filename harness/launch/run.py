@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import os
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
-from pathlib import Path
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING
 
+from harness.launch.options import EXAMPLES, ROOT, parse_arguments, parser
 from harness.records.reasons import is_disk_full, reason_of
 
 if TYPE_CHECKING:
@@ -18,76 +17,38 @@ if TYPE_CHECKING:
     from harness.launch.jobs import Functions
     from harness.schema.run_config import RunConfig
 
-ROOT = Path(__file__).resolve().parents[2]
 FINISHED, FAILED, BAD_INPUT, HELD, INTERRUPTED = 0, 1, 2, 3, 130
-
-EXAMPLES = """examples:
-  python -m harness objective=grpo model=ladder_xs seed=1
-  python -m harness -m objective=sft_rejection,grpo model=ladder_xs,ladder_s seed=0,1,2 study=first
-  python -m harness ablation=quickstart --plan
-  python -m harness objective=grpo trainer.lr=1e-4 --config
-  python -m harness model=smollm2_135m_instruct data=math data.levels=[4,5] data.num_train=512
-  python -m harness model=smollm2_135m_instruct data=mixture 'data.components={gsm8k: 0.3, math: 0.7}'
-  python -m analysis report outputs/first
-
-published problems are read from the folder MATH_DATA_DIR, or from the hub where it is not set;
-python -m harness.data.contamination --help scans training sets for evaluation problems
-
-exit codes: 0 finished or skipped, 1 a run failed, 2 bad input, 3 another process holds a run, 130 interrupted
-"""
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> None:  # type: ignore[override]
-        raise ValueError(message)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="python -m harness",
-        description="One run, or every run of an ablation: base model -> train -> evaluate -> record.",
-        epilog=_groups() + "\n\n" + EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument("-m", "--multirun", action="store_true", help="a sweep: every combination of a,b,c")
-    parser.add_argument(
-        "--plan", action="store_true", help="say what would run and what it can find; start nothing"
-    )
-    parser.add_argument("--config", action="store_true", help="print the resolved config and the run's name")
-    parser.add_argument("--config-dir", metavar="DIR", help="a folder with groups of your own beside conf/")
-    parser.add_argument("--version", action="store_true", help="print the version")
-    return parser
-
-
-def _groups() -> str:
-    """`group=option` for everything in conf/, read from the folder names."""
-    lines = ["settings (group=option, or any field: trainer.steps=10):"]
-    for group in sorted(p for p in (ROOT / "conf").iterdir() if p.is_dir() and p.name != "hydra"):
-        options = " | ".join(sorted(p.stem for p in group.glob("*.yaml")))
-        lines.append(f"  {group.name:<11} {options}")
-    lines.append("  hydra/launcher  process | joblib | submitit_local | submitit_slurm | ray")
-    return "\n".join(lines)
+NOBODY_READS = 141  # as the shell counts a program that SIGPIPE ends
 
 
 def main(argv: Sequence[str] | None = None, *, functions: Functions | None = None) -> int:
     """Exit code of one command; `functions` replaces what a job calls (tests)."""
-    from harness.launch.signals import was_interrupt
-
     _own_packages_first()
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        options, overrides = _parse(arguments)
-        if options.version:
-            print(_version())
-            return FINISHED
-        return _run(options, overrides, functions)
+        return _answered(arguments, functions)
+    except BrokenPipeError:
+        return _nobody_reads()
+
+
+def _answered(arguments: list[str], functions: Functions | None) -> int:
+    """Run a command and say in one line what ended it. Raises BrokenPipeError where nobody reads that."""
+    from harness.launch.signals import was_interrupt
+
+    try:
+        code = _command(arguments, functions)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        raise
     except (KeyboardInterrupt, RuntimeError) as error:
         if not was_interrupt(error):
             raise
         print("interrupted; launch again to go on", file=sys.stderr)
         return INTERRUPTED
     except ValueError as error:
+        if os.environ.get("HYDRA_FULL_ERROR") == "1":
+            raise
         from harness.records.reading import visible
 
         print(f"error: {visible(' '.join(str(error).split()))}", file=sys.stderr)
@@ -101,6 +62,35 @@ def main(argv: Sequence[str] | None = None, *, functions: Functions | None = Non
         return FAILED
 
 
+def _command(arguments: list[str], functions: Functions | None) -> int:
+    """Run one command; without any argument it only says how to use it, since a run takes minutes."""
+    if not arguments:
+        print(parser().format_usage() + EXAMPLES, file=sys.stderr)
+        return BAD_INPUT
+    try:
+        options, overrides = parse_arguments(arguments)
+    except SystemExit:  # --help: it may go to a program that reads no more
+        sys.stdout.flush()
+        raise
+    if options.version:
+        print(_version())
+        return FINISHED
+    return _run(options, overrides, functions)
+
+
+def _nobody_reads() -> int:
+    """End without a word, also at the interpreter's exit, where `| head` reads no more."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+            continue
+        with suppress(OSError, ValueError):
+            os.dup2(null, stream.fileno())
+    os.close(null)
+    return NOBODY_READS
+
+
 def _own_packages_first() -> None:
     """Take the current folder off the path, where `python -m` puts it: it may hold a package `analysis`."""
     here = os.path.realpath(os.getcwd())
@@ -108,26 +98,18 @@ def _own_packages_first() -> None:
         sys.path[:] = [p for p in sys.path if os.path.realpath(p or here) != here]
 
 
-def _parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
-    """Options, and the Hydra overrides that are left. Raises ValueError for an option that does not exist."""
-    parser = _parser()
-    options, overrides = parser.parse_known_args(arguments)
-    known = ["--help", "--multirun", "--plan", "--config", "--config-dir", "--version"]
-    for word in overrides:
-        if word.startswith("-"):
-            near = difflib.get_close_matches(word.split("=")[0], known, n=2, cutoff=0.5)
-            hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"
-            raise ValueError(f"{word}: no such option; {hint}")
-    return options, overrides
-
-
 def _run(options: argparse.Namespace, overrides: list[str], functions: Functions | None) -> int:
     """Compose every run, warn, then print the configs or go on to `_launch`."""
     from harness.launch.expand import expand
+    from harness.launch.hydra_launchers import check_launcher
     from harness.model.files.source import planning
 
     with planning() if options.plan else nullcontext():
-        sweep = expand(overrides, multirun=options.multirun or options.plan, config_dir=options.config_dir)
+        most = {} if options.max_runs is None else {"max_runs": options.max_runs}
+        sweep = expand(
+            overrides, multirun=options.multirun or options.plan, config_dir=options.config_dir, **most
+        )
+        check_launcher(sweep, alone=not _is_sweep(sweep, options))
         _check_torchrun(sweep)
         _warn([job.config for job in sweep.jobs])
         if not options.plan:
@@ -150,17 +132,23 @@ def _launch(
     pilot = pilot_of(sweep, overrides, config_dir=folder)
     if options.plan:
         with_pilot = pilot and plan_with_pilot(sweep, pilot, overrides=overrides, config_dir=folder)
-        print(with_pilot or plan(sweep))
+        print(with_pilot or plan(sweep), flush=True)
+    _check_memory(sweep)
+    if options.plan:
         return FINISHED
     calls = functions or Functions()
     with installed():
         if pilot is not None:
             return run_with_pilot(sweep, pilot, overrides=overrides, config_dir=folder, functions=calls)
-        if not sweep.launcher:  # another launcher's machines are not this one
-            _check_memory(sweep)
-        if len(sweep.jobs) > 1 or options.multirun or sweep.factors:
+        if _is_sweep(sweep, options):
             return run_sweep(sweep, overrides=overrides, functions=calls)
         return _run_one(sweep, calls)
+
+
+def _is_sweep(sweep: Sweep, options: argparse.Namespace) -> bool:
+    """Whether a launcher starts the runs, and not this process its only one."""
+    with_pilot = sweep.spec is not None and sweep.spec.lr_grid is not None
+    return bool(len(sweep.jobs) > 1 or options.multirun or sweep.factors or with_pilot)
 
 
 def _check_torchrun(sweep: Sweep) -> None:
@@ -180,8 +168,11 @@ def _check_torchrun(sweep: Sweep) -> None:
 
 def _check_memory(sweep: Sweep) -> None:
     """Raises ValueError for a run that does not fit into this machine's memory; seeds do not matter."""
+    from harness.launch.hydra_launchers import is_local
     from harness.model.preflight import check_fits
 
+    if not is_local(sweep):
+        return
     for config in {job.config.model_dump_json(exclude={"seed"}): job.config for job in sweep.jobs}.values():
         check_fits(config)
 
@@ -237,7 +228,7 @@ def _run_one(sweep: Sweep, functions: Functions) -> int:
             last_note = note
             forward(phase, done, total, note)
 
-        outcome = execute(job.config, overrides=list(job.overrides), report=report)
+        outcome = execute(job.config, overrides=[*sweep.composer.flags, *job.overrides], report=report)
         display.end(job.run_id, outcome, last_note if outcome != "finished" else "")
     return {"finished": FINISHED, "skipped": FINISHED, "held": HELD}.get(outcome, FAILED)
 

@@ -12,11 +12,12 @@ from typing import Any
 
 from harness.data.load import data_fingerprint
 from harness.identity import base_id, bases_of, digest, run_folder, run_id
+from harness.launch.costs import estimate, finished_records
 from harness.launch.expand import Sweep
 from harness.launch.hydra_launchers import launcher_settings, make_launcher, master_config
 from harness.launch.jobs import Functions, Job
 from harness.launch.launcher import num_cores, own_code_first
-from harness.launch.plan import describe, estimate, finished_records
+from harness.launch.plan import describe
 from harness.launch.status import decide, decision_text, finished
 from harness.launch.study import merged_study, write_study
 from harness.records.code_state import code_state
@@ -60,7 +61,7 @@ def run_sweep(
     """
     launcher_settings(master_config(sweep))
     study = _study_folder(sweep)
-    command = f"python -m harness {shlex.join(['-m', *overrides])}"
+    command = f"python -m harness {shlex.join(['-m', *sweep.composer.flags, *overrides])}"
     record = merged_study(sweep, study, command=command, pilot=pilot)
     records = finished_records(sweep.jobs[0].config.output_dir)
     costs = {job.run_id: estimate(job.config, records).seconds for job in sweep.jobs}

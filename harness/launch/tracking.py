@@ -18,7 +18,7 @@ from harness.records.records import BASES, RunRecord, eval_paths, read_eval
 from harness.schema.run_config import RunConfig
 
 TAG_LENGTH = 64  # W&B refuses longer ones
-NO_FACTORS = ("study=", "output_dir=", "tracking", "hydra", "device=", "eval")
+NO_FACTORS = ("--config-dir", "study=", "output_dir=", "tracking", "hydra", "device=", "eval")
 Mode = Literal["online", "offline", "disabled"]
 KEPT = "outputs/ has everything"
 OFFLINE = "recording offline: `wandb sync` sends it later"

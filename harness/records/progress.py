@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -126,10 +127,20 @@ class Display:
     def say(self, text: str) -> None:
         """Print a line above the live ones. It may quote records or errors: see `visible`."""
         text = visible(text)
-        if self.live:
-            self.live.console.print(text, markup=False, highlight=False)
-        else:
-            print(text, file=self.stream, flush=True)
+        try:
+            if self.live:
+                self.live.console.print(text, markup=False, highlight=False)
+            else:
+                print(text, file=self.stream, flush=True)
+        except OSError:  # `2>&1 | head`, or a terminal that is gone: the runs go on without a word
+            self._hear_nothing()
+
+    def _hear_nothing(self) -> None:
+        """Lead what this process prints to nowhere, once nobody reads it."""
+        null = os.open(os.devnull, os.O_WRONLY)
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(null, self.stream.fileno())
+        os.close(null)
 
     def reporter(self, job: str) -> Reporter:
         def report(phase: str, done: int, total: int, note: str = "") -> None:

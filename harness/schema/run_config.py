@@ -216,7 +216,7 @@ def explain(error: ValidationError, *, at: tuple[str, ...] = ()) -> str:
 
 def _explain(error: Any, at: tuple[str, ...]) -> str:
     path = ".".join(str(part) for part in error["loc"])
-    value = "null" if error["input"] is None else error["input"]
+    value = "null" if error["input"] is None else _shown(error["input"])
     if error["type"] == "extra_forbidden":
         known = _fields_at((*at, *error["loc"][:-1]))
         return f"{path}: no such setting{did_you_mean(str(error['loc'][-1]), known)}"
@@ -236,6 +236,12 @@ def _explain(error: Any, at: tuple[str, ...]) -> str:
     if error["type"] == "greater_than":
         return f"{path}={value}: give a number greater than {error['ctx']['gt']:g}"
     return f"{path}={value}: {message}"
+
+
+def _shown(value: Any) -> str:
+    """A value as it is typed, and no whole dictionary."""
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    return text if len(text) <= 100 else f"{text[:60]}..."
 
 
 def _fields_at(location: tuple[Any, ...]) -> list[str]:

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Generic, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 Positive = Annotated[int, Field(gt=0)]
 NonNegative = Annotated[int, Field(ge=0)]
@@ -60,6 +61,17 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
     checks: ClassVar[tuple[Check[Any], ...]] = ()
     used: ClassVar[tuple[Used[Any], ...]] = ()
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _numbers_are_no_truth_values(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse `seed=true`, which Python would take for 1."""
+        inner = value if isinstance(value, list | tuple) else [value]
+        if any(isinstance(one, bool) for one in inner):
+            kind = str(cls.model_fields[info.field_name or ""].annotation)
+            if "bool" not in kind and "Any" not in kind:
+                raise PydanticCustomError("truth_value", "true and false are no numbers or texts; give one")
+        return value
 
     @model_validator(mode="after")
     def _fields_fit(self) -> Self:

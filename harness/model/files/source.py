@@ -86,8 +86,6 @@ def check_model(model: ModelConfig, templates: Set[str] = frozenset()) -> Codec 
     kind = kind_of(model)
     if kind == "ladder":
         return None
-    if model.kept_text is not None and not Path(model.kept_text).is_file():
-        raise ConfigError(f"model.kept_text={model.kept_text}: no such file; name a UTF-8 text, or null")
     if kind == "gguf":
         _check_gguf(gguf_file(model), templates)
         return None

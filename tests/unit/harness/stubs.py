@@ -72,7 +72,15 @@ def execute(config: RunConfig, *, overrides: list[str], report: Reporter) -> str
         return "held"
     mark_evaluated(config, base_folder(config), 0)
     mark_evaluated(config, run_folder(config), 3)
-    record(config, "finished", steps_done=3, seconds={"train": 6.0}, finished="2026-01-01T00:01:00+00:00")
+    given = {"overrides": overrides}
+    record(
+        config,
+        "finished",
+        **given,
+        steps_done=3,
+        seconds={"train": 6.0},
+        finished="2026-01-01T00:01:00+00:00",
+    )
     return "finished"
 
 

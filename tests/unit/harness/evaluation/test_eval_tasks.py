@@ -15,8 +15,8 @@ from harness.evaluation.evaluate import evaluate
 from harness.identity import base_folder, benchmark_key, digest, eval_key, run_folder, run_id
 from harness.launch.bookkeeping import final_numbers
 from harness.launch.compose import Composer
+from harness.launch.costs import estimate
 from harness.launch.expand import expand
-from harness.launch.plan import estimate
 from harness.launch.status import is_evaluated, mark_evaluated
 from harness.records.records import read_eval
 from harness.schema.run_config import ConfigError, RunConfig

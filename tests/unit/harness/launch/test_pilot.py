@@ -94,9 +94,10 @@ def test_a_rate_on_the_command_line_is_every_arms(tmp_path: Path) -> None:
 
 def test_each_arm_trains_at_its_best_rate_and_the_study_says_so(launch, tmp_path: Path, capsys) -> None:
     assert launch() == 0
-    assert "objective=grpo,model=tiny: trainer.lr=1e-05, best on validation (at the grid's edge)" in (
-        capsys.readouterr().err
-    )
+    said = capsys.readouterr().err
+    assert "objective=grpo,model=tiny: trainer.lr=1e-05, best on validation (at the grid's edge)" in said
+    tie = "trainer.lr=0.0001, the smallest of a tie on validation with 0.001: the pilot does not"
+    assert f"objective=sft_rejection,model=tiny: {tie} tell them apart" in said
     study = read_study(tmp_path / "s")
     # Means 0.15, 0.4, 0.4: of equal ones the smaller. GRPO: 0.5, 0.4, 0.45.
     rates = {
@@ -107,6 +108,7 @@ def test_each_arm_trains_at_its_best_rate_and_the_study_says_so(launch, tmp_path
         False,
         True,
     ]
+    assert [c["tied"] for c in study.pilot] == [[1e-3], []]
     assert study.pilot[0]["tried"]["0.0001"] == {"100": 0.5, "101": 0.3}
     assert study.declared == {
         "fixed": ["data", "rollout", "trainer"],
@@ -138,6 +140,16 @@ def test_a_failed_rate_is_out_of_the_running(tmp_path: Path, monkeypatch: pytest
         choose(found, grid)
 
 
+def test_rates_that_all_fail_alike_are_a_tie_and_no_edge(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = pilot_of(sweep_of(tmp_path), lines(tmp_path), config_dir=CONF)
+    assert found is not None
+    monkeypatch.setattr(pilot, "_score", lambda job: 0.0)
+    for choice in choose(found, RateGrid(rates=[1e-3, 1e-4, 1e-5], seeds=[100, 101])):
+        assert (choice.chosen, choice.tied, choice.edge) == (1e-5, [1e-4, 1e-3], False)
+
+
 def test_the_score_is_validation_accuracy_at_the_last_step(tmp_path: Path) -> None:
     found = pilot_of(sweep_of(tmp_path), lines(tmp_path), config_dir=CONF)
     assert found is not None
@@ -167,8 +179,8 @@ def test_a_plan_says_what_is_tried_and_declared(launch, tmp_path: Path, capsys) 
     capsys.readouterr()
     assert launch("--plan") == 0
     said = capsys.readouterr().out
-    assert "objective=grpo,model=tiny: trainer.lr=1e-05 (at the grid's edge)" in said
-    assert "4 skip" in said or said.count("2 skip") == 2
+    assert "objective=grpo,model=tiny: trainer.lr=1e-05, best on validation (at the grid's edge)" in said
+    assert said.count("2 done") == 2
 
 
 def test_one_level_of_the_primary_factor_has_no_contrast(launch, capsys) -> None:
@@ -198,10 +210,10 @@ def test_the_criterion_gain_names_what_it_claims(changed: dict, said: str) -> No
         "family": ["grpo"],
         "nulls": ["pg"],
     }
-    spec = read_spec(whole)
+    spec = read_spec(whole, "mine.yaml")
     assert spec is not None and spec.primary is not None and spec.primary.null_gain == 0.03
     with pytest.raises(ConfigError, match=re.escape(said)):
-        read_spec(whole | changed)
+        read_spec(whole | changed, "mine.yaml")
 
 
 def test_the_learning_check_says_its_criterion_in_the_plan(capsys, tmp_path: Path) -> None:
