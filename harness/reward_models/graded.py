@@ -16,7 +16,7 @@ from harness.types import Problem, Prompt, Rollout, RolloutEngine, SamplingParam
 
 @dataclass(frozen=True)
 class Source:
-    """The base's sampler, training problems and their prompts, the grader's settings and two seeds.
+    """The base's sampler, training problems and prompts of one template, the grader's settings, two seeds.
 
     `size` samples a problem are drawn with `params`.
     """
@@ -25,6 +25,7 @@ class Source:
     decode: Callable[[Sequence[int]], str]
     problems: Sequence[Problem]
     prompts: Mapping[str, Prompt]
+    template: str
     size: int
     params: SamplingParams
     rules: tuple[Rule, ...]
@@ -34,7 +35,7 @@ class Source:
     token_budget: int
 
     def right(self, text: str, problem: Problem) -> bool:
-        own = own_answer(text, self.prompts[problem.id].template)
+        own = own_answer(text, self.template)
         found = grade(own, problem.answer, rules=self.rules, use_symbolic=self.symbolic, exact=problem.exact)
         return found.correct
 

@@ -98,6 +98,7 @@ def _source(config: RunConfig, base: Path, device: str, seed: int) -> Source:
         decode=codec.decode,
         problems=problems,
         prompts=prompts,
+        template=template,
         size=settings.k,
         params=SamplingParams(
             max_new_tokens=settings.max_new_tokens, temperature=settings.temperature, top_p=settings.top_p

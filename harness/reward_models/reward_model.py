@@ -96,6 +96,7 @@ def source_of(run: Run) -> Source:
         decode=run.decode,
         problems=run.problems,
         prompts=run.prompts,
+        template=config.data.template,
         size=config.rollout.group_size,
         params=params,
         rules=tuple(config.data.answer_rules),
