@@ -94,7 +94,8 @@ def reinforce_pp(*, token_rewards: Tensor, completion_mask: Tensor, eps: float) 
 def process_supervision(
     *,
     step_rewards: Tensor,
-    step_mask: Tensor,
+    step_rows: Tensor,
+    step_ends: Tensor,
     completion_mask: Tensor,
     group_ids: Tensor,
     std: Std,
@@ -102,21 +103,20 @@ def process_supervision(
 ) -> Tensor:
     """A_t = sum of the normalised rewards of the steps that end at or after t (arXiv:2402.03300 §4.1.3).
 
-    `step_rewards` [B, T] stand at the last token of each step, where `step_mask` is 1; the mean and std of a
-    group run over all steps of all its outputs, those with no token in `completion_mask` (cut and masked)
-    too. -> [B, T], 0 outside the completion. A group with one step in all has nothing to compare: it gives 0,
-    as equal rewards do.
+    `step_rewards` [S] are of steps of the outputs `step_rows` [S], each ending at the token `step_ends` [S].
+    The mean and std of a group run over all steps of all its outputs: two that end at one token are two, and
+    those of outputs with no token in `completion_mask` [B, T] (cut and masked) count too. -> [B, T], 0
+    outside the completion. A group with one step in all has nothing to compare: it gives 0, as equal rewards
+    do.
     """
-    at = step_mask.bool().nonzero()  # [S, 2], row and token of each step
-    groups = group_ids[at[:, 0]]  # [S]
+    groups = group_ids[step_rows]  # [S]
     _, index, size = torch.unique(groups, return_inverse=True, return_counts=True)
     several = size[index] > 1  # [S]
-    rows, tokens = at[several].unbind(1)
-    normalised = torch.zeros_like(step_rewards)
-    if len(rows):
-        normalised[rows, tokens] = group_normalized(
-            rewards=step_rewards[rows, tokens], group_ids=groups[several], std=std, eps=eps
-        )
+    normalised = torch.zeros(completion_mask.shape, dtype=step_rewards.dtype)  # [B, T]
+    if bool(several.any()):
+        at = (step_rows[several], step_ends[several])
+        each = group_normalized(rewards=step_rewards[several], group_ids=groups[several], std=std, eps=eps)
+        normalised.index_put_(at, each, accumulate=True)
     return torch.where(completion_mask.bool(), _sum_from_here(normalised), 0.0)
 
 

@@ -81,24 +81,21 @@ def active_rows(batch: Batch, objective: ObjectiveConfig) -> Tensor:
 def process_advantages(groups: Sequence[ScoredGroup], batch: Batch, objective: ObjectiveConfig) -> Tensor:
     """Normalised step rewards of a group, summed over the steps that end at or after a token, [B, T].
 
-    If outputs have a reward of their own, the answer is the last step, at the output's last token. Where two
-    steps end at one token, their rewards add up.
+    If outputs have a reward of their own, the answer is the last step, at the output's last token. An output
+    cut right after a statement has both there: two steps, each normalised, then added up.
     """
-    rewards = torch.zeros_like(batch.advantages)  # [B, T]
-    ends = torch.zeros_like(batch.completion_mask)  # [B, T], where steps end
+    steps: list[tuple[int, int, float]] = []  # row, token, reward
     rows = [(group, i) for group in groups for i in range(len(group.rollouts))]
     for row, (group, i) in enumerate(rows):
         start, length = len(group.prompt.token_ids), len(group.rollouts[i].completion_ids)
         assert group.step_rewards is not None
-        steps = list(group.step_rewards[i])
+        steps += [(row, start + place, reward) for place, reward in group.step_rewards[i]]
         if objective.reward.weights:
-            steps.append((length - 1, group.rewards[i]))
-        for place, reward in steps:
-            rewards[row, start + place] += reward
-            ends[row, start + place] = True
+            steps.append((row, start + length - 1, group.rewards[i]))
     return process_supervision(
-        step_rewards=rewards,
-        step_mask=ends,
+        step_rewards=torch.tensor([reward for *_, reward in steps], dtype=batch.advantages.dtype),
+        step_rows=torch.tensor([row for row, *_ in steps], dtype=torch.long),
+        step_ends=torch.tensor([token for _, token, _ in steps], dtype=torch.long),
         completion_mask=batch.completion_mask,
         group_ids=batch.group_ids,
         std=objective.advantage.std,

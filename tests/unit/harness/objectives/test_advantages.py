@@ -106,11 +106,10 @@ def test_reinforce_pp_sums_token_rewards_to_come() -> None:
 def test_process_sums_the_normalised_rewards_of_later_steps() -> None:
     # One group; steps 1 | 0 end at tokens 1, 3 of row 0 and at 0, 2 of row 1. Four step rewards: mean .5,
     # population std .5, normalised +1, -1. Row 0: +1 - 1 = 0 up to token 1, then -1. Row 1: 0, then -1.
-    step_rewards = torch.tensor([[0.0, 1.0, 0.0, 0.0], [1.0, 0.0, 0.0, 0.0]])
-    step_mask = torch.tensor([[0, 1, 0, 1], [1, 0, 1, 0]])
     advantages = process_supervision(
-        step_rewards=step_rewards,
-        step_mask=step_mask,
+        step_rewards=torch.tensor([1.0, 0.0, 1.0, 0.0]),
+        step_rows=torch.tensor([0, 0, 1, 1]),
+        step_ends=torch.tensor([1, 3, 0, 2]),
         completion_mask=torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0]]),
         group_ids=torch.tensor([0, 0]),
         std="population",
@@ -123,11 +122,11 @@ def test_process_with_one_step_each_is_outcome_supervision() -> None:
     rewards = torch.tensor([1.0, 0.0, 0.0, 1.0, 1.0, 0.0])
     ids = torch.tensor([0, 0, 0, 1, 1, 1])
     mask = torch.tensor([[1, 1], [1, 0], [1, 1], [1, 0], [1, 1], [1, 1]])
-    last = torch.tensor([[0, 1], [1, 0], [0, 1], [1, 0], [0, 1], [0, 1]])
     outcome = group_normalized(rewards=rewards, group_ids=ids, std="sample", eps=1e-6)
     by_step = process_supervision(
-        step_rewards=rewards[:, None] * last,
-        step_mask=last,
+        step_rewards=rewards,
+        step_rows=torch.arange(6),
+        step_ends=torch.tensor([1, 0, 1, 0, 1, 1]),
         completion_mask=mask,
         group_ids=ids,
         std="sample",
@@ -138,10 +137,10 @@ def test_process_with_one_step_each_is_outcome_supervision() -> None:
 
 def test_process_a_group_with_one_step_gives_0_and_a_masked_output_is_still_compared_with() -> None:
     # Row 0's step is the only one of its group. Rows 1 and 2: 1 and 0, sample std 1 / sqrt(2).
-    step_mask = torch.tensor([[1, 0], [0, 1], [0, 1]])
     found = process_supervision(
-        step_rewards=step_mask * torch.tensor([[1.0], [1.0], [0.0]]),
-        step_mask=step_mask,
+        step_rewards=torch.tensor([1.0, 1.0, 0.0]),
+        step_rows=torch.tensor([0, 1, 2]),
+        step_ends=torch.tensor([0, 1, 1]),
         completion_mask=torch.tensor([[1, 1], [1, 1], [0, 0]]),
         group_ids=torch.tensor([0, 1, 1]),
         std="sample",

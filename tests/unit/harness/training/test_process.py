@@ -121,10 +121,23 @@ def test_scoring_puts_them_into_the_group_and_dropping_takes_them_out(tmp_path: 
     assert kept.step_rewards == (groups[0].step_rewards[0], (), groups[0].step_rewards[3])
 
 
-def test_rewards_of_steps_that_end_at_one_token_add_up() -> None:
-    # Outputs of one token: a statement worth .5 and the answer's 1 at it, 1, and 0. 1.5, 1, 0: mean 5/6,
-    # squares .444444 + .027778 + .694444, / 2: std .763763. (Without the statement: .57735 twice, -1.154701.)
+def test_two_steps_that_end_at_one_token_are_normalised_apart() -> None:
+    # Outputs of two tokens. Row 0 ends with a right statement and a right answer, both at token 1; row 1 has
+    # a wrong answer there; row 2 a right statement at token 0 and a wrong answer at token 1. Five steps,
+    # 1 1 | 0 | 1 0: mean .6, squares 3 × .16 + 2 × .36 = 1.2, sample std sqrt(1.2 / 4) = .547723, so
+    # .730297 for 1 and -1.095445 for 0. Added up beforehand, 2 | 0 | 1 0, they would have mean .75.
+    made = group("p", [7], [[4, 5], [5, 5], [6, 5]], [1.0, 0.0, 0.0])
+    made = replace(made, step_rewards=(((1, 1.0),), (), ((0, 1.0),)))
+    found = build_batch([made], configure(*PROCESS).objective).advantages[:, 1:]
+    up, down = 0.730297, -1.095445
+    expected = [[2 * up, 2 * up], [down, down], [up + down, down]]
+    torch.testing.assert_close(found, torch.tensor(expected), atol=1e-5, rtol=0)
+
+
+def test_rewards_of_steps_that_share_a_token_follow_the_mean_of_all_steps() -> None:
+    # Outputs of one token: a statement worth .5 and the answer's 1 at it, 1, and 0. Four steps .5 1 1 0: mean
+    # .625, squares .015625 + 2 × .140625 + .390625 = .6875, / 3: std .478714. -.261116 + .783349 = .522233.
     made = group("p", [7], [[4], [5], [6]], [1.0, 1.0, 0.0])
     made = replace(made, step_rewards=(((0, 0.5),), (), ()))
     advantages = build_batch([made], configure(*PROCESS).objective).advantages
-    assert advantages[:, 1].tolist() == pytest.approx([0.872872, 0.218218, -1.091089], abs=1e-5)
+    assert advantages[:, 1].tolist() == pytest.approx([0.522233, 0.783349, -1.305582], abs=1e-5)
