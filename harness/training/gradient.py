@@ -143,6 +143,8 @@ def _backward(
     """Add `scale` × a microbatch's gradient; its shares of the step's metrics and its logprobs [b, t].
 
     Both are without gradient and on the device. Nothing here is read by the CPU, which runs ahead of a GPU.
+    A loss in whose denominator nothing of the step counts leaves no gradient, not one of 0, on which momentum
+    and weight decay would act. Every rank knows the denominators, so all decide alike.
     """
     objective, mask, value = config.objective, micro.completion_mask, models.value
     states: list[Tensor] | None = [] if value is not None and value.trunk is None else None
@@ -163,17 +165,22 @@ def _backward(
         tis=None if tis is None else SamplerCorrection(tis.cap, tis.level),
         kl=_kl_penalty(models, packed, config, step.kl_coef),
     )
-    loss = reduce(loss=output.loss, completion_mask=mask, kind=objective.reduce, denominator=step.denominator)
+    loss = logprobs.new_zeros(())
+    if step.num_tokens and step.denominator:
+        loss = reduce(
+            loss=output.loss, completion_mask=mask, kind=objective.reduce, denominator=step.denominator
+        )
     per_token, shares = dict(output.metrics), {"loss": loss.detach()}
     if "offline.sampler" not in objective.asks_teacher:
         per_token["sampler_gap"] = (micro.sampler_logprobs - micro.old_logprobs).abs()
-    if (slot := objective.value) is not None and value is not None:
+    if (slot := objective.value) is not None and value is not None and step.num_tokens:
         critic = critic_loss(
             value, models.policy, micro, packed, states=states[0] if states else None, clip=slot.clip
         )
         per_token |= critic.metrics
-        loss = loss + slot.coef * torch.where(mask, critic.loss, 0.0).sum() / max(1.0, step.num_tokens)
-    (loss if scale == 1.0 else loss * scale).backward()
+        loss = loss + slot.coef * torch.where(mask, critic.loss, 0.0).sum() / step.num_tokens
+    if loss.requires_grad:
+        (loss if scale == 1.0 else loss * scale).backward()
     for name, x in per_token.items():
         shares[name] = torch.where(mask, x.detach(), 0.0).sum() / max(1.0, step.num_tokens)
     return shares, logprobs.detach()

@@ -15,7 +15,7 @@ from harness.model.dims import forward_flops
 from harness.records.lines import MetricsWriter, write_samples
 from harness.records.progress import Reporter
 from harness.seeds import derive
-from harness.training.advantages import active_rows, build_batch
+from harness.training.advantages import build_batch
 from harness.training.batching import work
 from harness.training.counters import Counters
 from harness.training.distributed import broadcast_from_rank0, hub_weights, rank
@@ -164,7 +164,7 @@ def adapt_kl_coef(run: Run, result: UpdateResult) -> float:
     counters.kl_coef = adapted_coef(policy, result.batch, config=config, kl_coef=counters.kl_coef)
     if objective.kl.against != "old":
         return 0.0
-    return forward_flops(policy.dims, **work(result.batch, active_rows(result.batch, objective)))
+    return forward_flops(policy.dims, **work(result.batch, torch.arange(len(result.batch.lengths))))
 
 
 def sync_engine(run: Run) -> dict[str, float]:

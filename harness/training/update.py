@@ -84,7 +84,7 @@ def update(
         (metrics, logprobs), config = halving(step, config, models.trained, longest=longest)
         if logprobs is not None:
             batch = _with_old_logprobs(batch, step_rows, logprobs)
-        if any(p.grad is not None for p in models.parameters):  # else no row of this minibatch has one
+        if any(p.grad is not None for p in models.parameters):  # else nothing of this minibatch counts
             number = num_updates_done + index
             tally.add(metrics, *_step(optimizer, models, config, number=number, total=num_updates_total))
     epochs = objective.updates.epochs
@@ -221,18 +221,16 @@ def adapted_coef(policy: Policy, batch: Batch, *, config: RunConfig, kl_coef: fl
     """The KL coefficient of the next rollout batch, for the KL that this one shows, nats per token.
 
     against old: KL(pi_old || pi) after its updates, as in PPO. against ref: KL(pi_old || reference), the
-    policy's that sampled.
+    policy's that sampled. Every sample counts, also one whose advantage is 0: a KL has no sign to select by.
     """
     kl = config.objective.kl
     assert kl.target is not None
-    rows = active_rows(batch, config.objective)
     if kl.against == "old":
-        other = batch_logprobs(policy, batch, rows, config)
+        other = batch_logprobs(policy, batch, torch.arange(len(batch.lengths)), config)
     else:
         assert batch.ref_logprobs is not None
         other = batch.ref_logprobs
-    mask = batch.completion_mask[rows]  # [b, T]
-    estimates = k3(logprobs=batch.old_logprobs[rows], ref_logprobs=other[rows])[mask]
+    estimates = k3(logprobs=batch.old_logprobs, ref_logprobs=other)[batch.completion_mask]  # [num_tokens]
     measured = float(estimates.mean()) if len(estimates) else kl.target
     if kl.horizon is None:
         return adaptive_coef(coef=kl_coef, kl=measured, target=kl.target)

@@ -12,6 +12,7 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+from safetensors.torch import load_file
 
 from harness.bases.pretrain import ensure_base
 from harness.identity import run_folder
@@ -113,6 +114,19 @@ def test_two_processes_follow_one_and_share_its_checkpoints(tmp_path: Path) -> N
     assert [json.loads(x)["step"] for x in (run_folder(two) / "metrics.jsonl").read_text().splitlines()] == [
         *range(1, 11)
     ]
+
+
+@pytest.mark.timeout(600)
+def test_two_processes_agree_that_a_step_without_a_token_moves_nothing(tmp_path: Path) -> None:
+    # Every output is cut after 3 tokens and masked; a KL and weight decay would move the weights.
+    lines = ("rollout.max_new_tokens=3", "objective.truncated=mask", "objective.kl.coef=0.1")
+    config = config_at(tmp_path, *lines, "trainer.steps=2", "trainer.weight_decay=0.1")
+    base = ensure_base(config, quiet)
+    over_two(_execute, config)
+    assert [(row["truncated"], row["updates"]) for row in rows(config)] == [(1.0, 0.0)] * 2
+    last = run_folder(config) / "checkpoints" / "step_000002" / "model.safetensors"
+    start, end = load_file(base / "model" / "model.safetensors"), load_file(last)
+    assert start.keys() == end.keys() and all(torch.equal(start[name], end[name]) for name in start)
 
 
 @pytest.mark.timeout(600)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from harness.training.advantages import build_batch
+from harness.training.advantages import build_batch, with_advantages
 from harness.training.update import adapted_coef
 from tests.unit.harness.tiny import configure
 from tests.unit.harness.training.one_step import (
@@ -101,6 +101,24 @@ def test_the_proportional_coefficient() -> None:
     batch = build_batch([MIXED], config.objective)
     batch = replace(batch, ref_logprobs=torch.full_like(batch.old_logprobs, LN2))
     assert adapted_coef(policy(), batch, config=config, kl_coef=0.2) == pytest.approx(0.22)
+
+
+@pytest.mark.parametrize(("target", "factor"), [(0.15, 2.0), (0.2, 1.0), (0.4, 0.5)])
+def test_the_coefficient_is_measured_on_every_sample(target: float, factor: float) -> None:
+    # Only output 0 has a positive advantage, and no KL: 2 tokens of 0, 7 of 2 - 1 - ln 2 = 0.307, mean 0.239:
+    # above 1.5 × 0.15 = 0.225, below 0.4 / 1.5 = 0.267. Output 0 alone would halve the coefficient each time.
+    lines = (
+        "objective.kl.placement=reward",
+        "objective.kl.estimator=k1",
+        "objective.advantage.sign=positive",
+    )
+    config = configure("objective.kl.coef=0.2", f"objective.kl.target={target}", *lines)
+    batch = build_batch([MIXED], config.objective)
+    ref = torch.full_like(batch.old_logprobs, LN2)
+    ref[0] = 0.0
+    batch = with_advantages(replace(batch, ref_logprobs=ref), config.objective, groups=[MIXED])
+    assert batch.advantages.any(-1).tolist() == [True, False, False]
+    assert adapted_coef(policy(), batch, config=config, kl_coef=0.2) == pytest.approx(0.2 * factor)
 
 
 def test_against_old_the_coefficient_sees_where_the_updates_went() -> None:
