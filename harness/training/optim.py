@@ -76,19 +76,25 @@ class _Masters(torch.optim.Optimizer):
         )
 
     @torch.no_grad()
+    def widen_gradients(self) -> None:
+        """Move the gradients of low-precision parameters to their masters, in float32."""
+        live = [(p, master) for p, master in self._masters.items() if p.grad is not None]
+        if not live:
+            return
+        gradients = [torch.empty_like(master) for _, master in live]
+        torch._foreach_copy_(gradients, [p.grad for p, _ in live])
+        for (p, master), gradient in zip(live, gradients, strict=True):
+            p.grad, master.grad = None, gradient
+
+    @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
         assert closure is None
-        live = [(p, master) for p, master in self._masters.items() if p.grad is not None]
-        low, masters = [p for p, _ in live], [master for _, master in live]
-        gradients = [torch.empty_like(master) for master in masters]
-        if live:
-            torch._foreach_copy_(gradients, [p.grad for p in low])
-        for master, gradient in zip(masters, gradients, strict=True):
-            master.grad = gradient
+        self.widen_gradients()
         super().step()
+        live = [(p, master) for p, master in self._masters.items() if master.grad is not None]
         if live:
-            torch._foreach_copy_(low, masters)
-        for master in masters:
+            torch._foreach_copy_([p for p, _ in live], [master for _, master in live])
+        for _, master in live:
             master.grad = None
 
     def zero_grad(self, set_to_none: bool = True) -> None:
@@ -151,6 +157,9 @@ def guarded_step(
     """
     live = [p for p in parameters if p.grad is not None]
     grad_norm = _total_norm([p.grad for p in live if p.grad is not None])
+    if isinstance(optimizer, _Masters):  # scaled in bfloat16, a gradient would be rounded a second time
+        optimizer.widen_gradients()
+        live = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
     nn.utils.clip_grads_with_norm_(live, max_grad_norm, grad_norm)
     finite = bool(torch.isfinite(grad_norm))
     if finite:

@@ -136,6 +136,50 @@ def test_masters_follow_float32_adamw_to_the_bit() -> None:
         assert torch.equal(a.bfloat16(), b) and b.dtype == torch.bfloat16
 
 
+def _clipped(module: nn.Module, steps: int, *, by_torch: bool = False) -> torch.optim.AdamW:
+    """Steps on gradients (exact in bfloat16) cut to a norm of 0.3, by guarded_step or by torch itself."""
+    optimizer = adamw(module, lr=1e-3, betas=(0.9, 0.95), eps=1e-8, weight_decay=0.1)
+    parameters, generator = list(module.parameters()), torch.Generator().manual_seed(0)
+    for _ in range(steps):
+        for p in parameters:
+            p.grad = torch.randn(p.shape, generator=generator).bfloat16().to(p.dtype)
+        if by_torch:
+            norm = nn.utils.clip_grad_norm_(parameters, 0.3)
+            optimizer.step()
+        else:
+            norm = torch.tensor(guarded_step(optimizer, parameters, lr=1e-3, max_grad_norm=0.3)[0])
+        assert norm > 3  # so the scale is no power of 2, which bfloat16 could hold
+    return optimizer
+
+
+def test_gradients_of_bfloat16_are_clipped_in_float32() -> None:
+    wide, low = pair()
+    of_wide, of_low = _clipped(wide, 12), _clipped(low, 12)
+    for theirs, ours in zip(of_wide.param_groups, of_low.param_groups, strict=True):
+        for reference, master in zip(theirs["params"], ours["params"], strict=True):
+            assert master.dtype == torch.float32
+            torch.testing.assert_close(master, reference.detach(), rtol=0, atol=1e-7)
+
+
+def test_clipping_in_float32_is_torchs_to_the_bit() -> None:
+    (ours, _), (torchs, _) = pair(), pair()
+    _clipped(ours, 12)
+    _clipped(torchs, 12, by_torch=True)
+    assert all(torch.equal(a, b) for a, b in zip(ours.parameters(), torchs.parameters(), strict=True))
+
+
+def test_a_gradient_that_is_not_finite_leaves_masters_as_they_are() -> None:
+    _, low = pair()
+    optimizer = trained(low, steps=2, lr=1e-3)
+    before = [p.detach().clone() for p in [*low.parameters(), *optimizer.state_dict()["masters"]]]
+    for p in low.parameters():
+        p.grad = torch.full_like(p, math.inf)
+    assert not guarded_step(optimizer, list(low.parameters()), lr=1e-3, max_grad_norm=1.0)[1]
+    after = [*low.parameters(), *optimizer.state_dict()["masters"]]
+    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+    assert all(p.grad is None for group in optimizer.param_groups for p in group["params"])
+
+
 def test_a_thousand_tiny_updates_do_not_vanish() -> None:
     # One moves a weight of 1 by 1e-5, far below bfloat16's spacing of 2^-8 there; all of them by 0.01.
     module = nn.Linear(1, 1, bias=False).bfloat16()
