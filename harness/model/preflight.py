@@ -56,8 +56,7 @@ def needs(config: RunConfig, dims: ModelDims, device: str) -> Needs:
     size, whole = (4 if config.dtype == "float32" else 2), float(num_parameters(dims))
     trained = _trained(config, dims)
     always = {"PyTorch": _RUNTIME[device], "policy": whole * size}
-    moments = 8 if config.trainer.optimizer == "adamw" else 2
-    always |= {"optimizer": trained * (moments + (4 if size < 4 else 0))}
+    always |= {"optimizer": _moments(config, dims, trained) + trained * (4 if size < 4 else 0)}
     if config.trainer.lora is None:
         always["base"] = whole * size  # the reference, and what is kept is measured against
     if config.objective.kl.refresh_every is not None or config.objective.kl.reference == "teacher":
@@ -101,6 +100,13 @@ def _engine(
         "vLLM's weights": whole * size,
         "vLLM's keys and values": cache_gib * _GIB,
     }, {}
+
+
+def _moments(config: RunConfig, dims: ModelDims, trained: float) -> float:
+    """Bytes of AdamW's moments; of 8 bits, but of an embedding's 32 (`training.optim`)."""
+    if config.trainer.optimizer == "adamw":
+        return 8 * trained
+    return 2 * trained + (6.0 * dims.vocab_size * dims.hidden_size if config.trainer.lora is None else 0.0)
 
 
 def _trained(config: RunConfig, dims: ModelDims) -> float:

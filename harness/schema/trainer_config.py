@@ -102,7 +102,7 @@ class TrainerConfig(Section):
     on_oom: Literal["raise", "halve_microbatch"] = "raise"
     """When memory runs out: stop, or start the step again with half the microbatch, and stay with that."""
     optimizer: Literal["adamw", "adamw_8bit"] = "adamw"
-    """AdamW with states of 32 or of 8 bits."""
+    """AdamW with states of 32 or of 8 bits (of embeddings always 32)."""
     gradient_checkpointing: bool = False
     """Store each layer's input alone and compute the layer again in the backward pass, to save memory."""
     lora: LoraConfig | None = None

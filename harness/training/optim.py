@@ -26,10 +26,12 @@ def adamw(
 
     `others` are trained along, each with the module's learning rate times its own factor. Parameters below
     float32 are updated through masters. With `bits` 8 the moments of tensors of 4,096 numbers and more are
-    kept in 8 bits, by blocks (arXiv:2110.02861); raises ValueError where bitsandbytes is not installed.
+    kept in 8 bits, by blocks (arXiv:2110.02861), but those of embeddings in 32, as in its stable embedding
+    layer and in transformers' Trainer; raises ValueError where bitsandbytes is not installed.
     """
     groups: list[dict[str, Any]] = []
-    for each, scale in [(module, 1.0), *others]:
+    modules = [(module, 1.0), *others]
+    for each, scale in modules:
         parameters = [p for p in each.parameters() if p.requires_grad]
         wide, narrow = [p for p in parameters if p.ndim > 1], [p for p in parameters if p.ndim <= 1]
         groups += [
@@ -38,6 +40,9 @@ def adamw(
         ]
     low = any(p.dtype != torch.float32 for group in groups for p in group["params"])
     if bits == 8:
+        embeddings = {m.weight for each, _ in modules for m in each.modules() if isinstance(m, nn.Embedding)}
+        for group in groups:
+            group["full_moments"] = [i for i, p in enumerate(group["params"]) if p in embeddings]
         eight = _adamw_8bit()
         kind = type("Master8bit", (_Masters, eight), {}) if low else eight
         optimizer: torch.optim.Optimizer = kind(groups, lr=lr, betas=betas, eps=eps)
@@ -53,7 +58,19 @@ def _adamw_8bit() -> Any:
             "trainer.optimizer=adamw_8bit: bitsandbytes is not installed; pip install 'r1-ablations[8bit]', "
             "or set trainer.optimizer=adamw"
         ) from None
-    return AdamW8bit
+
+    class Eight(AdamW8bit):
+        """AdamW8bit in which a group's tensors with the numbers `full_moments` have moments of 32 bits.
+
+        bitsandbytes' own list of such tensors is global and goes by id, which a later run's tensors can have.
+        A state saved without the numbers goes on as it began, with 8 bits.
+        """
+
+        def get_config(self, gindex: int, pindex: int, group: dict[str, Any]) -> dict[str, Any]:
+            config: dict[str, Any] = super().get_config(gindex, pindex, group)
+            return {**config, "optim_bits": 32} if pindex in group.get("full_moments", ()) else config
+
+    return Eight
 
 
 class _Masters(torch.optim.Optimizer):

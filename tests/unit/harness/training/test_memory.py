@@ -126,13 +126,15 @@ def test_the_message_names_phase_sizes_and_settings(tmp_path: Path, monkeypatch:
         assert part in str(caught.value), str(caught.value)
 
 
-def test_the_sizes_named_are_those_of_the_dtype_and_the_optimiser(tmp_path: Path) -> None:
-    dims = replace(DIMS, vocab_size=10**9)
+def test_the_sizes_named_are_those_of_the_dtype_and_the_optimiser() -> None:
+    tied = replace(DIMS, vocab_size=10**9, tie_word_embeddings=True)
     params = 16e9 / 2**30  # D 16 × V 1e9, the rest is nothing beside it; in GiB a byte
-    for lines, size, optimizer in (
-        ((), 4, 8),  # two float32 moments
-        (("dtype=bfloat16",), 2, 12),  # and float32 masters
-        (("dtype=bfloat16", "trainer.optimizer=adamw_8bit"), 2, 6),  # two moments of a byte, masters
+    eight = ("dtype=bfloat16", "trainer.optimizer=adamw_8bit")
+    for lines, dims, size, optimizer in (
+        ((), tied, 4, 8),  # two float32 moments
+        (("dtype=bfloat16",), tied, 2, 12),  # and float32 masters
+        (eight, tied, 2, 12),  # an embedding's moments are float32 all the same
+        (eight, replace(tied, tie_word_embeddings=False), 4, 12 + 6),  # a head's are two of a byte; masters
     ):
         config = configure(*lines)
         kind = getattr(torch, config.dtype)

@@ -12,7 +12,9 @@ import pytest
 import torch
 from torch import nn
 
+from harness.model.policy import init_policy
 from harness.training.optim import Schedule, adamw, guarded_step, lr_at
+from tests.shapes import model_dims
 
 needs_8_bits = pytest.mark.skipif(
     find_spec("bitsandbytes") is None, reason="the extra [8bit] is not installed"
@@ -272,6 +274,56 @@ def test_8_bits_keep_masters_of_bfloat16() -> None:
     start, _ = _walk(32, torch.bfloat16, 0)
     moved = (exact.weight - start.weight).float().abs().mean()
     assert (found.weight - exact.weight).float().abs().mean() < 0.05 * moved
+
+
+def _words(bits: Literal[8, 32], steps: int, *, tied: bool, dtype: torch.dtype = torch.float32) -> Any:
+    """A policy of 512 tokens after some steps on the same random gradients, and its optimiser."""
+    module = init_policy(model_dims(vocab_size=512, hidden_size=32, tie_word_embeddings=tied), 0).to(dtype)
+    optimizer = adamw(module, lr=1e-3, betas=(0.9, 0.95), eps=1e-8, weight_decay=0.1, bits=bits)
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(steps):
+        for p in module.parameters():
+            p.grad = torch.randn(p.shape, generator=generator).to(dtype)
+        guarded_step(optimizer, list(module.parameters()), lr=1e-3, max_grad_norm=1e9)
+    return module, optimizer
+
+
+@needs_8_bits
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("tied", [True, False])
+def test_an_embeddings_moments_keep_32_bits(tied: bool, dtype: torch.dtype) -> None:
+    exact, _ = _words(32, 10, tied=tied, dtype=dtype)
+    found, optimizer = _words(8, 10, tied=tied, dtype=dtype)
+    torch.testing.assert_close(found.model.embed_tokens.weight, exact.model.embed_tokens.weight)
+    moments = [x["state1"] for x in optimizer.state.values() if x["state1"].shape == (512, 32)]
+    kinds = sorted(str(x.dtype) for x in moments)  # a head of its own is a linear layer: 8 bits
+    assert kinds == (["torch.float32"] if tied else ["torch.float32", "torch.uint8"])
+
+
+@needs_8_bits
+def test_a_saved_state_with_8_bits_for_embeddings_goes_on_with_them() -> None:
+    # Saved before embeddings had 32 bits: the groups do not name them.
+    def old() -> Any:
+        module, optimizer = _words(8, 0, tied=True)
+        for group in optimizer.param_groups:
+            del group["full_moments"]
+        return module, optimizer
+
+    def go_on(module: Any, optimizer: Any, first: int, last: int) -> None:
+        for step in range(first, last):
+            for p in module.parameters():
+                p.grad = torch.randn(p.shape, generator=torch.Generator().manual_seed(step))
+            guarded_step(optimizer, list(module.parameters()), lr=1e-3, max_grad_norm=1e9)
+
+    whole, broken = old(), old()
+    go_on(*whole, 0, 6)
+    go_on(*broken, 0, 3)
+    module, optimizer = _words(8, 0, tied=True)
+    module.load_state_dict(broken[0].state_dict())
+    optimizer.load_state_dict(broken[1].state_dict())
+    go_on(module, optimizer, 3, 6)
+    assert optimizer.state[module.model.embed_tokens.weight]["state1"].dtype == torch.uint8
+    assert all(torch.equal(a, b) for a, b in zip(module.parameters(), whole[0].parameters(), strict=True))
 
 
 def test_8_bits_without_bitsandbytes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
