@@ -69,6 +69,9 @@ def _absent_levels(study: Study) -> list[str]:
 def _mixed_versions(study: Study) -> list[str]:
     """Runs of several commits, devices, record versions or data versions, or with uncommitted code."""
     notes = _several(study.runs, "commit", "commits")
+    if "earlier_commits" in study.runs:
+        begun = study.runs.loc[study.runs["earlier_commits"].str.len() > 0, "run_id"]
+        notes += [f"{run}: begun by another commit than it ended with" for run in begun]
     notes += _several(study.runs, "device", "kinds of device")
     notes += _several(study.runs, "schema_version", "versions of the records' schema")
     for arms in _arms_by_data(study):

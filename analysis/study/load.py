@@ -199,6 +199,7 @@ def _run_row(
         "seconds": sum(record.seconds.values()),
         "gpu_seconds": record.gpu_seconds,
         "commit": record.code.get("commit"),
+        "earlier_commits": tuple(record.code.get("earlier_commits", ())),
         "dirty": record.code.get("dirty"),
         "device": record.hardware.get("device"),
         "nondeterminism": record.nondeterminism,

@@ -90,7 +90,16 @@ def new_record(config: RunConfig, folder: Path, overrides: Sequence[str]) -> Run
         record.eval_keys = earlier.eval_keys | record.eval_keys
         for name in ("wandb_id", "steps_done", "seconds", "tokens", "flops", "peak_memory", *_CLOCKS):
             setattr(record, name, getattr(earlier, name))
+        record.code["earlier_commits"] = _earlier_commits(folder, earlier, record.code["commit"])
     return record
+
+
+def _earlier_commits(folder: Path, earlier: RunRecord, now: str | None) -> list[str]:
+    """Other commits that made what a run goes on from: its numbers are theirs in part."""
+    found = list(earlier.code.get("earlier_commits", []))
+    if (folder / "resume").exists() or earlier.steps_done:
+        found.append(earlier.code.get("commit"))
+    return sorted({commit for commit in found if commit} - {now})
 
 
 def close_record(folder: Path, record: RunRecord, clock: Clock) -> str | None:

@@ -97,6 +97,11 @@ def _follow(config: RunConfig, folder: Path, device: str) -> Outcome:
         distributed.destroy_process_group()  # a process that ends with its group's threads running can abort
 
 
+def _commits(record: RunRecord) -> str:
+    begun = ", ".join(commit[:10] for commit in record.code["earlier_commits"])
+    return f"begun by commit {begun}, this is {(record.code['commit'] or 'unknown')[:10]}"
+
+
 def _execute(config: RunConfig, folder: Path, overrides: Sequence[str], report: Reporter) -> Outcome:
     clock = Clock()
     record, tracker = new_record(config, folder, overrides), Tracker(config)
@@ -105,6 +110,8 @@ def _execute(config: RunConfig, folder: Path, overrides: Sequence[str], report: 
         write_text(folder / "config.yaml", yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
         write_text(folder / "data.json", json.dumps(data_report(config.data), indent=1))
         write_record(folder / "run.json", record)
+        if record.code.get("earlier_commits"):
+            report("resuming", 0, 1, _commits(record))
         _run(config, folder, record, report, clock, tracker)
         record.status, record.reason = "finished", None
         (folder / "error.txt").unlink(missing_ok=True)  # of an earlier attempt

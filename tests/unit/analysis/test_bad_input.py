@@ -63,6 +63,16 @@ def test_mixed_schema_versions_are_said_and_a_newer_run_is_not_guessed_at(make_s
     assert "no finished run for seed 0" in text
 
 
+def test_a_run_that_another_commit_began_is_named(make_study) -> None:
+    folder = make_study(seeds=3, models=("xs",))
+    assert "begun by another commit" not in notes(folder)
+    path = folder / "grpo-xs-s1-abcd" / "run.json"
+    change(path, code={**json.loads(path.read_text())["code"], "earlier_commits": ["a" * 40]})
+    shutil.rmtree(folder / "grpo-xs-s2-abcd")  # one that was never started has no such list
+    assert notes(folder).count("begun by another commit than it ended with") == 1
+    assert "grpo-xs-s1-abcd: begun by another commit" in notes(folder)
+
+
 def test_several_versions_of_the_grader_are_said(make_study) -> None:
     folder = make_study(seeds=3, models=("xs",))
     assert "grader" not in notes(folder)

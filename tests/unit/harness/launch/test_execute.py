@@ -323,6 +323,29 @@ def test_what_a_failed_run_has_used_is_told(config: RunConfig, monkeypatch: pyte
     assert record.seconds["train"] > 0
 
 
+def test_a_run_that_goes_on_under_another_commit_says_so(
+    config: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def at(commit: str | None, error: str = "stopped") -> tuple[RunRecord, list[tuple[str, str]]]:
+        monkeypatch.setattr(bookkeeping, "code_state", lambda: {"commit": commit})
+        monkeypatch.setattr(module, "train", raising(RuntimeError(error)))
+        reports = Reports()
+        execute(config, overrides=[], report=reports)
+        return read_run(run_folder(config)), [line for line in reports.lines if line[0] == "resuming"]
+
+    at("a" * 40)
+    record, said = at("b" * 40)  # nothing was saved: it began anew
+    assert record.code["earlier_commits"] == [] and not said
+    (run_folder(config) / "resume").mkdir()
+    record, said = at("b" * 40)
+    assert record.code["earlier_commits"] == [] and not said
+    record, said = at("c" * 40)
+    assert record.code["earlier_commits"] == ["b" * 40]
+    assert said == [("resuming", "begun by commit bbbbbbbbbb, this is cccccccccc")]
+    assert at("a" * 40)[0].code["earlier_commits"] == ["b" * 40, "c" * 40]
+    assert at(None)[1][0][1].endswith("this is unknown")  # outside a checkout
+
+
 def test_what_a_resumed_run_has_used_is_kept(config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "train", raising(RuntimeError("first")))
     execute(config, overrides=[], report=Reports())
