@@ -34,6 +34,7 @@ MANIFEST, BASES, CHECKPOINTS, RESUME, VERIFIERS = (
     "resume",
     "verifiers",
 )
+COST = "cost.json"  # what a clock decides: in no manifest, so that equal content has equal manifests
 MADE_ONCE = ("reward_model", "process_reward_model", "offline")  # in a run's folder, at step 0
 RESTORE = f"restore the file, or remove {MANIFEST} beside it to use the folder as it is"
 DIFFERS = "its content is not what was written (SHA-256)"
@@ -148,7 +149,7 @@ def _finish(folder: Path, identity: Mapping[str, Any]) -> None:
     """Write the manifest, give each file the usual mode (a library may write 0600), and sync everything."""
     inside = sorted(folder.rglob("*"))
     files = [path for path in inside if path.is_file()]
-    found = {str(path.relative_to(folder)): _fingerprint(path) for path in files}
+    found = {str(path.relative_to(folder)): _fingerprint(path) for path in files if path.name != COST}
     manifest = folder / MANIFEST
     manifest.write_text(json.dumps({"identity": dict(identity), "files": found}, indent=1) + "\n")
     mode = stat.S_IMODE(manifest.stat().st_mode)

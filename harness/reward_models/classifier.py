@@ -16,7 +16,7 @@ from analysis.stats.metrics import pair_auc
 from harness.model.attention import pads
 from harness.model.fused import pack
 from harness.model.rows import Prompts, pack_rows
-from harness.records.published import Damaged, publish, reading, require, warn
+from harness.records.published import COST, Damaged, publish, reading, require, warn
 from harness.schema.reward_config import RewardModelConfig
 from harness.training.batching import make_batch, microbatches, take
 from harness.training.critic import ValueModel
@@ -125,7 +125,8 @@ def trained_once(
     """Fill `model` from the folder, after `fit` has trained it and it was put there if it was absent.
 
     One whose content is not what was written, or another `owner`'s, is trained anew, with a warning.
-    Returns what `fit` returned, now or then. Raises Damaged.
+    Returns what `fit` returned, now or then. Its "cost", which a clock decides, has a file of its own: the
+    others are the same bytes whenever they are made. Raises Damaged.
     """
     identity = {"owner": owner}
     try:
@@ -134,11 +135,13 @@ def trained_once(
         if os.path.lexists(folder):
             warn(f"{error.what}; it is trained anew")
         made = fit()
+        files = {COST: made.pop("cost"), "made.json": made}
 
         def write(target: Path) -> None:
             with (target / "model.pt").open("wb") as file:
                 torch.save(model.state_dict(), file)
-            (target / "made.json").write_text(json.dumps(made))
+            for name, content in files.items():
+                (target / name).write_text(json.dumps(content))
 
         publish(folder, write, identity=identity, again=True)
     with reading(folder / "model.pt"):
@@ -146,6 +149,9 @@ def trained_once(
     with reading(folder / "made.json"):
         found: dict[str, Any] = json.loads((folder / "made.json").read_text())
         assert found.keys() >= {"metrics"}
+    if (cost := folder / COST).exists():  # older folders have it in made.json
+        with reading(cost):
+            found["cost"] = dict(json.loads(cost.read_text()))
     return found
 
 

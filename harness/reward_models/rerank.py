@@ -1,6 +1,6 @@
 """Best-of-n: reward models of a base that score evaluation's samples, trained once for each protocol.
 
-    <base>/verifiers/<outcome | process>-<hash>/{model.pt, made.json}    by all that made it
+    <base>/verifiers/<outcome | process>-<hash>/{model.pt, made.json, cost.json}    by all that made it
 
 They depend on the base and on `eval` alone, never on the arm whose samples they score: `eval.k` samples of
 each of `num_problems` training problems at evaluation's own length and temperature.
@@ -85,7 +85,7 @@ def _train(
         problems, prompts, rollouts, right = graded(source, num_problems=process.num_problems, name=kind)
         steps, _ = labelled(source, process, problems, prompts, rollouts, right)
         metrics = fit_process(source, process, model, prompts, rollouts, steps)
-    return {"metrics": metrics, "identity": identity, "seconds": time.perf_counter() - start}
+    return {"metrics": metrics, "identity": identity, "cost": {"seconds": time.perf_counter() - start}}
 
 
 def _source(config: RunConfig, base: Path, device: str, seed: int) -> Source:

@@ -5,6 +5,7 @@ It samples the prompts of an online run of `trainer.steps`, with the same seeds:
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ import torch
 from harness.objectives.selection import accepted
 from harness.records.lines import read_samples, write_samples
 from harness.records.progress import Reporter
-from harness.records.published import Damaged, reading, remove, warn
+from harness.records.published import COST, Damaged, reading, remedy, remove, unseal, warn
+from harness.records.records import write_json
 from harness.seeds import derive
 from harness.training.experience import problems_at, sample, score, select
 from harness.training.rollout_metrics import rollout_metrics
@@ -31,6 +33,7 @@ class Offline:
         assert settings is not None
         self.run, self.settings = run, settings
         path = accepted_file(run.folder)
+        cost = path.with_name(COST)  # what a clock decides stands apart from what is compared
         if run.counters.step == 0:  # no update has been made yet: the policy is still the base
             try:
                 read_accepted(run.folder)
@@ -38,11 +41,15 @@ class Offline:
                 if path.exists():
                     warn(f"{error.what}; it is sampled anew")
                     remove(path)
-                write_samples(path, self._sample(report))
+                accepted_rows = self._sample(report)
+                write_json(cost, run.counters.costs())
+                write_samples(path, accepted_rows)
         made, *rows = read_accepted(run.folder)
         self.summary = made["metrics"]
         if run.counters.step == 0:  # a run killed since the sampling counts its cost once, too
-            run.counters.load_state_dict(made["cost"])
+            with reading(cost):
+                older = made.get("cost")  # a file written before costs stood apart
+                run.counters.load_state_dict(older or json.loads(unseal(cost)))
         self.rows = [_group(run, row) for row in rows]
         self.per_epoch = -(-len(self.rows) // settings.batch_size)
 
@@ -87,7 +94,7 @@ class Offline:
                 f"use a better {self.settings.sampler}"
             )
         metrics = {**rollout_metrics(groups), "accepted_samples": len(rows)}
-        return [{"owner": run.folder.name, "metrics": metrics, "cost": run.counters.costs()}, *rows]
+        return [{"owner": run.folder.name, "metrics": metrics}, *rows]
 
 
 def accepted_file(folder: Path) -> Path:
@@ -95,17 +102,20 @@ def accepted_file(folder: Path) -> Path:
 
 
 def read_accepted(folder: Path) -> list[dict[str, Any]]:
-    """What was sampled (metrics and cost), then the accepted samples. Raises Damaged, also without a file.
+    """What was sampled, then the accepted samples. Raises Damaged, also without a file.
 
     The samples are the base's: they cannot be drawn again once the policy has moved.
     """
     path = accepted_file(folder)
-    with reading(path):
-        made, *rows = read_samples(path)
-        if made.get("owner", folder.name) != folder.name:
-            raise ValueError(f"made for {made['owner']}")
-        if not rows or not {"metrics", "cost"} <= made.keys():
-            raise ValueError("no samples")
+    try:
+        with reading(path):
+            made, *rows = read_samples(path)
+            if made.get("owner", folder.name) != folder.name:
+                raise ValueError(f"made for {made['owner']}")
+            if not rows or "metrics" not in made:
+                raise ValueError("no samples")
+    except Damaged as error:  # with what mends samples of a run, which are no evaluation's
+        raise Damaged(error.what, remedy(path)) from error
     return [made, *rows]
 
 

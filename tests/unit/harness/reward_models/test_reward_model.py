@@ -8,11 +8,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from harness.reward_models.classifier import judge
+from harness.reward_models.classifier import judge, trained_once
 from harness.reward_models.reward_model import RewardModel, fit, source_of
+from harness.training.critic import init_value
 from harness.training.experience import score
 from harness.types import Prompt, Rollout
-from tests.unit.harness.tiny import run_on_untrained_base
+from tests.unit.harness.tiny import DIMS, run_on_untrained_base
 from tests.unit.harness.training.test_critic import value_model
 
 LINES = ("objective=rlhf_ppo", "rollout.max_new_tokens=8")
@@ -87,6 +88,22 @@ def test_the_models_probability_is_a_weighted_part_of_the_reward(tmp_path: Path)
     # wrong: 0 for accuracy, 1 at random, half of 0, 0.1, ...
     assert first.rewards == pytest.approx((1.0, 1.05, 1.1, 1.15))
     assert second.rewards == pytest.approx((1.2, 1.25, 1.3, 1.35))
+
+
+def test_its_files_do_not_depend_on_the_clock_and_older_ones_are_read(tmp_path: Path) -> None:
+    model = init_value(DIMS.hidden_size, trunk=None, seed=0)
+    for seconds in (1.0, 2.0):
+        made = {"metrics": {"rm_auc": 0.5}, "cost": {"seconds": seconds}}
+        found = trained_once(tmp_path / str(seconds), model, lambda made=made: dict(made), owner="a")  # type: ignore[misc]
+        assert found == made == trained_once(tmp_path / str(seconds), model, dict, owner="a")
+    first, second = tmp_path / "1.0", tmp_path / "2.0"
+    assert sorted(x.name for x in first.iterdir()) == ["cost.json", "made.json", "manifest.json", "model.pt"]
+    for name in ("made.json", "manifest.json", "model.pt"):
+        assert (first / name).read_bytes() == (second / name).read_bytes()
+    (first / "cost.json").unlink()
+    (first / "manifest.json").unlink()
+    (first / "made.json").write_text('{"metrics": {}, "cost": {"seconds": 7}}')
+    assert trained_once(first, model, dict, owner="a") == {"metrics": {}, "cost": {"seconds": 7}}
 
 
 def test_it_is_trained_once_and_its_cost_is_counted_once(tmp_path: Path) -> None:
