@@ -23,14 +23,23 @@ from harness.training.trainer import train
 
 GOLDEN = Path(__file__).parent / "golden_smoke.json"
 NAMES = ("loss", "reward", "grad_norm", "kept_loss")
-ARMS = {
-    "grpo": ["objective=grpo"],
-    "sft_rejection": ["objective=sft_rejection"],
-    "sft_rejection_offline": ["objective=sft_rejection_offline", "objective.offline.batch_size=2"],
-}
-# A base of 60 steps solves nothing: shorter completions are the reward that its samples can differ in.
-SHORTER = ["objective.reward.accuracy=0", "objective.reward.length_penalty=1"]
+# A base of 60 steps solves nothing; it can learn to be short.
+SHORTER = [
+    "objective.reward.accuracy=0",
+    "objective.reward.inverted=0",
+    "objective.reward.length_penalty=1",
+]
 ACCEPTED = [*SHORTER, "objective.advantage.threshold=-0.6"]  # at most 14 of the 24 tokens
+ARMS = {
+    "smoke": [],  # the experiment as it stands
+    "grpo": ["objective=grpo", *SHORTER],
+    "sft_rejection": ["objective=sft_rejection", *ACCEPTED],
+    "sft_rejection_offline": [
+        "objective=sft_rejection_offline",
+        "objective.offline.batch_size=2",
+        *ACCEPTED,
+    ],
+}
 
 
 def quiet(phase: str, done: int, total: int, note: str = "") -> None:
@@ -49,8 +58,7 @@ def metrics_of(folder: Path, name: str, *overrides: str) -> list[dict[str, Any]]
 def trajectory(folder: Path) -> dict[str, list[dict[str, float]]]:
     found = {}
     for arm, lines in ARMS.items():
-        rewards = SHORTER if arm == "grpo" else ACCEPTED
-        rows = metrics_of(folder, arm, *lines, *rewards)
+        rows = metrics_of(folder, arm, *lines)
         found[arm] = [{name: row[name] for name in NAMES if name in row} for row in rows[:4]]
     return found
 
@@ -78,7 +86,7 @@ def test_the_first_steps_stay_on_the_golden_trajectory(folder: Path) -> None:
         assert len(rows) == len(found[arm]) == 4
         for step, (row, ours) in enumerate(zip(rows, found[arm], strict=True), start=1):
             assert ours == pytest.approx(row, rel=1e-3, abs=1e-5), f"{arm}, step {step}"
-        assert any(row["grad_norm"] > 0 for row in rows)
+        assert all(row["grad_norm"] > 0 for row in rows)
 
 
 if __name__ == "__main__":

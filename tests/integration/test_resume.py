@@ -18,6 +18,7 @@ from harness.identity import base_folder, run_folder
 from harness.launch.bookkeeping import final_numbers
 from harness.launch.compose import Composer
 from harness.launch.execute import execute
+from harness.records.lines import read_metrics
 from harness.records.records import eval_paths, read_eval, read_run
 from harness.schema.run_config import RunConfig
 from tests.reproducible import reproducible
@@ -65,7 +66,9 @@ def assert_weights_moved(config: RunConfig) -> None:
 
 
 def config_at(folder: Path, *overrides: str) -> RunConfig:
-    return Composer().config(["experiment=smoke", f"output_dir={folder}", *overrides])
+    """A run of experiment=smoke whose learning rate says where it is in its schedule."""
+    lines = ("experiment=smoke", "trainer.schedule=linear", f"output_dir={folder}")
+    return Composer().config([*lines, *overrides])
 
 
 def quiet(phase: str, done: int, total: int, note: str = "") -> None:
@@ -123,6 +126,17 @@ def evidence(config: RunConfig) -> dict[str, object]:
     return found
 
 
+def assert_moved(config: RunConfig, found: dict[str, object]) -> None:
+    """Every step had a gradient and an update, and the last weights are not the base's.
+
+    Else states could be lost, and the numbers would agree all the same.
+    """
+    rows = read_metrics(run_folder(config) / "metrics.jsonl")
+    assert all(row["grad_norm"] > 0 and row["updates"] > 0 for row in rows)
+    assert found[f"step_{len(rows):06d}/model.safetensors"] != found["model/model.safetensors"]
+    assert len({row["lr"] for row in rows[1:]}) > 1  # the schedule's position shows
+
+
 @pytest.mark.timeout(600)
 def test_killed_anywhere_ends_the_same(tmp_path: Path) -> None:
     whole = config_at(tmp_path / "whole", *MOVING)
@@ -134,6 +148,7 @@ def test_killed_anywhere_ends_the_same(tmp_path: Path) -> None:
     assert launch(broken, None) == 0
     expected, found = evidence(whole), evidence(broken)
     assert len(expected) > 20 and expected.keys() == found.keys()
+    assert_moved(whole, expected)
     for name in expected:
         assert found[name] == expected[name], name
     record = read_run(run_folder(broken))
@@ -145,6 +160,7 @@ def test_two_processes_give_the_same_bytes(tmp_path: Path) -> None:
     first, second = config_at(tmp_path / "a"), config_at(tmp_path / "b")
     assert launch(first, None) == launch(second, None) == 0
     assert evidence(first) == evidence(second)
+    assert_moved(first, evidence(first))
     last = final_numbers(first, run_folder(first), step=4)  # what W&B's summary is given
     records = [read_eval(path) for path in eval_paths(run_folder(first))]
     assert last["test/avg_at_k"] == next(r.metrics["avg_at_k"] for r in records if r.split == "test")

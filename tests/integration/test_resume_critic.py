@@ -9,7 +9,7 @@ import pytest
 
 from harness.identity import run_folder
 from harness.records.lines import read_metrics
-from tests.integration.test_resume import config_at, evidence, launch
+from tests.integration.test_resume import assert_moved, config_at, evidence, launch
 
 KILLS = [
     ("harness.training.update", "guarded_step", 3, "after"),
@@ -46,6 +46,7 @@ def test_everything_that_training_changes_survives_a_kill(tmp_path: Path) -> Non
     assert launch(broken, None) == 0
     expected, found = evidence(whole), evidence(broken)
     assert expected.keys() == found.keys()
+    assert_moved(whole, expected)
     for name in expected:
         assert found[name] == expected[name], name
     metrics = read_metrics(run_folder(broken) / "metrics.jsonl")

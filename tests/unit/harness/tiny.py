@@ -18,11 +18,13 @@ from harness.types import Grade, Problem, Prompt, Rollout, ScoredGroup
 from tests.shapes import model_dims
 
 COMPOSER = Composer()
+# The sizes of experiment=smoke, with the rewards of each objective's own file.
+SMALL = ("experiment=smoke", "objective.reward.inverted=0")
 DIMS = model_dims(hidden_size=16, intermediate_size=24, head_dim=16, max_position_embeddings=64)
 
 
 def configure(*overrides: str) -> RunConfig:
-    return COMPOSER.config(["experiment=smoke", *overrides])
+    return COMPOSER.config([*SMALL, *overrides])
 
 
 def group(

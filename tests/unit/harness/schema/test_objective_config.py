@@ -9,6 +9,7 @@ import pytest
 from harness.identity import run_id
 from harness.launch.compose import Composer
 from harness.schema.run_config import ConfigError, config_warnings
+from tests.unit.harness.tiny import SMALL
 
 COMPOSER = Composer()
 FOLDER = ("model=folder", "model.path=/a", "model.name=a", "model.pretrain=null", "model.dims=null")
@@ -16,7 +17,7 @@ FOLDER = ("model=folder", "model.path=/a", "model.name=a", "model.pretrain=null"
 
 def message(*overrides: str) -> str:
     with pytest.raises(ConfigError) as caught:
-        COMPOSER.config(["experiment=smoke", *overrides])
+        COMPOSER.config([*SMALL, *overrides])
     text = str(caught.value)
     assert "\n" not in text and text.startswith(("objective", "rollout"))
     return text
@@ -268,7 +269,7 @@ def test_slots_that_do_not_fit(overrides: list[str], parts: list[str]) -> None:
     ],
 )
 def test_warnings(overrides: list[str], parts: list[str]) -> None:
-    found = config_warnings(COMPOSER.config(["experiment=smoke", *overrides]))
+    found = config_warnings(COMPOSER.config([*SMALL, *overrides]))
     assert len(found) == len(parts)
     for text, part in zip(found, parts, strict=True):
         assert part in text

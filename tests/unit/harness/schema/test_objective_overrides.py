@@ -11,6 +11,7 @@ from harness.identity import run_id
 from harness.launch.compose import Composer
 from harness.schema.objective_config import ObjectiveConfig
 from harness.schema.settings import paths
+from tests.unit.harness.tiny import SMALL
 
 COMPOSER = Composer()
 MODEL = "={num_problems: 4, epochs: 1, batch_size: 4, lr: 0.001}"
@@ -101,6 +102,6 @@ def test_it_is_set_and_names_the_run(line: str) -> None:
     path, _, value = line.partition("=")
     lines = [f"objective.{each}" for each in (*CASES[line], line)]
     COMPOSER.parse(lines)
-    config = COMPOSER.config(["experiment=smoke", *lines])
+    config = COMPOSER.config([*SMALL, *lines])
     assert reduce(getattr, path.split("."), config.objective) == yaml.safe_load(value)
-    assert run_id(config) != run_id(COMPOSER.config(["experiment=smoke"]))
+    assert run_id(config) != run_id(COMPOSER.config(list(SMALL)))
