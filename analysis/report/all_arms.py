@@ -50,7 +50,9 @@ def gains(folder: Path) -> pd.DataFrame:
             if ends is None or not ends.after["task"].iloc[0].startswith(GENERATED):
                 continue
             numbers = tuple(ends.after["avg"])
-            if numbers not in seen and not any(line.startswith(CONTROLS) for line in arm["overrides"]):
+            if numbers not in seen and not any(
+                line.startswith(CONTROLS) for line in arm.get("overrides", ())
+            ):
                 seen.add(numbers)
                 control = study.plan["control"].get(study.factor, "")
                 other = study.accuracy.get(study.compared_with(arm["levels"], control) or "")

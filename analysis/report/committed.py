@@ -6,21 +6,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NotRequired
 
 import pandas as pd
+from pydantic import ConfigDict, with_config
 from typing_extensions import TypedDict
 
 from analysis.tables.table import FORMULA
+from harness.records.fields import Declared, Primary
 from harness.records.reading import read_json
-from harness.records.records import read_study
 
 FILE = "finding.json"
-# Columns without which a table cannot be read.
-COLUMNS = {
-    "arms": ("arm", "estimate", "difference", "gain_over_base", "p_holm"),
-    "evaluations": ("arm", "seed", "step", "task", "split", "avg", "maj", "greedy", "pass"),
-}
+# Columns without which a table is not what its name says.
+COLUMNS = {"arms": ("arm",), "evaluations": ("arm", "seed", "step", "task", "split")}
 AGAIN = "write the reference again, or restore it from git"
 MARKED = tuple(f"'{first}" for first in FORMULA)
 SMOKE_SEEDS = 3
@@ -32,6 +30,29 @@ class Finding(TypedDict):
     question: str
     answer: str
     seeds: int
+
+
+@with_config(ConfigDict(extra="allow"))
+class PlannedArm(TypedDict):
+    """What is read of an arm of study.json."""
+
+    label: str
+    levels: dict[str, str]
+    overrides: NotRequired[list[str]]
+
+
+@with_config(ConfigDict(extra="allow"))
+class Plan(TypedDict, total=False):
+    """What is read of study.json; early ones lack some of it."""
+
+    factors: dict[str, list[str]]
+    control: dict[str, str]
+    primary: Primary
+    declared: Declared
+    arms: list[PlannedArm]
+
+
+NO_PLAN: dict[str, Any] = {"factors": {}, "control": {}, "primary": {}, "declared": {}, "arms": []}
 
 
 class Ends(NamedTuple):
@@ -61,7 +82,8 @@ class Committed:
     @cached_property
     def plan(self) -> dict[str, Any]:
         """study.json; empty in references that predate it. Raises ValueError for a damaged one."""
-        return read_study(self.folder).model_dump() if (self.folder / "study.json").exists() else {}
+        path = self.folder / "study.json"
+        return {**NO_PLAN, **read_json(path, Plan, remedy=AGAIN)} if path.exists() else {}
 
     @cached_property
     def config(self) -> dict[str, Any]:

@@ -58,7 +58,7 @@ def test_the_command_names_what_is_wrong(tmp_path: Path, capsys) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "finding.json").write_text("{}")
     assert main(["findings", str(tmp_path)]) == 2
-    assert "a/finding.json: not a finding" in capsys.readouterr().err
+    assert "a/finding.json: question: field required; write the reference again" in capsys.readouterr().err
     row = {"study": "a", "question": "Is it?", "answer": "no difference to take; avg@8", "seeds": 5}
     (tmp_path / "a" / "finding.json").write_text(json.dumps(row))
     assert main(["findings", str(tmp_path)]) == 0
