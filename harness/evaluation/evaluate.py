@@ -77,6 +77,7 @@ def evaluate(
         write_samples(path.with_suffix(".samples.jsonl.gz"), sample_rows(sampled, greedy))
         write_record(path, record)
         done[task.name] = record
+    score.cache_clear()  # its keys are whole completions, and another checkpoint has others
     return _present(done)
 
 

@@ -135,6 +135,11 @@ def test_every_completion_is_kept_with_its_grade(config: RunConfig, tmp_path: Pa
     assert rows[5]["extracted"] is None and rows[5]["finish_reason"] == "length" and rows[5]["reason"]
 
 
+def test_completions_do_not_stay_in_memory(config: RunConfig, tmp_path: Path) -> None:
+    run(config, tmp_path, ScriptedEngine())
+    assert score.cache_info().currsize == 0
+
+
 def test_standard_errors_match_brute_force() -> None:
     rng = random.Random(0)
     rows = [[rng.choice(["3", "3", "4", "5"]) for _ in range(4)] for _ in range(6)]
