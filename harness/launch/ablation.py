@@ -180,7 +180,7 @@ def read_spec(data: Any, file: str) -> AblationSpec | None:
 
 
 def _said(error: Any) -> str:
-    """Where an error lies and what it is; nothing of what stands there beyond one value."""
+    """Name an error and its place; of what stands there, one value at most."""
     path = ".".join(map(str, error["loc"]))
     if error["type"] == "value_error":
         return f"{path}{'.' if path else ''}{error['ctx']['error']}"
