@@ -173,7 +173,9 @@ def _missing_steps(study: Study) -> list[str]:
             said = ", ".join(f"{first}" if first == end else f"{first}–{end}" for first, end in gaps[:5])
             said += " and more" if len(gaps) > 5 else ""
             what = f"metrics.jsonl lacks step {said} of {last}"
-            notes.append(f"{row['run_id']}: {what}; curves, and what was kept, leave them out")
+            again = f"; delete {study.folder / row['run_id']} and launch again to train it anew"
+            mend = again if row["status"] == "finished" else ""
+            notes.append(f"{row['run_id']}: {what}; curves, and what was kept, leave them out{mend}")
     return notes
 
 

@@ -66,7 +66,7 @@ def run_evaluations(
 def _evaluation(path: Path, cache: dict[Path, dict[str, Any]], damaged: list[str]) -> dict[str, Any] | None:
     if path not in cache:
         try:
-            samples = path.with_suffix(".samples.jsonl.gz")
+            samples = records.samples_of(path)
             cache[path] = summarise(records.read_eval(path)) | {"samples": samples}
         except (records.RecordError, ValueError) as error:
             cache[path] = {}

@@ -14,7 +14,7 @@ from harness.grading.score import score
 from harness.records.lines import write_samples
 from harness.records.progress import quiet
 from harness.records.reading import RecordError
-from harness.records.records import EvalRecord, read_eval, write_record
+from harness.records.records import EvalRecord, read_whole_eval, samples_of, write_record
 from harness.schema.prompts import make_prompt, own_answer
 from harness.schema.run_config import RunConfig
 from harness.types import Problem, Prompt, Rollout, RolloutEngine
@@ -74,7 +74,7 @@ def evaluate(
             seconds=_sampling_seconds(lm, task),
         )
         record.seconds += time.perf_counter() - start
-        write_samples(path.with_suffix(".samples.jsonl.gz"), sample_rows(sampled, greedy))
+        record.samples_sha256 = write_samples(samples_of(path), sample_rows(sampled, greedy))
         write_record(path, record)
         done[task.name] = record
     score.cache_clear()  # its keys are whole completions, and another checkpoint has others
@@ -118,10 +118,10 @@ def eval_record(
 
 def _existing(path: Path, key: str) -> EvalRecord | None:
     """The record of this protocol, or None if it is missing, damaged or of another protocol."""
-    if not path.exists() or not path.with_suffix(".samples.jsonl.gz").exists():
+    if not path.exists() or not samples_of(path).exists():
         return None
     try:
-        record = read_eval(path)
+        record = read_whole_eval(path)
     except RecordError:
         return None
     return record if record.key == key and record.task_version == TASK_VERSION else None

@@ -19,7 +19,7 @@ from harness.evaluation.eval_tasks import EvalTask, eval_tasks
 from harness.evaluation.evaluate import eval_record, sample_rows, scored
 from harness.identity import base_folder
 from harness.records.lines import read_samples, write_samples
-from harness.records.records import EvalRecord, read_eval, read_run, run_folders, write_record
+from harness.records.records import EvalRecord, read_eval, read_run, run_folders, samples_of, write_record
 from harness.schema.run_config import ConfigError, RunConfig
 from harness.types import Rollout
 
@@ -40,7 +40,7 @@ class Regraded:
     changed: list[tuple[str, int | None, bool]]
 
     def write(self) -> None:
-        write_samples(self.path.with_suffix(".samples.jsonl.gz"), self.rows)
+        self.record.samples_sha256 = write_samples(samples_of(self.path), self.rows)
         write_record(self.path, self.record)
 
     def __str__(self) -> str:
@@ -89,7 +89,7 @@ def regrade(path: Path, task: EvalTask) -> Regraded:
     gives other problems now.
     """
     old, problems = read_eval(path), task.problems()
-    samples = path.with_suffix(".samples.jsonl.gz")
+    samples = samples_of(path)
     if [p.id for p in problems] != old.problem_ids:
         raise ConfigError(f"{path}: its problems are not those that data={task.data.name} gives now")
     before = _completions(samples)

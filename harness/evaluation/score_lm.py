@@ -27,7 +27,7 @@ from harness.evaluation.evaluate import eval_record, sample_rows, scored
 from harness.identity import digest
 from harness.records.lines import write_samples
 from harness.records.progress import quiet
-from harness.records.records import EvalRecord, write_record
+from harness.records.records import EvalRecord, samples_of, write_record
 from harness.schema.eval_config import BenchmarkConfig
 from harness.schema.run_config import ConfigError, explain
 from harness.types import Problem, Rollout
@@ -136,7 +136,7 @@ def _record(
         seconds=seconds,
         length_unit="words" if encode is None else "tokens",
     )
-    write_samples(path.with_suffix(".samples.jsonl.gz"), sample_rows(sampled, greedy))
+    record.samples_sha256 = write_samples(samples_of(path), sample_rows(sampled, greedy))
     write_record(path, record)
     return record
 

@@ -11,7 +11,15 @@ from harness.evaluation.eval_tasks import EvalTask, eval_tasks
 from harness.identity import base_folder, benchmark_key, eval_key, run_folder
 from harness.records.code_state import code_state
 from harness.records.reading import RecordError, read_json
-from harness.records.records import NewerRecord, RunRecord, read_eval, read_run, write_json
+from harness.records.records import (
+    NewerRecord,
+    RunRecord,
+    read_eval,
+    read_run,
+    read_whole_eval,
+    samples_of,
+    write_json,
+)
 from harness.schema.run_config import RunConfig
 
 
@@ -68,14 +76,17 @@ def is_evaluated(config: RunConfig, step: int) -> bool:
 def unevaluated(config: RunConfig, step: int) -> str | None:
     """Why a checkpoint (step 0: the base) must be evaluated; None where each record is there and whole."""
     folder = run_folder(config) if step else base_folder(config)
-    path = _done_file(config, folder, step)
+    path, weights = _done_file(config, folder, step), folder / "checkpoints" / checkpoint_name(step)
     try:
         done = _read_done(path)
         if not _asked(config, step) <= set(done.asked):
             return f"an evaluation of {'step ' + str(step) if step else 'the base'} is missing"
         for task, record in _record_paths(config, folder, step):
             if record.exists() or _had_record(done, task, record):
-                read_eval(record)
+                lost = not samples_of(record).exists() and step and not weights.exists()
+                read_eval(record) if lost else read_whole_eval(
+                    record
+                )  # the numbers stand without completions
     except RecordError as error:
         return error.what
     return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import zlib
 from collections.abc import Iterable, Iterator
@@ -112,8 +113,8 @@ def _step(row: Any) -> dict[str, Any]:
     return row
 
 
-def write_samples(path: Path, rows: Iterable[dict[str, Any]]) -> None:
-    """Completions with their grades, gzipped JSON lines; bytes do not depend on the clock."""
+def write_samples(path: Path, rows: Iterable[dict[str, Any]]) -> str:
+    """Write completions with their grades, gzipped JSON lines without a clock time. Returns the SHA-256."""
     with (
         replacing(path, entry=False) as target,  # the record that follows it syncs the folder
         target.open("wb") as raw,
@@ -121,6 +122,7 @@ def write_samples(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     ):
         for row in rows:
             file.write((json.dumps(clean(row)) + "\n").encode())
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def read_samples(path: Path) -> Iterator[dict[str, Any]]:

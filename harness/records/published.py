@@ -105,12 +105,21 @@ def replacing(path: Path, *, entry: bool = True) -> Iterator[Path]:
         with naming(path):
             yield temporary
             sync(temporary)
+            set_aside(path)
             os.replace(temporary, path)
             if entry:
                 sync(path.parent)
     except Exception:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def set_aside(path: Path) -> None:
+    """Rename a folder that stands where a file belongs: the file can be written and nothing is lost."""
+    if path.is_dir() and not path.is_symlink():
+        aside = path.with_name(f"{path.name}.damaged-{uuid4().hex[:8]}")
+        os.rename(path, aside)
+        warn(f"{path}: a folder where a file belongs; it is {aside.name} now")
 
 
 def temporary_of(path: Path) -> Path:

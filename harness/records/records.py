@@ -11,6 +11,7 @@ Files are replaced atomically: a reader sees the old one or the new one.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from pathlib import Path
@@ -20,8 +21,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from harness.records.fields import Bit, Code, Count, Declared, FolderName, PilotRow, Primary, Seed
 from harness.records.published import BASES as BASES
-from harness.records.published import replacing, seal
-from harness.records.reading import RecordError, read_json
+from harness.records.published import DIFFERS, replacing, seal
+from harness.records.reading import RecordError, read_file, read_json
 
 SCHEMA_VERSION = 1
 # Datasets that a program makes; the names of their tasks begin so. Here, since harness and analysis read it.
@@ -106,6 +107,7 @@ class EvalRecord(_Record):
     run_id: str | None
     base_id: str | None
     n_problems: Count
+    samples_sha256: str | None = None  # of the completions' file; early records do not say
     sampled_from: Count | None = None  # the benchmark's problems that these n were drawn from; None: all
     k: Count
     temperature: float
@@ -233,6 +235,21 @@ def read_study(folder: Path) -> StudyRecord:
 def read_eval(path: Path) -> EvalRecord:
     """Raises RecordError as `read_run` does."""
     return _read(path, EvalRecord, again(path))
+
+
+def samples_of(path: Path) -> Path:
+    """Completions of an evaluation, by its record's path."""
+    return path.with_suffix(".samples.jsonl.gz")
+
+
+def read_whole_eval(path: Path) -> EvalRecord:
+    """`read_eval`, where the completions are those that the record was made of; early records do not say."""
+    record, samples = read_eval(path), samples_of(path)
+    if record.samples_sha256 is not None:
+        data = read_file(samples, remedy=again(path))
+        if hashlib.sha256(data).hexdigest() != record.samples_sha256:
+            raise RecordError(f"{samples}: {DIFFERS}", again(path))
+    return record
 
 
 def again(path: Path) -> str:

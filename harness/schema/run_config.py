@@ -48,7 +48,7 @@ class TrackingConfig(Section):
 
     used: ClassVar[tuple[Used[TrackingConfig], ...]] = (
         Used(
-            ("project", "entity"),
+            ("project", "entity", "dir", "timeout"),
             lambda c, run: c.mode != "disabled",
             "nothing is sent to W&B (tracking.mode=disabled)",
             warn=True,

@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 import yaml
+from omegaconf import OmegaConf
 
 from harness.schema.presets import CONF
 from harness.schema.run_config import RunConfig
@@ -67,6 +68,8 @@ def _is_idle(path: str, section: Section, field: str, rule: Used[Any]) -> bool:
     default: Any = _conf_defaults()
     for word in path.split("."):
         default = default.get(word) if isinstance(default, Mapping) else None
+    if isinstance(default, str) and "${oc.env:" in default:  # a variable of the environment, or else a value
+        default = OmegaConf.create([default])[0]
     return value == (
         type(value).model_validate(default) if isinstance(value, Section) and default else default
     )

@@ -63,7 +63,7 @@ def full(work: Work, seed: int) -> Verdict:
     with _tmpfs(place, limit):
         outputs = place / "outputs"
         try:
-            shutil.copytree(base, outputs / "bases")
+            work.copy_base(outputs)
         except (OSError, shutil.Error):
             shutil.rmtree(outputs, ignore_errors=True)  # the run makes its base, or fails at it
         first = launch(command(variant, outputs))
@@ -97,7 +97,7 @@ def power(work: Work, seed: int) -> Verdict:
     try:
         with _loop(image, place):
             if dice.random() < 0.5:  # a base of long ago
-                shutil.copytree(work.reference("grpo") / "bases", place / "outputs" / "bases")
+                work.copy_base(place / "outputs")
                 os.sync()
             arguments = command(variant, place / "outputs")
             ended = launch(arguments, None if after else cut)

@@ -15,6 +15,7 @@ import zlib
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,8 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "rerank": ("objective=grpo", RANDOM, "eval.rerank=[outcome]", "eval.outcome_model.num_problems=16"),
     "process": ("objective=grpo_process", RANDOM),
 }
+if find_spec("bitsandbytes") is None:
+    del VARIANTS["adamw_8bit"]
 
 
 @dataclass
@@ -94,38 +97,47 @@ class Work:
     def reference(self, variant: str, *lines: str) -> Path:
         """Outputs of an uninterrupted run, made once."""
         place = self.folder / "reference" / "-".join([variant, *lines]).replace("=", "").replace(",", "")
-        return _once(place, lambda outputs: self._whole(variant, lines, outputs))
+        return once(place, lambda outputs: self._whole(variant, lines, outputs))
 
     def _whole(self, variant: str, lines: Sequence[str], outputs: Path) -> None:
         if variant != "grpo":  # the base is the same
-            shutil.copytree(self.reference("grpo") / "bases", outputs / "bases")
+            self.copy_base(outputs)
         ended = launch(command(variant, outputs, *lines))
         assert ended.code == 0, f"{variant}: {ended.text[-2000:]}"
         for run in runs_of(outputs):
             _check_moved(run, outputs)
 
+    def copy_base(self, outputs: Path) -> None:
+        """Copy the base that all variants share, without evaluations, which are each variant's own."""
+        bases = self.reference("grpo") / "bases"
+        shutil.copytree(bases, outputs / "bases", ignore=shutil.ignore_patterns("eval"))
+
     def interrupted(self, variant: str) -> Path:
         """Outputs of a run that was killed after its second step, made once."""
 
         def cut(outputs: Path) -> None:
-            shutil.copytree(self.reference("grpo") / "bases", outputs / "bases")
-            launch(command(variant, outputs), lambda pid: _kill_after(pid, outputs, steps=2))
-            assert list(outputs.glob("s/*/resume/step_*")), "no resume point"
+            for _ in range(10):  # on a busy machine the run may end before the kill
+                shutil.rmtree(outputs, ignore_errors=True)
+                self.copy_base(outputs)
+                launch(command(variant, outputs), lambda pid: _kill_after(pid, outputs, steps=2))
+                if list(outputs.glob("s/*/resume/step_*")):
+                    return
+            raise AssertionError("no resume point")
 
-        return _once(self.folder / "interrupted" / variant, cut)
+        return once(self.folder / "interrupted" / variant, cut)
 
     def fresh(self, seed: int, source: Path | None = None) -> Path:
         """A new outputs folder, with a copy of another or with the base alone."""
         outputs = self.folder / "struck" / str(seed)
         shutil.rmtree(outputs, ignore_errors=True)
         if source is None:
-            shutil.copytree(self.reference("grpo") / "bases", outputs / "bases")
+            self.copy_base(outputs)
         else:
             shutil.copytree(source, outputs)
         return outputs
 
 
-def _once(place: Path, make: Callable[[Path], None]) -> Path:
+def once(place: Path, make: Callable[[Path], None]) -> Path:
     """Make a folder under another name and put it in place; processes that race make it twice at worst."""
     if not place.exists():
         part = place.with_name(f"{place.name}.{os.getpid()}")

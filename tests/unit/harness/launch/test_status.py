@@ -12,8 +12,10 @@ import pytest
 from harness.evaluation.eval_tasks import EvalTask, eval_tasks
 from harness.identity import base_folder, run_folder
 from harness.launch.status import checkpoint_name, decide, evaluation_folders, finished, mark_evaluated
-from harness.records.records import write_json, write_record
+from harness.records.lines import write_samples
+from harness.records.records import samples_of, write_json, write_record
 from harness.schema.run_config import RunConfig
+from tests.damage import DAMAGE as TABLE
 from tests.unit.analysis.conftest import evaluation
 from tests.unit.harness.stubs import record
 from tests.unit.harness.tiny import configure
@@ -22,7 +24,9 @@ from tests.unit.harness.tiny import configure
 def write_evaluation(task: EvalTask, folder: Path, step: int) -> Path:
     path = task.record_path(folder, checkpoint_name(step))
     made = evaluation(0.5, split=task.label, seed=0, step=step, run_id=None, base="b")
-    write_record(path, made.model_copy(update={"key": task.key, "task": task.task_name()}))
+    about = {"key": task.key, "task": task.task_name()}
+    about["samples_sha256"] = write_samples(samples_of(path), [{"completion": "4"}])
+    write_record(path, made.model_copy(update=about))
     return path
 
 
@@ -96,6 +100,24 @@ def test_a_finished_runs_damaged_or_deleted_record_is_evaluated_again(
     damage(path)
     action, why = decide(config)
     assert action == "evaluate" and why.startswith(f"{path}: ") and finished(config) is None
+
+
+@pytest.mark.parametrize("damage", TABLE.values(), ids=TABLE)
+@pytest.mark.parametrize("step", [0, 3])
+def test_damaged_completions_are_named_and_evaluated_again(
+    config: RunConfig, step: int, damage: Callable[[Path], None]
+) -> None:
+    folder = run_folder(config) if step else base_folder(config)
+    path = samples_of(next(eval_tasks(config)).record_path(folder, checkpoint_name(step)))
+    damage(path)
+    action, why = decide(config)
+    assert action == "evaluate" and why.startswith(f"{path}: ") and "\n" not in why
+
+
+def test_completions_that_cannot_be_had_again_cost_no_run(config: RunConfig) -> None:
+    samples_of(next(eval_tasks(config)).record_path(run_folder(config), "step_000003")).unlink()
+    (run_folder(config) / "checkpoints" / "step_000003").rmdir()
+    assert decide(config)[0] == "skip"
 
 
 def test_what_cannot_be_evaluated_again_is_trained_again_and_says_so(config: RunConfig) -> None:

@@ -94,6 +94,18 @@ def test_a_file_is_synced_before_it_is_renamed_and_its_folder_after(
     assert calls == [("fsync", "TMP"), ("replace", "file"), *entry]
 
 
+def test_a_folder_in_a_files_place_is_set_aside(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "data.json"
+    path.mkdir()
+    (path / "own.txt").write_text("mine")
+    write_text(path, "{}")
+    (aside,) = tmp_path.glob("data.json.damaged-*")
+    assert path.read_text() == "{}" and (aside / "own.txt").read_text() == "mine"
+    assert (
+        capsys.readouterr().err == f"warning: {path}: a folder where a file belongs; it is {aside.name} now\n"
+    )
+
+
 def test_a_file_system_that_syncs_no_folders_is_written_to(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -51,6 +51,8 @@ CASES: dict[str, tuple[str, list[str], list[str]]] = {
     "base_seed": ("5", HUB, LADDER),
     "tracking.project": ("mine", ["tracking.mode=disabled"], LADDER),
     "tracking.entity": ("me", ["tracking.mode=disabled"], LADDER),
+    "tracking.dir": ("/tmp/wandb", ["tracking.mode=disabled"], LADDER),
+    "tracking.timeout": ("5", ["tracking.mode=disabled"], LADDER),
 }
 NEVER_IDLE = {"objective.kl.reference"}  # its other value is refused by a check where nothing reads it
 # What a run reads and no name of it or its evaluations holds.
@@ -72,6 +74,8 @@ OUTSIDE = {
     "tracking.mode",
     "tracking.project",
     "tracking.entity",
+    "tracking.dir",
+    "tracking.timeout",
 }
 BASES = {"ladder": LADDER, "hub on a file": [*HUB, *FILE]}
 # A pretrained model is named by its files' content; its shape is for estimates.
