@@ -12,6 +12,7 @@ from typing import Any
 
 from harness.data import jsonl
 from harness.data.rows import AnswerRange, problems_of
+from harness.grading.find.boxes import boxes
 from harness.records.progress import quiet
 from harness.types import Problem
 
@@ -162,10 +163,9 @@ def columns(**names: str) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
 
 
 def last_box(solution: str) -> str:
-    r"""The content of the last complete \boxed{} of a solution, "" where there is none."""
-    from harness.grading.find.extraction import extract
-
-    return extract(solution, ("boxed",)).answer or ""
+    r"""The content of the last complete \boxed{} alone, also after `and`; "" where there is none."""
+    found, _ = boxes(solution)
+    return found[-1].content if found else ""
 
 
 def whole_number(value: object) -> str:

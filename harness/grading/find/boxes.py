@@ -40,7 +40,7 @@ class Box:
 
 
 def boxes(text: str) -> tuple[list[Box], int | None]:
-    """The complete boxes with a content, lists joined, and where the first unfinished box starts."""
+    """The complete outer boxes with a content, each by itself, and where the first unfinished box starts."""
     found: list[Box] = []
     stack: list[tuple[int, int] | None] = []  # (start of the marker, start of the content); None for a bare {
     for match in _TOKEN.finditer(text):
@@ -58,7 +58,7 @@ def boxes(text: str) -> tuple[list[Box], int | None]:
                     found.pop()  # a box within this one
                 found.append(Box(opened[0], match.end(), content))
     unfinished = next((opened[0] for opened in stack if opened is not None), None)
-    return _joined(text, found), unfinished
+    return found, unfinished
 
 
 def _joined(text: str, found: list[Box]) -> list[Box]:
@@ -79,6 +79,7 @@ def _joined(text: str, found: list[Box]) -> list[Box]:
 def last_box(text: str) -> tuple[Box | None, int | None]:
     """The last box that is no aside (`instead of`), else the last; and where an unfinished one starts."""
     found, unfinished = boxes(text)
+    found = _joined(text, found)
     plain = [box for box in found[-20:] if not _is_aside(text, box)]
     return (plain or found)[-1] if found else None, unfinished
 

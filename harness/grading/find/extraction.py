@@ -50,67 +50,11 @@ _END_MARK = re.compile(r"(?:</s>|<\|[A-Za-z_]{1,30}\|>|<(?:eos|end_of_turn|pad)>
 _STRUCK = re.compile(r"~~[^~\n]{0,200}~~")
 _STRONG = re.compile(r"(?<!\w)__(?=\S)([^_\n]{1,80})__(?!\w)|(?<!\S)_([-\d.,]{1,40})_(?!\w)")
 # What near a last box may question it, or state something after it: looked for in small letters.
-_SUSPECT = (
-    *(
-        "<",
-        "[",
-        "~",
-        "?",
-        "oxed",
-        "box{",
-        "not",
-        "n't",
-        "never",
-        "wrong",
-        "incorrect",
-        "mistake",
-        "error",
-        "doubt",
-    ),
-    *(
-        "ans",
-        "option",
-        "choice",
-        " no",
-        "rather",
-        "instead",
-        "would",
-        "might",
-        "####",
-        "a:",
-        "a*",
-        "a :",
-        "result",
-    ),
-    *(
-        "wait",
-        "correct",
-        "actually",
-        "sorry",
-        "oops",
-        "should",
-        "first",
-        "earlier",
-        "unlike",
-        "initial",
-        "previous",
-    ),
-    *(
-        "that",
-        "this",
-        "it ",
-        "check",
-        "trap",
-        "misread",
-        "forg",
-        "someone",
-        "tempt",
-        "could",
-        "was",
-        "hold",
-        "scratch",
-        "hmm",
-    ),
+_SUSPECT = re.findall(
+    "[^|]+",
+    "<|[|~|?|oxed|box{|not|n't|never|wrong|mistake|error|doubt|ans|option|choice| no|rather|instead|would"
+    "|might|####|a:|a*|a :|result|wait|correct|actually|sorry|oops|should|first|earlier|unlike|initial"
+    "|previous|that|this|it |check|trap|misread|forg|someone|tempt|could|was|hold|scratch|hmm",
 )
 # Each rule's anchor, and literal (lower case) text without which it cannot match: looking for that is faster.
 _ANCHORS: dict[Rule, tuple[tuple[str, ...], re.Pattern[str]]] = {

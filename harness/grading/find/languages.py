@@ -15,20 +15,16 @@ _TABLE = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="u
 _LETTER = re.compile("[\u3000-\u30ff\u3400-\u9fff\uac00-\ud7af\uff01-\uff5e]")
 _EASTERN = {word: english for english, words in _TABLE["eastern"].items() for word in words.split()}
 _WORD = re.compile("|".join(map(re.escape, sorted(_EASTERN, key=len, reverse=True))))
-_ANSWER = _TABLE["answer"]["words"]
-_STATES = re.compile(rf"(?<!\w)(?:{_ANSWER})(?!\w)", re.IGNORECASE)
+_STATES = re.compile(rf"(?<!\w)(?:{_TABLE['answer']})(?!\w)", re.IGNORECASE)
 _SPACED = [
-    (
-        re.compile(rf"(?<![\w\\])(?:{row['words'].replace('ANSWER', _ANSWER)})(?!\w)", re.IGNORECASE),
-        row["english"],
-    )
-    for row in _TABLE["spaced"]
+    (re.compile(rf"(?<![\w\\])(?:{words.replace('ANSWER', _TABLE['answer'])})(?!\w)", re.IGNORECASE), english)
+    for english, words in _TABLE["spaced"]
 ]
 
 
 def in_english(text: str) -> str:
     """`text` with the words that matter to a statement in English."""
-    if text.isascii() and not any(word in text.lower() for word in _TABLE["answer"]["ascii"]):
+    if text.isascii() and not any(word in text.lower() for word in _TABLE["ascii"]):
         return text
     if _LETTER.search(text):
         text = re.sub("(?<! ) +(?=[.,])", "", _WORD.sub(lambda match: _EASTERN[match[0]], text))

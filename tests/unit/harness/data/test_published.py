@@ -75,6 +75,21 @@ def test_the_hubs_columns_become_problems(name: str, hub: list) -> None:
     assert len(problems) == len({p.id for p in problems}) == len(hub)  # one row a config; 2024 is left out
 
 
+@pytest.mark.parametrize(
+    ("solution", "answer"),
+    [
+        (r"The roots are \boxed{-2} and \boxed{1}.", "1"),
+        (r"$x=\boxed{2}$ or $x=\boxed{3}$", "3"),
+        (r"\boxed{25}, as \boxed{24} is not 5 squared", "24"),
+        (r"\fbox{\frac{1}{2}}", r"\frac{1}{2}"),
+        (r"It is \boxed{7}, so \boxed{8", "7"),
+        ("no box", ""),
+    ],
+)
+def test_a_reference_is_the_last_box_alone(solution: str, answer: str) -> None:
+    assert sources.last_box(solution) == answer
+
+
 def test_the_hubs_configs_and_splits_are_asked_for(hub: list) -> None:
     replace(gsm8k.TEST, num_problems=None).load("test")
     replace(hendrycks_math.TRAIN, num_problems=None).load("train")
