@@ -1,8 +1,6 @@
 """The one grader, for rewards and evaluation alike: completion and reference -> Grade.
 
-`find` takes the answer out of the completion: what is said last and plainly. `compare` brings both to one
-form, takes them apart and compares numbers exactly, then texts, then formulas by values of high precision. No
-text is evaluated and no process started. The room's README.md lists the conventions.
+No text is evaluated and no process started. The room's README.md lists the steps and the conventions.
 """
 
 from __future__ import annotations
@@ -13,19 +11,8 @@ from harness.grading.compare import relations
 from harness.grading.compare.equivalence import compare
 from harness.grading.compare.forms import MAX_ANSWER_CHARS, canonical_text, literal_text, normalise
 from harness.grading.compare.quantities import parse_number
-from harness.grading.find.extraction import DEFAULT_RULES, Extraction, Rule, UnfinishedBox, extract
+from harness.grading.find.extraction import DEFAULT_RULES, Rule, UnfinishedBox, extract
 from harness.types import Grade
-
-__all__ = [
-    "DEFAULT_RULES",
-    "Extraction",
-    "Rule",
-    "answer_class",
-    "equivalent",
-    "extract",
-    "grade",
-    "number_in",
-]
 
 
 def grade(
@@ -39,11 +26,8 @@ def grade(
 ) -> Grade:
     """Whether the answer that `rules` find in `completion` equals `reference`.
 
-    The last complete box wins over an earlier one, and what is stated plainly after it wins over the box.
-    `unfinished_box` says what a box
-    that was never closed means (see `extract`). `use_symbolic=False` compares no formulas. `exact` compares
-    the answer as a text, capitals and signs included, and reads no numbers in it. Raises ValueError if the
-    reference is empty.
+    `unfinished_box`: see `extract`. `use_symbolic=False` compares no formulas. `exact` compares the
+    answer as a text, capitals and signs included. Raises ValueError if the reference is empty.
     """
     if not reference.strip():
         raise ValueError(f"reference={reference!r} is empty: drop the problem or give it an answer")
@@ -63,10 +47,7 @@ def equivalent(reference: str, answer: str) -> bool:
 
 
 def answer_class(extracted: str) -> str:
-    """A canonical key for votes: `n`, `n/d` for numbers, else the normalised text. Compares no formulas.
-
-    Two answers that are equal formulas alone (`x+1`, `1+x`) have different keys.
-    """
+    """A canonical key for votes: `n`, `n/d` for numbers, else the normalised text (`x+1` is not `1+x`)."""
     if len(extracted) > MAX_ANSWER_CHARS:
         return extracted[:MAX_ANSWER_CHARS]
     said = relations.as_tuple(relations.spoken(normalise(extracted)))

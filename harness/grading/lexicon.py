@@ -1,7 +1,4 @@
-"""English number words, scales, units and the shape of a decimal, for grader, step check and perturbation.
-
-Each reader takes the part that it was measured with. Where one leaves words out, it says so where it does.
-"""
+"""English number words, scales, units and the shape of a decimal, for grader, step check and perturbation."""
 
 from __future__ import annotations
 
@@ -15,33 +12,24 @@ ONES = re.findall(
     seventeen eighteen nineteen""",
 )
 TENS = re.findall(r"\w+", "twenty thirty forty fifty sixty seventy eighty ninety")
-CARDINALS = {word: value for value, word in enumerate(ONES)} | {
-    word: 10 * value for value, word in enumerate(TENS, start=2)
-}
+CARDINALS = dict(zip(ONES + TENS, [*range(20), *range(20, 100, 10)], strict=True))
 SCALES = {"hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 LARGE_SCALE = "[mbtr]+illion"  # a pattern for the last three
 DOZEN = 12
+ORDINALS = re.findall(r"\w+", "third fourth fifth sixth seventh eighth ninth tenth")
 # Denominators by the singular of their name; `halve` is what is left of `halves`.
-PARTS = {"half": 2, "halve": 2, "third": 3, "quarter": 4, "fourth": 4, "fifth": 5, "sixth": 6} | {
-    "seventh": 7,
-    "eighth": 8,
-    "ninth": 9,
-    "tenth": 10,
-}
+PARTS = {"half": 2, "halve": 2, "quarter": 4}
+PARTS |= {name: n for n, name in enumerate(ORDINALS, start=3)}
 # Words that count in running text; in an answer they are no numbers (`twice 25`).
-COUNTS = {"once": 1, "twice": 2, "thrice": 3, "double": 2, "triple": 3, "pair": 2, "couple": 2, "both": 2} | {
-    "dozen": DOZEN
-}
+COUNTS = {"once": 1, "twice": 2, "thrice": 3, "double": 2, "triple": 3, "pair": 2, "couple": 2, "both": 2}
+COUNTS["dozen"] = DOZEN
 # `1,250.5`, `25`, `.5`: without a sign.
 DECIMAL = r"(?:\d{1,3}(?:,\d{3})+(?!\d)(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)"
 
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """`size` base units of a dimension to a power, perhaps per another unit.
-
-    A litre is 1/1000 of length to the third power; a mile per hour is 1609.344 of length per 3600 of time.
-    """
+    """`size` base units of a dimension to a power: a litre is 1/1000 of length to the third."""
 
     dimension: str
     size: Fraction

@@ -14,22 +14,17 @@ from harness.grading.steps.check import MAX_TEXT_CHARS, check_steps
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """`vote` is the grader's equivalence class (None: nothing extracted); steps are the step check's.
-
-    With the problem at hand `num_unsourced_steps` counts steps with an operand that is neither in the problem
-    nor an earlier result. `last_step_answers` says whether the last step's value is the answer given (None:
-    no step, no answer or no number). `statements` are (start, end, right) of each step, in characters.
-    """
+    """A completion's grade, vote and steps."""
 
     correct: bool
     extracted: str | None
     reason: str
-    vote: str | None
+    vote: str | None  # the grader's equivalence class; None: nothing extracted
     num_steps: int
     num_wrong_steps: int
-    num_unsourced_steps: int | None = None
-    last_step_answers: bool | None = None
-    statements: tuple[tuple[int, int, bool], ...] = ()
+    num_unsourced_steps: int | None = None  # with an operand neither in the problem nor an earlier result
+    last_step_answers: bool | None = None  # None: no step, no answer or no number
+    statements: tuple[tuple[int, int, bool], ...] = ()  # (start, end, right) of each step, in characters
 
     @property
     def stepped(self) -> bool:
@@ -64,10 +59,6 @@ def score(
 
 
 def votes(scores: Sequence[Score]) -> list[str | None]:
-    """The votes of one problem's samples, with no class graded both ways.
-
-    A formula can be too large to compare, so two spellings of one class can get different grades; the wrong
-    ones then vote apart.
-    """
+    """The votes of one problem's samples; of a class that is graded both ways the wrong ones vote apart."""
     right = {s.vote for s in scores if s.correct}
     return [f"{s.vote} (graded wrong)" if s.vote in right and not s.correct else s.vote for s in scores]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.data.documents import dataset, drawn
 from harness.data.load import PUBLISHED
-from harness.grading.grade import DEFAULT_RULES
+from harness.grading.find.extraction import DEFAULT_RULES
 from harness.schema.prompts import TEMPLATES
 
 if TYPE_CHECKING:

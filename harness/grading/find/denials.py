@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
 from harness.grading.find.boxes import BOX_NAME
 from harness.grading.find.statements import NUMBER
@@ -62,14 +61,8 @@ def without_denied(text: str) -> str:
             if before := _DENIED_BEFORE.search(text[start:place]):
                 spans.append((start + before.start(), place))
     if "?" in text:
-        spans.extend(match.span() for match in _asked(text))
+        for place in places(text, ("? no", "?\nno", "? wrong"))[-MAX_DENIALS:]:
+            spans.extend(match.span() for match in _ASKED.finditer(text, max(0, place - 80), place + 10))
     for start, end in sorted(spans, reverse=True):
         text = f"{text[:start]} {text[end:]}"
     return text
-
-
-def _asked(text: str) -> Iterator[re.Match[str]]:
-    """The numbers that a question takes back: `25? No, 24`."""
-    for place in places(text, ("? no", "?\nno", "? wrong"))[-MAX_DENIALS:]:
-        line = max(0, place - 80)
-        yield from _ASKED.finditer(text, line, place + 10)

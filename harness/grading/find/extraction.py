@@ -1,8 +1,4 @@
-"""Finding the answer in a completion. Plain string work, linear in the text; no eval.
-
-One reader of final statements: what is said last and plainly counts. A box is such a statement, and so is
-`the answer is`; a box in a thought, or before a correction, gives way to what is stated after it.
-"""
+"""Finding the answer in a completion. Plain string work, linear in the text; no eval."""
 
 from __future__ import annotations
 
@@ -119,10 +115,6 @@ def extract(
     that is opened and never closed (a completion cut at the length limit) is not an answer. If no box is
     complete, `unfinished_box` decides: "reject" (default) finds nothing, because the other rules would read a
     cut number (`\boxed{2` of `\boxed{25}`); "ignore" lets the other rules read the text before that box.
-
-    What a model states after its thought (`</think>` and other marks) stands before all that it thought, the
-    last number only where a sentence gives it as its result. A number or box that the text takes back ("is
-    not 24", "24 is wrong") is no answer.
     """
     text = completion[-MAX_COMPLETION_CHARS:]
     if rules[:1] == ("boxed",) and (found := _quiet_box(text)):

@@ -1,9 +1,4 @@
-"""Answers stated in another language, brought to the English words that the reader of statements knows.
-
-Only words that matter to a statement are translated (`languages.toml`): answer, is, not, or, at least. A text
-without the word for `answer` of one of these languages and without any Chinese, Japanese or Korean letter is
-left as it is.
-"""
+"""Answers stated in another language, brought to the English words that the reader of statements knows."""
 
 from __future__ import annotations
 

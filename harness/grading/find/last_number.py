@@ -102,11 +102,7 @@ MAX_CLAIM_CHARS = 80
 
 
 def _is_false(text: str, at: int, number: str) -> bool:
-    """Whether the number at `at` ends an equation without words that is false: `24 = 25`.
-
-    A quotient or a decimal may have been rounded or cut to an integer. Nothing is said of cents and per cent
-    (`0.8 = 80 cents`), of another base and of digits that start with 0 (`0900 - 0130 = 0730`).
-    """
+    """Whether the number at `at` ends an equation that is false, and not just rounded: `24 = 25`."""
     before = text[max(0, at - MAX_CLAIM_CHARS) : at]
     if before.rstrip(" $*")[-1:] not in ("=", "≈", "x", "s"):
         return False

@@ -107,11 +107,7 @@ def _leaves_value(before: str, after: str) -> bool:
 
 
 def _number_in(sentence: str) -> str | None:
-    """The one number that a sentence with words states; None where it says more than that.
-
-    `18 dollars for 2 days` says 18; `10% of 250, which is 25` is a computation and says what it comes to;
-    `negative 25` and `25 thousand` keep sign and scale; `24 or 25`, `less than 25`, `twice 25` say no number.
-    """
+    """The one number that a sentence with words states (`18 dollars for 2 days`); None where it says more."""
     sentence = _NEGATIVE.sub(r"\1-", sentence.removeprefix("but "))
     numbers = list(FINAL_NUMBER.finditer(sentence))
     if not numbers:

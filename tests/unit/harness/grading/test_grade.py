@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.grading.grade import answer_class, equivalent, extract, grade
+from harness.grading.find.extraction import extract
+from harness.grading.grade import answer_class, equivalent, grade
 
 MATH_DATA_DIR = os.environ.get("MATH_DATA_DIR")
 needs_data = pytest.mark.skipif(MATH_DATA_DIR is None, reason="MATH_DATA_DIR is not set")

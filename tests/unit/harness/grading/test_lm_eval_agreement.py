@@ -35,7 +35,8 @@ pytest.importorskip("lm_eval")
 from lm_eval.api.metrics import exact_match_hf_evaluate
 from lm_eval.filters.extraction import RegexFilter
 
-from harness.grading.grade import DEFAULT_RULES, grade
+from harness.grading.find.extraction import DEFAULT_RULES
+from harness.grading.grade import grade
 
 MATH_DATA_DIR = os.environ.get("MATH_DATA_DIR")
 REFERENCE = Path(__file__).resolve().parents[4] / "outputs" / "reference"

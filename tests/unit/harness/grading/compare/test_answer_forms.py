@@ -6,7 +6,8 @@ import time
 
 import pytest
 
-from harness.grading.grade import answer_class, extract, grade, number_in
+from harness.grading.find.extraction import extract
+from harness.grading.grade import answer_class, grade, number_in
 
 RIGHT = {
     "25": [
