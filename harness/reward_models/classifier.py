@@ -135,7 +135,7 @@ def trained_once(
         if os.path.lexists(folder):
             warn(f"{error.what}; it is trained anew")
         made = fit()
-        files = {COST: made.pop("cost"), "made.json": made}
+        files = {name: made.pop("cost") for name in (COST,) if "cost" in made} | {"made.json": made}
 
         def write(target: Path) -> None:
             with (target / "model.pt").open("wb") as file:

@@ -21,7 +21,8 @@ def save(run: Run) -> None:
     """Write the state that a killed run goes on from, after the metrics of its steps are on the disk."""
     step, metrics = run.counters.step, run.folder / "metrics.jsonl"
     if rank() == 0:
-        sync(metrics)
+        if metrics.exists():
+            sync(metrics)
         sync(run.folder)
     checkpoint.save_resume(
         run.folder,

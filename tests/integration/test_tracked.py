@@ -22,7 +22,14 @@ from harness.schema.run_config import RunConfig
 from tests.integration.test_resume import config_at, quiet
 from tests.unit.harness.launch.wandb_server import KEY, WandbServer, wandb_server
 
-SMALL = ("trainer.steps=2", "eval.splits=[test]", "eval.k=2", "eval.greedy=false", "tracking.timeout=3")
+SMALL = (
+    "trainer.steps=2",
+    "eval.splits=[test]",
+    "eval.k=2",
+    "eval.greedy=false",
+    "tracking.timeout=3",
+    "objective.reward.inverted=0",
+)
 
 
 @pytest.fixture(autouse=True)

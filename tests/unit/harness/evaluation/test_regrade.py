@@ -43,7 +43,9 @@ def study(tmp_path: Path) -> tuple[Path, Path, EvalRecord]:
     path.parent.mkdir(parents=True)
     write_record(path, was)
     write_samples(path.with_suffix(".samples.jsonl.gz"), rows)
-    return tmp_path / "s", path, ought.model_copy(update={"lm_eval_version": "0"})
+    now = {"lm_eval_version": "0"}
+    now["samples_sha256"] = write_samples(tmp_path / "ought.jsonl.gz", sample_rows(sampled, greedy))
+    return tmp_path / "s", path, ought.model_copy(update=now)
 
 
 def test_changes_are_named_and_written_only_when_asked(study, capsys) -> None:
