@@ -23,7 +23,7 @@ def save(run: Run) -> None:
     if rank() == 0:
         if metrics.exists():
             sync(metrics)
-        sync(run.folder)
+            sync(run.folder)
     checkpoint.save_resume(
         run.folder,
         step=step,
