@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -54,3 +55,10 @@ def run_on_untrained_base(folder: Path, *overrides: str) -> Run:
     run = setup(config, base=base, folder=folder / "run", device="cpu")
     add_reward_models(run, base)
     return run
+
+
+def write_rows(folder: Path, steps: int) -> None:
+    """Metrics of so many steps, which a state that is saved after them needs beside it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = "".join(json.dumps({"step": step}) + "\n" for step in range(1, steps + 1))
+    (folder / "metrics.jsonl").write_text(rows)

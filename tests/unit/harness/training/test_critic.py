@@ -18,7 +18,7 @@ from harness.training.optim import adamw, guarded_step
 from harness.training.saving import save
 from harness.training.update import UpdateResult, update
 from harness.types import Batch, ScoredGroup
-from tests.unit.harness.tiny import DIMS, configure, run_on_untrained_base
+from tests.unit.harness.tiny import DIMS, configure, run_on_untrained_base, write_rows
 from tests.unit.harness.training.one_step import EQUAL, MIXED, ONE_STEP, WRONG, close, costs, policy
 
 PPO = (
@@ -191,6 +191,7 @@ def test_value_and_coefficient_come_back_on_resume(tmp_path: Path) -> None:
     with torch.no_grad():
         run.models.value.head.bias.fill_(3.0)
         run.models.value.trunk.model.norm.weight.fill_(2.0)
+    write_rows(run.folder, 2)
     save(run)
     again = run_on_untrained_base(tmp_path, "objective=ppo")
     assert again.models.value is not None
