@@ -20,10 +20,9 @@ from harness.training.run_state import Run
 def save(run: Run) -> None:
     """Write the state that a killed run goes on from, after the metrics of its steps are on the disk."""
     step, metrics = run.counters.step, run.folder / "metrics.jsonl"
-    if rank() == 0:
-        if metrics.exists():
-            sync(metrics)
-            sync(run.folder)
+    if rank() == 0 and metrics.exists():
+        sync(metrics)
+        sync(run.folder)
     checkpoint.save_resume(
         run.folder,
         step=step,
