@@ -7,6 +7,7 @@ numbers first, then as texts, bases, ratios and formulas. Of a chain more than o
 from __future__ import annotations
 
 import re
+from fractions import Fraction
 
 from harness.grading.compare import measures, relations, symbolic
 from harness.grading.compare.forms import MAX_ANSWER_CHARS, canonical_text, normalise, with_base
@@ -18,14 +19,14 @@ from harness.grading.compare.quantities import (
     ratio,
     without_and,
 )
-from harness.grading.compare.structure import SIGN, inside, read, region, same, split, written_inward
-from harness.grading.compare.times import clock, date, is_time, same_time
+from harness.grading.compare.structure import SIGN, inside, read, region, same
 
 Verdict = tuple[bool, str]  # equal or not, and by what
-_POINT = re.compile(r"[A-Z]'?\s*(\([^()=]+,[^()=]+\))")
-_MEMBER = re.compile(r"\A[A-Za-z]\s*\\in(?![A-Za-z])\s*(?!\\mathbb)")
+_NAME = re.compile(  # `x \in [1,2]`, `A(1,2)`
+    r"\A(?:[A-Za-z]\s*\\in(?![A-Za-z])\s*(?!\\mathbb)|[A-Z]'?\s*(?=\([^()=]+,[^()=]+\)\Z))"
+)
 _LETTER_OR_SMALL = re.compile("[A-Ja-j]")
-_WORDS = re.compile(r"[A-Za-z]+ [A-Za-z]{2}")
+_IN_BRACKETS = re.compile(r"(?:\(\s*or\s|\\text\s*\{\s*\(\s*or\s*\})(.*)\)\s*\Z", re.DOTALL)
 _ALTERNATIVE = re.compile(r"\s+or\s+|\\text\s*\{\s*or\s*\}")
 _BOUND = re.compile(
     r"(.+?),?\s*(?:\\text\s*\{[^{}]*\}\s*|where\s+|for\s+)?([a-z])\s*\\in\s*\\mathbb\{Z\}", re.DOTALL
@@ -38,14 +39,18 @@ def compare(reference: str, answer: str, *, use_symbolic: bool) -> Verdict:
         return False, f"answer of {len(answer)} characters is over the cap of {MAX_ANSWER_CHARS}"
     if INTEGER.fullmatch(reference) and INTEGER.fullmatch(answer):
         return _numbers(int(reference) == int(answer))
-    said = _ALTERNATIVE.split(answer)  # `1/2 or 0.5` says one thing twice
+    said = _ALTERNATIVE.split(_IN_BRACKETS.sub(r" or \1", answer))  # `1/2 (or 0.5)` says one thing twice
     if 1 < len(said) < 9 and all(compare(reference, part, use_symbolic=use_symbolic)[0] for part in said):
         return True, "equal alternatives"
+    use_symbolic = use_symbolic and not WRAPPED.fullmatch(
+        reference.strip()
+    )  # a word is no product of letters
     gold, pred = normalise(reference), normalise(answer)
-    wrapped = WRAPPED.fullmatch(reference.strip()) is not None
-    verdict = _with_units(reference, answer, gold, pred, _values(gold, pred, wrapped, use_symbolic))
-    if not verdict[0] and (radians := measures.in_radians(reference, answer)):
-        again = _values(normalise(radians[0]), normalise(radians[1]), False, use_symbolic)
+    verdict = _with_units(reference, answer, gold, pred, _values(gold, pred, use_symbolic))
+    if not verdict[0] and measures.are_angles(f"{reference} {answer}"):
+        if parse_number(gold) is not None and re.search("arc|-1", answer):
+            reference += "°"  # beside `\arctan 1 = 45^\circ` a number alone is in degrees
+        again = _values(normalise(reference, radians=True), normalise(answer, radians=True), use_symbolic)
         return again if again[0] else verdict
     return verdict
 
@@ -56,49 +61,37 @@ def _numbers(equal: bool) -> Verdict:
 
 def _with_units(reference: str, answer: str, gold: str, pred: str, verdict: Verdict) -> Verdict:
     """The verdict on values corrected by units: 5 kg is not 5 m, and 1.2 m is 120 cm."""
-    if verdict[0]:
-        units = measures.unit_of(reference, gold), measures.unit_of(answer, pred)
-        if measures.differ(*units) or measures.pi_in_degrees(reference, units[1]):
-            return False, "different units"
-    elif measures.may_convert(answer) and all(map(relations.is_name, relations.sides(pred)[0][:-1])):
-        units = measures.unit_of(reference, gold), measures.unit_of(answer, pred)
-        if measures.same_quantity(*units, gold, pred):
-            return True, "equal quantities"
-    return verdict
+    units = measures.unit_of(reference, gold), measures.unit_of(answer, pred)
+    if verdict[0] and (measures.differ(*units) or measures.pi_in_degrees(reference, units[1])):
+        return False, "different units"
+    if verdict[0] or not measures.same_quantity(*units, gold, pred):
+        return verdict
+    named = all(map(relations.is_name, relations.sides(pred)[0][:-1]))
+    return (True, "equal quantities") if named else verdict
 
 
-def _values(gold: str, pred: str, wrapped: bool, use_symbolic: bool) -> Verdict:
-    """Compare normalised texts; `wrapped` says that the reference was the content of a `\\text{}`."""
-    if is_time(gold) or (clock(gold) and (time := clock(pred)) and time[3]):
-        return same_time(gold, pred), "times of day"
-    if gold_date := date(gold):
-        return gold_date == date(pred), "dates"
-    numbers = parse_number(gold), parse_number(pred)
-    if numbers[0] is not None and numbers[1] is not None:
-        return _numbers(measures.equal_numbers(gold, pred, numbers[0], numbers[1]))
-    if canonical_text(gold) == canonical_text(pred):
-        return True, "equal text"
-    if gold[:1].isalpha() and wrapped:
-        use_symbolic = False  # a word: no product of its letters
-    if re.fullmatch("[A-J]", gold) and _WORDS.match(pred):
-        return False, "words, not a letter"
-    aligned = relations.aligned(*one_form(gold, pred, number=numbers[0] is not None))
+def _values(gold: str, pred: str, use_symbolic: bool) -> Verdict:
+    """Compare normalised texts."""
+    same_time = measures.same_time(gold, pred)
+    if same_time is not None:
+        return same_time, "times"
+    aligned = relations.aligned(*one_form(gold, pred))
     if aligned is None:
         return False, "labels in no known order"
     return _chains(*aligned, use_symbolic=use_symbolic)
 
 
-def one_form(gold: str, pred: str, *, number: bool) -> tuple[str, str]:
+def one_form(gold: str, pred: str) -> tuple[str, str]:
     """Choices as letters if the reference is one, else as values; a derivation as what it ends with."""
-    gold, pred = (_MEMBER.sub("", written_inward(text)) for text in (gold, pred))
+    gold, pred = (_NAME.sub("", text) for text in (gold, pred))
     bound = _BOUND.fullmatch(gold), _BOUND.fullmatch(pred)
     if bound[0] and bound[1]:  # `2\pi k, k \in Z`
         letter = rf"(?<![A-Za-z\\]){bound[1][2]}(?![A-Za-z])"
         gold, pred = bound[0][1], re.sub(letter, bound[0][2], bound[1][1])
-    if number or inside(gold) or gold.startswith("\\begin"):
-        pred = without_and(relations.concluded(pred)) if number else relations.concluded(pred)
-    if gold[:1] == "(" and (point := _POINT.fullmatch(pred)):
-        pred = point[1]
+    if parse_number(gold) is not None:
+        pred = without_and(relations.concluded(pred))
+    elif inside(gold) or gold.startswith("\\begin"):
+        pred = relations.concluded(pred)
     a, b = relations.choice(gold), relations.choice(pred)
     if a and b and a[0] == b[0] and a[0] not in (a[1], b[1]):
         return a[1], b[1]  # `(B) 8` is not `(B) 7`
@@ -124,7 +117,7 @@ def _chains(gold: str, pred: str, *, use_symbolic: bool) -> Verdict:
         return False, "a false congruence or no residue"
     if gold_modulus and pred_modulus:
         a, b = parse_number(golds[0]), parse_number(candidates[0])
-        alike = golds[0] == candidates[0] or (a is not None and b is not None and (a - b) % gold_modulus == 0)
+        alike = a is not None and b is not None and (a - b) % gold_modulus == 0
         return gold_modulus == pred_modulus and alike, "congruence"
     verdicts = [same_value(g, value, use_symbolic=use_symbolic) for g in golds for value in candidates]
     return next((verdict for verdict in verdicts if verdict[0]), verdicts[0])
@@ -132,15 +125,11 @@ def _chains(gold: str, pred: str, *, use_symbolic: bool) -> Verdict:
 
 def _references(gold: str, pred: str) -> list[str]:
     r"""The sides of a reference that an answer may be: the value of `x = 5`, both of `0.56 = 56\%`."""
-    parts, signs = relations.sides(gold)
-    if not signs:
-        return [gold]
+    parts = relations.sides(gold)[0]
     if not any(map(relations.has_letters, parts)):
         return parts
-    named = relations.names_its_value(gold)
-    if named and (relations.names_its_value(pred) or not relations.sides(pred)[1]):
-        return [relations.spoken(gold)]
-    return [gold]
+    named = relations.names_its_value
+    return [relations.spoken(gold) if named(gold) and (named(pred) or not relations.sides(pred)[1]) else gold]
 
 
 def _agree(a: str, b: str, use_symbolic: bool) -> bool:
@@ -158,29 +147,20 @@ def same_value(gold: str, pred: str, *, use_symbolic: bool) -> Verdict:
         names = {gold_region[0], pred_region[0]} - {""}
         if gold_region[1] == pred_region[1] and len(names) < 2:
             return True, "equal parts of the line"
-    if re.search(r"\\(?:cup|cap|setminus)(?![A-Za-z])", gold + pred):
-        unions = [split(text, re.compile(r"\\cup(?![A-Za-z])")) for text in (gold, pred)]
-        if len(unions[0]) == len(unions[1]) > 1:
-            equal = all(
-                any(same_value(a, b, use_symbolic=use_symbolic)[0] for b in unions[1]) for a in unions[0]
-            )
-            return equal, "unions"
-        return False, "different unions"
     forms = read(gold), read(pred)
     if {form.kind for form in forms} == {"one"}:
         return _formulas(forms[0].items[0], forms[1].items[0], use_symbolic)
-    equal = same(*forms, lambda a, b: _same_element(a, b, use_symbolic))
-    return equal, "equal parts" if equal else "different parts"
+
+    def equal(a: str, b: str) -> bool:
+        alike = (read(a).kind == "set") == (read(b).kind == "set")  # a set is none of its elements
+        return alike and same_value(a, b, use_symbolic=use_symbolic)[0]
+
+    return (True, "equal parts") if same(*forms, equal) else (False, "different parts")
 
 
 def _single(gold: str, pred: str, use_symbolic: bool) -> Verdict | None:
     """Compare two numbers, equal texts, numbers with a base and ratios; None for anything else."""
-    numbers = [parse_number(text) for text in (gold, pred)]
-    if None in numbers:
-        numbers = [
-            symbolic.rational(t) if n is None else n for t, n in zip((gold, pred), numbers, strict=True)
-        ]
-    a, b = numbers
+    a, b = map(_rational, (gold, pred))
     if a is not None and b is not None:
         return _numbers(measures.equal_numbers(gold, pred, a, b))
     if canonical_text(gold) == canonical_text(pred):
@@ -189,40 +169,31 @@ def _single(gold: str, pred: str, use_symbolic: bool) -> Verdict | None:
     if gold_base or pred_base:  # an answer may leave out the problem's base; 2516_8 is never 2516_9 nor 2516
         equal = gold_digits == pred_digits and (not pred_base or (gold_base or "10") == pred_base)
         return equal, "equal digits" if equal else "different digits or base"
-    first, second = ratio(gold), ratio(pred)
-    if first and second:
+    if (first := ratio(gold)) and (second := ratio(pred)):
         return proportional(first, second), "ratios"
-    parts, number = (first, b) if first else (second, a)
-    if parts and number is not None:
-        return len(parts) == 2 and parts[0] == number * parts[1], "a ratio and a number"
     return None
 
 
-def _same_element(gold: str, pred: str, use_symbolic: bool) -> bool:
-    """Whether two elements are equal; a set is none of its elements."""
-    if (read(gold).kind == "set") != (read(pred).kind == "set"):
-        return False
-    return same_value(gold, pred, use_symbolic=use_symbolic)[0]
+def _rational(text: str) -> Fraction | None:
+    number = parse_number(text)
+    return symbolic.rational(text) if number is None else number
 
 
 def _formulas(gold: str, pred: str, use_symbolic: bool) -> Verdict:
     gold, pred = map(measures.without_unit, (gold, pred))
-    if not use_symbolic or len(gold) == len(pred) == 1:
+    if not use_symbolic:
         return False, "different text"
     if r"\infty" in gold + pred:
-        equal = gold.lstrip("+ ") == pred.lstrip("+ ")
-        return equal, "infinity"
+        return gold.lstrip("+ ") == pred.lstrip("+ "), "infinity"
     signs = [re.findall(SIGN, text) for text in (gold, pred)]
-    if signs[0] or signs[1]:
-        if len(signs[0]) != 1 or len(signs[1]) != 1:
-            return False, "different relations"
-        return symbolic.compare_inequalities(_above(gold, signs[0][0]), _above(pred, signs[1][0]))
-    return symbolic.compare(gold, pred, gold_is_number=parse_number(gold) is not None)
+    if signs == [[], []]:
+        return symbolic.compare(gold, pred, gold_is_number=parse_number(gold) is not None)
+    if len(signs[0]) != 1 or len(signs[1]) != 1:
+        return False, "different relations"
+    return symbolic.compare_inequalities(_above(gold, signs[0][0]), _above(pred, signs[1][0]))
 
 
 def _above(text: str, sign: str) -> tuple[str, bool]:
     """(what is above 0, whether it may be 0) of an inequality."""
-    left, right = text.split(sign)
-    if sign[0] == "<" or sign.startswith(r"\l"):
-        left, right = right, left
-    return f"({left})-({right})", sign not in ("<", ">", r"\lt", r"\gt")
+    left, right = reversed(text.split(sign)) if sign[0] == "<" else text.split(sign)
+    return f"({left})-({right})", "=" in sign

@@ -1,4 +1,4 @@
-"""The unit that an answer names, and angles in radians: 5 kg is not 5 m, and 1.2 m is 120 cm.
+"""The unit that an answer names, angles in radians, times and dates: 5 kg is not 5 m, and 1.2 m is 120 cm.
 
 A unit counts only where both answers name one that stands here; `5 apples` and `5` name none.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from fractions import Fraction
+from math import gcd
 
 from harness.grading.compare.quantities import (
     TEXT_COMMAND,
@@ -18,13 +19,14 @@ from harness.grading.compare.quantities import (
 )
 from harness.grading.lexicon import HOUR, UNITS, Unit
 
-_TERM = re.compile(
+_NAMED = (
     r"\s*(?:(?P<shape>sq(?:uare)?|cu(?:bic)?)\.?\s+)?(?P<name>[A-Za-z]+|[%¢$])\.?\s*"
     r"(?:\^\s*\{?\s*(?P<power>-?\d)\s*\}?)?"
 )
-_PER = re.compile(r"\s*(?:/|per\b|(?:an?)\b)\s*")
+_TERM = re.compile(_NAMED)
+_DIVISOR = re.compile(r"\s*(?:(?P<per>/|per\b|an?\b)|\\cdot|\*)?" + _NAMED)
 _JOINED = re.compile(r"\b([ck]?m)([sh])(?=\s*\^\s*\{?\s*-1)")  # `ms^{-1}` is `m s^{-1}`
-_PRODUCT = re.compile(r"\A\s*(?:\\cdot|\*)\s*")
+_SCALE = re.compile(r"\s*([CF]\b|celsius|fahrenheit)", re.IGNORECASE)
 _SIGN = re.compile(r"[€£¢°]|\\?%|\\circ|\\(?:text)?degree|\\pounds|\\(?:text)?euro")
 _SIGNS = {r"\%": "%", r"\circ": "°", r"\pounds": "£", r"\euro": "€", r"\texteuro": "€"}
 _TEMPERATURE = re.compile(rf"(?:°|\\circ\s*\}}?|degrees?)\s*(?:{TEXT_COMMAND}\s*\{{\s*)?([CF])\b")
@@ -34,12 +36,9 @@ _TRAILING = re.compile(rf"({TEXT_COMMAND}\s*\{{[^{{}}]*\}}\s*(?:\^\s*\{{?\s*-?\d
 def unit_of(raw: str, normalised: str) -> Unit | None:
     """The unit that an answer names, by its words or its sign; None for one that does not stand here."""
     last = normalised.rpartition("=")[2].strip()
-    if ("C" in raw or "F" in raw) and (scale := _TEMPERATURE.search(raw)):
+    if scale := _TEMPERATURE.search(raw):
         return Unit(scale[1], Fraction(1))
     rest = after_number(last)
-    if rest is None and parse_number(last) is not None:  # `five minutes`
-        said = last.split(" ")
-        return next((unit for i in range(1, 5) if (unit := _read(" ".join(said[i:])))), None)
     if rest is None or not re.match(rf"\s*(?:[A-Za-z¢/]|{TEXT_COMMAND})", rest):
         trailing = _TRAILING.search(last)
         rest = trailing[1] if trailing else ""
@@ -56,33 +55,25 @@ def _read(words: str) -> Unit | None:
     words = _JOINED.sub(r"\1 \2", words)
     first = _TERM.match(words)
     unit = _named(first)
-    if (
-        first is None
-        or unit is None
-        or (first["name"] == "in" and words[first.end() :].strip()[:1].isalpha())
-    ):
+    if first is None or unit is None:
         return None
-    rest = words[first.end() :].lstrip()
-    if unit.dimension == "degrees" and (scale := re.match("[CF]\\b|celsius|fahrenheit", rest, re.IGNORECASE)):
-        return Unit(scale[0][0].upper(), Fraction(1))
-    if per := _PER.match(rest):
-        divisor = _TERM.match(rest, per.end())
-    else:
-        divisor = _TERM.match(_PRODUCT.sub("", rest))
-        if divisor is None or not (divisor["power"] or "").startswith("-"):
-            return unit
-    return Unit(unit.dimension, unit.size, unit.power, _named(divisor)) if _named(divisor) else unit
+    rest = words[first.end() :]
+    if first["name"] == "in" and rest.strip()[:1].isalpha():
+        return None
+    if unit.dimension == "degrees" and (scale := _SCALE.match(rest)):
+        return Unit(scale[1][0].upper(), Fraction(1))
+    second = _DIVISOR.match(rest)
+    divides = second and (second["per"] or (second["power"] or "").startswith("-"))
+    return Unit(unit.dimension, unit.size, unit.power, (_named(second) if divides else None) or unit.per)
 
 
 def _named(term: re.Match[str] | None) -> Unit | None:
-    if term is None:
-        return None
-    name = term["name"].lower()
+    name = term["name"].lower() if term else ""
     unit = UNITS.get(name) or UNITS.get(name.removesuffix("s"))
+    if term is None or unit is None:
+        return None
     power = abs(int(term["power"] or 1)) * {"s": 2, "c": 3}.get((term["shape"] or " ")[0], 1)
-    return unit and (
-        unit if power == 1 else Unit(unit.dimension, unit.size**power, unit.power * power, unit.per)
-    )
+    return Unit(unit.dimension, unit.size**power, unit.power * power, unit.per)
 
 
 def without_unit(text: str) -> str:
@@ -91,15 +82,13 @@ def without_unit(text: str) -> str:
     return text[: trailing.start()].strip() if trailing and is_unit(trailing[0]) else text
 
 
-_PERHAPS_ALIKE = ({"sterling", "mass"}, {"degrees", "C"}, {"degrees", "F"})
-
-
 def differ(a: Unit | None, b: Unit | None) -> bool:
     """Whether two named units are not the same; a pound may be of money.
 
     `per day` may be left out (`$5` a day), but a speed is no length.
     """
-    if a is None or b is None or {a.dimension, b.dimension} in _PERHAPS_ALIKE:
+    perhaps_alike = ({"sterling", "mass"}, {"degrees", "C"}, {"degrees", "F"})
+    if a is None or b is None or {a.dimension, b.dimension} in perhaps_alike:
         return False
     if (a.dimension, a.power, a.size) != (b.dimension, b.power, b.size):
         return True
@@ -117,11 +106,6 @@ UNIT_AFTER = re.compile(
 )
 
 
-def may_convert(pred: str) -> bool:
-    """Whether an answer that is not the reference's number could be it in another unit: cheap to ask."""
-    return pred[-1:].isalpha() or pred.endswith(("}", "$", "¢")) or pred[-2:-1] == "^" or "$" in pred[:9]
-
-
 def same_quantity(a: Unit | None, b: Unit | None, gold: str, pred: str) -> bool:
     """Whether two numbers in different units of one dimension are one quantity: 120 cm and 1.2 m."""
     amounts = [_amount(text.rpartition("=")[2].strip(), unit) for text, unit in ((gold, a), (pred, b))]
@@ -137,17 +121,14 @@ def _amount(text: str, unit: Unit | None) -> tuple[str, int, str, Fraction] | No
     if value is not None and unit is not None:
         divisor = unit.per or Unit("", Fraction(1))
         return unit.dimension, unit.power, divisor.dimension, value * unit.size / divisor.size
-    opened, end, total = WRAPPED.sub(r" \1 ", text), 0, Fraction(0)
-    dimensions: set[str] = set()
-    last: Fraction | None = None
-    while part := _PART.match(opened, end):
-        named = _named(_TERM.match(part[2]))
-        if named is None or named.power != 1 or (last is not None and named.size >= last):
-            return None  # `5 feet 3 inches`, not `1 hour and 3 hours`
-        last = named.size
-        total, end = total + Fraction(part[1]) * named.size, part.end()
-        dimensions.add(named.dimension)
-    return (dimensions.pop(), 1, "", total) if len(dimensions) == 1 and end == len(opened) else None
+    opened = WRAPPED.sub(r" \1 ", text)
+    parts = [(Fraction(part[1]), _named(_TERM.match(part[2]))) for part in _PART.finditer(opened)]
+    known = [(number * unit.size, unit) for number, unit in parts if unit is not None and unit.power == 1]
+    sizes = [unit.size for _, unit in known]  # `5 feet 3 inches`, not `1 hour and 3 hours`
+    one = len({unit.dimension for _, unit in known}) == 1 and sizes == sorted(set(sizes), reverse=True)
+    if not one or len(known) < len(parts) or _PART.sub("", opened):
+        return None
+    return known[0][1].dimension, 1, "", sum((size for size, _ in known), Fraction(0))
 
 
 _PERCENT = re.compile(r"%|\bper ?cent\b")
@@ -164,30 +145,50 @@ def equal_numbers(gold: str, pred: str, a: Fraction, b: Fraction) -> bool:
     return b == 100 * a or (a == b and abs(a) >= 1)
 
 
-_VALUE = r"(\d{1,9}(?:\.\d{1,9})?|\\frac\s*\{\d{1,9}\}\s*\{\d{1,9}\})"
-_DEGREES = re.compile(
-    _VALUE + r"\s*(?:\^\s*(?:\\circ|\{\s*\\circ\s*\})|°|\\(?:text)?degree(?:s|\{\})?(?![A-Za-z])"
-    rf"|(?:\\[ ,;~])?\s*(?:{TEXT_COMMAND}\s*\{{\s*degrees?\s*\}}|degrees?\b))"
-)
+_ANGLE = re.compile(r"pi\b|π|arc(?:sin|cos|tan)|(?:sin|cos|tan)\s*\^\s*\{?\s*-1")
 
 
-def in_radians(reference: str, answer: str) -> tuple[str, str] | None:
-    r"""Both with degrees as parts of \pi; None unless one has degrees and one \pi or an inverse function.
-
-    A number alone beside `\arctan 1 = 45^\circ` is in degrees.
-    """
-    both = f"{reference} {answer}"
-    if not ("°" in both or "circ" in both or "degree" in both):
-        return None
-    if not re.search(r"pi\b|π|arc(?:sin|cos|tan)|(?:sin|cos|tan)\s*\^\s*\{?\s*-1", both):
-        return None
-    if parse_number(reference.strip()) is not None and re.search("arc|-1", answer):
-        reference = _DEGREES.sub(r"\1", reference.strip()) + "°"
-    converted = tuple(_DEGREES.sub(r"\\frac{\1 \\pi}{180}", text) for text in (reference, answer))
-    return None if converted == (reference, answer) else (converted[0], converted[1])
+def are_angles(both: str) -> bool:
+    r"""Whether one of two texts has degrees and one \pi or an inverse function."""
+    return re.search("°|circ|degree", both) is not None and _ANGLE.search(both) is not None
 
 
 def pi_in_degrees(reference: str, unit: Unit | None) -> bool:
     r"""Whether an answer is in degrees and its reference a part of \pi without them."""
     degrees = unit is not None and unit.dimension == "degrees"
     return degrees and re.search(r"\\pi(?![A-Za-z])|π", reference) is not None and "circ" not in reference
+
+
+_CLOCK = re.compile(
+    r"([01]?\d|2[0-4])(?:\s?:\s?([0-5]\d))?(?::([0-5]\d))?(?:\s*([ap])\.?\s*m\.?)?", re.IGNORECASE
+)
+_DATE = re.compile(r"\d{4}([-/.])\d{1,2}\1\d{1,2}|\d{1,2}([-/.])\d{1,2}\2\d{4}")
+
+
+def _clock(text: str) -> tuple[int, int, int, str] | None:
+    """(11, 30, 0, `a`) of `11:30 a.m.` and `11:30:00 \\text{ AM}`, half "" of `11:30`; None for no time."""
+    match = _CLOCK.fullmatch(WRAPPED.sub(r"\1", text).strip())
+    if match is None or not (match[2] or match[4]):
+        return None
+    return int(match[1]), int(match[2] or 0), int(match[3] or 0), (match[4] or "").lower()
+
+
+def same_time(gold: str, pred: str) -> bool | None:
+    """Whether two are one time of day or date; None if the reference is neither.
+
+    `9:24` is a time, as a ratio would be 3:8. a.m. or p.m. may be left out, and 4:30 p.m. is 16:30.
+    """
+    if _DATE.fullmatch(gold):
+        dates = [[part.lstrip("0") for part in re.split("[-/.]", text)] for text in (gold, pred)]
+        return dates[0] == dates[1]
+    a = _clock(gold)
+    if a is None or not (a[3] or ":0" in gold or (gcd(*a[:2]) != 1 and gold.count(":") == 1)):
+        return None
+    b = _clock(pred) or (_clock(f"{pred}:00") if a[3] else None)
+    if b is None:
+        return False
+    return a == b if a[3] and b[3] else a[:3] == b[:3] or _on_24(*a) == _on_24(*b)
+
+
+def _on_24(hour: int, minute: int, second: int, half: str) -> tuple[int, int, int]:
+    return (hour % 12 + 12 * (half == "p") if half else hour % 24), minute, second

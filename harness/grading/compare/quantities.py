@@ -62,13 +62,9 @@ _CHANGES = re.compile(
     r"|more|less|fewer|greater|smaller|larger|about|around|at|than|least|most|below|above|under|beyond"
     r"|between|approximately|nearly|almost|plusminus|infinity|undefined|unknown|dne"
 )
-_IN_LABELS = frozenset(CARDINALS) | set(
-    re.findall(
-        r"\w+",
-        "sum difference product quotient remainder root roots divisor multiple least at first third more",
-    )
-)
-_CONNECTING = frozenset(("per", "of", "square", "cubic", "a", "an"))
+_OF_SUMS = "sum difference product quotient remainder root roots divisor multiple least at first third more"
+_IN_LABELS = {*CARDINALS, *_OF_SUMS.split()}
+_CONNECTING = {"per", "of", "square", "cubic", "a", "an"}
 MAX_UNIT_WORDS = 3  # besides connecting words: `miles per hour`
 
 
@@ -79,7 +75,12 @@ def changes_value(word: str) -> bool:
 
 _FACTORS = SCALES | {"dozen": DOZEN}
 _SCALED = re.compile(rf"\s*({'|'.join(_FACTORS)})s?(?![A-Za-z])")
-_IN_WORDS = re.compile(rf"({'|'.join(TENS)})[- ]({'|'.join(ONES[1:10])})|{'|'.join(CARDINALS)}")
+_COUNT = re.compile(
+    rf"\b(?:({'|'.join(TENS)})[- ]({'|'.join(ONES[1:10])})|({_CARDINAL}))(?![A-Za-z])", re.IGNORECASE
+)
+_PART = re.compile(
+    rf"(?:(\d+)\s+and\s+)?(?:(an?|\d+)[\s-]+)?({'|'.join(PARTS)})(s?)(?![A-Za-z])", re.IGNORECASE
+)
 
 
 def is_label(text: str) -> bool:
@@ -93,14 +94,12 @@ def is_unit(rest: str) -> bool:
 
     One or two letters are a unit only if they are a known one; longer words only if they change no value.
     """
-    if not rest.strip():
-        return True
     if _ITALIC.search(rest):
         return False
     opened = re.sub(r"\(([A-Za-z ]+)\)", r"\1", WRAPPED.sub(r" \1 ", rest)).strip()
-    plain = _UNIT_PRODUCT.sub(" ", _UNIT_POWER.sub("", opened)).replace("²", "").replace("³", "")
+    plain = _UNIT_PRODUCT.sub(" ", _UNIT_POWER.sub("", opened))
     words = [w for w in re.split(r"[\s/-]+", plain) if w]
-    if not words or sum(w not in _CONNECTING for w in words) > MAX_UNIT_WORDS or len(words) > 6:
+    if not words or sum(w not in _CONNECTING for w in words) > MAX_UNIT_WORDS:
         return not opened
     return all(
         re.fullmatch(r"[A-Za-z]+(?:\.[A-Za-z]+)*[.,]?|%", w)
@@ -110,14 +109,21 @@ def is_unit(rest: str) -> bool:
     )
 
 
-def after_number(normalised: str) -> str | None:
-    """What follows the number, with its scale word, at the start of `normalised`; None without one."""
+def _taken_apart(normalised: str) -> tuple[re.Match[str], int, str] | None:
+    """The number at the start, the factor of the scale word after it, and what follows both."""
     match = _NUMBER.match(normalised)
     if match is None:
-        return None
-    rest = WRAPPED.sub(r"\1", normalised[match.end() :])
-    scaled = _SCALED.match(rest)
-    return rest[scaled.end() :] if scaled else normalised[match.end() :]
+        digits = _in_digits(normalised)
+        return _taken_apart(digits) if digits[:1].isdecimal() else None
+    rest = normalised[match.end() :]
+    scaled = _SCALED.match(opened := WRAPPED.sub(r"\1", rest))
+    return (match, _FACTORS[scaled[1]], opened[scaled.end() :]) if scaled else (match, 1, rest)
+
+
+def after_number(normalised: str) -> str | None:
+    """What follows the number, with its scale word, at the start of `normalised`; None without one."""
+    found = _taken_apart(normalised)
+    return found and found[2]
 
 
 def parse_number(normalised: str) -> Fraction | None:
@@ -132,17 +138,10 @@ def parse_number(normalised: str) -> Fraction | None:
     if repeating := _REPEATING.fullmatch(normalised.rstrip(" %")) or _ELLIPSIS.fullmatch(normalised):
         sign, whole, fixed, *periods = repeating.groups()
         return _repeating(sign, whole, fixed, next(p for p in periods if p))
-    match = _NUMBER.match(normalised)
-    if match is None:
-        return _in_words(normalised)
-    if len(match[0]) > MAX_DIGITS:
+    found = _taken_apart(normalised)
+    if found is None or len(found[0][0]) > MAX_DIGITS or not is_unit(found[2]):
         return None
-    rest, factor = normalised[match.end() :], 1
-    if scaled := _SCALED.match(WRAPPED.sub(r"\1", rest)):
-        rest = WRAPPED.sub(r"\1", rest)[scaled.end() :]
-        factor = _FACTORS[scaled[1]]
-    if not is_unit(rest):
-        return None
+    match, factor, _ = found
     try:
         value = factor * _value(match.groupdict())
     except ZeroDivisionError:
@@ -174,10 +173,10 @@ def _repeating(sign: str, whole: str, fixed: str, period: str) -> Fraction:
 
 
 def ratio(normalised: str) -> list[Fraction] | None:
-    """The parts of `3:4` and `1 : 2 : 3`; None for anything else."""
-    parts = normalised.split(":")
-    numbers = [parse_number(part.strip()) for part in parts] if 1 < len(parts) < 9 else [None]
-    return None if None in numbers or 0 in numbers[1:] else [n for n in numbers if n is not None]
+    """The parts of `3:4` and `1 : 2 : 3`, 5 and 1 of `5`; None for anything else."""
+    parts = normalised.split(":") if ":" in normalised else [normalised, "1"]
+    numbers = [n for n in map(parse_number, map(str.strip, parts[:9])) if n is not None]
+    return None if len(numbers) < len(parts) or 0 in numbers[1:] else numbers
 
 
 def proportional(a: list[Fraction], b: list[Fraction]) -> bool:
@@ -198,34 +197,17 @@ def without_and(normalised: str) -> str:
     )
 
 
-_PART = re.compile(
-    rf"(?:(\d{{1,9}}|{'|'.join(CARDINALS)})\s+and\s+)?(?:(an?|{'|'.join(ONES[1:])})[\s-]+)?"
-    rf"({'|'.join(PARTS)})(s?)(?![A-Za-z])"
-)
-
-
-def _parts_in_words(lower: str) -> tuple[Fraction, int] | None:
-    """The value of `half`, `one third`, `two-thirds`, `three and a half` and where it ends."""
-    match = _PART.match(lower)
+def _in_digits(text: str) -> str:
+    """`25 apples` of `twenty-five apples`, `2/3` of `two thirds`, `3 1/2` of `three and a half`."""
+    counted = _COUNT.sub(lambda m: str(sum(CARDINALS[w.lower()] for w in m.groups() if w)), text)
+    match = _PART.match(counted)
     if match is None:
-        return None
+        return counted
     whole, count, name, plural = match.groups()
-    if bool(plural) != (count not in (None, "a", "an", "one")) or (not count and (whole or name != "half")):
-        return None  # `third` is a place, and so is `two third`
-    parts = Fraction(CARDINALS.get(count, 1), PARTS[name])
-    return parts + (CARDINALS[whole] if whole in CARDINALS else int(whole or 0)), match.end()
-
-
-def _in_words(normalised: str) -> Fraction | None:
-    """`five`, `twenty-five apples`, `two hundred`, `two thirds`, `three and a half`."""
-    lower = normalised.lower()
-    if parts := _parts_in_words(lower):
-        return parts[0] if is_unit(normalised[parts[1] :]) else None
-    match = _IN_WORDS.match(lower)
-    if match is None or lower[match.end() :][:1].isalpha():
-        return None
-    value = Fraction(CARDINALS[match[1]] + CARDINALS[match[2]] if match[1] else CARDINALS[match[0]])
-    rest = normalised[match.end() :]
-    if scaled := _SCALED.match(rest):
-        value, rest = value * _FACTORS[scaled[1]], rest[scaled.end() :]
-    return value if is_unit(rest) else None
+    several = count is not None and count not in ("a", "an", "1")
+    if bool(plural) != several or (not count and (whole or name.lower() != "half")):
+        return ""  # `third` is a place, and so is `two third`
+    return (
+        f"{whole or ''} {int(count) if several else 1}/{PARTS[name.lower()]}".lstrip()
+        + counted[match.end() :]
+    )

@@ -10,10 +10,10 @@ from collections.abc import Callable
 from fractions import Fraction
 
 from harness.grading.compare.quantities import TEXT_COMMAND, is_label, parse_number
-from harness.grading.compare.structure import SIGN, inside, split
+from harness.grading.compare.structure import SIGN, inside, read, split
 from harness.grading.compare.symbolic import rounds_to
 
-_EQUAL = re.compile(r"(?<![<>!:=])=(?!=)|\\(?:approx|equiv)(?![A-Za-z])")
+_EQUAL = r"(?<![<>!:=])=(?!=)|\\(?:approx|equiv)(?![A-Za-z])"
 _NO_CHAIN = re.compile(rf"{SIGN}|\\(?:neq?|in|or)(?![A-Za-z])|\b(?:or|and)\b")
 _OF = re.compile(r"(?<=[A-Za-z}])[(\[][^()\[\]]*[)\]]")  # `(X > 2)` of `P(X > 2)`
 _PLAIN_DECIMAL = re.compile(r"-?\d*\.\d{1,300}")
@@ -23,21 +23,16 @@ _PURE_NAME = re.compile(
 )
 _GREEK = r"\\(?:alpha|beta|gamma|delta|theta|lambda|mu|phi|varphi|omega|rho|sigma|tau)(?![A-Za-z])"
 _SUBSCRIPT = r"(?:_(?:\w|\{[^{}]*\}))"
-_POINTS = r"[A-Z](?:'|_\d)?(?:\s*[A-Z](?:'|_\d)?)+"
-_TERM = rf"(?:(?:[A-Za-df-hj-z]|{_GREEK}){_SUBSCRIPT}?'*|{_POINTS})"
+_TERM = rf"(?:[A-Za-df-hj-z]|{_GREEK}){_SUBSCRIPT}?'*"
 _NAME = re.compile(
-    rf"(?:m\s*)?\\(?:measured)?angle\s*\{{?\s*\w+\s*\}}?|\|\s*{_POINTS}\s*\||\[\s*{_POINTS}\s*\]"
-    rf"|\\(?:overline|triangle|overrightarrow|vec|mathbf|mathbb|boldsymbol|hat)\s*\{{?\s*(?:{_POINTS}|\w)\s*\}}?(?:\^\{{?(?:-1|T)\}}?)?"
-    rf"|[ei]{_SUBSCRIPT}|(?:[EP]|Var|\\Pr|\\mathbb\s*\{{[EP]\}})\s*[(\[].*[)\]]"
+    r"(?:m\s*)?\\(?:measured)?angle\s*\{?\s*\w+\s*\}?"
+    r"|\\(?:overline|triangle|overrightarrow|vec|mathbf|mathbb|boldsymbol|hat)\s*\{?\s*\w\s*\}?(?:\^\{?(?:-1|T)\}?)?"
+    r"|(?:[EP]|Var|\\Pr|\\mathbb\s*\{[EP]\})\s*[(\[].*[)\]]"
     rf"|(?:(?![a-emnxyz])[A-Za-z]|\\(?:phi|varphi|sigma|tau|pi)){_SUBSCRIPT}?(?:'+|\^\{{?-1\}}?)?"
     r"\((?P<inside>[^()]*(?:\([^()]*\))?)\)"
-    rf"|\\(?:gcd|max|min)\s*\([^()]*\)|\\(?:det|deg|dim)\s*[A-Za-z]|\(\s*{_TERM}(?:\s*,\s*{_TERM})+\s*\)"
     r"|\\begin\{[a-z]*matrix\}(?:[\sA-Za-z]|\\\\|_\d)*\\end\{[a-z]*matrix\}"
 )
-_LABEL_PIECE = re.compile(
-    rf"{TEXT_COMMAND}\s*\{{[^{{}}]*\}}|[A-Za-z' ]{{3,}}|{_SUBSCRIPT}|\\(?:triangle|angle)(?![A-Za-z])"
-    r"|\(\s*[A-Z]+\s*\)|\b[A-Z]+\b|\s"
-)
+_WORDS = rf"{TEXT_COMMAND}\s*\{{[^{{}}]*\}}|{_SUBSCRIPT}"
 # What is one quantity although letters stand in it: a limit, and `x + 1/x`, of which no one asks for x.
 _QUANTITY = re.compile(
     r"\\(?:lim|int|sum|prod)(?![A-Za-z]).*|([A-Za-z](?:\^\{?\d\}?)?)\s*[-+]\s*(?:\\frac\s*\{?1\}?\s*\{?\1\}?|1\s*/\s*\1)"
@@ -50,14 +45,10 @@ def sides(text: str) -> tuple[list[str], list[str]]:
 
     Only signs outside brackets count, and none in a list, an inequality or an alternative.
     """
-    if (
-        _EQUAL.search(text) is None
-        or _NO_CHAIN.search(_OF.sub("", text))
-        or len(split(text, re.compile(","))) > 1
-    ):
+    parts, signs = split(text, _EQUAL), re.findall(_EQUAL, text)
+    if not signs or not all(parts) or _NO_CHAIN.search(_OF.sub("", text)) or len(split(text, ",")) > 1:
         return [text], []
-    parts = split(text, _EQUAL)
-    return (parts, _EQUAL.findall(text)) if all(parts) else ([text], [])
+    return parts, signs
 
 
 def names_its_value(text: str) -> bool:
@@ -82,28 +73,20 @@ def is_name(side: str) -> bool:
         return True
     words = re.sub(TEXT_COMMAND, " ", side)
     if re.search(r"[A-Za-z]{3}", re.sub(r"\\[A-Za-z]+", " ", words)):
-        return (
-            not _LABEL_PIECE.sub("", side)
-            and re.search(r"[A-Za-z][a-z]{2}", words) is not None
-            and is_label(words)
-        )
+        factors = re.search(r"\\(?!triangle|angle)|\d|^-|[+*/^]", re.sub(_WORDS, "", side))
+        return factors is None and is_label(words)
     return _is_quantity(side)
 
 
 def _is_quantity(side: str) -> bool:
     """Whether an expression holds other letters than x, y, n, and is not linear in one."""
     side = re.sub(r"\\(?:math(?:bf|rm|bb)|vec|bm|boldsymbol|hat)", "", side)
-    letters = set(
-        re.findall(
-            rf"[A-Za-df-hj-z]|{_GREEK}", re.sub(rf"\\(?!{_GREEK[2:]})[A-Za-z]+|_\w|_\{{\w+\}}", " ", side)
-        )
-    )
+    side = re.sub(r"(?:\\Pr|[EP])\s*[(\[][^()\[\]]*[)\]]", "P", side)
+    bare = re.sub(rf"\\(?!{_GREEK[2:]})[A-Za-z]+|_\w|_\{{\w+\}}", " ", side)
+    letters = set(re.findall(rf"[A-Za-df-hj-z]|{_GREEK}", bare))
     if not letters or letters & set("xyn") or re.match(r"-?\s*\d[^-+=]*$", side):
         return False
-    rest = side
-    for letter in letters:
-        rest = rest.replace(letter, "", 1)
-    return len(letters) > 1 or _LINEAR.fullmatch(rest) is None
+    return len(letters) > 1 or _LINEAR.fullmatch(side.replace(letters.pop(), "", 1)) is None
 
 
 def has_letters(side: str) -> bool:
@@ -145,20 +128,21 @@ def rounds(exact: str, decimal: str, *, integers: bool) -> bool:
     places = len(decimal.partition(".")[2].rstrip("."))
     if a is None or b is None:
         return _PLAIN_DECIMAL.fullmatch(decimal) is not None and rounds_to(exact, decimal, places)
-    if a == b:
-        return False
     if ("%" in decimal) != ("%" in exact):
         return b == 100 * a or a == 100 * b
     return (places > 0 or integers) and abs(a - b) <= Fraction(1, 2 * 10**places)
 
 
-_ARROW = re.compile(r"\\(?:Rightarrow|implies|Longrightarrow|therefore)(?![A-Za-z])|⇒|⟹|∴")
+_ARROW = r"\\(?:Rightarrow|Longrightarrow|implies)(?![A-Za-z])"
+_TO = r"\\(?:(?:long)?rightarrow|to)(?![A-Za-z])|→"
 
 
 def concluded(text: str) -> str:
     r"""What a derivation ends with: `25` of `20 + 5 \Rightarrow 25`, `m+n=25` of `m=20, n=5, m+n=25`."""
     text = split(text, _ARROW)[-1]
-    parts = split(text, re.compile(r",?\s*\\text\s*\{\s*(?:so|and|thus)\s*\}|[,;]"))
+    if parse_number((steps := split(text, _TO))[0]) is None:  # `24 \to 25` is a change, not a result
+        text = steps[-1]
+    parts = split(text, r",?\s*\\text\s*\{\s*(?:so|and|thus)\s*\}|[,;]")
     if len(parts) > 1 and all(len(sides(part)[1]) for part in parts):
         left = sides(parts[-1])[0][0]
         if re.search(r"[A-Za-z)}]\s*[-+*/^A-Za-z]|\\[a-z]+", left) and not re.fullmatch(_TERM, left):
@@ -192,35 +176,32 @@ def congruent(text: str, modulus: int, *, reduced: bool) -> bool:
 
 
 _CHOICE = re.compile(
-    rf"(?:{TEXT_COMMAND}\s*\{{\s*)?(?:\(([A-J])\)|([A-J])[.):])\s*\}}?(?:[\s.:]*(?!(?:or|and)\b|,|/)(\S.*))?",
+    rf"(?:{TEXT_COMMAND}\s*\{{\s*)?(?:(?:[Oo]ption|[Cc]hoice|[Aa]nswer)\s*\}}?\s*\(?([A-J])\)?\s*\}}?"
+    r"|(?:\(([A-J])\)|([A-J])[.):])\s*\}?(?:[\s.:]*(?!(?:or|and)\b|,|/)(\S.*))?)",
     re.DOTALL,
-)
-_OPTION = re.compile(
-    rf"(?:{TEXT_COMMAND}\s*\{{\s*)?(?:[Oo]ption|[Cc]hoice|[Aa]nswer)\s*\}}?\s*\(?([A-J])\)?\s*\}}?"
 )
 
 
 def choice(text: str) -> tuple[str, str] | None:
     r"""(`A`, `25`) of `\textbf{(A)}\ 25`, `(A) 25`, `A. 25`: a lettered choice with what it says."""
-    if match := _OPTION.fullmatch(text):
-        return match[1], match[1]
-    match = _CHOICE.fullmatch(text)
-    return (match[1] or match[2], (match[3] or match[1] or match[2]).strip()) if match else None
+    if (match := _CHOICE.fullmatch(text)) is None:
+        return None
+    letter = match[1] or match[2] or match[3]
+    return letter, (match[4] or letter).strip()
 
 
 _LABEL = rf"(?:[A-Za-z]|{_GREEK})(?:_(?:\w|\{{\w{{1,3}}\}}))?"
 _LABELS = re.compile(rf"\(\s*({_LABEL}(?:\s*,\s*{_LABEL})+)\s*\)\s*=\s*\((.+)\)", re.DOTALL)
 _ASSIGNMENT = re.compile(rf"({_LABEL})\s*=\s*([^=<>]+)")
-_LINE_BREAK = re.compile(r"\\\\")
 
 
 def labelled(text: str) -> dict[str, str] | None:
-    """The values by label, in the order written; None for any other text and for a label that comes twice."""
+    """The values by label as written; None for any other text and for a label that comes twice."""
     if several := _LABELS.fullmatch(text):
         names, found = (split(part) for part in several.groups())
     else:
         whole = inside(text) or ("", text)
-        pairs = [_ASSIGNMENT.fullmatch(part) for part in split(_LINE_BREAK.sub(",", whole[1]))]
+        pairs = [_ASSIGNMENT.fullmatch(part) for part in split(whole[1].replace(r"\\", ","))]
         names = [pair[1] for pair in pairs if pair]
         found = [pair[2].strip() for pair in pairs if pair]
         if len(names) < len(pairs):
@@ -234,13 +215,13 @@ def aligned(gold: str, pred: str) -> tuple[str, str] | None:
     Labels that follow each other in the alphabet (`x, y`, `x_1, x_2`) are sorted. Others count as written if
     they ascend.
     """
-    golds, preds = (labelled(text) if "=" in text else None for text in (gold, pred))
+    golds, preds = labelled(gold), labelled(pred)
     if golds and preds:
         if golds.keys() == preds.keys():
             return _tuple(golds, golds), _tuple(preds, golds)
-    elif golds and len(_several(pred)) > 1:
+    elif golds and _several(pred):
         return _tuple(golds, golds if _LABELS.fullmatch(gold) else _order(golds) or golds), pred
-    elif preds and len(_several(gold)) > 1:
+    elif preds and _several(gold):
         names = _order(preds)
         return (gold, _tuple(preds, names)) if names else None
     return gold, pred
@@ -248,14 +229,13 @@ def aligned(gold: str, pred: str) -> tuple[str, str] | None:
 
 def as_tuple(text: str) -> str:
     """Labelled values as a tuple if their order is known, any other text as it is."""
-    found = labelled(text) if "=" in text else None
+    found = labelled(text)
     names = _order(found) if found else None
     return _tuple(found, names) if found and names else text
 
 
-def _several(text: str) -> list[str]:
-    group = inside(text)
-    return split(group[1] if group and group[0] == "()" else text, re.compile(",")) if "=" not in text else []
+def _several(text: str) -> bool:
+    return "=" not in text and read(text).kind in ("list", "tuple")
 
 
 def _order(found: dict[str, str]) -> list[str] | None:
@@ -263,16 +243,14 @@ def _order(found: dict[str, str]) -> list[str] | None:
     ranks = {name: _rank(name) for name in found}
     names = sorted(found, key=ranks.__getitem__)
     (first, low), (last, high) = ranks[names[0]], ranks[names[-1]]
-    together = first == last or (low == high == 0 and last - first == len(names) - 1)
+    together = first == last or (not (low + high).strip() and last - first == len(names) - 1)
     return names if together or names == list(found) else None
 
 
-def _rank(name: str) -> tuple[int, int]:
+def _rank(name: str) -> tuple[int, str]:
     """The place of a label in the alphabet: its letter (capitals, Greek apart), then its subscript."""
     letter, _, subscript = name.partition("_")
-    index = _GREEK.find(letter[1:]) + 1000 if letter[0] == "\\" else ord(letter)
-    subscript = subscript.strip("{}")
-    return index, int(subscript) if subscript.isdecimal() else ord(subscript[0]) if subscript else 0
+    return ord(letter) if len(letter) == 1 else 1000 + _GREEK.find(letter[1:]), subscript.strip("{}").rjust(3)
 
 
 def _tuple(found: dict[str, str], names: dict[str, str] | list[str]) -> str:

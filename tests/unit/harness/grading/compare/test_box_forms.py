@@ -30,7 +30,8 @@ RIGHT = {
     ),
     "1/2": (
         r"\frac12 \text{ or } 0.5 ; \frac12 or 0.5 ; 0.5 \text{ or } 50\% ; "
-        r"\frac{1}{2} \text{ or } \frac{2}{4} ; 1∕2 ; 1⁄2 ; ½"
+        r"\frac{1}{2} \text{ or } \frac{2}{4} ; 1∕2 ; 1⁄2 ; ½ ; "
+        r"0.5 \text{ (or } \frac12) ; 0.5 (or 50\%)"
     ),
     "25": (
         r"25个 ; 25\text{元} ; "
@@ -46,6 +47,7 @@ RIGHT = {
         r"\begin{gathered}25\end{gathered} ; 25\ \blacksquare ; \Large 25 ; \text{Answer}=25 ; "
         r"\hphantom{1}25 ; \boldsymbol{25} ; \pmb{25} ; \textcolor{red}{25} ; 25 ; \num{25} ; "
         r"\mathbf{25}\text{ (final)} ; 25\ \square ; 25 \text{ (from above)} ; \underline{25} ; "
+        r"20+5 \to 25 ; x+5 → 25 ; 20+5 \rightarrow 25 ; "
         r"25\,\checkmark ; 25✓ ; 25 ✅ ; \strut 25 ; {\bf 25} ; \begin{matrix}25\end{matrix}"
     ),
     "1,2,3": ("1、2、3 ; 1，2，3 ; 1;2;3 ; 3、2、1"),
@@ -67,7 +69,9 @@ RIGHT = {
         r"\mathbb{R}\setminus[2,3] ; (-\infty;2)\cup(3;\infty)"
     ),
     r"2\sqrt3": (r"2\sqrt(3) ; 2sqrt(3) ; 2√3 ; 2*sqrt(3) ; \sqrt(12)"),
-    "1000000": (r"\num{1000000} ; 1,000,000"),
+    "1000000": (r"\num{1000000} ; 1,000,000 ; 1_000_000"),
+    "AB_{16}": (r"AB_{\text{sixteen}} ; AB_{16} ; \text{AB}_{16}"),
+    r"(-\infty,a)\cup(b,\infty)": (r"(b,\infty) \cup (-\infty,a)"),
     r"1-\frac{1}{\mathrm{e}}": (r"1-\frac1e ; 1-e^{-1} ; 1-1/\text{e} ; \frac{e-1}{e}"),
     "f(x)=cx": (
         r"f(x)=cx \text{ for all } x ; f(x)=cx\ \forall x ; cx ; f(x) = cx \text{ for every real } x"
@@ -91,17 +95,19 @@ WRONG = {
     r"\begin{pmatrix}1\\2\end{pmatrix}": (
         r"2\mathbf{v}=\begin{pmatrix}1\\2\end{pmatrix} ; "
         r"\mathbf{v} = \begin{pmatrix}2\\1\end{pmatrix} ; \begin{pmatrix}1&2\end{pmatrix} ; "
-        r"-\begin{pmatrix}1\\2\end{pmatrix}"
+        r"-\begin{pmatrix}1\\2\end{pmatrix} ; -\vec{v}=\begin{pmatrix}1\\2\end{pmatrix}"
     ),
     r"\frac{9}{25}": (
         r"\mathbb{P}(A)=\frac{9}{26} ; 2x=\frac{9}{25} ; x^2=\frac{9}{25} ; 2P(A)=\frac{9}{25} ; "
-        r"\sqrt{x}=\frac{9}{25}"
+        r"\sqrt{x}=\frac{9}{25} ; 1-\Pr(A)=\frac{9}{25} ; 1-P(A)=\frac{9}{25} ; "
+        r"2\text{Area}=\frac{9}{25} ; -\text{Area}=\frac{9}{25}"
     ),
-    "1/2": (r"\frac12 \text{ or } 0.6 ; \frac12 \text{ or } 5"),
+    "1/2": (r"\frac12 \text{ or } 0.6 ; \frac12 \text{ or } 5 ; 0.5 \text{ (or } \frac13)"),
     "25": (
         r"25万 ; 25以上 ; "
         r"25\text{以上} ; 25\text{万} ; 25余 ; 25倍 ; 25億 ; 25만 ; 25 이상 ; 25左右 ; 25多 ; "
         r"25\text{或}26 ; 25分の1 ; 25 \Rightarrow 26 ; m=25, n=5, m+n=30 ; 25 \implies 24 ; "
+        r"24 \to 25 ; 25 \to 24 ; "
         r"m=25, n=5 ; x=25, y=30 ; (m,n)=(25,5) ; \textcolor{blue}{24} ; \phantom{25}24 ; "
         r"\cancel{25} ; \sout{25} ; \phantom{25} ; \colorbox{25}{24} ; \not{25}"
     ),
@@ -115,7 +121,9 @@ WRONG = {
     ),
     r"(-\infty,2)\cup(3,\infty)": (r"]-\infty;2] \cup ]3;+\infty[ ; x\in[2,3] ; x\notin(2,3)"),
     r"2\sqrt3": (r"2\sqrt(2) ; \sqrt(6)"),
-    "1000000": (r"\num{100000}"),
+    "1000000": (r"\num{100000} ; 1_000_00 ; 1_000"),
+    "AB_{16}": (r"AB_{\text{twelve}} ; AC_{16}"),
+    r"(-\infty,a)\cup(b,\infty)": (r"(-\infty,b)\cup(a,\infty)"),
     r"1-\frac{1}{\mathrm{e}}": (r"1-e ; \frac1e"),
     "f(x)=cx": ("f(x)=c+x"),
     "2x": ("P(x)=3x"),
