@@ -1,6 +1,6 @@
 r"""Reading a formula, LaTeX or plain, into a tree. Recursive descent over tokens; nothing is evaluated.
 
-A node is (operation, operand, ...): `2x+3` is ("add", ("mul", ("num", 2), ("var", "x")), ("num", 3)).
+A node is (operation, operand, ...): `2x+3` is ("plus", ("times", ("num", 2), ("var", "x")), ("num", 3)).
 """
 
 from __future__ import annotations
@@ -16,31 +16,33 @@ Node = tuple[Any, ...]
 _GREEK = (
     r"alpha|beta|gamma|delta|epsilon|zeta|eta|theta|lambda|mu|nu|xi|rho|sigma|tau|phi|varphi|chi|psi|omega"
 )
-_TRIGONOMETRIC = ("sin", "cos", "tan", "cot", "sec", "csc", "sinh", "cosh", "tanh")
-_FUNCTIONS = frozenset(
-    (*_TRIGONOMETRIC, *(f"arc{name}" for name in _TRIGONOMETRIC[:6]), "log", "lg", "ln", "exp", "cis", "deg")
-)
-_SEVERAL = frozenset(("gcd", "lcm", "max", "min"))
+_CIRCULAR = ("sin", "cos", "tan", "cot", "sec", "csc")
+# Functions and what mpmath calls them.
+_FUNCTIONS = {name: name for name in (*_CIRCULAR, "sinh", "cosh", "tanh", "exp", "ln")}
+_FUNCTIONS |= {f"arc{name}": f"a{name}" for name in _CIRCULAR}
+_FUNCTIONS |= {"log": "log10", "lg": "log10", "cis": "expj"}
+ANALYTIC = frozenset((*_FUNCTIONS.values(), "floor", "ceil"))
+_SEVERAL = ("gcd", "lcm", "max", "min")
+_OF_TWO = {"frac": "over", "binom": "binom", "dbinom": "binom", "tbinom": "binom"}
+_COMMANDS = frozenset((*_FUNCTIONS, *_SEVERAL, *_OF_TWO, "sqrt", "sum", "prod"))
 _WORDS = "|".join(sorted((*_FUNCTIONS, *_SEVERAL, "sqrt", "pi", "mod"), key=len, reverse=True))
-_TOKEN = re.compile(
-    r"(?P<num>(?<![(\[,])\d{1,3}(?:,\d{3})+(?![\d,)\]])(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)"
-    rf"|(?P<name>(?:[A-Za-z](?!(?<=[a-z])[a-z]{{3}})|\\(?:{_GREEK})(?![A-Za-z]))(?:_(?:\w|\{{\w+\}}))?'*)"
-    r"|(?P<cmd>\\[A-Za-z]+)|(?P<op>\\[{}]|\*\*|[-+*/^_()\[\]{}|!,=])|(?P<space>\s+)"
-)
 _PLAIN_WORD = re.compile(rf"(?<![A-Za-z\\])({_WORDS})(?![A-Za-z])")
-_CLOSING = {
-    "(": ")",
-    "[": "]",
-    "{": "}",
-    r"\{": r"\}",
-    "|": "|",
-    r"\lfloor": r"\rfloor",
-    r"\lceil": r"\rceil",
-}
+_VARIABLE = rf"(?:[A-Za-z](?!(?<=[a-z])[a-z]{{3}})|\\(?:{_GREEK})(?![A-Za-z]))(?:_(?:\w|\{{\w+\}}))?'*"
+_TOKEN = re.compile(
+    r"(?<![(\[,])\d{1,3}(?:,\d{3})+(?![\d,)\]])(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+"
+    rf"|{_VARIABLE}|\\[A-Za-z]+|\\[{{}}]|\*\*|[-+*/^_()\[\]{{}}|!,=]"
+)
+_MIXED = re.compile(r"\d+ \\frac { (\d+) } { (\d+) }")
 _ROUNDED = {"|": "abs", r"\lfloor": "floor", r"\lceil": "ceil"}
+_CLOSING = {"(": ")", "[": "]", "{": "}", r"\{": r"\}", "|": "|", r"\lfloor": r"\rfloor"} | {
+    r"\lceil": r"\rceil"
+}
 _TIMES = ("*", r"\cdot", r"\times", r"\ast")
 _OVER = ("/", r"\div")
+_MOD = (r"\bmod", r"\mod")
+_NO_FACTOR = frozenset((*_TIMES, *_OVER, *_MOD, *_CLOSING.values(), r"\{"))
 _CONSTANTS = {r"\pi": "pi", "e": "e", "i": "i"}
+_ONE: Node = ("num", Fraction(1))
 
 
 class Unreadable(ValueError):
@@ -70,14 +72,9 @@ def _tokens(text: str) -> list[str]:
     text = _PLAIN_WORD.sub(r"\\\1 ", text)
     if re.search(r"[A-Za-z]{4}", re.sub(r"\\[A-Za-z]+", " ", text)):
         raise Unreadable("prose, not mathematics")
-    found, end = [], 0
-    while end < len(text):
-        match = _TOKEN.match(text, end)
-        if match is None:
-            raise Unreadable(f"unread: {text[end : end + 20]!r}")
-        if match.lastgroup != "space":
-            found.append(match[0])
-        end = match.end()
+    found = _TOKEN.findall(text)
+    if "".join(found) != "".join(text.split()):
+        raise Unreadable("signs of no formula")
     return found
 
 
@@ -85,7 +82,7 @@ class _Reader:
     """Recursive descent; each method reads one level of precedence from the next token on."""
 
     def __init__(self, tokens: list[str]) -> None:
-        self.tokens, self.at, self.bars, self.depth = tokens, 0, 0, 0
+        self.tokens, self.at, self.bars, self.depth = tokens, 0, False, 0
 
     def peek(self) -> str:
         return self.tokens[self.at] if self.at < len(self.tokens) else ""
@@ -98,7 +95,7 @@ class _Reader:
         return token
 
     def accept(self, *tokens: str) -> bool:
-        found = self.peek() in tokens and bool(self.peek())
+        found = self.peek() in tokens
         self.at += found
         return found
 
@@ -108,10 +105,8 @@ class _Reader:
             raise Unreadable("nested too deep")
         node = self.product()
         while self.peek() in ("+", "-"):
-            negative = self.take() == "-"
-            right = self.product()
-            node = ("add", node, ("neg", right) if negative else right)
-        while self.accept(r"\bmod", r"\mod"):
+            node = ("plus" if self.take() == "+" else "minus", node, self.product())
+        while self.accept(*_MOD):
             node = ("mod", node, self.product())
         self.depth -= 1
         return node
@@ -120,36 +115,26 @@ class _Reader:
         node = self.mixed() or self.signed()
         while True:
             if self.accept(*_TIMES):
-                node = ("mul", node, self.signed())
+                node = ("times", node, self.signed())
             elif self.accept(*_OVER):
-                node = ("div", node, self.signed())
-            elif self.starts():
+                node = ("over", node, self.signed())
+            elif self.starts_factor():
                 if self.peek()[0] in ".0123456789" and self.tokens[self.at - 1][-1].isalnum():
                     raise Unreadable("a number follows another factor")
-                node = ("mul", node, self.power())
+                node = ("times", node, self.power())
             else:
                 return node
 
     def mixed(self) -> Node | None:
         r"""`3\frac12` at the start of a product, which is a sum."""
-        if re.fullmatch(
-            r"\d+ \\frac \{ \d+ \} \{ \d+ \}", " ".join(self.tokens[self.at : self.at + 8])
-        ) and int(self.tokens[self.at + 3]) < int(self.tokens[self.at + 6]):
-            whole = self.atom()
-            return ("add", whole, self.atom())
-        return None
+        part = _MIXED.fullmatch(" ".join(self.tokens[self.at : self.at + 8]))
+        return ("plus", self.atom(), self.atom()) if part and int(part[1]) < int(part[2]) else None
 
-    def starts(self) -> bool:
-        """Whether the next token may begin a factor."""
+    def starts_factor(self) -> bool:
         token = self.peek()
-        if token in ("|",):
+        if token == "|":
             return not self.bars
-        return bool(token) and (
-            token in ("(", "[", "{")
-            or token[0] in ".0123456789"
-            or token[0].isalpha()
-            or (token[0] == "\\" and token not in _NO_FACTOR)
-        )
+        return bool(re.match(r"[(\[{.\d\\]|[^\W_]", token)) and token not in _NO_FACTOR
 
     def signed(self) -> Node:
         if self.accept("-"):
@@ -163,7 +148,7 @@ class _Reader:
             if self.accept("!"):
                 node = ("double" if self.accept("!") else "factorial", node)
             elif self.accept("^", "**"):
-                node = ("pow", node, self.exponent())
+                node = ("power", node, self.exponent())
             else:
                 return node
 
@@ -172,46 +157,38 @@ class _Reader:
             return ("neg", self.exponent())
         self.accept("+")
         node = self.atom()
-        return ("pow", node, self.exponent()) if self.accept("^", "**") else node
+        return ("power", node, self.exponent()) if self.accept("^", "**") else node
 
-    def group(self, opening: str) -> Node:
-        self.take(opening)
-        outer, self.bars = self.bars, int(opening == "|")
+    def group(self) -> Node:
+        opening = self.take(*_CLOSING)
+        outer, self.bars = self.bars, opening == "|"
         node = self.sum()
         self.take(_CLOSING[opening])
         self.bars = outer
-        return node
-
-    def braced(self) -> Node:
-        """`{...}`, or one token as LaTeX takes it."""
-        return self.group("{") if self.peek() == "{" else self.atom()
+        return (_ROUNDED[opening], node) if opening in _ROUNDED else node
 
     def atom(self) -> Node:
+        r"""A group, a number, a name or a command: what LaTeX takes as one, `\frac12` apart."""
         token = self.peek()
-        if token in ("(", "[", "{"):
-            return self.group(token)
-        if token in _ROUNDED:
-            return (_ROUNDED[token], self.group(token))
+        if token in _CLOSING and token != r"\{":
+            return self.group()
         self.take()
         if token in _CONSTANTS:
             return ("const", _CONSTANTS[token])
         if token[0] in ".0123456789":
             return ("num", Fraction(token.replace(",", "")))
-        name = token.lstrip("\\")
-        if token[0] == "\\" and name in _FUNCTIONS | _SEVERAL | _OTHER:
-            return self.command(name)
-        if token[0].isalpha() or re.match(rf"\\(?:{_GREEK})\b", token.replace("_", " ")):
-            return ("var", token.replace("{", "").replace("}", ""))
+        if token[0] == "\\" and token[1:] in _COMMANDS:
+            return self.command(token[1:])
+        if re.fullmatch(_VARIABLE, token):
+            return ("var", re.sub("[{}]", "", token))
         raise Unreadable(f"unread: {token[:20]!r}")
 
     def command(self, name: str) -> Node:
-        if name == "frac":
-            return ("div", self.braced(), self.braced())
-        if name in ("binom", "dbinom", "tbinom"):
-            return ("binom", self.braced(), self.braced())
+        if name in _OF_TWO:
+            return (_OF_TWO[name], self.atom(), self.atom())
         if name == "sqrt":
-            degree = self.group("[") if self.peek() == "[" else ("num", Fraction(2))
-            return ("root", degree, self.braced())
+            degree = self.group() if self.peek() == "[" else ("num", Fraction(2))
+            return ("power", self.atom(), ("over", _ONE, degree))
         if name in _SEVERAL:
             opening = self.take("(", r"\{", "{")
             items = [self.sum()]
@@ -219,9 +196,7 @@ class _Reader:
                 items.append(self.sum())
             self.take(_CLOSING[opening])
             return (name, *items)
-        if name in ("sum", "prod"):
-            return self.series(name)
-        return self.function(name)
+        return self.series(name) if name in ("sum", "prod") else self.function(name)
 
     def series(self, name: str) -> Node:
         self.take("_")
@@ -231,33 +206,26 @@ class _Reader:
         low = self.sum()
         self.take("}")
         self.take("^")
-        return (name, index, low, self.braced(), self.product())
+        return (name, index, low, self.atom(), self.product())
 
     def function(self, name: str) -> Node:
-        base: Node | None = None
-        power: Node | None = None
-        while self.peek() in ("_", "^"):
-            if self.take() == "_":
-                base = self.braced()
-            else:
-                power = self.exponent()
+        base = self.atom() if self.accept("_") else None
+        power = self.exponent() if self.accept("^") else None
         argument = self.argument()
-        if power == ("neg", ("num", Fraction(1))):
-            return (f"arc{name}", argument)
-        node: Node = (name, argument) if base is None else ("logbase", base, argument)
-        return node if power is None else ("pow", node, power)
+        if power == ("neg", _ONE):
+            return (f"a{name}", argument)
+        node: Node = (_FUNCTIONS[name], argument)
+        if base is not None:
+            node = ("over", ("ln", argument), ("ln", base))
+        return node if power is None else ("power", node, power)
 
     def argument(self) -> Node:
         r"""What a function is taken of: a bracket, or the factors that follow: `\sin 2x \cos x`."""
         if self.peek() in ("(", "[", "{"):
-            return self.group(self.peek())
+            return self.group()
         if self.accept("-"):
             return ("neg", self.argument())
         node = self.power()
-        while self.starts() and self.peek().lstrip("\\") not in _FUNCTIONS:
-            node = ("mul", node, self.power())
+        while self.starts_factor() and self.peek().lstrip("\\") not in _FUNCTIONS:
+            node = ("times", node, self.power())
         return node
-
-
-_OTHER = frozenset(("frac", "binom", "dbinom", "tbinom", "sqrt", "sum", "prod"))
-_NO_FACTOR = frozenset((*_TIMES, *_OVER, *_CLOSING.values(), r"\bmod", r"\mod", r"\{"))

@@ -12,19 +12,22 @@ import math
 import random
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from fractions import Fraction
-from functools import lru_cache
+from functools import lru_cache, partial
+from itertools import pairwise
 from typing import Any
 
-from harness.grading.compare.evaluation import Evaluator, Undecided, Values
+from harness.grading.compare.evaluation import Evaluator
 from harness.grading.compare.expressions import Node, Unreadable, parse, variables
+from harness.grading.operations import Undecided
 
 MAX_PRECISION = 1 << 15
 FIRST_PRECISION = 256
 POINTS = 3
 _lock = threading.Lock()
 Verdict = tuple[bool, str]
+Point = dict[str, Fraction]
 
 
 @lru_cache(maxsize=8192)
@@ -33,20 +36,15 @@ def compare(gold: str, pred: str, *, gold_is_number: bool = False) -> Verdict:
     try:
         golds, preds = _sides(gold), _sides(pred)
         names = [set().union(*map(variables, sides)) for sides in (golds, preds)]
-    except Unreadable as error:
+    except (Unreadable, RecursionError) as error:
         return False, f"different text ({error})"
-    except RecursionError:
-        return False, "different text (nested too deep)"
     if len(golds) != len(preds):
         return False, "an equation is no value"
     if names[1] - names[0] and (gold_is_number or not names[0]):
         return False, "different text (variables in the answer, a number in the reference)"
     points = _points(names[0] | names[1], f"{gold}={pred}")
-    try:
-        with _lock:
-            equal = (_same_equation if len(golds) == 2 else _same_values)(golds, preds, points)
-    except Undecided as error:
-        return False, f"different formulas ({error})"
+    with _lock:
+        equal = (_same_equation if len(golds) == 2 else _same_values)(golds, preds, points)
     return equal, "equal formulas" if equal else "different formulas"
 
 
@@ -54,10 +52,8 @@ def compare_inequalities(gold: tuple[str, bool], pred: tuple[str, bool]) -> Verd
     """Whether two formulas above (or at) 0 say the same: one is a positive constant times the other."""
     equal = gold[1] == pred[1] and compare(f"{gold[0]}=0", f"{pred[0]}=0")[0]
     if equal:
-        trees = [parse(text) for text, _ in (gold, pred)]
-        point = _points(variables(trees[0]) | variables(trees[1]), gold[0])[0]
-        with _lock:
-            values = Evaluator(point, FIRST_PRECISION).both(*trees)
+        point = _points(variables(parse(gold[0])) | variables(parse(pred[0])), gold[0])[0]
+        values = [_value(text, point) for text, _ in (gold, pred)]
         equal = all(isinstance(value, Fraction) for value in values) and values[0] * values[1] > 0
     return equal, "equal relations" if equal else "different relations"
 
@@ -78,17 +74,17 @@ def real(text: str) -> Fraction | float | None:
     """A real number by which the ends of intervals are ordered: exact if rational, else to 2,000 bits."""
     if infinite := re.fullmatch(r"([-+]?)\s*\\infty", text.strip()):
         return -math.inf if infinite[1] == "-" else math.inf
-    value = _value(text, 2100)
+    value = _value(text, precision=2100)
     if value is None or isinstance(value, Fraction):
         return value
     return None if value.imag else Fraction(int(Evaluator.mp.floor(value.real * (1 << 2000))), 1 << 2000)
 
 
-def _value(text: str, precision: int = FIRST_PRECISION) -> Any:
-    """The value of a formula without variables; None for any other text and for what is too large."""
+def _value(text: str, point: Point | None = None, precision: int = FIRST_PRECISION) -> Any:
+    """The value of a formula at a point; None for any other text and for what is too large."""
     try:
         with _lock:
-            return Evaluator({}, precision).value(parse(text))
+            return Evaluator(precision).value(parse(text), point or {})
     except (Unreadable, Undecided, RecursionError):
         return None
 
@@ -97,62 +93,52 @@ def _sides(text: str) -> list[Node]:
     return [parse(side) for side in re.split(r"=(?![^{}]*\})", text, maxsplit=1)]
 
 
-def _points(names: set[str], seed: str) -> list[dict[str, Fraction]]:
+def _points(names: set[str], seed: str) -> list[Point]:
     """Rational points of both signs: twice as many as are needed, as some may be undefined."""
-    if not names:
-        return [{}]
     drawn = random.Random(seed)
     return [
         {name: Fraction(drawn.choice((-1, 1)) * drawn.randint(30, 299), 101) for name in sorted(names)}
-        for _ in range(2 * POINTS)
+        for _ in range(2 * POINTS if names else 1)
     ]
 
 
-def _same_values(golds: list[Node], preds: list[Node], points: list[dict[str, Fraction]]) -> bool:
-    agreed = 0
-    for point in points:
-        try:
-            if not _vanishes(lambda e: e.minus(*e.both(golds[0], preds[0])), [point]):
-                return False
-        except Undecided:
-            if len(points) == 1:
-                raise
-            continue
-        agreed += 1
-        if agreed == POINTS:
-            break
-    return agreed == POINTS or (len(points) == 1 and agreed == 1)
+def _same_values(golds: list[Node], preds: list[Node], points: list[Point]) -> bool:
+    sides = (golds[0], preds[0])
+    differences = [partial(Evaluator.difference, sides=sides, point=point) for point in points]
+    return _all_vanish(differences, min(POINTS, len(points)))
 
 
-def _same_equation(golds: list[Node], preds: list[Node], points: list[dict[str, Fraction]]) -> bool:
+def _same_equation(golds: list[Node], preds: list[Node], points: list[Point]) -> bool:
     """Whether left minus right of the one is a constant times that of the other, and neither is always 0."""
-    if len(points) == 1 or any(_same_values(sides[:1], sides[1:], points) for sides in (golds, preds)):
+    if any(_same_values(sides[:1], sides[1:], points) for sides in (golds, preds)):
         return False
 
-    def cross(e: Evaluator, first: int, second: int) -> Any:
-        values: Values = []
-        for at in (first, second):
-            e.point = points[at]
-            for left, right in (golds, preds):
-                values.append(e.minus(e.value(left), e.value(right)))
-        if not all(values):
+    def cross(e: Evaluator, ends: tuple[Point, Point]) -> Any:
+        a, b, c, d = (e.difference(sides, point) for point in ends for sides in (golds, preds))
+        if not (a and b and c and d):
             raise Undecided("a solution")
-        return e.minus(e.apply("mul", [values[0], values[3]]), e.apply("mul", [values[2], values[1]]))
+        return e.apply("minus", [e.apply("times", [a, d]), e.apply("times", [c, b])])
 
-    agreed = 0
-    for second in range(1, len(points)):
+    return _all_vanish([partial(cross, ends=ends) for ends in pairwise(points)], POINTS - 1)
+
+
+def _all_vanish(computations: Iterable[Callable[[Evaluator], Any]], needed: int) -> bool:
+    """Whether so many values are 0 and none before them is not; undefined ones are passed over."""
+    for compute in computations:
         try:
-            if not _vanishes(lambda e, at=second: cross(e, at - 1, at), points[:1]):  # type: ignore[misc]
+            if not _vanishes(compute):
                 return False
-            agreed += 1
         except Undecided:
             continue
-    return agreed >= POINTS - 1
+        needed -= 1
+        if not needed:
+            return True
+    return False
 
 
-def _vanishes(compute: Callable[[Evaluator], Any], points: list[dict[str, Fraction]]) -> bool:
+def _vanishes(compute: Callable[[Evaluator], Any]) -> bool:
     """Whether a value is 0: at once if it is rational, else after a second pass at four times the sizes."""
-    first = Evaluator(points[0], FIRST_PRECISION)
+    first = Evaluator(FIRST_PRECISION)
     value = compute(first)
     if isinstance(value, Fraction):
         return value == 0
@@ -161,5 +147,5 @@ def _vanishes(compute: Callable[[Evaluator], Any], points: list[dict[str, Fracti
     precision = 4 * first.size + 2 * FIRST_PRECISION
     if precision > MAX_PRECISION:
         raise Undecided("too large")
-    value = compute(second := Evaluator(points[0], precision))
-    return not value or bool(second.mp.mag(abs(value)) < -precision // 2)
+    value = compute(Evaluator(precision))
+    return not value or bool(Evaluator.mp.mag(abs(value)) < -precision // 2)

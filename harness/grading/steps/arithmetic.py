@@ -1,20 +1,20 @@
-"""A parser for the arithmetic in running text. No eval; sizes are capped.
+r"""A parser for the arithmetic in running text. No eval; sizes are capped.
 
-Reads `17*23`, `3 x $5/box`, `20% of 50`, `\\frac{1}{2} \\cdot 6`, `2 1/2`, `2^{10}`, `\\sqrt{16}`,
-`|3-5|`, `396 mod 7`, `gcd(4,6)`, `C(5,2)`, `\\binom{5}{2}`, `{5 \\choose 2}`, `5!`, `3!2!`, `1e3`, `2½`,
-thousands separators, currency signs, and units after an operand.
+Reads `3 x $5/box`, `20% of 50`, `\frac{1}{2} \cdot 6`, `2 1/2`, `\sqrt{16}`, `|3-5|`, `396 mod 7`,
+`gcd(4,6)`, `C(5,2)`, `{5 \choose 2}`, `3!2!`, `1e3`, `2½`, thousands, and units after an operand.
 """
 
 from __future__ import annotations
 
 import re
 from fractions import Fraction
+from unicodedata import digit
 
 from harness.grading.lexicon import SCALES
 from harness.grading.steps.cursor import Cursor
-from harness.grading.steps.exact import Node, Uncheckable, evaluate
+from harness.grading.steps.exact import Node
 from harness.grading.steps.quantities import number_of
-from harness.grading.steps.tokens import MAX_DEPTH, MAX_DIGITS, MAX_TOKENS, tokenize
+from harness.grading.steps.tokens import MAX_DEPTH, MAX_DIGITS, MAX_TOKENS
 
 # `3 hundred - 5` is left alone: the check was measured with `hundred` as a unit.
 _MULTIPLIERS = {word: value for word, value in SCALES.items() if word != "hundred"}
@@ -24,18 +24,8 @@ _BRACED_FRACTION = ["frac", "open", "number", "close", "open", "number", "close"
 Parsed = tuple[Node, int]  # what was read, and the index of the token after it
 
 
-def value_of(text: str) -> Fraction | None:
-    """The exact value of an expression without letters: `5^2`, `\\binom{7}{2} + 4`; None for others."""
-    if re.search(r"[A-Za-z]", re.sub(r"\\[A-Za-z]+", "", text)):
-        return None
-    parser = Parser(Cursor(tokenize(f"={text}")))  # the sign keeps a first `-` from being a bullet
-    parsed = parser.parse(1)
-    if parsed is None or parsed[1] != len(parser.tokens):
-        return None
-    try:
-        return evaluate(parsed[0])
-    except (ArithmeticError, Uncheckable):
-        return None
+def _whole(value: str | int) -> Node:
+    return Node("num", value=Fraction(int(value)))
 
 
 class Parser:
@@ -54,15 +44,13 @@ class Parser:
 
     def _binary(self, i: int, depth: int, level: int = 0) -> Parsed | None:
         """Operands joined from left to right by the operators of one level: mod, then sums, then products."""
-
-        def operand(j: int) -> Parsed | None:
-            return self._binary(j, depth, level + 1) if level < 2 else self._unary(j, depth)
-
-        left = operand(i)
+        if level == 3:
+            return self._unary(i, depth)
+        left = self._binary(i, depth, level + 1)
         while left is not None and left[1] < self.limit:
             op, after = self._operator(left[1], level)
             right = self._tight_fraction(after) if op == "over" else None
-            right = right or (operand(after) if op else None)
+            right = right or (self._binary(after, depth, level + 1) if op else None)
             if right is None:
                 break
             left = Node(op, (left[0], right[0])), right[1]
@@ -71,30 +59,12 @@ class Parser:
     def _operator(self, i: int, level: int) -> tuple[str, int]:
         """The operator of a level at `i` ("" for none) and the index after it."""
         kind = self.kind(i)
-        if level == 2:
-            return self._multiplication(i)
-        found = kind in ("plus", "minus") if level else kind == "mod" and "p" not in self.tokens[i].text[:2]
-        return (kind if found else ""), i + 1
-
-    def _tight_fraction(self, i: int) -> Parsed | None:
-        """`1/3` in `25 / 1/3`: written without blanks after a division sign with one, it binds first."""
-        if not self._is_written_fraction(i):
-            return None
-        top, bottom = self._number(i), self._number(i + 2)
-        if top is None or bottom is None:
-            return None
-        return Node("over", (top[0], bottom[0])), self.cursor.after_units(bottom[1])
-
-    def _is_written_fraction(self, i: int) -> bool:
-        """Whether `1/3` stands at `i`, after a blank and without one in it."""
-        found = [(token.kind, token.glued) for token in self.tokens[i : i + 3]]
-        return found == [("number", False), ("over", True), ("number", True)]
-
-    def _multiplication(self, i: int) -> tuple[str, int]:
-        """The multiplicative operator at `i` ("" for none) and the index after it."""
-        kind = self.kind(i)
-        if kind in ("times", "over"):
+        if level == 0:
+            return ("mod" if kind == "mod" and "p" not in self.tokens[i].text[:2] else ""), i + 1
+        if kind in (("plus", "minus"), ("times", "over"))[level - 1]:
             return kind, i + 1
+        if level == 1:
+            return "", i
         if self.cursor.is_multiplication_sign(i) and (
             self.tokens[i].text != "of" or self.tokens[i - 1].kind != "word"
         ):
@@ -106,22 +76,31 @@ class Parser:
             implied = factor or kind in ("frac", "binom", "root")
         return ("times" if implied else ""), i
 
-    def _unary(self, i: int, depth: int) -> Parsed | None:
-        if self.kind(i) == "minus":
-            inner = self._unary(i + 1, depth + 1) if depth < MAX_DEPTH else None
-            return None if inner is None else (Node("neg", (inner[0],)), inner[1])
-        return self._power(i, depth)
+    def _tight_fraction(self, i: int) -> Parsed | None:
+        """`1/3` in `25 / 1/3`: written without blanks after a division sign with one, it binds first."""
+        if self._is_written_fraction(i) and (top := self._number(i)) and (bottom := self._number(i + 2)):
+            return Node("over", (top[0], bottom[0])), self.cursor.after_units(bottom[1])
+        return None
 
-    def _power(self, i: int, depth: int) -> Parsed | None:
+    def _is_written_fraction(self, i: int) -> bool:
+        """Whether `1/3` stands at `i`, after a blank and without one in it."""
+        found = [(token.kind, token.glued) for token in self.tokens[i : i + 3]]
+        return found == [("number", False), ("over", True), ("number", True)]
+
+    def _unary(self, i: int, depth: int) -> Parsed | None:
+        if depth >= MAX_DEPTH:
+            return None
+        if self.kind(i) == "minus":
+            inner = self._unary(i + 1, depth + 1)
+            return inner and (Node("neg", (inner[0],)), inner[1])
         base = self._postfix(i, depth)
         if base is None or self.kind(base[1]) != "power":
             return base
         sign = self.tokens[base[1]].text
         if sign in "²³":
-            node = Node("power", (base[0], Node("num", value=Fraction(2 if sign == "²" else 3))))
-            return node, self.cursor.after_units(base[1] + 1)
-        exponent = self._unary(base[1] + 1, depth + 1) if depth < MAX_DEPTH else None
-        return base if exponent is None else (Node("power", (base[0], exponent[0])), exponent[1])
+            return Node("power", (base[0], _whole(digit(sign)))), self.cursor.after_units(base[1] + 1)
+        exponent = self._unary(base[1] + 1, depth + 1)
+        return (Node("power", (base[0], exponent[0])), exponent[1]) if exponent else base
 
     def _postfix(self, i: int, depth: int) -> Parsed | None:
         operand = self._operand(i, depth)
@@ -130,7 +109,7 @@ class Parser:
         node, i = operand
         while self.kind(i) == "bang" and self.tokens[i].glued:
             node, i = Node("factorial", (node,)), i + 1
-        right = self._power(i, depth + 1) if depth < MAX_DEPTH and self.cursor.follows_factorial(i) else None
+        right = self._unary(i, depth + 1) if self.cursor.follows_factorial(i) else None
         if right is not None:
             return Node("times", (node, right[0])), right[1]
         while self.kind(i) == "percent":
@@ -138,41 +117,38 @@ class Parser:
         return node, self.cursor.after_units(i)
 
     def _operand(self, i: int, depth: int) -> Parsed | None:
-        if depth >= MAX_DEPTH:
-            return None
         kind = self.kind(i)
         if kind == "number":
             return self._number(i)
         if kind == "open":
-            return self._group(i, depth) if i in self.cursor.closed else None
+            return self._group(i, depth)
         if kind in ("frac", "binom"):
             return self._two_groups(i, depth)
         if kind == "call":
-            return self._call(i, depth)
+            name = _FUNCTIONS[self.tokens[i].text.lstrip("\\").lower()]
+            found = self._group(i + 1, depth, "comma", name)
+            return (found[0].args[0], found[1]) if found and found[0].args[0].op == name else None
         return self._root(i, depth) if kind == "root" else None
 
-    def _group(self, i: int, depth: int) -> Parsed | None:
-        """What stands in the bracket or between the bars at token `i`; `{5 \\choose 2}` is a binomial."""
-        inner = self._binary(i + 1, depth + 1)
-        if inner is not None and self.kind(inner[1]) == "choose":
-            lower = self._binary(inner[1] + 1, depth + 1)
-            inner = (Node("binom", (inner[0], lower[0])), lower[1]) if lower else None
+    def _group(self, i: int, depth: int, joint: str = "choose", op: str = "binom") -> Parsed | None:
+        """What stands in the bracket or bars at token `i`; with a `joint` in it, two operands of `op`."""
+        inner = self._binary(i + 1, depth + 1) if i in self.cursor.closed else None
+        if inner and self.kind(inner[1]) == joint and (last := self._binary(inner[1] + 1, depth + 1)):
+            inner = Node(op, (inner[0], last[0])), last[1]
         if inner is None or self.kind(inner[1]) != "close":
             return None
         return Node("group" if self.tokens[i].text in "({[" else "abs", (inner[0],)), inner[1] + 1
 
     def _root(self, i: int, depth: int) -> Parsed | None:
         """`\\sqrt{16}`, `\\sqrt[3]{8}`, `sqrt(16)`, `√16` as a fractional power."""
-        j, degree = i + 1, Fraction(2)
+        j, degree = i + 1, 2
         if self.kind(j) == "open" and self.tokens[j].text == "[":
             if self.kind(j + 1) != "number" or self.tokens[j + 1].text not in list("23456789"):
                 return None
-            j, degree = j + 3, Fraction(int(self.tokens[j + 1].text))
+            j, degree = j + 3, int(self.tokens[j + 1].text)
         whole = self.kind(j) == "number" and self.tokens[i].text == "√"
-        inner = self._number(j) if whole else self._argument(j, depth)
-        if inner is None:  # \\sqrt16 is 6 times the root of 1
-            return None
-        return Node("power", (inner[0], Node("num", value=1 / degree))), inner[1]
+        inner = self._number(j) if whole else self._argument(j, depth)  # \\sqrt16 is 6 times the root of 1
+        return inner and (Node("power", (inner[0], Node("num", value=Fraction(1, degree)))), inner[1])
 
     def _number(self, i: int) -> Parsed | None:
         """The literal at token `i`, mixed numbers and scale words (`2 1/2`, `3 million`) included."""
@@ -190,27 +166,24 @@ class Parser:
     def _mixed(self, i: int, whole: Fraction) -> Parsed | None:
         """The mixed number whose whole part is token `i`: `2\\frac{1}{2}`, `2 1/2`; None for any other."""
         following = self.tokens[i + 1 : i + 8]
+        kinds = [token.kind for token in following]
         if self._is_written_fraction(i + 1):
-            texts, end = [following[0].text, following[2].text], i + 4
-        elif [token.kind for token in following] == _BRACED_FRACTION:
-            texts, end = [following[2].text, following[5].text], i + 8
-        elif [token.kind for token in following[:2]] == ["frac", "number"]:
-            texts, end = list(following[1].text), i + 3
+            texts, length = [following[0].text, following[2].text], 3
+        elif kinds == _BRACED_FRACTION:
+            texts, length = [following[2].text, following[5].text], 7
+        elif kinds[:2] == ["frac", "number"]:
+            texts, length = list(following[1].text), 2
         else:
             return None
-        if (
-            len(texts) != 2
-            or not all(text.isdecimal() for text in texts)
-            or not 0 < int(texts[0]) < int(texts[1])
-        ):
+        if len(texts) != 2 or not "".join(texts).isdecimal() or not 0 < int(texts[0]) < int(texts[1]):
             return None
-        return Node("num", value=whole + Fraction(int(texts[0]), int(texts[1]))), end
+        return Node("num", value=whole + Fraction(int(texts[0]), int(texts[1]))), i + 1 + length
 
     def _two_groups(self, i: int, depth: int) -> Parsed | None:
         op = "over" if self.kind(i) == "frac" else "binom"
         digits = self.tokens[i + 1].text if self.kind(i + 1) == "number" else ""
         if len(digits) == 2 and digits.isdecimal():  # \\frac12
-            return Node(op, tuple(Node("num", value=Fraction(int(digit))) for digit in digits)), i + 2
+            return Node(op, (_whole(digits[0]), _whole(digits[1]))), i + 2
         top = self._argument(i + 1, depth)
         bottom = self._argument(top[1], depth) if top else None
         return (Node(op, (top[0], bottom[0])), bottom[1]) if top and bottom else None
@@ -218,15 +191,7 @@ class Parser:
     def _argument(self, i: int, depth: int) -> Parsed | None:
         """What a LaTeX command takes: a group, or a bare digit."""
         if self.kind(i) == "open":
-            return self._operand(i, depth + 1)
-        if self.kind(i) == "number" and self.tokens[i].text.isdecimal() and len(self.tokens[i].text) == 1:
-            return Node("num", value=Fraction(int(self.tokens[i].text))), i + 1
+            return self._group(i, depth + 1)
+        if self.kind(i) == "number" and re.fullmatch(r"\d", self.tokens[i].text):
+            return _whole(self.tokens[i].text), i + 1
         return None
-
-    def _call(self, i: int, depth: int) -> Parsed | None:
-        name = _FUNCTIONS[self.tokens[i].text.lstrip("\\").lower()]
-        first = self._binary(i + 2, depth + 1) if i + 1 in self.cursor.closed else None
-        second = self._binary(first[1] + 1, depth + 1) if first and self.kind(first[1]) == "comma" else None
-        if first is None or second is None or self.kind(second[1]) != "close":
-            return None
-        return Node(name, (first[0], second[0])), second[1] + 1

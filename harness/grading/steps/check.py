@@ -3,12 +3,11 @@
 A step is one `=` with an operation on at least one side: `17*23=391`, both links of `2*3+1=6+1=7`. Errors of
 set-up (the wrong quantities, correctly computed) are not seen, so a wrong-step rate is a lower bound.
 
-Conventions. A decimal result may be rounded or cut at its last digit (10/3 = 3.33); an integer result must be
-exact, unless the sign is ≈ or a remainder follows (17/5 = 3 R2). `%` may be read as /100 or as a unit, on
-either side (not in `140/100 = 1.4%`, nor in a product unless its rate is 100%: `40 * 2% = 80` is wrong).
-Units are not checked: `2 hours + 90 minutes = 92` passes, and so does what is true in one unit, `= 210
-minutes`. `12/3 = 4 x 5 = 20` (running notation) counts as two right steps. Statements over the size caps or
-with variables are not steps.
+A decimal result may be rounded or cut at its last digit (10/3 = 3.33); an integer must be exact, unless the
+sign is ≈ or a remainder follows (17/5 = 3 R2). `%` may be read as /100 or as a unit, on either side (not in
+`140/100 = 1.4%`, nor in a product unless its rate is 100%: `40 * 2% = 80` is wrong). Units are not checked:
+`2 hours + 90 minutes` may be 92 or 210. `12/3 = 4 x 5 = 20` (running notation) counts as two right steps.
+Statements over the size caps or with variables are not steps.
 """
 
 from __future__ import annotations
@@ -20,11 +19,11 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from harness.grading.grade import number_in
+from harness.grading.operations import Undecided
 from harness.grading.steps.arithmetic import Parser
 from harness.grading.steps.cursor import Cursor
 from harness.grading.steps.exact import (
     Node,
-    Uncheckable,
     changed_by_percent,
     evaluate,
     first_operand,
@@ -55,7 +54,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class StepReport:
-    """All steps of a derivation, in order. `last_yields_answer` is None without an answer or a step."""
+    """Steps of a derivation, in order. `last_yields_answer` is None without an answer or a step."""
 
     steps: tuple[Step, ...]
     last_yields_answer: bool | None
@@ -79,18 +78,15 @@ def check_steps(text: str, *, problem: str | None = None, answer: str | None = N
     `answer`, `last_yields_answer` says whether the right side of the last step equals it.
     """
     text = text[-MAX_TEXT_CHARS:]
-    known = None if problem is None else {*numbers_in(problem), *SMALL_CONSTANTS}
+    known = {*numbers_in(problem or ""), *SMALL_CONSTANTS}
     steps: list[Step] = []
     for lhs, rhs, step in _statements(text, tokenize(text)):
-        if known is not None:
+        if problem is not None:
             step = replace(step, operands_known=all(_is_known(x, known) for x in literals(lhs)))
-            known.update(literals(rhs))
-            if step.ok and step.value is not None:
-                known.add(step.value)
+            known.update(literals(rhs), [step.value] if step.ok and step.value is not None else [])
         steps.append(step)
-    target = None if answer is None else number_in(answer)
-    yields = None if target is None or not steps else steps[-1].value == target
-    return StepReport(tuple(steps), yields)
+    target = number_in(answer or "")
+    return StepReport(tuple(steps), steps[-1].value == target if steps and target is not None else None)
 
 
 _RELATIONS = ("equals", "approx", "equiv")
@@ -110,74 +106,52 @@ def _statements(text: str, tokens: list[Token], *, units: bool = True) -> Iterat
     parser = Parser(cursor)
     i = 0
     while i < len(tokens):
-        left = (
-            parser.parse(i)
-            if tokens[i].kind in (*OPERAND_STARTS, "minus") and not cursor.continues(i)
-            else None
-        )
+        starts = tokens[i].kind in (*OPERAND_STARTS, "minus") and not cursor.continues(i)
+        left = parser.parse(i) if starts else None
         if left is None:
             i += 1
             continue
         begin, i, head = i, left[1], _is_label(cursor, i, left)
-        while (at := _relation(cursor, left[1])) is not None:
+        while cursor.kind(at := left[1] + (cursor.kind(left[1]) == "newline")) in _RELATIONS:
             first = at + 1 + (cursor.kind(at + 1) in ("newline", "delim"))
             right = parser.parse(first)
             if right is None or cursor.goes_on(right[1]):
                 i = at + 1
                 break
             end, modulus = _modulus(parser, right[1]) if tokens[at].kind == "equiv" else (right[1], None)
-            found = None if head else _verify(left[0], right[0], tokens[at], modulus)
-            if found is not None:
+            if not head and (found := _verify(left[0], right[0], tokens[at], modulus)):
                 ok, value = found
-                ok = ok or (units and modulus is None and _holds_in_one_unit(text, tokens[begin:end]))
-                ok = ok or _holds_with_remainder(left[0], value, _REMAINDER.match(text, tokens[end - 1].end))
+                ok = ok or (
+                    units and modulus is None and _holds_otherwise(text, tokens[begin:end], left[0], value)
+                )
                 start, middle, stop = tokens[begin].start, tokens[at].end, tokens[end - 1].end
                 said = text[start:middle].rstrip("≈=＝≡*_` \n"), text[middle:stop].strip(" *_`\n\t")
                 yield left[0], right[0], Step(start, stop, *said, value, ok, None)
             begin, left, i, head = first, (right[0], end), end, False
 
 
-def _holds_in_one_unit(text: str, tokens: list[Token]) -> bool:
-    """Whether a statement of different units is true once they are one."""
+def _holds_otherwise(text: str, tokens: list[Token], lhs: Node, value: Fraction | None) -> bool:
+    """Whether a statement is true in one unit, or a division with the remainder after it: `17 / 5 = 3 R2`."""
     found = (_statements(text, converted, units=False) for converted in in_one_unit(text, tokens))
-    return any(step.ok for statements in found for _, _, step in statements)
-
-
-def _holds_with_remainder(lhs: Node, whole: Fraction | None, after: re.Match[str] | None) -> bool:
-    """Whether lhs is a division that leaves the remainder after it: `17 / 5 = 3 R2`."""
-    if after is None or lhs.op != "over" or whole is None:
+    if any(step.ok for statements in found for _, _, step in statements):
+        return True
+    after = _REMAINDER.match(text, tokens[-1].end)
+    if after is None or lhs.op != "over" or value is None:
         return False
     (dividend, divisor), remainder = map(evaluate, lhs.args), int(after[1])
-    return remainder < divisor and dividend == whole * divisor + remainder
+    return remainder < divisor and dividend == value * divisor + remainder
 
 
 def _is_label(cursor: Cursor, i: int, left: tuple[Node, int]) -> bool:
     """Whether a lone number before the first `=` belongs to a phrase (`5 friends = 250/5`)."""
     node, end = left
-    if not is_literal(node):
-        return False
-    if cursor.tokens[end - 1].kind == "word":
-        return True
-    if i == 0:
-        return False
+    if not is_literal(node) or cursor.tokens[end - 1].kind == "word":
+        return is_literal(node)
     before = cursor.tokens[i - 1]
     if before.kind != "word":
         return before.kind == "number"
     equals = cursor.kind(end) == "equals" and cursor.tokens[end].text[0] == "="
     return not (equals and node.op != "percent" and _BEFORE_RESULTS.fullmatch(before.text.lower()))
-
-
-def _is_measure(left: Node, right: Node, relation: str) -> bool:
-    """Whether words give a part a size, which is no arithmetic: `2/5 is equal to 12 hectares`."""
-    words = relation not in ("=", "==", "≈") and left.op == "over" and all(map(is_literal, left.args))
-    return words and evaluate(left) < 1 < evaluate(first_operand(right))
-
-
-def _relation(cursor: Cursor, i: int) -> int | None:
-    """The index of the relation sign at `i`, perhaps on the next line."""
-    if cursor.kind(i) == "newline" and cursor.kind(i + 1) in _RELATIONS:
-        i += 1
-    return i if cursor.kind(i) in _RELATIONS else None
 
 
 def _modulus(parser: Parser, i: int) -> tuple[int, Node | None]:
@@ -193,7 +167,9 @@ def _verify(lhs: Node, rhs: Node, sign: Token, modulus: Node | None) -> tuple[bo
     if modulus is None and (sign.kind == "equiv" or (is_literal(lhs) and is_literal(rhs))):
         return None
     try:
-        if _is_measure(lhs, rhs, sign.text):
+        # Words give a part its size, which is no arithmetic: `2/5 is equal to 12 hectares`.
+        words = sign.text not in ("=", "==", "≈") and lhs.op == "over" and all(map(is_literal, lhs.args))
+        if words and evaluate(lhs) < 1 < evaluate(first_operand(rhs)):
             return None
         result, value = evaluate(lhs), evaluate(rhs)
         if modulus is not None:
@@ -208,7 +184,7 @@ def _verify(lhs: Node, rhs: Node, sign: Token, modulus: Node | None) -> tuple[bo
             rights.append(evaluate(rhs, percent=False))
         lefts.append(evaluate(changed_by_percent(lhs)))
         rights.append(evaluate(first_operand(rhs)))  # running notation
-    except Uncheckable:
+    except Undecided:
         return None
     except ArithmeticError:
         return False, None
@@ -220,30 +196,26 @@ def _may_drop_percent(lhs: Node, result: Fraction) -> bool:
     """`60% / 3 = 20` counts per cents, `1/5 * 100% = 20` makes them; `40 * 2% = 80` is a slip."""
     args = [arg.args[0] if arg.op == "group" else arg for arg in lhs.args]
     rates = [evaluate(arg, percent=False) for arg in args if arg.op == "percent"]
-    if rates and lhs.op in ("times", "over"):
-        slipped = lhs.op == "times" and any(rate != 100 for rate in rates)
-        if slipped or abs(result) > 100:
-            return False
+    slipped = lhs.op == "times" and any(rate != 100 for rate in rates)
+    if rates and lhs.op in ("times", "over") and (slipped or abs(result) > 100):
+        return False
     return all(_may_drop_percent(arg, result) for arg in args)
 
 
 def _congruent(a: Fraction, b: Fraction, modulus: Fraction) -> bool:
     """a ≡ b; a fraction stands for its inverse: 33^{-1} ≡ 77 (mod 508)."""
-    if modulus <= 0:
-        return False
-    if modulus.denominator != 1:
-        return (a - b) % modulus == 0
-    coprime = all(math.gcd(x.denominator, int(modulus)) == 1 for x in (a, b))
-    return coprime and (a - b).numerator % int(modulus) == 0
+    coprime = all(math.gcd(x.denominator, modulus.numerator) == 1 for x in (a, b))
+    difference = (a - b).numerator if modulus.denominator == 1 else a - b
+    return modulus > 0 and coprime and difference % modulus == 0
 
 
 def _same(a: Fraction, b: Fraction, places: int, *, approximate: bool) -> bool:
-    """Equal, or `b` is `a` rounded (half up) or cut at its last decimal place; ≈ allows integers that too,
-    at their last digit that is not 0 (53,700 ≈ 54,000)."""
-    if a == b:
-        return True
-    if places == 0 and not approximate:
-        return False
+    """Equal, or `b` is `a` rounded (half up) or cut at its last decimal place.
+
+    ≈ allows integers that too, at their last digit that is not 0 (53,700 ≈ 54,000).
+    """
+    if a == b or (places == 0 and not approximate):
+        return a == b
     unit = Fraction(1, 10**places)
     while places == 0 and b and b % (unit * 10) == 0:
         unit *= 10

@@ -1,19 +1,20 @@
-"""Questions about the token at a place: does it multiply, is it a variable, where do unit words end,
+r"""Questions about the token at a place: does it multiply, is it a variable, where do unit words end,
 and is what begins or ends there a part of something that is no arithmetic?"""
 
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from unicodedata import category
 
 from harness.grading.steps.tokens import MAX_TOKENS, OPERAND_STARTS, REPEATING, Token
 
 MAX_UNIT_WORDS = 6
 MAX_WORDS_BACK = 3
+END = Token("end", " ", 0, 0, False)
 _NOT_UNITS = frozenset(["is", "so", "then", "or", "but", "which", "because", "if", "was", "are", "get"])
 _PRODUCT = re.compile(r"(?!kg|[mck]m|ml|ft|in|lb|oz|hr|st|nd|rd|th|am|pm|min|hrs|lbs|mph|sq)[A-Za-z]{2,3}")
 _AFTER_UNITS = frozenset(["times", "over", "plus", "minus", "equals", "approx", "equiv", "close", "mod"])
-_LETTER_UNITS = frozenset("agklmshLA")
 _SIGNS = ("plus", "minus", "times", "equals", "power")
 # Operators whose other operand is not a number where no expression could be read: `x + 5 = 8`.
 _OPERATORS = frozenset(["plus", "minus", "times", "over", "power", "mod"])
@@ -31,17 +32,17 @@ _NEUTRAL = frozenset(
 
 
 class Cursor:
-    """The tokens of a text, with the brackets that close and the letters that are variables."""
+    """The tokens of a text and END, with the brackets that close and the letters that are variables."""
 
     def __init__(self, tokens: list[Token]) -> None:
-        self.tokens, self.size = tokens, len(tokens)
+        self.tokens = [*tokens, END]  # so that what stands before the first one is END too
         self.closed = _closed_groups(tokens)
-        self.variables = _variables(tokens)
+        self.variables = _variables(self.tokens)
         self.formulas = any(token.kind == "delim" for token in tokens)
 
     def kind(self, i: int) -> str:
         """The kind of token `i`; "end" past the last one."""
-        return self.tokens[i].kind if i < self.size else "end"
+        return self.tokens[i].kind if i < len(self.tokens) else "end"
 
     def is_multiplication_sign(self, i: int) -> bool:
         """Whether the word at `i` is an `x` or `of` that multiplies: an operand follows."""
@@ -60,7 +61,7 @@ class Cursor:
 
     def follows_factorial(self, i: int) -> bool:
         """Whether a factor follows a factorial: `3!3!`, `3!(6-3)!`. Such products bind before a division."""
-        if i == 0 or self.tokens[i - 1].kind != "bang" or self.kind(i) not in ("number", "open"):
+        if self.tokens[i - 1].kind != "bang" or self.kind(i) not in ("number", "open"):
             return False
         return self.tokens[i].glued or (self.kind(i) == "number" and self.kind(i + 1) == "bang")
 
@@ -69,10 +70,8 @@ class Cursor:
 
         More than one letter is a product of variables only in a text with formulas (2xy).
         """
-        if self.kind(i) != "word" or self.is_multiplication_sign(i):
-            return False
         token = self.tokens[i]
-        if not token.glued or token.foreign:
+        if not token.glued or token.foreign or token.kind != "word" or self.is_multiplication_sign(i):
             return False
         if len(token.text) == 1:
             return token.text not in "gkLl" or token.text in self.variables
@@ -80,21 +79,11 @@ class Cursor:
 
     def after_units(self, i: int) -> int:
         """The index after unit words at `i` (`miles/hour`, `-pound bags`); `i` if no operator follows."""
-        j = self._end_of_unit_words(i)
-        if j is None:
-            return i
-        goes_on = self.kind(j) in _AFTER_UNITS
-        # `2 chairs for a total of 16*2`: after unit words `of` does not multiply
-        multiplies = self.is_multiplication_sign(j) and (j == i or self.tokens[j].text != "of")
-        return j if goes_on or multiplies else i
-
-    def _end_of_unit_words(self, i: int) -> int | None:
-        """The index after the words and their powers at `i`; None where one of them cannot be a unit."""
         j, words = i, 0
         while words <= MAX_UNIT_WORDS:
             if self.kind(j) == "word" and not self.is_multiplication_sign(j):
                 if not self._may_be_unit(j):
-                    return None
+                    return i
                 j, words = j + 1, words + 1
                 if self.kind(j) == "power" and self.kind(j + 1) == "number":
                     j += 2
@@ -102,7 +91,9 @@ class Cursor:
                 j += 1
             else:
                 break
-        return j
+        # `2 chairs for a total of 16*2`: after unit words `of` does not multiply
+        multiplies = self.is_multiplication_sign(j) and (j == i or self.tokens[j].text != "of")
+        return j if self.kind(j) in _AFTER_UNITS or multiplies else i
 
     def _may_be_unit(self, i: int) -> bool:
         token = self.tokens[i]
@@ -111,37 +102,28 @@ class Cursor:
             return True
         if "_" in word or (token.glued and self.tokens[i - 1].kind == "close"):
             return False  # a variable: \\frac{1}{2}bh
-        if len(word) == 1:
-            article = word == "a" and self.formulas  # \\frac92a
-            return word in _LETTER_UNITS and word not in self.variables and not article
-        return word.lower() not in _NOT_UNITS and (
-            word[0] != "\\" or word.startswith(("\\text", "\\mathrm", "\\mbox"))
-        )
+        if len(word) == 1:  # in a text with formulas `a` is one: \\frac92a
+            return word in "gklmshLA" + "a" * (not self.formulas) and word not in self.variables
+        command = word[0] == "\\" and not word.startswith(("\\text", "\\mathrm", "\\mbox"))
+        return word.lower() not in _NOT_UNITS and not command
 
     def _joins_unit(self, i: int) -> bool:
-        """Whether a unit goes on at `i` with `/hour` or `-pound`; ` - x` does not go on."""
-        kind = self.kind(i)
-        if kind not in ("over", "minus") or self.kind(i + 1) != "word" or self.tokens[i].text not in "/-":
+        """Whether a unit goes on at `i` with `/hour` or `-pound`; neither ` - x` nor `20-g` goes on."""
+        if self.kind(i + 1) != "word":
             return False
-        long = len(self.tokens[i + 1].text) > 1  # `20-g` subtracts
-        return kind == "over" or (self.tokens[i].glued and self.tokens[i + 1].glued and long)
+        sign, word = self.tokens[i : i + 2]
+        return sign.text == "/" or (sign.text == "-" and sign.glued and word.glued and len(word.text) > 1)
 
     def continues(self, i: int) -> bool:
         """Whether what stands before token `i` makes it the tail of something that is not arithmetic."""
-        if i == 0:
-            return False
         before, token = self.tokens[i - 1], self.tokens[i]
-        if before.kind in (*_OPERATORS, "root") or (
-            before.kind == "other" and before.text in _FOREIGN_OPERATORS
-        ):
+        if before.kind in (*_OPERATORS, "root") or before.text in _FOREIGN_OPERATORS:
             return True
         if before.kind == "close" and token.kind != "minus":  # `(x + 1)5`, `(x) (5 + 1)`
             return token.glued or token.kind in ("open", "root") or self.tokens[i - 2].kind == "number"
-        if token.kind == "open" and (
-            before.kind in ("number", "percent") or (before.kind == "bang" and token.glued)
-        ):
+        if token.kind == "open" and before.kind in ("number", "percent", *["bang"] * token.glued):
             return True  # it multiplies what the parser did not take with it: `1/2 (68)`, `3!(2 + 1)`
-        if before.text == ":" and token.glued and i > 1 and self.tokens[i - 2].kind == "number":
+        if before.text == ":" and token.glued and self.tokens[i - 2].kind == "number":
             return True  # the end of a time: `7:50 + 30 minutes`
         if before.kind == "word" and self._word_goes_on(i):
             return True
@@ -150,50 +132,39 @@ class Cursor:
         return before.kind in ("word", "call", "other") and token.glued and not _parts(before)
 
     def _word_goes_on(self, i: int) -> bool:
-        """Whether the word before token `i` belongs to its expression: `f (2)`, `AB \\sqrt{4}`, `\\pi 5`."""
-        before, token = self.tokens[i - 1], self.tokens[i]
+        r"""Whether the word before token `i` belongs to its expression.
+
+        `f (2)`, `AB \sqrt{4}`, `\pi 5`, `¾ x 3/3`, `5 girls + his 1 teacher`.
+        """
+        before, token, earlier = self.tokens[i - 1], self.tokens[i], self.tokens[i - 2].kind
+        if _is_command(before) or (before.text in ("x", "X") and earlier not in ("word", "newline", "end")):
+            return True
         if token.kind in ("open", "root") and len(before.text) == 1 and not before.foreign:
             return True
-        root = token.text == "\\sqrt" and before.text[0] != "\\" and self.formulas
-        return root or self._leads_on(i - 1)
+        if token.text == "\\sqrt" and before.text[0] != "\\" and self.formulas:
+            return True
+        back = self.tokens[max(0, i - 1 - MAX_WORDS_BACK) : i]
+        return next((word.kind for word in reversed(back) if word.kind != "word"), "") == "plus"
 
     def _subtracts(self, i: int) -> bool:
         """Whether the minus at `i` takes from what stands before it: `x - 5`; but `is -5 + 8` and `= -5`."""
         before = self.tokens[i - 1]
         if before.kind != "word":
             return before.kind in ("number", "close", "percent")
-        glued = self.tokens[i].glued and not (
-            before.foreign and (i < 2 or self.tokens[i - 2].kind != "number")
-        )
-        return glued or self.kind(i + 1) == "end" or not self.tokens[i + 1].glued
-
-    def _leads_on(self, i: int) -> bool:
-        """Whether the word at `i` leads an expression on: `\\pi 5`, `¾ x 3/3`, `5 girls + his 1 teacher`."""
-        tokens = self.tokens
-        if _is_command(tokens[i]):
-            return True
-        if tokens[i].text in ("x", "X") and i > 0 and tokens[i - 1].kind not in ("word", "newline"):
-            return True
-        first = i
-        while first > 0 and i - first < MAX_WORDS_BACK and tokens[first].kind == "word":
-            first -= 1
-        return tokens[first].kind == "plus"
+        begins = before.foreign and self.tokens[i - 2].kind != "number"
+        return (self.tokens[i].glued and not begins) or not self.tokens[i + 1].glued
 
     def goes_on(self, i: int) -> bool:
         """Whether an expression that ends before token `i` goes on with a variable: `(5/4)x`, `15 + y`."""
-        kind = self.kind(i)
-        if kind == "end":
-            return False
-        token = self.tokens[i]
+        token, kind = self.tokens[i], self.kind(i)
         if kind == "word":
             glued = token.glued and self.tokens[i - 1].kind == "close" and token.text[0] != "\\"
             return (glued and not token.foreign) or _is_command(token)
         if kind == "open":
             return token.text == "(" and (token.glued or self.formulas) and self.kind(i + 1) != "mod"
-        if kind == "other":
-            return token.text in _FOREIGN_OPERATORS
-        operator = kind in _OPERATORS and kind != "mod"
-        return kind in _AFTER_OPERAND or (operator and self._operand_follows(i + 1))
+        if kind in _OPERATORS - {"mod", "power"}:
+            return self._operand_follows(i + 1)
+        return kind in _AFTER_OPERAND or token.text in _FOREIGN_OPERATORS
 
     def _operand_follows(self, i: int) -> bool:
         """Whether an operand stands at `i`, after an operator: a number, a variable, or the next line's."""
@@ -215,11 +186,11 @@ def _is_command(token: Token) -> bool:
 def _variables(tokens: list[Token]) -> set[str]:
     """Letters that stand for a number somewhere in the text: `L + 8`, `20 - g`; never the article a."""
     found = set()
-    for before, token, after in zip([None, *tokens], tokens, [*tokens[1:], None], strict=False):
+    for i, (token, after) in enumerate(pairwise(tokens)):
         if token.kind == "word" and len(token.text) == 1 and token.text not in "aA":
-            led = before is not None and before.kind in (*_SIGNS, "open")
-            counted = before is not None and before.kind in ("number", "close")
-            if led or (after is not None and after.kind in _SIGNS and not counted):
+            before = tokens[i - 1].kind
+            counted = before in ("number", "close")
+            if before in (*_SIGNS, "open") or (after.kind in _SIGNS and not counted):
                 found.add(token.text)
     return found
 

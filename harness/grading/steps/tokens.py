@@ -38,15 +38,10 @@ _WIDE = {
 _GROUPED = re.compile(r"(?<![\d.,])\d{1,3}(?:\ \d{3})+(?![\d%]|-[A-Za-z])")
 _GROUPED_LINE = re.compile(r".*(?:[-−+*/=×÷·≈$]\ ?\d{1,3}(?:\ \d{3})+(?!\d)|\d\ 0\d\d(?!\d)).*")
 # Markdown's emphasis: marks touch what they surround, and a single one has no operand on its other side.
-_BEFORE_MARK, _AFTER_MARK = r"(?<![\w*)\]}!%\\])", r"(?![\w*(])"
+_BEFORE, _INSIDE, _AFTER = r"(?<![\w*)\]}!%\\])", r"(?![\s*_])(.{0,1000}?", r")\1(?![\w*(])"
 _EMPHASIS = (
-    re.compile(_BEFORE_MARK + r"(\*{2,3}|_{2,3})(?![\s*_])(.{0,1000}?\S)\1" + _AFTER_MARK),
-    re.compile(
-        _BEFORE_MARK
-        + r"(?<![\d)\]}!%]\ )([*_])(?![\s*_])(.{0,1000}?[^\s*])\1"
-        + _AFTER_MARK
-        + r"(?!\ [\d($\\])"
-    ),
+    re.compile(_BEFORE + r"(\*{2,3}|_{2,3})" + _INSIDE + r"\S" + _AFTER),
+    re.compile(_BEFORE + r"(?<![\d)\]}!%]\ )([*_])" + _INSIDE + r"[^\s*]" + _AFTER + r"(?!\ [\d($\\])"),
 )
 # `|3-5|`: bars that touch the arithmetic between them, unlike those of `3|12`, `P(A|B)` and most tables.
 _ABSOLUTE = re.compile(
@@ -90,26 +85,22 @@ _LEXICON = re.compile(
     | (?P<choose>\\choose(?![a-z]))
     | (?P<word>\\(?:text|mathrm|mbox)\s*\{[^{}]*\}
         |(?<![\w)}!])\((?=[A-Za-z ]{0,60}[a-z])[A-Za-z][A-Za-z ]*[A-Za-z]\)
-        |(?!\\(?:left\||right\||[lr]vert))\\?"""
-    + _LATIN_WORD
-    + r"""
+        |(?!\\(?:left\||right\||[lr]vert))\\?LATIN_WORD
         |[\u0400-\u052f]{2,}  # one Cyrillic letter may be a variable
         |(?:(?!\d)[\u0590-\u1aff\u3005-\u3007\u3040-\u312f\u3400-\u9fff\uac00-\ud7ff\uf900-\ufefe])+)
     | (?P<open>[({\[⟦]|\\left\||\\lvert(?![a-z]))
     | (?P<close>[)}\]⟧]|\\right\||\\rvert(?![a-z]))
     | (?P<comma>[,，、])
-    | (?P<newline>\\\\|\n[ \t]*(?:[-*•+](?=\s)[ \t]*)?"""
-    + _NUMBERING
-    + r""")
+    | (?P<newline>\\\\|\n[ \t]*(?:[-*•+](?=\s)[ \t]*)?NUMBERING)
     | (?P<other>(?<=\d)\.\\overline|.)
-    """,
+    """.replace("LATIN_WORD", _LATIN_WORD).replace("NUMBERING", _NUMBERING),
     re.VERBOSE,
 )
 # Blanks, then a word that the lexicon could call nothing else: most of a text, at a fraction of the cost.
 _PLAIN = re.compile(
-    r"[ \t]*(?:"
-    r"(?!(?:equals|is|times|multiplied|divided|plus|minus|mod|modulo|gcd|lcm|C|GCD|LCM|sqrt|percent)(?!\w))"
-    rf"({_LATIN_WORD}))?"
+    r"[ \t]*(?!(?:equals|is|times|multiplied|divided|plus|minus|mod|modulo|gcd|lcm|C|GCD|LCM"
+    r"|sqrt|percent)(?!\w))"
+    rf"(?P<word>{_LATIN_WORD})|(?P<skip>[ \t]+)"
 )
 # A dollar that closes a formula, as no currency sign does: `$x = 5$,`.
 _CLOSING_DOLLAR = re.compile(r"[^\s$\\]\$(?=[\s.,;:)?!-]|$)")
@@ -144,22 +135,15 @@ def _scan(text: str) -> list[Token]:
     bullet = _FIRST_BULLET.match(text)
     position, last_end = (bullet.end() if bullet else 0), -1
     while position < len(text):
-        if (plain := _PLAIN.match(text, position)) and (end := plain.end()) > position:
-            if (word := plain[1]) is not None:
-                start = end - len(word)
-                tokens.append(Token("word", word, start, end, start == last_end))
-                last_end = end
-            position = end
-            continue
-        match = _LEXICON.match(text, position)
+        match = _PLAIN.match(text, position) or _LEXICON.match(text, position)
         assert match is not None and match.lastgroup is not None  # the last form is any character
         kind = "delim" if match[0] == "$" and formulas else match.lastgroup
-        start, position = match.span()
+        start, position = match.span(match.lastgroup)
         if kind != "skip":
-            tokens.append(Token(kind, match[0], start, position, start == last_end))
+            tokens.append(Token(kind, text[start:position], start, position, start == last_end))
+        # `$5` is glued to what stands before the sign
+        if kind != "skip" or (start == last_end and not match[0].isspace()):
             last_end = position
-        elif start == last_end and not match[0].isspace():
-            last_end = position  # `$5` is glued to what stands before the sign
     return tokens
 
 
@@ -168,8 +152,6 @@ _JOINING = ("plus", "minus", "times", "over", "equals", "approx")
 
 def _joined_formulas(tokens: list[Token]) -> list[Token]:
     """Without the dollars inside a statement that is split over formulas: `$5$ + $6$ = $11$`."""
-    if sum(token.kind == "delim" for token in tokens) < 2:
-        return tokens
     out: list[Token] = []
     for i, token in enumerate(tokens):
         if token.kind != "delim" or not out or not _joins(out[-1].kind, tokens[i + 1 : i + 4]):
