@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from analysis.report import commands
+from harness.records.progress import nobody_reads
 from harness.records.reading import visible
 
 FORMATS = ("text", "markdown", "latex", "csv", "html")
@@ -17,9 +18,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Parse, run one command, and turn what a user got wrong into one line on stderr."""
     arguments = _parser().parse_args(argv)
     try:
-        return int(arguments.run(arguments))
+        code = int(arguments.run(arguments))
+        sys.stdout.flush()
+        return code
     except BrokenPipeError:
-        return 0
+        return nobody_reads()
     except (ValueError, OSError) as error:
         print(f"error: {visible(' '.join(str(error).split()))}", file=sys.stderr)
         return 2

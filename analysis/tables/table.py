@@ -121,12 +121,14 @@ def show(table: Table) -> None:
         drawn.add_column(Text(name), overflow="fold")
     for row in rows[1:]:
         drawn.add_row(*(Text(cell) for cell in row))
-    console.print(drawn)
-    if shown < len(table.columns):
-        left = f"More columns (r1-report table, --format markdown): {', '.join(table.columns[shown:])}."
-        console.print(Text(visible(left)), style="dim", width=min(console.width, 110))
-    if table.note:
-        console.print(Text(visible(table.note)), style="dim", width=min(console.width, 110))
+    with console.capture() as captured:  # rich would end the program where nobody reads
+        console.print(drawn)
+        if shown < len(table.columns):
+            left = f"More columns (r1-report table, --format markdown): {', '.join(table.columns[shown:])}."
+            console.print(Text(visible(left)), style="dim", width=min(console.width, 110))
+        if table.note:
+            console.print(Text(visible(table.note)), style="dim", width=min(console.width, 110))
+    print(captured.get(), end="")
 
 
 def to_frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:

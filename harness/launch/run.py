@@ -6,10 +6,11 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from harness.launch.options import EXAMPLES, ROOT, parse_arguments, parser
+from harness.records.progress import nobody_reads
 from harness.records.reasons import is_disk_full, reason_of
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from harness.schema.run_config import RunConfig
 
 FINISHED, FAILED, BAD_INPUT, HELD, INTERRUPTED = 0, 1, 2, 3, 130
-NOBODY_READS = 141  # as the shell counts a program that SIGPIPE ends
 
 
 def main(argv: Sequence[str] | None = None, *, functions: Functions | None = None) -> int:
@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None, *, functions: Functions | None = Non
     try:
         return _answered(arguments, functions)
     except BrokenPipeError:
-        return _nobody_reads()
+        return nobody_reads()
 
 
 def _answered(arguments: list[str], functions: Functions | None) -> int:
@@ -76,19 +76,6 @@ def _command(arguments: list[str], functions: Functions | None) -> int:
         print(_version())
         return FINISHED
     return _run(options, overrides, functions)
-
-
-def _nobody_reads() -> int:
-    """End without a word, also at the interpreter's exit, where `| head` reads no more."""
-    null = os.open(os.devnull, os.O_WRONLY)
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError):
-            stream.flush()
-            continue
-        with suppress(OSError, ValueError):
-            os.dup2(null, stream.fileno())
-    os.close(null)
-    return NOBODY_READS
 
 
 def _own_packages_first() -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 PLAIN_EVERY = 10.0  # seconds between two plain lines of one phase
 ENDINGS = ("finished", "failed", "skipped", "held", "interrupted")
+NOBODY_READS = 141  # exit code: as the shell counts a program that SIGPIPE ends
 SEND_EVERY = 0.2  # seconds between two messages of one phase from a child
 
 
@@ -213,3 +214,16 @@ def quiet(*loggers: str, bars: bool = False) -> Iterator[None]:
     finally:
         for logger, level in zip(named, levels, strict=True):
             logger.setLevel(level)
+
+
+def nobody_reads() -> int:
+    """End without a word, also at the interpreter's exit, where `| head` reads no more."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+            continue
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(null, stream.fileno())
+    os.close(null)
+    return NOBODY_READS

@@ -281,17 +281,26 @@ sys.exit(main({arguments!r}, functions=Functions(stubs + ":execute", stubs + ":e
 """
 
 
+def unread(command: list[str]) -> tuple[int, str]:
+    """Exit code and stderr of a command whose stdout nobody reads."""
+    read, write = os.pipe()
+    process = subprocess.Popen(command, stdout=write, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    os.close(write)
+    os.close(read)
+    return process.wait(timeout=120), process.communicate()[1]
+
+
 def test_nobody_reading_is_no_error(tmp_path: Path) -> None:
     """`python -m harness ... | head -1` ends quietly."""
     script = PIPED.format(root=str(ROOT), arguments=["-m", *TINY, "seed=range(0,40)", "--config"])
-    read, write = os.pipe()
-    process = subprocess.Popen(
-        [sys.executable, "-c", script], stdout=write, stderr=subprocess.PIPE, text=True, cwd=ROOT
-    )
-    os.close(write)
-    os.close(read)
-    _, said = process.communicate(timeout=120)
-    assert process.returncode == 141 and said == ""
+    assert unread([sys.executable, "-c", script]) == (141, "")
+
+
+def test_nobody_reading_a_table_is_no_error(tmp_path: Path) -> None:
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s" / "study.json").write_text("{}")
+    code, said = unread([sys.executable, "-m", "analysis", "list", str(tmp_path)])
+    assert code == 141 and "pipe" not in said
 
 
 @pytest.mark.parametrize("more", [["seed=0"], ["-m", "seed=0,1", "hydra.launcher.workers=1"]])
