@@ -34,7 +34,7 @@ from harness.launch.status import (
     skip_note,
 )
 from harness.launch.tracking import Tracker
-from harness.records.lines import read_metrics
+from harness.records.lines import read_metrics, write_sums
 from harness.records.locks import Held, hold
 from harness.records.progress import Reporter
 from harness.records.published import verify
@@ -181,6 +181,7 @@ def _train(
             setattr(record, name, getattr(run.counters, name))
     record.steps_done = run.counters.step
     record.rates = rates(run.counters, run.device)
+    write_sums(folder / "metrics.jsonl")
     write_record(folder / "run.json", record)
     checkpoint.drop_resume(folder)
 

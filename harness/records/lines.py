@@ -15,7 +15,7 @@ from pydantic_core import from_json
 from typing_extensions import TypedDict
 
 from harness.records.fields import Count
-from harness.records.published import make_folder, replacing
+from harness.records.published import DIFFERS, make_folder, replacing
 from harness.records.reading import RecordError, read_file, reason_of, visible
 from harness.records.reasons import naming
 from harness.records.records import clean, number
@@ -52,7 +52,8 @@ class MetricsWriter:
         make_folder(path.parent)
 
     def truncate(self, last_step: int) -> None:
-        """Keep the lines of steps 1 to `last_step`, byte for byte."""
+        """Keep the lines of steps 1 to `last_step`, byte for byte, ready for more."""
+        sums_of(self.path).unlink(missing_ok=True)
         if self.path.exists():
             kept = b"".join(leading_lines(self.path)[:last_step])
             with replacing(self.path) as temporary:
@@ -61,6 +62,19 @@ class MetricsWriter:
     def append(self, metrics: dict[str, Any]) -> None:
         with naming(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(clean(metrics), allow_nan=False) + "\n")
+
+
+def sums_of(path: Path) -> Path:
+    """The file with a metrics.jsonl's SHA-256, as `sha256sum -c` reads it."""
+    return path.with_name(f"{path.name}.sha256")
+
+
+def write_sums(path: Path) -> None:
+    """Write down the SHA-256 of a metrics.jsonl that is complete; one that has none is read unchecked."""
+    if not path.exists():  # a run without a step
+        return
+    with replacing(sums_of(path)) as temporary:
+        temporary.write_text(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n")
 
 
 def leading_lines(path: Path) -> list[bytes]:
@@ -80,12 +94,16 @@ def leading_lines(path: Path) -> list[bytes]:
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """Steps of metrics.jsonl: numbers by name, None where a step has none.
 
-    A last line cut short is left out; any other damage raises RecordError, which names the line.
+    A last line cut short is left out, unless the file was complete; any other damage raises RecordError,
+    which names the line, or the file where its SHA-256 is another than was written.
     """
     if not path.exists():
         return []
     remedy = f"delete {path.parent} and launch the run again to train it anew"
-    rows, lines = [], read_file(path, remedy=remedy).split(b"\n")
+    data, sums = read_file(path, remedy=remedy), sums_of(path)
+    if sums.exists() and hashlib.sha256(data).hexdigest().encode() not in read_file(sums, remedy=remedy):
+        raise RecordError(f"{path}: {DIFFERS}", remedy)
+    rows, lines = [], data.split(b"\n")
     for i, line in enumerate(lines, start=1):
         if not line or line.isspace():
             continue

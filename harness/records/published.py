@@ -160,7 +160,7 @@ def _finish(folder: Path, identity: Mapping[str, Any]) -> None:
     files = [path for path in inside if path.is_file()]
     found = {str(path.relative_to(folder)): _fingerprint(path) for path in files if path.name != COST}
     manifest = folder / MANIFEST
-    manifest.write_text(json.dumps({"identity": dict(identity), "files": found}, indent=1) + "\n")
+    manifest.write_text(seal(json.dumps({"identity": dict(identity), "files": found}, indent=1) + "\n"))
     mode = stat.S_IMODE(manifest.stat().st_mode)
     for path in files:
         if stat.S_IMODE(path.stat().st_mode) != mode:
@@ -193,8 +193,10 @@ def verify(folder: Path, identity: Mapping[str, Any] | None = None) -> None:
     if not os.path.lexists(manifest):
         return
     try:
-        written = json.loads(manifest.read_bytes())
+        written = json.loads(unseal(manifest))
         of, files = dict(written["identity"]), {name: dict(entry) for name, entry in written["files"].items()}
+    except Damaged as error:
+        raise Damaged(error.what, remedy(folder)) from error
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise Damaged(f"{manifest}: not a manifest ({one_line(error)})", remedy(folder)) from error
     if identity is not None and of != dict(identity):

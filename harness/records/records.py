@@ -3,7 +3,7 @@
     outputs/<study>/study.json                         the ablation: question, factors, arms, which runs
     outputs/<study>/<run_id>/config.yaml               the resolved config
     outputs/<study>/<run_id>/run.json                  RunRecord: status, seeds, versions, hardware, compute
-    outputs/<study>/<run_id>/metrics.jsonl             one line an optimiser step
+    outputs/<study>/<run_id>/metrics.jsonl             one line an optimiser step (+ metrics.jsonl.sha256)
     outputs/<study>/<run_id>/eval/<checkpoint>/<task>.json (+ <task>.samples.jsonl.gz)      EvalRecord
     outputs/bases/<base_id>/                           base.json, the weights, and eval/ of the base itself
 Files are replaced atomically: a reader sees the old one or the new one.

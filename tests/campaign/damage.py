@@ -22,7 +22,8 @@ from tests.campaign.runs import (
 )
 
 HOW = ("truncate", "empty", "flip", "garbage", "null", "directory", "delete")
-UNREAD = ("config.yaml", "data.json", ".lock", "base.json", "error.txt")  # for readers: no program needs them
+# No number comes from them: they are for readers, or checksums, without which a file is read unchecked.
+UNREAD = ("config.yaml", "data.json", ".lock", "base.json", "error.txt", "manifest.json", ".sha256")
 VARIANTS = ("grpo", "ppo", "offline", "rerank")
 
 

@@ -251,7 +251,7 @@ def evidence(outputs: Path) -> dict[str, Any]:
         name = path.relative_to(outputs).as_posix()
         try:
             found[name] = _content(path)
-        except (ValueError, OSError, EOFError, zlib.error) as error:
+        except (ValueError, AttributeError, OSError, EOFError, zlib.error) as error:
             found[name] = f"unreadable: {type(error).__name__}"
     return found
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from harness.identity import base_folder, run_folder
-from harness.records.records import read_run
+from harness.records.lines import read_metrics
+from harness.records.records import RecordError, read_run
 from harness.schema.run_config import RunConfig
 from tests.damage import DAMAGE, flip
 from tests.integration.test_resume import MOVING, assert_weights_moved, config_at, evidence, launch
@@ -48,6 +49,16 @@ def test_an_interrupted_run_with_damaged_files_ends_the_same(
     assert found.keys() == expected.keys()
     for name in expected:
         assert found[name] == expected[name], name
+
+
+def test_metrics_of_a_finished_run_are_checked(whole: RunConfig) -> None:
+    path = run_folder(whole) / "metrics.jsonl"
+    before, number = path.read_bytes(), len(read_metrics(path))
+    assert number == 4
+    flip(path)
+    with pytest.raises(RecordError, match="its content is not what was written"):
+        read_metrics(path)
+    path.write_bytes(before)
 
 
 @pytest.mark.timeout(600)

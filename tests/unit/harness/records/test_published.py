@@ -13,7 +13,14 @@ from pathlib import Path
 import pytest
 
 from harness.records import published
-from harness.records.lines import MetricsWriter, leading_lines, write_samples
+from harness.records.lines import (
+    MetricsWriter,
+    leading_lines,
+    read_metrics,
+    sums_of,
+    write_samples,
+    write_sums,
+)
 from harness.records.published import MANIFEST, Damaged, checked, publish, remedy, replacing, verify
 from harness.records.records import RecordError, read_run, write_json, write_record, write_text
 from tests.damage import DAMAGE, flip
@@ -334,6 +341,47 @@ def test_a_record_without_a_checksum_and_one_that_is_written_again_are_read(tmp_
     assert (tmp_path / "run.json").read_text().count("checksum") == 1
     write_json(tmp_path / "run.json", {**RUN.model_dump(), "checksum": "an older program's copy"})
     assert read_run(tmp_path) == RUN
+
+
+def test_any_flipped_bit_of_complete_metrics_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    writer = MetricsWriter(path)
+    writer.append({"step": 1, "loss": 0.25})
+    assert len(read_metrics(path)) == 1
+    write_sums(path)
+    whole = path.read_bytes()
+    assert sums_of(path).read_text().endswith("  metrics.jsonl\n") and len(read_metrics(path)) == 1
+    for place in range(8 * len(whole)):
+        data = bytearray(whole)
+        data[place // 8] ^= 1 << place % 8
+        path.write_bytes(data)
+        with pytest.raises(RecordError, match=r"metrics\.jsonl: its content is not what was written"):
+            read_metrics(path)
+    path.write_bytes(whole)
+    writer.truncate(1)  # the run goes on
+    writer.append({"step": 2, "loss": 0.5})
+    assert len(read_metrics(path)) == 2
+
+
+def test_a_flipped_bit_of_a_manifest_is_noticed(tmp_path: Path) -> None:
+    publish(tmp_path / "a", fill, identity=OWN)
+    path = tmp_path / "a" / MANIFEST
+    whole = path.read_bytes()
+    for place in range(0, 8 * len(whole), 7):
+        data = bytearray(whole)
+        data[place // 8] ^= 1 << place % 8
+        path.write_bytes(data)
+        if json_of(data) == json_of(whole):
+            continue  # the checksum's own name: an unsigned manifest that says the same
+        with pytest.raises(Damaged, match="manifest"):
+            verify(tmp_path / "a", OWN)
+
+
+def json_of(data: bytes) -> object:
+    try:
+        return {k: v for k, v in json.loads(data).items() if k in ("identity", "files")}
+    except ValueError:
+        return None
 
 
 def test_steps_of_metrics_count_up_to_the_first_that_is_missing(tmp_path: Path) -> None:
