@@ -10,7 +10,6 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from harness.launch.options import EXAMPLES, ROOT, parse_arguments, parser
-from harness.records.progress import nobody_reads
 from harness.records.reasons import is_disk_full, reason_of
 
 if TYPE_CHECKING:
@@ -28,6 +27,8 @@ def main(argv: Sequence[str] | None = None, *, functions: Functions | None = Non
     try:
         return _answered(arguments, functions)
     except BrokenPipeError:
+        from harness.records.progress import nobody_reads
+
         return nobody_reads()
 
 
