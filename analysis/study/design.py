@@ -72,7 +72,7 @@ def _mixed_versions(study: Study) -> list[str]:
     if "earlier_commits" in study.runs:
         begun = study.runs.loc[study.runs["earlier_commits"].str.len() > 0, "run_id"]
         notes += [f"{run}: begun by another commit than it ended with" for run in begun]
-    notes += _several(study.runs, "device", "kinds of device")
+    notes += _several_devices(study.runs)
     notes += _several(study.runs, "schema_version", "versions of the records' schema")
     for arms in _arms_by_data(study):
         notes += _several(study.runs[study.runs["arm"].isin(arms)], "data_hash", "data versions")
@@ -106,6 +106,14 @@ def _several(rows: pd.DataFrame, column: str, what: str, *, of: str = "runs") ->
     if len(values) < 2:
         return []
     return [f"{of} come from {len(values)} {what}: {', '.join(v[:12] for v in values)}"]
+
+
+def _several_devices(runs: pd.DataFrame) -> list[str]:
+    """Kinds of device, and whether every seed kept to one of them, as differences are taken by seed."""
+    notes = _several(runs, "device", "kinds of device")
+    if notes and (runs.groupby("seed")["device"].nunique() < 2).all():
+        notes[0] += "; all runs of a seed are of one, so no difference between arms holds it"
+    return notes
 
 
 def _arms_by_data(study: Study) -> list[list[str]]:

@@ -85,7 +85,12 @@ def _print_report(phase: str, done: int, total: int, note: str = "") -> None:
 
 
 def make_launcher(
-    sweep: Sweep, *, display: Display, costs: dict[str, float], functions: Functions
+    sweep: Sweep,
+    *,
+    display: Display,
+    costs: dict[str, float],
+    functions: Functions,
+    sides: dict[int, bool],
 ) -> Launcher:
     """The launcher that hydra/launcher names, set up. Raises ConfigError for one that is not installed."""
     Plugins.instance().register(ProcessLauncher)
@@ -101,7 +106,7 @@ def make_launcher(
         launcher.setup(hydra_context=context, task_function=task, config=config)
         launcher.functions, launcher.compose = functions, sweep.composer.config
         launcher.flags = sweep.composer.flags
-        launcher.costs, launcher.display = costs, display
+        launcher.costs, launcher.display, launcher.sides = costs, display, sides
         return launcher
     setup_globals()
     return Plugins.instance().instantiate_launcher(hydra_context=context, task_function=task, config=config)
@@ -135,6 +140,9 @@ def launcher_settings(config: DictConfig) -> dict[str, Any]:
         value = settings[name]
         if not (value is None and null) and not (type(value) is int and value > 0):
             raise ConfigError(f"hydra.launcher.{name}={value}: give a positive number{null}")
+    beside = settings["beside_gpus"]
+    if type(beside) is not int or beside < 0:
+        raise ConfigError(f"hydra.launcher.beside_gpus={beside}: give a number of CPU workers, or 0")
     silence = settings["silence"]
     if type(silence) not in (int, float) or not silence > 0:
         raise ConfigError(f"hydra.launcher.silence={silence}: give a positive number of seconds")

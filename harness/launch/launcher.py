@@ -1,7 +1,7 @@
 """Launching on one machine, by a Hydra launcher of our own.
 
 On CPUs each run has a child process, so that a killed worker costs its own run only; on GPUs the runs go one
-after another through one lasting process each. harness.launch.hydra_launchers has the others.
+after another through lasting processes. One launch can use both. The others: harness.launch.hydra_launchers.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from harness.launch.jobs import Functions
 from harness.launch.worker import Work
 from harness.launch.workers import SILENCE, run_all
 from harness.records.progress import Display
-from harness.schema.run_config import RunConfig
+from harness.schema.run_config import ConfigError, RunConfig
 
 if TYPE_CHECKING:
     from hydra.types import HydraContext, TaskFunction
@@ -76,14 +76,17 @@ class ProcessLauncher(Launcher):
         workers: int | None = None,
         warm: bool = False,
         per_gpu: int = 1,
+        beside_gpus: int = 0,
         silence: float = SILENCE,
         **_: Any,
     ) -> None:
-        self.workers, self.warm, self.per_gpu, self.silence = workers, warm, per_gpu, silence
+        self.workers, self.warm, self.silence = workers, warm, silence
+        self.per_gpu, self.beside_gpus = per_gpu, beside_gpus
         self.functions = Functions()
         self.compose: Callable[[Sequence[str]], RunConfig]
         self.flags: list[str] = []
         self.costs: dict[str, float] = {}
+        self.sides: dict[int, bool] = {}  # seed -> whether its finished runs were made on a GPU
         self.display: Display | None = None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
@@ -98,17 +101,17 @@ class ProcessLauncher(Launcher):
         display = self.display or Display({work.name: work.cost for work in works})
         display.expect({base.name: base.cost for base in bases})
         threads = max(work.config.threads for work in works)
-        devices = gpus() * self.per_gpu if has_gpu(works[0].config.device) else []
-        workers = self.workers or len(devices) or max(1, num_cores() // threads)
-        if self.warm and not devices:
-            devices = [""] * workers  # lasting processes that see no GPU
+        seats = places(
+            works[0].config.device,
+            threads,
+            workers=self.workers,
+            warm=self.warm,
+            per_gpu=self.per_gpu,
+            beside_gpus=self.beside_gpus,
+        )
         with own_code_first(threads):
             outcomes = run_all(
-                [*bases, *works],
-                workers=workers,
-                display=display,
-                devices=devices[:workers],
-                silence=self.silence,
+                [*bases, *works], places=seats, display=display, silence=self.silence, sides=self.sides
             )
         return [_job_return(w, outcomes[w.name]) for w in works]
 
@@ -143,6 +146,23 @@ class ProcessLauncher(Launcher):
                     engine=work.engine,
                 )
         return list(bases.values())
+
+
+def places(
+    device: str, threads: int, *, workers: int | None, warm: bool, per_gpu: int, beside_gpus: int
+) -> list[str | None]:
+    """List places for runs: GPUs (values of CUDA_VISIBLE_DEVICES), "" a lasting CPU process, None one a run.
+
+    Raises ConfigError for CPU workers beside GPUs where there is no GPU, or runs may not use the CPU.
+    """
+    found: list[str | None] = [*gpus() * per_gpu] if has_gpu(device) else []
+    if beside_gpus and (not found or device == "cuda"):
+        why = f"device={device} keeps runs on GPUs" if found else "no GPU is used here"
+        remedy = "set device=auto" if found else "set hydra.launcher.workers"
+        raise ConfigError(f"hydra.launcher.beside_gpus={beside_gpus}: {why}; {remedy}, or drop it")
+    found += [""] * beside_gpus
+    num = workers or len(found) or max(1, num_cores() // threads)
+    return found[:num] or [""] * num if warm or found else [None] * num
 
 
 def num_cores() -> int:

@@ -14,9 +14,9 @@ from harness.data.load import data_fingerprint
 from harness.identity import base_id, bases_of, digest, run_folder, run_id
 from harness.launch.costs import estimate, finished_records
 from harness.launch.expand import Sweep
-from harness.launch.hydra_launchers import launcher_settings, make_launcher, master_config
+from harness.launch.hydra_launchers import PROCESS, launcher_settings, make_launcher, master_config
 from harness.launch.jobs import Functions, Job
-from harness.launch.launcher import num_cores, own_code_first
+from harness.launch.launcher import num_cores, own_code_first, places
 from harness.launch.plan import describe
 from harness.launch.status import decide, decision_text, finished
 from harness.launch.study import merged_study, write_study
@@ -42,9 +42,13 @@ def _study_folder(sweep: Sweep) -> Path:
 
 
 def workers_of(sweep: Sweep) -> int:
-    """How many runs a launch would have at once on this machine."""
+    """How many runs a launch has at once on this machine. Raises ConfigError for settings that do not fit."""
+    settings = launcher_settings(master_config(sweep))
     threads = max(job.config.threads for job in sweep.jobs)
-    return launcher_settings(master_config(sweep)).get("workers") or max(1, num_cores() // threads)
+    if settings.pop("_target_") != PROCESS:
+        return settings.get("workers") or max(1, num_cores() // threads)
+    settings.pop("silence")
+    return len(places(sweep.jobs[0].config.device, threads, **settings))
 
 
 def run_sweep(
@@ -59,7 +63,7 @@ def run_sweep(
     `pilot` says how each arm got its learning rate, for the study's record. Raises ConfigError when the study
     on disk is of another kind, KeyboardInterrupt after stopping the runs.
     """
-    launcher_settings(master_config(sweep))
+    workers_of(sweep)  # refuse what the launcher cannot do before anything is written
     study = _study_folder(sweep)
     command = f"python -m harness {shlex.join(['-m', *sweep.composer.flags, *overrides])}"
     record = merged_study(sweep, study, command=command, pilot=pilot)
@@ -87,7 +91,9 @@ def _launch(
     sweep: Sweep, jobs: Sequence[Job], display: Display, costs: dict[str, float], functions: Functions
 ) -> dict[str, tuple[str, str]]:
     """(outcome, reason) of each job, whatever became of its process."""
-    launcher = make_launcher(sweep, display=display, costs=costs, functions=functions)
+    launcher = make_launcher(
+        sweep, display=display, costs=costs, functions=functions, sides=_sides(sweep.jobs)
+    )
     try:
         with own_code_first(max(job.config.threads for job in jobs)):
             returns = launcher.launch([list(job.overrides) for job in jobs], 0)
@@ -111,6 +117,17 @@ def _launch(
         if outcome == "failed":
             mark(job.config, "failed", reason)
     return outcomes
+
+
+def _sides(jobs: Sequence[Job]) -> dict[int, bool]:
+    """The seeds that have runs, and whether those are of a GPU: a seed's other runs go where they went."""
+    found: dict[int, bool] = {}
+    for job in jobs:
+        with suppress(RecordError):
+            device = read_run(run_folder(job.config)).hardware.get("device")
+            if device is not None:
+                found.setdefault(job.config.seed, device != "cpu")
+    return found
 
 
 def _from_record(config: RunConfig, otherwise: str) -> tuple[str, str]:

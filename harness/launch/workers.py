@@ -1,7 +1,7 @@
 """Child processes for a sweep, from a fork server that has paid the imports once.
 
-On CPUs there is a child for each job; each GPU has one lasting child, whose engine serves run after run
-(harness.rollout.process_cache).
+On CPUs there is a child for each job; each GPU has lasting children, whose engines serve run after run
+(harness.rollout.process_cache). Where both are used a seed stays on one side, as arms are compared by seed.
 """
 
 from __future__ import annotations
@@ -40,31 +40,45 @@ SILENCE = 300.0  # seconds without a sign of life after which a child counts as 
 def run_all(
     works: Sequence[Work],
     *,
-    workers: int,
+    places: Sequence[str | None],
     display: Display,
-    devices: Sequence[str] = (),
     silence: float = SILENCE,
+    sides: Mapping[int, bool] | None = None,
 ) -> dict[str, Outcome]:
-    """Run every job, `workers` at once, longest first; a run starts once its bases were tried.
+    """Run every job, one at a place, longest first; a run starts once its bases were tried.
 
     A child that dies costs its own job: outcome ("failed", "killed by signal 9"). On KeyboardInterrupt the
-    children are stopped, their outcomes recorded as interrupted, and the interrupt is raised again. With
-    `devices` (values of CUDA_VISIBLE_DEVICES) there is one lasting child each, and it is replaced when a run
-    failed: an error on a GPU may leave the whole process unable to use it. A child that gives no sign of life
-    for `silence` seconds (it is stopped, or stuck in the kernel) is killed, and its job has failed.
+    children are stopped, their outcomes recorded as interrupted, and the interrupt is raised again.
+
+    A place is None, a child for each job, or a value of CUDA_VISIBLE_DEVICES ("": the CPU), one lasting
+    child. That is replaced when a run failed: an error on a GPU may leave the whole process unable to use
+    it. A child without a sign of life for `silence` seconds (it is stopped, or stuck in the kernel) is
+    killed, and its job has failed. Where places are of both sides all runs of a seed go to one: the one in
+    `sides` (seed -> on a GPU?), else that of the first of them.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_preload(works))
     pending = sorted(works, key=lambda w: -max(w.priority, w.cost))
-    seats: list[str | None] = list(devices) or [None] * workers
+    seats = list(places)
+    mixed = len({bool(place) for place in seats}) == 2
+    bound = dict(sides or {}) if mixed else {}
     active: dict[str, _Child] = {}
     idle: list[_Child] = []
     outcomes: dict[str, Outcome] = {}
     try:
         while pending or active:
-            while (seats or idle) and (ready := _ready(pending, outcomes, works)):
-                child = idle.pop() if idle else _Child(context, seats.pop())
-                work = next((w for w in ready if w.engine == child.engine), ready[0])
+            ready = _ready(pending, outcomes, works)
+            while found := _match([*idle, *seats], ready, bound):
+                place, work = found
+                if isinstance(place, _Child):
+                    idle.remove(place)
+                    child = place
+                else:
+                    seats.remove(place)
+                    child = _Child(context, place)
+                if mixed and not work.is_base:
+                    bound.setdefault(work.config.seed, bool(child.device))
+                ready.remove(work)
                 pending.remove(work)
                 display.start(work.name)
                 active[work.name] = child
@@ -98,6 +112,23 @@ def _ready(pending: Sequence[Work], outcomes: Mapping[str, Outcome], works: Sequ
     """The jobs that may start now, in order: every base that they need was tried."""
     missing = {w.name for w in works if w.is_base} - outcomes.keys()
     return [w for w in pending if missing.isdisjoint(w.needs)]
+
+
+def _match(
+    places: Sequence[_Child | str | None], ready: Sequence[Work], bound: Mapping[int, bool]
+) -> tuple[_Child | str | None, Work] | None:
+    """The first place that may take a ready job, and that job; None if no place may.
+
+    A place takes seeds that are bound to its side before it binds another, and jobs of its engine first.
+    """
+    for place in places:
+        on_gpu = bool(place.device if isinstance(place, _Child) else place)
+        free = [w for w in ready if w.is_base or bound.get(w.config.seed, on_gpu) == on_gpu]
+        own = [w for w in free if w.is_base or w.config.seed in bound] or free
+        if own:
+            engine = place.engine if isinstance(place, _Child) else None
+            return place, next((w for w in own if w.engine == engine), own[0])
+    return None
 
 
 def _ended(active: dict[str, _Child], display: Display, silence: float) -> list[str]:

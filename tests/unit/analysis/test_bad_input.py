@@ -73,6 +73,16 @@ def test_a_run_that_another_commit_began_is_named(make_study) -> None:
     assert "grpo-xs-s1-abcd: begun by another commit" in notes(folder)
 
 
+def test_kinds_of_device_are_said_and_whether_they_part_the_arms(make_study) -> None:
+    folder = make_study(seeds=3, models=("xs",))
+    assert "kinds of device" not in notes(folder)
+    change(folder / "grpo-xs-s0-abcd" / "run.json", hardware={"device": "cuda"})
+    assert "2 kinds of device: cpu, cuda" in notes(folder) and "runs of a seed" not in notes(folder)
+    for run in folder.glob("*-s0-abcd"):
+        change(run / "run.json", hardware={"device": "cuda"})
+    assert "cpu, cuda; all runs of a seed are of one" in notes(folder)
+
+
 def test_several_versions_of_the_grader_are_said(make_study) -> None:
     folder = make_study(seeds=3, models=("xs",))
     assert "grader" not in notes(folder)

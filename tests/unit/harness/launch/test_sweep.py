@@ -209,6 +209,33 @@ def test_processes_may_share_a_gpu(launch, tmp_path: Path, monkeypatch: pytest.M
     assert sorted(gpu for _, gpu in found) == ["3", "3", "5", "5"] and len({pid for pid, _ in found}) == 4
 
 
+MIXED = ("hydra.launcher.workers=null", "hydra.launcher.beside_gpus=2")
+
+
+def test_cpus_take_whole_seeds_beside_gpus(launch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.launch.launcher.has_gpu", lambda device: True)
+    monkeypatch.setattr("harness.launch.launcher.gpus", lambda: ["3"])
+    assert launch("objective=grpo,sft_rejection", "seed=0,1,2,3,4,5", *MIXED) == 0
+    lines = [line.split(" ") for line in (tmp_path / "processes.txt").read_text().splitlines()]
+    sides: dict[str, set[str]] = {}
+    for _, seed, _, device in lines:
+        sides.setdefault(seed, set()).add(device)
+    assert all(len(devices) == 1 for devices in sides.values())  # both arms of a seed on one side
+    assert {min(devices) for devices in sides.values()} == {"", "3"}
+
+
+def test_beside_gpus_needs_a_gpu_and_runs_that_may_use_cpus(
+    launch, capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for lines in ((), ("--plan",)):
+        assert launch("seed=0,1", *MIXED, *lines) == 2
+        assert "hydra.launcher.beside_gpus=2: no GPU is used here; set hydra.launcher.w" in _error(capsys)
+    monkeypatch.setattr("harness.launch.launcher.has_gpu", lambda device: True)
+    monkeypatch.setattr("harness.launch.launcher.gpus", lambda: ["3"])
+    assert launch("seed=0,1", "device=cuda", *MIXED) == 2
+    assert "hydra.launcher.beside_gpus=2: device=cuda keeps runs on GPUs; set device=auto" in _error(capsys)
+
+
 def test_more_seeds_and_arms_join_the_study(launch, tmp_path: Path) -> None:
     assert launch("objective=grpo", "trainer.lr=1e-3,1e-4", "seed=0") == 0
     assert launch("objective=grpo", "trainer.lr=1e-4,1e-5", "seed=0,1") == 0
