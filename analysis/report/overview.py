@@ -36,6 +36,10 @@ MEASURES = {
         "hand labels of relation signs in derivations, against which the step check is tested",
         "python -m pytest tests/unit/harness/grading/steps/test_labels.py",
     ),
+    "bench/campaign.json": (
+        "kills, full disks, power cuts and damage against tiny runs: what was survived",
+        "",
+    ),
     "bench/memory.json": ("peak GPU memory against the estimate made before a run", ""),
     "bench/reference_ahead.json": ("a step with the reference's logprobs computed during sampling", ""),
     "bench/resources.json": ("memory, files and threads over 200 runs in one process", "resources"),

@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, default=2, help="faults at once")
     parser.add_argument("--only", choices=KINDS, help="one kind of fault")
     parser.add_argument("--count", type=int, help="so many faults, however long they take")
-    parser.add_argument("--out", type=Path, help="write every fault and its outcome as JSON")
+    parser.add_argument("--out", type=Path, help="write the counts, and what was not survived, as JSON")
     arguments = parser.parse_args(argv)
     skipped = why_skipped()
     turns = [kind for kind in ((arguments.only,) if arguments.only else TURNS) if kind not in skipped]
@@ -61,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     faults, minutes = sum(v.faults for v in verdicts), (time.monotonic() - began) / 60
     print(f"{faults} faults in {minutes:.1f} minutes, seeds from {arguments.seed}")
     if arguments.out:
-        arguments.out.write_text(json.dumps(written(verdicts, skipped, arguments), indent=1) + "\n")
+        arguments.out.write_text(json.dumps(written(verdicts, skipped, arguments, minutes), indent=1) + "\n")
     return int(not all(verdict.survived for verdict in verdicts))
 
 
@@ -136,17 +136,24 @@ def _counted(verdicts: Sequence[Verdict]) -> str:
 
 
 def written(
-    verdicts: Sequence[Verdict], skipped: dict[str, str], arguments: argparse.Namespace
+    verdicts: Sequence[Verdict], skipped: dict[str, str], arguments: argparse.Namespace, minutes: float
 ) -> dict[str, object]:
-    """The campaign as JSON, without what depends on the machine."""
+    """The campaign as JSON: counts by kind, and every round that was not survived. A seed repeats a round."""
+    kinds = {}
+    for kind in [kind for kind in KINDS if any(v.kind == kind for v in verdicts)]:
+        rows = [v for v in verdicts if v.kind == kind]
+        outcomes = Counter(v.outcome for v in rows)
+        kinds[kind] = {"faults": sum(v.faults for v in rows), "rounds": len(rows), "outcomes": outcomes}
+    lost = [asdict(v) for v in sorted(verdicts, key=lambda v: v.seed) if not v.survived]
     return {
+        "command": f"python -m tests.campaign --minutes {arguments.minutes:g} --seed {arguments.seed}",
         "commit": code_state()["commit"],
-        "seed": arguments.seed,
+        "minutes": round(minutes, 1),
         "only": arguments.only,
         "skipped": skipped,
         "faults": sum(verdict.faults for verdict in verdicts),
-        "survived": sum(verdict.survived for verdict in verdicts),
-        "rounds": [asdict(verdict) for verdict in sorted(verdicts, key=lambda v: v.seed)],
+        "kinds": kinds,
+        "not_survived": lost,
     }
 
 
