@@ -119,33 +119,9 @@ def _number_in(sentence: str) -> str | None:
     at = last if last.span() in concluded and not aside else numbers[0]
     if computed and at is not last:
         return None
-    if is_place(f"is {sentence[: at.start()]}"):
-        return None
     scale = _SCALE_AFTER.match(sentence, at.end())
     end = scale.end() if scale else at.end()
     if not scale and (unit := UNIT_AFTER.match(sentence, end)) and not _OPERATOR.match(sentence, end):
         end = unit.end()
     before = "" if computed else sentence[: at.start()]
     return sentence[at.start() : end] if _leaves_value(before, sentence[end:]) else None
-
-
-_POINTS = (
-    r"(?:see|cf\.?|refer\w* to|as|shown|turn to|check|consult|from|by|in|using|use)\s+"
-    r"(?:(?:also|on|in|the)\s+){0,2}"
-)
-_PLACE = (
-    r"(?:pages?|chapters?|sections?|problems?|questions?|exercises?|examples?|steps?|lines?|items?|volumes?|tables?"
-    r"|figures?|versions?|paragraphs?|parts?|rules?|notes?)"
-)
-_COUNTED = re.compile(
-    r"(?:\b(?:pp?\.|figs?\.|eqs?\.|sec\.|vol\.|(?:theorem|lemma|corollary|proposition|equation|footnote|appendix"
-    r"|definition|axiom)s?)"
-    rf"|(?:\A\W*|[.\n:;]\s+\W*|\b{_POINTS}){_PLACE})\s*(?:\d+\s*(?:and|to|[-–,])\s*)?[(\[#]?\Z"
-    r"|\b(?:see|cf\.?)\s+\[\Z",
-    re.IGNORECASE,
-)
-
-
-def is_place(before: str) -> bool:
-    """Whether a number after `before` says where something stands: `see page`, `by Theorem`, `Step`."""
-    return _COUNTED.search(before) is not None
