@@ -1,7 +1,7 @@
 r"""Do a reference and an answer, as they were written, say the same? Forms, chains, moduli, choices, units.
 
 Both texts are normalised and brought to one form; `structure` takes them apart. What is left is compared as
-numbers first, then as texts, bases, ratios and formulas. Of a chain more than one value may be right.
+numbers first, then as texts, bases and formulas. Of a chain more than one value may be right.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _ALTERNATIVE = re.compile(r"\s+or\s+|\\text\s*\{\s*or\s*\}")
 
 
 def compare(reference: str, answer: str, *, use_symbolic: bool) -> Verdict:
-    """Compare values, then units; degrees and other units of a kind are brought to the reference's."""
+    """Compare values, then units: 5 kg is not 5 m, and a unit that one side leaves out does not count."""
     if len(answer) > MAX_ANSWER_CHARS:
         return False, f"answer of {len(answer)} characters is over the cap of {MAX_ANSWER_CHARS}"
     if INTEGER.fullmatch(reference) and INTEGER.fullmatch(answer):

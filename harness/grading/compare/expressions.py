@@ -118,7 +118,7 @@ class _Reader:
             elif self.accept(*_OVER):
                 node = ("over", node, self.signed())
             elif self.starts_factor():
-                if self.peek()[0] in ".0123456789" and self.tokens[self.at - 1][-1].isalnum():
+                if self.peek()[0] in ".0123456789" and self.tokens[self.at - 1] not in (")", "!"):
                     raise Unreadable("a number follows another factor")
                 node = ("times", node, self.power())
             else:

@@ -135,8 +135,8 @@ def concluded(text: str) -> str:
 
 
 _MODULUS = re.compile(
-    rf"\s*\(?\s*(?:\\p?mod|(?:{TEXT_COMMAND}\s*\{{)?\(?\s*(?<![\\A-Za-z])mod(?:ulo)?\b\s*\}}?)"
-    r"\s*\{?\s*(\d{1,40})\s*\}?\s*\)?\s*"
+    rf"\s*\(?\s*(?:\\p?mod|(?:{TEXT_COMMAND}\s*\{{)?\s*\(?\s*(?<![\\A-Za-z])mod(?:ulo)?\b\s*\}}?)"
+    r"\s*\{?\s*(\d{1,40})[\s})]*"
 )
 
 

@@ -39,7 +39,6 @@ _BESIDES = re.compile(
 )
 _ALTERNATIVE = re.compile(r"\b(?:or|and|but|nor|versus|vs|maybe|perhaps)\b", re.IGNORECASE)
 _SAYS = re.compile(r"\b(?:is|are|was|be|equals)\b|[=:]")
-_NEGATIVE = re.compile(r"(^|[^\d\s)]\s+)(?:negative|minus)\s+(?=\$?[\d.])", re.IGNORECASE)
 _FRACTION_OF = re.compile(r"\b(?:square|cube|multiple|percent|half|third|quarter|power)s? of\b")
 _OPEN_BEFORE = re.compile(r"[\^_/]\{?\Z|[A-Za-z][({]?\Z")
 _SCALE_AFTER = re.compile(rf"\s*(?:{'|'.join(SCALES)})s?(?![A-Za-z])", re.IGNORECASE)
@@ -96,8 +95,6 @@ def _leaves_value(before: str, after: str) -> bool:
         after = after[: besides.start()]
     if _has_digit(near + after) or _FRACTION_OF.search(near) or _OPEN_BEFORE.search(before):
         return False
-    if after.strip(" .,") == "times":
-        after = ""
     words = [w.lower() for w in re.findall(r"[A-Za-z]+", near)]
     return (
         _HEDGED.isdisjoint(re.findall(r"[a-z]+", lead.lower()))
@@ -108,8 +105,7 @@ def _leaves_value(before: str, after: str) -> bool:
 
 def _number_in(sentence: str) -> str | None:
     """The one number that a sentence with words states (`18 dollars for 2 days`); None where it says more."""
-    sentence = _NEGATIVE.sub(r"\1-", sentence.removeprefix("but "))
-    numbers = list(FINAL_NUMBER.finditer(sentence))
+    numbers = list(FINAL_NUMBER.finditer(sentence := sentence.removeprefix("but ")))
     if not numbers:
         return None
     last = numbers[-1]

@@ -67,7 +67,6 @@ RIGHT = {
     r"2\sqrt3": (r"2\sqrt(3) ; 2sqrt(3) ; 2√3 ; 2*sqrt(3) ; \sqrt(12)"),
     "1000000": (r"\num{1000000} ; 1,000,000 ; 1_000_000"),
     "AB_{16}": (r"AB_{\text{sixteen}} ; AB_{16} ; \text{AB}_{16}"),
-    r"(-\infty,a)\cup(b,\infty)": (r"(b,\infty) \cup (-\infty,a)"),
     r"1-\frac{1}{\mathrm{e}}": (r"1-\frac1e ; 1-e^{-1} ; 1-1/\text{e} ; \frac{e-1}{e}"),
     "f(x)=cx": (
         r"f(x)=cx \text{ for all } x ; f(x)=cx\ \forall x ; cx ; f(x) = cx \text{ for every real } x"
