@@ -70,6 +70,8 @@ UNITS: dict[str, Unit] = {
     **_table("sterling", "1 £ gbp"),
     **_table("degrees", "1 degree deg °"),
     **_table("radians", "1 radian rad"),
+    **_table("celsius", "1 c celsius"),
+    **_table("fahrenheit", "1 f fahrenheit"),
     **_table("percent", "1 % percent"),
 }
 UNITS |= {

@@ -17,15 +17,12 @@ ALGEBRAIC: dict[str, Callable[..., Any]] = {
     "over": operator.truediv,
     "neg": operator.neg,
     "abs": abs,
-    "max": max,
-    "min": min,
 }
 _RATIONAL = ALGEBRAIC | {"mod": operator.mod, "floor": math.floor, "ceil": math.ceil}
 _WHOLE: dict[str, Callable[..., int]] = {
     "gcd": math.gcd,
     "lcm": math.lcm,
     "factorial": math.factorial,
-    "double": lambda n: math.prod(range(n, 0, -2)),
     "binom": math.comb,
 }
 

@@ -22,15 +22,14 @@ _FUNCTIONS = {name: name for name in (*_CIRCULAR, "sinh", "cosh", "tanh", "exp",
 _FUNCTIONS |= {f"arc{name}": f"a{name}" for name in _CIRCULAR}
 _FUNCTIONS |= {"log": "log10", "lg": "log10", "cis": "expj"}
 ANALYTIC = frozenset((*_FUNCTIONS.values(), "floor", "ceil"))
-_SEVERAL = ("gcd", "lcm", "max", "min")
 _OF_TWO = {"frac": "over", "binom": "binom", "dbinom": "binom", "tbinom": "binom"}
-_COMMANDS = frozenset((*_FUNCTIONS, *_SEVERAL, *_OF_TWO, "sqrt", "sum", "prod"))
-_WORDS = "|".join(sorted((*_FUNCTIONS, *_SEVERAL, "sqrt", "pi", "mod"), key=len, reverse=True))
+_COMMANDS = frozenset((*_FUNCTIONS, *_OF_TWO, "sqrt"))
+_WORDS = "|".join(sorted((*_FUNCTIONS, "sqrt", "pi", "mod"), key=len, reverse=True))
 _PLAIN_WORD = re.compile(rf"(?<![A-Za-z\\])({_WORDS})(?![A-Za-z])")
 _VARIABLE = rf"(?:[A-Za-z](?!(?<=[a-z])[a-z]{{3}})|\\(?:{_GREEK})(?![A-Za-z]))(?:_(?:\w|\{{\w+\}}))?'*"
 _TOKEN = re.compile(
-    r"(?<![(\[,])\d{1,3}(?:,\d{3})+(?![\d,)\]])(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+"
-    rf"|{_VARIABLE}|\\[A-Za-z]+|\\[{{}}]|\*\*|[-+*/^_()\[\]{{}}|!,=]"
+    r"(?<![(\[,])\d{1,3}(?:,\d{3})+(?![\d,)\]])(?:\.\d+)?|(?!0\d)\d+(?:\.\d+)?|\.\d+"
+    rf"|{_VARIABLE}|\\[A-Za-z]+|\\[{{}}]|\*\*|(?<!!)!(?!!)|[-+*/^_()\[\]{{}}|=°]"
 )
 _MIXED = re.compile(r"\d+ \\frac { (\d+) } { (\d+) }")
 _ROUNDED = {"|": "abs", r"\lfloor": "floor", r"\lceil": "ceil"}
@@ -43,6 +42,7 @@ _MOD = (r"\bmod", r"\mod")
 _NO_FACTOR = frozenset((*_TIMES, *_OVER, *_MOD, *_CLOSING.values(), r"\{"))
 _CONSTANTS = {r"\pi": "pi", "e": "e", "i": "i"}
 _ONE: Node = ("num", Fraction(1))
+_DEGREE: Node = ("over", ("const", "pi"), ("num", Fraction(180)))
 
 
 class Unreadable(ValueError):
@@ -62,8 +62,7 @@ def variables(node: Node) -> set[str]:
     """The names of a tree's free variables."""
     if node[0] == "var":
         return {node[1]}
-    found = set().union(*(variables(child) for child in node[1:] if isinstance(child, tuple)))
-    return found - {node[1]} if node[0] in ("sum", "prod") else found
+    return set().union(*(variables(child) for child in node[1:] if isinstance(child, tuple)))
 
 
 def _tokens(text: str) -> list[str]:
@@ -119,7 +118,7 @@ class _Reader:
             elif self.accept(*_OVER):
                 node = ("over", node, self.signed())
             elif self.starts_factor():
-                if self.peek()[0] in ".0123456789" and self.tokens[self.at - 1][-1].isalnum():
+                if self.peek()[0] in ".0123456789" and self.tokens[self.at - 1] not in (")", "!"):
                     raise Unreadable("a number follows another factor")
                 node = ("times", node, self.power())
             else:
@@ -146,7 +145,9 @@ class _Reader:
         node = self.atom()
         while True:
             if self.accept("!"):
-                node = ("double" if self.accept("!") else "factorial", node)
+                node = ("factorial", node)
+            elif self.accept("°"):
+                node = ("times", node, _DEGREE)
             elif self.accept("^", "**"):
                 node = ("power", node, self.exponent())
             else:
@@ -189,26 +190,6 @@ class _Reader:
         if name == "sqrt":
             degree = self.group() if self.peek() == "[" else ("num", Fraction(2))
             return ("power", self.atom(), ("over", _ONE, degree))
-        if name in _SEVERAL:
-            opening = self.take("(", r"\{", "{")
-            items = [self.sum()]
-            while self.accept(","):
-                items.append(self.sum())
-            self.take(_CLOSING[opening])
-            return (name, *items)
-        return self.series(name) if name in ("sum", "prod") else self.function(name)
-
-    def series(self, name: str) -> Node:
-        self.take("_")
-        self.take("{")
-        index = self.take()
-        self.take("=")
-        low = self.sum()
-        self.take("}")
-        self.take("^")
-        return (name, index, low, self.atom(), self.product())
-
-    def function(self, name: str) -> Node:
         base = self.atom() if self.accept("_") else None
         power = self.exponent() if self.accept("^") else None
         argument = self.argument()

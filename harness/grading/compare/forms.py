@@ -5,11 +5,10 @@ No model text is evaluated. Everything here is plain string work, linear in the 
 
 from __future__ import annotations
 
-import html
 import re
 import unicodedata
 
-from harness.grading.compare.quantities import INTEGER, TEXT_COMMAND, UNIT_FRACTION, WRAPPED, is_label
+from harness.grading.compare.quantities import INTEGER, TEXT_COMMAND, WRAPPED, is_label
 from harness.grading.lexicon import CARDINALS
 
 MAX_ANSWER_CHARS = 500  # the longest MATH answer has 159
@@ -47,13 +46,7 @@ _MARKED = re.compile(
     r"\s*(?:\^\s*(?:\\circ|o(?![A-Za-z])|\{\s*\\circ\s*\}|\{?\s*(?:\\(?:text|mathrm|rm)\s*\{?\s*)?o\s*\}\}?)"
     r"|°|\\(?:text)?degree(?:s|\{\})?)(?![A-Za-z])"
 )
-_DEGREES = re.compile(r"(\d{1,9}(?:\.\d{1,9})?|\\frac\s*\{\d{1,9}\}\s*\{\d{1,9}\})\s*°+")
 _IN_WORDS = re.compile(rf"(?:\\[ ,;~])?\s*(?:{TEXT_COMMAND}\s*\{{\s*degrees?\s*\}}|degrees?\b)")
-_ANGLE = re.compile(
-    r"(?<![A-Za-z])(?:sin|cos|tan|cot|sec|csc|cis)(?:\s*\^\s*(?:\d|\{-?\d\}))?\s*(?:\\left)?\s*\}?\s*"
-    r"(?:\([^()]*\)|\{[^{}]*\}|-?\s*\d[\d.]*°)"
-)
-_ENTITY = re.compile(r"&(?:[a-z]{2,6}|frac\d\d|#\d{1,5}|#x[\da-f]{1,4});")
 _FONT = r"\\(?:math(?:bf|rm|sf|tt|it|normal)|bm|boldsymbol|pmb|text(?:bf|rm|sf|tt|it|normal)?|mbox)"
 _CHOOSE = r"(?:\\(?:text|mathrm)\s*\{\s*)?C\s*\}?"
 _FUNCTION = r"(arcsin|arccos|arctan|cis|gcd|lcm|max|min|log|ln|exp|sin|cos|tan|cot|sec|csc|mod)"
@@ -83,14 +76,14 @@ _FORMS = [
         (r"\\(?:num|pu)\s*\{([\d.,e+-]*)\}", r"\1"),
         (r"(?<!\\)\\[!,;:]|\\rm(?!\s*\{|[A-Za-z])|\\?\$|[£€¥₹¢∴✓✔✅]|\\#", ""),
         (r"[\u2600-\u2775\u2794-\u27bf\ufe0f\u2b50-\u2b59\U0001f000-\U0001faff]", ""),
-        (r"[\u200b-\u200f\u202a-\u202e\u2060\ufeff]|\s*°", ""),
+        (r"[\u200b-\u200f\u202a-\u202e\u2060\ufeff]", ""),
+        (r"\{(\d+)\}°", r"\1°"),
         (r"(?:(?<!\\)\\ |~|\\q?quad(?![A-Za-z])|\s)+", " "),
         (r"\\begin\{(?:aligned|align|gathered|equation|split|multline)\*?\}(.*)\\end\{\w+\*?\}", r"\1"),
         (r"(?:\\\\(?:\[[^\[\]]*\])?|\\cr(?![A-Za-z]))", r"\\\\"),
         # Signs, fonts and names.
         (r"\{,\}|(?<=\d)(?:'|_(?=\d{3}(?:_|$)))(?=\d{3}(?!\d))", ","),
         (":=", "="),
-        (r"(^|[=,(])\s*(?:\+\s*-|-\s*\+)(?=\s*[\d\\.])", r"\1\\pm "),
         (r"\+\s*/\s*-", r"\\pm "),
         (rf"{_FONT}\s*(?=\{{\s*-?\s*\\[a-z]*frac)", ""),
         (rf"({TEXT_COMMAND}\s*\{{\s*){TEXT_COMMAND}\s*\{{([^{{}}]*)\}}\s*\}}", r"\1\2}"),
@@ -99,57 +92,37 @@ _FORMS = [
         (r"\\%", "%"),
         (r"\\\{\s*\\\}", r"\\emptyset"),
         (r"(?<![A-Za-z\\])[Ii]nf(?:inity|ty)?(?![A-Za-z])", r"\\infty "),
-        (r"\\mathbb\s+([A-Z])", r"\\mathbb{\1}"),
-        (r"\]([^\[\](),;]+[,;][^\[\](),;]+[\[\])])", r"(\1"),  # `]1,2[` is (1,2)
-        (r"([\[(][^\[\](),;]+[,;][^\[\](),;]+)\[", r"\1)"),
         # Fractions, roots, products and binomials.
         (rf"(?:\{{\}}\s*)?[_^]\s*{_ARGUMENT}\s*{_CHOOSE}\s*_\s*{_ARGUMENT}", r"\\binom{\1}{\2}"),
         (rf"(?<![A-Za-z\\]){_CHOOSE}\s*\(\s*(\d+)\s*,\s*(\d+)\s*\)", r"\\binom{\1}{\2}"),
         (r"(\{)?\s*([^{}\\]+?)\s*\\choose(?![A-Za-z])\s*([^{}\\]+?)\s*(?(1)\}|$)", r"\\binom{\2}{\3}"),
         (r"\{\s*([^{}\\]+?)\s*\\over(?![A-Za-z])\s*([^{}\\]+?)\s*\}", r"\\frac{\1}{\2}"),
         (r"^\s*([^{}]+?)\s*\\over(?![A-Za-z])\s*([^{}]+?)\s*$", r"\\frac{\1}{\2}"),
-        (r"\^\s*\{\s*(\d+)\s*\}\s*/\s*_\s*\{\s*(\d+)\s*\}", r"\\frac{\1}{\2}"),
         (r"(?<=\d)\s*[xX]\s*(?=10\s*\^)|(?<=\d)\s+[xX]\s+(?=[\d(.])", r"\\times "),
         (r"\\frac\s*(\d)\s*(?=[\d{])", r"\\frac{\1}"),
         (r"(\\frac\s*\{[^{}]*\})\s*(\d)", r"\1{\2}"),
         (r"\\sqrt\s*(\[\w\])?\s*(\d)", r"\\sqrt\1{\2}"),
-        (rf"(?<=[\d}}])\s*(?:\\mathrm\s*\{{\s*)?{UNIT_FRACTION}\s*\}}?\s*\.?$", r" \1\2\3/\4\5\6"),
         # Words around the value.
         (r"^\\approx\s*(?=[-\d\\.])", ""),
-        (r"^(?:US|USD|EUR|GBP|INR|Rs\.?)\s*(?=\d)", ""),
         (r",?\s*(?:\\text\s*\{\s*,?\s*)?(?:for (?:all|any|every|each)|\\forall)(?![A-Za-z]).{0,60}$", ""),
-        (r"\s*\\text\s*\{\s*\((?:by|from|using|via|since|as|see|final|answer|checked)\b[^{}]*\)\s*\}$", ""),
     ]
 ]
-# A box inside a box, perhaps with words: `\text{So } \boxed{25}`.
-_BOXED_WHOLE = re.compile(
-    rf"((?:{TEXT_COMMAND}\s*\{{[A-Za-z ,:]*\}}|[A-Za-z ,:])*)\\(?:boxed|fbox)\s*\{{(.*)\}}", re.DOTALL
-)
 # `The answer is 25`, `Total: 25` inside a box.
 _LEAD = re.compile(
     rf"(?:{TEXT_COMMAND}\s*\{{\s*)?(?![A-J]:)([A-Za-z][A-Za-z' ]{{0,60}})\s*\}}?\s*"
     r"(?:\b(?:is|are|equals)\b|:)\s*\}?\s*(?=[-\d\\(\[])"
 )
-_MINUS = re.compile(
-    rf"(?:{TEXT_COMMAND}\s*\{{\s*)?(?:negative|minus)\s*\}}?\s*(?=[\d.]|\\frac)", re.IGNORECASE
-)
-_FEET = re.compile(r"-?\d[\d.,]*'{1,2}")
 _CHOICE = re.compile(r"\(\s*([A-Za-z])\s*\)")
 _ALIGNED = re.compile(r"\\begin\{(?:aligned|align|gathered|split)\*?\}")
 
 
-def normalise(text: str, *, radians: bool = False) -> str:
-    """`text` without LaTeX layout, currency, degrees, wrappers, `The answer is` and closing punctuation.
-
-    `radians` brings degrees to parts of pi; without it, only those in a trigonometric function are.
-    """
+def normalise(text: str) -> str:
+    """`text` without LaTeX layout, currency, wrappers, `The answer is` and closing punctuation."""
     if INTEGER.fullmatch(text):
         return text
-    out = _ENTITY.sub(lambda m: html.unescape(m[0]), text) if "&" in text else text
-    out = out if out.isascii() else _ascii(out)
+    out = text if text.isascii() else _ascii(text)
     if "°" in out or "^" in out or "degree" in out:
-        out = _MARKED.sub("°", out)
-        out = _in_pi(_IN_WORDS.sub("°", out)) if radians else _ANGLE.sub(lambda m: _in_pi(m[0]), out)
+        out = _IN_WORDS.sub("°", _MARKED.sub("°", out))
     if _ALIGNED.search(out):  # `x &= 20 + 5 \\ &= 25`
         out = re.sub(r"\\\\\s*(?==)", " ", out.replace("&", ""))
     out = _COMMAND.sub(lambda m: _COMMANDS.get(m[1] or "left", m[0]), out)
@@ -158,29 +131,21 @@ def normalise(text: str, *, radians: bool = False) -> str:
     return _without_wrappers(_without_marks(EASTERN_UNIT.sub("", out)))
 
 
-def _in_pi(text: str) -> str:
-    return _DEGREES.sub(r"\\frac{\1\\pi}{180}", text).replace("°", r"^{\circ}")
-
-
 def _without_marks(text: str) -> str:
     """Without the blanks, quotes and stars around it and the punctuation after it."""
     out = text.strip().removeprefix("**").removesuffix("**").strip(' `"').lstrip("=: ")
-    if (out[:1] == out[-1:] == "'") or _FEET.fullmatch(out):
+    if out[:1] == out[-1:] == "'":
         out = out.strip("'")
     return out if out.endswith("...") else out.rstrip(".,;: \\")
 
 
 def _without_wrappers(text: str) -> str:
-    """The value alone: out of boxes, words that lead to it, braces, and `(A)`; `minus 5` is -5."""
+    """The value alone: out of boxes, words that lead to it, braces, and `(A)`."""
     out = text
-    if (boxed := _BOXED_WHOLE.fullmatch(out)) and is_label(WRAPPED.sub(r"\1", boxed[1])):
-        out = boxed[2].strip()
     if wrapped := WRAPPED.fullmatch(out):
         out = wrapped[1].strip().rstrip(".")
     if (lead := _LEAD.match(out)) and is_label(lead[1]):
         out = out[lead.end() :]
-    if minus := _MINUS.match(out):
-        out = "-" + out[minus.end() :]
     if choice := _CHOICE.fullmatch(out):
         out = choice[1]
     return out
@@ -218,7 +183,7 @@ def with_base(normalised: str) -> tuple[str, str | None]:
 
 _ESCAPED = re.compile(r"\\([_%&#$])")
 _AFTER_SIGN = re.compile(r"(?<=[,;])\s+")
-_WORDS = re.compile(r"[A-Za-z][A-Za-z '\-.]*")
+_WORDS = re.compile(r"[\d:\s]*[A-Za-z][A-Za-z '\-.]*")  # also `4:30 p.m.`
 
 
 def literal_text(text: str) -> str:
@@ -228,9 +193,9 @@ def literal_text(text: str) -> str:
 
 
 def canonical_text(normalised: str) -> str:
-    """Blanks removed, `^{2}` and `x_{1}` unbraced, text wrappers opened; words compare without case."""
+    r"""Blanks removed, `^{2}` and `\mathbb{R}` unbraced, text wrappers opened; words compare without case."""
     out = WRAPPED.sub(r"\1", normalised)
     if _WORDS.fullmatch(out):
-        return re.sub(r"[\s.]+", " ", out).strip().casefold()
+        return re.sub(r"[\s.]+", "", out).casefold()
     joined = re.sub(r"(?<![\d.])\s+|\s+(?![\d.])", "", out)  # `2 5` is not 25, nor `2. 5`
-    return re.sub(r"([\^_])\{(\w)\}", r"\1\2", joined)
+    return re.sub(r"([\^_]|\\mathbb)\{(\w)\}", r"\1\2", joined)

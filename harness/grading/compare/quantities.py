@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
-from harness.grading.lexicon import CARDINALS, DECIMAL, DOZEN, ONES, PARTS, SCALES, TENS
+from harness.grading.lexicon import CARDINALS, DECIMAL, DOZEN, ONES, SCALES, TENS
 
 MAX_DIGITS = 200
 
@@ -31,17 +31,9 @@ _REPEATING = re.compile(
 )
 _ELLIPSIS = re.compile(r"([-+]?)(\d{0,20})\.(\d{0,20}?)(?:(\d)\4{2,20}|(\d{2,10})\5{1,5})\s*\.{3,4}")
 _UNIT_POWER = re.compile(r"(?<=[A-Za-z.])\s*\^\s*\{?\s*-?[1-4]\s*\}?")
-_UNIT_PRODUCT = re.compile(r"(?<=[A-Za-z.])\s*(?:\\cdot|\*)\s*(?=[A-Za-z])")
 _SHORT_UNITS = re.compile(
-    r"[mgshlLVWJNACF]|kg|[mck]m|gm|in|ft|yd|mi|lbs?|oz|hrs?|min|ms|[mk]?[lL]|[mk]ph|[ap]m|[mghs]\.|yrs?|cc|Hz|Pa|sq|cu|of|%"
+    r"[mgshlLVWJNACF]|kg|[mck]m|gm|in|ft|yd|mi|lbs?|oz|hrs?|min|ms|[mk]?[lL]|[mk]ph|[mghs]\.|yrs?|cc|Hz|Pa|sq|cu|of|%"
 )
-# `\frac{m}{s}`, `\frac{\text{miles}}{\text{hour}}`
-_IN_FRACTION = (
-    rf"(?:{TEXT_COMMAND}\s*\{{\s*([A-Za-z. ]+?)\s*\}}"
-    r"|([ckm]?m|mi|ft|in|k?g|[mk]?[lL]|s|sec|min|h|hr|[a-z]{4,}))"
-    r"\s*(\^\s*\{?[23]\}?)?\s*"
-)
-UNIT_FRACTION = rf"\\[dt]?frac\s*\{{\s*{_IN_FRACTION}\}}\s*\{{\s*{_IN_FRACTION}\}}"
 _ITALIC = re.compile(r"\\(?:math(?:bf|it)|boldsymbol|bm)(?![A-Za-z])")  # a variable, never a unit
 _CARDINAL = "|".join(CARDINALS)
 _ORDINAL = (
@@ -52,7 +44,7 @@ _SCALE_WORD = r"\w+illions?|(?:thousand|hundred|dozen|score|gross|googol|lakh|cr
 # What changes a value that stands beside it: operations, denials, bounds, hedges, alternatives.
 _CHANGES = re.compile(
     rf"{_CARDINAL}|{_ORDINAL}|{_SCALE_WORD}"
-    r"|pi|sqrt|mod|modulo|modulus|sin|cos|tan|log|ln|exp|plus|minus|negative|over|base|twice|thrice|root|roots"
+    r"|[ap]\.?m|pi|sqrt|mod|modulo|modulus|sin|cos|tan|log|ln|exp|plus|minus|negative|over|base|twice|thrice|root|roots"
     r"|squared|cubed|factorial|choose|reciprocal|inverse|opposite|negated|power|powers|exponent|complement"
     r"|(?:double|halve|triple|quadruple|increase|decrease|reduce|raise|multiplie|divide|add|subtract|round)d?"
     r"|added|subtracted|raised|rounded|multiple|multiples|divisible|divisor|remainder|sum|difference|product"
@@ -78,9 +70,6 @@ _SCALED = re.compile(rf"\s*({'|'.join(_FACTORS)})s?(?![A-Za-z])")
 _COUNT = re.compile(
     rf"\b(?:({'|'.join(TENS)})[- ]({'|'.join(ONES[1:10])})|({_CARDINAL}))(?![A-Za-z])", re.IGNORECASE
 )
-_PART = re.compile(
-    rf"(?:(\d+)\s+and\s+)?(?:(an?|\d+)[\s-]+)?({'|'.join(PARTS)})(s?)(?![A-Za-z])", re.IGNORECASE
-)
 
 
 def is_label(text: str) -> bool:
@@ -97,8 +86,7 @@ def is_unit(rest: str) -> bool:
     if _ITALIC.search(rest):
         return False
     opened = re.sub(r"\(([A-Za-z ]+)\)", r"\1", WRAPPED.sub(r" \1 ", rest)).strip()
-    plain = _UNIT_PRODUCT.sub(" ", _UNIT_POWER.sub("", opened))
-    words = [w for w in re.split(r"[\s/-]+", plain) if w]
+    words = [w for w in re.split(r"[\s/-]+", _UNIT_POWER.sub("", opened.replace("°", " degrees "))) if w]
     if not words or sum(w not in _CONNECTING for w in words) > MAX_UNIT_WORDS:
         return not opened
     return all(
@@ -113,7 +101,7 @@ def _taken_apart(normalised: str) -> tuple[re.Match[str], int, str] | None:
     """The number at the start, the factor of the scale word after it, and what follows both."""
     match = _NUMBER.match(normalised)
     if match is None:
-        digits = _in_digits(normalised)
+        digits = _COUNT.sub(lambda m: str(sum(CARDINALS[w.lower()] for w in m.groups() if w)), normalised)
         return _taken_apart(digits) if digits[:1].isdecimal() else None
     rest = normalised[match.end() :]
     scaled = _SCALED.match(opened := WRAPPED.sub(r"\1", rest))
@@ -170,44 +158,3 @@ def _repeating(sign: str, whole: str, fixed: str, period: str) -> Fraction:
     nines = (10 ** len(period) - 1) * 10 ** len(fixed)
     value = Fraction(int(whole + fixed + period or 0) - int(whole + fixed or 0), nines)
     return -value if sign == "-" else value
-
-
-def ratio(normalised: str) -> list[Fraction] | None:
-    """The parts of `3:4` and `1 : 2 : 3`, 5 and 1 of `5`; None for anything else."""
-    parts = normalised.split(":") if ":" in normalised else [normalised, "1"]
-    numbers = [n for n in map(parse_number, map(str.strip, parts[:9])) if n is not None]
-    return None if len(numbers) < len(parts) or 0 in numbers[1:] else numbers
-
-
-def proportional(a: list[Fraction], b: list[Fraction]) -> bool:
-    """Whether two ratios of as many parts are one: 3:4 and 6:8."""
-    return len(a) == len(b) and all(x * b[-1] == y * a[-1] for x, y in zip(a, b, strict=True))
-
-
-_MIXED = re.compile(
-    rf"(?<![-\d.,/^}}])\b(\d{{1,9}})\s*(?:{TEXT_COMMAND}\s*\{{\s*and\s*\}}|and\b)\s*"
-    r"(?:((?:\\frac\{)?(\d{1,4})(?:/|\}\{)(\d{1,4})(?!\d)\}?)|a half\b)"
-)
-
-
-def without_and(normalised: str) -> str:
-    """`3 1/2` of `3 and 1/2`, which may be a list beside a list; `3 and 3/2` and `-3 and 1/2` are lists."""
-    return _MIXED.sub(
-        lambda m: f"{m[1]} {m[2] or '1/2'}" if int(m[3] or 1) < int(m[4] or 2) else m[0], normalised
-    )
-
-
-def _in_digits(text: str) -> str:
-    """`25 apples` of `twenty-five apples`, `2/3` of `two thirds`, `3 1/2` of `three and a half`."""
-    counted = _COUNT.sub(lambda m: str(sum(CARDINALS[w.lower()] for w in m.groups() if w)), text)
-    match = _PART.match(counted)
-    if match is None:
-        return counted
-    whole, count, name, plural = match.groups()
-    several = count is not None and count not in ("a", "an", "1")
-    if bool(plural) != several or (not count and (whole or name.lower() != "half")):
-        return ""  # `third` is a place, and so is `two third`
-    return (
-        f"{whole or ''} {int(count) if several else 1}/{PARTS[name.lower()]}".lstrip()
-        + counted[match.end() :]
-    )

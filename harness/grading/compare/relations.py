@@ -8,9 +8,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from fractions import Fraction
+from itertools import zip_longest
 
 from harness.grading.compare.quantities import TEXT_COMMAND, is_label, parse_number
-from harness.grading.compare.structure import SIGN, inside, read, split
+from harness.grading.compare.structure import SIGN, split
 from harness.grading.compare.symbolic import rounds_to
 
 _EQUAL = r"(?<![<>!:=])=(?!=)|\\(?:approx|equiv)(?![A-Za-z])"
@@ -22,20 +23,17 @@ _PURE_NAME = re.compile(
     r"[A-Za-z](?:_\{?\w+\}?)?(?:\([A-Za-z]\))?|\(\s*[A-Za-z](?:\s*,\s*[A-Za-z])+\s*\)|[A-Z]{2,3}"
 )
 _GREEK = r"\\(?:alpha|beta|gamma|delta|theta|lambda|mu|phi|varphi|omega|rho|sigma|tau)(?![A-Za-z])"
-_SUBSCRIPT = r"(?:_(?:\w|\{[^{}]*\}))"
-_TERM = rf"(?:[A-Za-df-hj-z]|{_GREEK}){_SUBSCRIPT}?'*"
-_NAME = re.compile(
-    r"(?:m\s*)?\\(?:measured)?angle\s*\{?\s*\w+\s*\}?"
-    r"|\\(?:overline|triangle|overrightarrow|vec|mathbf|mathbb|boldsymbol|hat)\s*\{?\s*\w\s*\}?(?:\^\{?(?:-1|T)\}?)?"
-    r"|(?:[EP]|Var|\\Pr|\\mathbb\s*\{[EP]\})\s*[(\[].*[)\]]"
-    rf"|(?:(?![a-emnxyz])[A-Za-z]|\\(?:phi|varphi|sigma|tau|pi)){_SUBSCRIPT}?(?:'+|\^\{{?-1\}}?)?"
-    r"\((?P<inside>[^()]*(?:\([^()]*\))?)\)"
-    r"|\\begin\{[a-z]*matrix\}(?:[\sA-Za-z]|\\\\|_\d)*\\end\{[a-z]*matrix\}"
-)
-_WORDS = rf"{TEXT_COMMAND}\s*\{{[^{{}}]*\}}|{_SUBSCRIPT}"
-# What is one quantity although letters stand in it: a limit, and `x + 1/x`, of which no one asks for x.
-_QUANTITY = re.compile(
-    r"\\(?:lim|int|sum|prod)(?![A-Za-z]).*|([A-Za-z](?:\^\{?\d\}?)?)\s*[-+]\s*(?:\\frac\s*\{?1\}?\s*\{?\1\}?|1\s*/\s*\1)"
+_LETTER = rf"(?:[A-Za-df-hj-z]|{_GREEK})"
+_SUBSCRIPT = re.compile(r"_(?:\w|\{[^{}]*\})")
+# What is one quantity although letters stand in it: words, marked letters, `f(2)`, a limit, `x + 1/x`.
+_ATOM = re.compile(
+    rf"(?:{TEXT_COMMAND}\s*\{{[^{{}}]*\}}|(?<![\\A-Za-z])[A-Za-z]{{3,}}(?![A-Za-z])\s*)+"
+    r"|\\(?:lim|int|sum|prod)(?![A-Za-z]).*"
+    r"|\\(?:(?:measured)?angle|overline|triangle|overrightarrow|vec|math(?:bf|bb)|boldsymbol|hat)\s*\{?\s*\w+\s*\}?"
+    rf"|(?:[EP]|Var|\\Pr)\s*[(\[][^()\[\]]*[)\]]|(?<![A-Za-z])(?:(?![a-emnxyz])[A-Za-z]|{_GREEK}|\\pi)"
+    r"(?:'+|\^\{?-1\}?)?\((?:[^()]|\([^()]*\))*\)"
+    r"|\\begin\{[a-z]*matrix\}(?:[\sA-Za-z]|\\\\)*\\end\{[a-z]*matrix\}"
+    r"|([A-Za-z](?:\^\{?\d\}?)?)\s*[-+]\s*(?:\\frac\s*\{?1\}?\s*\{?\1\}?|1\s*/\s*\1)"
 )
 _LINEAR = re.compile(r"(?:\\(?:frac|cdot|times)|[-+*/.\d\s{}()])*")
 
@@ -60,33 +58,19 @@ def names_its_value(text: str) -> bool:
 def is_name(side: str) -> bool:
     r"""Whether a side names what is equal: `x`, `f(2)`, `m + n`, `AB`, `\angle A`, `\text{Area}`, `a^2+b^2`.
 
-    `2x`, `x^2` and `|x|` do not: an equation in them is still to be solved. `e` and `i` are numbers.
+    `2x`, `x^2` and `|x|` do not: an equation in them is still to be solved. `e` and `i` are numbers. Of other
+    expressions those name a value that hold other letters than x, y, n, and are not linear in one.
     """
     if parse_number(side) is not None:
         return False
-    terms = [term.strip() for term in side.split("+")]
-    if len(set(terms)) == len(terms) and all(re.fullmatch(_TERM, term) for term in terms):
+    bare = _ATOM.sub(lambda m: "Q" if is_label(m[0]) else "2Q", _SUBSCRIPT.sub("", side))
+    terms = [term.strip(" '") for term in bare.split("+")]
+    if len(set(terms)) == len(terms) and all(re.fullmatch(_LETTER, term) for term in terms):
         return True
-    if match := _NAME.fullmatch(side):
-        return match["inside"] is None or side[0] not in match["inside"]
-    if _QUANTITY.fullmatch(side):
-        return True
-    words = re.sub(TEXT_COMMAND, " ", side)
-    if re.search(r"[A-Za-z]{3}", re.sub(r"\\[A-Za-z]+", " ", words)):
-        factors = re.search(r"\\(?!triangle|angle)|\d|^-|[+*/^]", re.sub(_WORDS, "", side))
-        return factors is None and is_label(words)
-    return _is_quantity(side)
-
-
-def _is_quantity(side: str) -> bool:
-    """Whether an expression holds other letters than x, y, n, and is not linear in one."""
-    side = re.sub(r"\\(?:math(?:bf|rm|bb)|vec|bm|boldsymbol|hat)", "", side)
-    side = re.sub(r"(?:\\Pr|[EP])\s*[(\[][^()\[\]]*[)\]]", "P", side)
-    bare = re.sub(rf"\\(?!{_GREEK[2:]})[A-Za-z]+|_\w|_\{{\w+\}}", " ", side)
-    letters = set(re.findall(rf"[A-Za-df-hj-z]|{_GREEK}", bare))
-    if not letters or letters & set("xyn") or re.match(r"-?\s*\d[^-+=]*$", side):
+    letters = set(re.findall(_LETTER, re.sub(rf"\\(?!{_GREEK[2:]})[A-Za-z]+", " ", bare)))
+    if not letters or letters & set("xyn") or re.match(r"-?\s*\d[^-+=]*$", bare):
         return False
-    return len(letters) > 1 or _LINEAR.fullmatch(side.replace(letters.pop(), "", 1)) is None
+    return len(letters) > 1 or _LINEAR.fullmatch(bare.replace(letters.pop(), "", 1)) is None
 
 
 def has_letters(side: str) -> bool:
@@ -145,14 +129,14 @@ def concluded(text: str) -> str:
     parts = split(text, r",?\s*\\text\s*\{\s*(?:so|and|thus)\s*\}|[,;]")
     if len(parts) > 1 and all(len(sides(part)[1]) for part in parts):
         left = sides(parts[-1])[0][0]
-        if re.search(r"[A-Za-z)}]\s*[-+*/^A-Za-z]|\\[a-z]+", left) and not re.fullmatch(_TERM, left):
+        if re.search(r"[A-Za-z)}]\s*[-+*/^A-Za-z]|\\[a-z]+", left) and not re.fullmatch(_LETTER, left):
             return parts[-1]
     return text
 
 
 _MODULUS = re.compile(
-    rf"\s*\(?\s*(?:\\p?mod|(?:{TEXT_COMMAND}\s*\{{)?\(?\s*(?<![\\A-Za-z])mod(?:ulo)?\b\s*\}}?)"
-    r"\s*\{?\s*(\d{1,40})\s*\}?\s*\)?\s*"
+    rf"\s*\(?\s*(?:\\p?mod|(?:{TEXT_COMMAND}\s*\{{)?\s*\(?\s*(?<![\\A-Za-z])mod(?:ulo)?\b\s*\}}?)"
+    r"\s*\{?\s*(\d{1,40})[\s})]*"
 )
 
 
@@ -164,15 +148,10 @@ def without_modulus(text: str) -> tuple[str, int | None]:
     return text[: match.start()].strip().removeprefix(r"\equiv").strip(), int(match[1])
 
 
-def congruent(text: str, modulus: int, *, reduced: bool) -> bool:
-    r"""Whether the numbers of a chain before its modulus are congruent: not `51 \equiv 24 \pmod{26}`.
-
-    `reduced` asks that the last is below the modulus: not `25 mod 7`, which is 4.
-    """
+def congruent(text: str, modulus: int) -> bool:
+    r"""Whether a chain is true and ends below its modulus: not `51 \equiv 24 \pmod{26}`, not `25 mod 7`."""
     numbers = [n for n in map(parse_number, sides(text)[0]) if n is not None]
-    if reduced and numbers and abs(numbers[-1]) >= modulus:
-        return False
-    return all((n - numbers[0]) % modulus == 0 for n in numbers)
+    return all(abs(numbers[-1]) < modulus and (n - numbers[0]) % modulus == 0 for n in numbers)
 
 
 _CHOICE = re.compile(
@@ -190,71 +169,21 @@ def choice(text: str) -> tuple[str, str] | None:
     return letter, (match[4] or letter).strip()
 
 
-_LABEL = rf"(?:[A-Za-z]|{_GREEK})(?:_(?:\w|\{{\w{{1,3}}\}}))?"
-_LABELS = re.compile(rf"\(\s*({_LABEL}(?:\s*,\s*{_LABEL})+)\s*\)\s*=\s*\((.+)\)", re.DOTALL)
-_ASSIGNMENT = re.compile(rf"({_LABEL})\s*=\s*([^=<>]+)")
-
-
-def labelled(text: str) -> dict[str, str] | None:
-    """The values by label as written; None for any other text and for a label that comes twice."""
-    if several := _LABELS.fullmatch(text):
-        names, found = (split(part) for part in several.groups())
-    else:
-        whole = inside(text) or ("", text)
-        pairs = [_ASSIGNMENT.fullmatch(part) for part in split(whole[1].replace(r"\\", ","))]
-        names = [pair[1] for pair in pairs if pair]
-        found = [pair[2].strip() for pair in pairs if pair]
-        if len(names) < len(pairs):
-            return None
-    return dict(zip(names, found, strict=True)) if 1 < len(names) == len(found) == len(set(names)) else None
-
-
-def aligned(gold: str, pred: str) -> tuple[str, str] | None:
-    """Both as tuples in one order where one has labels and the other may; None if that order is unknown.
-
-    Labels that follow each other in the alphabet (`x, y`, `x_1, x_2`) are sorted. Others count as written if
-    they ascend.
-    """
-    golds, preds = labelled(gold), labelled(pred)
-    if golds and preds:
-        if golds.keys() == preds.keys():
-            return _tuple(golds, golds), _tuple(preds, golds)
-    elif golds and _several(pred):
-        return _tuple(golds, golds if _LABELS.fullmatch(gold) else _order(golds) or golds), pred
-    elif preds and _several(gold):
-        names = _order(preds)
-        return (gold, _tuple(preds, names)) if names else None
-    return gold, pred
+_LABELS = re.compile(r"\(([^()=]+,[^()=]+)\)\s*=\s*\((.+)\)")
+_ASSIGNMENT = re.compile(rf"((?:[A-Za-z]|{_GREEK})(?:_(?:\w|\{{\w{{1,3}}\}}))?)\s*=\s*([^=<>]+)")
 
 
 def as_tuple(text: str) -> str:
-    """Labelled values as a tuple if their order is known, any other text as it is."""
-    found = labelled(text)
-    names = _order(found) if found else None
-    return _tuple(found, names) if found and names else text
-
-
-def _several(text: str) -> bool:
-    return "=" not in text and read(text).kind in ("list", "tuple")
-
-
-def _order(found: dict[str, str]) -> list[str] | None:
-    """The labels in their conventional order; None if there is none and they do not ascend as written."""
-    ranks = {name: _rank(name) for name in found}
-    names = sorted(found, key=ranks.__getitem__)
-    (first, low), (last, high) = ranks[names[0]], ranks[names[-1]]
-    together = first == last or (not (low + high).strip() and last - first == len(names) - 1)
-    return names if together or names == list(found) else None
-
-
-def _rank(name: str) -> tuple[int, str]:
-    """The place of a label in the alphabet: its letter (capitals, Greek apart), then its subscript."""
-    letter, _, subscript = name.partition("_")
-    return ord(letter) if len(letter) == 1 else 1000 + _GREEK.find(letter[1:]), subscript.strip("{}").rjust(3)
-
-
-def _tuple(found: dict[str, str], names: dict[str, str] | list[str]) -> str:
-    return f"({','.join(found[name] for name in names)})"
+    """`(1,2)` of `y = 2, x = 1` and `(y,x) = (2,1)`: values in the order of their labels; else the text."""
+    parts = split(text)
+    if several := _LABELS.fullmatch(text):
+        names, values = map(split, several.groups())
+        parts = [f"{name}={value}" for name, value in zip_longest(names, values, fillvalue="")]
+    pairs = [_ASSIGNMENT.fullmatch(part) for part in parts]
+    found = {pair[1]: pair[2].strip() for pair in pairs if pair}
+    if len(found) < max(2, len(pairs)):
+        return text
+    return f"({','.join(found[name] for name in sorted(found, key=lambda name: (len(name), name)))})"
 
 
 def spoken(text: str) -> str:

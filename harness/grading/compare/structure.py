@@ -39,7 +39,7 @@ _LABEL = re.compile(r"\A(?:[A-Za-z](?:_\{?\w+\}?)?|\([A-Za-z, ]+\))\s*=\s*(?=[^=
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """`kind` is one, list, set, union, tuple or matrix; `ends` a tuple's brackets, a matrix's row length."""
+    """`kind` is one, list, set, tuple or matrix; `ends` a tuple's brackets, a matrix's row length."""
 
     kind: str
     items: list[str]
@@ -85,8 +85,6 @@ def read(text: str) -> Form:
             return read(rows[0][0])
         if len({len(row) for row in rows}) == 1:
             return Form("matrix", [cell.strip() for row in rows for cell in row], str(len(rows[0])))
-    if len(unions := split(text, _UNION)) > 1:
-        return Form("union", unions)
     if group := inside(text):
         ends, inner = group
         items = [item for part in split(inner) for item in _signed(part)]
@@ -103,16 +101,10 @@ def read(text: str) -> Form:
 
 
 def _signed(text: str) -> list[str]:
-    r"""`1+\sqrt2` and `1-\sqrt2` of `1 \pm \sqrt2`; both signs in one text belong together."""
-    found = re.findall(r"\\(?:pm|mp)(?![A-Za-z])", text)
-    if len(found) > 4 or inside(text):
+    r"""`1+\sqrt2` and `1-\sqrt2` of `1 \pm \sqrt2`; all signs of one text belong together."""
+    if inside(text) or not re.search(r"\\(?:pm|mp)(?![A-Za-z])", text):
         return [text]
-    if len(set(found)) == 2:
-        return [text.replace(r"\pm", a).replace(r"\mp", b) for a, b in ("+-", "-+")]
-    texts = [text]
-    for sign in found:
-        texts = [t.replace(sign, new, 1) for t in texts for new in "+-"]
-    return texts
+    return [text.replace(r"\pm", a).replace(r"\mp", b) for a, b in ("+-", "-+")]
 
 
 def same(gold: Form, pred: Form, equal: Callable[[str, str], bool]) -> bool:
@@ -128,7 +120,7 @@ def same(gold: Form, pred: Form, equal: Callable[[str, str], bool]) -> bool:
             and len(gold.items) == len(pred.items)
             and all(map(equal, gold.items, pred.items))
         )
-    if not kinds <= {"set", "list"} and kinds != {"union"}:
+    if not kinds <= {"set", "list"}:
         return False
     if gold.kind != "list":
         return all(any(equal(g, p) for p in pred.items) for g in gold.items) and all(

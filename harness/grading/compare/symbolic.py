@@ -48,16 +48,6 @@ def compare(gold: str, pred: str, *, gold_is_number: bool = False) -> Verdict:
     return equal, "equal formulas" if equal else "different formulas"
 
 
-def compare_inequalities(gold: tuple[str, bool], pred: tuple[str, bool]) -> Verdict:
-    """Whether two formulas above (or at) 0 say the same: one is a positive constant times the other."""
-    equal = gold[1] == pred[1] and compare(f"{gold[0]}=0", f"{pred[0]}=0")[0]
-    if equal:
-        point = _points(variables(parse(gold[0])) | variables(parse(pred[0])), gold[0])[0]
-        values = [_value(text, point) for text, _ in (gold, pred)]
-        equal = all(isinstance(value, Fraction) for value in values) and values[0] * values[1] > 0
-    return equal, "equal relations" if equal else "different relations"
-
-
 def rounds_to(exact: str, decimal: str, places: int) -> bool:
     """Whether a formula without variables rounds to a decimal of so many places."""
     difference = _value(f"{exact}-({decimal})")

@@ -43,7 +43,6 @@ _CLOSERS = (
     "<|channel|>final<|message|>",
 )
 _END_MARK = re.compile(r"(?:</s>|<\|[A-Za-z_]{1,30}\|>|<(?:eos|end_of_turn|pad)>)\Z")
-_STRUCK = re.compile(r"~~[^~\n]{0,200}~~")
 _STRONG = re.compile(r"(?<!\w)__(?=\S)([^_\n]{1,80})__(?!\w)|(?<!\S)_([-\d.,]{1,40})_(?!\w)")
 # What near a last box may question it, or state something after it: looked for in small letters.
 _SUSPECT = re.findall(
@@ -97,10 +96,7 @@ _RUN_ON = re.compile(
     r"(?<!\s)\n\s*(?:[#*]+\s*)?(?:Problem|Question|Exercise|Example|Q\s*\d*\s*[:.]|User|Human)\b"
 )
 _SAYS_NOTHING = re.compile(
-    r"\W*(?:(?:indeed|also|therefore|thus|then|actually|definitely)\s+)?(?:correct|right|wrong|incorrect"
-    r"|reasonable|valid|verified|confirmed|consistent|clear|obvious|unique|found|obtained|given|in|as|an?\s+[a-z]\w*)\b"
-    r"(?!\s*[:=])",
-    re.IGNORECASE,
+    r"(?:indeed |also )?(?:(?:in)?correct|right|wrong|reasonable|valid|verified|confirmed)\b(?!\s*[:=])"
 )
 _VALUE = re.compile(r"\d|\\[A-Za-z]|[A-Za-z]\W*\Z")
 
@@ -124,7 +120,7 @@ def extract(
         text = text[: mark.start()].rstrip()
     if "_" in text:
         text = _STRONG.sub(r"\1\2", text)
-    text = without_denied(_STRUCK.sub(" ", text) if "~~" in text else text)
+    text = without_denied(text)
     said = max((text.rfind(mark) + len(mark) for mark in _CLOSERS if mark in text), default=0)
     if said:
         found = _read(text[said:], rules, unfinished_box, concluded=True)
@@ -217,9 +213,7 @@ def _stated(text: str, rule: Rule) -> Extraction:
         statement = None
         if match is not None and match.end() > place and not _CHECKED.search(text, max(0, place - 40), place):
             rest = text[match.end() : match.end() + 2 * MAX_ANSWER_CHARS].lstrip(" \t\r\n*:_>")
-            statement = trim_statement(rest)
-            if rule == "answer_is" and statement and _SAYS_NOTHING.match(statement):
-                statement = None
+            statement = None if _SAYS_NOTHING.match(rest) else trim_statement(rest)
         if statement is None and rule == "answer_is":
             statement = _reversed(text[max(0, place - 120) : place])
         if statement:

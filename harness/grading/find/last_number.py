@@ -1,14 +1,14 @@
-"""The last number of a text, unless it is a part of something else: `2^25`, `less than 25`, `24 = 25`."""
+"""The last number of a text, unless it is a part of something else: `2^25`, `less than 25`."""
 
 from __future__ import annotations
 
 import re
 
-from harness.grading.compare.forms import MAX_ANSWER_CHARS
+from harness.grading.compare.forms import MAX_ANSWER_CHARS, normalise
 from harness.grading.compare.measures import UNIT_AFTER
 from harness.grading.compare.quantities import parse_number
 from harness.grading.compare.symbolic import rational
-from harness.grading.find.statements import FINAL_NUMBER, NUMBER, is_place
+from harness.grading.find.statements import FINAL_NUMBER, NUMBER
 from harness.grading.lexicon import LARGE_SCALE
 
 # A last number that is part of something: `2^25`, `x_{25}`, `sqrt(25)`, `1,25`, `12:25`, `less than 25`.
@@ -18,8 +18,8 @@ _PART_BEFORE = re.compile(
     r"|\\(?:neq?|geq?|leq?|[gl]t|pm|ln|log|sin|cos|tan)\s*\$?\Z"
     r"|\d\$?\s*(?:[–—]|\bto\b)\s*\$?\Z|\d[b-hj-z]\s*=\s*\$?\Z"
     r"|[√∛∜]\s*\(?\Z|(?:\d\w*\)?\s*\(?(?:in\s+)?(?:base|choose)|log base)\s+\Z|\}\s*\{\Z|mod\s*\{\s*\Z"
-    r"|\d\s+(?:and|of|plus|times|(?:divided|multiplied) by)\s+\$?\Z|\d,?\s+or\s+\$?[a-z]\s*=\s*\Z"
-    r"|\b(?:than|least|most|sqrt|between|not|nor|mod|modulo|twice|out of"
+    r"|\d\s+(?:[a-z]+\s+)?(?:and|of|plus|times|(?:divided|multiplied) by)\s+\$?\Z"
+    r"|\d,?\s+or\s+\$?[a-z]\s*=\s*\Z|\b(?:than|least|most|sqrt|between|not|nor|mod|modulo|twice|out of"
     r"|below|above|under|beyond|exceeds?|half|double|divisible by|minus|negative|up to"
     r"|log|ln|sin|cos|tan|(?:root|square|cube|multiple|half|third|quarter|power) of)\s+\$?\Z",
     re.IGNORECASE,
@@ -31,9 +31,6 @@ _PART_AFTER = re.compile(
     re.IGNORECASE,
 )
 _WHOLE_BEFORE = re.compile(r"(?:\A|[\s$(])(\d{1,9}\s+(?:and\s+)?)\Z")  # `3 1/2`, `3 and 1/2`
-_COMPOUND = re.compile(
-    r"(?<![\w.,])\d{1,9}\s+(?:dollars?|hours?|minutes?|feet|foot|pounds?|years?)(?:,|,?\s+and)\s+\Z"
-)
 _SCALE_AFTER = re.compile(rf"\s(?:thousand|{LARGE_SCALE})\b(?!\s+(?:or|and)\b)")
 # An operand of an expression that goes on: `x + 25`, `20 - 25`, `3 \cdot 25`, `25 + x`, `25x`; or `24 or 25`.
 _TIMES = r"[+×·⋅÷/]|\\(?:times|cdot|div|pm)(?![A-Za-z])"
@@ -57,15 +54,13 @@ def final_number(text: str) -> tuple[str | None, str, int]:
     if "/" in number and number[0].isdigit() and (whole := _WHOLE_BEFORE.search(before)):
         start -= len(whole[1])
         number, before = text[start:end], before[: whole.start(1)]
-    if (more := _COMPOUND.search(before)) and (unit := UNIT_AFTER.match(text, end)):
-        return text[start - len(more[0]) : unit.end()], "", start  # `25 dollars and 50 cents`
     if scale := _SCALE_AFTER.match(text, end):
         number, end = number + scale[0], scale.end()
-    if is_place(before) or _is_false(text, start, number):
-        return None, "", 0
     if _PART_BEFORE.search(before) or _PART_AFTER.match(text, end) or _is_operand(before, number, text, end):
         return None, "", 0
     after = UNIT_AFTER.match(text, end)
+    if not after and _is_false(text, start, number):
+        return None, "", 0
     return number, after[0] if after else "", start
 
 
@@ -89,33 +84,18 @@ def _is_operand(before: str, number: str, text: str, end: int) -> bool:
     return _OPERAND_BEFORE.search(before) is not None or _OPERAND_AFTER.match(text, end) is not None
 
 
-# A side that follows another, or starts a sentence or a clause: not `50% of 50 =`, `f(5) =`, `week 2 =`.
-_CLAIM = re.compile(
-    r"(?:\A|[=≈]|(?<![-+*/×·÷=\s])\n|(?<![\d\s])[;!?.:,]\s"
-    r"|\b(?i:so|thus|hence|therefore|then|gets?|have|gives|obtain|that)\s)[\s$*(\\\[]*?"
-    r"(\(?[\d.](?:[\d.,()\s$^{}+*/×·÷−x-]|\\times|\\cdot|\\div)*)"
-    r"(?:={1,2}|\\approx|≈|equals)\s*[$*]*\Z"
+# An equation of numbers before a last number, from the start of a clause on: `so 20 + 4 =`, `= 5 * 4 =`.
+_SUM = re.compile(
+    r"(?:\A|=|(?<![-+*/×=\s])\n|(?<![\d\s])[.:;,]\s|\b(?i:so|thus|hence|therefore|then|have|gives|that)\s)[\s$*(]*?"
+    r"([\d.]+(?:\s*(?:[-+*/×−x]|\\times|\\cdot)\s*\$?[\d.]+)*)\)?\s*={1,2}\s*[$*]*\Z"
 )
-_OTHER_NUMBER = re.compile(r"\s*(?:\\?%|per ?cent|¢|c\b|\\text\b|\\mbox\b|cents?\b)")
-_LEADING_ZERO = re.compile(r"(?<![\d.,])0\d")
-MAX_CLAIM_CHARS = 80
 
 
 def _is_false(text: str, at: int, number: str) -> bool:
-    """Whether the number at `at` ends an equation that is false, and not just rounded: `24 = 25`."""
-    before = text[max(0, at - MAX_CLAIM_CHARS) : at]
-    if before.rstrip(" $*")[-1:] not in ("=", "≈", "x", "s"):
-        return False
-    if _OTHER_NUMBER.match(text, at + len(number)) or "base" in text[max(0, at - 200) : at + 40]:
-        return False
-    claim = _CLAIM.search(before)
-    value = parse_number(number.replace("−", "-").replace("$", "").replace(" ", ""))
-    if claim is None or value is None or (at > MAX_CLAIM_CHARS and claim.start() == claim.start(1)):
-        return False  # the last of these: the side may start further left
-    if _LEADING_ZERO.search(claim[1]):
-        return False
-    left = rational(claim[1].replace("$", "").replace("−", "-").replace("x", r"\times "))
-    return left not in (None, value) and (left.denominator == 1 or abs(left - value) >= 1)
+    """Whether the number at `at` ends an equation that is false, and not just rounded: `20 + 4 = 25`."""
+    said, value = _SUM.search(text, max(0, at - 80), at), parse_number(normalise(number))
+    left = rational(normalise(said[1].replace("x", r"\times "))) if said else None
+    return left is not None and value is not None and abs(left - value) >= 1
 
 
 _NOTHING_BUT_A_NUMBER = re.compile(rf"[\s$*]*{NUMBER}[\s$*.]*")

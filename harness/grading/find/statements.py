@@ -39,7 +39,6 @@ _BESIDES = re.compile(
 )
 _ALTERNATIVE = re.compile(r"\b(?:or|and|but|nor|versus|vs|maybe|perhaps)\b", re.IGNORECASE)
 _SAYS = re.compile(r"\b(?:is|are|was|be|equals)\b|[=:]")
-_NEGATIVE = re.compile(r"(^|[^\d\s)]\s+)(?:negative|minus)\s+(?=\$?[\d.])", re.IGNORECASE)
 _FRACTION_OF = re.compile(r"\b(?:square|cube|multiple|percent|half|third|quarter|power)s? of\b")
 _OPEN_BEFORE = re.compile(r"[\^_/]\{?\Z|[A-Za-z][({]?\Z")
 _SCALE_AFTER = re.compile(rf"\s*(?:{'|'.join(SCALES)})s?(?![A-Za-z])", re.IGNORECASE)
@@ -96,8 +95,6 @@ def _leaves_value(before: str, after: str) -> bool:
         after = after[: besides.start()]
     if _has_digit(near + after) or _FRACTION_OF.search(near) or _OPEN_BEFORE.search(before):
         return False
-    if after.strip(" .,") == "times":
-        after = ""
     words = [w.lower() for w in re.findall(r"[A-Za-z]+", near)]
     return (
         _HEDGED.isdisjoint(re.findall(r"[a-z]+", lead.lower()))
@@ -108,8 +105,7 @@ def _leaves_value(before: str, after: str) -> bool:
 
 def _number_in(sentence: str) -> str | None:
     """The one number that a sentence with words states (`18 dollars for 2 days`); None where it says more."""
-    sentence = _NEGATIVE.sub(r"\1-", sentence.removeprefix("but "))
-    numbers = list(FINAL_NUMBER.finditer(sentence))
+    numbers = list(FINAL_NUMBER.finditer(sentence := sentence.removeprefix("but ")))
     if not numbers:
         return None
     last = numbers[-1]
@@ -119,33 +115,9 @@ def _number_in(sentence: str) -> str | None:
     at = last if last.span() in concluded and not aside else numbers[0]
     if computed and at is not last:
         return None
-    if is_place(f"is {sentence[: at.start()]}"):
-        return None
     scale = _SCALE_AFTER.match(sentence, at.end())
     end = scale.end() if scale else at.end()
     if not scale and (unit := UNIT_AFTER.match(sentence, end)) and not _OPERATOR.match(sentence, end):
         end = unit.end()
     before = "" if computed else sentence[: at.start()]
     return sentence[at.start() : end] if _leaves_value(before, sentence[end:]) else None
-
-
-_POINTS = (
-    r"(?:see|cf\.?|refer\w* to|as|shown|turn to|check|consult|from|by|in|using|use)\s+"
-    r"(?:(?:also|on|in|the)\s+){0,2}"
-)
-_PLACE = (
-    r"(?:pages?|chapters?|sections?|problems?|questions?|exercises?|examples?|steps?|lines?|items?|volumes?|tables?"
-    r"|figures?|versions?|paragraphs?|parts?|rules?|notes?)"
-)
-_COUNTED = re.compile(
-    r"(?:\b(?:pp?\.|figs?\.|eqs?\.|sec\.|vol\.|(?:theorem|lemma|corollary|proposition|equation|footnote|appendix"
-    r"|definition|axiom)s?)"
-    rf"|(?:\A\W*|[.\n:;]\s+\W*|\b{_POINTS}){_PLACE})\s*(?:\d+\s*(?:and|to|[-–,])\s*)?[(\[#]?\Z"
-    r"|\b(?:see|cf\.?)\s+\[\Z",
-    re.IGNORECASE,
-)
-
-
-def is_place(before: str) -> bool:
-    """Whether a number after `before` says where something stands: `see page`, `by Theorem`, `Step`."""
-    return _COUNTED.search(before) is not None

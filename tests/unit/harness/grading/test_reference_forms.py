@@ -7,45 +7,41 @@ import pytest
 from tests.unit.harness.grading.tables import boxed, cases
 
 RIGHT = {
-    r"80\text{ cents}": r"\$0.80 ; 80 cents. ; \text{80 cents} ; 80 \text{ cents per apple}",
+    r"80\text{ cents}": r"80 cents. ; \text{80 cents} ; 80 \text{ cents per apple}",
     "45 mph": r"45 miles/hour ; 45 mi/hr ; 45 \text{ miles per hour} ; 45\ \text{mph}",
-    "6 inches": r"6 in. ; 6 in ; 6\text{ in} ; 6 inch ; 6'' ; 6 inches tall ; 0.5 \text{ ft}",
+    "6 inches": r"6 in. ; 6 in ; 6\text{ in} ; 6 inch ; 6 inches tall",
     "15 cm^2": r"15\text{cm}^2 ; 15\ cm^2 ; 15\,cm^{2} ; \text{Area} = 15 \text{ cm}^2 ; 15",
     "5 hours": (
         r"\text{5 hours} ; 5\text{ hours} ; t = 5 \text{ hours} ; 5.0 hours ; 5 hours later ; "
         r"5 hours of work ; five hours ; \textbf{5 hours} ; 5 hour"
     ),
-    "2 years": "24 months ; 2 yrs",
-    "1 week": "7 days",
-    "1 day": "24 hours",
-    "10 dollars": r"$10 ; \$10.00 ; 10 USD ; 1000 cents ; 10 bucks ; US$10",
+    "2 years": "2 yrs",
+    "10 dollars": r"$10 ; \$10.00 ; 10 USD ; 10 bucks",
     "10 miles": "10 miles away ; 10 mi. ; 10",
     r"\frac{3}{4}\pi\text{ inches}": r"\frac{3\pi}{4} ; \frac{3\pi}{4} \text{ in} ; 0.75\pi",
     r"480 + 480\sqrt{3}\text{ feet}": r"480(1+\sqrt3) ; 480 + 480\sqrt{3}",
     r"\frac{270}7\text{ degrees}": r"\frac{270}{7} ; \frac{270}{7}^\circ ; 38\frac47",
     r"20 \text{ sq units}": "20 ; 20 square units",
-    r"320000 \mbox{ acres}": "320000 ; 320,000 acres ; 500 square miles",
-    r"0.4\mbox{ miles}": r"0.4 ; \frac25 \text{ miles} ; 2112 feet",
+    r"320000 \mbox{ acres}": "320000 ; 320,000 acres",
+    r"0.4\mbox{ miles}": r"0.4 ; \frac25 \text{ miles}",
     r"100\%": "100 ; 100% ; 100 percent",
     "0": "0% ; 0 cm ; 0 degrees",
     "1/4": r"25% ; 25 percent ; \frac{25}{100}",
     "1.5": "150% ; 1.5%",
     "0.1": "10 percent",
-    "1:4": r"1:4 ; 2:8 ; 1 : 4 ; 0.25 ; \frac14 ; 1/4",
-    "5:6": "5:6 ; 10:12",
-    "3:10": "6:20 ; 3/10 ; 3:10",
-    "12:30": "12:30 ; 12:30 p.m.",
-    "0:45": "0:45 ; 00:45",
-    "2:1:3": "4:2:6",
+    "1:4": "1:4 ; 1 : 4",
+    "5:6": "5:6",
+    "3:10": "3:10",
+    "12:30": "12:30",
+    "0:45": "0:45",
     "7": (
         r"3+4=7 ; 7=3+4 ; x=7 ; x=y=7 ; 14/2=7=7 ; 2^3-1=7 ; 7 ; x=\frac{14}{2}=7 ; 7 = 21/3 ; "
         r"\{7\} ; a_3 = 7 ; f(2)=7 ; x=+7 ; \sqrt{49} = 7 ; 49^{1/2}=7"
     ),
     "-7": r"-7 ; x=-7 ; -\sqrt{49} ; -(7)",
     "3/7": (
-        r"6/14 ; \frac{6}{14} ; 3:7 ; \frac37 ; 3\div7 ; 3÷7 ; \dfrac{3}{7} ; "
-        r"0.\overline{428571} ; \frac{-3}{-7} ; 3 / 7 ; {3}/{7} ; \left(\frac{3}{7}\right) ; "
-        r"\frac{3}{7} \approx 0.43"
+        r"6/14 ; \frac{6}{14} ; \frac37 ; 3\div7 ; 3÷7 ; \dfrac{3}{7} ; 0.\overline{428571} ; "
+        r"\frac{-3}{-7} ; 3 / 7 ; {3}/{7} ; \left(\frac{3}{7}\right) ; \frac{3}{7} \approx 0.43"
     ),
     "2x+3y": "3y+2x ; 2x + 3y",
     "(2,-1)": (

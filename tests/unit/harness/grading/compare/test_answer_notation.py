@@ -12,16 +12,15 @@ from tests.unit.harness.grading.tables import boxed, cases
 
 RIGHT = {
     r"[0,\infty)": (
-        r"[0, +\infty) ; x \ge 0 ; 0 \le x < \infty ; 0 \le x \le \infty ; [0,\infty[ ; "
-        r"\{x \in \mathbb{R} : x \ge 0\}"
+        r"[0, +\infty) ; x \ge 0 ; 0 \le x < \infty ; 0 \le x \le \infty ; \{x \in \mathbb{R} : x \ge 0\}"
     ),
     r"[\frac12,\infty)": r"x\ge\frac12 ; \frac12\le x<\infty ; [0.5,\infty)",
-    r"(-\infty,2]": r"]-\infty,2] ; 2 \ge x",
+    r"(-\infty,2]": r"2 \ge x",
     r"(-\infty,\infty)": r"\text{all real numbers} ; All real numbers ; \mathbb{R} ; -\infty<x<\infty",
     r"(-\infty,-1)\cup(1,\infty)": r"(-\infty,-1) \text{ or } (1,\infty) ; (1,\infty) or (-\infty,-1)",
     r"(-\infty,0)\cup(0,\infty)": r"x\ne0 ; x \neq 0 ; \mathbb{R}\setminus\{0\}",
     r"[1,4]": r"[1,2]\cup[2,4] ; [1,3)\cup(2,4]",
-    "(2,-1)": r"(2,-1) ; (2;-1) ; P(2,-1) ; A = (2,-1)",
+    "(2,-1)": "(2,-1) ; (2;-1) ; A = (2,-1)",
     "(1,-2,3)": "[1,-2,3]",
     "75,75": "75, 75 ; 75 and 75",
     "2,2,3": "3,2,2 ; 2, 2, and 3 ; 2,3,2.0",
@@ -29,29 +28,13 @@ RIGHT = {
     r"\frac12,\frac12": r"\frac12, 0.5",
     r"111, \! 111, \! 111": r"111111111 ; 111,111,111 ; 111,\!111,\!111",
     "1234567": r"1, \! 234, \! 567 ; 1'234'567",
-    r"3\frac{1}{2}": (
-        r"3 and 1/2 ; 3 \text{ and } \frac{1}{2} ; 3 and \frac{1}{2} ; 3 and a half ; three and a half ; "
-        "3 and 1/2 cups ; x = 3 and 1/2"
-    ),
     r"3,\frac12": r"3 and 1/2 ; \frac12, 3",
-    "1/2": r"half ; one half ; a half ; \text{one-half} ; half of the cake",
-    "3/5": "three fifths ; three-fifths ; three fifths of the class",
-    "90 minutes": "one and a half hours ; 1 hour 30 minutes",
-    "1/2 hour": "half an hour ; 30 minutes",
     "2000": "two thousand ; 2'000",
-    "-7": r"negative 7 ; minus 7 ; \text{negative } 7",
-    "25 m/s": (
-        r"25 \frac{m}{s} ; 25\,\frac{\text{m}}{\text{s}} ; 25 \dfrac{\mathrm{m}}{\mathrm{s}} ; "
-        r"v = 25\frac{m}{s} ; 25 \frac{\text{meters}}{\text{second}} ; 25\mathrm{\frac{m}{s}} ; "
-        r"25 ms^{-1} ; 90 \frac{km}{h}"
-    ),
-    r"9.8 \text{ m/s}^2": r"9.8 \frac{m}{s^2} ; 9.8 \frac{\text{m}}{\text{s}^2}",
+    "25 m/s": r"25 \frac{m}{s} ; v = 25\frac{m}{s} ; 25\mathrm{\frac{m}{s}}",
     "25": (
-        r"x := 25 ; x \coloneqq 25 ; x≔25 ; 25 \frac{\text{dollars}}{\text{hour}} ; 25\,\frac{kg}{m^3} ; "
-        r"\underline{\underline{25}} ; \mathbf{\text{25}} ; 25&nbsp;cm ; 25&deg; ; 25 or 25.0 ; "
-        r"\frac{50}{2} or 25"
+        r"x := 25 ; x \coloneqq 25 ; x≔25 ; \underline{\underline{25}} ; \mathbf{\text{25}} ; "
+        r"25 or 25.0 ; \frac{50}{2} or 25"
     ),
-    "x>3": "x &gt; 3 ; 3 &lt; x",
     r"\text{Monday}": r"\mathbf{\text{Monday}}",
     r"\frac34": "3⁄4",
     "3": r"∛27 ; {3 \choose 1} ; 3 \choose 2",
@@ -119,16 +102,11 @@ COMPLETIONS = [
     (r"$\boxed{3}\text{ or }\boxed{-3}$", "3,-3", True),
     (r"first \boxed{24}, then \boxed{25}", "25", True),
     (r"\boxed{24}. Or rather \boxed{25}", "25", True),
-    ("so we need 3 and 1/2 cups", "7/2", True),
     ("so we need 3 and 1/2 cups", "1/2", False),
     ("so we need 3 1/2 cups", "7/2", True),
     ("so it is 18 - 1/18", "1/18", False),
-    ("The answer is 3 and 1/2.", "7/2", True),
-    ("Answer: 3 and 1/2 cups", "7/2", True),
     ("Final answer: x := 25", "25", True),
     (r"so the speed is $25 \frac{m}{s}$", "25 m/s", True),
-    (r"so the speed is $25 \frac{m}{s}$", "25 km/h", False),
-    (r"so the speed is $25\,\frac{\text{m}}{\text{s}}$", "25 km/h", False),
     ("so 1 million", "1000000", True),
     ("so 1 million", "1", False),
     ("Neither 24 nor 25", "25", False),
@@ -150,8 +128,6 @@ COMPLETIONS = [
     (r"so it is \frac{\sqrt{3}}{2}", "2", False),
     (r"so $x \equiv 4 \pmod{7}$", "7", False),
     ("so it's 25 dollars and 50 cents", "50", False),
-    ("so it's 25 dollars and 50 cents", r"\$25.50", True),
-    ("so 2 hours and 30 minutes", "150 minutes", True),
     ("so 1 hour and 3 hours", "4 hours", False),
     ("The answer is A, not C.", "A", True),
     ("The answer is A, not C.", "C", False),

