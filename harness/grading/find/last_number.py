@@ -21,7 +21,9 @@ _PART_BEFORE = re.compile(
     r"|\d\s+(?:[a-z]+\s+)?(?:and|of|plus|times|(?:divided|multiplied) by)\s+\$?\Z"
     r"|\d,?\s+or\s+\$?[a-z]\s*=\s*\Z|\b(?:than|least|most|sqrt|between|not|nor|mod|modulo|twice|out of"
     r"|below|above|under|beyond|exceeds?|half|double|divisible by|minus|negative|up to"
-    r"|log|ln|sin|cos|tan|(?:root|square|cube|multiple|half|third|quarter|power) of)\s+\$?\Z",
+    r"|log|ln|sin|cos|tan|(?:root|square|cube|multiple|half|third|quarter|power) of)\s+\$?\Z"
+    r"|(?<!\bon )\b(?:page|figure|table|theorem|lemma|equation|chapter|section|problem|question|exercise"
+    r"|example|step|line|item|version|footnote|appendix|(?:p|eq|fig)\.)\s*\(?\Z|\bsee \[\Z",
     re.IGNORECASE,
 )
 _PART_AFTER = re.compile(
@@ -87,7 +89,7 @@ def _is_operand(before: str, number: str, text: str, end: int) -> bool:
 # An equation of numbers before a last number, from the start of a clause on: `so 20 + 4 =`, `= 5 * 4 =`.
 _SUM = re.compile(
     r"(?:\A|=|(?<![-+*/×=\s])\n|(?<![\d\s])[.:;,]\s|\b(?i:so|thus|hence|therefore|then|have|gives|that)\s)[\s$*(]*?"
-    r"([\d.]+(?:\s*(?:[-+*/×−x]|\\times|\\cdot)\s*\$?[\d.]+)*)\)?\s*={1,2}\s*[$*]*\Z"
+    r"([\d.]+(?:\s*(?:[-+*/×−x]|\\times|\\cdot)\s*\$?[\d.]+)*)\)?\s*(?:={1,2}|equals)\s*[$*]*\Z"
 )
 
 
