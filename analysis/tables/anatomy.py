@@ -49,7 +49,7 @@ def anatomy_table(study: Study, primary: Primary, found: Sequence[ArmAnatomy]) -
     cells = [_cells(row, measured=measured) for row in found] if rows else []
     note = NOTE.format(temperature=temperature, k=k)
     raw = to_frame([_raw(row) for row in found])
-    return Table("anatomy", "Anatomy of the gain", columns, cells, raw, note)
+    return Table("anatomy", "Anatomy of the gain", columns, cells, raw, note, terminal_columns=6)
 
 
 def _cells(row: ArmAnatomy, *, measured: bool) -> list[str]:
