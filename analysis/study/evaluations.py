@@ -6,7 +6,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analysis.stats.metrics import avg_at_k, best_of_k, kind_shares, maj_at_k, pass_curve
+from analysis.stats.metrics import avg_at_k, best_of_k, kind_shares, pass_curve, vote_accuracy
 from analysis.study.by_problem import by_problem
 from harness.records import records
 
@@ -111,7 +111,7 @@ def summarise(record: records.EvalRecord) -> dict[str, Any]:
         "se_sampling": avg.errors[0],
         "se_problems": avg.errors[1],
         "greedy": sum(greedy) / len(greedy) if greedy else None,
-        "maj": maj_at_k(record.correct, record.answers, record.k).value,  # type: ignore[arg-type]
+        "maj": vote_accuracy(record.correct, record.answers, record.k),  # type: ignore[arg-type]
         "pass": curve[record.k],
         "pass_curve": curve,
         "share_direct": shares["direct"][0],
