@@ -86,7 +86,7 @@ def _sections(
         return ReportSection(title, list(text), [t for t in tables if t.cells], shown)
 
     return [
-        section("What training changed", "anatomy", tables=gain, text=anatomy_text(found)),
+        section("What training changed", "anatomy", tables=gain, text=anatomy_text(study, found)),
         section("The arms", "differences", tables=arms),
         section("Learning", "learning_rates", "checkpoints", "ordered", "learning_curves", tables=learning),
         section("How answers are reached", "decomposition", tables=changed),

@@ -161,8 +161,8 @@ def _raw_problems(row: ArmAnatomy) -> dict[str, Any]:
     return values
 
 
-def anatomy_text(found: Sequence[ArmAnatomy]) -> list[str]:
-    """A sentence for each base: what its own best sampling alone is worth."""
+def anatomy_text(study: Study, found: Sequence[ArmAnatomy]) -> list[str]:
+    """A sentence for each base: what its own best sampling alone is worth. And whose is the lowest tried."""
     lines = []
     for row in found:
         main, best = row.values.get("avg"), row.values.get(BEST)
@@ -172,4 +172,11 @@ def anatomy_text(found: Sequence[ArmAnatomy]) -> list[str]:
                 f"({sampling_text(row.chosen)}), the base goes from "
                 f"{points(main.estimate)} to {points(best.estimate)}: {interval_text(row.rise, signed=True)}."
             )
+    lowest = min((sampling[0] for *_, sampling in study.sampled_rows), default=0.0)
+    edge = [row.label for row in found if [t for t, _ in row.chosen].count(lowest) * 2 > len(row.chosen)]
+    if edge:
+        lines.append(
+            f"The best temperature is the lowest that was tried, {lowest:g}, in most seeds of "
+            f"{', '.join(edge)}: a lower one may be better still."
+        )
     return lines

@@ -11,13 +11,14 @@ import pytest
 
 from harness.evaluation.eval_tasks import eval_tasks
 from harness.grading import score as scoring
-from harness.identity import benchmark_key, eval_key, run_folder, run_id, sampling_keys
+from harness.identity import base_folder, benchmark_key, eval_key, run_folder, run_id, sampling_keys
 from harness.launch.bookkeeping import final_numbers, new_record
 from harness.launch.costs import estimate
 from harness.launch.expand import expand
 from harness.launch.job_checks import _check_splits
 from harness.launch.pilot import pilot_of
 from harness.launch.status import evaluation_folders, is_evaluated, mark_evaluated, sampling_folders
+from harness.launch.tracking import Tracker
 from harness.records.records import RunRecord, write_record
 from harness.schema.run_config import ConfigError, RunConfig
 from harness.types import Prompt, Rollout, SamplingParams
@@ -209,3 +210,13 @@ def test_a_pilot_samples_no_others(tmp_path: Path) -> None:
     assert sweep.jobs[0].config.eval.samplings == [(0.3, 1.0)]
     pilot = pilot_of(sweep, lines)
     assert pilot is not None and all(not job.config.eval.samplings for job in pilot.jobs)
+
+
+def test_what_is_sent_to_wandb_has_the_bases_samplings_too(file: Path) -> None:
+    """`r1-report fetch` makes an outputs/ folder again from it alone."""
+    config = asking(file, "eval.temperatures=[0.3]")
+    base, record = base_folder(config), new_record(config, run_folder(config), [])
+    run(config, base, ScriptedEngine())
+    sent = Tracker(config)._records(record, run_folder(config))
+    keys = (eval_key(config), sampling_keys(config)[0.3, 1.0])
+    assert {f"bases/{base.name}/eval/base-{key}/jsonl_test_k.json" for key in keys} <= set(sent)
