@@ -84,6 +84,7 @@ def eval_key(config: RunConfig) -> str:
     other than the native one: it draws other samples from the same seeds.
     """
     apart = {"splits", "at_steps", "rerank", "outcome_model", "process_model", "benchmarks", "base_templates"}
+    apart |= {"temperatures", "top_ps"}
     settings = config.eval.model_dump(exclude_defaults=True, exclude=apart)
     if config.eval.rerank:
         whole = config.eval.model_dump()
@@ -96,6 +97,17 @@ def eval_key(config: RunConfig) -> str:
     }
     identity |= _engine(config)
     return digest({**identity, "seed": config.seed, "replicate": config.replicate})
+
+
+def sampling_keys(config: RunConfig) -> dict[tuple[float, float], str]:
+    """(temperature, top_p) of each further sampling -> its key: that of a run with it as its main protocol,
+    without greedy decoding and reward models, which are measured once."""
+    plain = {"greedy": False, "rerank": []}
+    found = {}
+    for temperature, top_p in config.eval.samplings:
+        own = config.eval.model_copy(update={**plain, "temperature": temperature, "top_p": top_p})
+        found[temperature, top_p] = eval_key(config.model_copy(update={"eval": own}))
+    return found
 
 
 def _engine(config: RunConfig) -> dict[str, Any]:

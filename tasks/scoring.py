@@ -61,7 +61,8 @@ def se_sampling(variances: Sequence[float]) -> float | str:
 def _scores(doc: Mapping[str, Any], completions: Sequence[str]) -> list[Score]:
     rules = tuple(doc["rules"])
     texts = [own_answer(text or "", doc["template"]) for text in completions]  # an endpoint may say None
-    return [score(text, doc["answer"], rules, doc["symbolic"], doc["exact"]) for text in texts]
+    asked = (doc["answer"], rules, doc["symbolic"], doc["exact"], doc.get("problem"))
+    return [score(text, *asked) for text in texts]  # asked as the record does, so that each is graded once
 
 
 def _shares(scores: Sequence[Score]) -> dict[str, float]:

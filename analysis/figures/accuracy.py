@@ -20,10 +20,10 @@ from analysis.figures.values import (
     seeds_text,
     side_by_side,
     spread_rows,
-    untrained_bases,
     where,
 )
 from analysis.stats.intervals import Interval
+from analysis.study.bases import untrained_bases
 from analysis.study.contrasts import ArmResult, Primary, declared
 from analysis.study.load import Study
 from analysis.tables.trends import place

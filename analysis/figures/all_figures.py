@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from analysis.figures.accuracy import checkpoints, compute, differences, ordered
-from analysis.figures.evaluations import decomposition, derivations, kept, measures, pass_curves, splits
+from analysis.figures.anatomy import anatomy
+from analysis.figures.evaluations import decomposition, derivations, kept, splits
 from analysis.figures.figure import Figure
 from analysis.figures.problems import problems
 from analysis.figures.training import diagnostics, learning_curves, learning_rates
@@ -16,15 +17,14 @@ from analysis.study.load import Study
 def all_figures(study: Study, primary: Primary, results: Sequence[ArmResult]) -> list[Figure]:
     """Figures that the study has data for."""
     made = [
+        anatomy(study, primary),
         differences(study, primary, results),
-        measures(study, primary, results),
         learning_rates(study, primary),
         learning_curves(study, primary),
         checkpoints(study, primary),
         ordered(study, primary, results),
         diagnostics(study),
         compute(study, primary, results),
-        pass_curves(study, primary),
         decomposition(study, results),
         splits(study, primary, results),
         kept(study, primary, results),

@@ -1,4 +1,4 @@
-"""Figures of evaluations: measures, pass@k, the gain's parts, splits, retention, derivations."""
+"""Figures of evaluations: the gain's parts, splits, retention, derivations."""
 
 from __future__ import annotations
 
@@ -7,28 +7,19 @@ from collections.abc import Sequence
 import numpy as np
 
 from analysis.figures.figure import Figure
-from analysis.figures.marks import curves, forest, linear_x, log_x
+from analysis.figures.marks import curves, forest, linear_x
 from analysis.figures.theme import BASE
 from analysis.figures.values import (
     Row,
     estimate_row,
-    factors_text,
     mean,
     measure,
-    over_seeds,
-    panels,
     seeds_text,
-    side_by_side,
     tip,
-    untrained_bases,
-    where,
 )
-from analysis.stats.intervals import paired_t
 from analysis.study.contrasts import (
-    METRICS,
     ArmResult,
     Primary,
-    Rows,
     evaluated_tasks,
     final_rows,
     paired,
@@ -39,78 +30,6 @@ from analysis.tables.retention import retention_values
 
 TRAINED = "trained arm"
 GREY_BASE = "grey: the untrained base"
-
-
-def measures(study: Study, primary: Primary, results: Sequence[ArmResult]) -> Figure | None:
-    """Sampled accuracy, greedy, majority and pass@k of every arm, with the untrained base below them."""
-    bases = untrained_bases(study, primary.task)
-    shown: list[tuple[str, str, Rows]] = [
-        (TRAINED, r.label, final_rows(study, r.label, primary.task)) for r in results
-    ]
-    shown += [(BASE, base.label, base.rows) for base in bases]
-    rows: list[Row] = []
-    for metric, name in METRICS.items():
-        for series, label, evaluations in shown:
-            interval = over_seeds(study, evaluations, metric, primary.level)
-            if interval is not None:
-                rows.append(estimate_row(series, interval, label=label, panel=name))
-    if not any(row["series"] == TRAINED for row in rows):
-        return None
-    spec = forest(
-        rows,
-        title="points",
-        labels=[label for _, label, _ in shown if any(row["label"] == label for row in rows)],
-        series=[TRAINED, BASE] if bases else [TRAINED],
-        panels=[name for name in METRICS.values() if any(row["panel"] == name for row in rows)],
-        shared=False,
-    )
-    title = f"Accuracy by four measures, {seeds_text(study)}; {GREY_BASE}"
-    caption = (
-        f"On {where(study, primary)}; bars are intervals over seeds. Where avg@k rises and greedy and pass@k "
-        "do not, the samples got less varied and the model knows no more than before."
-    )
-    return Figure("measures", title, caption, spec, (4, 2))
-
-
-def pass_curves(study: Study, primary: Primary) -> Figure | None:
-    """pass@k of every arm's checkpoint and of the untrained base, mean over seeds with intervals."""
-    rows: list[Row] = []
-    for arm in (a.label for a in study.record.arms):
-        rows += _pass_rows(study, primary, arm, final_rows(study, arm, primary.task))
-    if not rows:
-        return None
-    for base in untrained_bases(study, primary.task):
-        more = _pass_rows(study, primary, BASE, base.rows)
-        rows += [{**row, "detail": base.label, "arms": base.arms} for row in more]
-    ks = [row["x"] for row in rows]
-    rows, series, titles = panels(study, rows)
-    spec = curves(
-        side_by_side(rows, series, log=True),
-        x=log_x("k (samples)", ks, "d", base=2),
-        title="pass@k, points",
-        series=series,
-        panels=titles,
-        height=150 if titles else 280,
-    )
-    title = f"pass@k by {factors_text(study)}, {seeds_text(study)}; {GREY_BASE}"
-    caption = (
-        f"Unbiased pass@k on {where(study, primary)}; bars are intervals over seeds. Curves that meet or "
-        "cross the base's at large k: training made right answers more likely, and made few possible."
-    )
-    return Figure("pass_at_k", title, caption, spec, (4, 2) if titles else (1, 1))
-
-
-def _pass_rows(study: Study, primary: Primary, series: str, evaluations: Rows) -> list[Row]:
-    """A row for each k that every seed has; none for a single k."""
-    found = [dict(row["pass_curve"]) for row in evaluations.values()]
-    ks = sorted(set.intersection(*map(set, found))) if found else []
-    rows = []
-    for k in ks if len(ks) > 1 else []:
-        values = [curve[k] for curve in found]
-        interval = paired_t(values, level=primary.level, varies=what_varies(study))
-        row = estimate_row(series, interval, x=float(k))
-        rows.append({**row, "tip": tip(series, row["value"], row["low"], row["high"], at=f"pass@{k}")})
-    return rows
 
 
 def decomposition(study: Study, results: Sequence[ArmResult]) -> Figure | None:

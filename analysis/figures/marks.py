@@ -17,6 +17,7 @@ from analysis.figures.theme import style as series_style
 Row = dict[str, Any]
 LABEL = 20  # characters of an arm's name on a line
 ROW_HEIGHT = 30  # px for an arm
+CROSS = "M-1,-1L1,1M1,-1L-1,1"  # SVG path
 PANEL_GAP = 78  # px between panels for the axis of the upper and the title, on two lines, of the lower one
 
 
@@ -68,15 +69,17 @@ def curves(
     height: int = 260,
     shared: bool = True,
     stairs: bool = False,
+    crosses: bool = False,
 ) -> dict[str, Any]:
     """Lines through `value` against `x`, with `low` to `high` as a band or as bars.
 
     `points` shows each value, `shared` gives all panels one y axis, `stairs` draws the rows with `front` true
-    as dashed steps. Rows with `rule` true are horizontal lines at their value.
+    as dashed steps, `crosses` those with `cross` true as crosses off the lines. Rows with `rule` true are
+    horizontal lines at their value.
     """
     colour, shape, dash = _encodings(series, points=points)
     y, low = (alt.Y(f"{end}:Q", title=title, scale=alt.Scale(zero=False)) for end in ("value", "low"))
-    line: Any = alt.Chart().transform_filter("!datum.rule && !datum.front")
+    line: Any = alt.Chart().transform_filter("!datum.rule && !datum.front && !datum.cross")
     line = line.encode(x=x, color=colour, detail="detail:N")
     layers: list[Any] = []
     if spread == "band":
@@ -99,6 +102,11 @@ def curves(
             )
         )
         layers.append(steps.encode(x=x, y=y))
+    if crosses:
+        cross = (
+            alt.Chart().transform_filter("datum.cross").mark_point(shape="cross", size=90, strokeWidth=1.6)
+        )
+        layers.append(cross.encode(x=x, y=y, color=colour, description="tip:N"))
     layers.append(line.mark_line(strokeWidth=2).encode(y=y, strokeDash=dash, description="series:N"))
     if not points:  # a measure taken once has no line
         line = line.transform_joinaggregate(count="count()", groupby=["series"]).transform_filter(

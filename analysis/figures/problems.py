@@ -9,7 +9,8 @@ import numpy as np
 
 from analysis.figures.figure import Figure
 from analysis.figures.marks import label_axis, specification
-from analysis.figures.values import Row, seeds_text, untrained_bases, where
+from analysis.figures.values import Row, seeds_text, where
+from analysis.study.bases import untrained_bases
 from analysis.study.contrasts import ArmResult, Primary, Rows, final_rows
 from analysis.study.load import Study
 

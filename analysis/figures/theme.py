@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from analysis.study.bases import BASE as BASE
+from analysis.study.bases import BASE_BEST as BASE_BEST
+
 # Okabe-Ito without black and yellow: distinct to colour-blind readers, on white and on near-black.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#8c6bb1", "#a6761d")
 STROKES = ([1, 0], [7, 3], [2, 2], [9, 3, 2, 3], [4, 2])
 SYMBOLS = ("circle", "square", "triangle-up", "cross", "triangle-down", "triangle-right")
+BASE_STROKES, BASE_SYMBOLS = ([3, 3], [1, 3]), ("diamond", "triangle-left")
 GREY = "#8a939d"  # the untrained base, and what cannot be told from it
 INK = "#010203"  # replaced by the page's text colour, or by near-black in a file
 FONT = (
@@ -16,7 +20,6 @@ FONT = (
 )
 SIZE = 12  # px; no text is smaller than 11
 BREAK = "\n"
-BASE = "untrained base"
 
 
 def wrap(width: int) -> str:
@@ -27,7 +30,8 @@ def wrap(width: int) -> str:
 def style(series: Sequence[str], *, dashed: bool) -> dict[str, Any]:
     """Colour, symbol and stroke of each series as scale ranges.
 
-    Bases are grey and dashed, whatever their place. Arms are `dashed` where no symbol tells them apart.
+    Bases are grey and dashed, at their own best sampling dotted, whatever their place. Arms are `dashed`
+    where no symbol tells them apart.
     """
     trained = [name for name in series if not name.startswith(BASE)]
     order = {name: i for i, name in enumerate(trained)}
@@ -35,8 +39,14 @@ def style(series: Sequence[str], *, dashed: bool) -> dict[str, Any]:
     return {
         "domain": list(series),
         "colours": [GREY if i is None else COLOURS[i % len(COLOURS)] for i in place],
-        "symbols": ["diamond" if i is None else SYMBOLS[i % len(SYMBOLS)] for i in place],
-        "strokes": [[3, 3] if i is None else STROKES[i % len(STROKES) if dashed else 0] for i in place],
+        "symbols": [
+            (BASE_SYMBOLS[name == BASE_BEST] if i is None else SYMBOLS[i % len(SYMBOLS)])
+            for name, i in zip(series, place, strict=True)
+        ],
+        "strokes": [
+            (BASE_STROKES[name == BASE_BEST] if i is None else STROKES[i % len(STROKES) if dashed else 0])
+            for name, i in zip(series, place, strict=True)
+        ],
     }
 
 

@@ -16,8 +16,8 @@ from analysis.figures.values import (
     seeds_text,
     spread_rows,
     tip,
-    untrained_bases,
 )
+from analysis.study.bases import untrained_bases
 from analysis.study.contrasts import Primary, evaluated_tasks
 from analysis.study.load import Study
 

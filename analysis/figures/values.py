@@ -4,82 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analysis.figures.theme import BASE
-from analysis.stats.intervals import Interval, paired_t
-from analysis.study.contrasts import METRICS, Primary, Rows, control_of, final_rows, has, what_varies
+from analysis.figures.theme import BASE, BASE_BEST
+from analysis.stats.intervals import Interval
+from analysis.study.bases import UntrainedBase
+from analysis.study.contrasts import METRICS, Primary, Rows, control_of, has
 from analysis.study.load import Study
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Row = dict[str, Any]
+BASES = (BASE, BASE_BEST)
 FEW_ARMS = 5  # more curves in one panel hide each other
 OWN, CONTROL = "this arm", "its control"
-
-
-@dataclass(frozen=True)
-class UntrainedBase:
-    """A base, the arms that are trained from it, and its evaluations by seed."""
-
-    label: str
-    arms: list[str]
-    rows: Rows
-
-    def estimate(self, study: Study, metric: str, level: float) -> Interval | None:
-        """Mean over seeds of a metric of its evaluations, with the interval."""
-        return over_seeds(study, self.rows, metric, level)
-
-
-def untrained_bases(study: Study, task: str) -> list[UntrainedBase]:
-    """Every base that was evaluated on a task. Where there are several, the levels that its arms share name
-    it: `untrained base, model=xs`."""
-    groups: list[tuple[dict[str, str], list[str]]] = []
-    runs = study.finished[study.finished["arm"].notna()]
-    for arm in study.record.arms:
-        mine = runs[runs["arm"] == arm.label]
-        ids = dict(zip(mine["seed"], mine["base_id"], strict=True))
-        if not final_rows(study, arm.label, task, base=True):
-            continue
-        for known, arms in groups:
-            shared = known.keys() & ids.keys()
-            if shared and all(known[seed] == ids[seed] for seed in shared):
-                known.update(ids)
-                arms.append(arm.label)
-                break
-        else:
-            groups.append((ids, [arm.label]))
-    names = [_levels_of(study, arms) if len(groups) > 1 else "" for _, arms in groups]
-    return [
-        UntrainedBase(f"{BASE}, {name}" if name else BASE, arms, _most_seeds(study, arms, task))
-        for name, (_, arms) in zip(names, groups, strict=True)
-    ]
-
-
-def _most_seeds(study: Study, arms: Sequence[str], task: str) -> Rows:
-    """Evaluations of the arms' common base, of every seed that any of them has."""
-    found: dict[str, pd.Series[Any]] = {}
-    for arm in arms:
-        found = {**final_rows(study, arm, task, base=True), **found}
-    return found
-
-
-def _levels_of(study: Study, arms: Sequence[str]) -> str:
-    """Levels that all of these arms share, without those that every arm of the study has."""
-    levels = {arm.label: list(arm.levels.items()) for arm in study.record.arms}
-    shared = [item for item in levels[arms[0]] if all(item in levels[arm] for arm in arms)]
-    common = [item for item in shared if not all(item in found for found in levels.values())]
-    return ", ".join(f"{k}={v}" for k, v in sorted(common)) or arms[0]
-
-
-def over_seeds(study: Study, rows: Rows, metric: str, level: float) -> Interval | None:
-    """Mean over seeds with Student's t interval; None without a value."""
-    values = [float(r[metric]) for r in rows.values() if has(r, metric)]
-    return paired_t(values, level=level, varies=what_varies(study)) if values else None
 
 
 def estimate_row(series: str, interval: Interval, *, scale: float = 100, **place: Any) -> Row:
@@ -142,8 +83,8 @@ def panels(study: Study, rows: Sequence[Row]) -> tuple[list[Row], list[str], lis
     An arm's panel also shows its control, which has no panel of its own, and its base. Rows of a base list
     the `arms` trained from it.
     """
-    arms = list(dict.fromkeys(r["series"] for r in rows if r["series"] != BASE))
-    based = [BASE] if any(r["series"] == BASE for r in rows) else []
+    names = list(dict.fromkeys(r["series"] for r in rows))
+    arms, based = [n for n in names if n not in BASES], [n for n in BASES if n in names]
     if len(arms) <= FEW_ARMS:
         return [_without_arms(row) for row in rows], [*arms, *based], []
     control = _controls(study)
@@ -166,8 +107,10 @@ def _controls(study: Study) -> dict[str, str | None]:
 def _own_panel(rows: Sequence[Row], arm: str, control: str | None) -> list[Row]:
     """Rows of an arm, of its control and of its base, named so."""
     names = {arm: OWN} if control is None else {arm: OWN, control: CONTROL}
-    mine = [row for row in rows if (arm in row["arms"] if row["series"] == BASE else row["series"] in names)]
-    return [_without_arms(row) | {"series": names.get(row["series"], BASE), "panel": arm} for row in mine]
+    mine = [row for row in rows if (arm in row["arms"] if row["series"] in BASES else row["series"] in names)]
+    return [
+        _without_arms(row) | {"series": names.get(row["series"], row["series"]), "panel": arm} for row in mine
+    ]
 
 
 def side_by_side(rows: Sequence[Row], series: Sequence[str], *, log: bool) -> list[Row]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from analysis.report.answers import answers, interval_notes
 from analysis.report.content import Report, ReportSection, status_line
 from analysis.report.page import html
+from analysis.study.anatomy import anatomy
 from analysis.study.contrasts import (
     ArmResult,
     Primary,
@@ -17,6 +18,7 @@ from analysis.study.contrasts import (
 )
 from analysis.study.design import design_notes
 from analysis.study.load import Study
+from analysis.tables.anatomy import anatomy_problems_table, anatomy_table, anatomy_text
 from analysis.tables.arms import arm_table
 from analysis.tables.measures import decomposition_table, measures_table, splits_table, templates_table
 from analysis.tables.memorisation import memorisation_table
@@ -73,6 +75,8 @@ def _sections(
     elsewhere = (splits_table(study, primary, results), templates_table(study), gap)
     views = (views_table(study, primary, results), variance_table(study, primary, results))
     learning = (trend_table(study, primary, results), pilot_table(study))
+    found = anatomy(study, primary)
+    gain = (anatomy_table(study, primary, found), anatomy_problems_table(found))
     changed = (measures_table(results), decomposition_table(results))
 
     def section(
@@ -82,9 +86,10 @@ def _sections(
         return ReportSection(title, list(text), [t for t in tables if t.cells], shown)
 
     return [
+        section("What training changed", "anatomy", tables=gain, text=anatomy_text(study, found)),
         section("The arms", "differences", tables=arms),
         section("Learning", "learning_rates", "checkpoints", "ordered", "learning_curves", tables=learning),
-        section("What changed", "measures", "decomposition", "pass_at_k", tables=changed),
+        section("How answers are reached", "decomposition", tables=changed),
         section("Derivations", "derivations"),
         section("Does it hold elsewhere", "splits", tables=elsewhere, text=[] if gap.cells else [NO_TWINS]),
         section("What it cost", "compute", "kept", tables=[retention]),

@@ -26,7 +26,7 @@ def report(arguments: argparse.Namespace) -> int:
     report = build_report(_load(arguments.study), progress=_say)
     _say("")
     path = write_report(report, arguments.out or arguments.study / "report")
-    for table in report.tables[:1]:
+    for table in [t for t in report.tables if t.name in ("anatomy", "arms")] or report.tables[:1]:
         show(table)
     for line in report.answers:
         print(visible(line))

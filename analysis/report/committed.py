@@ -106,6 +106,8 @@ class Committed:
         ValueError for several such tasks.
         """
         frame = self.table("evaluations")
+        if "main" in frame:  # samplings at other temperatures stand beside it
+            frame = frame[frame["main"]]
         if frame.empty or self.plan.get("declared", {}).get("checkpoint", "last") != "last":
             return {}
         primary = self.plan["primary"]

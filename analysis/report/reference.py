@@ -2,7 +2,8 @@
 
 report.md figures/*.png      what was found; no completions
 <table>.csv                  every table of the report, full precision
-evaluations.csv              each checkpoint's numbers on each task: the tables can be computed again from it
+evaluations.csv              each checkpoint's numbers on each task: the tables can be computed again from it;
+                             `main` is False for what `eval.temperatures` sampled besides
 problems.csv                 right samples of each problem of the primary task, last checkpoint and base
 curves.csv                   training metrics by arm and step, mean over seeds
 runs.jsonl config.json       a line a run: its record, and the settings that not all runs share; those they do
@@ -31,14 +32,13 @@ from harness.records import records
 
 MAX_BYTES, MAX_BYTES_OF_ALL = 1_000_000, 6_000_000  # of one study, of outputs/reference: commits are for ever
 FIGURES = (
+    "anatomy",
     "differences",
-    "measures",
     "learning_rates",
     "checkpoints",
     "ordered",
     "learning_curves",
     "decomposition",
-    "pass_at_k",
     "derivations",
     "kept",
     "compute",
@@ -70,6 +70,9 @@ NUMBERS = (
     "task",
     "split",
     "k",
+    "temperature",
+    "top_p",
+    "main",
     "n_problems",
     "avg",
     "greedy",
@@ -182,7 +185,9 @@ def _line(row: dict[str, Any], record: records.RunRecord | None, own: Mapping[st
 
 
 def _evaluations(study: Study) -> pd.DataFrame:
-    return study.evaluations.reindex(columns=list(NUMBERS)).sort_values(["run_id", "step", "task"])
+    frames = [frame for frame in (study.evaluations, study.samplings) if not frame.empty]
+    order = ["run_id", "step", "task", "main"]
+    return pd.concat(frames).reindex(columns=list(NUMBERS)).sort_values(order, ascending=[True] * 3 + [False])
 
 
 def _problems(study: Study) -> pd.DataFrame:

@@ -95,16 +95,26 @@ def maj_at_k(correct: Correct, answers: Answers, k: int) -> Estimate:
     arXiv:2203.11171; the expectation over subsets is exact, to rounding, not a Monte Carlo mean.)
 
     se_sampling: delete-one jackknife over a problem's samples for k < n (conservative, Efron & Stein 1981);
-    for k = n the exact variance of the vote under n draws from the empirical answer distribution. None for
-    n = 1.
+    for k = n the variance of the vote under n draws from the empirical answer distribution, exact to n = 64
+    and beyond by 4,000 draws with a fixed seed. None for n = 1.
     Raises ValueError for k > n, a correct sample without an answer, or one key graded both ways.
     """
+    votes = _all_votes(correct, answers, k)
+    values = [vote_value(*v, k) for v in votes]
+    return _estimate(values, [vote_variance(*v, k) for v in votes], k=k)
+
+
+def vote_accuracy(correct: Correct, answers: Answers, k: int) -> float:
+    """`maj_at_k` without its standard errors, which take most of its time."""
+    return float(np.mean([vote_value(*v, k) for v in _all_votes(correct, answers, k)]))
+
+
+def _all_votes(correct: Correct, answers: Answers, k: int) -> list[tuple[int, tuple[int, ...], int]]:
+    """`_votes` of each problem, after checking the lists."""
     _counts(correct, k=k)
     if len(answers) != len(correct):
         raise ValueError(f"answers: {len(answers)} problems, correct: {len(correct)}; give one row each")
-    votes = [_votes(i, c, a) for i, (c, a) in enumerate(zip(correct, answers, strict=True))]
-    values = [vote_value(*v, k) for v in votes]
-    return _estimate(values, [vote_variance(*v, k) for v in votes], k=k)
+    return [_votes(i, c, a) for i, (c, a) in enumerate(zip(correct, answers, strict=True))]
 
 
 def best_of_k(correct: Correct, scores: Sequence[Sequence[float]]) -> Estimate:

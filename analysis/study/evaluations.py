@@ -6,7 +6,8 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analysis.stats.metrics import avg_at_k, best_of_k, kind_shares, maj_at_k, pass_curve
+from analysis.stats.metrics import avg_at_k, best_of_k, kind_shares, pass_curve, vote_accuracy
+from analysis.study.by_problem import by_problem
 from harness.records import records
 
 if TYPE_CHECKING:
@@ -41,17 +42,21 @@ def run_evaluations(
 ) -> list[dict[str, Any]]:
     """The run's own checkpoints, and its base's evaluations under the same protocol and sampling stream.
 
-    Of a task evaluated under several protocols, the one last asked for counts.
+    Of a task evaluated under several protocols, the one last asked for counts. Rows at `eval.temperatures`
+    have `main` false.
     """
     found = []
     keys = set()
+    further = set(record.sampling_keys.values())
     for path in records.eval_paths(folder / row["run_id"]):
         evaluation = _evaluation(path, bases, damaged)
-        if evaluation is not None and evaluation["key"] == record.eval_keys.get(
-            evaluation["task"], evaluation["key"]
-        ):
+        if evaluation is None:
+            continue
+        if evaluation["key"] == record.eval_keys.get(evaluation["task"], evaluation["key"]):
             keys.add(evaluation["key"])
             found.append(evaluation)
+        elif evaluation["key"] in further:
+            found.append(evaluation | {"main": False})
     if record.base_id:
         for path in records.eval_paths(folder.parent / records.BASES / record.base_id):
             evaluation = _evaluation(path, bases, damaged)
@@ -59,6 +64,8 @@ def run_evaluations(
                 continue
             if evaluation["key"] in keys or evaluation["key"] == record.eval_keys.get(evaluation["task"]):
                 found.append(evaluation | {"step": 0})
+            elif evaluation["key"] in further:
+                found.append(evaluation | {"step": 0, "main": False})
     place = {"run_id": row["run_id"], "arm": row["arm"], "seed": row["seed"], "status": row["status"]}
     return [place | evaluation for evaluation in found]
 
@@ -93,6 +100,9 @@ def summarise(record: records.EvalRecord) -> dict[str, Any]:
         "split": record.split,
         "template": record.template,
         "task_version": record.task_version,
+        "temperature": record.temperature,
+        "top_p": record.top_p,
+        "main": True,
         "protocol": (record.k, record.temperature, record.top_p, record.max_new_tokens, record.template),
         "step": record.step,
         "k": record.k,
@@ -101,7 +111,7 @@ def summarise(record: records.EvalRecord) -> dict[str, Any]:
         "se_sampling": avg.errors[0],
         "se_problems": avg.errors[1],
         "greedy": sum(greedy) / len(greedy) if greedy else None,
-        "maj": maj_at_k(record.correct, record.answers, record.k).value,  # type: ignore[arg-type]
+        "maj": vote_accuracy(record.correct, record.answers, record.k),  # type: ignore[arg-type]
         "pass": curve[record.k],
         "pass_curve": curve,
         "share_direct": shares["direct"][0],
@@ -116,6 +126,7 @@ def summarise(record: records.EvalRecord) -> dict[str, Any]:
         "problem_ids": tuple(record.problem_ids),
         "pair_ids": tuple(record.pair_ids),
         "per_problem": avg.per_problem,
+        "by_problem": by_problem(record),
         **_best(record),
     }
 
@@ -130,6 +141,8 @@ def _check_lengths(record: records.EvalRecord) -> None:
             raise ValueError(f"{name}: {len(values)} of {record.n_problems} problems")
     grids = ("correct", "answers", "stepped", "num_steps", "num_wrong_steps", "lengths", "truncated")
     by_name = {name: getattr(record, name) for name in grids} | record.rerank_scores
+    if record.num_unsourced_steps is not None:
+        by_name["num_unsourced_steps"] = record.num_unsourced_steps
     for name, rows in by_name.items():
         if len(rows) != record.n_problems or any(len(row) != record.k for row in rows):
             raise ValueError(f"{name}: not {record.k} samples of each of {record.n_problems} problems")

@@ -6,11 +6,11 @@ and reason, and every unreadable file has a line in `damaged`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from analysis.study.configs import flatten
 from analysis.study.evaluations import run_evaluations, with_checkpoints
@@ -22,6 +22,8 @@ from harness.records.reading import visible
 if TYPE_CHECKING:
     import pandas as pd
 
+Sampling = tuple[float, float]  # temperature, top_p
+K = TypeVar("K")
 COMMITTED = "provenance.json"  # of a version written by `report --reference`
 
 
@@ -30,12 +32,15 @@ class Study:
     """One study in memory.
 
     `runs`: one row per run, planned or on disk. `evaluations`: one row per checkpoint and task.
+    `samplings`: rows of the same form at the temperatures and top-ps of `eval.temperatures`, which nothing
+    reads but the comparison at each arm's own best.
     """
 
     folder: Path
     record: records.StudyRecord
     runs: pd.DataFrame
     evaluations: pd.DataFrame
+    samplings: pd.DataFrame
     damaged: list[str] = field(default_factory=list)
     configs: dict[str, dict[str, Any]] = field(default_factory=dict)
     progress: Progress | None = None
@@ -81,16 +86,35 @@ class Study:
 
         Finished runs only, each at the checkpoint at which it is judged.
         """
-        index: dict[tuple[str, str, bool], dict[str, pd.Series[Any]]] = {}
-        if self.evaluations.empty:
-            return index
+        return _by_seed(((arm, task, base), row) for arm, task, base, row in self._judged(self.evaluations))
+
+    @cached_property
+    def sampled_rows(self) -> dict[tuple[str, str, bool, Sampling], dict[str, pd.Series[Any]]]:
+        """`final_rows` at every (temperature, top_p) that was sampled, the main protocol's among them."""
+        frames = (self.evaluations, self.samplings)
+        return _by_seed(
+            ((arm, task, base, (float(row["temperature"]), float(row["top_p"]))), row)
+            for frame in frames
+            for arm, task, base, row in self._judged(frame)
+        )
+
+    def _judged(self, frame: pd.DataFrame) -> Iterator[tuple[str, str, bool, pd.Series[Any]]]:
+        """(arm, task, is it the base?, row) of bases and of checkpoints at which a finished run is judged."""
+        if frame.empty:
+            return
         checkpoint = dict(zip(self.runs["run_id"], self.runs["checkpoint"], strict=True))
-        frame = self.evaluations[self.evaluations["status"] == "finished"]
-        for _, row in frame.iterrows():
+        for _, row in frame[frame["status"] == "finished"].iterrows():
             for is_base, step in ((True, 0), (False, checkpoint[row["run_id"]])):
                 if row["step"] == step:
-                    index.setdefault((row["arm"], row["task"], is_base), {})[str(row["seed"])] = row
-        return {key: {s: rows[s] for s in sorted(rows, key=seed_order)} for key, rows in index.items()}
+                    yield row["arm"], row["task"], is_base, row
+
+
+def _by_seed(rows: Iterable[tuple[K, pd.Series[Any]]]) -> dict[K, dict[str, pd.Series[Any]]]:
+    """Key -> seed -> row, seeds in order; of two rows of one key and seed the last."""
+    index: dict[K, dict[str, pd.Series[Any]]] = {}
+    for key, row in rows:
+        index.setdefault(key, {})[str(row["seed"])] = row
+    return {key: {s: found[s] for s in sorted(found, key=seed_order)} for key, found in index.items()}
 
 
 def load_study(folder: Path, *, progress: Progress | None = None) -> Study:
@@ -111,12 +135,13 @@ def load_study(folder: Path, *, progress: Progress | None = None) -> Study:
             evaluations += run_evaluations(folder, row, record, bases, damaged)
         if progress:
             progress(i + 1, len(rows))
-    frame = pd.DataFrame(evaluations)
+    frame = pd.DataFrame([row for row in evaluations if row["main"]])
     return Study(
         folder=folder,
         record=plan,
         runs=with_checkpoints(pd.DataFrame(rows), frame, rule=plan.declared.get("checkpoint", "last")),
         evaluations=frame,
+        samplings=pd.DataFrame([row for row in evaluations if not row["main"]]),
         damaged=damaged,
         configs={name: flatten(record.config) for name, record in read.items()},
         progress=progress,

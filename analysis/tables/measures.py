@@ -22,10 +22,6 @@ from analysis.tables.arms import interval_columns
 from analysis.tables.table import Table, to_frame
 
 MEASURES = {  # mean of an arm -> heading
-    "avg": "avg@{k}",
-    "greedy": "greedy",
-    "maj": "maj@{k}",
-    "pass": "pass@{k}",
     "share_direct": "direct answers",
     "accuracy_stepped": "accuracy given steps",
     "step_validity": "valid steps",
@@ -51,7 +47,7 @@ MEASURES_NOTE = (
 
 
 def measures_table(results: Sequence[ArmResult]) -> Table:
-    """avg, greedy, majority, pass, direct answers, step validity, length, both standard errors."""
+    """Direct answers, step validity, length, truncation, standard errors, best of k by reward models."""
     k = next((int(r.means["k"] or 0) for r in results if r.means["k"]), 0)
     names = {key: heading.format(k=k) for key, heading in MEASURES.items()}
     for kind in RERANKERS:
@@ -65,7 +61,7 @@ def measures_table(results: Sequence[ArmResult]) -> Table:
         for r in results
     ]
     raw = to_frame([{"arm": r.label, **{n: r.means[n] for n in names}} for r in results])
-    title = "Greedy, majority, pass and how answers are reached"
+    title = "How answers are reached"
     return Table("measures", title, ["arm", *names.values()], cells, raw, MEASURES_NOTE)
 
 

@@ -87,9 +87,10 @@ def _whole_split(data: DataConfig, split: str, max_train_problems: int | None) -
 
 
 def document(problem: Problem, template: str, rules: Sequence[str], symbolic: bool) -> dict[str, Any]:
-    """`prompt` goes to the model; `answer`, `rules`, `symbolic` and `exact` to the grader."""
+    """`prompt` goes to the model; `problem`, `answer`, `rules`, `symbolic` and `exact` to the grader."""
     return {
         "id": problem.id,
+        "problem": problem.text,
         "prompt": render(problem.text, template),
         "template": template,
         "answer": problem.answer,

@@ -41,6 +41,7 @@ def record_fields(
         "stepped": _of_scores(sampled, lambda score: int(score.stepped)),
         "num_steps": _of_scores(sampled, lambda score: score.num_steps),
         "num_wrong_steps": _of_scores(sampled, lambda score: score.num_wrong_steps),
+        "num_unsourced_steps": _unsourced(sampled),
         "lengths": _of_rollouts(sampled, lambda rollout: len(rollout.completion_ids)),
         "truncated": _of_rollouts(sampled, lambda rollout: int(rollout.finish_reason == "length")),
         "best_constant": accuracy,
@@ -57,6 +58,13 @@ def record_fields(
 def _of_scores(rows: Sequence[Scored], value: Callable[[Score], int]) -> list[list[int]]:
     """A number of each sample's score, [problem][sample]."""
     return [[value(score) for score in row.scores] for row in rows]
+
+
+def _unsourced(rows: Sequence[Scored]) -> list[list[int]] | None:
+    """Steps with an unsourced operand, [problem][sample]; None without every problem's text to search."""
+    found = [[score.num_unsourced_steps for score in row.scores] for row in rows]
+    known = [[number for number in row if number is not None] for row in found]
+    return known if known == found else None
 
 
 def _of_rollouts(rows: Sequence[Scored], value: Callable[[Rollout], int]) -> list[list[int]]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from harness.data.documents import benchmark_data, problems_to_evaluate
 from harness.grading.find.extraction import Rule
-from harness.identity import benchmark_key, digest, eval_key
+from harness.identity import benchmark_key, digest, eval_key, sampling_keys
 from harness.schema.data_config import DataConfig
 from harness.schema.eval_config import BenchmarkConfig
 from harness.schema.run_config import RunConfig
@@ -24,7 +24,9 @@ class EvalTask:
 
     `name` is the lm-eval task's without `_k` or `_greedy`. `label` is what tables call it: the split of the
     training data, or the benchmark's name. `key` names the protocol. `base_only` marks a control that is
-    measured on the base alone. `limit` measures on a sample of so many problems.
+    measured on the base alone, `further` a sampling besides the main protocol (`eval.temperatures`): its
+    record has the main one's name, in a folder of its own key. `limit` measures on a sample of so many
+    problems.
     """
 
     name: str
@@ -40,6 +42,7 @@ class EvalTask:
     greedy: bool
     rerank: bool
     base_only: bool = False
+    further: bool = False
     limit: int | None = None
 
     @property
@@ -63,6 +66,11 @@ class EvalTask:
     def task_name(self, variant: str = "k") -> str:
         return f"{self.name}_{variant}"
 
+    def lm_eval_name(self, variant: str = "k") -> str:
+        """Name of the task in lm-eval's call, where a further sampling stands beside the main one."""
+        at = f"_t{self.temperature:g}_p{self.top_p:g}" if self.further else ""
+        return f"{self.name}{at}_{variant}"
+
     def record_path(self, folder: Path, checkpoint: str) -> Path:
         """Path of a checkpoint's EvalRecord, of the run or base in `folder`."""
         return folder / "eval" / f"{checkpoint}-{self.key}" / f"{self.task_name()}.json"
@@ -74,7 +82,7 @@ class EvalTask:
         task = load_yaml(TASKS / "aime_gen" / f"_{variant}.yaml")
         options = {**task["generation_kwargs"], "max_gen_toks": self.max_new_tokens}
         task |= {
-            "task": self.task_name(variant),
+            "task": self.lm_eval_name(variant),
             "generation_kwargs": options,
             "dataset_kwargs": {
                 "split": self.split,
@@ -92,7 +100,8 @@ class EvalTask:
 
 
 def eval_tasks(config: RunConfig) -> Iterator[EvalTask]:
-    """The training data's splits, the benchmarks, and all of them again under `eval.base_templates`."""
+    """The data's splits, the benchmarks, both under `eval.base_templates`, and the splits at
+    `eval.temperatures`."""
     tasks = list(_own_tasks(config))
     yield from tasks
     for task in tasks:
@@ -106,6 +115,11 @@ def eval_tasks(config: RunConfig) -> Iterator[EvalTask]:
                     rerank=False,
                     base_only=True,
                 )
+
+    for (temperature, top_p), key in sampling_keys(config).items():
+        for task in tasks[: len(config.eval.splits)]:
+            also = replace(task, key=key, temperature=temperature, top_p=top_p, further=True)
+            yield replace(also, greedy=False, rerank=False)
 
 
 def _own_tasks(config: RunConfig) -> Iterator[EvalTask]:

@@ -44,6 +44,7 @@ def evaluate(
 ) -> list[EvalRecord]:
     """Evaluate every split and benchmark that has problems: k samples and greedy, in one lm-eval call.
 
+    Every split is also sampled at `eval.temperatures`, in the same call and with the same seeds.
     Writes folder/eval/<checkpoint>-<key>/<task>.json and, before it, <task>.samples.jsonl.gz. A task whose
     record has this protocol's key is not done again, and a task's numbers do not depend on which others are
     done, so an interrupted evaluation ends with the numbers of an uninterrupted one (`seconds` apart).
@@ -51,7 +52,7 @@ def evaluate(
     `eval.rerank`, by name; it is called only when a split is left to evaluate.
     """
     asked = [task for task in eval_tasks(config) if not (task.base_only and step)]
-    problems = {task.name: (task, found) for task in asked if (found := task.problems())}
+    problems = {task.lm_eval_name(): (task, found) for task in asked if (found := task.problems())}
     done = {name: _existing(t.record_path(folder, checkpoint), t.key) for name, (t, _) in problems.items()}
     missing = [task for name, (task, _) in problems.items() if done[name] is None]
     if not missing:
@@ -60,7 +61,7 @@ def evaluate(
     rerank = scorers() if any(task.rerank for task in missing) else {}
     for task in missing:
         start, path = time.perf_counter(), task.record_path(folder, checkpoint)
-        sampled, greedy = _scored(lm, *problems[task.name])
+        sampled, greedy = _scored(lm, *problems[task.lm_eval_name()])
         record = eval_record(
             task,
             sampled,
@@ -76,7 +77,7 @@ def evaluate(
         record.seconds += time.perf_counter() - start
         record.samples_sha256 = write_samples(samples_of(path), sample_rows(sampled, greedy))
         write_record(path, record)
-        done[task.name] = record
+        done[task.lm_eval_name()] = record
     score.cache_clear()  # its keys are whole completions, and another checkpoint has others
     return _present(done)
 
@@ -165,7 +166,7 @@ def _scored(
     """(samples, greedy) of each problem, scored."""
 
     def rows(variant: str) -> list[Scored]:
-        by_document = lm.rollouts[task.task_name(variant)]
+        by_document = lm.rollouts[task.lm_eval_name(variant)]
         assert len(by_document) == len(problems), (task.name, len(by_document), len(problems))
         return [scored(task, p, by_document[i]) for i, p in enumerate(problems)]
 
@@ -173,7 +174,7 @@ def _scored(
 
 
 def _sampling_seconds(lm: EngineLM, task: EvalTask) -> float:
-    return sum(lm.seconds[task.task_name(variant)] for variant in task.variants)
+    return sum(lm.seconds[task.lm_eval_name(variant)] for variant in task.variants)
 
 
 def _rerank_scores(

@@ -31,7 +31,7 @@ class Score:
         return self.num_steps > 0
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=2**20)  # 256 samples of each problem at a few temperatures
 def score(
     completion: str,
     reference: str,

@@ -11,7 +11,7 @@ import torch
 
 from harness.data.load import data_fingerprint
 from harness.evaluation.eval_tasks import eval_tasks
-from harness.identity import base_id, digest, run_id
+from harness.identity import base_id, digest, run_id, sampling_keys
 from harness.launch.status import evaluation_folders, readable
 from harness.records.code_state import code_state, hardware, packages
 from harness.records.reading import RecordError
@@ -79,7 +79,8 @@ def new_record(config: RunConfig, folder: Path, overrides: Sequence[str]) -> Run
         code=code_state(),
         packages=packages(),
         hardware={**hardware(device), "threads": config.threads, "processes": distributed.world_size()},
-        eval_keys={task.task_name(): task.key for task in eval_tasks(config)},
+        eval_keys={task.task_name(): task.key for task in eval_tasks(config) if not task.further},
+        sampling_keys={f"{t:g}, {p:g}": key for (t, p), key in sampling_keys(config).items()},
         nondeterminism="GPU reductions and kernel choice" if device == "cuda" else None,
         started=_now(),
     )
@@ -87,6 +88,8 @@ def new_record(config: RunConfig, folder: Path, overrides: Sequence[str]) -> Run
     if earlier is not None:
         record.num_resumes = earlier.num_resumes + 1
         record.started = earlier.started
+        if earlier.eval_keys.items() >= record.eval_keys.items():  # else the earlier samplings had another k
+            record.sampling_keys = earlier.sampling_keys | record.sampling_keys
         record.eval_keys = earlier.eval_keys | record.eval_keys
         for name in ("wandb_id", "steps_done", "seconds", "tokens", "flops", "peak_memory", *_CLOCKS):
             setattr(record, name, getattr(earlier, name))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from harness.evaluation.eval_tasks import eval_tasks
 from harness.model import preflight
@@ -52,12 +52,10 @@ def estimate(config: RunConfig, records: Sequence[RunRecord] = ()) -> Estimate:
     if config.model.pretrain is not None:
         pretrain = config.model.pretrain
         base = pretrain.steps * pretrain.batch_size * preflight.TYPICAL_PROMPT_TOKENS / rates[1]
-    same_model = [r for r in records if _costing(r.config)[0] == config.model.name]
-    same_arm = [r for r in same_model if _costing(r.config)[1] == config.objective.name]
+    same_model = [r for r in records if _costing(r.config).model == config.model.name]
+    same_arm = [r for r in same_model if _costing(r.config).objective == config.objective.name]
     if finished := same_arm or same_model:
-        per_sample = sum(sum(v for k, v in r.seconds.items() if k != "pretrain") for r in finished)
-        per_sample /= sum(_costing(r.config)[2] for r in finished)
-        seconds = per_sample * _costing(config.model_dump())[2]
+        seconds = _seconds_by(finished, _costing(config.model_dump()))
         return Estimate(tokens, seconds, base, f"{len(finished)} finished runs of {config.model.name}")
     updates = config.objective.updates.epochs
     eval_tokens = _eval_tokens(config)
@@ -72,11 +70,35 @@ def _rates(model: ModelConfig) -> tuple[float, float]:
     return SAMPLE_RATE * size**-SAMPLE_POWER, TRAIN_RATE * size**-TRAIN_POWER
 
 
-def _costing(config: dict[str, Any]) -> tuple[str, str, int]:
-    """(model, objective, samples) of a run's config, as a record has it."""
-    rollout, trainer = config["rollout"], config["trainer"]
+class _Costing(NamedTuple):
+    """What decides a run's cost: `samples` of training, `answers` of evaluation, per problem and split."""
+
+    model: str
+    objective: str
+    samples: int
+    answers: int
+
+
+def _costing(config: dict[str, Any]) -> _Costing:
+    """Read it from a run's config, as a record has it; an early one has no further samplings."""
+    rollout, trainer, asked = config["rollout"], config["trainer"], config["eval"]
     samples = trainer["steps"] * rollout["prompts_per_step"] * rollout["group_size"]
-    return str(config["model"]["name"]), str(config["objective"]["name"]), int(samples)
+    temperatures = {asked["temperature"], *asked.get("temperatures", ())}
+    num_samplings = len(temperatures) * len({asked["top_p"], *asked.get("top_ps", ())})
+    answers = len(asked["splits"]) * (asked["k"] * num_samplings + asked["greedy"])
+    checkpoints = 1 + len(asked.get("at_steps", ()))
+    return _Costing(
+        str(config["model"]["name"]), str(config["objective"]["name"]), int(samples), answers * checkpoints
+    )
+
+
+def _seconds_by(finished: Sequence[RunRecord], costing: _Costing) -> float:
+    """Seconds of a run by those of finished ones: evaluation by its answers, the rest by training samples."""
+    costs = [_costing(r.config) for r in finished]
+    evaluated = sum(r.seconds.get("evaluate", 0.0) for r in finished)
+    rest = sum(v for r in finished for k, v in r.seconds.items() if k not in ("pretrain", "evaluate"))
+    seconds = rest * costing.samples / sum(c.samples for c in costs)
+    return seconds + evaluated * costing.answers / max(1, sum(c.answers for c in costs))
 
 
 def _eval_tokens(config: RunConfig) -> int:
@@ -103,7 +125,6 @@ def finished_records(output_dir: str) -> list[RunRecord]:
     for path in Path(output_dir).glob("*/*/run.json"):
         with suppress(RecordError, LookupError, TypeError, ValueError):
             record = read_run(path.parent)
-            _, _, samples = _costing(record.config)
-            if record.status == "finished" and record.seconds and samples > 0:
+            if record.status == "finished" and record.seconds and _costing(record.config).samples > 0:
                 records.append(record)
     return records

@@ -107,12 +107,20 @@ def _check_lengths(config: RunConfig) -> None:
 
 def _check_splits(config: RunConfig) -> None:
     """Raises ConfigError for a split without problems; the default list names every split that may be."""
+    generated = config.data.dataset in GENERATED  # making them takes seconds, and their number is known
+
+    def is_empty(split: str) -> bool:
+        return not (config.data.size(split) if generated else problems_to_evaluate(config.data, split))
+
+    if config.eval.samplings and is_empty("validation"):
+        raise ConfigError(
+            f"eval.temperatures, eval.top_ps: data={config.data.name} has no validation problems to choose "
+            "the best one by; leave both out"
+        )
     if set(config.eval.splits) == set(SPLITS):
         return
     for split in config.eval.splits:
-        generated = config.data.dataset in GENERATED  # making them takes seconds, and their number is known
-        found = config.data.size(split) if generated else problems_to_evaluate(config.data, split)
-        if not found:
+        if is_empty(split):
             raise ConfigError(
                 f"eval.splits=[{','.join(config.eval.splits)}]: data={config.data.name} has no problems of "
                 f"the split {split}; leave it out"

@@ -60,6 +60,8 @@ def pilot_of(sweep: Sweep, overrides: Sequence[str], *, config_dir: str | None =
         "eval.k": f"{grid.k}",
         "eval.greedy": "false",
         "eval.at_steps": "[]",
+        "eval.temperatures": "[]",
+        "eval.top_ps": "[]",
         "eval.rerank": "[]",
         "eval.base_templates": "[]",
         "eval.benchmarks": "[]",

@@ -54,6 +54,7 @@ def describe(sweep: Sweep, todo: dict[str, str], *, workers: int) -> str:
     ]
     lines += ["", *_arm_table(arms, todo, records)]
     lines += _declared(sweep)
+    lines += _sampling_lines(first)
     lines += ["", *_time_lines(sweep.jobs, todo, records, workers)]
     lines += ["", "Memory of a run, GiB:", *dict.fromkeys(f"  {preflight.describe(c)}" for c in first)]
     if unknown := sorted({c.model.name for c in first if not_reached(c.model)}):
@@ -88,6 +89,19 @@ def _declared(sweep: Sweep) -> list[str]:
     if spec.fixed:
         lines.append(f"Held fixed in every arm: {', '.join(spec.fixed)}")
     return ["", *lines] if lines else []
+
+
+def _sampling_lines(configs: Sequence[RunConfig]) -> list[str]:
+    """What `eval.temperatures` adds to each evaluated checkpoint, once for arms that agree."""
+    lines = []
+    for c in configs:
+        if found := c.eval.samplings:
+            pairs = ", ".join(f"{t:g}" if p == c.eval.top_p else f"{t:g} (top-p {p:g})" for t, p in found)
+            lines.append(
+                f"Sampled also at temperature {pairs}: {1 + len(found)} times the samples of each checkpoint "
+                "and base, best one by validation"
+            )
+    return list(dict.fromkeys(lines))
 
 
 def _primary_lines(sweep: Sweep, spec: AblationSpec) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel, model_validator
 
 from harness.evaluation.eval_tasks import EvalTask, eval_tasks
-from harness.identity import base_folder, benchmark_key, eval_key, run_folder
+from harness.identity import base_folder, benchmark_key, eval_key, run_folder, sampling_keys
 from harness.records.code_state import code_state
 from harness.records.reading import RecordError, read_json
 from harness.records.records import (
@@ -44,14 +44,25 @@ def checkpoint_name(step: int) -> str:
 
 
 def evaluation_folders(config: RunConfig, folder: Path, step: int) -> list[Path]:
-    """Folders of a checkpoint's evaluations by the present protocols: the splits', then each benchmark's."""
-    keys = [eval_key(config), *(benchmark_key(config, b) for b in config.eval.benchmarks)]
+    """Folders of a checkpoint's evaluations by the main protocols of now: the splits', each benchmark's."""
+    return _folders(
+        folder, step, [eval_key(config), *(benchmark_key(config, b) for b in config.eval.benchmarks)]
+    )
+
+
+def sampling_folders(config: RunConfig, folder: Path, step: int) -> list[Path]:
+    """Folders of a checkpoint's evaluations at `eval.temperatures`."""
+    return _folders(folder, step, list(sampling_keys(config).values()))
+
+
+def _folders(folder: Path, step: int, keys: list[str]) -> list[Path]:
     return [folder / "eval" / f"{checkpoint_name(step)}-{key}" for key in dict.fromkeys(keys)]
 
 
 def _asked(config: RunConfig, step: int) -> set[str]:
     found = {*config.eval.splits, *(f"{b.name}-{benchmark_key(config, b)}" for b in config.eval.benchmarks)}
     controls = {f"{name} as {t}" for name in found for t in config.eval.base_templates}
+    found |= {f"{split}-{key}" for split in config.eval.splits for key in sampling_keys(config).values()}
     return found if step else found | controls
 
 

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from harness.identity import digest
 from harness.launch.bookkeeping import final_numbers
-from harness.launch.status import evaluation_folders
+from harness.launch.status import evaluation_folders, sampling_folders
 from harness.records.records import BASES, RunRecord, eval_paths, read_eval
 from harness.schema.run_config import RunConfig
 
@@ -132,9 +132,8 @@ class Tracker:
     def _records(self, record: RunRecord, folder: Path) -> dict[str, Path]:
         """Evaluations of the run and, by the same protocols, of its base; by their names at W&B."""
         base = Path(self.config.output_dir) / BASES / str(record.base_id)
-        of_base = [
-            p for place in evaluation_folders(self.config, base, 0) for p in sorted(place.glob("*.json"))
-        ]
+        places = [f for of in (evaluation_folders, sampling_folders) for f in of(self.config, base, 0)]
+        of_base = [path for place in places for path in sorted(place.glob("*.json"))]
         found = {path.relative_to(folder).as_posix(): path for path in eval_paths(folder)}
         return found | {f"{BASES}/{path.relative_to(base.parent).as_posix()}": path for path in of_base}
 
@@ -144,9 +143,10 @@ class Tracker:
 
         rows = [read_eval(path) for path in self._records(record, folder).values()]
         names = sorted({name for row in rows for name in row.metrics})
+        about = ("task", "split", "step", "n_problems", "k", "temperature", "top_p")
         table = wandb.Table(
-            columns=["task", "split", "step", "problems", "k", *names],
-            data=[[r.task, r.split, r.step, r.n_problems, r.k, *map(r.metrics.get, names)] for r in rows],
+            columns=["problems" if name == "n_problems" else name for name in [*about, *names]],
+            data=[[*(getattr(r, name) for name in about), *map(r.metrics.get, names)] for r in rows],
         )
         self.run.log({"evaluations": table})
 

@@ -44,6 +44,7 @@ class RunRecord(_Record):
     """One run. `seconds`, `flops` and `peak_memory` (bytes) are by phase, `tokens` by use.
 
     `eval_keys` names each task's last protocol: evaluations under an earlier one are not the run's result.
+    `sampling_keys` names the protocols of `eval.temperatures`, by temperature and top_p.
     """
 
     run_id: str
@@ -73,6 +74,7 @@ class RunRecord(_Record):
     rates: dict[str, float] = Field(default_factory=dict)
     flags: list[str] = Field(default_factory=list)
     eval_keys: dict[str, str] = Field(default_factory=dict)
+    sampling_keys: dict[str, str] = Field(default_factory=dict)
     wandb_id: str | None = None
 
 
@@ -94,8 +96,10 @@ class EvalRecord(_Record):
     """One task on one checkpoint. Lists are [problem][sample]; `greedy_*` are [problem] (None: not run).
 
     `answers` are the grader's equivalence classes (None: nothing extracted); `stepped` says whether a
-    derivation has at least one checkable step, `num_steps` and `num_wrong_steps` count them. `metrics` has
-    its numbers with both standard errors; `best_constant` is the accuracy of the best constant answer."""
+    derivation has at least one checkable step. `num_steps`, `num_wrong_steps` and `num_unsourced_steps` (with
+    an operand that is neither in the problem nor an earlier result) count them. `metrics` has its numbers
+    with both standard errors; `best_constant` is the accuracy of the best constant answer.
+    """
 
     key: str
     task: str
@@ -123,6 +127,7 @@ class EvalRecord(_Record):
     stepped: list[list[Bit]]
     num_steps: list[list[Count]]
     num_wrong_steps: list[list[Count]]
+    num_unsourced_steps: list[list[Count]] | None = None  # early records, and problems without a text: None
     lengths: list[list[Count]]
     length_unit: Literal["tokens", "words"] = "tokens"
     truncated: list[list[Bit]]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import product
 from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import Field, model_validator
@@ -13,6 +15,7 @@ from harness.schema.section import Check, Name, NonNegative, Positive, PositiveF
 
 Split = Literal["train", "perturbed", "validation", "test", "heldout"]
 MANY_SAMPLES, FEW_SAMPLES = 64, 4  # k for sets of 30 or 40 problems, and for large ones
+TopP = Annotated[float, Field(gt=0, le=1)]
 SMALL_SETS = ("aime24", "aime25", "amc23")
 
 
@@ -34,7 +37,7 @@ class BenchmarkConfig(Section):
     """Samples of each problem; by default 64 for the small sets (AIME, AMC), else 4."""
     temperature: PositiveFloat = 0.6
     """Sampling temperature."""
-    top_p: Annotated[float, Field(gt=0, le=1)] = 0.95
+    top_p: TopP = 0.95
     """Sample from the most likely tokens that together have this probability."""
     max_new_tokens: Positive = 32768
     """Longest completion in tokens."""
@@ -65,6 +68,11 @@ class BenchmarkConfig(Section):
         return self
 
 
+def _repeated(values: Sequence[float]) -> float | None:
+    """The first value that stands twice."""
+    return next((value for i, value in enumerate(values) if value in values[:i]), None)
+
+
 class EvalConfig(Section):
     """The evaluation of the base and of each checkpoint; it has a key of its own, outside `run_id`."""
 
@@ -74,8 +82,13 @@ class EvalConfig(Section):
     """Samples of each problem."""
     temperature: PositiveFloat
     """Sampling temperature."""
-    top_p: Annotated[float, Field(gt=0, le=1)]
+    top_p: TopP
     """Sample from the most likely tokens that together have this probability."""
+    temperatures: list[PositiveFloat] = Field(default=[])
+    """Temperatures at which every split is sampled besides `temperature`, with the same seeds: the report
+    compares each arm and the base at their own best one, by validation. Empty: `temperature` alone."""
+    top_ps: list[TopP] = Field(default=[])
+    """Values of top_p to combine with each of `temperatures`. Empty: `top_p` alone."""
     max_new_tokens: Positive
     """Longest completion in tokens."""
     greedy: bool
@@ -96,6 +109,20 @@ class EvalConfig(Section):
     """Templates under which the base alone is measured too: what a template gives is no gain of training."""
 
     @property
+    def samplings(self) -> list[tuple[float, float]]:
+        """(temperature, top_p) of each further sampling: the product of both lists less the main protocol."""
+        if not self.temperatures and not self.top_ps:
+            return []
+        pairs = product(self.temperatures or [self.temperature], self.top_ps or [self.top_p])
+        return [pair for pair in pairs if pair != (self.temperature, self.top_p)]
+
+    @property
+    def _grid(self) -> str:
+        """`temperatures=[0.3,0.6]`: what asks for further samplings, as it is typed; empty without them."""
+        lists = {"temperatures": self.temperatures, "top_ps": self.top_ps}
+        return ", ".join(f"{k}=[{','.join(f'{v:g}' for v in found)}]" for k, found in lists.items() if found)
+
+    @property
     def _taken_name(self) -> str | None:
         """The first name that two benchmarks, or a benchmark and a split, have in common."""
         names = [b.name for b in self.benchmarks]
@@ -111,6 +138,20 @@ class EvalConfig(Section):
             lambda c: c._taken_name,
             "benchmarks: the name {c._taken_name} is taken; give this one another, e.g. "
             "{{task: {c._taken_name}, name: {c._taken_name}_2}}",
+        ),
+        Check(
+            lambda c: _repeated(c.temperatures) is not None or _repeated(c.top_ps) is not None,
+            "{c._grid}: a value stands twice; give each once",
+        ),
+        Check(
+            lambda c: c._grid and not c.samplings,
+            "{c._grid}: names only what is sampled anyway (temperature={c.temperature:g}, "
+            "top_p={c.top_p:g}); give other values, or leave it out",
+        ),
+        Check(
+            lambda c: c._grid and "validation" not in c.splits,
+            "{c._grid} without validation in splits: the best one is chosen on validation; add it to splits, "
+            "or leave it out",
         ),
         Check(
             lambda c: c._untrained,

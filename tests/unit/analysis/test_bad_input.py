@@ -33,7 +33,7 @@ def test_one_seed_has_no_interval_and_says_so(make_study) -> None:
     report = build_report(load_study(make_study(seeds=1)))
     assert "1 seed: 3 are needed for an interval" in report.answers[0]
     assert "nothing can be concluded" in report.answers[0]
-    arms = report.tables[0]
+    arms = next(table for table in report.tables if table.name == "arms")
     assert all("[" not in cell for row in arms.cells for cell in row)
 
 

@@ -5,16 +5,15 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
-import numpy as np
 import pytest
 
 from analysis.figures.accuracy import compute, differences
 from analysis.figures.all_figures import all_figures
-from analysis.figures.evaluations import measures, pass_curves, splits
+from analysis.figures.evaluations import splits
 from analysis.figures.figure import NARROW, WIDE
 from analysis.figures.theme import BASE, INK
 from analysis.figures.training import diagnostics, step_rows
-from analysis.study.contrasts import arm_results, final_rows, primary_of
+from analysis.study.contrasts import arm_results, primary_of
 from analysis.study.load import load_study
 from analysis.tables.measures import splits_table
 
@@ -31,12 +30,11 @@ def loaded(make_study):
 def test_every_figure_says_what_it_shows(loaded) -> None:
     figures = {figure.name: figure for figure in all_figures(*loaded)}
     based = (
+        "anatomy",
         "differences",
-        "measures",
         "checkpoints",
         "learning_curves",
         "compute",
-        "pass_at_k",
         "derivations",
     )
     assert {*based, "diagnostics", "decomposition", "splits", "problems"} <= set(figures)
@@ -63,31 +61,6 @@ def test_the_base_is_at_minus_the_controls_gain_and_its_interval_is_turned_round
     assert [base["value"], base["low"], base["high"]] == pytest.approx(expected)
     study.record.declared = {"margin": 0.03}
     assert "±3 points" in differences(study, primary, results).caption
-
-
-def test_measures_of_arms_and_base_are_means_over_seeds(loaded) -> None:
-    study, primary, results = loaded
-    figure = measures(study, primary, results)
-    assert figure is not None
-    shown = {(row["panel"], row["label"]): row["value"] for row in figure.rows}
-    assert list(dict.fromkeys(row["panel"] for row in figure.rows)) == ["avg@k", "greedy", "maj@k", "pass@k"]
-    for label, base in ((ARMS[1], False), (BASE, True)):
-        rows = final_rows(study, ARMS[1], primary.task, base=base).values()
-        for panel, metric in (("avg@k", "avg"), ("greedy", "greedy"), ("pass@k", "pass")):
-            assert shown[panel, label] == pytest.approx(100 * np.mean([row[metric] for row in rows]))
-
-
-def test_pass_curves_begin_at_avg_and_hold_the_base(loaded) -> None:
-    study, primary, _ = loaded
-    figure = pass_curves(study, primary)
-    assert figure is not None
-    for label, series, base in ((ARMS[1], ARMS[1], False), (ARMS[1], BASE, True)):
-        curve = [row for row in figure.rows if row["series"] == series]
-        rows = final_rows(study, label, primary.task, base=base).values()
-        assert len(curve) == 3  # k = 1, 2, 4
-        assert curve[0]["value"] == pytest.approx(100 * np.mean([row["avg"] for row in rows]))
-        assert curve[-1]["value"] == pytest.approx(100 * np.mean([row["pass"] for row in rows]))
-        assert curve[0]["low"] < curve[0]["value"] < curve[0]["high"]
 
 
 def test_gains_by_split_are_those_of_the_table(loaded) -> None:

@@ -8,7 +8,8 @@ from types import SimpleNamespace
 import pytest
 
 from analysis.figures.theme import BASE, GREY, style
-from analysis.figures.values import CONTROL, OWN, panels, side_by_side, untrained_bases
+from analysis.figures.values import CONTROL, OWN, panels, side_by_side
+from analysis.study.bases import untrained_bases
 from analysis.study.contrasts import final_rows, primary_of
 from analysis.study.load import load_study
 

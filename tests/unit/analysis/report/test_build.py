@@ -16,7 +16,7 @@ import scipy.stats as sps
 
 from analysis.__main__ import main
 from analysis.report.build import build_report, markdown
-from analysis.report.content import status_line
+from analysis.report.content import Report, status_line
 from analysis.report.findings import finding
 from analysis.report.page import html
 from analysis.stats.text import interval_text, p_equals, points
@@ -24,6 +24,7 @@ from analysis.study.contrasts import arm_results, primary_of
 from analysis.study.headlines import headlines
 from analysis.study.load import load_study
 from analysis.tables.arms import arm_table
+from analysis.tables.table import Table
 from harness.records import records
 from tests.unit.analysis.conftest import run_record, write_run
 
@@ -37,6 +38,10 @@ def _rates(study: Path, objective: str, model: str, split: str = "test") -> list
         record = json.loads(next(folder.glob(f"eval/step_*/aime_gen_{split}.json")).read_text())
         found.append(np.mean(record["correct"]))
     return found
+
+
+def arms_of(report: Report) -> Table:
+    return next(table for table in report.tables if table.name == "arms")
 
 
 def test_arm_results_agree_with_scipy(make_study) -> None:
@@ -79,7 +84,7 @@ def test_frames_are_tidy(make_study) -> None:
 def test_two_seeds_give_no_interval_and_say_so(make_study) -> None:
     report = build_report(load_study(make_study(seeds=2)), figures=False)
     assert "2 seeds: 3 are needed" in report.answers[0]
-    assert "[" not in report.tables[0].cells[1][2]
+    assert "[" not in arms_of(report).cells[1][2]
 
 
 def test_nothing_is_dropped(make_study) -> None:
@@ -105,7 +110,7 @@ def test_nothing_is_dropped(make_study) -> None:
         "no finished run for seed 0, 1, 2",
     ):
         assert word in notes
-    assert report.tables[0].cells[1][5] == "1"  # the one finished seed still has its row
+    assert arms_of(report).cells[1][5] == "1"  # the one finished seed still has its row
     write_run(folder, run_record("grpo-xs-s9-old", "grpo", "xs", 9), 0.7)  # of an earlier launch
     assert status_line(load_study(folder)).endswith("1 missing; 1 more in no arm of the study")
 
@@ -113,7 +118,7 @@ def test_nothing_is_dropped(make_study) -> None:
 def test_figures_of_a_task_say_that_its_problems_are_generated(make_study) -> None:
     report = build_report(load_study(make_study(models=("xs",))))
     captions = {figure.name: figure.caption for figure in report.figures}
-    for name in ("checkpoints", "pass_at_k", "problems"):
+    for name in ("checkpoints", "anatomy", "problems"):
         assert "on aime_gen_test (generated problems)" in captions[name].replace("On ", "on ")
 
 
@@ -133,7 +138,7 @@ def test_dead_arms_are_flagged(make_study) -> None:
         record = run_record(f"grpo-xs-s{seed}-abcd", "grpo", "xs", seed, flags=["no_reward_variance"])
         write_run(folder, record, 0.0)
     report = build_report(load_study(folder), figures=False)
-    flags = report.tables[0].cells[1][6]
+    flags = arms_of(report).cells[1][6]
     assert "no reward variance" in flags and "not above the best constant answer" in flags
     assert any(TREATED in line and "no reward variance" in line for line in report.answers)
 
@@ -353,4 +358,4 @@ def test_a_declared_contrast_is_answered_and_the_other_levels_are_listed(make_st
     assert found.startswith("no answer yet: the declared contrast grpo − sft_rejection was not run; avg@4")
     record["arms"] = record["arms"][1:]  # the control was not run: no arm is one
     (folder / "study.json").write_text(json.dumps(record))
-    assert build_report(load_study(folder), figures=False).tables[0].cells[0][2] == "—"
+    assert arms_of(build_report(load_study(folder), figures=False)).cells[0][2] == "—"
