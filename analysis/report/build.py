@@ -21,6 +21,7 @@ from analysis.tables.arms import arm_table
 from analysis.tables.measures import decomposition_table, measures_table, splits_table, templates_table
 from analysis.tables.memorisation import memorisation_table
 from analysis.tables.path_of_arms import main_effects_table, path_table
+from analysis.tables.rates import choices_table, response_table
 from analysis.tables.retention import retention_table
 from analysis.tables.runs import config_table, runs_table
 from analysis.tables.samples import sample_rows
@@ -72,7 +73,8 @@ def _sections(
     )
     elsewhere = (splits_table(study, primary, results), templates_table(study), gap)
     views = (views_table(study, primary, results), variance_table(study, primary, results))
-    learning = (trend_table(study, primary, results), pilot_table(study))
+    rates = (response_table(study, primary), choices_table(study), pilot_table(study))
+    learning = (trend_table(study, primary, results), *rates)
     changed = (measures_table(results), decomposition_table(results))
 
     def section(

@@ -182,7 +182,8 @@ def _line(row: dict[str, Any], record: records.RunRecord | None, own: Mapping[st
 
 
 def _evaluations(study: Study) -> pd.DataFrame:
-    return study.evaluations.reindex(columns=list(NUMBERS)).sort_values(["run_id", "step", "task"])
+    columns = [*NUMBERS, *(["tried_by", "lr"] if study.choices else [])]
+    return study.evaluations.reindex(columns=columns).sort_values(["run_id", "step", "task"])
 
 
 def _problems(study: Study) -> pd.DataFrame:

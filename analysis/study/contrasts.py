@@ -162,8 +162,14 @@ def crossed(first: Rows, second: Rows, *, level: float) -> Interval | None:
 def what_varies(study: Study) -> str:
     """Sentence that says what intervals over seeds vary and what they hold fixed."""
     if study.record.shared_base:
-        return "training and rollout seeds only; problems are fixed, and so is the shared base"
-    return "seeds, each with a base of its own; problems are fixed"
+        text = "training and rollout seeds only; problems are fixed, and so is the shared base"
+    else:
+        text = "seeds, each with a base of its own; problems are fixed"
+    if study.choices:
+        return f"{text}; each seed chose its learning rate on its own validation, so that the choice varies"
+    if study.record.pilot:
+        return f"{text}; the choice of the learning rate, made once for all seeds, is left out"
+    return text
 
 
 def control_of(study: Study, levels: Mapping[str, str], factor: str | None) -> str | None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from analysis.study.configs import differing_keys, varying_keys
 from analysis.study.contrasts import METRICS, control_of, final_rows, has, primary_factor, primary_of
 from analysis.study.load import Study, seed_order
+from analysis.study.rates import choice_notes
 from harness.records.records import Arm
 
 if TYPE_CHECKING:
@@ -44,7 +45,8 @@ def design_notes(study: Study) -> list[str]:
         _other_protocols,
         _undeclared,
     )
-    return [*study.record.notes, *(note for check in checks for note in check(study))]
+    chosen = choice_notes(study.record, study.choices)
+    return [*study.record.notes, *chosen, *(note for check in checks for note in check(study))]
 
 
 def _missing_seeds(study: Study) -> list[str]:
@@ -52,7 +54,8 @@ def _missing_seeds(study: Study) -> list[str]:
     notes, planned = [], {str(s) for s in study.record.seeds}
     for arm in study.record.arms:
         runs = study.finished[study.finished["arm"] == arm.label]
-        if missing := sorted(planned - {str(s) for s in runs["seed"]}, key=seed_order):
+        said = {c.seed for c in study.choices if c.arm == arm.label and c.missing}
+        if missing := sorted(planned - said - {str(s) for s in runs["seed"]}, key=seed_order):
             notes.append(f"{arm.label}: no finished run for seed {', '.join(missing)} (unbalanced design)")
     return notes
 
@@ -181,7 +184,10 @@ def _missing_steps(study: Study) -> list[str]:
 
 def _unplanned(study: Study) -> list[str]:
     """Run folders that no arm of the study plans: their runs are in no table but that of runs."""
-    names = [str(name) for name in study.runs[study.runs["arm"].isna()]["run_id"]]
+    apart = study.runs["arm"].isna()
+    if "tried_by" in study.runs:
+        apart &= study.runs["tried_by"].isna()
+    names = [str(name) for name in study.runs[apart]["run_id"]]
     if not names:
         return []
     what = "a run folder is" if len(names) == 1 else f"{len(names)} run folders are"
@@ -235,7 +241,8 @@ def _mixed_within(study: Study) -> list[str]:
     notes = []
     for arm in study.record.arms:
         configs = [study.configs[run] for run in arm.runs.values() if run in study.configs]
-        if keys := varying_keys(configs):
+        own = {"trainer.lr"} if arm.rates else set[str]()  # each seed chose its own
+        if keys := [key for key in varying_keys(configs) if key not in own]:
             notes.append(f"runs of {arm.label} differ among themselves in more than seeds: {', '.join(keys)}")
     return notes
 
@@ -277,7 +284,8 @@ def config_differences(study: Study) -> list[ConfigDifference]:
 def _config_difference(
     arm: Arm, config: dict[str, Any], other: Arm, other_config: dict[str, Any]
 ) -> ConfigDifference:
-    keys = differing_keys(other_config, config)
+    chosen = {"trainer.lr"} if arm.rates else set[str]()  # it differs by seed: the table of arms has it
+    keys = [key for key in differing_keys(other_config, config) if key not in chosen]
     declared = {f for f in arm.levels if arm.levels[f] != other.levels.get(f)}
     declared |= {line.split("=")[0].lstrip("+~") for line in set(arm.overrides) ^ set(other.overrides)}
     outside = [k for k in keys if not any(k == d or k.startswith(f"{d}.") for d in declared)]

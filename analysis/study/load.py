@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from analysis.study.configs import flatten
 from analysis.study.evaluations import run_evaluations, with_checkpoints
 from analysis.study.plan import study_plan
+from analysis.study.rates import SeedChoice, choose_rates, grid_places, with_choices
 from analysis.study.step_metrics import Progress, read_steps
 from harness.records import records
 from harness.records.reading import visible
@@ -29,7 +30,8 @@ COMMITTED = "provenance.json"  # of a version written by `report --reference`
 class Study:
     """One study in memory.
 
-    `runs`: one row per run, planned or on disk. `evaluations`: one row per checkpoint and task.
+    `runs`: one row per run, planned or on disk. `evaluations`: one row per checkpoint and task. `choices`:
+    where learning rates run at every seed, what each seed of each arm chose.
     """
 
     folder: Path
@@ -38,6 +40,7 @@ class Study:
     evaluations: pd.DataFrame
     damaged: list[str] = field(default_factory=list)
     configs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    choices: list[SeedChoice] = field(default_factory=list)
     progress: Progress | None = None
 
     @property
@@ -101,7 +104,7 @@ def load_study(folder: Path, *, progress: Progress | None = None) -> Study:
     folders = _run_folders(folder, damaged)
     read, reasons = _read_runs(folders, damaged)
     plan = study_plan(folder, read, damaged)
-    if not folders and not any(arm.runs for arm in plan.arms):
+    if not folders and not any(arm.runs or arm.rates for arm in plan.arms):
         raise ValueError(f"{folder}: holds no runs; give a study's folder, outputs/<study>")
     rows = _run_rows(folder, plan, [path.name for path in folders], read, reasons, damaged)
     evaluations: list[dict[str, Any]] = []
@@ -112,11 +115,15 @@ def load_study(folder: Path, *, progress: Progress | None = None) -> Study:
         if progress:
             progress(i + 1, len(rows))
     frame = pd.DataFrame(evaluations)
+    runs = with_checkpoints(pd.DataFrame(rows), frame, rule=plan.declared.get("checkpoint", "last"))
+    choices = choose_rates(plan, runs, frame)
+    plan, runs, frame = with_choices(plan, runs, frame, choices)
     return Study(
         folder=folder,
         record=plan,
-        runs=with_checkpoints(pd.DataFrame(rows), frame, rule=plan.declared.get("checkpoint", "last")),
+        runs=runs,
         evaluations=frame,
+        choices=choices,
         damaged=damaged,
         configs={name: flatten(record.config) for name, record in read.items()},
         progress=progress,
@@ -161,6 +168,7 @@ def _run_rows(
 ) -> list[dict[str, Any]]:
     """A row a run: planned ones in the plan's order, then those on disk alone."""
     places = {run: (arm.label, seed) for arm in plan.arms for seed, run in arm.runs.items()}
+    places |= {run: (arm, seed) for run, (arm, seed, _) in grid_places(plan).items()}
     names = [*places, *(name for name in on_disk if name not in places)]
     sizes = _base_sizes(folder, {r.base_id for r in read.values() if r.base_id}, damaged)
     return [_run_row(name, places.get(name), read.get(name), reasons.get(name), sizes) for name in names]

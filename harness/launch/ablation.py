@@ -8,8 +8,9 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from harness.launch.compose import GROUPS
+from harness.launch.rates import RateGrid, as_text
 from harness.schema.run_config import ConfigError, RunConfig, did_you_mean
-from harness.schema.section import NonNegative, Positive, PositiveFloat, Section
+from harness.schema.section import NonNegative, Section
 from harness.schema.settings import is_setting, nearest
 
 # What to write for a key that is missing.
@@ -45,17 +46,6 @@ class Primary(Section):
     """Confidence level of the interval."""
 
 
-class RateGrid(Section):
-    """Learning rates that every arm tries alike; each arm gets its best on the validation split."""
-
-    rates: list[PositiveFloat] = Field(min_length=2)
-    """Learning rates to try; of equally good ones the smaller is taken."""
-    seeds: list[NonNegative] = Field(min_length=1)
-    """Seeds of these runs, which are not reported."""
-    k: Positive = 16
-    """Samples of each validation problem."""
-
-
 class AblationSpec(Section):
     """Factors x levels x seeds, and what the comparison is."""
 
@@ -83,7 +73,7 @@ class AblationSpec(Section):
     margin: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Difference in accuracy below which two arms count as equivalent; null: no claim of equivalence."""
     lr_grid: RateGrid | None = None
-    """Learning rates to choose from before the runs that are reported; null: the config's for every arm."""
+    """Learning rates to choose from, for each seed or in a pilot; null: the config's for every arm."""
 
     @field_validator("control", mode="before")
     @classmethod
@@ -214,9 +204,18 @@ def arm_key(levels: dict[str, str]) -> str:
     return ",".join(f"{name}={level}" for name, level in levels.items())
 
 
-def own_lines(spec: AblationSpec | None, rates: dict[str, float] | None, levels: dict[str, str]) -> list[str]:
-    """What the ablation sets beside the levels: the arm's learning rate, the seed's base."""
-    lines = [] if rates is None else [f"trainer.lr={rates[arm_key(levels)]:g}"]
+def own_lines(
+    spec: AblationSpec | None,
+    rates: dict[str, float] | None,
+    levels: dict[str, str],
+    rate: float | None = None,
+) -> list[str]:
+    """What the ablation sets beside the levels: the learning rate, the seed's base.
+
+    `rates` are those that a pilot chose, by arm; `rate` is one that is tried at every seed.
+    """
+    chosen = rate if rates is None else rates[arm_key(levels)]
+    lines = [] if chosen is None else [f"trainer.lr={as_text(chosen)}"]
     return lines + ["base_seed=${seed}"] * (spec is not None and spec.base_seed == "per_seed")
 
 

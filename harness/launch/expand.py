@@ -28,6 +28,7 @@ from harness.launch.compose import Composer, may_choose
 from harness.launch.job_checks import check_jobs
 from harness.launch.jobs import Job
 from harness.launch.levels import choose, control_levels, is_named, lines_of
+from harness.launch.rates import check_validation, rates_per_seed
 from harness.launch.syntax import MAX_RUNS, check_number, parse
 from harness.schema.run_config import ConfigError
 
@@ -36,7 +37,10 @@ Factors = dict[str, list[Any] | dict[str, list[str]]]
 
 @dataclass(frozen=True)
 class Sweep:
-    """Every run of an ablation. `factors` gives the level labels of each factor; seeds are not among them."""
+    """Every run of an ablation. `factors` gives the level labels of each factor; seeds are not among them.
+
+    `rates` are those that a pilot chose for each arm, `grid` those that every arm tries at every seed.
+    """
 
     question: str
     factors: dict[str, list[str]]
@@ -51,18 +55,24 @@ class Sweep:
     composer: Composer
     spec: AblationSpec | None = None
     rates: dict[str, float] | None = None
+    grid: tuple[float, ...] = ()
 
-    def run_id_of(self, levels: dict[str, str], seed: str, earlier: dict[str, float]) -> str | None:
+    def run_id_of(
+        self, levels: dict[str, str], seed: str, earlier: dict[str, float], rate: str | None = None
+    ) -> str | None:
         """The run of these levels and this seed under the sweep's other settings; None: no such arm.
 
-        `earlier` are learning rates that a pilot chose for arms that are not of this sweep.
+        `earlier` are learning rates that a pilot chose for arms that are not of this sweep. `rate` is the one
+        of a grid whose rates run at every seed; without it there is no such run in one.
         """
+        if bool(self.grid) != (rate is not None):
+            return None
         chosen = [self.lines[name].get(label, [f"{name}={label}"]) for name, label in levels.items()]
         lines = [line for level in chosen for line in level]
         rates = None if self.rates is None else earlier | self.rates
         if rates is not None and arm_key(levels) not in rates:
             return None
-        lines += own_lines(self.spec, rates, levels)
+        lines += own_lines(self.spec, rates, levels, None if rate is None else float(rate))
         try:
             return run_id(self.composer.config([*self.fixed, *lines, f"seed={seed}"]))
         except ConfigError:
@@ -102,8 +112,10 @@ def expand(
     raw = OmegaConf.to_container(composer.raw(given.fixed))
     spec = read_spec(raw.get("ablation"), _ablation_file(composer, given))  # type: ignore[union-attr]
     factors = _factors(composer, spec, given, multirun=multirun)
-    jobs = _jobs(composer, spec, given, factors, rates)
+    grid = rates_per_seed(spec.lr_grid if spec else None, given.keys)
+    jobs = _jobs(composer, spec, given, factors, rates, grid)
     check_jobs(jobs)
+    check_validation(grid, [job.config for job in jobs])
     if spec is not None:
         check_fixed(spec, [job.config for job in jobs if job.config.seed == jobs[0].config.seed])
         check_checkpoint(spec, [job.config for job in jobs])
@@ -122,6 +134,7 @@ def expand(
         composer=composer,
         spec=spec,
         rates=rates,
+        grid=tuple(grid),
     )
 
 
@@ -176,17 +189,21 @@ def _jobs(
     given: Overrides,
     factors: Factors,
     rates: dict[str, float] | None,
+    grid: Sequence[float],
 ) -> list[Job]:
-    """A job for each arm and seed, arm by arm."""
+    """A job for each arm, learning rate of the grid and seed, arm by arm."""
     seeds: Sequence[str | None] = given.swept.get("seed") or []
     if not seeds and spec is not None and "seed" not in given.keys:
         seeds = [str(seed) for seed in spec.seeds]
     counts = {name: len(levels) for name, levels in factors.items()} | {"seed": len(seeds or [None])}
+    counts |= {"trainer.lr": len(grid)} if grid else {}
     product = " × ".join(f"{number} {name}" for name, number in counts.items())
+    rates_to_try: Sequence[float | None] = grid or [None]
     check_number(math.prod(counts.values()), product, max_runs=composer.max_runs)
     return [
-        _job(composer, given.fixed, levels, seed, spec, rates)
+        _job(composer, given.fixed, levels, seed, spec, rates, rate)
         for levels in itertools.product(*(levels_of(k, v) for k, v in factors.items()))
+        for rate in rates_to_try
         for seed in seeds or [None]
     ]
 
@@ -198,11 +215,12 @@ def _job(
     seed: str | None,
     spec: AblationSpec | None,
     rates: dict[str, float] | None,
+    rate: float | None,
 ) -> Job:
     """Raises ConfigError, which names the arm."""
     labels = {name: label for name, label, _ in levels}
     lines = [*fixed, *(line for _, _, extra in levels for line in extra)]
-    lines += own_lines(spec, rates, labels)
+    lines += own_lines(spec, rates, labels, rate)
     lines += [f"seed={seed}"] if seed is not None else []
     composer.parse([line for _, _, extra in levels for line in extra])
     try:

@@ -12,6 +12,7 @@ from harness.launch.costs import estimate, finished_records
 from harness.launch.expand import Sweep
 from harness.launch.jobs import Job
 from harness.launch.levels import gap_lines
+from harness.launch.rates import SPLIT, as_text
 from harness.model import preflight
 from harness.model.files.source import not_reached
 from harness.records.progress import duration
@@ -50,9 +51,19 @@ def describe(sweep: Sweep, todo: dict[str, str], *, workers: int) -> str:
     first = [jobs[0].config for jobs in arms.values()]
     lines = [
         f"Question: {sweep.question}",
-        f"{_count(len(arms), 'arm')} × {_count(len(sweep.seeds), 'seed')}, {_count(len(sweep.jobs), 'run')}",
+        " × ".join(
+            [
+                _count(len(arms), "arm"),
+                *([_count(len(sweep.grid), "learning rate")] if sweep.grid else []),
+                _count(len(sweep.seeds), "seed"),
+            ]
+        )
+        + f", {_count(len(sweep.jobs), 'run')}",
     ]
     lines += ["", *_arm_table(arms, todo, records)]
+    if sweep.grid:
+        lines += ["", f"Every arm tries trainer.lr={', '.join(map(as_text, sweep.grid))} at every seed; each"]
+        lines[-1] += f" seed's best avg@k on its own {SPLIT} is taken, the smaller of equal ones"
     lines += _declared(sweep)
     lines += ["", *_time_lines(sweep.jobs, todo, records, workers)]
     lines += ["", "Memory of a run, GiB:", *dict.fromkeys(f"  {preflight.describe(c)}" for c in first)]
@@ -132,7 +143,7 @@ def _arm_table(arms: dict[str, list[Job]], todo: dict[str, str], records: Sequen
         rows.append(
             (
                 label,
-                ",".join(str(job.config.seed) for job in jobs),
+                ",".join(dict.fromkeys(str(job.config.seed) for job in jobs)),
                 ", ".join(_to_do(a, actions.count(a)) for a in dict.fromkeys(actions)),
                 f"{guess.sampled_tokens:,}",
                 duration(guess.seconds),
