@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from analysis.study.configs import differing_keys, varying_keys
+from analysis.study.configs import differing_keys, problems_of, varying_keys
 from analysis.study.contrasts import METRICS, control_of, final_rows, has, primary_factor, primary_of
+from analysis.study.differences import config_differences
 from analysis.study.load import Study, seed_order
 from analysis.study.rates import choice_notes
 from harness.records.records import Arm
@@ -16,16 +16,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 BASE_KEYS = ("model.", "corpus", "data.", "dtype")  # of a config, those that may change the base
-
-
-@dataclass(frozen=True)
-class ConfigDifference:
-    """Keys in which an arm's config differs from that of the arm it is compared with."""
-
-    arm: str
-    other: str
-    values: dict[str, tuple[Any, Any]]  # key -> (the other's, the arm's)
-    undeclared: list[str]
 
 
 def design_notes(study: Study) -> list[str]:
@@ -78,7 +68,10 @@ def _mixed_versions(study: Study) -> list[str]:
     notes += _several(study.runs, "device", "kinds of device")
     notes += _several(study.runs, "schema_version", "versions of the records' schema")
     for arms in _arms_by_data(study):
-        notes += _several(study.runs[study.runs["arm"].isin(arms)], "data_hash", "data versions")
+        mine = study.runs[study.runs["arm"].isin(arms)]
+        own = study.record.declared.get("draws") == "per_seed"
+        for _, rows in mine.groupby("seed") if own else [("", mine)]:
+            notes += _several(rows, "data_hash", "data versions")
     if "dirty" in study.runs and (study.runs["dirty"] == True).any():  # noqa: E712
         notes.append("some runs were made with uncommitted changes in the code")
     return notes
@@ -241,10 +234,16 @@ def _mixed_within(study: Study) -> list[str]:
     notes = []
     for arm in study.record.arms:
         configs = [study.configs[run] for run in arm.runs.values() if run in study.configs]
-        own = {"trainer.lr"} if arm.rates else set[str]()  # each seed chose its own
-        if keys := [key for key in varying_keys(configs) if key not in own]:
+        if keys := [key for key in varying_keys(configs) if key not in _own_of_seeds(study, arm)]:
             notes.append(f"runs of {arm.label} differ among themselves in more than seeds: {', '.join(keys)}")
     return notes
+
+
+def _own_of_seeds(study: Study, arm: Arm) -> set[str]:
+    """Keys that differ between the seeds of an arm by design."""
+    draws = study.record.declared.get("draws") == "per_seed"
+    data = {key for config in study.configs.values() for key in config if key.endswith(".data_seed")}
+    return ({"trainer.lr"} if arm.rates else set()) | (data if draws else set())
 
 
 def _other_protocols(study: Study) -> list[str]:
@@ -253,46 +252,23 @@ def _other_protocols(study: Study) -> list[str]:
         task = primary_of(study).task
     except ValueError:
         return []
-    rows = {arm.label: list(final_rows(study, arm.label, task).values()) for arm in study.record.arms}
+    rows = {arm.label: final_rows(study, arm.label, task) for arm in study.record.arms}
     notes = []
-    for field, what in (("protocol", "another protocol"), ("problem_ids", "other problems")):
-        first = next((found[0][field] for found in rows.values() if found), None)
-        others = [label for label, found in rows.items() if any(row[field] != first for row in found)]
+    for what, of, by_seed in (
+        ("another protocol", lambda row: row["protocol"], False),
+        ("other problems", problems_of, True),  # a seed's, for each may have its own
+    ):
+        first: dict[str, Any] = {}
+        others = []
+        for label, found in rows.items():
+            seen = [(seed if by_seed else "", of(row)) for seed, row in found.items()]
+            if any(first.setdefault(at, value) != value for at, value in seen):
+                others.append(label)
         if others:
             notes.append(
                 f"evaluated on {task} under {what} than the first arm: {', '.join(others)}; a "
                 "difference to it is not one of training alone"
             )
-            if field == "problem_ids":
+            if by_seed:
                 notes[-1] += ", and seeds whose problems differ are in no difference"
     return notes
-
-
-def config_differences(study: Study) -> list[ConfigDifference]:
-    """Each arm against its control, or against the first arm where it has none."""
-    arms = study.record.arms
-    differences = []
-    for arm in arms:
-        label = control_of(study, arm.levels, primary_factor(study)) or arms[0].label
-        other = next(a for a in arms if a.label == label)
-        config, other_config = _config_of(study, arm), _config_of(study, other)
-        if arm is not other and config is not None and other_config is not None:
-            differences.append(_config_difference(arm, config, other, other_config))
-    return differences
-
-
-def _config_difference(
-    arm: Arm, config: dict[str, Any], other: Arm, other_config: dict[str, Any]
-) -> ConfigDifference:
-    chosen = {"trainer.lr"} if arm.rates else set[str]()  # it differs by seed: the table of arms has it
-    keys = [key for key in differing_keys(other_config, config) if key not in chosen]
-    declared = {f for f in arm.levels if arm.levels[f] != other.levels.get(f)}
-    declared |= {line.split("=")[0].lstrip("+~") for line in set(arm.overrides) ^ set(other.overrides)}
-    outside = [k for k in keys if not any(k == d or k.startswith(f"{d}.") for d in declared)]
-    values = {k: (other_config.get(k), config.get(k)) for k in keys}
-    # Without a study.json the arms are told apart by these very keys, so none can be undeclared.
-    return ConfigDifference(arm.label, other.label, values, outside if arm.overrides else [])
-
-
-def _config_of(study: Study, arm: Arm) -> dict[str, Any] | None:
-    return next((study.configs[run] for run in arm.runs.values() if run in study.configs), None)

@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analysis.study.configs import flatten
+from analysis.study.configs import draw_of, flatten
 from analysis.study.evaluations import run_evaluations, with_checkpoints
 from analysis.study.plan import study_plan
 from analysis.study.rates import SeedChoice, choose_rates, grid_places, with_choices
@@ -111,7 +111,9 @@ def load_study(folder: Path, *, progress: Progress | None = None) -> Study:
     bases: dict[Path, dict[str, Any]] = {}
     for i, row in enumerate(rows):
         if (record := read.get(row["run_id"])) is not None:
-            evaluations += run_evaluations(folder, row, record, bases, damaged)
+            config = flatten(record.config)
+            found = run_evaluations(folder, row, record, bases, damaged)
+            evaluations += [each | {"draw": draw_of(config, each["split"])} for each in found]
         if progress:
             progress(i + 1, len(rows))
     frame = pd.DataFrame(evaluations)

@@ -14,6 +14,7 @@ from analysis.study.contrasts import (
     declared,
     what_varies,
 )
+from analysis.study.draws import method_text
 from analysis.study.load import Study
 from analysis.tables.table import Table
 
@@ -43,8 +44,9 @@ def arm_table(study: Study, primary: Primary, results: Sequence[ArmResult]) -> T
     few = any(r.estimate is not None and r.estimate.low is None for r in results)
     note = (
         f"{metric} on {study.task_text(primary.task)} {study.checkpoint_text}, in points. "
-        f"Brackets: {level} intervals, Student's t over seeds, on differences paired by seed where there is "
-        f"a control or a base; what varies: {what_varies(study)}. Holm adjusts over {_family(study)}. "
+        f"Brackets: {level} intervals, Student's t over seeds; differences to the control "
+        f"{method_text(study)}, gains over the base paired; what varies: {what_varies(study)}. "
+        f"Holm adjusts over {_family(study)}. "
         "Tokens, FLOPs and seconds are means per run, without pretraining."
         + (" No bracket: the reason stands under “What the intervals mean”." if few else "")
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from analysis.study.design import config_differences
+from analysis.study.differences import config_differences
 from analysis.study.load import Study
 from analysis.tables.table import Table, to_frame
 

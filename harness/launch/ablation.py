@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from harness.launch.compose import GROUPS
+from harness.launch.draws import base_lines
 from harness.launch.rates import RateGrid, as_text
 from harness.schema.run_config import ConfigError, RunConfig, did_you_mean
 from harness.schema.section import NonNegative, Section
@@ -57,7 +58,10 @@ class AblationSpec(Section):
     seeds: list[NonNegative] = Field(min_length=1)
     """Seeds of each arm."""
     base_seed: Literal["shared", "per_seed"] | None = None
-    """shared: one base for all seeds. per_seed: a base for each. null: as the config says."""
+    """shared: one base for all seeds. per_seed: a base for each. null: as `draws`, or as the config says."""
+    draws: Literal["shared", "per_seed"] = "shared"
+    """per_seed: each seed has training and test problems of its own, and a base unless that is shared; for
+    generated problems. shared: all seeds have the config's problems."""
     fixed: list[str] = Field(default_factory=list)
     """Config keys or sections that no arm may change."""
     control: dict[str, str]
@@ -216,7 +220,7 @@ def own_lines(
     """
     chosen = rate if rates is None else rates[arm_key(levels)]
     lines = [] if chosen is None else [f"trainer.lr={as_text(chosen)}"]
-    return lines + ["base_seed=${seed}"] * (spec is not None and spec.base_seed == "per_seed")
+    return lines + ([] if spec is None else base_lines(spec.draws, spec.base_seed))
 
 
 def differences(configs: Sequence[RunConfig]) -> dict[str, list[Any]]:

@@ -25,12 +25,13 @@ from harness.launch.ablation import (
     read_spec,
 )
 from harness.launch.compose import Composer, may_choose
+from harness.launch.draws import problem_lines
 from harness.launch.job_checks import check_jobs
 from harness.launch.jobs import Job
 from harness.launch.levels import choose, control_levels, is_named, lines_of
 from harness.launch.rates import check_validation, rates_per_seed
 from harness.launch.syntax import MAX_RUNS, check_number, parse
-from harness.schema.run_config import ConfigError
+from harness.schema.run_config import ConfigError, RunConfig
 
 Factors = dict[str, list[Any] | dict[str, list[str]]]
 
@@ -74,7 +75,7 @@ class Sweep:
             return None
         lines += own_lines(self.spec, rates, levels, None if rate is None else float(rate))
         try:
-            return run_id(self.composer.config([*self.fixed, *lines, f"seed={seed}"]))
+            return run_id(_config(self.composer, self.spec, [*self.fixed, *lines, f"seed={seed}"])[1])
         except ConfigError:
             return None
 
@@ -224,10 +225,22 @@ def _job(
     lines += [f"seed={seed}"] if seed is not None else []
     composer.parse([line for _, _, extra in levels for line in extra])
     try:
-        return Job(tuple(lines), labels, composer.config(lines))
+        lines, config = _config(composer, spec, lines)
+        return Job(tuple(lines), labels, config)
     except ConfigError as error:
         arm = ", ".join(f"{k}={v}" for k, v in labels.items())
         raise ConfigError(f"{error} (in the arm {arm})" if arm else str(error)) from None
+
+
+def _config(composer: Composer, spec: AblationSpec | None, lines: list[str]) -> tuple[list[str], RunConfig]:
+    """A run's overrides, with those that draw its problems, and its config."""
+    config = composer.config(lines)
+    if spec is None or spec.draws == "shared":
+        return lines, config
+    last = [line for line in lines if line.startswith("seed=")]
+    rest = [line for line in lines if not line.startswith("seed=")]
+    lines = [*rest, *problem_lines(config, lines), *last]
+    return lines, composer.config(lines)
 
 
 def _question(spec: AblationSpec | None, labels: dict[str, list[str]]) -> str:
@@ -238,5 +251,5 @@ def _question(spec: AblationSpec | None, labels: dict[str, list[str]]) -> str:
 
 def _share_bases(jobs: Sequence[Job]) -> bool:
     """Whether some seeds of a model have one base in common."""
-    bases = {(job.config.model.name, job.config.base_seed) for job in jobs}
+    bases = {(c.model.name, c.base_seed if c.model.is_ladder else 0) for c in (job.config for job in jobs)}
     return len(bases) < len({(job.config.model.name, job.config.seed) for job in jobs})

@@ -72,6 +72,11 @@ def describe(sweep: Sweep, todo: dict[str, str], *, workers: int) -> str:
     if len(arms) > 1:
         lines += ["", "What differs between the arms:", *_difference_lines(arms)]
         lines += ["", "Random streams, at one seed:", *_stream_lines(first)]
+    if sweep.spec is not None and sweep.spec.draws == "per_seed":
+        lines += [
+            "",
+            "Each seed draws training, validation and test problems of its own (data_seed=${seed}).",
+        ]
     lines += ["", detectable(len(sweep.seeds), records)]
     if sweep.shared_base:
         lines += [

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from harness.launch.ablation import arm_key
+from harness.launch.draws import pairing
 from harness.launch.expand import Sweep
 from harness.launch.jobs import Job
 from harness.launch.levels import absent
@@ -29,7 +30,7 @@ from harness.schema.run_config import ConfigError
 
 T = TypeVar("T")
 # Fields of an ablation that study.json records under `declared`; the others have fields of their own there.
-DECLARED = {"fixed", "family", "nulls", "checkpoint", "margin", "lr_grid"}
+DECLARED = {"fixed", "family", "nulls", "checkpoint", "margin", "lr_grid", "draws"}
 
 
 def merged_study(
@@ -50,7 +51,7 @@ def merged_study(
         arms=list(arms.values()),
         shared_base=sweep.shared_base,
         primary=sweep.primary,
-        declared=sweep.spec.model_dump(include=DECLARED) if sweep.spec else {},
+        declared=_declared(sweep),
         pilot=list(pilot),
         command=command,
     )
@@ -59,6 +60,14 @@ def merged_study(
     if gaps := absent(sweep.spec, record.factors):
         record.declared["absent"] = gaps
     return record
+
+
+def _declared(sweep: Sweep) -> dict[str, Any]:
+    """What study.json records of the ablation's declaration beside its own fields."""
+    if (spec := sweep.spec) is None:
+        return {}
+    rule = pairing(spec.draws, shared_base=sweep.shared_base)
+    return {**spec.model_dump(include=DECLARED), "pairing": rule}
 
 
 def _arm(label: str, jobs: Sequence[Job], *, tried: bool) -> Arm:

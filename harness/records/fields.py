@@ -71,6 +71,8 @@ class DeclaredFields(TypedDict, total=False):
     checkpoint: str
     margin: float | None
     lr_grid: dict[str, Any] | None
+    draws: str
+    pairing: str
     absent: dict[str, list[str]] | None
 
 
