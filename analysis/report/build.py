@@ -15,6 +15,7 @@ from analysis.study.contrasts import (
     arm_results,
     primary_of,
 )
+from analysis.study.declaration import declaration_lines
 from analysis.study.design import design_notes
 from analysis.study.load import Study
 from analysis.tables.arms import arm_table
@@ -84,7 +85,7 @@ def _sections(
         return ReportSection(title, list(text), [t for t in tables if t.cells], shown)
 
     return [
-        section("The arms", "differences", tables=arms),
+        section("The arms", "differences", tables=arms, text=declaration_lines(study)),
         section("Learning", "learning_rates", "checkpoints", "ordered", "learning_curves", tables=learning),
         section("What changed", "measures", "decomposition", "pass_at_k", tables=changed),
         section("Derivations", "derivations"),

@@ -128,7 +128,7 @@ def expand(
         control=control_levels(spec, labels),
         primary=spec.primary.model_dump(exclude_none=True) if spec and spec.primary else {},
         jobs=jobs,
-        shared_base=_share_bases(jobs),
+        shared_base=_share_bases(jobs, composer, spec),
         launcher=given.launcher,
         fixed=given.fixed,
         lines=lines_of(spec, factors),
@@ -249,7 +249,12 @@ def _question(spec: AblationSpec | None, labels: dict[str, list[str]]) -> str:
     return f"What changes with {', '.join(labels)}?" if labels else "One arm."
 
 
-def _share_bases(jobs: Sequence[Job]) -> bool:
-    """Whether some seeds of a model have one base in common."""
-    bases = {(c.model.name, c.base_seed if c.model.is_ladder else 0) for c in (job.config for job in jobs)}
-    return len(bases) < len({(job.config.model.name, job.config.seed) for job in jobs})
+def _share_bases(jobs: Sequence[Job], composer: Composer, spec: AblationSpec | None) -> bool:
+    """Whether some seeds of a model have one base in common, or of one seed's ablation another would."""
+    configs = [job.config for job in jobs]
+    if spec is not None and len({config.seed for config in configs}) == 1:
+        lines = [line for line in jobs[0].overrides if not line.startswith("seed=")]
+        configs.append(composer.config([*lines, f"seed={configs[0].seed + 1}"]))
+        configs = [c for c in configs if c.model == configs[0].model]
+    bases = {(c.model.name, c.base_seed if c.model.is_ladder else 0) for c in configs}
+    return len(bases) < len({(c.model.name, c.seed) for c in configs})

@@ -15,11 +15,12 @@ from statistics import fmean
 from harness.identity import run_folder
 from harness.launch.ablation import arm_key
 from harness.launch.costs import estimate, finished_records
+from harness.launch.declaration import declare
 from harness.launch.expand import Sweep, expand
 from harness.launch.jobs import Functions, Job
 from harness.launch.rates import SPLIT, RateGrid
 from harness.launch.status import evaluation_folders, finished
-from harness.launch.sweep import plan, run_sweep, workers_of
+from harness.launch.sweep import plan, run_sweep, study_folder, workers_of
 from harness.records.progress import duration
 from harness.records.reading import RecordError
 from harness.records.records import read_eval
@@ -81,7 +82,9 @@ def run_with_pilot(
 ) -> int:
     """The pilot, the choice, the runs that are reported; what is finished is skipped. The exit code."""
     grid = _grid(sweep)
-    code = run_sweep(pilot, overrides=overrides, functions=functions)
+    if any(finished(job.config) is None for job in pilot.jobs):  # the study learns from its pilot first
+        declare(sweep, study_folder(sweep))
+    code = run_sweep(pilot, overrides=overrides, functions=functions, reported=False)
     if code == HELD:
         return code
     choices = choose(pilot, grid)

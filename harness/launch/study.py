@@ -173,6 +173,8 @@ def _merge(sweep: Sweep, new: StudyRecord, old: StudyRecord, folder: Path) -> St
         for name, level in new.control.items()
     }
     new.notes = list(old.notes)
+    if "pairing" not in old.declared:  # begun before there was the rule: it does not change its comparison
+        new.declared.pop("pairing", None)
     if num_dropped:
         note = (
             f"{num_dropped} runs of an earlier launch had other settings: kept on disk, left out of the study"

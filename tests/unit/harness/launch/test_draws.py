@@ -11,7 +11,7 @@ from harness.data.load import load_split
 from harness.identity import base_id
 from harness.launch.draws import pairing
 from harness.launch.expand import Sweep, expand
-from harness.launch.study import merged_study
+from harness.launch.study import merged_study, write_study
 from harness.schema.run_config import ConfigError
 from tests.unit.harness.launch.test_sweep import CONF
 
@@ -95,8 +95,20 @@ def test_the_comparison_is_fixed_by_the_design_alone(tmp_path: Path) -> None:
     assert merged_study(sweep, tmp_path / "s", command="").declared["pairing"] == "unpaired"
 
 
+def test_a_study_from_before_the_rule_keeps_its_comparison(tmp_path: Path) -> None:
+    sweep, folder = sweep_of(tmp_path, draws="shared"), tmp_path / "s"
+    old = merged_study(sweep, folder, command="")
+    assert old.declared.pop("pairing") == "unpaired"
+    write_study(folder, old, needed=True)
+    assert "pairing" not in merged_study(sweep, folder, command="").declared
+
+
+def test_one_seed_of_a_study_is_compared_as_all_of_them(tmp_path: Path) -> None:
+    assert sweep_of(tmp_path, "seed=1", draws="shared").shared_base
+    assert not sweep_of(tmp_path, "seed=1").shared_base
+
+
 def test_the_default_changes_no_run(tmp_path: Path) -> None:
-    shared, without = sweep_of(tmp_path, draws="shared"), SPEC.copy()
-    without.pop("draws")
+    shared = sweep_of(tmp_path, draws="shared")
     plain = sweep_of(tmp_path, "data.data_seed=0", draws="shared")
     assert [j.run_id for j in shared.jobs] == [j.run_id for j in plain.jobs]
