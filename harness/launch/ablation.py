@@ -62,6 +62,8 @@ class AblationSpec(Section):
     draws: Literal["shared", "per_seed"] = "shared"
     """per_seed: each seed has training and test problems of its own, and a base unless that is shared; for
     generated problems. shared: all seeds have the config's problems."""
+    match: Literal["samples", "updates", "flops"] | None = None
+    """Set each arm's steps so that it spends its control's samples, updates, or FLOPs; null: the config's."""
     fixed: list[str] = Field(default_factory=list)
     """Config keys or sections that no arm may change."""
     control: dict[str, str]
@@ -213,13 +215,16 @@ def own_lines(
     rates: dict[str, float] | None,
     levels: dict[str, str],
     rate: float | None = None,
+    steps: int | None = None,
 ) -> list[str]:
     """What the ablation sets beside the levels: the learning rate, the seed's base.
 
-    `rates` are those that a pilot chose, by arm; `rate` is one that is tried at every seed.
+    `rates` are those that a pilot chose, by arm; `rate` is one that is tried at every seed; `steps` meet the
+    control's budget.
     """
     chosen = rate if rates is None else rates[arm_key(levels)]
     lines = [] if chosen is None else [f"trainer.lr={as_text(chosen)}"]
+    lines += [] if steps is None else [f"trainer.steps={steps}"]
     return lines + ([] if spec is None else base_lines(spec.draws, spec.base_seed))
 
 
@@ -258,9 +263,10 @@ def check_checkpoint(spec: AblationSpec, configs: Sequence[RunConfig]) -> None:
 def check_fixed(spec: AblationSpec, configs: Sequence[RunConfig]) -> None:
     """`configs` are one an arm, at one seed. Raises ConfigError when two differ in what is held fixed.
 
-    The learning rate is apart where each arm chooses its own.
+    The learning rate is apart where each arm chooses its own, and so are steps that are matched.
     """
-    differing = [key for key in differences(configs) if spec.lr_grid is None or key != "trainer.lr"]
+    own = {"trainer.lr": spec.lr_grid, "trainer.steps": spec.match}
+    differing = [key for key in differences(configs) if own.get(key) is None]
     for key in spec.fixed:
         if found := [d for d in differing if d == key or d.startswith(f"{key}.")]:
             raise ConfigError(

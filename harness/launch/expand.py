@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from hydra.core.override_parser.types import Override
@@ -41,6 +41,7 @@ class Sweep:
     """Every run of an ablation. `factors` gives the level labels of each factor; seeds are not among them.
 
     `rates` are those that a pilot chose for each arm, `grid` those that every arm tries at every seed.
+    `match` has each arm's steps where budgets are matched (harness/launch/match.py).
     """
 
     question: str
@@ -57,14 +58,21 @@ class Sweep:
     spec: AblationSpec | None = None
     rates: dict[str, float] | None = None
     grid: tuple[float, ...] = ()
+    match: list[dict[str, Any]] = field(default_factory=list)
 
     def run_id_of(
-        self, levels: dict[str, str], seed: str, earlier: dict[str, float], rate: str | None = None
+        self,
+        levels: dict[str, str],
+        seed: str,
+        earlier: dict[str, float],
+        rate: str | None = None,
+        steps: Mapping[str, int] | None = None,
     ) -> str | None:
         """The run of these levels and this seed under the sweep's other settings; None: no such arm.
 
         `earlier` are learning rates that a pilot chose for arms that are not of this sweep. `rate` is the one
-        of a grid whose rates run at every seed; without it there is no such run in one.
+        of a grid whose rates run at every seed; without it there is no such run in one. `steps` are those
+        that were matched for arms that are not of this sweep.
         """
         if bool(self.grid) != (rate is not None):
             return None
@@ -73,7 +81,8 @@ class Sweep:
         rates = None if self.rates is None else earlier | self.rates
         if rates is not None and arm_key(levels) not in rates:
             return None
-        lines += own_lines(self.spec, rates, levels, None if rate is None else float(rate))
+        number = {**(steps or {}), **_steps(self.match)}.get(arm_key(levels)) if self.match else None
+        lines += own_lines(self.spec, rates, levels, None if rate is None else float(rate), number)
         try:
             return run_id(_config(self.composer, self.spec, [*self.fixed, *lines, f"seed={seed}"])[1])
         except ConfigError:
@@ -102,6 +111,7 @@ def expand(
     config_dir: str | None = None,
     rates: dict[str, float] | None = None,
     max_runs: int = MAX_RUNS,
+    match: Sequence[dict[str, Any]] = (),
 ) -> Sweep:
     """Every run that the overrides ask for, composed and validated. A single run is a sweep of one.
 
@@ -114,7 +124,7 @@ def expand(
     spec = read_spec(raw.get("ablation"), _ablation_file(composer, given))  # type: ignore[union-attr]
     factors = _factors(composer, spec, given, multirun=multirun)
     grid = rates_per_seed(spec.lr_grid if spec else None, given.keys)
-    jobs = _jobs(composer, spec, given, factors, rates, grid)
+    jobs = _jobs(composer, spec, given, factors, rates, grid, _steps(match))
     check_jobs(jobs)
     check_validation(grid, [job.config for job in jobs])
     if spec is not None:
@@ -136,6 +146,7 @@ def expand(
         spec=spec,
         rates=rates,
         grid=tuple(grid),
+        match=list(match),
     )
 
 
@@ -191,6 +202,7 @@ def _jobs(
     factors: Factors,
     rates: dict[str, float] | None,
     grid: Sequence[float],
+    steps: Mapping[str, int],
 ) -> list[Job]:
     """A job for each arm, learning rate of the grid and seed, arm by arm."""
     seeds: Sequence[str | None] = given.swept.get("seed") or []
@@ -202,7 +214,7 @@ def _jobs(
     rates_to_try: Sequence[float | None] = grid or [None]
     check_number(math.prod(counts.values()), product, max_runs=composer.max_runs)
     return [
-        _job(composer, given.fixed, levels, seed, spec, rates, rate)
+        _job(composer, given.fixed, levels, seed, spec, rates, rate, steps)
         for levels in itertools.product(*(levels_of(k, v) for k, v in factors.items()))
         for rate in rates_to_try
         for seed in seeds or [None]
@@ -217,11 +229,12 @@ def _job(
     spec: AblationSpec | None,
     rates: dict[str, float] | None,
     rate: float | None,
+    steps: Mapping[str, int],
 ) -> Job:
     """Raises ConfigError, which names the arm."""
     labels = {name: label for name, label, _ in levels}
     lines = [*fixed, *(line for _, _, extra in levels for line in extra)]
-    lines += own_lines(spec, rates, labels, rate)
+    lines += own_lines(spec, rates, labels, rate, steps.get(arm_key(labels)))
     lines += [f"seed={seed}"] if seed is not None else []
     composer.parse([line for _, _, extra in levels for line in extra])
     try:
@@ -230,6 +243,11 @@ def _job(
     except ConfigError as error:
         arm = ", ".join(f"{k}={v}" for k, v in labels.items())
         raise ConfigError(f"{error} (in the arm {arm})" if arm else str(error)) from None
+
+
+def _steps(match: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """Matched steps by `arm_key`."""
+    return {row["arm"]: int(row["steps"]) for row in match}
 
 
 def _config(composer: Composer, spec: AblationSpec | None, lines: list[str]) -> tuple[list[str], RunConfig]:

@@ -64,6 +64,7 @@ def describe(sweep: Sweep, todo: dict[str, str], *, workers: int) -> str:
     if sweep.grid:
         lines += ["", f"Every arm tries trainer.lr={', '.join(map(as_text, sweep.grid))} at every seed; each"]
         lines[-1] += f" seed's best avg@k on its own {SPLIT} is taken, the smaller of equal ones"
+    lines += _match_lines(sweep)
     lines += _declared(sweep)
     lines += ["", *_time_lines(sweep.jobs, todo, records, workers)]
     lines += ["", "Memory of a run, GiB:", *dict.fromkeys(f"  {preflight.describe(c)}" for c in first)]
@@ -83,6 +84,20 @@ def describe(sweep: Sweep, todo: dict[str, str], *, workers: int) -> str:
             "Seeds share a base: intervals are conditional on it (base_seed=${seed} gives each its own)."
         ]
     return "\n".join(lines)
+
+
+def _match_lines(sweep: Sweep) -> list[str]:
+    """Steps of each arm, with what a step costs and how near it comes to its control's budget."""
+    if sweep.spec is None or (by := sweep.spec.match) is None:
+        return []
+    if not sweep.match:
+        return ["", f"Matched by {by}: a short run of each arm measures a step first; steps are not set yet"]
+    rows = [
+        f"  {row['arm']}: {row['a_step']:.4g} {by} a step, {row['steps']} steps, "
+        f"{100 * row['share']:.1f} % of the control's budget"
+        for row in sweep.match
+    ]
+    return ["", f"Matched by {by}:", *rows]
 
 
 def _declared(sweep: Sweep) -> list[str]:

@@ -30,7 +30,7 @@ from harness.schema.run_config import ConfigError
 
 T = TypeVar("T")
 # Fields of an ablation that study.json records under `declared`; the others have fields of their own there.
-DECLARED = {"fixed", "family", "nulls", "checkpoint", "margin", "lr_grid", "draws"}
+DECLARED = {"fixed", "family", "nulls", "checkpoint", "margin", "lr_grid", "draws", "match"}
 
 
 def merged_study(
@@ -67,7 +67,8 @@ def _declared(sweep: Sweep) -> dict[str, Any]:
     if (spec := sweep.spec) is None:
         return {}
     rule = pairing(spec.draws, shared_base=sweep.shared_base)
-    return {**spec.model_dump(include=DECLARED), "pairing": rule}
+    matched = {"matched": sweep.match} if sweep.match else {}
+    return {**spec.model_dump(include=DECLARED), "pairing": rule, **matched}
 
 
 def _arm(label: str, jobs: Sequence[Job], *, tried: bool) -> Arm:
@@ -159,8 +160,9 @@ def _merge(sweep: Sweep, new: StudyRecord, old: StudyRecord, folder: Path) -> St
             f"{', '.join(new.factors) or 'nothing'}; give it a name of its own: study=..."
         )
     new.arms, num_dropped = _merged_arms(sweep, new, old)
-    present = {arm_key(arm.levels) for arm in new.arms} - {choice["arm"] for choice in new.pilot}
-    new.pilot = [choice for choice in old.pilot if choice["arm"] in present] + new.pilot
+    present = {arm_key(arm.levels) for arm in new.arms}
+    chosen = {choice["arm"] for choice in new.pilot}
+    new.pilot = [choice for choice in old.pilot if choice["arm"] in present - chosen] + new.pilot
     new.factors = {
         name: _levels_present(name, [*old.factors[name], *levels], new.arms)
         for name, levels in new.factors.items()
@@ -172,6 +174,10 @@ def _merge(sweep: Sweep, new: StudyRecord, old: StudyRecord, folder: Path) -> St
         name: old.control[name] if old.control.get(name) in new.factors[name] else level
         for name, level in new.control.items()
     }
+    if new.declared.get("matched"):
+        ours = {row["arm"] for row in new.declared["matched"]}
+        kept = [row for row in old.declared.get("matched") or [] if row["arm"] in present - ours]
+        new.declared["matched"] = [*kept, *new.declared["matched"]]
     new.notes = list(old.notes)
     if "pairing" not in old.declared:  # begun before there was the rule: it does not change its comparison
         new.declared.pop("pairing", None)
@@ -188,11 +194,16 @@ def _merged_arms(sweep: Sweep, new: StudyRecord, old: StudyRecord) -> tuple[list
     """The arms of both records, and how many runs of `old` have other settings than the sweep now gives."""
     arms, num_dropped = {arm.label: arm for arm in new.arms}, 0
     rates = {choice["arm"]: float(choice["chosen"]) for choice in old.pilot}
+    steps = {row["arm"]: int(row["steps"]) for row in old.declared.get("matched") or []}
     for earlier in old.arms:
         label = arm_label(earlier.levels)
-        same = {s: name for s, name in earlier.runs.items() if _is_same(sweep, earlier, s, name, rates)}
+        same = {
+            s: name for s, name in earlier.runs.items() if _is_same(sweep, earlier, s, name, rates, steps)
+        }
         tried = {
-            rate: {s: name for s, name in runs.items() if _is_same(sweep, earlier, s, name, rates, rate)}
+            rate: {
+                s: name for s, name in runs.items() if _is_same(sweep, earlier, s, name, rates, steps, rate)
+            }
             for rate, runs in earlier.rates.items()
         }
         tried = {rate: runs for rate, runs in tried.items() if runs}
@@ -213,10 +224,16 @@ def _by_number(found: dict[str, T]) -> dict[str, T]:
 
 
 def _is_same(
-    sweep: Sweep, arm: Arm, seed: str, name: str, rates: dict[str, float], rate: str | None = None
+    sweep: Sweep,
+    arm: Arm,
+    seed: str,
+    name: str,
+    rates: dict[str, float],
+    steps: dict[str, int],
+    rate: str | None = None,
 ) -> bool:
     """Whether the sweep's settings give the arm's run of a seed the name that it has on disk."""
-    return sweep.run_id_of(arm.levels, seed, rates, rate) == name
+    return sweep.run_id_of(arm.levels, seed, rates, rate, steps) == name
 
 
 def _levels_present(factor: str, levels: list[str], arms: Sequence[Arm]) -> list[str]:

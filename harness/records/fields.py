@@ -73,6 +73,8 @@ class DeclaredFields(TypedDict, total=False):
     lr_grid: dict[str, Any] | None
     draws: str
     pairing: str
+    match: str | None
+    matched: list[dict[str, Any]] | None
     absent: dict[str, list[str]] | None
 
 
