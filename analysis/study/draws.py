@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from analysis.study.configs import draw_of, problems_of
+from analysis.study.configs import draw_of
 from analysis.study.load import Study
 
 
@@ -22,7 +22,7 @@ def drawn_anew(study: Study) -> list[str]:
     frame = study.evaluations[study.evaluations["step"] > 0]
     rows = frame[((frame["task"] == wanted) | (frame["split"] == wanted)) & frame["arm"].notna()]
     tested = [
-        len({problems_of(row) for _, row in mine.iterrows()}) == mine["seed"].nunique() > 1
+        len(set(zip(mine["problem_ids"], mine["draw"], strict=True))) == mine["seed"].nunique() > 1
         for _, mine in rows.groupby(["arm", "task"])
     ]
     return [*found, "test problems"] if tested and all(tested) else found

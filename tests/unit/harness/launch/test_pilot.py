@@ -119,6 +119,7 @@ def test_each_arm_trains_at_its_best_rate_and_the_study_says_so(launch, tmp_path
         "lr_grid": {"rates": [1e-3, 1e-4, 1e-5], "select": "pooled", "seeds": [100, 101], "k": 4},
         "draws": "shared",
         "pairing": "paired",
+        "match": None,
     }
     assert study.seeds == [0, 1] and not study.shared_base
     assert len([name for name in calls(tmp_path) if "-s10" in name]) == 12
