@@ -25,6 +25,7 @@ from analysis.figures.values import (
 from analysis.stats.intervals import Interval
 from analysis.study.bases import untrained_bases
 from analysis.study.contrasts import ArmResult, Primary, declared
+from analysis.study.draws import method_text
 from analysis.study.load import Study
 from analysis.tables.trends import place
 
@@ -54,7 +55,7 @@ def differences(study: Study, primary: Primary, results: Sequence[ArmResult]) ->
     )
     against = f"{controls[0].label} (the line at 0)" if len(controls) == 1 else "its control (the line at 0)"
     caption = (
-        f"Paired by seed, each arm against {against}, {where(study, primary)}; bars are the table's "
+        f"Each arm against {against}, {method_text(study)}, {where(study, primary)}; bars are the table's "
         "intervals; an arm without one has too few seeds, or all seeds differ alike."
     )
     if margin:

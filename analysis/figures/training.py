@@ -1,8 +1,8 @@
-"""Figures of training: the learning-rate pilot, learning curves, what the optimiser did."""
+"""Figures of training: the response to the learning rate, learning curves, what the optimiser did."""
 
 from __future__ import annotations
 
-import numpy as np
+from statistics import fmean
 
 from analysis.figures.figure import Figure
 from analysis.figures.marks import curves, linear_x, log_x
@@ -11,6 +11,7 @@ from analysis.figures.values import (
     FEW_ARMS,
     Row,
     base_rules,
+    estimate_row,
     factors_text,
     panels,
     seeds_text,
@@ -20,6 +21,8 @@ from analysis.figures.values import (
 from analysis.study.bases import untrained_bases
 from analysis.study.contrasts import Primary, evaluated_tasks
 from analysis.study.load import Study
+from analysis.study.rates import pilot_values
+from analysis.tables.rates import study_responses, where_tried
 
 MAX_POINTS = 80  # of one curve; longer runs are averaged in bins of steps, which keeps the page small
 FEW_POINTS = 12  # a curve of no more shows each, since a measure taken at checkpoints may have a single one
@@ -39,38 +42,54 @@ CURVES = {
 
 
 def learning_rates(study: Study, primary: Primary) -> Figure | None:
-    """Validation accuracy in the pilot against the learning rate: how sensitive each arm is to it."""
-    rows: list[Row] = []
-    for choice in study.record.pilot:
-        tried = {float(rate): list(seeds.values()) for rate, seeds in choice["tried"].items() if seeds}
-        if len(tried) > 1:
-            rows += [_pilot_row(str(choice["arm"]), rate, tried[rate]) for rate in sorted(tried)]
+    """Accuracy against the learning rate, of a grid or of a pilot: how sensitive each arm is to it."""
+    rows = _grid_rows(study, primary) if study.choices else _pilot_rows(study)
     if not rows:
         return None
     rates = [row["x"] for row in rows]
-    rows += _base_on(study, primary, "validation")
+    rows += _base_on(study, primary, None if study.choices else "validation")
     rows, series, titles = panels(study, rows)
     spec = curves(
         rows,
         x=log_x("learning rate", rates, "~e"),
-        title="avg@k, points",
+        title="accuracy, points" if study.choices else "avg@k, points",
         series=series,
         panels=titles,
         spread="band",
         height=150 if titles else 260,
     )
-    title = "Validation accuracy by learning rate in the pilot"
-    caption = "Mean over the pilot's own seeds; bands from the lowest to the highest seed."
+    title = f"{'Accuracy' if study.choices else 'Validation accuracy'} by learning rate"
+    title += f", {seeds_text(study)}" if study.choices else " in the pilot"
+    bands = "t intervals over seeds" if study.choices else "from the lowest to the highest seed"
+    caption = f"Mean of {where_tried(study, primary)}; bands: {bands}."
     if BASE in series:
         title += "; grey: the untrained base"
-        caption += " The base's line is its mean over the study's seeds on the validation split."
+        caption += " The base's line is its mean over the study's seeds."
     return Figure("learning_rates", title, caption, spec, (4, 2) if titles else (1, 1))
 
 
-def _pilot_row(arm: str, rate: float, values: list[float]) -> Row:
-    value, low, high = (100 * float(f(values)) for f in (np.mean, min, max))
-    said = tip(arm, value, low, high, at=f"learning rate {rate:g}")
-    return {"series": arm, "x": rate, "value": value, "low": low, "high": high, "tip": said}
+def _grid_rows(study: Study, primary: Primary) -> list[Row]:
+    """A row for each arm and rate of a grid, with its interval over seeds."""
+    rows = []
+    for response in study_responses(study, primary):
+        for rate, interval in response.cells.items():
+            row = estimate_row(response.arm, interval, x=rate)
+            said = tip(response.arm, row["value"], row["low"], row["high"], at=f"learning rate {rate:g}")
+            rows.append(row | {"tip": said})
+    return rows
+
+
+def _pilot_rows(study: Study) -> list[Row]:
+    """A row for each arm and rate of a pilot, whose few seeds give no interval: lowest and highest seed."""
+    rows = []
+    for arm, tried in pilot_values(study.record.pilot).items():
+        for rate in sorted(tried) if len(tried) > 1 else ():
+            values = list(tried[rate].values())
+            value, low, high = (100 * float(f(values)) for f in (fmean, min, max))
+            said = tip(arm, value, low, high, at=f"learning rate {rate:g}")
+            ends = {"value": value, "low": low, "high": high, "tip": said}
+            rows.append({"series": arm, "x": rate, **ends})
+    return rows
 
 
 def learning_curves(study: Study, primary: Primary) -> Figure | None:
@@ -98,8 +117,13 @@ def learning_curves(study: Study, primary: Primary) -> Figure | None:
     return Figure("learning_curves", title, caption + _binned(study), spec, (4, 2) if titles else (1, 1))
 
 
-def _base_on(study: Study, primary: Primary, split: str) -> list[Row]:
-    """A line for each base's avg@k on the first task of a split, if it was evaluated there."""
+def _base_on(study: Study, primary: Primary, split: str | None) -> list[Row]:
+    """A line for each base's avg@k on the first task of a split, if it was evaluated there.
+
+    `split` None: the primary task and metric.
+    """
+    if split is None:
+        return base_rules(study, untrained_bases(study, primary.task), primary.metric, primary.level)
     task = next((task for task, s in evaluated_tasks(study).items() if s == split), None)
     if task is None:
         return []

@@ -6,6 +6,7 @@ from analysis.stats.inference import tost_p
 from analysis.stats.intervals import Interval
 from analysis.stats.text import interval_text, p_equals, points
 from analysis.study.contrasts import METRICS, ArmResult, Primary, declared, what_varies
+from analysis.study.draws import limits_text, method_text
 from analysis.study.gains import gain_answers
 from analysis.study.headlines import Headline, missing_contrast, p_text_of, primary_headlines
 from analysis.study.load import Study
@@ -68,7 +69,7 @@ def _answer(headline: Headline, measure: str, margin: float | None) -> str:
     if d.low is None or d.high is None:
         return f"{who}: {size}, without an interval ({d.reason}), so nothing can be concluded."
     bracket = f"[{points(d.low, signed=True)}, {points(d.high, signed=True)}]"
-    tested = f"{100 * d.level:g} % interval {bracket}, {p_text_of(headline)}, {d.n} seeds, paired t"
+    tested = f"{100 * d.level:g} % interval {bracket}, {p_text_of(headline)}, {d.n} seeds, {d.method}"
     p = tost_p(d, margin=float(margin)) if margin else None
     same = ""
     if margin and p is not None:
@@ -80,10 +81,10 @@ def _answer(headline: Headline, measure: str, margin: float | None) -> str:
 
 
 def interval_notes(study: Study, primary: Primary, results: list[ArmResult]) -> list[str]:
+    how = "paired by seed" if primary.criterion == "gain" else method_text(study)
     lines = [
-        f"Primary intervals: Student's t over seeds, on {_compared(primary)} paired by seed. What "
-        f"varies: {what_varies(study)}. They say nothing about other problems or other data"
-        + (", nor about other bases." if study.record.shared_base else ", nor about bases made another way."),
+        f"Primary intervals: Student's t over seeds, on {_compared(primary)} {how}. What "
+        f"varies: {what_varies(study)}. {limits_text(study)}",
     ]
     crossed = [f"{r.label}: {_full(r.crossed)}" for r in results if r.crossed is not None]
     if crossed:

@@ -16,6 +16,7 @@ from analysis.study.contrasts import (
     arm_results,
     primary_of,
 )
+from analysis.study.declaration import declaration_lines
 from analysis.study.design import design_notes
 from analysis.study.load import Study
 from analysis.tables.anatomy import anatomy_problems_table, anatomy_table, anatomy_text
@@ -23,6 +24,7 @@ from analysis.tables.arms import arm_table
 from analysis.tables.measures import decomposition_table, measures_table, splits_table, templates_table
 from analysis.tables.memorisation import memorisation_table
 from analysis.tables.path_of_arms import main_effects_table, path_table
+from analysis.tables.rates import choices_table, response_table
 from analysis.tables.retention import retention_table
 from analysis.tables.runs import config_table, runs_table
 from analysis.tables.samples import sample_rows
@@ -74,9 +76,10 @@ def _sections(
     )
     elsewhere = (splits_table(study, primary, results), templates_table(study), gap)
     views = (views_table(study, primary, results), variance_table(study, primary, results))
-    learning = (trend_table(study, primary, results), pilot_table(study))
     found = anatomy(study, primary)
     gain = (anatomy_table(study, primary, found), anatomy_problems_table(found))
+    rates = (response_table(study, primary), choices_table(study), pilot_table(study))
+    learning = (trend_table(study, primary, results), *rates)
     changed = (measures_table(results), decomposition_table(results))
 
     def section(
@@ -87,7 +90,7 @@ def _sections(
 
     return [
         section("What training changed", "anatomy", tables=gain, text=anatomy_text(study, found)),
-        section("The arms", "differences", tables=arms),
+        section("The arms", "differences", tables=arms, text=declaration_lines(study)),
         section("Learning", "learning_rates", "checkpoints", "ordered", "learning_curves", tables=learning),
         section("How answers are reached", "decomposition", tables=changed),
         section("Derivations", "derivations"),

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from analysis.stats.crossed import pivotal_variances, tail
 from analysis.stats.inference import smallest_detectable
+from analysis.study.configs import problems_of
 from analysis.study.contrasts import final_rows, primary_of
 from analysis.study.design import config_differences
 from analysis.study.load import Study
@@ -92,7 +93,7 @@ def _aa_scores(study: Study) -> tuple[Array, int]:
     arms = [rows for arm in study.record.arms if (rows := final_rows(study, arm.label, task))]
     seeds = [s for s in (arms or [{}])[0] if all(s in rows for rows in arms)]
     cells = [rows[s] for rows in arms for s in seeds]  # arm by arm
-    problems = {row["problem_ids"] for row in cells}
+    problems = {problems_of(row) for row in cells}
     if min(len(arms), len(seeds)) < 2 or len(problems) != 1 or len(cells[0]["problem_ids"]) < 2:
         raise ValueError(
             f"{study.folder}: {len(arms)} arms share {len(seeds)} seeds; calibration needs two of each, on "

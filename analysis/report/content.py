@@ -51,5 +51,7 @@ def status_line(study: Study) -> str:
     ours = study.runs[study.runs["arm"].notna()]
     parts = [f"{len(ours)} run{'s' * (len(ours) != 1)}"]
     parts += [f"{n} {status}" for status, n in ours["status"].value_counts().items()]
-    others = len(study.runs) - len(ours)
-    return ", ".join(parts) + (f"; {others} more in no arm of the study" if others else "")
+    tried = int((~study.runs["chosen"] & study.runs["tried_by"].notna()).sum()) if study.choices else 0
+    others = len(study.runs) - len(ours) - tried
+    more = f"; {tried} more at learning rates that their seed did not choose" if tried else ""
+    return ", ".join(parts) + more + (f"; {others} more in no arm of the study" if others else "")

@@ -11,6 +11,7 @@ from typing_extensions import TypedDict
 from analysis.stats.inference import tost_p
 from analysis.stats.text import interval_text, p_equals, points
 from analysis.study.contrasts import METRICS, ArmResult, Primary, declared
+from analysis.study.declaration import declaration_of
 from analysis.study.gains import gain_finding
 from analysis.study.headlines import Headline, missing_contrast, p_text_of, primary_headlines
 from analysis.study.load import Study
@@ -54,6 +55,7 @@ def finding(study: Study, primary: Primary, results: list[ArmResult]) -> dict[st
         "question": study.record.question,
         "answer": answer,
         "seeds": max((len(r.seeds) for r in results), default=0),
+        "declaration": declaration_of(study).as_json(),
     }
 
 

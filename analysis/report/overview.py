@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from analysis.report.all_arms import directions, gains
 from analysis.report.committed import FILE, Committed
 from analysis.report.sentences import sentence
+from analysis.report.together import together_section
 from analysis.tables.table import csv_text
 from harness.records.reading import read_json
 from harness.records.records import write_text
@@ -66,6 +67,7 @@ def overview(folder: Path, rows: pd.DataFrame | None = None) -> str:
     studies = [Committed.read(path.parent) for path in paths]
     asked = [study.question for study in studies]
     arms = _all_arms(gains(folder) if rows is None else rows)
+    arms += together_section(studies)
     parts = [*arms, *(_section(study, asked.count(study.question) > 1) for study in studies)]
     return "\n\n".join([INTRODUCTION, *parts, *_measures(folder)]) + "\n"
 

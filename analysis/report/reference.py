@@ -29,6 +29,7 @@ from analysis.study.contrasts import arm_results, final_rows, primary_of, what_v
 from analysis.study.load import Study
 from analysis.tables.table import csv_text
 from harness.records import records
+from harness.records.declarations import FILE as DECLARATION
 
 MAX_BYTES, MAX_BYTES_OF_ALL = 1_000_000, 6_000_000  # of one study, of outputs/reference: commits are for ever
 FIGURES = (
@@ -155,8 +156,9 @@ def reference_files(
         "study.json": _json(_without_output_dir(study.record.model_dump())),
         "provenance.json": _json(_provenance(study, read, command)),
     }
-    if (calibration := study.folder / "calibration.json").exists():
-        texts[calibration.name] = calibration.read_text(encoding="utf-8")
+    for path in (study.folder / "calibration.json", study.folder / DECLARATION):
+        if path.exists():
+            texts[path.name] = path.read_text(encoding="utf-8")
     files = {name: _portable(text, study).encode() for name, text in texts.items()}
     return files | {f"figures/{f.name}.png": f.png for f in kept}
 
@@ -187,7 +189,8 @@ def _line(row: dict[str, Any], record: records.RunRecord | None, own: Mapping[st
 def _evaluations(study: Study) -> pd.DataFrame:
     frames = [frame for frame in (study.evaluations, study.samplings) if not frame.empty]
     order = ["run_id", "step", "task", "main"]
-    return pd.concat(frames).reindex(columns=list(NUMBERS)).sort_values(order, ascending=[True] * 3 + [False])
+    columns = [*NUMBERS, *(["tried_by", "lr"] if study.choices else [])]
+    return pd.concat(frames).reindex(columns=columns).sort_values(order, ascending=[True] * 3 + [False])
 
 
 def _problems(study: Study) -> pd.DataFrame:

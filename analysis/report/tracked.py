@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from harness.records import records
+from harness.records.declarations import FILE as DECLARATION
 from harness.records.lines import MetricsWriter
 from harness.records.records import RunRecord
 
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
 BLOCK = 32_768
 UNGROUPED = "wandb"  # the study of runs without a group
 REPORT = "report"
-KEPT = ("run.json", "study.json", "eval/", f"{records.BASES}/")
+OF_STUDY = ("study.json", DECLARATION)
+KEPT = ("run.json", *OF_STUDY, "eval/", f"{records.BASES}/")
 NON_FINITE: dict[Any, float] = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 STATES = {"finished": "finished", "running": "running", "crashed": "failed", "failed": "failed"}
 
@@ -134,13 +136,13 @@ def write_study(runs: Iterator[Tracked], folder: Path) -> tuple[int, list[str]]:
 
 
 def _write_files(run: Tracked, folder: Path, *, planned: bool) -> None:
-    """Write what the run kept: its own files, study.json unless `planned`, and what its base still lacks."""
+    """Write what the run kept: its own files, the study's unless `planned`, and what its base still lacks."""
     for name, data in run.files.items():
         if name.startswith(f"{records.BASES}/"):
             within, target = folder.parent / records.BASES, folder.parent / name
             stays = target.exists()
         else:
-            shared = name == "study.json"
+            shared = name in OF_STUDY
             within = folder if shared else folder / run.run_id
             target, stays = within / name, shared and planned
         if within.resolve() in target.resolve().parents and not stays:  # a name from elsewhere goes nowhere

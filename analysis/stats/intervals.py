@@ -69,6 +69,29 @@ def paired_t(differences: ArrayLike, *, level: float = 0.95, varies: str = SEEDS
     return _student(estimate, se, n - 1, n, level, "paired t", varies)
 
 
+def welch_t(first: ArrayLike, second: ArrayLike, *, level: float = 0.95, varies: str = SEEDS) -> Interval:
+    """Welch's unpaired t on mean(first) − mean(second), for arms that share nothing by seed.
+
+        se² = s₁²/n₁ + s₂²/n₂,  df = se⁴ / ((s₁²/n₁)²/(n₁−1) + (s₂²/n₂)²/(n₂−1))        (Welch 1947)
+
+    With a base and problems that all seeds share, seed s of one arm has no more in common with seed s of
+    another than with any other seed; pairing would halve the degrees of freedom. `n` is the smaller number of
+    seeds. Fewer than 3 on a side, or no spread, give an estimate without an interval.
+    """
+    a, b = _finite("first", first, ndim=1), _finite("second", second, ndim=1)
+    n, estimate, method = min(len(a), len(b)), float(a.mean() - b.mean()), "Welch t"
+    if not n >= MIN_SEEDS:
+        reason = f"{n} seed{'s' * (n > 1)}: 3 are needed for an interval"
+        return _bare(estimate, n, level, method, varies, reason)
+    parts = [float(x.var(ddof=1)) / len(x) for x in (a, b)]
+    se = sqrt(sum(parts))
+    if not se > 1e-12 * max(1.0, abs(estimate)):
+        reason = "no spread between seeds: an interval is not estimable"
+        return _bare(estimate, n, level, method, varies, reason)
+    df = sum(parts) ** 2 / sum(v**2 / (len(x) - 1) for v, x in zip(parts, (a, b), strict=True))
+    return _student(estimate, se, df, n, level, method, varies)
+
+
 def mean_squares(d: NDArray[np.float64]) -> tuple[float, float, float]:
     """Two-way mean squares of [S, P] without replication: rows, columns, residual."""
     rows, columns = d.shape

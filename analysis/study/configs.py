@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from harness.records.records import GENERATED
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # Keys that differ between the runs of one arm, or do not change what is trained.
 PER_RUN_KEYS = frozenset({"seed", "base_seed", "study", "output_dir"})
@@ -33,3 +38,22 @@ def differing_keys(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[
 def varying_keys(configs: Sequence[Mapping[str, Any]]) -> list[str]:
     """Keys in which any config differs from the first."""
     return sorted({key for other in configs[1:] for key in differing_keys(configs[0], other)})
+
+
+def draw_of(config: Mapping[str, Any], split: str) -> tuple[tuple[str, int], ...]:
+    """Data seeds of a run's generated problems by place; empty for a benchmark, whose problems are its own.
+
+    Ids of generated problems count them, so that two draws may have the same ids and other problems.
+    """
+    benchmarks = config.get("eval.benchmarks") or []
+    if any(isinstance(b, dict) and split in (b.get("name"), b.get("task")) for b in benchmarks):
+        return ()
+    made = [
+        k.removesuffix(".dataset") for k, v in config.items() if k.endswith(".dataset") and v in GENERATED
+    ]
+    return tuple((place, int(config.get(f"{place}.data_seed") or 0)) for place in sorted(made))
+
+
+def problems_of(row: pd.Series[Any]) -> tuple[Any, ...]:
+    """What tells an evaluation's problems from those of another: their ids, and the seeds that drew them."""
+    return row["problem_ids"], row["draw"]

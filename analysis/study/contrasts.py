@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analysis.stats.crossed import crossed_t
 from analysis.stats.inference import holm
 from analysis.stats.intervals import Interval, paired_t
 from analysis.stats.metrics import decompose_shares
+from analysis.study.draws import what_varies as what_varies
 from analysis.study.evaluations import BEST
 from analysis.study.load import Study
+from analysis.study.pairs import Rows as Rows
+from analysis.study.pairs import contrast as contrast
+from analysis.study.pairs import crossed as crossed
+from analysis.study.pairs import has as has
+from analysis.study.pairs import paired as paired
+from analysis.study.pairs import shared_seeds as shared_seeds
 
 if TYPE_CHECKING:
     import pandas as pd
 
 CRITERIA = ("difference", "gain")
 METRICS = {"avg": "avg@k", "greedy": "greedy", "maj": "maj@k", "pass": "pass@k"}
-Rows = Mapping[str, "pd.Series[Any]"]  # seed -> evaluation row
 FLAG_TEXT = {
     "no_reward_variance": "no reward variance",
     "all_truncated": "everything truncated",
@@ -131,41 +136,6 @@ def base_name(study: Study, label: str) -> str:
     return "base" if ours.groupby("seed")["base_id"].nunique().max() == 1 else f"base of {label}"
 
 
-def shared_seeds(pairs: Iterable[tuple[Rows, Rows]], metric: str) -> list[str]:
-    """Seeds at which every pair has the metric on both sides, measured on the same problems."""
-    pairs = list(pairs)
-    return [
-        s
-        for s in (pairs[0][0] if pairs else ())
-        if all(s in rows and has(rows[s], metric) for pair in pairs for rows in pair)
-        and all(a[s]["problem_ids"] == b[s]["problem_ids"] for a, b in pairs)
-    ]
-
-
-def paired(first: Rows, second: Rows, metric: str, *, level: float, varies: str) -> Interval | None:
-    """t interval on per-seed differences first − second over shared seeds; None without any."""
-    seeds = shared_seeds([(first, second)], metric)
-    if not seeds:
-        return None
-    return paired_t([first[s][metric] - second[s][metric] for s in seeds], level=level, varies=varies)
-
-
-def crossed(first: Rows, second: Rows, *, level: float) -> Interval | None:
-    """Seeds × problems interval on avg@k differences; None where the arms' problems differ."""
-    seeds = [s for s in first if s in second]
-    if not seeds or len({r[s]["problem_ids"] for r in (first, second) for s in seeds}) != 1:
-        return None
-    grid = np.array([np.subtract(first[s]["per_problem"], second[s]["per_problem"]) for s in seeds])
-    return crossed_t(grid, level=level)
-
-
-def what_varies(study: Study) -> str:
-    """Sentence that says what intervals over seeds vary and what they hold fixed."""
-    if study.record.shared_base:
-        return "training and rollout seeds only; problems are fixed, and so is the shared base"
-    return "seeds, each with a base of its own; problems are fixed"
-
-
 def control_of(study: Study, levels: Mapping[str, str], factor: str | None) -> str | None:
     """The arm that differs from `levels` in the primary factor alone, at its control level."""
     if factor is None or factor not in study.record.control:
@@ -214,7 +184,7 @@ def _arm_result(study: Study, primary: Primary, label: str, levels: dict[str, st
         base=_mean_of(base, metric),
         gain=paired(rows, base, metric, level=level, varies=varies),
         control=control,
-        difference=paired(rows, against, metric, level=level, varies=varies),
+        difference=contrast(study, [(rows, against)], metric, level=level),
         crossed=crossed(rows, against, level=level),
         p_holm=None,
         means=_means(rows, runs),
@@ -273,9 +243,3 @@ def _flags(study: Study, label: str, rows: Rows, values: list[float]) -> list[st
 def _mean_of(rows: Rows, name: str) -> float | None:
     values = [float(r[name]) for r in rows.values() if has(r, name)]
     return float(np.mean(values)) if values else None
-
-
-def has(row: pd.Series[Any], name: str) -> bool:
-    """True if the row has a finite value; pandas fills what a record leaves out with NaN."""
-    value = row[name]
-    return value is not None and bool(np.isfinite(float(value)))

@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from analysis.study.configs import differing_keys, varying_keys
+from analysis.study.configs import differing_keys, problems_of, varying_keys
 from analysis.study.contrasts import METRICS, control_of, final_rows, has, primary_factor, primary_of
+from analysis.study.differences import config_differences
 from analysis.study.load import Study, seed_order
+from analysis.study.rates import choice_notes
 from harness.records.records import Arm
 
 if TYPE_CHECKING:
     import pandas as pd
 
 BASE_KEYS = ("model.", "corpus", "data.", "dtype")  # of a config, those that may change the base
-
-
-@dataclass(frozen=True)
-class ConfigDifference:
-    """Keys in which an arm's config differs from that of the arm it is compared with."""
-
-    arm: str
-    other: str
-    values: dict[str, tuple[Any, Any]]  # key -> (the other's, the arm's)
-    undeclared: list[str]
 
 
 def design_notes(study: Study) -> list[str]:
@@ -44,7 +35,8 @@ def design_notes(study: Study) -> list[str]:
         _other_protocols,
         _undeclared,
     )
-    return [*study.record.notes, *(note for check in checks for note in check(study))]
+    chosen = choice_notes(study.record, study.choices)
+    return [*study.record.notes, *chosen, *(note for check in checks for note in check(study))]
 
 
 def _missing_seeds(study: Study) -> list[str]:
@@ -52,7 +44,8 @@ def _missing_seeds(study: Study) -> list[str]:
     notes, planned = [], {str(s) for s in study.record.seeds}
     for arm in study.record.arms:
         runs = study.finished[study.finished["arm"] == arm.label]
-        if missing := sorted(planned - {str(s) for s in runs["seed"]}, key=seed_order):
+        said = {c.seed for c in study.choices if c.arm == arm.label and c.missing}
+        if missing := sorted(planned - said - {str(s) for s in runs["seed"]}, key=seed_order):
             notes.append(f"{arm.label}: no finished run for seed {', '.join(missing)} (unbalanced design)")
     return notes
 
@@ -75,7 +68,10 @@ def _mixed_versions(study: Study) -> list[str]:
     notes += _several_devices(study.runs)
     notes += _several(study.runs, "schema_version", "versions of the records' schema")
     for arms in _arms_by_data(study):
-        notes += _several(study.runs[study.runs["arm"].isin(arms)], "data_hash", "data versions")
+        mine = study.runs[study.runs["arm"].isin(arms)]
+        own = study.record.declared.get("draws") == "per_seed"
+        for _, rows in mine.groupby("seed") if own else [("", mine)]:
+            notes += _several(rows, "data_hash", "data versions")
     if "dirty" in study.runs and (study.runs["dirty"] == True).any():  # noqa: E712
         notes.append("some runs were made with uncommitted changes in the code")
     return notes
@@ -189,7 +185,10 @@ def _missing_steps(study: Study) -> list[str]:
 
 def _unplanned(study: Study) -> list[str]:
     """Run folders that no arm of the study plans: their runs are in no table but that of runs."""
-    names = [str(name) for name in study.runs[study.runs["arm"].isna()]["run_id"]]
+    apart = study.runs["arm"].isna()
+    if "tried_by" in study.runs:
+        apart &= study.runs["tried_by"].isna()
+    names = [str(name) for name in study.runs[apart]["run_id"]]
     if not names:
         return []
     what = "a run folder is" if len(names) == 1 else f"{len(names)} run folders are"
@@ -243,9 +242,16 @@ def _mixed_within(study: Study) -> list[str]:
     notes = []
     for arm in study.record.arms:
         configs = [study.configs[run] for run in arm.runs.values() if run in study.configs]
-        if keys := varying_keys(configs):
+        if keys := [key for key in varying_keys(configs) if key not in _own_of_seeds(study, arm)]:
             notes.append(f"runs of {arm.label} differ among themselves in more than seeds: {', '.join(keys)}")
     return notes
+
+
+def _own_of_seeds(study: Study, arm: Arm) -> set[str]:
+    """Keys that differ between the seeds of an arm by design."""
+    draws = study.record.declared.get("draws") == "per_seed"
+    data = {key for config in study.configs.values() for key in config if key.endswith(".data_seed")}
+    return ({"trainer.lr"} if arm.rates else set()) | (data if draws else set())
 
 
 def _other_protocols(study: Study) -> list[str]:
@@ -254,45 +260,23 @@ def _other_protocols(study: Study) -> list[str]:
         task = primary_of(study).task
     except ValueError:
         return []
-    rows = {arm.label: list(final_rows(study, arm.label, task).values()) for arm in study.record.arms}
+    rows = {arm.label: final_rows(study, arm.label, task) for arm in study.record.arms}
     notes = []
-    for field, what in (("protocol", "another protocol"), ("problem_ids", "other problems")):
-        first = next((found[0][field] for found in rows.values() if found), None)
-        others = [label for label, found in rows.items() if any(row[field] != first for row in found)]
+    for what, of, by_seed in (
+        ("another protocol", lambda row: row["protocol"], False),
+        ("other problems", problems_of, True),  # a seed's, for each may have its own
+    ):
+        first: dict[str, Any] = {}
+        others = []
+        for label, found in rows.items():
+            seen = [(seed if by_seed else "", of(row)) for seed, row in found.items()]
+            if any(first.setdefault(at, value) != value for at, value in seen):
+                others.append(label)
         if others:
             notes.append(
                 f"evaluated on {task} under {what} than the first arm: {', '.join(others)}; a "
                 "difference to it is not one of training alone"
             )
-            if field == "problem_ids":
+            if by_seed:
                 notes[-1] += ", and seeds whose problems differ are in no difference"
     return notes
-
-
-def config_differences(study: Study) -> list[ConfigDifference]:
-    """Each arm against its control, or against the first arm where it has none."""
-    arms = study.record.arms
-    differences = []
-    for arm in arms:
-        label = control_of(study, arm.levels, primary_factor(study)) or arms[0].label
-        other = next(a for a in arms if a.label == label)
-        config, other_config = _config_of(study, arm), _config_of(study, other)
-        if arm is not other and config is not None and other_config is not None:
-            differences.append(_config_difference(arm, config, other, other_config))
-    return differences
-
-
-def _config_difference(
-    arm: Arm, config: dict[str, Any], other: Arm, other_config: dict[str, Any]
-) -> ConfigDifference:
-    keys = differing_keys(other_config, config)
-    declared = {f for f in arm.levels if arm.levels[f] != other.levels.get(f)}
-    declared |= {line.split("=")[0].lstrip("+~") for line in set(arm.overrides) ^ set(other.overrides)}
-    outside = [k for k in keys if not any(k == d or k.startswith(f"{d}.") for d in declared)]
-    values = {k: (other_config.get(k), config.get(k)) for k in keys}
-    # Without a study.json the arms are told apart by these very keys, so none can be undeclared.
-    return ConfigDifference(arm.label, other.label, values, outside if arm.overrides else [])
-
-
-def _config_of(study: Study, arm: Arm) -> dict[str, Any] | None:
-    return next((study.configs[run] for run in arm.runs.values() if run in study.configs), None)

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from analysis.stats.inference import holm
-from analysis.stats.intervals import Interval, paired_t
+from analysis.stats.intervals import Interval
 from analysis.stats.text import p_equals, p_text
-from analysis.study.contrasts import ArmResult, Primary, control_of, final_rows, shared_seeds, what_varies
+from analysis.study.contrasts import ArmResult, Primary, contrast, control_of, final_rows
 from analysis.study.load import Study
 
 
@@ -31,11 +29,11 @@ class Headline:
 
 def missing_contrast(study: Study, primary: Primary) -> str | None:
     """`kl − sft`: the declared contrast, where one of its two levels was not run."""
-    contrast = study.record.primary.get("contrast")
-    if contrast is None or primary.factor is None:
+    named = study.record.primary.get("contrast")
+    if named is None or primary.factor is None:
         return None
     control, run = study.record.control.get(primary.factor), study.record.factors.get(primary.factor, [])
-    return None if contrast in run and control in run else f"{contrast} − {control}"
+    return None if named in run and control in run else f"{named} − {control}"
 
 
 def headlines(study: Study, primary: Primary, *, factor: str | None = None) -> list[Headline]:
@@ -45,19 +43,14 @@ def headlines(study: Study, primary: Primary, *, factor: str | None = None) -> l
         return []
     control = study.record.control[factor]
     found = []
-    contrast = study.record.primary.get("contrast")  # the one that the study was made for comes first
-    for level in sorted(study.record.factors.get(factor, []), key=lambda name: name != contrast):
+    named = study.record.primary.get("contrast")  # the one that the study was made for comes first
+    for level in sorted(study.record.factors.get(factor, []), key=lambda name: name != named):
         arms = [a for a in study.record.arms if a.levels.get(factor) == level]
         pairs = [(a.label, c) for a in arms if (c := control_of(study, a.levels, factor)) is not None]
         if not pairs:
             continue
         cells = [(final_rows(study, a, primary.task), final_rows(study, c, primary.task)) for a, c in pairs]
-        metric = primary.metric
-        seeds = shared_seeds(cells, metric)
-        differences = [np.mean([a[s][metric] - c[s][metric] for a, c in cells]) for s in seeds]
-        interval = (
-            paired_t(differences, level=primary.level, varies=what_varies(study)) if differences else None
-        )
+        interval = contrast(study, cells, primary.metric, level=primary.level)
         found.append(Headline(factor, level, control, interval, len(cells)))
     return found
 

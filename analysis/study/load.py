@@ -12,9 +12,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from analysis.study.configs import flatten
+from analysis.study.configs import draw_of, flatten
 from analysis.study.evaluations import run_evaluations, with_checkpoints
 from analysis.study.plan import study_plan
+from analysis.study.rates import SeedChoice, choose_rates, grid_places, with_choices
 from analysis.study.step_metrics import Progress, read_steps
 from harness.records import records
 from harness.records.reading import visible
@@ -33,7 +34,8 @@ class Study:
 
     `runs`: one row per run, planned or on disk. `evaluations`: one row per checkpoint and task.
     `samplings`: rows of the same form at the temperatures and top-ps of `eval.temperatures`, which nothing
-    reads but the comparison at each arm's own best.
+    reads but the comparison at each arm's own best. `choices`: where learning rates run at every seed, what
+    each seed of each arm chose.
     """
 
     folder: Path
@@ -43,6 +45,7 @@ class Study:
     samplings: pd.DataFrame
     damaged: list[str] = field(default_factory=list)
     configs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    choices: list[SeedChoice] = field(default_factory=list)
     progress: Progress | None = None
 
     @property
@@ -125,23 +128,29 @@ def load_study(folder: Path, *, progress: Progress | None = None) -> Study:
     folders = _run_folders(folder, damaged)
     read, reasons = _read_runs(folders, damaged)
     plan = study_plan(folder, read, damaged)
-    if not folders and not any(arm.runs for arm in plan.arms):
+    if not folders and not any(arm.runs or arm.rates for arm in plan.arms):
         raise ValueError(f"{folder}: holds no runs; give a study's folder, outputs/<study>")
     rows = _run_rows(folder, plan, [path.name for path in folders], read, reasons, damaged)
     evaluations: list[dict[str, Any]] = []
     bases: dict[Path, dict[str, Any]] = {}
     for i, row in enumerate(rows):
         if (record := read.get(row["run_id"])) is not None:
-            evaluations += run_evaluations(folder, row, record, bases, damaged)
+            config = flatten(record.config)
+            found = run_evaluations(folder, row, record, bases, damaged)
+            evaluations += [each | {"draw": draw_of(config, each["split"])} for each in found]
         if progress:
             progress(i + 1, len(rows))
-    frame = pd.DataFrame([row for row in evaluations if row["main"]])
+    frame, samplings = (pd.DataFrame([row for row in evaluations if row["main"] is m]) for m in (True, False))
+    runs = with_checkpoints(pd.DataFrame(rows), frame, rule=plan.declared.get("checkpoint", "last"))
+    choices = choose_rates(plan, runs, frame)
+    plan, runs, frame, samplings = with_choices(plan, runs, (frame, samplings), choices)
     return Study(
         folder=folder,
         record=plan,
-        runs=with_checkpoints(pd.DataFrame(rows), frame, rule=plan.declared.get("checkpoint", "last")),
+        runs=runs,
         evaluations=frame,
-        samplings=pd.DataFrame([row for row in evaluations if not row["main"]]),
+        samplings=samplings,
+        choices=choices,
         damaged=damaged,
         configs={name: flatten(record.config) for name, record in read.items()},
         progress=progress,
@@ -186,6 +195,7 @@ def _run_rows(
 ) -> list[dict[str, Any]]:
     """A row a run: planned ones in the plan's order, then those on disk alone."""
     places = {run: (arm.label, seed) for arm in plan.arms for seed, run in arm.runs.items()}
+    places |= {run: (arm, seed) for run, (arm, seed, _) in grid_places(plan).items()}
     names = [*places, *(name for name in on_disk if name not in places)]
     sizes = _base_sizes(folder, {r.base_id for r in read.values() if r.base_id}, damaged)
     return [_run_row(name, places.get(name), read.get(name), reasons.get(name), sizes) for name in names]

@@ -14,7 +14,10 @@ from analysis.study.contrasts import (
     declared,
     what_varies,
 )
+from analysis.study.draws import method_text
 from analysis.study.load import Study
+from analysis.tables.spent import COLUMNS as SPENT
+from analysis.tables.spent import Spent, spent, unmatched
 from analysis.tables.table import Table
 
 if TYPE_CHECKING:
@@ -29,8 +32,7 @@ COLUMNS = [
     "flags",
     "base",
     "best constant",
-    "sampled tokens",
-    "FLOPs",
+    *SPENT,
     "GPU-seconds",
     "seconds",
 ]
@@ -43,14 +45,16 @@ def arm_table(study: Study, primary: Primary, results: Sequence[ArmResult]) -> T
     few = any(r.estimate is not None and r.estimate.low is None for r in results)
     note = (
         f"{metric} on {study.task_text(primary.task)} {study.checkpoint_text}, in points. "
-        f"Brackets: {level} intervals, Student's t over seeds, on differences paired by seed where there is "
-        f"a control or a base; what varies: {what_varies(study)}. Holm adjusts over {_family(study)}. "
-        "Tokens, FLOPs and seconds are means per run, without pretraining."
+        f"Brackets: {level} intervals, Student's t over seeds; differences to the control "
+        f"{method_text(study)}, gains over the base paired; what varies: {what_varies(study)}. "
+        f"Holm adjusts over {_family(study)}. "
+        "Steps, updates, tokens, FLOPs and seconds are means per run, without pretraining."
+        + _matching(study, results)
         + (" No bracket: the reason stands under “What the intervals mean”." if few else "")
     )
     cells = [_arm_cells(study, primary, r) for r in results]
     columns = ["arm", metric, *COLUMNS]
-    return Table("arms", "Arms", columns, cells, _arm_frame(results), note, terminal_columns=7)
+    return Table("arms", "Arms", columns, cells, _arm_frame(study, results), note, terminal_columns=7)
 
 
 def _arm_cells(study: Study, primary: Primary, r: ArmResult) -> list[str]:
@@ -64,11 +68,26 @@ def _arm_cells(study: Study, primary: Primary, r: ArmResult) -> list[str]:
         "; ".join(r.flags) or "none",
         points(r.base),
         points(r.means["best_constant"]),
-        compact(r.means["sampled_tokens"]),
-        compact(r.means["flops"]),
+        *spent(study, r).cells(),
         compact(r.means["gpu_seconds"] or None),
         compact(r.means["seconds"]),
     ]
+
+
+def _spent_columns(found: Spent) -> dict[str, Any]:
+    """Columns of the CSV beside the means of tokens and FLOPs."""
+    return {"lr": found.rate_text(), "steps": found.steps, "updates": found.updates}
+
+
+def _matching(study: Study, results: Sequence[ArmResult]) -> str:
+    """Say which budget the arms share, or by how much theirs differ from their controls'."""
+    match = declared(study).get("match")
+    text = f" Steps of each arm were set so that {match} agree with its control's." if match else ""
+    lines = unmatched(study, results)
+    if not lines:
+        return text
+    how = "Budgets that still differ" if match else "Not matched"
+    return f"{text} {how}, by more than a tenth: {'; '.join(lines)}."
 
 
 def _place(study: Study, primary: Primary, result: ArmResult) -> str:
@@ -82,7 +101,7 @@ def _family(study: Study) -> str:
     return f"the declared family: {', '.join(family)}" if family else "all differences to controls"
 
 
-def _arm_frame(results: Sequence[ArmResult]) -> pd.DataFrame:
+def _arm_frame(study: Study, results: Sequence[ArmResult]) -> pd.DataFrame:
     import pandas as pd
 
     rows: list[dict[str, Any]] = []
@@ -103,6 +122,7 @@ def _arm_frame(results: Sequence[ArmResult]) -> pd.DataFrame:
             row
             | {"p_holm": r.p_holm, "base": r.base}
             | r.means
+            | _spent_columns(spent(study, r))
             | {"flags": "; ".join(r.flags), "run_ids": " ".join(r.run_ids)}
         )
     return pd.DataFrame(rows)

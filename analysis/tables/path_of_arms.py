@@ -5,12 +5,10 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from analysis.stats.inference import holm, tost
-from analysis.stats.intervals import paired_t
+from analysis.stats.inference import holm, tost_p
 from analysis.stats.text import interval_text, p_equals, p_text
-from analysis.study.contrasts import METRICS, Primary, declared, final_rows, shared_seeds, what_varies
+from analysis.study.contrasts import METRICS, Primary, Rows, contrast, declared, final_rows, what_varies
+from analysis.study.draws import method_text
 from analysis.study.headlines import main_effects
 from analysis.study.load import Study
 from analysis.tables.table import Table, to_frame
@@ -47,7 +45,7 @@ def path_table(study: Study, primary: Primary) -> Table:
     margin = declared(study).get("margin")
     note = (
         f"{METRICS[primary.metric]} on {study.task_text(primary.task)}, points: each step minus the one "
-        f"before it, paired by seed; what varies: {what_varies(study)}. Holm adjusts over these steps."
+        f"before it, {method_text(study)}; what varies: {what_varies(study)}. Holm adjusts over these steps."
     )
     if margin is not None:
         note += f" Equivalent: two one-sided t tests at 0.05 within ±{100 * margin:g} points."
@@ -78,8 +76,9 @@ def main_effects_table(study: Study, primary: Primary) -> Table:
         )
     note = (
         f"{METRICS[primary.metric]} on {study.task_text(primary.task)}, points: per seed the mean over the "
-        f"settings of the other factors, then paired t; what varies: {what_varies(study)}. Holm adjusts over "
-        "this table. Only the primary factor's contrast was declared; the others are secondary."
+        f"settings of the other factors, then t ({method_text(study)}); what varies: "
+        f"{what_varies(study)}. Holm adjusts over this table. Only the primary factor's contrast was "
+        "declared; the others are secondary."
     )
     columns = ["factor", "level", "against", "difference", "p (Holm)", "settings", "seeds"]
     return Table("main_effects", "Main effects of every factor", columns, cells, to_frame(raw), note)
@@ -89,14 +88,10 @@ def _steps(study: Study, primary: Primary) -> list[dict[str, Any]]:
     path, factor = study.record.primary.get("path") or [], primary.factor
     margin, found = declared(study).get("margin"), []
     for before, level in pairwise(path):
-        differences = _differences(study, primary, str(factor), before, level)
-        interval = (
-            paired_t(differences, level=primary.level, varies=what_varies(study)) if differences else None
-        )
-        verdict = tost(differences, margin=margin) if margin and len(differences) > 2 else None
-        said = "—"
-        if verdict is not None:
-            said = f"{'yes' if verdict.equivalent else 'not shown'} ({p_equals(verdict.p_value)})"
+        cells = _cells(study, primary, str(factor), before, level)
+        interval = contrast(study, cells, primary.metric, level=primary.level) if cells else None
+        p = tost_p(interval, margin=margin) if margin and interval else None
+        said = "—" if p is None else f"{'yes' if p <= 0.05 else 'not shown'} ({p_equals(p)})"
         found.append(
             {
                 "step": level,
@@ -105,8 +100,8 @@ def _steps(study: Study, primary: Primary) -> list[dict[str, Any]]:
                 "low": interval.low if interval else None,
                 "high": interval.high if interval else None,
                 "p_value": interval.p_value if interval else None,
-                "tost_p": verdict.p_value if verdict else None,
-                "seeds": len(differences),
+                "tost_p": p,
+                "seeds": interval.n if interval else 0,
                 "interval": interval,
                 "said": said,
             }
@@ -114,17 +109,12 @@ def _steps(study: Study, primary: Primary) -> list[dict[str, Any]]:
     return found
 
 
-def _differences(study: Study, primary: Primary, factor: str, before: str, level: str) -> list[float]:
-    """Per seed that both have in every cell of the other factors: mean of level minus before."""
+def _cells(study: Study, primary: Primary, factor: str, before: str, level: str) -> list[tuple[Rows, Rows]]:
+    """Evaluations of a level and of the one before it, at each setting of the other factors."""
     arms = {tuple(sorted(a.levels.items())): a.label for a in study.record.arms}
-    cells = []
+    cells: list[tuple[Rows, Rows]] = []
     for arm in study.record.arms:
         other = arms.get(tuple(sorted({**arm.levels, factor: before}.items())))
         if arm.levels.get(factor) == level and other is not None:
             cells.append((final_rows(study, arm.label, primary.task), final_rows(study, other, primary.task)))
-    if not cells:
-        return []
-    metric = primary.metric
-    return [
-        float(np.mean([a[s][metric] - b[s][metric] for a, b in cells])) for s in shared_seeds(cells, metric)
-    ]
+    return cells

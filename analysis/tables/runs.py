@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from analysis.study.design import config_differences
+from analysis.study.differences import config_differences
 from analysis.study.load import Study
 from analysis.tables.table import Table, to_frame
 
@@ -14,7 +14,7 @@ def runs_table(study: Study) -> Table:
     cells = [
         [
             str(r["run_id"]),
-            str(r["arm"] or "—"),
+            _arm_text(r),
             str(r["seed"]),
             str(r["status"]),
             str(r["reason"] or ""),
@@ -27,6 +27,13 @@ def runs_table(study: Study) -> Table:
     columns = ["run", "arm", "seed", "status", "reason", "commit", "command"]
     note = "A run's folder holds its resolved config.yaml, record, metrics and evaluations."
     return Table("runs", "Runs, and how to reproduce each", columns, cells, raw, note)
+
+
+def _arm_text(row: dict[Any, Any]) -> str:
+    """A run's arm; where it was tried for an arm and another rate chosen, that in brackets."""
+    if not row.get("tried_by"):
+        return str(row["arm"] or "—")
+    return f"{row['tried_by']}, lr={row['lr']:g}" + ("" if row["chosen"] else " (not chosen)")
 
 
 def config_table(study: Study) -> Table:

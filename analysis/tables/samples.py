@@ -42,6 +42,8 @@ def _sources(study: Study, primary: Primary) -> list[tuple[str, str, Any]]:
         for name, is_base in ((base_name(study, label), True), (label, False)):
             rows = final_rows(study, label, primary.task, base=is_base)
             seed = next(iter(rows), None)
+            if seed is not None and sources and rows[seed]["draw"] != sources[0][2]["draw"]:
+                continue  # the same ids, and other problems
             if seed is not None and rows[seed]["samples"] not in seen:
                 seen.add(rows[seed]["samples"])
                 sources.append((name, seed, rows[seed]))

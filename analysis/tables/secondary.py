@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analysis.stats.inference import seeds_needed, smallest_detectable, tost, variance_components
-from analysis.stats.intervals import interquartile_mean, probability_of_improvement
+from analysis.stats.inference import seeds_needed, smallest_detectable, tost_p, variance_components
+from analysis.stats.intervals import Interval, interquartile_mean, probability_of_improvement
 from analysis.stats.text import interval_text, p_equals, points
+from analysis.study.configs import problems_of
 from analysis.study.contrasts import ArmResult, Primary, declared, final_rows, has, shared_seeds
+from analysis.study.draws import is_paired
 from analysis.study.load import Study
 from analysis.tables.table import Table, to_frame
 
@@ -30,7 +32,9 @@ def finding_table(study: Study, primary: Primary, results: Sequence[ArmResult]) 
         d = _paired(study, primary, r)
         if r.control is None or len(d) < 2 or np.std(d) == 0:
             continue
-        row = _finding_row(d, effect, margin)
+        if r.difference is None or r.difference.se is None:
+            continue
+        row = _finding_row(r.difference, effect, margin)
         p = row["tost_p"]
         verdict = "—" if p is None else f"{'yes' if row['equivalent'] else 'not shown'} ({p_equals(p)})"
         cells.append(
@@ -60,23 +64,24 @@ def finding_table(study: Study, primary: Primary, results: Sequence[ArmResult]) 
     return Table("finding", "What this design can and cannot find", columns, cells, to_frame(raw), note)
 
 
-def _finding_row(d: np.ndarray, effect: float, margin: float | None) -> dict[str, Any]:
-    """Power and equivalence from per-seed differences [S]."""
-    sd = float(np.std(d, ddof=1))
-    verdict = tost(d, margin=effect) if margin and len(d) > 2 else None
+def _finding_row(difference: Interval, effect: float, margin: float | None) -> dict[str, Any]:
+    """Power and equivalence from an interval with n seeds an arm; sd = se √n is that of a difference."""
+    assert difference.se is not None
+    sd, seeds = difference.se * sqrt(difference.n), difference.n
+    p = tost_p(difference, margin=effect) if margin else None
     try:
         needed = str(seeds_needed(effect=effect, sd=sd))
     except ValueError:
         needed = "over 10,000"
     return {
         "sd_of_differences": sd,
-        "smallest_detectable": smallest_detectable(sd=sd, num_seeds=len(d)),
+        "smallest_detectable": smallest_detectable(sd=sd, num_seeds=seeds),
         "effect": effect,
         "seeds_needed": needed,
         "margin": margin,
-        "seeds": len(d),
-        "tost_p": verdict.p_value if verdict else None,
-        "equivalent": verdict.equivalent if verdict else None,
+        "seeds": seeds,
+        "tost_p": p,
+        "equivalent": None if p is None else p <= 0.05,
     }
 
 
@@ -92,7 +97,7 @@ def views_table(study: Study, primary: Primary, results: Sequence[ArmResult]) ->
         better = probability_of_improvement(arm, control)
         shown = [interval_text(view, signed=True) for view in (r.difference, r.crossed)]
         cells.append([r.label, *shown, points(middle, signed=True), points(better)])
-        for name, view in (("paired t", r.difference), ("crossed t", r.crossed)):
+        for name, view in ((r.difference.method, r.difference), ("crossed t", r.crossed)):
             if view is not None:
                 parts = ("estimate", "low", "high", "df", "method", "varies")
                 raw.append({"arm": r.label, "view": name, **{p: getattr(view, p) for p in parts}})
@@ -100,7 +105,7 @@ def views_table(study: Study, primary: Primary, results: Sequence[ArmResult]) ->
             raw.append({"arm": r.label, "view": name, "estimate": value, "method": "rliable"})
     columns = [
         "arm",
-        "paired t (primary)",
+        f"{'paired' if is_paired(study) else 'Welch'} t (primary)",
         "crossed t: new problems too",
         "IQM difference",
         "P(improvement), %",
@@ -119,7 +124,7 @@ def variance_table(study: Study, primary: Primary, results: Sequence[ArmResult])
     cells, raw = [], []
     for r in results:
         rows = final_rows(study, r.label, primary.task)
-        if len(rows) < 2 or len({row["problem_ids"] for row in rows.values()}) != 1:
+        if len(rows) < 2 or len({problems_of(row) for row in rows.values()}) != 1:
             continue
         grid = np.array([row["per_problem"] for row in rows.values()])  # [S, P]
         if grid.shape[1] < 2:

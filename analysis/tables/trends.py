@@ -11,6 +11,7 @@ import numpy as np
 
 from analysis.stats.inference import loglinear_fit, trend_test
 from analysis.stats.text import compact, interval_text, p_text
+from analysis.study.configs import problems_of
 from analysis.study.contrasts import METRICS, ArmResult, Primary, Rows, final_rows, has, shared_seeds
 from analysis.study.load import Study
 from analysis.tables.table import Table, to_frame
@@ -138,7 +139,7 @@ def _levels(rows: Sequence[Rows], metric: str, less: Sequence[Rows] | None = Non
         s
         for s in rows[0]
         if all(s in found and has(found[s], metric) for found in needed)
-        and len({found[s]["problem_ids"] for found in needed}) == 1
+        and len({problems_of(found[s]) for found in needed}) == 1
     ]
 
     def scores(of: Sequence[Rows]) -> np.ndarray:

@@ -8,8 +8,10 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from harness.launch.compose import GROUPS
+from harness.launch.draws import base_lines
+from harness.launch.rates import RateGrid, as_text
 from harness.schema.run_config import ConfigError, RunConfig, did_you_mean
-from harness.schema.section import NonNegative, Positive, PositiveFloat, Section
+from harness.schema.section import NonNegative, Section
 from harness.schema.settings import is_setting, nearest
 
 # What to write for a key that is missing.
@@ -45,17 +47,6 @@ class Primary(Section):
     """Confidence level of the interval."""
 
 
-class RateGrid(Section):
-    """Learning rates that every arm tries alike; each arm gets its best on the validation split."""
-
-    rates: list[PositiveFloat] = Field(min_length=2)
-    """Learning rates to try; of equally good ones the smaller is taken."""
-    seeds: list[NonNegative] = Field(min_length=1)
-    """Seeds of these runs, which are not reported."""
-    k: Positive = 16
-    """Samples of each validation problem."""
-
-
 class AblationSpec(Section):
     """Factors x levels x seeds, and what the comparison is."""
 
@@ -67,7 +58,12 @@ class AblationSpec(Section):
     seeds: list[NonNegative] = Field(min_length=1)
     """Seeds of each arm."""
     base_seed: Literal["shared", "per_seed"] | None = None
-    """shared: one base for all seeds. per_seed: a base for each. null: as the config says."""
+    """shared: one base for all seeds. per_seed: a base for each. null: as `draws`, or as the config says."""
+    draws: Literal["shared", "per_seed"] = "shared"
+    """per_seed: each seed has training and test problems of its own, and a base unless that is shared; for
+    generated problems. shared: all seeds have the config's problems."""
+    match: Literal["samples", "updates", "flops"] | None = None
+    """Set each arm's steps so that it spends its control's samples, updates, or FLOPs; null: the config's."""
     fixed: list[str] = Field(default_factory=list)
     """Config keys or sections that no arm may change."""
     control: dict[str, str]
@@ -83,7 +79,7 @@ class AblationSpec(Section):
     margin: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Difference in accuracy below which two arms count as equivalent; null: no claim of equivalence."""
     lr_grid: RateGrid | None = None
-    """Learning rates to choose from before the runs that are reported; null: the config's for every arm."""
+    """Learning rates to choose from, for each seed or in a pilot; null: the config's for every arm."""
 
     @field_validator("control", mode="before")
     @classmethod
@@ -214,10 +210,22 @@ def arm_key(levels: dict[str, str]) -> str:
     return ",".join(f"{name}={level}" for name, level in levels.items())
 
 
-def own_lines(spec: AblationSpec | None, rates: dict[str, float] | None, levels: dict[str, str]) -> list[str]:
-    """What the ablation sets beside the levels: the arm's learning rate, the seed's base."""
-    lines = [] if rates is None else [f"trainer.lr={rates[arm_key(levels)]:g}"]
-    return lines + ["base_seed=${seed}"] * (spec is not None and spec.base_seed == "per_seed")
+def own_lines(
+    spec: AblationSpec | None,
+    rates: dict[str, float] | None,
+    levels: dict[str, str],
+    rate: float | None = None,
+    steps: int | None = None,
+) -> list[str]:
+    """What the ablation sets beside the levels: the learning rate, the seed's base.
+
+    `rates` are those that a pilot chose, by arm; `rate` is one that is tried at every seed; `steps` meet the
+    control's budget.
+    """
+    chosen = rate if rates is None else rates[arm_key(levels)]
+    lines = [] if chosen is None else [f"trainer.lr={as_text(chosen)}"]
+    lines += [] if steps is None else [f"trainer.steps={steps}"]
+    return lines + ([] if spec is None else base_lines(spec.draws, spec.base_seed))
 
 
 def differences(configs: Sequence[RunConfig]) -> dict[str, list[Any]]:
@@ -255,9 +263,10 @@ def check_checkpoint(spec: AblationSpec, configs: Sequence[RunConfig]) -> None:
 def check_fixed(spec: AblationSpec, configs: Sequence[RunConfig]) -> None:
     """`configs` are one an arm, at one seed. Raises ConfigError when two differ in what is held fixed.
 
-    The learning rate is apart where each arm chooses its own.
+    The learning rate is apart where each arm chooses its own, and so are steps that are matched.
     """
-    differing = [key for key in differences(configs) if spec.lr_grid is None or key != "trainer.lr"]
+    own = {"trainer.lr": spec.lr_grid, "trainer.steps": spec.match}
+    differing = [key for key in differences(configs) if own.get(key) is None]
     for key in spec.fixed:
         if found := [d for d in differing if d == key or d.startswith(f"{key}.")]:
             raise ConfigError(

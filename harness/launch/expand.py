@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from hydra.core.override_parser.types import Override
@@ -25,18 +25,24 @@ from harness.launch.ablation import (
     read_spec,
 )
 from harness.launch.compose import Composer, may_choose
+from harness.launch.draws import problem_lines
 from harness.launch.job_checks import check_jobs
 from harness.launch.jobs import Job
 from harness.launch.levels import choose, control_levels, is_named, lines_of
+from harness.launch.rates import check_validation, rates_per_seed
 from harness.launch.syntax import MAX_RUNS, check_number, parse
-from harness.schema.run_config import ConfigError
+from harness.schema.run_config import ConfigError, RunConfig
 
 Factors = dict[str, list[Any] | dict[str, list[str]]]
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """Every run of an ablation. `factors` gives the level labels of each factor; seeds are not among them."""
+    """Every run of an ablation. `factors` gives the level labels of each factor; seeds are not among them.
+
+    `rates` are those that a pilot chose for each arm, `grid` those that every arm tries at every seed.
+    `match` has each arm's steps where budgets are matched (harness/launch/match.py).
+    """
 
     question: str
     factors: dict[str, list[str]]
@@ -51,20 +57,34 @@ class Sweep:
     composer: Composer
     spec: AblationSpec | None = None
     rates: dict[str, float] | None = None
+    grid: tuple[float, ...] = ()
+    match: list[dict[str, Any]] = field(default_factory=list)
 
-    def run_id_of(self, levels: dict[str, str], seed: str, earlier: dict[str, float]) -> str | None:
+    def run_id_of(
+        self,
+        levels: dict[str, str],
+        seed: str,
+        earlier: dict[str, float],
+        rate: str | None = None,
+        steps: Mapping[str, int] | None = None,
+    ) -> str | None:
         """The run of these levels and this seed under the sweep's other settings; None: no such arm.
 
-        `earlier` are learning rates that a pilot chose for arms that are not of this sweep.
+        `earlier` are learning rates that a pilot chose for arms that are not of this sweep. `rate` is the one
+        of a grid whose rates run at every seed; without it there is no such run in one. `steps` are those
+        that were matched for arms that are not of this sweep.
         """
+        if bool(self.grid) != (rate is not None):
+            return None
         chosen = [self.lines[name].get(label, [f"{name}={label}"]) for name, label in levels.items()]
         lines = [line for level in chosen for line in level]
         rates = None if self.rates is None else earlier | self.rates
         if rates is not None and arm_key(levels) not in rates:
             return None
-        lines += own_lines(self.spec, rates, levels)
+        number = {**(steps or {}), **_steps(self.match)}.get(arm_key(levels)) if self.match else None
+        lines += own_lines(self.spec, rates, levels, None if rate is None else float(rate), number)
         try:
-            return run_id(self.composer.config([*self.fixed, *lines, f"seed={seed}"]))
+            return run_id(_config(self.composer, self.spec, [*self.fixed, *lines, f"seed={seed}"])[1])
         except ConfigError:
             return None
 
@@ -91,6 +111,7 @@ def expand(
     config_dir: str | None = None,
     rates: dict[str, float] | None = None,
     max_runs: int = MAX_RUNS,
+    match: Sequence[dict[str, Any]] = (),
 ) -> Sweep:
     """Every run that the overrides ask for, composed and validated. A single run is a sweep of one.
 
@@ -102,8 +123,10 @@ def expand(
     raw = OmegaConf.to_container(composer.raw(given.fixed))
     spec = read_spec(raw.get("ablation"), _ablation_file(composer, given))  # type: ignore[union-attr]
     factors = _factors(composer, spec, given, multirun=multirun)
-    jobs = _jobs(composer, spec, given, factors, rates)
+    grid = rates_per_seed(spec.lr_grid if spec else None, given.keys)
+    jobs = _jobs(composer, spec, given, factors, rates, grid, _steps(match))
     check_jobs(jobs)
+    check_validation(grid, [job.config for job in jobs])
     if spec is not None:
         check_fixed(spec, [job.config for job in jobs if job.config.seed == jobs[0].config.seed])
         check_checkpoint(spec, [job.config for job in jobs])
@@ -115,13 +138,15 @@ def expand(
         control=control_levels(spec, labels),
         primary=spec.primary.model_dump(exclude_none=True) if spec and spec.primary else {},
         jobs=jobs,
-        shared_base=_share_bases(jobs),
+        shared_base=_share_bases(jobs, composer, spec),
         launcher=given.launcher,
         fixed=given.fixed,
         lines=lines_of(spec, factors),
         composer=composer,
         spec=spec,
         rates=rates,
+        grid=tuple(grid),
+        match=list(match),
     )
 
 
@@ -176,17 +201,22 @@ def _jobs(
     given: Overrides,
     factors: Factors,
     rates: dict[str, float] | None,
+    grid: Sequence[float],
+    steps: Mapping[str, int],
 ) -> list[Job]:
-    """A job for each arm and seed, arm by arm."""
+    """A job for each arm, learning rate of the grid and seed, arm by arm."""
     seeds: Sequence[str | None] = given.swept.get("seed") or []
     if not seeds and spec is not None and "seed" not in given.keys:
         seeds = [str(seed) for seed in spec.seeds]
     counts = {name: len(levels) for name, levels in factors.items()} | {"seed": len(seeds or [None])}
+    counts |= {"trainer.lr": len(grid)} if grid else {}
     product = " × ".join(f"{number} {name}" for name, number in counts.items())
+    rates_to_try: Sequence[float | None] = grid or [None]
     check_number(math.prod(counts.values()), product, max_runs=composer.max_runs)
     return [
-        _job(composer, given.fixed, levels, seed, spec, rates)
+        _job(composer, given.fixed, levels, seed, spec, rates, rate, steps)
         for levels in itertools.product(*(levels_of(k, v) for k, v in factors.items()))
+        for rate in rates_to_try
         for seed in seeds or [None]
     ]
 
@@ -198,18 +228,37 @@ def _job(
     seed: str | None,
     spec: AblationSpec | None,
     rates: dict[str, float] | None,
+    rate: float | None,
+    steps: Mapping[str, int],
 ) -> Job:
     """Raises ConfigError, which names the arm."""
     labels = {name: label for name, label, _ in levels}
     lines = [*fixed, *(line for _, _, extra in levels for line in extra)]
-    lines += own_lines(spec, rates, labels)
+    lines += own_lines(spec, rates, labels, rate, steps.get(arm_key(labels)))
     lines += [f"seed={seed}"] if seed is not None else []
     composer.parse([line for _, _, extra in levels for line in extra])
     try:
-        return Job(tuple(lines), labels, composer.config(lines))
+        lines, config = _config(composer, spec, lines)
+        return Job(tuple(lines), labels, config)
     except ConfigError as error:
         arm = ", ".join(f"{k}={v}" for k, v in labels.items())
         raise ConfigError(f"{error} (in the arm {arm})" if arm else str(error)) from None
+
+
+def _steps(match: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """Matched steps by `arm_key`."""
+    return {row["arm"]: int(row["steps"]) for row in match}
+
+
+def _config(composer: Composer, spec: AblationSpec | None, lines: list[str]) -> tuple[list[str], RunConfig]:
+    """A run's overrides, with those that draw its problems, and its config."""
+    config = composer.config(lines)
+    if spec is None or spec.draws == "shared":
+        return lines, config
+    last = [line for line in lines if line.startswith("seed=")]
+    rest = [line for line in lines if not line.startswith("seed=")]
+    lines = [*rest, *problem_lines(config, lines), *last]
+    return lines, composer.config(lines)
 
 
 def _question(spec: AblationSpec | None, labels: dict[str, list[str]]) -> str:
@@ -218,7 +267,12 @@ def _question(spec: AblationSpec | None, labels: dict[str, list[str]]) -> str:
     return f"What changes with {', '.join(labels)}?" if labels else "One arm."
 
 
-def _share_bases(jobs: Sequence[Job]) -> bool:
-    """Whether some seeds of a model have one base in common."""
-    bases = {(job.config.model.name, job.config.base_seed) for job in jobs}
-    return len(bases) < len({(job.config.model.name, job.config.seed) for job in jobs})
+def _share_bases(jobs: Sequence[Job], composer: Composer, spec: AblationSpec | None) -> bool:
+    """Whether some seeds of a model have one base in common, or of one seed's ablation another would."""
+    configs = [job.config for job in jobs]
+    if spec is not None and len({config.seed for config in configs}) == 1:
+        lines = [line for line in jobs[0].overrides if not line.startswith("seed=")]
+        configs.append(composer.config([*lines, f"seed={configs[0].seed + 1}"]))
+        configs = [c for c in configs if c.model == configs[0].model]
+    bases = {(c.model.name, c.base_seed if c.model.is_ladder else 0) for c in configs}
+    return len(bases) < len({(c.model.name, c.seed) for c in configs})

@@ -1,7 +1,8 @@
-"""Every arm's learning rate, chosen on the validation split before the runs that are reported.
+"""One learning rate an arm, chosen on the validation split before the runs that are reported.
 
 Objectives differ in the size of their gradients, and that must not pass for an effect: each arm tries the
-same grid, with seeds that no table shows, and trains at the rate that was best for it.
+same grid, with seeds that no table shows, and trains at the rate that was best for it. Intervals over the
+study's seeds leave this choice out; `select: per_seed` (harness/launch/rates.py) has it inside.
 """
 
 from __future__ import annotations
@@ -12,18 +13,19 @@ from dataclasses import asdict, dataclass, field
 from statistics import fmean
 
 from harness.identity import run_folder
-from harness.launch.ablation import RateGrid, arm_key
+from harness.launch.ablation import arm_key
 from harness.launch.costs import estimate, finished_records
+from harness.launch.declaration import declare
 from harness.launch.expand import Sweep, expand
 from harness.launch.jobs import Functions, Job
+from harness.launch.rates import SPLIT, RateGrid
 from harness.launch.status import evaluation_folders, finished
-from harness.launch.sweep import plan, run_sweep, workers_of
+from harness.launch.sweep import plan, run_sweep, study_folder, workers_of
 from harness.records.progress import duration
 from harness.records.reading import RecordError
 from harness.records.records import read_eval
 from harness.schema.run_config import ConfigError
 
-SPLIT = "validation"
 HELD = 3  # exit code: another process holds a run
 
 
@@ -46,10 +48,11 @@ def pilot_of(sweep: Sweep, overrides: Sequence[str], *, config_dir: str | None =
     """The runs that choose the learning rates of a sweep, a study of their own.
 
     They sample validation as the sweep samples its test, with the grid's own k.
-    None without a grid, or with a learning rate on the command line, which every arm then has.
+    None without a grid or with one whose rates run at every seed, or with a learning rate on the command
+    line, which every arm then has.
     """
     grid = None if sweep.spec is None else sweep.spec.lr_grid
-    if grid is None or any(line.startswith("trainer.lr=") for line in overrides):
+    if grid is None or grid.select != "pooled" or any(line.startswith("trainer.lr=") for line in overrides):
         return None
     first = sweep.jobs[0].config
     own = {
@@ -81,7 +84,9 @@ def run_with_pilot(
 ) -> int:
     """The pilot, the choice, the runs that are reported; what is finished is skipped. The exit code."""
     grid = _grid(sweep)
-    code = run_sweep(pilot, overrides=overrides, functions=functions)
+    if any(finished(job.config) is None for job in pilot.jobs):  # the study learns from its pilot first
+        declare(sweep, study_folder(sweep))
+    code = run_sweep(pilot, overrides=overrides, functions=functions, reported=False)
     if code == HELD:
         return code
     choices = choose(pilot, grid)

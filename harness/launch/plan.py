@@ -12,6 +12,7 @@ from harness.launch.costs import estimate, finished_records
 from harness.launch.expand import Sweep
 from harness.launch.jobs import Job
 from harness.launch.levels import gap_lines
+from harness.launch.rates import SPLIT, as_text
 from harness.model import preflight
 from harness.model.files.source import not_reached
 from harness.records.progress import duration
@@ -50,9 +51,20 @@ def describe(sweep: Sweep, todo: dict[str, str], *, workers: int) -> str:
     first = [jobs[0].config for jobs in arms.values()]
     lines = [
         f"Question: {sweep.question}",
-        f"{_count(len(arms), 'arm')} × {_count(len(sweep.seeds), 'seed')}, {_count(len(sweep.jobs), 'run')}",
+        " × ".join(
+            [
+                _count(len(arms), "arm"),
+                *([_count(len(sweep.grid), "learning rate")] if sweep.grid else []),
+                _count(len(sweep.seeds), "seed"),
+            ]
+        )
+        + f", {_count(len(sweep.jobs), 'run')}",
     ]
     lines += ["", *_arm_table(arms, todo, records)]
+    if sweep.grid:
+        lines += ["", f"Every arm tries trainer.lr={', '.join(map(as_text, sweep.grid))} at every seed; each"]
+        lines[-1] += f" seed's best avg@k on its own {SPLIT} is taken, the smaller of equal ones"
+    lines += _match_lines(sweep)
     lines += _declared(sweep)
     lines += _sampling_lines(first)
     lines += ["", *_time_lines(sweep.jobs, todo, records, workers)]
@@ -62,12 +74,31 @@ def describe(sweep: Sweep, todo: dict[str, str], *, workers: int) -> str:
     if len(arms) > 1:
         lines += ["", "What differs between the arms:", *_difference_lines(arms)]
         lines += ["", "Random streams, at one seed:", *_stream_lines(first)]
+    if sweep.spec is not None and sweep.spec.draws == "per_seed":
+        lines += [
+            "",
+            "Each seed draws training, validation and test problems of its own (data_seed=${seed}).",
+        ]
     lines += ["", detectable(len(sweep.seeds), records)]
     if sweep.shared_base:
         lines += [
             "Seeds share a base: intervals are conditional on it (base_seed=${seed} gives each its own)."
         ]
     return "\n".join(lines)
+
+
+def _match_lines(sweep: Sweep) -> list[str]:
+    """Steps of each arm, with what a step costs and how near it comes to its control's budget."""
+    if sweep.spec is None or (by := sweep.spec.match) is None:
+        return []
+    if not sweep.match:
+        return ["", f"Matched by {by}: a short run of each arm measures a step first; steps are not set yet"]
+    rows = [
+        f"  {row['arm']}: {row['a_step']:.4g} {by} a step, {row['steps']} steps, "
+        f"{100 * row['share']:.1f} % of the control's budget"
+        for row in sweep.match
+    ]
+    return ["", f"Matched by {by}:", *rows]
 
 
 def _declared(sweep: Sweep) -> list[str]:
@@ -146,7 +177,7 @@ def _arm_table(arms: dict[str, list[Job]], todo: dict[str, str], records: Sequen
         rows.append(
             (
                 label,
-                ",".join(str(job.config.seed) for job in jobs),
+                ",".join(dict.fromkeys(str(job.config.seed) for job in jobs)),
                 ", ".join(_to_do(a, actions.count(a)) for a in dict.fromkeys(actions)),
                 f"{guess.sampled_tokens:,}",
                 duration(guess.seconds),

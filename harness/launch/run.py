@@ -112,11 +112,16 @@ def _launch(
 ) -> int:
     """Plan or run, in one of three ways: a sweep after its pilot, a sweep, or one run in this process."""
     from harness.launch.jobs import Functions
+    from harness.launch.match import check_match, matched_sweep
     from harness.launch.pilot import pilot_of, plan_with_pilot, run_with_pilot
     from harness.launch.signals import installed
     from harness.launch.sweep import plan, run_sweep
 
-    folder = options.config_dir
+    folder, calls = options.config_dir, functions or Functions()
+    check_match(sweep.spec, [job.config for job in sweep.jobs])
+    started = None if options.plan else calls
+    with nullcontext() if options.plan else installed():
+        sweep = matched_sweep(sweep, overrides, config_dir=folder, functions=started)
     pilot = pilot_of(sweep, overrides, config_dir=folder)
     if options.plan:
         with_pilot = pilot and plan_with_pilot(sweep, pilot, overrides=overrides, config_dir=folder)
@@ -124,7 +129,6 @@ def _launch(
     _check_memory(sweep)
     if options.plan:
         return FINISHED
-    calls = functions or Functions()
     with installed():
         if pilot is not None:
             return run_with_pilot(sweep, pilot, overrides=overrides, config_dir=folder, functions=calls)

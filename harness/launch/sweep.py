@@ -13,6 +13,7 @@ from typing import Any
 from harness.data.load import data_fingerprint
 from harness.identity import base_id, bases_of, digest, run_folder, run_id
 from harness.launch.costs import estimate, finished_records
+from harness.launch.declaration import declare
 from harness.launch.expand import Sweep
 from harness.launch.hydra_launchers import PROCESS, launcher_settings, make_launcher, master_config
 from harness.launch.jobs import Functions, Job
@@ -32,12 +33,12 @@ from harness.seeds import all_streams
 def plan(sweep: Sweep) -> str:
     """What a launch would do; starts nothing. Raises as a launch does where the study on disk is another."""
     if sweep.factors or len(sweep.jobs) > 1:
-        merged_study(sweep, _study_folder(sweep), command="")
+        merged_study(sweep, study_folder(sweep), command="")
     todo = {job.run_id: decide(job.config)[0] for job in sweep.jobs}
     return describe(sweep, todo, workers=workers_of(sweep))
 
 
-def _study_folder(sweep: Sweep) -> Path:
+def study_folder(sweep: Sweep) -> Path:
     return Path(sweep.jobs[0].config.output_dir) / sweep.jobs[0].config.study
 
 
@@ -57,14 +58,16 @@ def run_sweep(
     overrides: Sequence[str],
     functions: Functions,
     pilot: Sequence[dict[str, Any]] = (),
+    reported: bool = True,
 ) -> int:
     """Launch what is not finished. Returns the exit code: 0 all finished, 1 any failed, 3 any held elsewhere.
 
-    `pilot` says how each arm got its learning rate, for the study's record. Raises ConfigError when the study
+    `pilot` says how each arm got its learning rate, for the study's record. A study that is `reported` is
+    declared before its first run. Raises ConfigError when the study
     on disk is of another kind, KeyboardInterrupt after stopping the runs.
     """
     workers_of(sweep)  # refuse what the launcher cannot do before anything is written
-    study = _study_folder(sweep)
+    study = study_folder(sweep)
     command = f"python -m harness {shlex.join(['-m', *sweep.composer.flags, *overrides])}"
     record = merged_study(sweep, study, command=command, pilot=pilot)
     records = finished_records(sweep.jobs[0].config.output_dir)
@@ -77,6 +80,8 @@ def run_sweep(
         (job for job in sweep.jobs if decided[job.run_id][0] != "skip"), key=lambda j: -costs[j.run_id]
     )
     write_study(study, record, needed=bool(todo))
+    if todo and reported:
+        declare(sweep, study)
     began = datetime.now(UTC)
     with Display({job.run_id: costs[job.run_id] for job in todo}) as display:
         for job in sweep.jobs:

@@ -33,6 +33,7 @@ def _checked_as(kind: Any) -> GetPydanticSchema:
 FolderName = Annotated[str, AfterValidator(_folder_name)]
 Count = Annotated[int, Field(ge=0, lt=2**63)]  # as large as a column of a frame can hold
 Bit = Annotated[int, Field(ge=0, le=1)]
+Rate = Annotated[str, AfterValidator(_rate)]
 Seed = Annotated[str, Field(pattern=r"^[0-9]{1,18}$")]
 
 
@@ -69,6 +70,11 @@ class DeclaredFields(TypedDict, total=False):
     nulls: list[str] | None
     checkpoint: str
     margin: float | None
+    lr_grid: dict[str, Any] | None
+    draws: str
+    pairing: str
+    match: str | None
+    matched: list[dict[str, Any]] | None
     absent: dict[str, list[str]] | None
 
 
@@ -76,7 +82,7 @@ class PilotFields(TypedDict):
     """One arm's learning rates; see `RateChoice` in harness/launch/pilot.py."""
 
     arm: str
-    tried: dict[Annotated[str, AfterValidator(_rate)], dict[str, float]]
+    tried: dict[Rate, dict[str, float]]
     chosen: float
     edge: NotRequired[bool]
 

@@ -19,7 +19,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from harness.records.fields import Bit, Code, Count, Declared, FolderName, PilotRow, Primary, Seed
+from harness.records.fields import Bit, Code, Count, Declared, FolderName, PilotRow, Primary, Rate, Seed
 from harness.records.published import BASES as BASES
 from harness.records.published import DIFFERS, replacing, seal
 from harness.records.reading import RecordError, read_file, read_json
@@ -142,12 +142,17 @@ class EvalRecord(_Record):
 
 
 class Arm(BaseModel):
-    """One cell of an ablation: its factor levels, and the run of each seed."""
+    """One cell of an ablation: its factor levels, and the run of each seed.
+
+    Where every learning rate of a grid runs at every seed, `rates` has them all by rate, and `runs` is what
+    the analysis fills in: for each seed the run whose rate was best on that seed's validation.
+    """
 
     label: str
     levels: dict[str, str]
     overrides: list[str]
     runs: dict[Seed, FolderName] = Field(default_factory=dict)  # seed -> run_id
+    rates: dict[Rate, dict[Seed, FolderName]] = Field(default_factory=dict)  # rate -> seed -> run_id
 
 
 class StudyRecord(_Record):

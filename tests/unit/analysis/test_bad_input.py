@@ -190,7 +190,7 @@ def test_a_printed_table_comes_with_its_cautions(make_study, capsys: pytest.Capt
     printed = capsys.readouterr()
     assert "note: grpo-xs-s0-abcd is damaged: " in printed.err and "note" not in printed.out
     assert main(["table", str(folder)]) == 0
-    more = "More columns (r1-report table, --format markdown): base, best constant, sampled tokens"
+    more = "More columns (r1-report table, --format markdown): base, best constant, learning rate"
     assert more in " ".join(capsys.readouterr().out.split())
 
 

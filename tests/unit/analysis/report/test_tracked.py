@@ -67,6 +67,7 @@ def test_offline_runs_come_back_as_they_were(tmp_path: Path, quiet: None, capsys
     study = tmp_path / "outputs" / "toy"
     folder = study / RUN
     write_run(study, run_record(RUN, "grpo", "xs", 0, status="running"), 0.7)
+    (study / "declaration.json").write_text('{"entries": []}')
     track(folder, range(1, 5), "running")  # died after step 4,
     track(folder, range(4, 7))  # and was resumed from step 3
     moved = shutil.move(folder / "wandb", tmp_path / "elsewhere")
@@ -74,6 +75,7 @@ def test_offline_runs_come_back_as_they_were(tmp_path: Path, quiet: None, capsys
     out = tmp_path / "fetched" / "toy"
     assert main(["fetch", str(moved), str(out)]) == 0
     back, original = load_study(out), load_study(study)
+    assert (out / "declaration.json").read_text() == '{"entries": []}'
     assert back.runs["status"].tolist() == ["finished"]
     pd.testing.assert_frame_equal(
         back.steps.reindex(columns=original.steps.columns), original.steps, check_dtype=False

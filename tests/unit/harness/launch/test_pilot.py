@@ -116,6 +116,10 @@ def test_each_arm_trains_at_its_best_rate_and_the_study_says_so(launch, tmp_path
         "nulls": ["sft_rejection"],
         "checkpoint": "last",
         "margin": 0.05,
+        "lr_grid": {"rates": [1e-3, 1e-4, 1e-5], "select": "pooled", "seeds": [100, 101], "k": 4},
+        "draws": "shared",
+        "pairing": "paired",
+        "match": None,
     }
     assert study.seeds == [0, 1] and not study.shared_base
     assert len([name for name in calls(tmp_path) if "-s10" in name]) == 12
@@ -124,7 +128,7 @@ def test_each_arm_trains_at_its_best_rate_and_the_study_says_so(launch, tmp_path
 
 def test_a_failed_rate_is_out_of_the_running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = pilot_of(sweep_of(tmp_path), lines(tmp_path), config_dir=CONF)
-    grid = RateGrid(rates=[1e-3, 1e-4, 1e-5], seeds=[100, 101])
+    grid = RateGrid(rates=[1e-3, 1e-4, 1e-5], select="pooled", seeds=[100, 101])
     assert found is not None
     gone = {("grpo", 1e-5, 101)}
 
@@ -146,7 +150,7 @@ def test_rates_that_all_fail_alike_are_a_tie_and_no_edge(
     found = pilot_of(sweep_of(tmp_path), lines(tmp_path), config_dir=CONF)
     assert found is not None
     monkeypatch.setattr(pilot, "_score", lambda job: 0.0)
-    for choice in choose(found, RateGrid(rates=[1e-3, 1e-4, 1e-5], seeds=[100, 101])):
+    for choice in choose(found, RateGrid(rates=[1e-3, 1e-4, 1e-5], select="pooled", seeds=[100, 101])):
         assert (choice.chosen, choice.tied, choice.edge) == (1e-5, [1e-4, 1e-3], False)
 
 
@@ -246,6 +250,23 @@ def test_the_learning_check_says_its_criterion_in_the_plan(capsys, tmp_path: Pat
         ("ablation.primary.null_gain=0.03", "primary.null_gain=0.03: belongs to primary.criterion=gain"),
         ("ablation.lr_grid.seeds=[1]", "lr_grid.seeds: 1 is also a reported seed"),
         ("ablation.lr_grid.rates=[-1,1]", "ablation.lr_grid.rates.0=-1"),
+        (
+            "ablation.lr_grid.rates=[0.001,1e-3]",
+            "lr_grid.rates=[0.001, 0.001]: a rate stands twice; give each",
+        ),
+        ("ablation.lr_grid.select=pool", "ablation.lr_grid.select=pool"),
+        (
+            "ablation.lr_grid.select=per_seed",
+            "lr_grid.seeds=[100, 101]: read with select=pooled alone; leave",
+        ),
+        (
+            "ablation.lr_grid={rates: [1, 2], k: 4}",
+            "lr_grid.k=4: read with select=pooled alone; leave it out",
+        ),
+        (
+            "ablation.lr_grid={rates: [1, 2], select: pooled}",
+            "lr_grid.seeds: select=pooled needs seeds for its",
+        ),
         ("ablation.fixed=[objective]", "ablation.fixed=objective: arms differ in objective.selection.fn"),
         ("+ablation.familly=[grpo]", "no such setting; did you mean family?"),
     ],

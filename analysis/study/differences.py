@@ -1,0 +1,51 @@
+"""What differs between the configs of arms that are compared, and whether it was declared."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from analysis.study.configs import differing_keys
+from analysis.study.contrasts import control_of, primary_factor
+from analysis.study.load import Study
+from harness.records.records import Arm
+
+
+@dataclass(frozen=True)
+class ConfigDifference:
+    """Keys in which an arm's config differs from that of the arm it is compared with."""
+
+    arm: str
+    other: str
+    values: dict[str, tuple[Any, Any]]  # key -> (the other's, the arm's)
+    undeclared: list[str]
+
+
+def config_differences(study: Study) -> list[ConfigDifference]:
+    """Each arm against its control, or against the first arm where it has none."""
+    arms = study.record.arms
+    differences = []
+    for arm in arms:
+        label = control_of(study, arm.levels, primary_factor(study)) or arms[0].label
+        other = next(a for a in arms if a.label == label)
+        config, other_config = _config_of(study, arm), _config_of(study, other)
+        if arm is not other and config is not None and other_config is not None:
+            differences.append(_config_difference(arm, config, other, other_config))
+    return differences
+
+
+def _config_difference(
+    arm: Arm, config: dict[str, Any], other: Arm, other_config: dict[str, Any]
+) -> ConfigDifference:
+    chosen = {"trainer.lr"} if arm.rates else set[str]()  # it differs by seed: the table of arms has it
+    keys = [key for key in differing_keys(other_config, config) if key not in chosen]
+    declared = {f for f in arm.levels if arm.levels[f] != other.levels.get(f)}
+    declared |= {line.split("=")[0].lstrip("+~") for line in set(arm.overrides) ^ set(other.overrides)}
+    outside = [k for k in keys if not any(k == d or k.startswith(f"{d}.") for d in declared)]
+    values = {k: (other_config.get(k), config.get(k)) for k in keys}
+    # Without a study.json the arms are told apart by these very keys, so none can be undeclared.
+    return ConfigDifference(arm.label, other.label, values, outside if arm.overrides else [])
+
+
+def _config_of(study: Study, arm: Arm) -> dict[str, Any] | None:
+    return next((study.configs[run] for run in arm.runs.values() if run in study.configs), None)

@@ -1,0 +1,259 @@
+"""Learning rates that run at every seed: each seed's choice on its own validation, and the response to them.
+
+`Arm.rates` of study.json names every run by rate and seed. The rate is chosen inside the seed, so that an
+interval over seeds contains the choice. A seed that lacks a rate chooses none: the best of fewer rates is
+another quantity.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from math import log10
+from typing import TYPE_CHECKING, Any
+
+from analysis.stats.intervals import Interval, paired_t
+from harness.records import records
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SPLIT = "validation"
+KINDS = {"lr": float, "chosen": bool}  # of columns; the others hold text or None
+
+
+@dataclass(frozen=True)
+class SeedChoice:
+    """One seed of an arm: avg@k on its validation by rate, and the rate that it got.
+
+    `missing`: rates without a finished, evaluated run, for which the seed is left out. `edge`: the chosen one
+    is the grid's smallest or largest and not one of a tie.
+    """
+
+    arm: str
+    seed: str
+    scores: dict[str, float]
+    missing: list[str]
+    chosen: str | None
+    edge: bool
+
+
+def grid_places(plan: records.StudyRecord) -> dict[str, tuple[str, str, str]]:
+    """Run id -> (arm, seed, rate) of every run of a grid."""
+    return {
+        name: (arm.label, seed, rate)
+        for arm in plan.arms
+        for rate, runs in arm.rates.items()
+        for seed, name in runs.items()
+    }
+
+
+def choose_rates(
+    plan: records.StudyRecord, runs: pd.DataFrame, evaluations: pd.DataFrame
+) -> list[SeedChoice]:
+    """Each seed's best rate by avg@k on validation at the run's judged checkpoint, the smaller of equal ones.
+
+    It depends on the records alone, not on the order in which runs finished.
+    """
+    scores = _validation(runs, evaluations) if any(arm.rates for arm in plan.arms) else {}
+    found = []
+    for arm in plan.arms:
+        rates = sorted(arm.rates, key=float)
+        seeds = dict.fromkeys(seed for own in arm.rates.values() for seed in own)
+        for seed in sorted(seeds, key=int):
+            names = {rate: arm.rates[rate].get(seed) for rate in rates}
+            own = {rate: scores[name] for rate, name in names.items() if name in scores}
+            missing = [rate for rate in rates if rate not in own]
+            best = [rate for rate in rates if not missing and own[rate] == max(own.values())]
+            edge = len(best) == 1 and best[0] in (rates[0], rates[-1])
+            found.append(SeedChoice(arm.label, seed, own, missing, best[0] if best else None, edge))
+    return found
+
+
+def _validation(runs: pd.DataFrame, evaluations: pd.DataFrame) -> dict[str | None, float]:
+    """avg@k on validation of each finished run's judged checkpoint; of several tasks the first by name."""
+    if evaluations.empty:
+        return {}
+    judged = runs[runs["status"] == "finished"].set_index("run_id")["checkpoint"]
+    step = evaluations["run_id"].map(judged)
+    rows = evaluations[(evaluations["split"] == SPLIT) & (evaluations["step"] == step)]
+    rows = rows[rows["task"] == rows["task"].min()] if len(rows) else rows
+    return dict(zip(rows["run_id"], rows["avg"].astype(float), strict=True))
+
+
+def with_choices(
+    plan: records.StudyRecord,
+    runs: pd.DataFrame,
+    evaluations: tuple[pd.DataFrame, pd.DataFrame],
+    choices: Sequence[SeedChoice],
+) -> tuple[records.StudyRecord, pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Plan with `Arm.runs` filled in, and the frames (runs, evaluations of the main protocol and of others)
+    with columns `tried_by`, `lr`, `chosen`.
+
+    A run that was not chosen keeps its row, but its `arm` is None, so that it enters no table of arms:
+    `tried_by` is the arm that tried it. Without a grid nothing changes.
+    """
+    import pandas as pd
+
+    if not choices:
+        return plan, runs, *evaluations
+    by_arm: dict[str, dict[str, str]] = {}
+    rates = {arm.label: arm.rates for arm in plan.arms}
+    for choice in choices:
+        if choice.chosen is not None:
+            by_arm.setdefault(choice.arm, {})[choice.seed] = rates[choice.arm][choice.chosen][choice.seed]
+    arms = [
+        arm.model_copy(update={"runs": by_arm.get(arm.label, {})}) if arm.rates else arm for arm in plan.arms
+    ]
+    places, chosen = grid_places(plan), {name for own in by_arm.values() for name in own.values()}
+
+    def marked(frame: pd.DataFrame) -> pd.DataFrame:
+        if frame.empty:
+            return frame
+        place = [places.get(name) for name in frame["run_id"]]
+        named = zip(place, frame["run_id"], frame["arm"], strict=True)
+        columns: dict[str, list[Any]] = {
+            "arm": [arm if p is None else p[0] if name in chosen else None for p, name, arm in named],
+            "tried_by": [p and p[0] for p in place],
+            "lr": [p and float(p[2]) for p in place],
+            "chosen": [name in chosen for name in frame["run_id"]],
+        }
+        made = {k: pd.Series(v, index=frame.index, dtype=KINDS.get(k, object)) for k, v in columns.items()}
+        return frame.assign(**made)
+
+    chosen_plan = plan.model_copy(update={"arms": arms})
+    return chosen_plan, marked(runs), marked(evaluations[0]), marked(evaluations[1])
+
+
+def choice_notes(plan: records.StudyRecord, choices: Sequence[SeedChoice]) -> list[str]:
+    """Seeds left out since a rate of their grid lacks a run, and arms whose choices or grids are odd."""
+    notes = [
+        f"{c.arm}: seed {c.seed} is left out: trainer.lr={', '.join(c.missing)} has no finished run with an "
+        "evaluation on validation there, and the best of fewer rates is another quantity"
+        for c in choices
+        if c.missing
+    ]
+    for arm in dict.fromkeys(c.arm for c in choices):
+        mine = [c for c in choices if c.arm == arm and c.chosen is not None]
+        if edges := [str(c.chosen) for c in mine if c.edge]:
+            which = ", ".join(dict.fromkeys(edges))
+            said = f"{arm}: {len(edges)} of {len(mine)} seeds chose a learning rate at the edge of the grid"
+            notes.append(f"{said} ({which}), so that a better one may lie beyond")
+    if len({tuple(sorted(arm.rates, key=float)) for arm in plan.arms}) > 1:
+        notes.append("the arms tried different learning rates: launch again so that each has the same grid")
+    return notes
+
+
+@dataclass(frozen=True)
+class Response:
+    """How an arm answers to the learning rate, on one task and metric; accuracies in [0, 1].
+
+    `cells` and `gains` are intervals over seeds at each rate. `areas` is each seed's mean accuracy over the
+    grid, `area` their interval, `difference` the paired one to the control's. `usable` are the rates whose
+    gain over the base lies above 0 by its interval; None where gains are not known.
+    """
+
+    arm: str
+    control: str | None
+    cells: dict[float, Interval]
+    gains: dict[float, Interval]
+    areas: dict[str, float]
+    area: Interval | None
+    difference: Interval | None
+    usable: list[float] | None
+
+
+def area_under(values: Mapping[float, float]) -> float:
+    """Area under accuracy against log10(rate) by the trapezoid rule, divided by the range of log10(rate).
+
+    It is the mean accuracy over the grid: sum_i (x_{i+1} − x_i)(y_i + y_{i+1}) / 2 / (x_n − x_1). Raises
+    ValueError for fewer than two rates.
+    """
+    points = sorted((log10(rate), value) for rate, value in values.items())
+    if len(points) < 2:
+        raise ValueError(f"{len(points)} learning rate: an area needs two")
+    whole = sum((b[0] - a[0]) * (a[1] + b[1]) / 2 for a, b in pairwise(points))
+    return whole / (points[-1][0] - points[0][0])
+
+
+Values = Mapping[float, Mapping[str, float]]  # rate -> seed -> accuracy
+
+
+def responses(
+    values: Mapping[str, Values],
+    bases: Mapping[str, Values],
+    controls: Mapping[str, str | None],
+    *,
+    level: float,
+    varies: str,
+) -> list[Response]:
+    """Response of each arm from accuracies by rate and seed, and those of the same runs' bases.
+
+    A seed without a value at every rate is in no area, but in the cells that it has.
+    """
+    areas = {arm: _areas(by_rate) for arm, by_rate in values.items()}
+
+    def interval(found: Sequence[float]) -> Interval | None:
+        return paired_t(found, level=level, varies=varies) if found else None
+
+    found = []
+    for arm, by_rate in values.items():
+        control, mine = controls.get(arm), areas[arm]
+        theirs = areas.get(control or "", {})
+        cells = {r: i for r in sorted(by_rate) if (i := interval(list(by_rate[r].values())))}
+        gains = {}
+        for rate, own in sorted(by_rate.items()):
+            base = bases.get(arm, {}).get(rate, {})
+            if gain := interval([own[s] - base[s] for s in own if s in base]):
+                gains[rate] = gain
+        same = control is not None and set(by_rate) == set(values.get(control, {}))
+        shared = [mine[s] - theirs[s] for s in mine if s in theirs] if same else []
+        usable = [rate for rate, gain in gains.items() if gain.low is not None and gain.low > 0]
+        found.append(
+            Response(
+                arm=arm,
+                control=control,
+                cells=cells,
+                gains=gains,
+                areas=mine,
+                area=interval(list(mine.values())),
+                difference=interval(shared),
+                usable=usable if gains else None,
+            )
+        )
+    return found
+
+
+def _areas(by_rate: Values) -> dict[str, float]:
+    """Area of each seed that has a value at every rate of the arm."""
+    if len(by_rate) < 2:
+        return {}
+    seeds = [s for s in next(iter(by_rate.values())) if all(s in own for own in by_rate.values())]
+    return {s: area_under({rate: own[s] for rate, own in by_rate.items()}) for s in seeds}
+
+
+def grid_values(
+    evaluations: pd.DataFrame, runs: pd.DataFrame, task: str, metric: str
+) -> tuple[dict[str, Values], dict[str, Values]]:
+    """Accuracies of a grid's runs by arm, rate and seed: of the judged checkpoint and of the base."""
+    judged = runs[runs["status"] == "finished"].set_index("run_id")["checkpoint"]
+    rows = evaluations[(evaluations["task"] == task) & evaluations["tried_by"].notna()]
+    rows = rows[rows["run_id"].isin(judged.index) & rows[metric].notna()]
+    step = rows["run_id"].map(judged)
+    return _by_rate(rows[rows["step"] == step], metric), _by_rate(rows[rows["step"] == 0], metric)
+
+
+def _by_rate(rows: pd.DataFrame, metric: str) -> dict[str, Values]:
+    found: dict[str, Any] = {}
+    for arm, rate, seed, value in zip(rows["tried_by"], rows["lr"], rows["seed"], rows[metric], strict=True):
+        found.setdefault(str(arm), {}).setdefault(float(rate), {})[str(seed)] = float(value)
+    return {arm: dict(sorted(by.items())) for arm, by in found.items()}
+
+
+def pilot_values(pilot: Sequence[Mapping[str, Any]]) -> dict[str, Values]:
+    """Validation accuracies of a pilot by arm, rate and its own seeds; rates without a run are left out."""
+    return {
+        str(row["arm"]): {float(rate): dict(seeds) for rate, seeds in row["tried"].items() if seeds}
+        for row in pilot
+    }

@@ -1,0 +1,157 @@
+"""Steps of each arm, set so that it spends what its control does. Imports no torch.
+
+Samples and updates a step stand in the config. FLOPs are measured: a short run of each arm, in a study of its
+own that is not reported, whose sampling and training FLOPs a step are taken. They change a little as outputs
+change length, so the arms table of the report shows what was spent in the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from statistics import fmean
+from typing import TYPE_CHECKING
+
+from harness.identity import run_folder
+from harness.launch.ablation import AblationSpec, arm_key, levels_of
+from harness.launch.expand import Sweep, expand
+from harness.launch.jobs import Functions, Job
+from harness.launch.status import finished
+from harness.launch.sweep import run_sweep
+from harness.records.lines import read_metrics
+from harness.schema.run_config import ConfigError
+
+if TYPE_CHECKING:
+    from harness.schema.run_config import RunConfig
+
+STEPS = 2  # of a measuring run
+
+
+@dataclass(frozen=True)
+class ArmBudget:
+    """An arm's cost a step, in samples, updates or FLOPs, its steps, and its budget over its control's."""
+
+    arm: str
+    control: str
+    a_step: float
+    steps: int
+    share: float
+
+
+def check_match(spec: AblationSpec | None, configs: Sequence[RunConfig]) -> None:
+    """Raises ConfigError where the number of steps cannot be set, or the budget is not known beforehand."""
+    if spec is None or spec.match is None:
+        return
+    lines = [line for name, v in spec.factors.items() for _, _, ls in levels_of(name, v) for line in ls]
+    if any(line.startswith(("trainer.steps=", "trainer=")) for line in lines):
+        raise ConfigError(
+            f"ablation.match={spec.match} with trainer.steps set by a factor; drop one of the two"
+        )
+    if spec.lr_grid is not None and spec.lr_grid.select == "pooled":
+        raise ConfigError(
+            f"ablation.match={spec.match} with lr_grid.select=pooled, whose pilot has other steps; "
+            "let each seed choose its rate (select: per_seed), or drop match"
+        )
+    for objective in (config.objective for config in configs):
+        where = f"ablation.match={spec.match} with objective={objective.name}"
+        if objective.offline is not None:
+            raise ConfigError(
+                f"{where}: its steps are those of epochs over samples drawn once, and cannot be set; drop "
+                "the arm, or match"
+            )
+        if spec.match == "samples" and objective.selection.fn == "dynamic":
+            raise ConfigError(
+                f"{where}: selection.fn=dynamic samples until groups differ, how often is not known "
+                "beforehand; use match: flops"
+            )
+
+
+def measuring_sweep(sweep: Sweep, overrides: Sequence[str], *, config_dir: str | None) -> Sweep:
+    """One short run of each arm, at the first seed and at one learning rate."""
+    first = sweep.jobs[0].config
+    own = {
+        "trainer.steps": f"{STEPS}",
+        "trainer.warmup_steps": "0",
+        "trainer.lr": f"{first.trainer.lr:g}",
+        "seed": f"{first.seed}",
+        "study": f"{first.study}_match",
+        "eval.splits": f"[{','.join(first.eval.splits[:1])}]",
+        "eval.k": "1",
+        "eval.greedy": "false",
+        **dict.fromkeys(("eval.at_steps", "eval.rerank", "eval.base_templates", "eval.benchmarks"), "[]"),
+    }
+    lines = [line for line in overrides if line.lstrip("+").partition("=")[0] not in own]
+    lines += [f"{key}={value}" for key, value in own.items()]
+    return expand(lines, multirun=True, config_dir=config_dir, max_runs=sweep.composer.max_runs)
+
+
+def matched_sweep(
+    sweep: Sweep, overrides: Sequence[str], *, config_dir: str | None, functions: Functions | None
+) -> Sweep:
+    """The sweep with each arm's steps set; unchanged without `match`.
+
+    `functions` None starts nothing: where arms are not measured yet the sweep stays as it is. Raises
+    ConfigError for an arm whose measuring run did not finish.
+    """
+    spec = sweep.spec
+    if spec is None or spec.match is None:
+        return sweep
+    costs = _costs(sweep.jobs, spec.match)
+    if spec.match == "flops":
+        measuring = measuring_sweep(sweep, overrides, config_dir=config_dir)
+        if functions is not None:
+            run_sweep(measuring, overrides=overrides, functions=functions, reported=False)
+        elif any(finished(job.config) is None for job in measuring.jobs):
+            return sweep
+        costs = {arm_key(job.levels): _flops_a_step(job) for job in measuring.jobs}
+    budgets = _budgets(sweep, costs)
+    return expand(
+        overrides,
+        multirun=True,
+        config_dir=config_dir,
+        max_runs=sweep.composer.max_runs,
+        match=[asdict(budget) for budget in budgets],
+    )
+
+
+def _costs(jobs: Sequence[Job], match: str) -> dict[str, float]:
+    """Samples or updates a step by arm, from the configs."""
+    found = {}
+    for job in jobs:
+        rollout, updates = job.config.rollout, job.config.objective.updates
+        if match == "samples":
+            cost = rollout.prompts_per_step * rollout.group_size
+        else:
+            cost = updates.epochs * updates.minibatches
+        found[arm_key(job.levels)] = float(cost)
+    return found
+
+
+def _flops_a_step(job: Job) -> float:
+    """Mean FLOPs of a measuring run's steps: sampling, scoring and training, without evaluation."""
+    if finished(job.config) is None:
+        raise ConfigError(
+            f"ablation.match=flops: {run_folder(job.config)} measures {arm_key(job.levels)} and did not "
+            "finish; see its run.json, and launch again"
+        )
+    return fmean(row["flops"] for row in read_metrics(run_folder(job.config) / "metrics.jsonl"))
+
+
+def _budgets(sweep: Sweep, costs: dict[str, float]) -> list[ArmBudget]:
+    """Each arm's steps: those after which it has spent its control's budget, to the nearest step."""
+    steps = {arm_key(job.levels): job.config.trainer.steps for job in sweep.jobs}
+    levels = {arm_key(job.levels): job.levels for job in sweep.jobs}
+    factor = sweep.spec.primary.factor if sweep.spec and sweep.spec.primary else None
+    found = []
+    for arm, own in levels.items():
+        changed = sweep.control if factor is None else {factor: sweep.control.get(factor, "")}
+        control = arm_key({**own, **{k: v for k, v in changed.items() if k in own and v}})
+        if control not in costs:
+            raise ConfigError(
+                f"ablation.match: {control}, the control of {arm}, is not among the arms that are launched: "
+                "there is no budget to meet; launch them together"
+            )
+        budget = costs[control] * steps[control]
+        mine = max(1, round(budget / costs[arm]))
+        found.append(ArmBudget(arm, control, costs[arm], mine, costs[arm] * mine / budget))
+    return found
