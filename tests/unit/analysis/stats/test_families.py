@@ -75,7 +75,7 @@ def test_one_family_carries_an_effect_that_the_others_do_not_show() -> None:
     noisy[0, 4], noisy[1, 4] = 0.09, -0.09  # c moves by seed: 0 is inside without a
     carried = largest_family(noisy, FAMILIES)
     assert carried is not None and carried.family == "a" and carried.carries
-    # 0.10 of 0.21 is less than half, though seeds do not tell the others from 0 (sd 0.3); 0.13 of 0.24 is more.
+    # Seeds do not tell the others from 0 (sd 0.3). 0.10 of 0.21 is less than half, 0.13 of 0.24 is more.
     others = [[0.38, 0.03], [-0.22, 0.03], [0.08, 0.03]]
     for first, carries in ((0.10, False), (0.13, True)):
         most = largest_family([[first, *row] for row in others], ["a", "b", "c"])
