@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from analysis.figures.accuracy import checkpoints, compute, differences, ordered
 from analysis.figures.evaluations import decomposition, derivations, kept, measures, pass_curves, splits
+from analysis.figures.families import families
 from analysis.figures.figure import Figure
 from analysis.figures.problems import problems
 from analysis.figures.training import diagnostics, learning_curves, learning_rates
@@ -17,6 +18,7 @@ def all_figures(study: Study, primary: Primary, results: Sequence[ArmResult]) ->
     """Figures that the study has data for."""
     made = [
         differences(study, primary, results),
+        families(study, primary, results),
         measures(study, primary, results),
         learning_rates(study, primary),
         learning_curves(study, primary),

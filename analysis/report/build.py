@@ -18,6 +18,7 @@ from analysis.study.contrasts import (
 from analysis.study.design import design_notes
 from analysis.study.load import Study
 from analysis.tables.arms import arm_table
+from analysis.tables.families import families_table
 from analysis.tables.measures import decomposition_table, measures_table, splits_table, templates_table
 from analysis.tables.memorisation import memorisation_table
 from analysis.tables.path_of_arms import main_effects_table, path_table
@@ -83,6 +84,7 @@ def _sections(
 
     return [
         section("The arms", "differences", tables=arms),
+        section("On which problems", "families", tables=[families_table(study, primary, results)]),
         section("Learning", "learning_rates", "checkpoints", "ordered", "learning_curves", tables=learning),
         section("What changed", "measures", "decomposition", "pass_at_k", tables=changed),
         section("Derivations", "derivations"),

@@ -20,7 +20,7 @@ UNKNOWN_GAIN = "the control's gain over its base is not known"
 BASE_TOO = "the untrained base passes the same test of equivalence"
 FLOOR = "all at the floor: neither arm is above the best constant answer"
 HARDLY_MOVED = "the arms hardly moved from their base"
-HOLM = "found alone, not once all contrasts of the family are counted (Holm)"
+HOLM = "found by itself, but not among all contrasts of the family by Holm's rule"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,12 @@ class Evidence:
     def found(self) -> bool:
         """True if the difference is found at the stated level, after Holm."""
         return self.p_value is not None and self.p_value <= self.alpha
+
+    @property
+    def within(self) -> bool:
+        """True if the arms are within the margin, in a study that could tell if they were not."""
+        inside = self.margin_p is not None and self.margin_p <= self.alpha
+        return inside and self.insensitive is None
 
     @property
     def insensitive(self) -> str | None:
@@ -84,8 +90,7 @@ def judge(evidence: Evidence) -> Verdict:
     """
     if reason := next(_no_verdict(evidence), None):
         return Verdict("cannot tell", reason)
-    within = evidence.margin_p is not None and evidence.margin_p <= evidence.alpha
-    if within and evidence.insensitive is None:
+    if evidence.within:
         return Verdict("equivalent")
     if evidence.found:
         if evidence.one_family is not None:

@@ -120,6 +120,7 @@ def summarise(record: records.EvalRecord) -> dict[str, Any]:
         "pair_ids": tuple(record.pair_ids),
         "per_problem": avg.per_problem,
         "greedy_problems": tuple(greedy or ()),
+        "topics": tuple(record.topics),
         "families": tuple(map(family_of, record.problem_ids, record.topics)),
         "levels": tuple(None if level is None else str(level) for level in record.levels),
         **_best(record),

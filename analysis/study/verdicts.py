@@ -21,7 +21,7 @@ from analysis.study.contrasts import (
     what_varies,
 )
 from analysis.study.families import Cells, by_seed, over_base, problem_effects
-from analysis.study.headlines import Headline, contrast_pairs, primary_headlines
+from analysis.study.headlines import contrast_pairs, primary_headlines
 from analysis.study.kept import retention_values
 from analysis.study.load import Study
 
@@ -55,7 +55,10 @@ def contrast_verdicts(study: Study, primary: Primary, results: Sequence[ArmResul
             if h.difference is None or (metric != primary.metric and h.level not in found):
                 continue
             contrast = ContrastVerdict(h.factor, h.level, h.control, h.cells, {})
-            found.setdefault(h.level, contrast).measures[metric] = _judged(study, asked, h, drift)
+            pairs = contrast_pairs(study, h.factor, h.level)
+            judged_here = judged_pairs(study, asked, pairs, p_value=h.p_holm, drift=drift)
+            if judged_here is not None:
+                found.setdefault(h.level, contrast).measures[metric] = judged_here
     return list(found.values())
 
 
@@ -65,15 +68,28 @@ def arm_words(contrasts: Sequence[ContrastVerdict], results: Sequence[ArmResult]
     return {r.label: words[k] for r in results if r.control for k in r.levels.items() if k in words}
 
 
-def _judged(study: Study, primary: Primary, headline: Headline, drift: Drift) -> Judged:
-    task, metric = primary.task, primary.metric
-    pairs = contrast_pairs(study, headline.factor, headline.level)
+def judged_pairs(
+    study: Study,
+    primary: Primary,
+    pairs: Sequence[tuple[str, str]],
+    *,
+    p_value: float | None = None,
+    drift: Drift | None = None,
+) -> Judged | None:
+    """Arms against the arms they are compared with, averaged over the pairs; None without a shared seed.
+
+    The margin, the floor and how far arms moved are those of the pairs. `p_value` is the adjusted one.
+    """
+    task, metric, drift = primary.task, primary.metric, drift or {}
     arms, controls = ([pair[i] for pair in pairs] for i in (0, 1))
     cells = [(final_rows(study, a, task), final_rows(study, c, task)) for a, c in pairs]
     arm_cells, control_cells = (over_base(study, labels, task) for labels in (arms, controls))
+    differences = by_seed(cells, metric)
+    if not differences:
+        return None
     effects, families = problem_effects(cells, metric)
     measured = Measured(
-        differences=by_seed(cells, metric),
+        differences=differences,
         arm_gains=by_seed(arm_cells, metric),
         control_gains=by_seed(control_cells, metric),
         effects=effects,
@@ -84,7 +100,7 @@ def _judged(study: Study, primary: Primary, headline: Headline, drift: Drift) ->
         margin=Margin.read(declared(study).get("margin")),
         level=primary.level,
         varies=what_varies(study),
-        p_value=headline.p_holm,
+        p_value=p_value,
         at_floor=all(_at_floor(rows, metric) for pair in cells for rows in pair),
         hardly_moved=all(_movement(own, [drift.get(a, {}) for a in labels]).hardly for own, labels in sides),
     )

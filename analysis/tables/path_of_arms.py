@@ -5,14 +5,13 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from analysis.stats.inference import holm, tost
-from analysis.stats.intervals import paired_t
+from analysis.stats.inference import holm
+from analysis.stats.margins import Margin
 from analysis.stats.text import interval_text, p_equals, p_text
-from analysis.study.contrasts import METRICS, Primary, declared, final_rows, shared_seeds, what_varies
+from analysis.study.contrasts import METRICS, Primary, declared, what_varies
 from analysis.study.headlines import main_effects
 from analysis.study.load import Study
+from analysis.study.verdicts import judged_pairs
 from analysis.tables.table import Table, to_frame
 
 if TYPE_CHECKING:
@@ -24,8 +23,8 @@ COLUMNS = ["step", "against", "difference", "p (Holm)", "equivalent", "seeds"]
 def path_table(study: Study, primary: Primary) -> Table:
     """Paired t on the differences between neighbours of the declared path, averaged over the other factors.
 
-    Holm adjusts over the path, a family of its own; equivalence is TOST with the declared margin. Without a
-    path the table is empty.
+    Holm adjusts over the path, a family of its own; equivalence is TOST with the declared margin, a share
+    being of the gain of the step before. Without a path the table is empty.
     """
     steps = _steps(study, primary)
     p_values = [s["p_value"] for s in steps if s["p_value"] is not None]
@@ -44,13 +43,16 @@ def path_table(study: Study, primary: Primary) -> Table:
             ]
         )
         raw.append({**step, "p_holm": p_holm})
-    margin = declared(study).get("margin")
+    margin = Margin.read(declared(study).get("margin"))
     note = (
         f"{METRICS[primary.metric]} on {study.task_text(primary.task)}, points: each step minus the one "
         f"before it, paired by seed; what varies: {what_varies(study)}. Holm adjusts over these steps."
     )
     if margin is not None:
-        note += f" Equivalent: two one-sided t tests at 0.05 within ±{100 * margin:g} points."
+        note += (
+            f" Equivalent: two one-sided t tests within {margin.text(None, 'the step before')}, and a step "
+            "before that gains over its base by more than the margin."
+        )
     return Table("path", "One step at a time", COLUMNS, cells, to_frame(raw), note)
 
 
@@ -87,16 +89,15 @@ def main_effects_table(study: Study, primary: Primary) -> Table:
 
 def _steps(study: Study, primary: Primary) -> list[dict[str, Any]]:
     path, factor = study.record.primary.get("path") or [], primary.factor
-    margin, found = declared(study).get("margin"), []
+    found = []
     for before, level in pairwise(path):
-        differences = _differences(study, primary, str(factor), before, level)
-        interval = (
-            paired_t(differences, level=primary.level, varies=what_varies(study)) if differences else None
-        )
-        verdict = tost(differences, margin=margin) if margin and len(differences) > 2 else None
+        pairs = _pairs(study, str(factor), before, level)
+        judged = judged_pairs(study, primary, pairs) if pairs else None
+        interval = judged.evidence.difference if judged else None
+        p = judged.evidence.margin_p if judged else None
         said = "—"
-        if verdict is not None:
-            said = f"{'yes' if verdict.equivalent else 'not shown'} ({p_equals(verdict.p_value)})"
+        if judged is not None and p is not None:
+            said = f"{'yes' if judged.evidence.within else 'not shown'} ({p_equals(p)})"
         found.append(
             {
                 "step": level,
@@ -105,8 +106,8 @@ def _steps(study: Study, primary: Primary) -> list[dict[str, Any]]:
                 "low": interval.low if interval else None,
                 "high": interval.high if interval else None,
                 "p_value": interval.p_value if interval else None,
-                "tost_p": verdict.p_value if verdict else None,
-                "seeds": len(differences),
+                "tost_p": p,
+                "seeds": interval.n if interval else 0,
                 "interval": interval,
                 "said": said,
             }
@@ -114,17 +115,12 @@ def _steps(study: Study, primary: Primary) -> list[dict[str, Any]]:
     return found
 
 
-def _differences(study: Study, primary: Primary, factor: str, before: str, level: str) -> list[float]:
-    """Per seed that both have in every cell of the other factors: mean of level minus before."""
+def _pairs(study: Study, factor: str, before: str, level: str) -> list[tuple[str, str]]:
+    """Arms at `level` and at `before`, at each setting of the other factors."""
     arms = {tuple(sorted(a.levels.items())): a.label for a in study.record.arms}
-    cells = []
-    for arm in study.record.arms:
-        other = arms.get(tuple(sorted({**arm.levels, factor: before}.items())))
-        if arm.levels.get(factor) == level and other is not None:
-            cells.append((final_rows(study, arm.label, primary.task), final_rows(study, other, primary.task)))
-    if not cells:
-        return []
-    metric = primary.metric
-    return [
-        float(np.mean([a[s][metric] - b[s][metric] for a, b in cells])) for s in shared_seeds(cells, metric)
-    ]
+    others = {
+        a.label: arms.get(tuple(sorted({**a.levels, factor: before}.items())))
+        for a in study.record.arms
+        if a.levels.get(factor) == level
+    }
+    return [(label, other) for label, other in others.items() if other is not None]
