@@ -1,7 +1,7 @@
 """Verdicts on a committed study, from its CSV files by the rules of today.
 
 Studies that declared a margin in points are judged by QUARTER: such a margin can exceed the whole gain.
-QUARTER was not declared before those runs; it is the narrower one where the control gains less than 12 points.
+QUARTER was not declared before those runs; it is narrower where the control gains less than 12 points.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ INTRODUCTION = (
     "accuracy. Brackets are 95 % intervals over seeds, not adjusted for the number of comparisons; they "
     "leave out the choice of the learning rate, other training problems and other families of problems.\n\n"
     "A verdict is better, worse, equivalent, undecided, or that the study cannot tell, with the reason; "
-    "[how it is made](../../analysis/README.md#verdicts). The margin of equivalence is a quarter of the "
+    "analysis/README.md has the rules. The margin of equivalence is a quarter of the "
     "control's gain. Older studies had declared 3 points instead, which can exceed the whole gain."
 )
 FIGURES = ("ordered", "checkpoints", "differences")
