@@ -166,7 +166,9 @@ def test_families_are_tabled_and_drawn(make_study) -> None:
     study = load_study(FOLDERS[-1])
     report = build_report(study)
     (table,) = (t for t in report.tables if t.name == "families")
-    raw = table.raw[table.raw["arm"] == "objective=grpo model=xs"].set_index(["of", "by", "group"])
+    raw = (
+        table.raw[table.raw["arm"] == "objective=grpo model=xs"].set_index(["of", "by", "group"]).sort_index()
+    )
     assert raw.loc[("difference to control", "family", "divisors"), "estimate"] == pytest.approx(
         0.5, abs=0.02
     )
