@@ -23,6 +23,7 @@ from analysis.figures.values import (
     where,
 )
 from analysis.stats.intervals import Interval
+from analysis.stats.margins import Margin
 from analysis.study.bases import untrained_bases
 from analysis.study.contrasts import ArmResult, Primary, declared
 from analysis.study.draws import method_text
@@ -44,22 +45,24 @@ def differences(study: Study, primary: Primary, results: Sequence[ArmResult]) ->
         if control.gain is not None:
             label = BASE if len(controls) == 1 else f"{BASE} against {control.label}"
             rows.append(estimate_row(BASE, _reversed(control.gain), label=label))
-    margin = declared(study).get("margin")
+    wide = Margin.read(declared(study).get("margin"))
+    margin = wide and wide.size(controls[0].gain if len(controls) == 1 else None)
     spec = forest(
         rows,
         title=f"{measure(study, primary)} minus the control's, points",
         labels=[row["label"] for row in rows],
         series=["trained arm", BASE] if rows[-1]["series"] == BASE else ["trained arm"],
         zero=True,
-        margin=100 * float(margin) if margin else None,
+        margin=100 * margin if margin and margin > 0 else None,
     )
     against = f"{controls[0].label} (the line at 0)" if len(controls) == 1 else "its control (the line at 0)"
     caption = (
         f"Each arm against {against}, {method_text(study)}, {where(study, primary)}; bars are the table's "
         "intervals; an arm without one has too few seeds, or all seeds differ alike."
     )
-    if margin:
-        caption += f" Shaded: the margin of equivalence, ±{100 * float(margin):g} points."
+    if wide and margin and margin > 0:
+        name = controls[0].label if controls else "the control"
+        caption += f" Shaded: the margin of equivalence, {wide.text(controls[0].gain, name)}."
     title = f"Difference to the control in {measure(study, primary)}, {seeds_text(study)}; {GREY_BASE}"
     return Figure("differences", title, caption, spec)
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from analysis.figures.accuracy import checkpoints, compute, differences, ordered
 from analysis.figures.anatomy import anatomy
 from analysis.figures.evaluations import decomposition, derivations, kept, splits
+from analysis.figures.families import families
 from analysis.figures.figure import Figure
 from analysis.figures.problems import problems
 from analysis.figures.training import diagnostics, learning_curves, learning_rates
@@ -19,6 +20,7 @@ def all_figures(study: Study, primary: Primary, results: Sequence[ArmResult]) ->
     made = [
         anatomy(study, primary),
         differences(study, primary, results),
+        families(study, primary, results),
         learning_rates(study, primary),
         learning_curves(study, primary),
         checkpoints(study, primary),

@@ -25,8 +25,8 @@ from analysis.study.contrasts import (
     paired,
     what_varies,
 )
+from analysis.study.kept import retention_values
 from analysis.study.load import Study
-from analysis.tables.retention import retention_values
 
 TRAINED = "trained arm"
 GREY_BASE = "grey: the untrained base"

@@ -2,37 +2,88 @@
 
 from __future__ import annotations
 
-from analysis.stats.inference import tost_p
+from dataclasses import replace
+
+from analysis.report.verdict_text import beside_text, family_text, gain_text, ratio_text, verdict_text
 from analysis.stats.intervals import Interval
-from analysis.stats.text import interval_text, p_equals, points
-from analysis.study.contrasts import METRICS, ArmResult, Primary, declared, what_varies
+from analysis.stats.text import interval_text
+from analysis.study.contrasts import METRICS, ArmResult, Primary, declared, final_rows, what_varies
 from analysis.study.draws import limits_text, method_text
+from analysis.study.families import family_gain
 from analysis.study.gains import gain_answers
-from analysis.study.headlines import Headline, missing_contrast, p_text_of, primary_headlines
+from analysis.study.headlines import headlines, missing_contrast
 from analysis.study.load import Study
+from analysis.study.verdicts import ContrastVerdict, contrast_verdicts
 
 
 def answers(study: Study, primary: Primary, results: list[ArmResult]) -> list[str]:
-    """The answer by the study's criterion, in sentences with intervals, and which arms to doubt."""
+    """The first screen: did training help, which arm is better, on which problems, and how sure are we.
+
+    Ends with the arms to doubt.
+    """
     k = next((int(r.means["k"] or 0) for r in results if r.means["k"]), 0)
-    measure = f"{METRICS[primary.metric].replace('@k', f'@{k}')} on {study.task_text(primary.task)}"
+    helped = _helped(study, primary, k)
+    lines = helped[:1]
     if primary.criterion == "gain":
-        lines = gain_answers(study, primary, measure)
+        lines += gain_answers(
+            study, primary, f"{measure_name(primary.metric, k)} on {study.task_text(primary.task)}"
+        )
     else:
-        lines = _differences(study, primary, results, measure)
+        lines += _differences(study, primary, results, k)
+    lines += [*helped[1:], *_sure(study, primary, results)]
     if dead := [f"{r.label} ({'; '.join(r.flags)})" for r in results if r.flags]:
         lines.append("Flagged arms, whose numbers may mean nothing: " + ", ".join(dead) + ".")
     return lines
 
 
-def _differences(study: Study, primary: Primary, results: list[ArmResult], measure: str) -> list[str]:
+def measure_name(metric: str, k: int) -> str:
+    """`avg@16`, `greedy`."""
+    return METRICS[metric].replace("@k", f"@{k}")
+
+
+def control_arms(study: Study, primary: Primary) -> tuple[str, list[str]]:
+    """Name and arms of the control level of the primary factor; without one, of the first arm."""
+    level = study.record.control.get(primary.factor or "")
+    labels = [a.label for a in study.record.arms if a.levels.get(primary.factor or "") == level]
+    if level is not None and labels:
+        return level, labels
+    first = study.record.arms[0].label
+    return first, [first]
+
+
+def _helped(study: Study, primary: Primary, k: int) -> list[str]:
+    """Did training help? The control's gain at the training temperature and greedily; on which problems."""
+    name, labels = control_arms(study, primary)
+    row = next(iter(final_rows(study, labels[0], primary.task).values()), None)
+    found = family_gain(study, primary, labels, name)
+    if row is None or found is None:
+        return []
+    at = f" at temperature {row['protocol'][1]:g}" if primary.metric != "greedy" else ""
+    said = [gain_text(name, found.gain, found.before, found.after, measure_name(primary.metric, k) + at)]
+    other = "greedy" if primary.metric != "greedy" else "avg"
+    beside = family_gain(study, replace(primary, metric=other), labels, name)
+    if beside is not None:
+        said.append(gain_text(name, beside.gain, beside.before, beside.after, measure_name(other, k)))
+        rises = [g.low is not None and g.low > 0 for g in (found.gain, beside.gain)]
+        if primary.metric == "avg" and rises == [True, False]:
+            said.append("A gain in samples alone is what a narrower distribution would give (sharpening).")
+    lines = [f"Did training help? {' '.join(said)}"]
+    if found.largest is not None:
+        lines.append(
+            f"On which problems? {family_text(f'the gain of {name}', found.largest, found.new_families)}"
+        )
+    return lines
+
+
+def _differences(study: Study, primary: Primary, results: list[ArmResult], k: int) -> list[str]:
     """Each level of the primary factor against its control, and the null controls.
 
     Where a contrast is declared it alone has a sentence, and the others are listed with their intervals.
     """
-    lines = _contrasts(study, primary, results, measure)
+    lines = _contrasts(study, primary, results, k)
     if not lines:
         best = [f"{r.label}: {interval_text(r.estimate)}" for r in results if r.estimate is not None]
+        measure = f"{measure_name(primary.metric, k)} on {study.task_text(primary.task)}"
         lines = [f"{measure}, in points: " + "; ".join(best) + "."] if best else ["No finished run yet."]
     nulls = set(declared(study).get("nulls") or [])
     return lines + [
@@ -43,41 +94,60 @@ def _differences(study: Study, primary: Primary, results: list[ArmResult], measu
     ]
 
 
-def _contrasts(study: Study, primary: Primary, results: list[ArmResult], measure: str) -> list[str]:
-    margin = declared(study).get("margin")
-    levels = primary_headlines(study, primary, results)
+def _contrasts(study: Study, primary: Primary, results: list[ArmResult], k: int) -> list[str]:
+    levels = contrast_verdicts(study, primary, results)
+    waiting = [
+        f"{h.factor}={h.level} against {h.factor}={h.control}: no seed has finished in both."
+        for h in headlines(study, primary)
+        if h.difference is None
+    ]
     if study.record.primary.get("contrast") is None:
-        return [_answer(h, measure, margin) for h in levels]
+        return [_answer(study, primary, c, k) for c in levels] + waiting
     if missing := missing_contrast(study, primary):
         lines = [f"No answer yet: the declared contrast {missing} of {primary.factor} was not run."]
         others = levels
     else:
-        lines, others = [_answer(h, measure, margin) for h in levels[:1]], levels[1:]
-    if known := [h for h in others if h.difference is not None]:
-        listed = "; ".join(f"{h.level} {interval_text(h.difference, signed=True)}" for h in known)
-        lines.append(f"The other levels against {known[0].control}, points: {listed}.")
+        main = [c for c in levels if c.level == study.record.primary["contrast"]]
+        lines = [_answer(study, primary, c, k) for c in main] or waiting[:1]
+        others = [c for c in levels if c not in main]
+    if others:
+        listed = "; ".join(
+            f"{c.level} {interval_text(c.primary.evidence.difference, signed=True)}, {c.primary.verdict.word}"
+            for c in others
+        )
+        lines.append(f"The other levels against {others[0].control}, points: {listed}.")
     return lines
 
 
-def _answer(headline: Headline, measure: str, margin: float | None) -> str:
-    who = f"{headline.factor}={headline.level} against {headline.factor}={headline.control}"
-    where = f", averaged over {headline.cells} settings of the other factors" if headline.cells > 1 else ""
-    d = headline.difference
-    if d is None:
-        return f"{who}: no seed has finished in both."
-    size = f"{points(abs(d.estimate))} points {'higher' if d.estimate >= 0 else 'lower'} {measure}{where}"
-    if d.low is None or d.high is None:
-        return f"{who}: {size}, without an interval ({d.reason}), so nothing can be concluded."
-    bracket = f"[{points(d.low, signed=True)}, {points(d.high, signed=True)}]"
-    tested = f"{100 * d.level:g} % interval {bracket}, {p_text_of(headline)}, {d.n} seeds, {d.method}"
-    p = tost_p(d, margin=float(margin)) if margin else None
-    same = ""
-    if margin and p is not None:
-        verdict = "Equivalent" if p <= 0.05 else "Equivalence is not shown"
-        same = f" {verdict} within the declared ±{points(float(margin))} points (TOST, {p_equals(p)})."
-    if d.low <= 0 <= d.high:
-        return f"{who}: no difference found; {size} ({tested}). The interval includes 0.{same}"
-    return f"{who}: {size} ({tested}).{same}"
+def _answer(study: Study, primary: Primary, contrast: ContrastVerdict, k: int) -> str:
+    """Which is better? One contrast: its verdict, the ratio of gains, greedy and pass@k, its families."""
+    names = [f"{contrast.factor}={name}" for name in (contrast.level, contrast.control)]
+    where = f", averaged over {contrast.cells} settings of the other factors" if contrast.cells > 1 else ""
+    measure = f"{measure_name(primary.metric, k)} on {study.task_text(primary.task)}{where}"
+    verdict = verdict_text(contrast.primary, *names)
+    parts = [f"Which is better? In {measure}, {verdict}", ratio_text(contrast.primary, *names)]
+    beside = [beside_text(j, measure_name(m, k)) for m, j in contrast.measures.items() if m != primary.metric]
+    if beside:
+        text = "; ".join(beside)
+        parts.append(f"{text[0].upper()}{text[1:]}.")
+    largest = contrast.primary.largest
+    if contrast.primary.evidence.found and largest is not None:
+        parts.append(family_text("the difference", largest, contrast.primary.new_families))
+    return " ".join(part for part in parts if part)
+
+
+def _sure(study: Study, primary: Primary, results: list[ArmResult]) -> list[str]:
+    """How sure are we? Seeds, problems, what varies in the intervals."""
+    counts = sorted({len(r.seeds) for r in results if r.seeds})
+    if not counts:
+        return []
+    seeds = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    problems = max(int(r.means["n_problems"] or 0) for r in results)
+    return [
+        f"How sure? {seeds} seed{'s' * (counts[-1] > 1)}, {problems} problems; brackets are "
+        f"{100 * primary.level:g} % intervals over {what_varies(study)}. "
+        f"Arms are compared {method_text(study)}. {limits_text(study)}"
+    ]
 
 
 def interval_notes(study: Study, primary: Primary, results: list[ArmResult]) -> list[str]:
@@ -89,8 +159,9 @@ def interval_notes(study: Study, primary: Primary, results: list[ArmResult]) -> 
     crossed = [f"{r.label}: {_full(r.crossed)}" for r in results if r.crossed is not None]
     if crossed:
         lines.append(
-            "For new problems as well (avg@k difference to the control; seeds × problems crossed, "
-            "each mean square with its own degrees of freedom): " + "; ".join(crossed) + "."
+            "For more problems of these families as well (avg@k difference to the control; seeds × problems "
+            "crossed, each mean square with its own degrees of freedom): " + "; ".join(crossed) + ". For new "
+            "families see the table of families."
         )
         lines += _much_wider(results)
     reasons = {r.estimate.reason for r in results if r.estimate and r.estimate.reason}
@@ -108,7 +179,7 @@ def _compared(primary: Primary) -> str:
 
 
 def _much_wider(results: list[ArmResult]) -> list[str]:
-    """Caution for arms whose interval for new problems is over 1.5 times as wide as the primary one."""
+    """Caution for arms whose interval for more problems is over 1.5 times as wide as the primary one."""
     pairs = [(r.label, r.crossed.width, r.difference.width) for r in results if r.crossed and r.difference]
     ratios = {label: crossed / primary for label, crossed, primary in pairs if crossed and primary}
     wide = [f"{label} ({ratio:.1f} times)" for label, ratio in ratios.items() if ratio > 1.5]
@@ -116,7 +187,8 @@ def _much_wider(results: list[ArmResult]) -> list[str]:
         return []
     return [
         f"Much wider than the primary interval: {', '.join(wide)}. There the difference is not the same on "
-        "every problem, and a claim about new ones needs more problems; more seeds would hardly narrow it."
+        "every problem, and a claim about more problems of these families needs more of them; more seeds "
+        "would hardly narrow it."
     ]
 
 

@@ -21,6 +21,7 @@ from analysis.study.design import design_notes
 from analysis.study.load import Study
 from analysis.tables.anatomy import anatomy_problems_table, anatomy_table, anatomy_text
 from analysis.tables.arms import arm_table
+from analysis.tables.families import families_table
 from analysis.tables.measures import decomposition_table, measures_table, splits_table, templates_table
 from analysis.tables.memorisation import memorisation_table
 from analysis.tables.path_of_arms import main_effects_table, path_table
@@ -80,6 +81,7 @@ def _sections(
     gain = (anatomy_table(study, primary, found), anatomy_problems_table(found))
     rates = (response_table(study, primary), choices_table(study), pilot_table(study))
     learning = (trend_table(study, primary, results), *rates)
+    said = [*declaration_lines(study), *anatomy_text(study, found)]
     changed = (measures_table(results), decomposition_table(results))
 
     def section(
@@ -89,8 +91,9 @@ def _sections(
         return ReportSection(title, list(text), [t for t in tables if t.cells], shown)
 
     return [
-        section("What training changed", "anatomy", tables=gain, text=anatomy_text(study, found)),
-        section("The arms", "differences", tables=arms, text=declaration_lines(study)),
+        section("What training changed", "anatomy", tables=gain, text=said),
+        section("The arms", "differences", tables=arms),
+        section("On which problems", "families", tables=[families_table(study, primary, results)]),
         section("Learning", "learning_rates", "checkpoints", "ordered", "learning_curves", tables=learning),
         section("How answers are reached", "decomposition", tables=changed),
         section("Derivations", "derivations"),

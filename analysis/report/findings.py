@@ -8,13 +8,15 @@ from typing import Annotated, Any
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from analysis.stats.inference import tost_p
-from analysis.stats.text import interval_text, p_equals, points
+from analysis.report.verdict_text import beside_text, word_text
+from analysis.stats.contrast import Judged
+from analysis.stats.text import interval_text
 from analysis.study.contrasts import METRICS, ArmResult, Primary, declared
 from analysis.study.declaration import declaration_of
 from analysis.study.gains import gain_finding
-from analysis.study.headlines import Headline, missing_contrast, p_text_of, primary_headlines
+from analysis.study.headlines import missing_contrast
 from analysis.study.load import Study
+from analysis.study.verdicts import ContrastVerdict, contrast_verdicts
 from analysis.tables.trends import trend_sentences, trend_table
 from harness.records.reading import read_json
 
@@ -38,14 +40,15 @@ def finding(study: Study, primary: Primary, results: list[ArmResult]) -> dict[st
 
     By the criterion `gain`, how many of the family gain over the base. Otherwise the declared contrast, or
     the largest difference and how many hold, with the gains of null controls. Then trends over ordered
-    factors, and the coverage of the intervals in simulation.
+    factors, and the coverage of the intervals in simulation. `verdicts`: a row a contrast and measure.
     """
     k = next((int(r.means["k"] or 0) for r in results if r.means["k"]), 0)
     measure = f"{METRICS[primary.metric].replace('@k', f'@{k}')} on {study.task_text(primary.task)}"
+    contrasts = [] if primary.criterion == "gain" else contrast_verdicts(study, primary, results)
     answer = (
         gain_finding(study, primary, measure)
         if primary.criterion == "gain"
-        else _difference(study, primary, results, measure)
+        else _difference(study, primary, results, measure, contrasts)
     )
     answer += "".join(f"; flagged: {arms} ({flag})" for flag, arms in _flagged(results).items())
     answer += "".join(f"; {said}" for said in trend_sentences(trend_table(study, primary, results)))
@@ -56,17 +59,46 @@ def finding(study: Study, primary: Primary, results: list[ArmResult]) -> dict[st
         "answer": answer,
         "seeds": max((len(r.seeds) for r in results), default=0),
         "declaration": declaration_of(study).as_json(),
+        "verdicts": [verdict_row(c, metric, j) for c in contrasts for metric, j in c.measures.items()],
     }
 
 
-def _difference(study: Study, primary: Primary, results: list[ArmResult], measure: str) -> str:
-    margin = declared(study).get("margin")
+def verdict_row(contrast: ContrastVerdict, metric: str, judged: Judged) -> dict[str, Any]:
+    """One verdict with the numbers that it was made of; accuracies in [0, 1]."""
+    evidence, ratio, most = judged.evidence, judged.ratio, judged.largest
+    row: dict[str, Any] = {
+        "factor": contrast.factor,
+        "level": contrast.level,
+        "control": contrast.control,
+        "metric": metric,
+        "verdict": judged.verdict.word,
+        "reason": judged.verdict.reason,
+        "p_value": evidence.difference.p_value,
+        "p_holm": evidence.p_value,
+        "margin": evidence.margin and evidence.margin.size(evidence.control_gain),
+        "margin_p": evidence.margin_p,
+        "base_p": evidence.base_p,
+        "largest_family": most and most.family,
+        "largest_family_share": most and most.share,
+    }
+    named = {"difference": evidence.difference, "control_gain": evidence.control_gain, "gain_ratio": ratio}
+    for name, interval in {**named, "new_families": judged.new_families}.items():
+        row[name] = interval and [interval.estimate, interval.low, interval.high]
+    return row
+
+
+def _difference(
+    study: Study,
+    primary: Primary,
+    results: list[ArmResult],
+    measure: str,
+    found: list[ContrastVerdict],
+) -> str:
     if missing := missing_contrast(study, primary):
         return f"no answer yet: the declared contrast {missing} was not run; {measure}"
-    found = [h for h in primary_headlines(study, primary, results) if h.difference is not None]
     contrast = study.record.primary.get("contrast")
-    named = [h for h in found if contrast is not None and h.level == contrast] or found
-    answer = f"no difference to take; {measure}" if not named else _line(named[0], measure, margin)
+    named = [c for c in found if contrast is not None and c.level == contrast] or found
+    answer = f"no difference to take; {measure}" if not named else _line(named[0], measure)
     if len(named) > 1:
         answer = _largest(named, results, measure)
     nulls = set(declared(study).get("nulls") or [])
@@ -95,25 +127,18 @@ def _calibrated(path: Path) -> str:
     )
 
 
-def _line(headline: Headline, measure: str, margin: float | None) -> str:
-    d = headline.difference
-    assert d is not None
-    where = f", mean of {headline.cells} settings of the other factors" if headline.cells > 1 else ""
-    text = f"{headline.level} − {headline.control}: {interval_text(d, signed=True)} points {measure}{where}"
-    if d.low is None or d.high is None:
-        return f"{text}; no interval, nothing concluded"
-    p = tost_p(d, margin=float(margin)) if margin else None
-    same = p is not None and p <= 0.05
-    within = f"equivalent within ±{points(margin)} ({p_equals(p)})" if same else ""
-    if d.low <= 0 <= d.high:
-        return f"{text}; {within or 'no difference found'}"
-    side = f"{'higher' if d.low > 0 else 'lower'} ({p_text_of(headline)})"
-    return f"{text}; {side}" + (f", yet {within}" if within else "")
+def _line(contrast: ContrastVerdict, measure: str) -> str:
+    """`kl − sft: −1.3 [−2.1, −0.4] points avg@16 on test; undecided; in greedy: better, +3.5 [..]`."""
+    where = f", mean of {contrast.cells} settings of the other factors" if contrast.cells > 1 else ""
+    primary, size = contrast.primary, interval_text(contrast.primary.evidence.difference, signed=True)
+    text = f"{contrast.level} − {contrast.control}: {size} points {measure}{where}; {word_text(primary)}"
+    others = list(contrast.measures.items())[1:]
+    return text + "".join(f"; {beside_text(j, METRICS[metric])}" for metric, j in others)
 
 
-def _largest(named: list[Headline], results: list[ArmResult], measure: str) -> str:
+def _largest(named: list[ContrastVerdict], results: list[ArmResult], measure: str) -> str:
     tested = [r for r in results if r.p_holm is not None]
     held = sum(r.p_holm is not None and r.p_holm <= 0.05 for r in tested)
-    largest = max(named, key=lambda h: abs(h.difference.estimate) if h.difference else 0)
-    shown = _line(largest, measure, None).split(";")[0]
+    largest = max(named, key=lambda c: abs(c.primary.evidence.difference.estimate))
+    shown = _line(largest, measure).split(";")[0]
     return f"{held} of {len(tested)} differences found (Holm, 0.05); largest: {shown}"

@@ -22,7 +22,10 @@ INTRODUCTION = (
     "`r1-report findings` writes this page from the files beside it. avg@k is the mean accuracy of k sampled "
     "answers; greedy takes the likeliest token at each step. Differences and gains are in points of "
     "accuracy. Brackets are 95 % intervals over seeds, not adjusted for the number of comparisons; they "
-    "leave out the choice of the learning rate, other training problems and other families of problems."
+    "leave out the choice of the learning rate, other training problems and other families of problems.\n\n"
+    "A verdict is better, worse, equivalent, undecided, or that the study cannot tell, with the reason; "
+    "analysis/README.md has the rules. The margin of equivalence is a quarter of the "
+    "control's gain. Older studies had declared 3 points instead, which can exceed the whole gain."
 )
 FIGURES = ("ordered", "checkpoints", "differences")
 # Folder or file -> (what it holds, the command that makes it where the file does not say so).

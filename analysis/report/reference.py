@@ -5,6 +5,7 @@ report.md figures/*.png      what was found; no completions
 evaluations.csv              each checkpoint's numbers on each task: the tables can be computed again from it;
                              `main` is False for what `eval.temperatures` sampled besides
 problems.csv                 right samples of each problem of the primary task, last checkpoint and base
+problem_list.csv             those problems in the same order, with topic, family and level
 curves.csv                   training metrics by arm and step, mean over seeds
 runs.jsonl config.json       a line a run: its record, and the settings that not all runs share; those they do
 study.json provenance.json   the ablation as declared and piloted; commit, hardware, versions, bases, commands
@@ -35,6 +36,7 @@ MAX_BYTES, MAX_BYTES_OF_ALL = 1_000_000, 6_000_000  # of one study, of outputs/r
 FIGURES = (
     "anatomy",
     "differences",
+    "families",
     "learning_rates",
     "checkpoints",
     "ordered",
@@ -149,6 +151,7 @@ def reference_files(
     texts |= {
         "evaluations.csv": csv_text(_evaluations(study), float_format="%.6g"),
         "problems.csv": csv_text(_problems(study)),
+        "problem_list.csv": csv_text(_problem_list(study)),
         "curves.csv": csv_text(_curves(study), float_format="%.5g"),
         "config.json": _json(shared),
         "runs.jsonl": "".join(_line(row, read.get(row["run_id"]), own) for row in _rows(study)),
@@ -211,6 +214,17 @@ def _problems(study: Study) -> pd.DataFrame:
                     }
                 )
     return pd.DataFrame(rows)
+
+
+def _problem_list(study: Study) -> pd.DataFrame:
+    """A row a problem of the primary task; a list of its own, as problems.csv has a row a run."""
+    primary = primary_of(study)
+    rows = [row for arm in study.record.arms for row in final_rows(study, arm.label, primary.task).values()]
+    if not rows:
+        return pd.DataFrame(columns=["problem", "topic", "family", "level"])
+    first = rows[0]
+    names = {"problem": "problem_ids", "topic": "topics", "family": "families", "level": "levels"}
+    return pd.DataFrame({name: list(first[column]) for name, column in names.items()})
 
 
 def _curves(study: Study) -> pd.DataFrame:

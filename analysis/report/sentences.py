@@ -1,7 +1,7 @@
 """One sentence per committed study, from its finding.json and CSV files alone.
 
-A contrast in sampled accuracy is followed by the same contrast in greedy accuracy, and by how many arms gain
-in each. Nothing is called equivalent, and a study of three seeds or fewer is a smoke test.
+A contrast in sampled accuracy is followed by its verdict, by the same verdict in greedy accuracy, and by how
+many arms gain in each. A study of three seeds or fewer is a smoke test.
 """
 
 from __future__ import annotations
@@ -12,6 +12,9 @@ from typing import Any
 import pandas as pd
 
 from analysis.report.committed import SMOKE_SEEDS, Committed
+from analysis.report.committed_verdicts import contrast_of, gain_families
+from analysis.report.verdict_text import beside_text, family_text, verdict_text
+from analysis.stats.families import HALF
 from analysis.stats.intervals import paired_t
 from analysis.stats.text import interval_bounds, points
 from analysis.tables.trends import DIFFERENCE, GAIN
@@ -32,7 +35,21 @@ def sentence(study: Committed) -> str:
         text = trends + _gaining(study)
     else:
         text = _contrast(study) + _below_constant(study) + _gaining(study)
-    return f"{smoke}{text}."
+    return f"{smoke}{text}.{_families(study)}"
+
+
+def _families(study: Committed) -> str:
+    """On which problems the control gains, where one family makes more than half of it."""
+    control = study.plan.get("control", {}).get(study.factor)
+    arms = [a["label"] for a in study.plan.get("arms", ()) if a["levels"].get(study.factor) == control]
+    found = gain_families(study, arms) if arms else None
+    if found is None:
+        return ""
+    gain, largest, new = found
+    if gain.low is None or gain.low <= 0 or largest is None or largest.share <= HALF:
+        return ""
+    name = f"`{control}`" if study.factor in ("arm", "objective") else f"`{study.factor}={control}`"
+    return f" {family_text(f'the gain of {name}', largest, new)}"
 
 
 def at_floor(study: Committed) -> bool:
@@ -91,7 +108,7 @@ def _contrast(study: Committed) -> str:
         return study.answer.split(";")[0]
     level, control, value, low, high, measure = match.groups()
     factor = study.factor
-    greedy = _greedy_contrast(study, level, control)
+    bare = level
     level, control = (f"`{name}`" if factor == "arm" else f"`{factor}={name}`" for name in (level, control))
     counted = COUNTED.match(study.answer)
     if counted:
@@ -101,13 +118,17 @@ def _contrast(study: Committed) -> str:
         )
     if low is None:
         return f"{level} minus {control} is {value} points, without an interval"
+    metric = str(study.plan.get("primary", {}).get("metric", "avg"))
+    judged = contrast_of(study, bare, metric)
+    if judged is not None:
+        text = f"in {measure}, {verdict_text(judged, level, control)}"
+        greedy = contrast_of(study, bare, "greedy") if metric != "greedy" else None
+        return f"{text} I{beside_text(greedy, 'greedy')[1:]}" if greedy else text.removesuffix(".")
     if low[0] == high[0] and low[0] in "+−":
         side = "above" if low[0] == "+" else "below"
         ends = sorted((low[1:], high[1:]), key=float)
-        return f"{level} is {value[1:]} [{ends[0]}, {ends[1]}] points {side} {control} in {measure}{greedy}"
-    return (
-        f"no difference found in {measure}: {level} minus {control} is {value} [{low}, {high}] points{greedy}"
-    )
+        return f"{level} is {value[1:]} [{ends[0]}, {ends[1]}] points {side} {control} in {measure}"
+    return f"no difference found in {measure}: {level} minus {control} is {value} [{low}, {high}] points"
 
 
 def _below_constant(study: Committed) -> str:
@@ -138,24 +159,6 @@ def _gaining(study: Committed) -> str:
 def _above_0(differences: pd.Series[Any]) -> bool:
     interval = paired_t(differences)
     return interval.estimate > 0 if interval.low is None else interval.low > 0
-
-
-def _greedy_contrast(study: Committed, level: str, control: str) -> str:
-    """Greedy accuracy in the same contrast, the mean over the other factors' settings."""
-    differences = []
-    for arm in study.plan.get("arms", ()):
-        other = study.compared_with(arm["levels"], control)
-        if arm["levels"].get(study.factor) != level or other is None:
-            continue
-        if arm["label"] in study.accuracy and other in study.accuracy:
-            ours, theirs = study.accuracy[arm["label"]].after, study.accuracy[other].after
-            differences.append(ours["greedy"] - theirs["greedy"])
-    if not differences or (mean := pd.concat(differences, axis=1).mean(axis=1).dropna()).empty:
-        return ""
-    interval = paired_t(mean)
-    if interval.low is None or interval.high is None:
-        return ""
-    return f", and {interval_bounds(interval.estimate, interval.low, interval.high, signed=True)} in greedy"
 
 
 def _interval(row: Any, name: str, low: str | None = None, high: str | None = None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 RERANKERS = ("outcome", "process")  # the reward models that eval.rerank can name
+# `aime_gen/test/000003-divisors-L2`: a generated problem's id names its family; its topic is a wider area.
+FAMILY_ID = re.compile(rf"(?:{'|'.join(records.GENERATED)})\w*/\w+/\d+-(\w+)-L\d+")
 BEST = [f"best_{kind}{end}" for kind in RERANKERS for end in ("", "_se_sampling", "_se_problems")]
 
 
@@ -127,8 +130,18 @@ def summarise(record: records.EvalRecord) -> dict[str, Any]:
         "pair_ids": tuple(record.pair_ids),
         "per_problem": avg.per_problem,
         "by_problem": by_problem(record),
+        "greedy_problems": tuple(greedy or ()),
+        "topics": tuple(record.topics),
+        "families": tuple(map(family_of, record.problem_ids, record.topics)),
+        "levels": tuple(None if level is None else str(level) for level in record.levels),
         **_best(record),
     }
+
+
+def family_of(problem_id: str, topic: str | None) -> str | None:
+    """Family of a generated problem, from its id; else the problem's topic, if it has one."""
+    match = FAMILY_ID.fullmatch(problem_id)
+    return match[1] if match else topic
 
 
 def _check_lengths(record: records.EvalRecord) -> None:

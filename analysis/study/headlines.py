@@ -36,6 +36,12 @@ def missing_contrast(study: Study, primary: Primary) -> str | None:
     return None if named in run and control in run else f"{named} − {control}"
 
 
+def contrast_pairs(study: Study, factor: str, level: str) -> list[tuple[str, str]]:
+    """(arm, control) at each setting of the other factors."""
+    arms = [a for a in study.record.arms if a.levels.get(factor) == level]
+    return [(a.label, c) for a in arms if (c := control_of(study, a.levels, factor)) is not None]
+
+
 def headlines(study: Study, primary: Primary, *, factor: str | None = None) -> list[Headline]:
     """Main effects of a factor (None: the primary one): per seed, the mean difference over other factors."""
     factor = factor or primary.factor
@@ -45,8 +51,7 @@ def headlines(study: Study, primary: Primary, *, factor: str | None = None) -> l
     found = []
     named = study.record.primary.get("contrast")  # the one that the study was made for comes first
     for level in sorted(study.record.factors.get(factor, []), key=lambda name: name != named):
-        arms = [a for a in study.record.arms if a.levels.get(factor) == level]
-        pairs = [(a.label, c) for a in arms if (c := control_of(study, a.levels, factor)) is not None]
+        pairs = contrast_pairs(study, factor, level)
         if not pairs:
             continue
         cells = [(final_rows(study, a, primary.task), final_rows(study, c, primary.task)) for a, c in pairs]

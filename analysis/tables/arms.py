@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from analysis.stats.intervals import Interval
@@ -16,6 +16,7 @@ from analysis.study.contrasts import (
 )
 from analysis.study.draws import method_text
 from analysis.study.load import Study
+from analysis.study.verdicts import arm_words, contrast_verdicts
 from analysis.tables.spent import COLUMNS as SPENT
 from analysis.tables.spent import Spent, spent, unmatched
 from analysis.tables.table import Table
@@ -30,6 +31,7 @@ COLUMNS = [
     "gain over base",
     "seeds",
     "flags",
+    "verdict",
     "base",
     "best constant",
     *SPENT,
@@ -52,12 +54,14 @@ def arm_table(study: Study, primary: Primary, results: Sequence[ArmResult]) -> T
         + _matching(study, results)
         + (" No bracket: the reason stands under “What the intervals mean”." if few else "")
     )
-    cells = [_arm_cells(study, primary, r) for r in results]
+    words = arm_words(contrast_verdicts(study, primary, results), results)
+    cells = [_arm_cells(study, primary, r, words.get(r.label, "—")) for r in results]
     columns = ["arm", metric, *COLUMNS]
-    return Table("arms", "Arms", columns, cells, _arm_frame(study, results), note, terminal_columns=7)
+    frame = _arm_frame(study, results, words)
+    return Table("arms", "Arms", columns, cells, frame, note, terminal_columns=8)
 
 
-def _arm_cells(study: Study, primary: Primary, r: ArmResult) -> list[str]:
+def _arm_cells(study: Study, primary: Primary, r: ArmResult, word: str) -> list[str]:
     return [
         r.label,
         interval_text(r.estimate),
@@ -66,6 +70,7 @@ def _arm_cells(study: Study, primary: Primary, r: ArmResult) -> list[str]:
         interval_text(r.gain, signed=True),
         str(len(r.seeds)),
         "; ".join(r.flags) or "none",
+        word,
         points(r.base),
         points(r.means["best_constant"]),
         *spent(study, r).cells(),
@@ -101,7 +106,7 @@ def _family(study: Study) -> str:
     return f"the declared family: {', '.join(family)}" if family else "all differences to controls"
 
 
-def _arm_frame(study: Study, results: Sequence[ArmResult]) -> pd.DataFrame:
+def _arm_frame(study: Study, results: Sequence[ArmResult], words: Mapping[str, str]) -> pd.DataFrame:
     import pandas as pd
 
     rows: list[dict[str, Any]] = []
@@ -120,7 +125,7 @@ def _arm_frame(study: Study, results: Sequence[ArmResult]) -> pd.DataFrame:
             row |= interval_columns(name, interval)
         rows.append(
             row
-            | {"p_holm": r.p_holm, "base": r.base}
+            | {"p_holm": r.p_holm, "verdict": words.get(r.label), "base": r.base}
             | r.means
             | _spent_columns(spent(study, r))
             | {"flags": "; ".join(r.flags), "run_ids": " ".join(r.run_ids)}

@@ -5,12 +5,14 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from analysis.stats.inference import holm, tost_p
+from analysis.stats.inference import holm
+from analysis.stats.margins import Margin
 from analysis.stats.text import interval_text, p_equals, p_text
-from analysis.study.contrasts import METRICS, Primary, Rows, contrast, declared, final_rows, what_varies
+from analysis.study.contrasts import METRICS, Primary, declared, what_varies
 from analysis.study.draws import method_text
 from analysis.study.headlines import main_effects
 from analysis.study.load import Study
+from analysis.study.verdicts import judged_pairs
 from analysis.tables.table import Table, to_frame
 
 if TYPE_CHECKING:
@@ -22,8 +24,8 @@ COLUMNS = ["step", "against", "difference", "p (Holm)", "equivalent", "seeds"]
 def path_table(study: Study, primary: Primary) -> Table:
     """Paired t on the differences between neighbours of the declared path, averaged over the other factors.
 
-    Holm adjusts over the path, a family of its own; equivalence is TOST with the declared margin. Without a
-    path the table is empty.
+    Holm adjusts over the path, a family of its own; equivalence is TOST with the declared margin, a share
+    being of the gain of the step before. Without a path the table is empty.
     """
     steps = _steps(study, primary)
     p_values = [s["p_value"] for s in steps if s["p_value"] is not None]
@@ -42,13 +44,16 @@ def path_table(study: Study, primary: Primary) -> Table:
             ]
         )
         raw.append({**step, "p_holm": p_holm})
-    margin = declared(study).get("margin")
+    margin = Margin.read(declared(study).get("margin"))
     note = (
         f"{METRICS[primary.metric]} on {study.task_text(primary.task)}, points: each step minus the one "
         f"before it, {method_text(study)}; what varies: {what_varies(study)}. Holm adjusts over these steps."
     )
     if margin is not None:
-        note += f" Equivalent: two one-sided t tests at 0.05 within ±{100 * margin:g} points."
+        note += (
+            f" Equivalent: two one-sided t tests within {margin.text(None, 'the step before')}, and a step "
+            "before that gains over its base by more than the margin."
+        )
     return Table("path", "One step at a time", COLUMNS, cells, to_frame(raw), note)
 
 
@@ -86,12 +91,15 @@ def main_effects_table(study: Study, primary: Primary) -> Table:
 
 def _steps(study: Study, primary: Primary) -> list[dict[str, Any]]:
     path, factor = study.record.primary.get("path") or [], primary.factor
-    margin, found = declared(study).get("margin"), []
+    found = []
     for before, level in pairwise(path):
-        cells = _cells(study, primary, str(factor), before, level)
-        interval = contrast(study, cells, primary.metric, level=primary.level) if cells else None
-        p = tost_p(interval, margin=margin) if margin and interval else None
-        said = "—" if p is None else f"{'yes' if p <= 0.05 else 'not shown'} ({p_equals(p)})"
+        pairs = _pairs(study, str(factor), before, level)
+        judged = judged_pairs(study, primary, pairs) if pairs else None
+        interval = judged.evidence.difference if judged else None
+        p = judged.evidence.margin_p if judged else None
+        said = "—"
+        if judged is not None and p is not None:
+            said = f"{'yes' if judged.evidence.within else 'not shown'} ({p_equals(p)})"
         found.append(
             {
                 "step": level,
@@ -109,12 +117,12 @@ def _steps(study: Study, primary: Primary) -> list[dict[str, Any]]:
     return found
 
 
-def _cells(study: Study, primary: Primary, factor: str, before: str, level: str) -> list[tuple[Rows, Rows]]:
-    """Evaluations of a level and of the one before it, at each setting of the other factors."""
+def _pairs(study: Study, factor: str, before: str, level: str) -> list[tuple[str, str]]:
+    """Arms at `level` and at `before`, at each setting of the other factors."""
     arms = {tuple(sorted(a.levels.items())): a.label for a in study.record.arms}
-    cells: list[tuple[Rows, Rows]] = []
-    for arm in study.record.arms:
-        other = arms.get(tuple(sorted({**arm.levels, factor: before}.items())))
-        if arm.levels.get(factor) == level and other is not None:
-            cells.append((final_rows(study, arm.label, primary.task), final_rows(study, other, primary.task)))
-    return cells
+    others = {
+        a.label: arms.get(tuple(sorted({**a.levels, factor: before}.items())))
+        for a in study.record.arms
+        if a.levels.get(factor) == level
+    }
+    return [(label, other) for label, other in others.items() if other is not None]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from analysis.stats.intervals import Interval, paired_t
 from analysis.stats.text import interval_text, number_text
 from analysis.study.contrasts import ArmResult, what_varies
+from analysis.study.kept import retention_values
 from analysis.study.load import Study
 from analysis.tables.table import Table, to_frame
 
@@ -19,21 +20,6 @@ COLUMNS = {
     "kept_kl_reverse": "KL(policy‖base)",
     "kept_kl_forward": "KL(base‖policy)",
 }
-
-
-def retention_values(study: Study, column: str) -> dict[str, dict[str, float]]:
-    """Arm -> seed -> the metric at the last measured step up to the run's checkpoint; nats."""
-    steps = study.steps
-    if column not in steps:
-        return {}
-    judged = dict(zip(study.runs["run_id"], study.runs["checkpoint"], strict=True))
-    measured = steps[steps[column].notna()]
-    measured = measured[measured["step"] <= measured["run_id"].astype(str).map(judged).fillna(0)]
-    last = measured.sort_values("step").groupby(measured["run_id"].astype(str)).last()
-    values: dict[str, dict[str, float]] = {}
-    for row in last[["arm", "seed", column]].itertuples(index=False):
-        values.setdefault(str(row[0]), {})[str(row[1])] = float(row[2])
-    return values
 
 
 def retention_table(study: Study, results: Sequence[ArmResult], *, level: float = 0.95) -> Table:

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analysis.stats.inference import seeds_needed, smallest_detectable, tost_p, variance_components
+from analysis.stats.inference import seeds_needed, smallest_detectable, variance_components
 from analysis.stats.intervals import Interval, interquartile_mean, probability_of_improvement
+from analysis.stats.margins import Margin
 from analysis.stats.text import interval_text, p_equals, points
 from analysis.study.configs import problems_of
 from analysis.study.contrasts import ArmResult, Primary, declared, final_rows, has, shared_seeds
 from analysis.study.draws import is_paired
 from analysis.study.load import Study
+from analysis.study.verdicts import judged_pairs
 from analysis.tables.table import Table, to_frame
 
 if TYPE_CHECKING:
@@ -25,26 +27,23 @@ EFFECT = 0.03  # of accuracy: what power is planned for where a study declares n
 
 def finding_table(study: Study, primary: Primary, results: Sequence[ArmResult]) -> Table:
     """Per difference: is it equivalent to 0, the smallest that could be found, how many seeds are needed."""
-    margin = declared(study).get("margin")
-    effect = float(margin or EFFECT)
+    margin = Margin.read(declared(study).get("margin"))
     cells, raw = [], []
     for r in results:
-        d = _paired(study, primary, r)
-        if r.control is None or len(d) < 2 or np.std(d) == 0:
+        if r.control is None or r.difference is None or r.difference.se is None:
             continue
-        if r.difference is None or r.difference.se is None:
-            continue
-        row = _finding_row(r.difference, effect, margin)
-        p = row["tost_p"]
+        row = _finding_row(study, primary, (r.label, r.control), r.difference)
+        p, size = row["tost_p"], row["margin"]
         verdict = "—" if p is None else f"{'yes' if row['equivalent'] else 'not shown'} ({p_equals(p)})"
+        within = f", within {points(size)}" if margin and margin.of_gain and size else ""
         cells.append(
             [
                 r.label,
                 interval_text(r.difference, signed=True),
                 points(row["sd_of_differences"]),
                 points(row["smallest_detectable"]),
-                row["seeds_needed"],
-                "no margin declared" if margin is None else verdict,
+                f"{row['seeds_needed']} for {points(row['effect'])}",
+                "no margin declared" if margin is None else f"{verdict}{within}",
             ]
         )
         raw.append({"arm": r.label, **row})
@@ -53,22 +52,28 @@ def finding_table(study: Study, primary: Primary, results: Sequence[ArmResult]) 
         "difference to control",
         "sd of per-seed differences",
         "smallest difference found",
-        f"seeds for {points(effect)} points",
-        f"within ±{points(effect)}" if margin else "equivalent",
+        "seeds needed",
+        f"within {margin.text(None, 'the control')}" if margin else "equivalent",
     ]
     note = (
         "Points. Smallest difference found: with power 0.8 at this many seeds, two-sided 0.05, if the sd is "
-        "as observed, which few seeds know badly. Equivalence: two one-sided t tests at 0.05 (TOST) with the "
-        "margin that the study declared beforehand; “not shown” is no proof of a difference."
+        "as observed, which few seeds know badly. Equivalence: two one-sided t tests (TOST) with the "
+        "margin that the study declared beforehand, and a control that gains over its base by more; “not "
+        "shown” is no proof of a difference."
     )
     return Table("finding", "What this design can and cannot find", columns, cells, to_frame(raw), note)
 
 
-def _finding_row(difference: Interval, effect: float, margin: float | None) -> dict[str, Any]:
-    """Power and equivalence from an interval with n seeds an arm; sd = se √n is that of a difference."""
+def _finding_row(
+    study: Study, primary: Primary, pair: tuple[str, str], difference: Interval
+) -> dict[str, Any]:
+    """Power and equivalence of one difference with n seeds an arm; sd = se √n is that of a difference."""
     assert difference.se is not None
     sd, seeds = difference.se * sqrt(difference.n), difference.n
-    p = tost_p(difference, margin=effect) if margin else None
+    judged = judged_pairs(study, primary, [pair])
+    evidence = judged.evidence if judged else None
+    margin = evidence.margin.size(evidence.control_gain) if evidence and evidence.margin else None
+    effect = margin if margin is not None and margin > 0 else EFFECT
     try:
         needed = str(seeds_needed(effect=effect, sd=sd))
     except ValueError:
@@ -80,8 +85,8 @@ def _finding_row(difference: Interval, effect: float, margin: float | None) -> d
         "seeds_needed": needed,
         "margin": margin,
         "seeds": seeds,
-        "tost_p": p,
-        "equivalent": None if p is None else p <= 0.05,
+        "tost_p": evidence.margin_p if evidence else None,
+        "equivalent": evidence.within if evidence and evidence.margin_p is not None else None,
     }
 
 
@@ -106,13 +111,14 @@ def views_table(study: Study, primary: Primary, results: Sequence[ArmResult]) ->
     columns = [
         "arm",
         f"{'paired' if is_paired(study) else 'Welch'} t (primary)",
-        "crossed t: new problems too",
+        "crossed t: more problems of these families",
         "IQM difference",
         "P(improvement), %",
     ]
     note = (
         "Differences to the control, points. The primary interval holds the problems fixed; the crossed t "
-        "draws problems anew as well, for avg@k. IQM: mean of the middle half of the runs. P(improvement): "
+        "draws problems of these families anew as well, for avg@k; new families stand in their own table. "
+        "IQM: mean of the middle half of the runs. P(improvement): "
         "chance that a run of the arm beats a run of the control. Both as in rliable, without an interval: "
         "bootstrap intervals are too narrow at 3 to 5 seeds."
     )

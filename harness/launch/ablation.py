@@ -22,6 +22,7 @@ EXAMPLES = {
     "control": "control: {objective: sft_rejection}",
     "factor": "factor: objective",
     "rates": "rates: [1.0e-4, 3.0e-4]",
+    "margin": "margin: {share: 0.25}",
 }
 
 
@@ -45,6 +46,13 @@ class Primary(Section):
     """Accuracy that decides, at the evaluation's k."""
     level: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
     """Confidence level of the interval."""
+
+
+class GainShare(Section):
+    """A margin that is a share of the control's gain over its base."""
+
+    share: float
+    """Share of the gain, such as 0.25; above 0 and below 1."""
 
 
 class AblationSpec(Section):
@@ -76,8 +84,9 @@ class AblationSpec(Section):
     """Levels of it that cannot teach anything, such as a random reward: their gain ought to be 0."""
     checkpoint: Literal["last", "validation"] = "last"
     """Checkpoint that a run is judged by: its last, or the best avg@k on validation of those evaluated."""
-    margin: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """Difference in accuracy below which two arms count as equivalent; null: no claim of equivalence."""
+    margin: float | GainShare | None = None
+    """Difference in accuracy within which two arms are equivalent, or `{share: 0.25}` of the control's gain;
+    null: no claim of equivalence."""
     lr_grid: RateGrid | None = None
     """Learning rates to choose from, for each seed or in a pilot; null: the config's for every arm."""
 
@@ -155,6 +164,18 @@ class AblationSpec(Section):
             raise ValueError("lr_grid with trainer.lr set by a factor or fixed; drop one of the two")
         return self
 
+    @model_validator(mode="after")
+    def _margin_below_1(self) -> Self:
+        share = isinstance(self.margin, GainShare)
+        value = self.margin.share if isinstance(self.margin, GainShare) else self.margin
+        if value is not None and not 0 < value < 1:
+            what = "share of the control's gain" if share else "difference in accuracy"
+            raise ValueError(
+                f"margin{'.share' if share else ''}={value:g}: a {what} above 0 and below 1; write "
+                f"`{EXAMPLES['margin']}`"
+            )
+        return self
+
     def _known(self, field: str, factor: str, label: str) -> None:
         labels = [known for _, known, _ in levels_of(factor, self.factors.get(factor, []))]
         if label not in labels:
@@ -177,13 +198,14 @@ def read_spec(data: Any, file: str) -> AblationSpec | None:
 
 def _said(error: Any) -> str:
     """Name an error and its place; of what stands there, one value at most."""
-    path = ".".join(map(str, error["loc"]))
+    # A union's loc also names the type that was tried, which is no part of what is written.
+    path = ".".join(str(p) for p in error["loc"] if p != "float" and GainShare.__name__ not in str(p))
     if error["type"] == "value_error":
         return f"{path}{'.' if path else ''}{error['ctx']['error']}"
     if error["type"] == "extra_forbidden":
-        return (
-            f"{path}: no such setting{did_you_mean(str(error['loc'][-1]), list(AblationSpec.model_fields))}"
-        )
+        known = GainShare if error["loc"][0] == "margin" else AblationSpec
+        hint = did_you_mean(str(error["loc"][-1]), list(known.model_fields))
+        return f"{path}: no such setting{hint}"
     if error["type"] == "missing":
         example = EXAMPLES.get(str(error["loc"][-1]))
         return f"{path}: missing" + (f"; write `{example}`" if example else "")

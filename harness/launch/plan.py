@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from harness.identity import base_id, base_made, bases_of
-from harness.launch.ablation import AblationSpec, differences
+from harness.launch.ablation import AblationSpec, GainShare, differences
 from harness.launch.costs import estimate, finished_records
 from harness.launch.expand import Sweep
 from harness.launch.jobs import Job
@@ -115,7 +115,12 @@ def _declared(sweep: Sweep) -> list[str]:
             "Checkpoint of each run: the best avg@k on validation of those evaluated, at most the last"
         )
     if spec.margin is not None:
-        lines.append(f"Equivalent within: ±{100 * spec.margin:g} points (two one-sided t tests)")
+        within = (
+            f"{100 * spec.margin.share:g} % of the control's gain"
+            if isinstance(spec.margin, GainShare)
+            else f"±{100 * spec.margin:g} points"
+        )
+        lines.append(f"Equivalent within: {within} (two one-sided t tests)")
     lines += [f"Design: {line}" for line in gap_lines(spec, sweep.factors, sweep.control)]
     if spec.fixed:
         lines.append(f"Held fixed in every arm: {', '.join(spec.fixed)}")

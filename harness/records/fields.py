@@ -61,6 +61,12 @@ class PrimaryFields(TypedDict, total=False):
     level: float
 
 
+class ShareFields(TypedDict):
+    """A margin as a share of the control's gain."""
+
+    share: Annotated[float, Field(gt=0, lt=1)]
+
+
 @with_config(ConfigDict(extra="allow"))
 class DeclaredFields(TypedDict, total=False):
     """What a study declared besides; see DECLARED in harness/launch/study.py."""
@@ -69,7 +75,7 @@ class DeclaredFields(TypedDict, total=False):
     family: list[str] | None
     nulls: list[str] | None
     checkpoint: str
-    margin: float | None
+    margin: float | ShareFields | None
     lr_grid: dict[str, Any] | None
     draws: str
     pairing: str

@@ -69,8 +69,13 @@ def test_the_headline_averages_over_the_other_factor(make_study) -> None:
     cells = [np.subtract(_rates(folder, "grpo", m), _rates(folder, "sft_rejection", m)) for m in ("xs", "s")]
     assert (headline.level, headline.control, headline.cells) == ("grpo", "sft_rejection", 2)
     assert headline.difference.p_value == pytest.approx(sps.ttest_1samp(np.mean(cells, axis=0), 0).pvalue)
-    text = build_report(study, figures=False).answers[0]
-    assert points(headline.difference.estimate) in text and "3 seeds" in text
+    helped, text, sure = build_report(study, figures=False).answers[:3]
+    assert (
+        helped.startswith("Did training help? sft_rejection ") and "at temperature 1 over its base" in helped
+    )
+    assert points(headline.difference.estimate) in text and "three seeds" in text
+    assert ", averaged over 2 settings of the other factors, this study cannot tell" in text
+    assert sure.startswith("How sure? 3 seeds, 20 problems; brackets are 95 % intervals over training and")
 
 
 def test_frames_are_tidy(make_study) -> None:
@@ -83,7 +88,8 @@ def test_frames_are_tidy(make_study) -> None:
 
 def test_two_seeds_give_no_interval_and_say_so(make_study) -> None:
     report = build_report(load_study(make_study(seeds=2)), figures=False)
-    assert "2 seeds: 3 are needed" in report.answers[0]
+    assert "two seeds. Measured: " in report.answers[1]
+    assert "without an interval (2 seeds: 3 are needed" in report.answers[1]
     assert "[" not in arms_of(report).cells[1][2]
 
 
@@ -290,11 +296,8 @@ def test_help_is_light() -> None:
 
 def test_levels_of_a_study_are_named_in_the_answer(make_study) -> None:
     folder = make_study(seeds=3, models=("xs",))
-    assert (
-        build_report(load_study(folder), figures=False)
-        .answers[0]
-        .startswith("objective=grpo against objective=sft_rejection")
-    )
+    answer = build_report(load_study(folder), figures=False).answers[1]
+    assert "cannot tell objective=grpo from objective=sft_rejection: three seeds" in answer
 
 
 def test_one_description_gives_every_form(make_study, capsys) -> None:
@@ -324,7 +327,7 @@ def test_an_interval_for_new_problems_that_is_much_wider_is_explained(make_study
             path.write_text(json.dumps(record | {"correct": correct, "answers": answers}))
     said = [line for s in build_report(load_study(folder), figures=False).sections for line in s.text]
     (line,) = [text for text in said if text.startswith("Much wider than the primary interval")]
-    assert "objective=grpo model=xs (" in line and "needs more problems" in line
+    assert "objective=grpo model=xs (" in line and "a claim about more problems of these families" in line
 
 
 def test_a_declared_contrast_is_answered_and_the_other_levels_are_listed(make_study) -> None:
@@ -339,19 +342,20 @@ def test_a_declared_contrast_is_answered_and_the_other_levels_are_listed(make_st
     record["primary"] = {"factor": "objective", "contrast": "grpo"}
     (folder / "study.json").write_text(json.dumps(record))
     study = load_study(folder)
-    first, second = build_report(study, figures=False).answers[:2]
+    first, second = build_report(study, figures=False).answers[1:3]
     shown = {h.level: interval_text(h.difference, signed=True) for h in headlines(study, primary_of(study))}
-    assert "objective=grpo against" in first
-    assert second == f"The other levels against sft_rejection, points: other {shown['other']}."
+    assert "objective=grpo" in first and "other" not in first
+    listed = f"other {shown['other']}, cannot tell"
+    assert second == f"The other levels against sft_rejection, points: {listed}."
     record["arms"] = [arm for arm in record["arms"] if arm["levels"]["objective"] != "grpo"]
     record["factors"]["objective"].remove("grpo")
     record["declared"] = {"absent": {"objective": ["grpo"]}}
     (folder / "study.json").write_text(json.dumps(record))
     report = build_report(load_study(folder), figures=False)
-    assert report.answers[0] == (
+    assert report.answers[1] == (
         "No answer yet: the declared contrast grpo − sft_rejection of objective was not run."
     )
-    assert report.answers[1] == second
+    assert report.answers[2] == second
     assert "of the declared levels of objective not run: grpo" in report.notes
     study = load_study(folder)
     found = finding(study, primary_of(study), arm_results(study, primary_of(study)))["answer"]

@@ -85,18 +85,19 @@ def test_gains_are_counted_when_sampled_and_when_greedy(tmp_path: Path) -> None:
 
 
 def test_a_contrast_is_told_in_greedy_accuracy_too(tmp_path: Path) -> None:
-    """kl - sft by seed: .05, .07, .06: mean 6, sd 1, half width 4.303 / sqrt(3) = 2.48."""
+    """kl - sft by seed: .05, .07, .06, .06: mean 6, sd .816, half width 3.182 · .816 / 2 = 1.3."""
     arms = [{"label": name, "levels": {"arm": name}, "overrides": []} for name in ("sft", "kl")]
-    study = commit(tmp_path, arms=arms)
-    evaluate(tmp_path, greedy={"sft": [0.26, 0.28, 0.27], "kl": [0.31, 0.35, 0.33]})
-    assert "points below `sft` in avg@16, and +6.0 [+3.5, +8.5] in greedy; over" in sentence(study)
-    # Over another factor's two settings the mean counts: by seed .05, .07, .06 and .07, .09, .08 give 7.
-    levels = [("sft", "a"), ("kl", "a"), ("sft", "b"), ("kl", "b")]
-    arms = [{"label": x + y, "levels": {"arm": x, "size": y}, "overrides": []} for x, y in levels]
-    study = commit(tmp_path, arms=arms, primary={"factor": "arm", "split": "test"})
-    greedy = {"sfta": [0.26, 0.28, 0.27], "kla": [0.31, 0.35, 0.33]}
-    evaluate(tmp_path, greedy=greedy | {"sftb": [0.1, 0.1, 0.1], "klb": [0.17, 0.19, 0.18]})
-    assert ", and +7.0 [+4.5, +9.5] in greedy" in sentence(study)
+    plan = {"arms": arms, "control": {"arm": "sft"}, "factors": {"arm": ["sft", "kl"]}}
+    study = commit(tmp_path, **plan)
+    lines = ["run_id,arm,seed,step,task,split,avg,greedy,best_constant"]
+    for arm, values in {"sft": [0.26, 0.28, 0.27, 0.27], "kl": [0.31, 0.35, 0.33, 0.33]}.items():
+        for seed, value in enumerate(values):
+            lines.append(f"{arm}{seed},{arm},{seed},48,test_k,test,{value - 0.1:.3f},{value},0.01")
+            lines.append(f"{arm}{seed},{arm},{seed},0,test_k,test,0.1,0.2,0.01")
+    (tmp_path / "evaluations.csv").write_text("\n".join(lines))
+    text = sentence(study)
+    assert text.startswith("in avg@16, `kl` is better than `sft`: 6.0 points higher [4.7, 7.3]. In greedy: ")
+    assert "In greedy: better, +6.0 [+4.7, +7.3]; over" in text
 
 
 @pytest.mark.parametrize("plan", [{"declared": {"checkpoint": "validation"}}, {}])
@@ -162,4 +163,4 @@ def test_a_reference_as_it_is_written_has_a_sentence(make_study, tmp_path: Path)
     report = build_report(load_study(make_study(seeds=4, models=("xs",))), figures=False)
     write_reference(report, tmp_path / "toy")
     text = sentence(Committed.read(tmp_path / "toy"))
-    assert "`objective=grpo` is " in text and " points above `objective=sft_rejection` in avg@4" in text
+    assert text.startswith("in avg@4, `objective=grpo` is better than `objective=sft_rejection`: ")

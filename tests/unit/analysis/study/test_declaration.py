@@ -37,7 +37,7 @@ def write(folder: Path, *entries: Entry, **declared: Any) -> None:
 def test_a_study_without_a_declaration_says_so(make_study) -> None:
     report = build_report(load_study(make_study(models=("xs",))), figures=False)
     first = report.sections[0]
-    assert first.text == ["Not declared beforehand: the study has no declaration.json."]
+    assert first.text[:1] == ["Not declared beforehand: the study has no declaration.json."]
 
 
 def test_a_declaration_before_the_first_run_is_said_with_its_hash(make_study) -> None:

@@ -89,7 +89,7 @@ def test_a_shared_base_is_compared_unpaired_where_the_launch_ruled_so(make_study
     ]
     assert row["tost_p"] == pytest.approx(max(one_sided))
     report = build_report(study, figures=False)
-    assert "4 seeds, Welch t" in report.answers[0]
+    assert "Arms are compared unpaired (Welch)" in report.answers[-1]
     arms = next(t for t in report.tables if t.name == "arms")
     assert "differences to the control unpaired (Welch)" in arms.note
 

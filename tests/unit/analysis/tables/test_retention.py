@@ -10,8 +10,9 @@ import scipy.stats as sps
 
 from analysis.figures.training import learning_rates
 from analysis.study.contrasts import arm_results, primary_of
+from analysis.study.kept import retention_values
 from analysis.study.load import load_study
-from analysis.tables.retention import retention_table, retention_values
+from analysis.tables.retention import retention_table
 
 TREATED, CONTROL = "objective=grpo model=xs", "objective=sft_rejection model=xs"
 

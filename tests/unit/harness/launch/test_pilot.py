@@ -15,7 +15,7 @@ from harness.launch.jobs import Job
 from harness.launch.pilot import choose, pilot_of
 from harness.launch.run import main
 from harness.launch.status import evaluation_folders, mark_evaluated
-from harness.records.records import read_study
+from harness.records.records import StudyRecord, read_study
 from harness.schema.run_config import ConfigError
 from tests.unit.analysis.conftest import evaluation, write_evaluation
 from tests.unit.harness.launch.test_sweep import CONF, STUBS, calls
@@ -220,6 +220,22 @@ def test_the_criterion_gain_names_what_it_claims(changed: dict, said: str) -> No
         read_spec(whole | changed, "mine.yaml")
 
 
+def test_a_margin_is_a_difference_or_a_share_of_the_controls_gain() -> None:
+    whole = {"question": "?", "factors": {"trainer.lr": [1e-4]}, "seeds": [0], "control": {}}
+    for margin, kept in ((0.03, 0.03), ({"share": 0.25}, {"share": 0.25}), (None, None)):
+        spec = read_spec(whole | {"margin": margin}, "mine.yaml")
+        assert spec is not None and spec.model_dump()["margin"] == kept
+        declared = {"declared": {"margin": kept}}
+        empty = {"factors": {}, "seeds": [0], "control": {}, "arms": [], "shared_base": True}
+        read = StudyRecord.model_validate({"study": "s", "question": "?", "command": "", **empty, **declared})
+        assert read.declared["margin"] == kept
+
+
+def test_the_margin_of_a_share_is_said_in_the_plan(capsys, tmp_path: Path) -> None:
+    assert main(["ablation=bridge", f"output_dir={tmp_path}", "device=cpu", "--plan"]) == 0
+    assert "Equivalent within: 25 % of the control's gain (two one-sided" in capsys.readouterr().out
+
+
 def test_the_learning_check_says_its_criterion_in_the_plan(capsys, tmp_path: Path) -> None:
     args = ["ablation=learning_check", f"output_dir={tmp_path}", "device=cpu", "--plan"]
     assert main(args) == 0
@@ -233,7 +249,11 @@ def test_the_learning_check_says_its_criterion_in_the_plan(capsys, tmp_path: Pat
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("ablation.margin=2", "ablation.margin=2"),
+        ("ablation.margin=2", "ablation.margin=2: a difference in accuracy above 0 and below 1"),
+        ("ablation.margin=0", "ablation.margin=0: a difference in accuracy above 0"),
+        ("ablation.margin={share: 1}", "margin.share=1: a share of the control's gain above 0 and below 1"),
+        ("ablation.margin={shares: 0.2}", "ablation.margin.shares: no such setting; did you mean share?"),
+        ("ablation.margin=wide", "ablation.margin=wide: input should be a valid number"),
         (
             "ablation.primary.contrast=grp",
             "contrast=grp: not a level of objective; did you mean grpo?",
