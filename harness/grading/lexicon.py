@@ -63,7 +63,7 @@ UNITS: dict[str, Unit] = {
     **_table("length", "4046.8564224 acre, 10000 hectare", power=2),
     **_table("calendar", "1 month, 12 year yr"),
     **_table("dollars", "1 dollar $ usd buck, 1/100 cent ¢ penny pennie"),
-    # As answers, `3 nickels` counts coins and is not 15 cents; COINS are their values in a sum.
+    # As answers, `3 nickels` counts coins and is not 15 cents.
     **_table("nickels", "1 nickel"),
     **_table("dimes", "1 dime"),
     **_table("euros", "1 euro € eur"),
@@ -79,4 +79,3 @@ UNITS |= {
     "kph": Unit("length", Fraction(1000), 1, HOUR),
     "mps": Unit("length", Fraction(1), 1, Unit("time", Fraction(1))),
 }
-COINS = {"nickel": 5, "dime": 10, "quarter": 25}  # cents

@@ -12,27 +12,21 @@ Statements over the size caps or with variables are not steps.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from typing import NamedTuple
 
+from harness.grading.compare.expressions import Unreadable
 from harness.grading.grade import number_in
+from harness.grading.lexicon import UNITS
 from harness.grading.operations import Undecided
-from harness.grading.steps.arithmetic import Parser
-from harness.grading.steps.cursor import Cursor
-from harness.grading.steps.exact import (
-    Node,
-    changed_by_percent,
-    evaluate,
-    first_operand,
-    is_literal,
-    literals,
-    places,
-)
-from harness.grading.steps.quantities import in_one_unit, numbers_in
-from harness.grading.steps.tokens import OPERAND_STARTS, Token, tokenize
+from harness.grading.steps.formulas import evaluate, formula
+from harness.grading.steps.numbers import numbers_in, values
+from harness.grading.steps.roles import roles
+from harness.grading.steps.tokens import Token, tokenize
+from harness.grading.steps.verdict import LITERAL, judge
 
 MAX_TEXT_CHARS = 131_072  # only the end of a longer text is read, as the grader does
 # Operands that need no source: counting, halves and percent, and the calendar's and clock's units.
@@ -80,147 +74,104 @@ def check_steps(text: str, *, problem: str | None = None, answer: str | None = N
     text = text[-MAX_TEXT_CHARS:]
     known = {*numbers_in(problem or ""), *SMALL_CONSTANTS}
     steps: list[Step] = []
-    for lhs, rhs, step in _statements(text, tokenize(text)):
+    for lhs, rhs, step in _statements(text):
         if problem is not None:
-            step = replace(step, operands_known=all(_is_known(x, known) for x in literals(lhs)))
-            known.update(literals(rhs), [step.value] if step.ok and step.value is not None else [])
+            step = replace(step, operands_known=all(_is_known(x, known) for x in values(lhs.tokens)))
+            known.update(values(rhs.tokens), [step.value] if step.ok and step.value is not None else [])
         steps.append(step)
     target = number_in(answer or "")
     return StepReport(tuple(steps), steps[-1].value == target if steps and target is not None else None)
 
 
-_RELATIONS = ("equals", "approx", "equiv")
+MAX_TOKENS = 200  # of one side
+# What no prose interrupts. A bracket [ and a number N begin anew.
+_RUN = re.compile(r"[N\[]?[^ wN?\[]+")
 # Words after which a lone number is a result (`we get 15 = 3 * 5`); other words name it (`week 2 = 3 * 5`).
 _BEFORE_RESULTS = re.compile(
     r"gets?|have|so|thus|hence|therefore|then|gives|obtain|所以|因此|得到?|故|よって|したがって|따라서|значит|поэтому"
 )
-_REMAINDER = re.compile(
-    r"[\s,$]*(?:\\text\s*\{\s*)?(?:with\s+)?(?:an?\s+)?(?:[Rr]emainder|[Rr]em\.|[Rr](?=[\s}]*\d))(?:\s+(?:of|is))?"
-    r"[\s}$=]*(\d{1,18})(?![\w.])"
-)
 
 
-def _statements(text: str, tokens: list[Token], *, units: bool = True) -> Iterator[tuple[Node, Node, Step]]:
-    """Each `lhs = rhs` that can be checked, with both sides as trees; `units`: convert them."""
-    cursor = Cursor(tokens)
-    parser = Parser(cursor)
-    i = 0
-    while i < len(tokens):
-        starts = tokens[i].kind in (*OPERAND_STARTS, "minus") and not cursor.continues(i)
-        left = parser.parse(i) if starts else None
-        if left is None:
-            i += 1
-            continue
-        begin, i, head = i, left[1], _is_label(cursor, i, left)
-        while cursor.kind(at := left[1] + (cursor.kind(left[1]) == "newline")) in _RELATIONS:
-            first = at + 1 + (cursor.kind(at + 1) in ("newline", "delim"))
-            right = parser.parse(first)
-            if right is None or cursor.goes_on(right[1]):
-                i = at + 1
-                break
-            end, modulus = _modulus(parser, right[1]) if tokens[at].kind == "equiv" else (right[1], None)
-            if not head and (found := _verify(left[0], right[0], tokens[at], modulus)):
-                ok, value = found
-                ok = ok or (
-                    units and modulus is None and _holds_otherwise(text, tokens[begin:end], left[0], value)
-                )
-                start, middle, stop = tokens[begin].start, tokens[at].end, tokens[end - 1].end
-                said = text[start:middle].rstrip("≈=＝≡*_` \n"), text[middle:stop].strip(" *_`\n\t")
-                yield left[0], right[0], Step(start, stop, *said, value, ok, None)
-            begin, left, i, head = first, (right[0], end), end, False
+class Side(NamedTuple):
+    """One side of a statement: its tokens, their roles, and its formula."""
+
+    tokens: list[Token]
+    roles: str
+    text: str
 
 
-def _holds_otherwise(text: str, tokens: list[Token], lhs: Node, value: Fraction | None) -> bool:
-    """Whether a statement is true in one unit, or a division with the remainder after it: `17 / 5 = 3 R2`."""
-    found = (_statements(text, converted, units=False) for converted in in_one_unit(text, tokens))
-    if any(step.ok for statements in found for _, _, step in statements):
-        return True
-    after = _REMAINDER.match(text, tokens[-1].end)
-    if after is None or lhs.op != "over" or value is None:
-        return False
-    (dividend, divisor), remainder = map(evaluate, lhs.args), int(after[1])
-    return remainder < divisor and dividend == value * divisor + remainder
+def _statements(text: str) -> Iterator[tuple[Side, Side, Step]]:
+    """Each `lhs = rhs` that can be checked, with both sides."""
+    tokens = tokenize(text)
+    found = roles(tokens)
+    for run in _RUN.finditer(found):
+        begin = run.start()
+        signs = [i for i in range(*run.span()) if found[i] == "="]
+        for sign, end in zip(signs, [*signs[1:], run.end()], strict=False):
+            left = _side(tokens, found, sign - _balanced(found[begin:sign][::-1], "(["), sign)
+            closes = sign + 1 + _balanced(found[sign + 1 : end], ")")
+            right = _side(tokens, found, sign + 1, len(found[:closes].rstrip("_+-*/")))
+            names = begin == run.start() and left and _is_label(left, tokens[begin - 1 : begin], tokens[sign])
+            if left and right and not names and (step := _step(text, left, right, tokens[sign])):
+                yield left, right, step
+            begin = sign + 1
 
 
-def _is_label(cursor: Cursor, i: int, left: tuple[Node, int]) -> bool:
+def _balanced(roles: str, ends: str) -> int:
+    """How many roles stand before the first bracket of `ends` that has no partner before it."""
+    depth = 0
+    for i, role in enumerate(roles):
+        depth += (role in "([)") - 2 * (role in ends)
+        if depth < 0:
+            return i
+    return len(roles)
+
+
+def _side(tokens: list[Token], roles: str, begin: int, end: int) -> Side | None:
+    """The side between two places; None if it is empty, too long, algebra, or lacks its first operand."""
+    begin = end - len(roles[begin:end].lstrip("_"))
+    own = roles[begin:end]
+    if not 0 < len(own) <= MAX_TOKENS or own[0] in "+*/^m[" or "v" in own or roles[begin - 1 : begin] == "?":
+        return None
+    return Side(tokens[begin:end], own, formula(tokens[begin:end], own))
+
+
+def _is_label(left: Side, before: list[Token], sign: Token) -> bool:
     """Whether a lone number before the first `=` belongs to a phrase (`5 friends = 250/5`)."""
-    node, end = left
-    if not is_literal(node) or cursor.tokens[end - 1].kind == "word":
-        return is_literal(node)
-    before = cursor.tokens[i - 1]
-    if before.kind != "word":
-        return before.kind == "number"
-    equals = cursor.kind(end) == "equals" and cursor.tokens[end].text[0] == "="
-    return not (equals and node.op != "percent" and _BEFORE_RESULTS.fullmatch(before.text.lower()))
-
-
-def _modulus(parser: Parser, i: int) -> tuple[int, Node | None]:
-    r"""`\pmod{7}`, `(mod 7)` or `mod 7` at `i`: the index after it and the modulus."""
-    j = i + (parser.kind(i) == "open")
-    if parser.kind(j) != "mod" or (parsed := parser.parse(j + 1)) is None:
-        return i, None
-    return parsed[1] + (j > i and parser.kind(parsed[1]) == "close"), parsed[0]
-
-
-def _verify(lhs: Node, rhs: Node, sign: Token, modulus: Node | None) -> tuple[bool, Fraction | None] | None:
-    """Whether the statement holds, with the value of rhs; None if it is no step or cannot be checked."""
-    if modulus is None and (sign.kind == "equiv" or (is_literal(lhs) and is_literal(rhs))):
-        return None
-    try:
-        # Words give a part its size, which is no arithmetic: `2/5 is equal to 12 hectares`.
-        words = sign.text not in ("=", "==", "≈") and lhs.op == "over" and all(map(is_literal, lhs.args))
-        if words and evaluate(lhs) < 1 < evaluate(first_operand(rhs)):
-            return None
-        result, value = evaluate(lhs), evaluate(rhs)
-        if modulus is not None:
-            return _congruent(result, value, evaluate(modulus)), value
-        if result == value:
-            return True, value
-        lefts, rights = [result], [value]  # a percent sign divides by 100, or is a unit
-        if _may_drop_percent(lhs, evaluate(rhs, percent=False)):
-            lefts.append(evaluate(lhs, percent=False))
-        # `140/100 = 1.4%` is false: who divides by a hundred has no per cent left.
-        if lhs.op != "over" or lhs.args[1] != Node("num", value=Fraction(100)):
-            rights.append(evaluate(rhs, percent=False))
-        lefts.append(evaluate(changed_by_percent(lhs)))
-        rights.append(evaluate(first_operand(rhs)))  # running notation
-    except Undecided:
-        return None
-    except ArithmeticError:
-        return False, None
-    decimals, approximate = places(first_operand(rhs)), sign.kind == "approx"
-    return any(_same(a, b, decimals, approximate=approximate) for a in lefts for b in rights), value
-
-
-def _may_drop_percent(lhs: Node, result: Fraction) -> bool:
-    """`60% / 3 = 20` counts per cents, `1/5 * 100% = 20` makes them; `40 * 2% = 80` is a slip."""
-    args = [arg.args[0] if arg.op == "group" else arg for arg in lhs.args]
-    rates = [evaluate(arg, percent=False) for arg in args if arg.op == "percent"]
-    slipped = lhs.op == "times" and any(rate != 100 for rate in rates)
-    if rates and lhs.op in ("times", "over") and (slipped or abs(result) > 100):
+    if not LITERAL.fullmatch(left.text):
         return False
-    return all(_may_drop_percent(arg, result) for arg in args)
+    if any(token.kind == "word" for token in left.tokens):
+        return True
+    if not before or before[0].kind != "word":
+        return bool(before) and before[0].kind == "number"
+    concludes = _BEFORE_RESULTS.fullmatch(before[0].text.lower())
+    return not concludes or sign.text[0] != "=" or "%" in left.text
 
 
-def _congruent(a: Fraction, b: Fraction, modulus: Fraction) -> bool:
-    """a ≡ b; a fraction stands for its inverse: 33^{-1} ≡ 77 (mod 508)."""
-    coprime = all(math.gcd(x.denominator, modulus.numerator) == 1 for x in (a, b))
-    difference = (a - b).numerator if modulus.denominator == 1 else a - b
-    return modulus > 0 and coprime and difference % modulus == 0
+def _step(text: str, left: Side, right: Side, sign: Token) -> Step | None:
+    start, end = left.tokens[0].start, right.tokens[-1].end
+    try:
+        verdict = judge(left.text, right.text, sign, text, end)
+    except (Unreadable, Undecided):
+        return None
+    if verdict is None:
+        return None
+    ok, value = verdict
+    ok = ok or (value is not None and _holds_in_one_unit(left, value))
+    said = text[start : sign.end].rstrip("≈=＝≡*_` \n"), text[sign.end : end].strip(" *_`\n\t")
+    return Step(start, end, *said, value, ok, None)
 
 
-def _same(a: Fraction, b: Fraction, places: int, *, approximate: bool) -> bool:
-    """Equal, or `b` is `a` rounded (half up) or cut at its last decimal place.
-
-    ≈ allows integers that too, at their last digit that is not 0 (53,700 ≈ 54,000).
-    """
-    if a == b or (places == 0 and not approximate):
-        return a == b
-    unit = Fraction(1, 10**places)
-    while places == 0 and b and b % (unit * 10) == 0:
-        unit *= 10
-    scaled, written = abs(a) / unit, abs(b) / unit
-    return (a < 0) == (b < 0) and written in (int(scaled), int(scaled + Fraction(1, 2)))
+def _holds_in_one_unit(left: Side, value: Fraction) -> bool:
+    """Whether a sum of several units is true in one of them: `2 hours + 90 minutes = 210 minutes`."""
+    words = [token.text for token in left.tokens if token.kind == "word"]
+    names = {word: word.lower().removesuffix("s") if len(word) > 2 else word for word in words}
+    units = {word: UNITS[name] for word, name in names.items() if name in UNITS}
+    sizes = {word: unit.size for word, unit in units.items()}
+    if len(set(sizes.values())) < 2 or len({unit.dimension for unit in units.values()}) > 1:
+        return False
+    total = evaluate(formula(left.tokens, left.roles, sizes))
+    return any(total == value * size for size in sizes.values())
 
 
 def _is_known(x: Fraction, known: set[Fraction]) -> bool:

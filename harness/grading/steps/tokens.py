@@ -6,12 +6,6 @@ import re
 from typing import NamedTuple
 from unicodedata import normalize
 
-MAX_DIGITS = 60  # of a literal
-MAX_DEPTH = 20  # of brackets
-MAX_TOKENS = 200  # of one expression
-REPEATING = ".\\overline"  # the point of a repeating decimal, `0.\\overline{3}`
-OPERAND_STARTS = frozenset(["number", "open", "frac", "binom", "call", "root"])
-
 
 class Token(NamedTuple):
     """A piece of `text[start:end]`; `glued` says that no blank stands before it."""
@@ -61,7 +55,7 @@ _LEXICON = re.compile(
         |<<[^<>\n]{0,200}>>|\\?\$|[€£¥]|(?<!\\)&|\\[,;:! ]|\\left(?![a-z|])|\\right(?![a-z|])
         |\\boxed(?=\s*\{)|\\(?:text(?:bf|it)?|math(?:bf|it|rm)|boldsymbol)(?=\s*\{\s*\\?\$?\d[\d.,]*\s*\})
         |\\(?:text(?:bf|it)?|mathrm|mbox)(?=\s*\{[^{}=]{0,200}\d\s*=\s*\$?\d[^{}]*\})
-        |\*\*(?=\s*[^\s\d(])|[ \t\u00a0\u2009\u202f]+
+        |[ \t\u00a0\u2009\u202f]+
         |(?:\^\s*(?:\{\s*\\circ\s*\}|\\circ(?![a-z]))|°|\\degree(?![a-z]))(?:[CF](?![A-Za-z]))?
         |(?<=\d\ )\d+-[A-Za-z]\w*)  # 10 2-legged animals
     | (?P<number>(?:\d+\ ?)?[½⅓⅔¼¾]|\d(?:[eE]|\.\d+[eE][+-]?)\d{1,2}(?![0-9A-Za-z_])
@@ -92,7 +86,7 @@ _LEXICON = re.compile(
     | (?P<close>[)}\]⟧]|\\right\||\\rvert(?![a-z]))
     | (?P<comma>[,，、])
     | (?P<newline>\\\\|\n[ \t]*(?:[-*•+](?=\s)[ \t]*)?NUMBERING)
-    | (?P<other>(?<=\d)\.\\overline|.)
+    | (?P<other>.)
     """.replace("LATIN_WORD", _LATIN_WORD).replace("NUMBERING", _NUMBERING),
     re.VERBOSE,
 )
@@ -112,7 +106,7 @@ def tokenize(text: str) -> list[Token]:
 
     `$` delimits formulas (kind "delim", as `\\(` does) in a text where one closes, else it is currency.
     """
-    return _joined_formulas(_scan(_without_layout(text)))
+    return _scan(_without_layout(text))
 
 
 def _without_layout(text: str) -> str:
@@ -145,24 +139,3 @@ def _scan(text: str) -> list[Token]:
         if kind != "skip" or (start == last_end and not match[0].isspace()):
             last_end = position
     return tokens
-
-
-_JOINING = ("plus", "minus", "times", "over", "equals", "approx")
-
-
-def _joined_formulas(tokens: list[Token]) -> list[Token]:
-    """Without the dollars inside a statement that is split over formulas: `$5$ + $6$ = $11$`."""
-    out: list[Token] = []
-    for i, token in enumerate(tokens):
-        if token.kind != "delim" or not out or not _joins(out[-1].kind, tokens[i + 1 : i + 4]):
-            out.append(token)
-    return out
-
-
-def _joins(before: str, following: list[Token]) -> bool:
-    """Whether a dollar between a token of kind `before` and these stands inside a statement."""
-    first, second, third = (*(token.kind for token in following), *("end",) * 3)[:3]
-    if before in _JOINING:
-        return first in OPERAND_STARTS
-    closes = before in ("number", "close", "percent") and first in _JOINING
-    return closes and (third if second == "delim" else second) in OPERAND_STARTS

@@ -9,7 +9,7 @@ import pytest
 from harness.data.constants import implied
 from harness.grading.compare.quantities import parse_number
 from harness.grading.lexicon import CARDINALS, UNITS, Unit
-from harness.grading.steps.quantities import _FAMILIES, numbers_in
+from harness.grading.steps.numbers import numbers_in
 
 
 def test_the_cardinals_are_twenty_eight_words() -> None:
@@ -43,14 +43,6 @@ def test_areas_volumes_and_speeds() -> None:
     assert UNITS["hectare"] == Unit("length", Fraction(100 * 100), 2)  # 100 m x 100 m
     assert UNITS["litre"] == Unit("length", Fraction(1, 10) ** 3, 3)  # 1 dm x 1 dm x 1 dm
     assert UNITS["mph"] == Unit("length", 5280 * 12 * Fraction("0.0254"), 1, Unit("time", Fraction(60 * 60)))
-
-
-def test_families_of_the_step_check_count_in_their_smallest_unit() -> None:
-    sizes = {name: size for family in _FAMILIES for name, size in family.items()}
-    assert [sizes[name] for name in ("second", "hour", "week")] == [1, 3600, 7 * 24 * 3600]
-    assert [sizes[name] for name in ("cent", "nickel", "quarter", "$")] == [1, 5, 25, 100]
-    assert [sizes[name] for name in ("mm", "cm", "km")] == [1, 10, 10**6]
-    assert [sizes[name] for name in ("yard", "pound", "gallon")] == [36, 16, 16]  # inches, ounces, cups
 
 
 def test_readers_agree_on_number_words() -> None:

@@ -34,6 +34,7 @@ from harness.grading.steps.check import check_steps
         "sqrt(121) = {}",
         "√121 = {}",
         r"\sqrt[3]{{1331}} = {}",
+        r"9 + \sqrt[10]{{1024}} = {}",
         r"$2\sqrt{{25}} + 1 = {}$",
         r"5 + \sqrt{{\frac{{72}}{{2}}}} = {}",
         "_5 + 6 = {}_",
@@ -72,7 +73,6 @@ def test_products_and_powers_stay(text: str) -> None:
         r"$AB \sqrt{16} = 3$",
         r"8 = 4\sqrt{x}",
         r"\sqrt16 = 5",  # in LaTeX the root of 1, then 6
-        r"\sqrt[10]{1024} = 3",
         r"25_{\text{12}} = 29",  # in base 12
         "x **2 + 3 = 8",
         "x_1 + 6 = 12",
@@ -99,8 +99,8 @@ def test_a_step_shows_no_marks() -> None:
         ("2 hours + 90 minutes = 210", True),
         ("2 hours + 90 minutes = 92", True),  # units are not checked
         ("2 hours + 90 minutes = 211 minutes", False),
-        ("$2 + 50 cents = $2.50", True),  # 200 + 50
-        ("$2 + 50 cents = $2.60", False),
+        ("2 dollars + 50 cents = 250 cents", True),  # 200 + 50
+        ("2 dollars + 50 cents = $2.60", False),
         ("3 m + 20 cm = 320 cm", True),
         ("1 hour + 30 minutes = 1.5 hours = 90 minutes", True),
         ("2 hours + 90 apples = 210 apples", False),
