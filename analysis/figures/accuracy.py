@@ -62,7 +62,7 @@ def differences(study: Study, primary: Primary, results: Sequence[ArmResult]) ->
     )
     if wide and margin and margin > 0:
         name = controls[0].label if controls else "the control"
-        caption += f" Shaded: the margin of equivalence, {wide.text(controls[0].gain, name)}."
+        caption += f" Shaded: the margin of equivalence, ±{wide.text(controls[0].gain, name)}."
     title = f"Difference to the control in {measure(study, primary)}, {seeds_text(study)}; {GREY_BASE}"
     return Figure("differences", title, caption, spec)
 

@@ -120,7 +120,7 @@ def _contrasts(study: Study, primary: Primary, results: list[ArmResult], k: int)
 
 
 def _answer(study: Study, primary: Primary, contrast: ContrastVerdict, k: int) -> str:
-    """Which is better? One contrast: its verdict, the ratio of gains, greedy and pass@k, its families."""
+    """Answer which is better. One contrast: its verdict, the ratio of gains, greedy and pass@k, its families."""
     names = [f"{contrast.factor}={name}" for name in (contrast.level, contrast.control)]
     where = f", averaged over {contrast.cells} settings of the other factors" if contrast.cells > 1 else ""
     measure = f"{measure_name(primary.metric, k)} on {study.task_text(primary.task)}{where}"
@@ -137,7 +137,7 @@ def _answer(study: Study, primary: Primary, contrast: ContrastVerdict, k: int) -
 
 
 def _sure(study: Study, primary: Primary, results: list[ArmResult]) -> list[str]:
-    """How sure are we? Seeds, problems, what varies in the intervals."""
+    """Say how sure the answers are: seeds, problems, what varies in the intervals."""
     counts = sorted({len(r.seeds) for r in results if r.seeds})
     if not counts:
         return []

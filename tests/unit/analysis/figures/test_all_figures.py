@@ -60,7 +60,7 @@ def test_the_base_is_at_minus_the_controls_gain_and_its_interval_is_turned_round
     expected = [-100 * gain.estimate, -100 * gain.high, -100 * gain.low]
     assert [base["value"], base["low"], base["high"]] == pytest.approx(expected)
     study.record.declared = {"margin": 0.03}
-    assert "±3 points" in differences(study, primary, results).caption
+    assert "±3.0 points" in differences(study, primary, results).caption
 
 
 def test_gains_by_split_are_those_of_the_table(loaded) -> None:

@@ -218,9 +218,10 @@ def test_the_report_begins_with_it(folder: Path) -> None:
     mean = 100 * np.mean([avg(folder, "base", s, cold=True) for s in range(3)])
     assert columns["avg@4, own best"][0] == f"{mean:.1f}"
     assert columns["avg@4, T = 1"][1].count("(") == 1 and "[" in columns["pass@4"][2]
-    assert section.text[0].startswith("No training: sampled at its own best temperature (0.3)")
-    assert section.text[1].startswith("The best temperature is the lowest that was tried, 0.3, in most seeds")
-    assert f"{NO_TRAINING}, {SFT}:" in section.text[1] and len(section.text) == 2  # GRPO's is the main one
+    assert section.text[0].startswith("Not declared")
+    assert section.text[1].startswith("No training: sampled at its own best temperature (0.3)")
+    assert section.text[2].startswith("The best temperature is the lowest that was tried, 0.3, in most seeds")
+    assert f"{NO_TRAINING}, {SFT}:" in section.text[2] and len(section.text) == 3  # GRPO's is the main one
     row = table.raw.set_index("arm").loc[GRPO]
     assert row["best_gain"] == pytest.approx(
         np.mean([avg(folder, "grpo", s, cold=False) - avg(folder, "base", s, cold=True) for s in range(3)])
