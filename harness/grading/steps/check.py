@@ -83,7 +83,7 @@ def check_steps(text: str, *, problem: str | None = None, answer: str | None = N
     return StepReport(tuple(steps), steps[-1].value == target if steps and target is not None else None)
 
 
-MAX_TOKENS = 200  # of one side
+MAX_SIDE_CHARS = 1000
 # What no prose interrupts. A bracket [ and a number N begin anew.
 _RUN = re.compile(r"[N\[]?[^ wN?\[]+")
 # Words after which a lone number is a result (`we get 15 = 3 * 5`); other words name it (`week 2 = 3 * 5`).
@@ -109,8 +109,9 @@ def _statements(text: str) -> Iterator[tuple[Side, Side, Step]]:
         signs = [i for i in range(*run.span()) if found[i] == "="]
         for sign, end in zip(signs, [*signs[1:], run.end()], strict=False):
             left = _side(tokens, found, sign - _balanced(found[begin:sign][::-1], "(["), sign)
-            closes = sign + 1 + _balanced(found[sign + 1 : end], ")")
-            right = _side(tokens, found, sign + 1, len(found[:closes].rstrip("_+-*/")))
+            after = found[sign + 1 : end]
+            after = after[: _balanced(after, ")")].rstrip("_+-*/")
+            right = _side(tokens, found, sign + 1, sign + 1 + len(after))
             names = begin == run.start() and left and _is_label(left, tokens[begin - 1 : begin], tokens[sign])
             if left and right and not names and (step := _step(text, left, right, tokens[sign])):
                 yield left, right, step
@@ -131,7 +132,9 @@ def _side(tokens: list[Token], roles: str, begin: int, end: int) -> Side | None:
     """The side between two places; None if it is empty, too long, algebra, or lacks its first operand."""
     begin = end - len(roles[begin:end].lstrip("_"))
     own = roles[begin:end]
-    if not 0 < len(own) <= MAX_TOKENS or own[0] in "+*/^m[" or "v" in own or roles[begin - 1 : begin] == "?":
+    if not own or own[0] in "+*/^m[" or "v" in own or roles[begin - 1 : begin] == "?":
+        return None
+    if tokens[end - 1].end - tokens[begin].start > MAX_SIDE_CHARS:
         return None
     return Side(tokens[begin:end], own, formula(tokens[begin:end], own))
 
@@ -152,12 +155,14 @@ def _step(text: str, left: Side, right: Side, sign: Token) -> Step | None:
     start, end = left.tokens[0].start, right.tokens[-1].end
     try:
         verdict = judge(left.text, right.text, sign, text, end)
+        if verdict is None:
+            return None
+        ok, value = verdict
+        ok = ok or _holds_in_one_unit(left, value)
+    except ArithmeticError:
+        ok, value = False, None
     except (Unreadable, Undecided):
         return None
-    if verdict is None:
-        return None
-    ok, value = verdict
-    ok = ok or (value is not None and _holds_in_one_unit(left, value))
     said = text[start : sign.end].rstrip("≈=＝≡*_` \n"), text[sign.end : end].strip(" *_`\n\t")
     return Step(start, end, *said, value, ok, None)
 

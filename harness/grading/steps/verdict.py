@@ -23,13 +23,13 @@ _REMAINDER = re.compile(
     r"[\s}$=]*(\d{1,18})(?![\w.])"
 )
 
-Verdict = tuple[bool, Fraction | None]  # whether it holds, and the value of the right side
+Verdict = tuple[bool, Fraction]  # whether it holds, and the value of the right side
 
 
 def judge(lhs: str, rhs: str, sign: Token, text: str, end: int) -> Verdict | None:
     """Whether the statement of two formulas, which ends at `text[end]`, holds; None if it is no step.
 
-    Raises Unreadable or Undecided if it cannot be checked.
+    Raises Unreadable or Undecided if it cannot be checked, ArithmeticError if a side has no value.
     """
     if sign.kind == "equiv":
         return _congruence(lhs, rhs)
@@ -37,15 +37,12 @@ def judge(lhs: str, rhs: str, sign: Token, text: str, end: int) -> Verdict | Non
     if LITERAL.fullmatch(lhs) and LITERAL.fullmatch(rhs):
         return None
     tree, other = parsed(lhs), parsed(rhs)
-    try:
-        result, right = value(tree), value(other)
-        # Words give a part its size, which is no arithmetic: `2/5 is equal to 12 hectares`.
-        words = sign.text not in ("=", "==", "≈") and tree[0] == "over" and tree[1][0] == tree[2][0] == "num"
-        if words and result < 1 < right:
-            return None
-        ok = result == right or _may_hold(lhs, tree, rhs, right, approximate=sign.kind == "approx")
-    except ArithmeticError:
-        return False, None
+    result, right = value(tree), value(other)
+    # Words give a part its size, which is no arithmetic: `2/5 is equal to 12 hectares`.
+    words = sign.text not in ("=", "==", "≈") and tree[0] == "over" and tree[1][0] == tree[2][0] == "num"
+    if words and result < 1 < right:
+        return None
+    ok = result == right or _may_hold(lhs, tree, rhs, right, approximate=sign.kind == "approx")
     return ok or _leaves_remainder(tree, right, text, end), right
 
 
