@@ -120,7 +120,7 @@ def _contrasts(study: Study, primary: Primary, results: list[ArmResult], k: int)
 
 
 def _answer(study: Study, primary: Primary, contrast: ContrastVerdict, k: int) -> str:
-    """Answer which is better. One contrast: its verdict, the ratio of gains, greedy and pass@k, its families."""
+    """Answer which is better for one contrast: verdict, ratio of gains, greedy and pass@k, families."""
     names = [f"{contrast.factor}={name}" for name in (contrast.level, contrast.control)]
     where = f", averaged over {contrast.cells} settings of the other factors" if contrast.cells > 1 else ""
     measure = f"{measure_name(primary.metric, k)} on {study.task_text(primary.task)}{where}"

@@ -88,7 +88,7 @@ def gain_text(label: str, gain: Interval, before: float, after: float, measure: 
 
 
 def family_text(of: str, largest: Largest, new_families: Interval | None) -> str:
-    """Which family makes most of an effect, what the others show, and what follows for new families."""
+    """Say which family makes most of an effect, what the others show, and what follows for new families."""
     text = (
         f"`{largest.family}`, one family of {largest.num_families}, makes {100 * largest.share:.0f} % of {of}"
         if largest.num_families > 1

@@ -23,13 +23,14 @@ _FUNCTIONS |= {f"arc{name}": f"a{name}" for name in _CIRCULAR}
 _FUNCTIONS |= {"log": "log10", "lg": "log10", "cis": "expj"}
 ANALYTIC = frozenset((*_FUNCTIONS.values(), "floor", "ceil"))
 _OF_TWO = {"frac": "over", "binom": "binom", "dbinom": "binom", "tbinom": "binom"}
-_COMMANDS = frozenset((*_FUNCTIONS, *_OF_TWO, "sqrt"))
-_WORDS = "|".join(sorted((*_FUNCTIONS, "sqrt", "pi", "mod"), key=len, reverse=True))
+_OF_SEVERAL = ("gcd", "lcm")
+_COMMANDS = frozenset((*_FUNCTIONS, *_OF_SEVERAL, *_OF_TWO, "sqrt"))
+_WORDS = "|".join(sorted((*_FUNCTIONS, *_OF_SEVERAL, "sqrt", "pi", "mod"), key=len, reverse=True))
 _PLAIN_WORD = re.compile(rf"(?<![A-Za-z\\])({_WORDS})(?![A-Za-z])")
 _VARIABLE = rf"(?:[A-Za-z](?!(?<=[a-z])[a-z]{{3}})|\\(?:{_GREEK})(?![A-Za-z]))(?:_(?:\w|\{{\w+\}}))?'*"
 _TOKEN = re.compile(
     r"(?<![(\[,])\d{1,3}(?:,\d{3})+(?![\d,)\]])(?:\.\d+)?|(?!0\d)\d+(?:\.\d+)?|\.\d+"
-    rf"|{_VARIABLE}|\\[A-Za-z]+|\\[{{}}]|\*\*|(?<!!)!(?!!)|[-+*/^_()\[\]{{}}|=°]"
+    rf"|{_VARIABLE}|\\[A-Za-z]+|\\[{{}}]|\*\*|(?<!!)!(?!!)|[-+*/^_()\[\]{{}}|=°,]"
 )
 _MIXED = re.compile(r"\d+ \\frac { (\d+) } { (\d+) }")
 _ROUNDED = {"|": "abs", r"\lfloor": "floor", r"\lceil": "ceil"}
@@ -190,6 +191,13 @@ class _Reader:
         if name == "sqrt":
             degree = self.group() if self.peek() == "[" else ("num", Fraction(2))
             return ("power", self.atom(), ("over", _ONE, degree))
+        if name in _OF_SEVERAL:
+            opening = self.take("(", r"\{", "{")
+            items = [self.sum()]
+            while self.accept(","):
+                items.append(self.sum())
+            self.take(_CLOSING[opening])
+            return (name, *items)
         base = self.atom() if self.accept("_") else None
         power = self.exponent() if self.accept("^") else None
         argument = self.argument()
