@@ -94,6 +94,7 @@ def test_a_percentage_taken_off_is_one_of_what_stands_before(text: str, ok: bool
 
 def test_a_step_without_a_value_is_no_crash() -> None:
     assert [step.ok for step in check_steps("12/3 = 4/0").steps] == [False]
+    assert [step.ok for step in check_steps(r"5/0 \equiv 3 \pmod{7}").steps] == [False]
     assert check_steps("2/5 is equal to 9^9^9 hectares").num_steps == 0
 
 
@@ -102,6 +103,12 @@ def test_hostile_text_costs_seconds_at_most(piece: str) -> None:
     start = time.process_time()
     check_steps(piece * (131_072 // len(piece)))
     assert time.process_time() - start < 20.0
+
+
+def test_a_side_of_many_characters_is_not_read() -> None:
+    start = time.process_time()
+    assert check_steps("9" * 130_000 + "/1 = 2").num_steps == 0
+    assert time.process_time() - start < 5.0
 
 
 def test_nested_fractions_that_do_not_parse_are_tried_once() -> None:
