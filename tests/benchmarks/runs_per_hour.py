@@ -1,0 +1,93 @@
+"""Real runs an hour on this host: 24-step ladder_xs runs with all their evaluations, at default settings.
+
+    python -m tests.benchmarks.runs_per_hour --layout "per_gpu=8 beside_gpus=4" --seeds 48 --json rates.json
+
+Each --layout is settings of hydra.launcher; without one it is the default. Every layout launches a sweep of
+GRPO and SFT over the seeds. The base and its evaluations are made before, by a run that is not counted; the
+launch's own start and end are. `by_device`: seconds of one run's phases, mean over the runs of a device.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from harness.launch.launcher import num_cores
+from harness.records.code_state import code_state, hardware, packages
+from harness.records.records import RunRecord, read_run, run_folders
+
+RUN = ("model=ladder_xs", "trainer.steps=24", "tracking.mode=disabled")
+ARMS = "objective=grpo,sft_rejection"
+
+
+def launch(*arguments: str) -> float:
+    """Seconds of `python -m harness ...`. Raises RuntimeError with what it said."""
+    started = time.perf_counter()
+    done = subprocess.run([sys.executable, "-m", "harness", *arguments], capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"exit code {done.returncode}: {done.stderr[-2000:]}")
+    return time.perf_counter() - started
+
+
+def measure(layout: str, seeds: int, extra: list[str], folder: Path) -> dict[str, Any]:
+    """One layout: runs an hour, and where a run's time goes on each kind of device."""
+    common = [*RUN, *extra, f"output_dir={folder}"]
+    launch(*common, "objective=grpo", "study=first", f"seed={10**6}")
+    settings = [f"hydra.launcher.{setting}" for setting in layout.split()]
+    seconds = launch("-m", *common, ARMS, f"seed=range({seeds})", "study=timed", *settings)
+    runs = [read_run(path) for path in run_folders(folder / "timed")]
+    found = {device: [r for r in runs if r.hardware["device"] == device] for device in ("cuda", "cpu")}
+    return {
+        "layout": layout,
+        "runs": len(runs),
+        "seconds": round(seconds, 1),
+        "runs_per_hour": round(3600 * len(runs) / seconds),
+        "by_device": {device: phases(own) for device, own in found.items() if own},
+    }
+
+
+def phases(runs: list[RunRecord]) -> dict[str, float]:
+    """Number of runs and mean seconds of each phase."""
+    names = sorted({name for run in runs for name in run.seconds})
+    means = {name: round(fmean(run.seconds.get(name, 0.0) for run in runs), 2) for name in names}
+    return {"runs": len(runs), **means, "all": round(sum(means.values()), 2)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--layout", action="append", help="of hydra.launcher; may be given several times")
+    parser.add_argument("--seeds", type=int, default=24, help="runs of each arm")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="what the record names")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("settings", nargs="*", help="further settings of every run, such as trainer.steps=2")
+    options = parser.parse_args()
+    rows = []
+    for layout in options.layout or [""]:
+        with tempfile.TemporaryDirectory() as folder:
+            rows.append(measure(layout, options.seeds, options.settings, Path(folder)))
+        row = rows[-1]
+        print(
+            f"{layout or 'default'}: {row['runs_per_hour']} runs an hour, {row['runs']} in {row['seconds']} s"
+        )
+    found = {
+        "command": "python -m " + " ".join(["tests.benchmarks.runs_per_hour", *sys.argv[1:]]),
+        "device": hardware(options.device),
+        "cores": num_cores(),
+        "commit": code_state()["commit"],
+        "versions": packages(),
+        "settings": [*RUN, ARMS, *options.settings],
+        "rows": rows,
+    }
+    if options.json:
+        options.json.write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
