@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -58,10 +60,10 @@ def same(fetched: Path, original: Path) -> None:
     assert read[0] == read[1] and read[1]["status"] == "finished" and read[1]["finished"]
     assert read[0]["flags"] == ["no_reward_variance"] and read[0]["seconds"]["evaluate"] > 0
     pd.testing.assert_frame_equal(back.runs, here.runs)
-    places = ["samples"]  # a path; completions themselves are not sent
-    pd.testing.assert_frame_equal(
-        back.evaluations.drop(columns=places), here.evaluations.drop(columns=places)
-    )
+    apart = ["samples", "by_problem"]  # a path (completions themselves are not sent), and arrays by problem
+    pd.testing.assert_frame_equal(back.evaluations.drop(columns=apart), here.evaluations.drop(columns=apart))
+    for one, other in zip(back.evaluations["by_problem"], here.evaluations["by_problem"], strict=True):
+        np.testing.assert_equal(asdict(one), asdict(other))
     assert set(back.evaluations["step"]) == {0, 2}  # a gain needs the base's accuracy too
     columns = list(here.steps.columns)
     pd.testing.assert_frame_equal(back.steps[columns], here.steps, check_dtype=False)

@@ -153,7 +153,8 @@ async def _tooltip(page: browser.Page) -> None:
     """A mark that is pointed at says its arm and value."""
     # One call: a page that still scrolls would hide the tooltip before a second one reads it.
     tip = await page.value("""(() => {
-        const marks = [...document.querySelectorAll('figure [data-tip]')];
+        const grpo = '[data-tip^="objective=grpo model=xs: "]';
+        const marks = [...document.querySelectorAll('figure ' + grpo)];
         const shown = marks.find((m) => m.getBoundingClientRect().width);
         shown.dispatchEvent(new PointerEvent('pointerover', {bubbles: true}));
         const tip = document.querySelector('.tip');
