@@ -11,7 +11,7 @@ from harness.launch.compose import GROUPS
 from harness.launch.draws import base_lines
 from harness.launch.rates import RateGrid, as_text
 from harness.schema.run_config import ConfigError, RunConfig, did_you_mean
-from harness.schema.section import NonNegative, Section
+from harness.schema.section import Section, Seed
 from harness.schema.settings import is_setting, nearest
 
 # What to write for a key that is missing.
@@ -63,7 +63,7 @@ class AblationSpec(Section):
     factors: dict[str, list[Any] | dict[str, list[str]]]
     """Config keys with their levels (`objective: [sft_rejection, grpo]`), or names with labelled levels, each
     a list of overrides (`lr: {low: [trainer.lr=1e-4], high: [trainer.lr=1e-3]}`)."""
-    seeds: list[NonNegative] = Field(min_length=1)
+    seeds: list[Seed] = Field(min_length=1)
     """Seeds of each arm."""
     base_seed: Literal["shared", "per_seed"] | None = None
     """shared: one base for all seeds. per_seed: a base for each. null: as `draws`, or as the config says."""

@@ -13,7 +13,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from harness.schema.run_config import ConfigError, RunConfig
-from harness.schema.section import NonNegative, Positive, PositiveFloat, Section
+from harness.schema.section import Positive, PositiveFloat, Section, Seed
 
 SPLIT = "validation"
 
@@ -26,7 +26,7 @@ class RateGrid(Section):
     select: Literal["per_seed", "pooled"] = "per_seed"
     """per_seed: every rate at every seed, each seed's best by its own validation. pooled: one rate an arm, by
     a pilot at other seeds; intervals over seeds leave that choice out."""
-    seeds: list[NonNegative] = Field(default_factory=list)
+    seeds: list[Seed] = Field(default_factory=list)
     """Seeds of the pilot's runs, which are not reported; for select=pooled."""
     k: Positive = 16
     """Samples of each validation problem in the pilot; for select=pooled."""

@@ -22,7 +22,7 @@ from harness.schema.model_config import ModelConfig
 from harness.schema.objective_config import ObjectiveConfig
 from harness.schema.objective_warnings import WARNINGS
 from harness.schema.prompts import CHAT
-from harness.schema.section import Check, Name, NonNegative, Positive, PositiveFloat, Section, Used, messages
+from harness.schema.section import Check, Name, Positive, PositiveFloat, Section, Seed, Used, messages
 from harness.schema.slots import COMPARED
 from harness.schema.trainer_config import RolloutConfig, TrainerConfig
 
@@ -63,11 +63,11 @@ class RunConfig(Section):
     """Folder under output_dir: the runs of one ablation."""
     output_dir: str
     """Folder of all results."""
-    seed: NonNegative
+    seed: Seed
     """Seed of everything but the base: added weights, data order, sampling, evaluation."""
-    base_seed: NonNegative
+    base_seed: Seed
     """Seed of a from-scratch base; base_seed=${seed} gives each seed a base of its own."""
-    replicate: NonNegative
+    replicate: Seed
     """Changes data order and sampling alone; two runs that differ in it are an A/A pair."""
     corpus: Literal["mixed", "clean"]
     """Text that a from-scratch base is pretrained on. clean: worked derivations; mixed: also bare answers and

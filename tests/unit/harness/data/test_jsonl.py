@@ -78,7 +78,7 @@ def test_a_byte_order_mark_is_no_part_of_the_first_line(path: Path) -> None:
         (['{"problem": "a", "answer": ' + "9" * 5000 + "}"], ["line 1", "write it as a text"]),
         (['{"problem": "a", "answer": "' + "9" * 5000 + '"}'], ["line 1", "not an integer from 0 to 999"]),
         (['{"problem": "a", "answer": 1, "level": "' + "9" * 5000 + '"}'], ["line 1", "whole number"]),
-        (["[" * 3000 + "]" * 3000], ["line 1", "nested too deeply"]),
+        (["[" * 200_000 + "]" * 200_000], ["line 1", "nested too deeply"]),
         (['{"x": ' + "[" * 100_000 + "]" * 100_000 + "}"], ["line 1", "nested too deeply"]),
         ([r'{"problem": "1+1\ud800?", "answer": 1}'], ["line 1", r"problem: \ud800 is half a character"]),
         ([r'{"problem": "a", "answer": "\udc00"}'], ["line 1", r"answer: \udc00 is half a character"]),

@@ -38,6 +38,7 @@ def message(*overrides: str, multirun: bool = False) -> str:
         ("model=null", ["model=null", "--help"]),
         ("trainer.steps=many", ["trainer.steps=many", "valid integer"]),
         ("trainer.steps=0", ["trainer.steps=0", "greater than 0"]),
+        ("seed=9223372036854775808", ["seed=9223372036854775808", "less than 9223372036854775808"]),
         ("rollout.prompts_per_step=-4", ["rollout.prompts_per_step=-4", "greater than 0"]),
         ("trainer.lr=nan", ["trainer.lr=nan", "finite"]),
         ("rollout.group_size=1", ["rollout.group_size=1", "group_normalized", "use group_size >= 2"]),
