@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
-from harness.launch.options import EXAMPLES, ROOT, parse_arguments, parser
+from harness.launch.options import COMMANDS, EXAMPLES, ROOT, parse_arguments, parser
 from harness.records.reasons import is_disk_full, reason_of
 
 if TYPE_CHECKING:
@@ -69,6 +69,10 @@ def _command(arguments: list[str], functions: Functions | None) -> int:
         print(parser().format_usage() + EXAMPLES, file=sys.stderr)
         return BAD_INPUT
     try:
+        if arguments[0] in COMMANDS:
+            from harness.launch.jobs import load
+
+            return int(load(COMMANDS[arguments[0]][0])(arguments[1:]))
         options, overrides = parse_arguments(arguments)
     except SystemExit:  # --help: it may go to a program that reads no more
         sys.stdout.flush()
