@@ -29,6 +29,7 @@ HYDRA = {
 # Commands besides a launch: what runs one (module:function), and what --help says of it.
 COMMANDS = {
     "export": ("harness.launch.export:main", "write a run's model in the hub's layout, with a model card"),
+    "clean": ("harness.launch.clean:main", "remove the failed runs of a study, once it was asked"),
 }
 
 EXAMPLES = """examples:
