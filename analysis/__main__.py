@@ -35,6 +35,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_report(add("report", help="write report.html, report.md, CSV and figures of a study"))
     _add_fetch(add("fetch", help="a study's folder from W&B's API or from offline runs"))
     _add_table(add("table", help="print a study's table of arms"))
+    _add_samples(add("samples", help="print completions beside their problems and reference answers"))
     _add_list(add("list", help="list the studies under a folder and their runs' states"))
     _add_findings(add("findings", help="write README.md of a folder of committed studies"))
     _add_compare(add("compare", help="two studies side by side, or a study and the literature"))
@@ -69,6 +70,20 @@ def _add_table(table: argparse.ArgumentParser) -> None:
     table.add_argument("--name", default="arms", help="which table (default: arms)")
     table.add_argument("--format", choices=FORMATS, default="text")
     table.set_defaults(run=commands.table)
+
+
+def _add_samples(samples: argparse.ArgumentParser) -> None:
+    samples.add_argument("study", type=Path, metavar="STUDY_FOLDER")
+    samples.add_argument("--arm", help="of this arm, as the report names it (base: the base)")
+    samples.add_argument("--problem", help="of this problem, by its id")
+    samples.add_argument("--grade", choices=("right", "wrong"), help="right or wrong completions alone")
+    samples.add_argument(
+        "--change",
+        choices=("lost", "gained"),
+        help="problems that the base had right and the arm wrong, or reverse",
+    )
+    samples.add_argument("--limit", type=int, default=20, help="how many at most (default: 20)")
+    samples.set_defaults(run=commands.samples)
 
 
 def _add_list(listing: argparse.ArgumentParser) -> None:

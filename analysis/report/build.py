@@ -22,6 +22,7 @@ from analysis.study.load import Study
 from analysis.tables.anatomy import anatomy_problems_table, anatomy_table, anatomy_text
 from analysis.tables.arms import arm_table
 from analysis.tables.families import families_table
+from analysis.tables.groups import group_tables
 from analysis.tables.measures import decomposition_table, measures_table, splits_table, templates_table
 from analysis.tables.memorisation import memorisation_table
 from analysis.tables.path_of_arms import main_effects_table, path_table
@@ -79,6 +80,7 @@ def _sections(
     views = (views_table(study, primary, results), variance_table(study, primary, results))
     found = anatomy(study, primary)
     gain = (anatomy_table(study, primary, found), anatomy_problems_table(found))
+    places = (families_table(study, primary, results), *group_tables(study, primary))
     rates = (response_table(study, primary), choices_table(study), pilot_table(study))
     learning = (trend_table(study, primary, results), *rates)
     said = [*declaration_lines(study), *anatomy_text(study, found)]
@@ -93,7 +95,7 @@ def _sections(
     return [
         section("What training changed", "anatomy", tables=gain, text=said),
         section("The arms", "differences", tables=arms),
-        section("On which problems", "families", tables=[families_table(study, primary, results)]),
+        section("On which problems", "families", tables=places),
         section("Learning", "learning_rates", "checkpoints", "ordered", "learning_curves", tables=learning),
         section("How answers are reached", "decomposition", tables=changed),
         section("Derivations", "derivations"),

@@ -103,6 +103,24 @@ def table(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def samples(arguments: argparse.Namespace) -> int:
+    """Print completions with their problems; the filters are the page's."""
+    from analysis.report.samples_text import matching, samples_text
+    from analysis.study.contrasts import primary_of
+    from analysis.tables.samples import sample_rows
+
+    study = _load(arguments.study)
+    rows = sample_rows(study, primary_of(study))
+    if not rows:
+        raise ValueError(f"{arguments.study}: no completions there; they are beside each evaluation's record")
+    filters = {name: getattr(arguments, name) for name in ("arm", "problem", "grade", "change")}
+    found = matching(rows, **filters)
+    for line in samples_text(found, limit=arguments.limit):
+        print(line)
+    print(f"{len(found)} of {len(rows)} completions match", file=sys.stderr)
+    return 0
+
+
 def _print_notes(report: Report) -> None:
     for note in report.notes:
         print(f"note: {visible(' '.join(note.split()))}", file=sys.stderr)

@@ -26,6 +26,12 @@ HYDRA = {
     "-sc": "there is none",
 }
 
+# Commands besides a launch: what runs one (module:function), and what --help says of it.
+COMMANDS = {
+    "export": ("harness.launch.export:main", "write a run's model in the hub's layout, with a model card"),
+    "clean": ("harness.launch.clean:main", "remove the failed runs of a study, once it was asked"),
+}
+
 EXAMPLES = """examples:
   python -m harness objective=grpo model=ladder_xs seed=1
   python -m harness -m objective=sft_rejection,grpo model=ladder_xs,ladder_s seed=0,1,2 study=first
@@ -33,6 +39,7 @@ EXAMPLES = """examples:
   python -m harness objective=grpo trainer.lr=1e-4 --config
   python -m harness model=smollm2_135m_instruct data=math data.levels=[4,5] data.num_train=512
   python -m harness model=smollm2_135m_instruct data=mixture 'data.components={gsm8k: 0.3, math: 0.7}'
+  python -m harness export RUN FOLDER
   python -m analysis report outputs/first
 
 published problems are read from the folder MATH_DATA_DIR, or from the hub where it is not set;
@@ -42,16 +49,18 @@ exit codes: 0 finished or skipped, 1 a run failed, 2 bad input, 3 another proces
 """
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are ValueErrors: main() turns each into one line."""
+
     def error(self, message: str) -> None:  # type: ignore[override]
         raise ValueError(message)
 
 
 def parser() -> argparse.ArgumentParser:
-    made = _Parser(
+    made = Parser(
         prog="python -m harness",
         description="One run, or every run of an ablation: base model -> train -> evaluate -> record.",
-        epilog=_groups() + "\n\n" + EXAMPLES,
+        epilog="\n\n".join([_commands(), _groups(), EXAMPLES]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -64,6 +73,11 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--max-runs", type=int, metavar="N", help="most runs that a sweep may have (10000)")
     made.add_argument("--version", action="store_true", help="print the version")
     return made
+
+
+def _commands() -> str:
+    lines = [f"  {name:<11} {said}" for name, (_, said) in COMMANDS.items()]
+    return "\n".join(["commands (python -m harness COMMAND --help):", *lines])
 
 
 def _groups() -> str:

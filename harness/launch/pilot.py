@@ -14,7 +14,7 @@ from statistics import fmean
 
 from harness.identity import run_folder
 from harness.launch.ablation import arm_key
-from harness.launch.costs import estimate, finished_records
+from harness.launch.costs import estimate, finished_records, makespan
 from harness.launch.declaration import declare
 from harness.launch.expand import Sweep, expand
 from harness.launch.jobs import Functions, Job
@@ -109,7 +109,7 @@ def plan_with_pilot(sweep: Sweep, pilot: Sweep, *, overrides: Sequence[str], con
     left = [job.config for job in pilot.jobs if finished(job.config) is None]
     if left:
         rate, records = sweep.jobs[0].config.trainer.lr, finished_records(left[0].output_dir)
-        seconds = sum(estimate(config, records).seconds for config in left) / workers_of(pilot)
+        seconds = makespan([estimate(config, records).seconds for config in left], workers_of(pilot))
         lines.append(f"{len(left)} of its {len(pilot.jobs)} runs are to do: {duration(seconds)}, bases apart")
         lines.append(f"Until it has chosen, the runs below stand with trainer.lr={rate:g}")
     else:

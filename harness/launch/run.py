@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
-from harness.launch.options import EXAMPLES, ROOT, parse_arguments, parser
+from harness.launch.options import COMMANDS, EXAMPLES, ROOT, parse_arguments, parser
 from harness.records.reasons import is_disk_full, reason_of
 
 if TYPE_CHECKING:
@@ -69,6 +69,10 @@ def _command(arguments: list[str], functions: Functions | None) -> int:
         print(parser().format_usage() + EXAMPLES, file=sys.stderr)
         return BAD_INPUT
     try:
+        if arguments[0] in COMMANDS:
+            from harness.launch.jobs import load
+
+            return int(load(COMMANDS[arguments[0]][0])(arguments[1:]))
         options, overrides = parse_arguments(arguments)
     except SystemExit:  # --help: it may go to a program that reads no more
         sys.stdout.flush()
@@ -199,6 +203,7 @@ def _print_configs(sweep: Sweep) -> int:
 def _run_one(sweep: Sweep, functions: Functions) -> int:
     """Run the only job in this process. Returns the exit code."""
     from harness.launch.jobs import load
+    from harness.launch.results import ending, run_name
     from harness.launch.status import decide, decision_text
     from harness.records.progress import Display, Throttle
     from harness.records.reading import visible
@@ -206,12 +211,12 @@ def _run_one(sweep: Sweep, functions: Functions) -> int:
     job = sweep.jobs[0]
     action, note = decide(job.config)
     if text := decision_text(action, note):
-        print(f"{job.run_id}  {visible(text)}", file=sys.stderr)
+        print(f"{run_name(job)}  {visible(text)}", file=sys.stderr)
     if action == "skip":
         return FINISHED
     execute: Callable[..., str] = load(functions.execute)
     last_note = ""
-    with Display({job.run_id: 1.0}) as display:
+    with Display({job.run_id: 1.0}, names={job.run_id: run_name(job)}) as display:
         display.start(job.run_id)
         forward = Throttle(display.reporter(job.run_id))
 
@@ -222,6 +227,8 @@ def _run_one(sweep: Sweep, functions: Functions) -> int:
 
         outcome = execute(job.config, overrides=[*sweep.composer.flags, *job.overrides], report=report)
         display.end(job.run_id, outcome, last_note if outcome != "finished" else "")
+    if outcome == "finished":
+        print("\n".join(ending(job.config)), file=sys.stderr)
     return {"finished": FINISHED, "skipped": FINISHED, "held": HELD}.get(outcome, FAILED)
 
 
