@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from harness.launch.syntax import MAX_RUNS, parse, swept_values
+from harness.schema.own_function import freeze
 from harness.schema.presets import CONF, weighed, with_components
 from harness.schema.run_config import ConfigError, RunConfig, did_you_mean, validate
 from harness.schema.settings import is_setting, nearest, suggestion
@@ -145,6 +146,7 @@ class Composer:
         folders = [root / "data" for root in (CONF, self.extra) if root]
         try:
             data["data"] = with_components(data["data"], folders)
+            freeze({str(key): value for key, value in data.items()})
         except ValueError as error:
             raise ConfigError(str(error)) from None
         return validate({str(key): value for key, value in data.items() if key != "ablation"})

@@ -91,7 +91,9 @@ def _run(options: argparse.Namespace, overrides: list[str], functions: Functions
     from harness.launch.expand import expand
     from harness.launch.hydra_launchers import check_launcher
     from harness.model.files.source import planning
+    from harness.schema.own_function import forget
 
+    forget()
     with planning() if options.plan else nullcontext():
         most = {} if options.max_runs is None else {"max_runs": options.max_runs}
         sweep = expand(
@@ -188,11 +190,11 @@ def _warn(configs: Sequence[RunConfig]) -> None:
 
 
 def _print_configs(sweep: Sweep) -> int:
-    import yaml
+    from harness.schema.config_text import config_text
 
     for job in sweep.jobs:
         print(f"# {job.run_id}")
-        print(yaml.safe_dump(job.config.model_dump(mode="json"), sort_keys=False))
+        print(config_text(job.config))
     return FINISHED
 
 

@@ -11,14 +11,17 @@ from harness.schema.run_config import RunConfig, did_you_mean
 from harness.schema.section import Section
 
 COMPONENT = "data.components."  # the names below it are the user's
+PARAMS = ".params."  # and so are those of an own function's parameters
 
 
 def is_setting(key: str) -> bool:
     """Whether a dotted path is a field of the schema, or one of a mixture's component."""
     if key.startswith(COMPONENT):
         _, _, rest = key.removeprefix(COMPONENT).partition(".")
-        return rest in ("", "preset") or rest in paths(DataConfig)
-    return key in paths(RunConfig)
+        return rest in ("", "preset") or rest.partition(PARAMS)[0] in paths(DataConfig)
+    return key in paths(RunConfig) or (
+        PARAMS in key and key.partition(PARAMS)[0] + ".params" in paths(RunConfig)
+    )
 
 
 @lru_cache
@@ -103,6 +106,8 @@ def nearest(key: str, groups: Sequence[str]) -> str:
     """`; did you mean ...?`, by the whole path or by its last word; "" where nothing is near."""
     if (ours := SYNONYMS.get(key.rsplit(".", 1)[-1])) is not None:
         return f"; it is {ours} here"
+    if key.startswith(COMPONENT) and (part := key.removeprefix(COMPONENT).partition("."))[2]:
+        return did_you_mean(key, [f"{COMPONENT}{part[0]}.{path}" for path in paths(DataConfig)])
     known = list(dict.fromkeys([*groups, *paths(RunConfig)]))
     tails = {path.rsplit(".", 1)[-1]: path for path in known}
     hint = did_you_mean(key, known)
