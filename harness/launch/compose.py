@@ -41,6 +41,7 @@ class Composer:
         self.flags = [f"--config-dir={config_dir}"] if config_dir else []
         self.search = [f"hydra.searchpath=[file://{self.extra}]"] if self.extra else []
         self.cache: dict[tuple[str, ...], DictConfig] = {}
+        self.defaults: dict[str, None] = {}  # overrides that pretrained models of this launch called for
         for path in sorted(self.extra.glob("*/*.yaml")) if self.extra else []:
             _check_size(path)
 
