@@ -19,7 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from harness.launch.syntax import MAX_RUNS, parse, swept_values
 from harness.schema.own_function import freeze
-from harness.schema.presets import CONF, weighed, with_components
+from harness.schema.presets import CONF, weighed, with_components, with_own_presets
 from harness.schema.run_config import ConfigError, RunConfig, did_you_mean, validate
 from harness.schema.settings import is_setting, nearest, suggestion
 
@@ -147,6 +147,7 @@ class Composer:
         folders = [root / "data" for root in (CONF, self.extra) if root]
         try:
             data["data"] = with_components(data["data"], folders)
+            data["eval"] = with_own_presets(data["eval"], folders)
             freeze({str(key): value for key, value in data.items()})
         except ValueError as error:
             raise ConfigError(str(error)) from None

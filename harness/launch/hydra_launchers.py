@@ -27,7 +27,7 @@ from harness.launch.jobs import EXECUTE, Functions, load
 from harness.launch.launcher import ProcessLauncher
 from harness.records.progress import Display
 from harness.schema.own_function import freeze, own_functions
-from harness.schema.presets import CONF, with_components
+from harness.schema.presets import CONF, with_components, with_own_presets
 from harness.schema.run_config import ConfigError, validate
 
 PROCESS = "harness.launch.launcher.ProcessLauncher"
@@ -85,7 +85,9 @@ def run_task(
     data = OmegaConf.to_container(config, resolve=True)
     assert isinstance(data, dict)
     own = [Path(flag.partition("=")[2]) for flag in flags]
-    data["data"] = with_components(data["data"], [root / "data" for root in (CONF, *own)])
+    folders = [root / "data" for root in (CONF, *own)]
+    data["data"] = with_components(data["data"], folders)
+    data["eval"] = with_own_presets(data["eval"], folders)
     freeze({str(key): value for key, value in data.items()}, sources)
     checked = validate({str(key): value for key, value in data.items() if key != "ablation"})
     overrides = [*flags, *HydraConfig.get().overrides.task]

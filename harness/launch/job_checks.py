@@ -53,7 +53,8 @@ def check_jobs(jobs: Sequence[Job]) -> None:
         check_corpus(config)
     for config in _distinct(configs, lambda c: (c.model.model_dump_json(), c.data.model_dump_json())):
         _check_prompts(config, codecs[config.model.model_dump_json()])
-    for template, benchmark in {(c.data.template, b) for c in configs for b in c.eval.benchmarks}:
+    asked = [(c.data.template, b) for c in configs for b in c.eval.benchmarks]
+    for template, benchmark in {(t, b.model_dump_json()): (t, b) for t, b in asked}.values():
         check_benchmark(benchmark, template)
     for config in _distinct(configs, lambda c: (c.model.model_dump_json(), c.objective.model_dump_json())):
         check_teacher(config.objective, config.model)

@@ -68,6 +68,11 @@ def _command(arguments: list[str], functions: Functions | None) -> int:
     if not arguments:
         print(parser().format_usage() + EXAMPLES, file=sys.stderr)
         return BAD_INPUT
+    if arguments[0] == "init":
+        from harness.launch.init import init
+
+        init(arguments[1:])
+        return FINISHED
     try:
         options, overrides = parse_arguments(arguments)
     except SystemExit:  # --help: it may go to a program that reads no more
