@@ -34,7 +34,8 @@ def inferred_factors(runs: Runs, configs: Configs) -> dict[str, list[str]]:
         group = key.partition(".")[0]
         by_name = group in GROUPS and f"{group}.name" in varying and key not in typed
         decided = by_name and _decides([configs[name] for name in names], f"{group}.name", key)
-        own = key.removesuffix(".sha256").removesuffix(".path") if ".custom." in key else key
+        function = ".custom." in key or ".function." in key
+        own = key.removesuffix(".sha256").removesuffix(".path") if function else key
         found.setdefault(group if decided else own, []).append(key)
     return found
 
@@ -46,9 +47,12 @@ def _decides(configs: Sequence[Mapping[str, Any]], name: str, key: str) -> bool:
 
 
 def level_of(config: Mapping[str, Any], keys: Sequence[str]) -> str:
-    """A factor's level in a config: the group's name, or the setting's value."""
-    named = next((key for key in keys if key.endswith(".name")), None)
-    return str(config.get(named or next((key for key in keys if key.endswith(".path")), keys[0])))
+    """A factor's level in a config: the group's name, the setting's value, or a function with its hash."""
+    if (named := next((key for key in keys if key.endswith(".name")), None)) is not None:
+        return str(config.get(named))
+    if (hashed := next((key for key in keys if key.endswith(".sha256")), None)) is not None:
+        return f"{config.get(hashed.removesuffix('sha256') + 'path')}@{str(config.get(hashed))[:8]}"
+    return str(config.get(keys[0]))
 
 
 def inferred_control(arms: Sequence[records.Arm], runs: Runs) -> tuple[dict[str, str], list[str]]:
@@ -97,7 +101,7 @@ def _alone(finished: Sequence[records.Arm], compared: Sequence[str], runs: Runs)
         values = {name: (arm.levels.get(name), near.levels.get(name)) for name in differing}
         said = ", ".join(f"{name} ({own}, there {other})" for name, (own, other) in values.items())
         run = next(run for run in arm.runs.values() if runs[run].status == "finished")
-        lines = [*runs[run].overrides, *(f"{name}={near.levels.get(name)}" for name in differing[1:])]
+        lines = [*runs[run].overrides, *(_override(name, near) for name in differing[1:])]
         command = shlex.join(["python", "-m", "harness", *lines])
         yield (
             f"{arm.label} is in no difference: the nearest arm, {near.label}, differs in {said}"
@@ -105,3 +109,12 @@ def _alone(finished: Sequence[records.Arm], compared: Sequence[str], runs: Runs)
         )
     if len(alone) > MAX_NOTES:
         yield f"and {len(alone) - MAX_NOTES} more arms are in no difference"
+
+
+def _override(factor: str, arm: records.Arm) -> str:
+    """What sets a factor to an arm's level; of a function its file, which may have changed."""
+    level = str(arm.levels.get(factor))
+    path, at, _ = level.rpartition("@")
+    return (
+        f"{factor}.path={path}" if at and factor.endswith((".custom", ".function")) else f"{factor}={level}"
+    )

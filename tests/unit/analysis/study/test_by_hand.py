@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from analysis.report.build import build_report
-from analysis.study.by_hand import inferred_factors
+from analysis.study.by_hand import inferred_factors, level_of
 from analysis.study.contrasts import arm_results, primary_of
 from analysis.study.design import design_notes
 from analysis.study.load import Study, load_study
@@ -156,7 +156,10 @@ def test_a_function_of_ones_own_is_one_factor() -> None:
     from analysis.study.configs import flatten
 
     runs = {"a": record("a.py:f", "1"), "b": record("b.py:f", "2")}
-    factors = inferred_factors(runs, {name: flatten(r.config) for name, r in runs.items()})
-    assert factors == {
-        "objective.reward.custom": ["objective.reward.custom.path", "objective.reward.custom.sha256"]
-    }
+    configs = {name: flatten(r.config) for name, r in runs.items()}
+    keys = ["objective.reward.custom.path", "objective.reward.custom.sha256"]
+    assert inferred_factors(runs, configs) == {"objective.reward.custom": keys}
+    edited = {"a": record("a.py:f", "1"), "b": record("a.py:f", "2")}  # the file was changed in between
+    configs = {name: flatten(r.config) for name, r in edited.items()}
+    assert inferred_factors(edited, configs) == {"objective.reward.custom": keys[1:]}
+    assert [level_of(configs[name], keys[1:]) for name in "ab"] == ["a.py:f@1", "a.py:f@2"]
