@@ -69,6 +69,9 @@ def _add_table(table: argparse.ArgumentParser) -> None:
     table.add_argument("study", type=Path, metavar="STUDY_FOLDER")
     table.add_argument("--name", default="arms", help="which table (default: arms)")
     table.add_argument("--format", choices=FORMATS, default="text")
+    table.add_argument("--columns", metavar="A,B", help="columns to show, by name or its beginning")
+    table.add_argument("--caption", help="of the LaTeX table (default: its title)")
+    table.add_argument("--label", help="of the LaTeX table (default: tab:NAME)")
     table.set_defaults(run=commands.table)
 
 

@@ -31,7 +31,8 @@ from analysis.tables.retention import retention_table
 from analysis.tables.runs import config_table, runs_table
 from analysis.tables.samples import sample_rows
 from analysis.tables.secondary import finding_table, pilot_table, variance_table, views_table
-from analysis.tables.table import Table, markdown_text
+from analysis.tables.table import Table, csv_text, markdown_text
+from analysis.tables.tidy import curves_frame, evaluations_frame
 from analysis.tables.trends import trend_table
 from harness.records.records import write_text
 
@@ -147,6 +148,8 @@ def write_report(report: Report, folder: Path) -> Path:
     write_text(folder / "report.html", html(report))
     for table in report.tables:
         write_text(folder / f"{table.name}.csv", table.csv())
+    write_text(folder / "evaluations.csv", csv_text(evaluations_frame(report.study), float_format="%.6g"))
+    write_text(folder / "curves.csv", csv_text(curves_frame(report.study), float_format="%.6g"))
     for figure in report.figures:
         write_text(folder / "figures" / f"{figure.name}.svg", figure.svg)
         (folder / "figures" / f"{figure.name}.png").write_bytes(figure.png)

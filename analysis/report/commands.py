@@ -95,8 +95,19 @@ def table(arguments: argparse.Namespace) -> int:
             f"--name {arguments.name}: no such table here; choose one of {', '.join(tables)}{why}"
         )
     table = tables[arguments.name]
+    if arguments.columns:
+        if arguments.format == "csv":
+            raise ValueError(
+                "--columns with --format csv: a CSV has every column; choose there, or leave it out"
+            )
+        table = table.only([name.strip() for name in arguments.columns.split(",")])
+    paper = {"caption": arguments.caption, "label": arguments.label}
+    if arguments.format != "latex" and (given := [f"--{name}" for name, text in paper.items() if text]):
+        raise ValueError(f"{given[0]} with --format {arguments.format}: it is LaTeX's; add --format latex")
     if arguments.format == "text":
         show(table)
+    elif arguments.format == "latex":
+        print(visible(table.latex(**paper)))
     else:
         print(visible(getattr(table, arguments.format)()))
     _print_notes(report)

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 # Keys that differ between the runs of one arm, or do not change what is trained.
 PER_RUN_KEYS = frozenset({"seed", "base_seed", "study", "output_dir"})
 UNCOMPARED = ("tracking.", "eval.")
+# Texts of the user's own functions, whose hashes stand beside them.
+SOURCES = (".custom.source", ".function.source")
 
 
 def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -31,7 +33,8 @@ def differing_keys(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[
     return sorted(
         key
         for key in first.keys() | second.keys()
-        if key not in PER_RUN_KEYS and not key.startswith(UNCOMPARED) and first.get(key) != second.get(key)
+        if key not in PER_RUN_KEYS and not key.startswith(UNCOMPARED) and not key.endswith(SOURCES)
+        if first.get(key) != second.get(key)
     )
 
 

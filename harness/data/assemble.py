@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness.data import jsonl, perturb, stages
+from harness.data import function, hub, jsonl, perturb, stages
 from harness.data.ngrams import scan
 from harness.data.registry import GENERATORS, PUBLISHED
 from harness.records.records import GENERATED
@@ -50,7 +50,7 @@ def assemble(data: DataConfig, split: str, *, where: str = "data.") -> tuple[lis
     elif split == "perturbed" and data.dataset in PUBLISHED:
         problems = _perturbed(data, where)
     else:
-        own_twins = split == "perturbed" and data.dataset == "jsonl"
+        own_twins = split == "perturbed" and data.is_own
         pool = _own_twins(data, report, where) if own_twins else _pool(data, split, report, where)
         problems = _taken(data, split, pool, report, where)
     report.size = stages.size(problems)
@@ -143,7 +143,16 @@ def _generated(data: DataConfig, split: str) -> list[Problem]:
 def _read(data: DataConfig, split: str, bad_rows: list[str] | None) -> list[Problem]:
     if data.dataset == "jsonl":
         assert data.path is not None
-        return jsonl.load(Path(data.path), split=split, answer_range=data.answer_range, bad_rows=bad_rows)
+        return jsonl.load(
+            Path(data.path),
+            split=split,
+            answer_range=data.answer_range,
+            bad_rows=bad_rows,
+            columns=data.columns,
+            answer_pattern=data.answer_pattern,
+        )
+    if data.dataset in ("hub", "function"):
+        return (hub if data.dataset == "hub" else function).load(data, split, bad_rows)
     return PUBLISHED[data.dataset].load(split, seed=data.data_seed, bad_rows=bad_rows)
 
 

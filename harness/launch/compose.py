@@ -18,7 +18,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from harness.launch.syntax import MAX_RUNS, parse, swept_values
-from harness.schema.presets import CONF, weighed, with_components
+from harness.schema.own_function import freeze
+from harness.schema.presets import CONF, weighed, with_components, with_own_presets
 from harness.schema.run_config import ConfigError, RunConfig, did_you_mean, validate
 from harness.schema.settings import is_setting, nearest, suggestion
 
@@ -40,6 +41,7 @@ class Composer:
         self.flags = [f"--config-dir={config_dir}"] if config_dir else []
         self.search = [f"hydra.searchpath=[file://{self.extra}]"] if self.extra else []
         self.cache: dict[tuple[str, ...], DictConfig] = {}
+        self.defaults: dict[str, None] = {}  # overrides that pretrained models of this launch called for
         for path in sorted(self.extra.glob("*/*.yaml")) if self.extra else []:
             _check_size(path)
 
@@ -145,6 +147,8 @@ class Composer:
         folders = [root / "data" for root in (CONF, self.extra) if root]
         try:
             data["data"] = with_components(data["data"], folders)
+            data["eval"] = with_own_presets(data["eval"], folders)
+            freeze({str(key): value for key, value in data.items()})
         except ValueError as error:
             raise ConfigError(str(error)) from None
         return validate({str(key): value for key, value in data.items() if key != "ablation"})

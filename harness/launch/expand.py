@@ -29,6 +29,7 @@ from harness.launch.draws import problem_lines
 from harness.launch.job_checks import check_jobs
 from harness.launch.jobs import Job
 from harness.launch.levels import choose, control_levels, is_named, lines_of
+from harness.launch.pretrained import pretrained_lines
 from harness.launch.rates import check_validation, rates_per_seed
 from harness.launch.syntax import MAX_RUNS, check_number, parse
 from harness.schema.run_config import ConfigError, RunConfig
@@ -251,8 +252,12 @@ def _steps(match: Sequence[Mapping[str, Any]]) -> dict[str, int]:
 
 
 def _config(composer: Composer, spec: AblationSpec | None, lines: list[str]) -> tuple[list[str], RunConfig]:
-    """A run's overrides, with those that draw its problems, and its config."""
+    """A run's overrides, with those that its model calls for or that draw its problems, and its config."""
     config = composer.config(lines)
+    if more := pretrained_lines(composer, config, lines):
+        composer.defaults |= dict.fromkeys(more)
+        lines = [*more, *lines]
+        config = composer.config(lines)
     if spec is None or spec.draws == "shared":
         return lines, config
     last = [line for line in lines if line.startswith("seed=")]

@@ -6,7 +6,7 @@ All get the same overrides and the same task, `run_task`.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,8 @@ from harness.launch.expand import Sweep
 from harness.launch.jobs import EXECUTE, Functions, load
 from harness.launch.launcher import ProcessLauncher
 from harness.records.progress import Display
-from harness.schema.presets import CONF
+from harness.schema.own_function import freeze, own_functions
+from harness.schema.presets import CONF, with_components, with_own_presets
 from harness.schema.run_config import ConfigError, validate
 
 PROCESS = "harness.launch.launcher.ProcessLauncher"
@@ -70,10 +71,24 @@ def is_local(sweep: Sweep) -> bool:
     return not sweep.launcher or launcher_settings(master_config(sweep))["_target_"] == PROCESS
 
 
-def run_task(config: DictConfig, *, execute: str = EXECUTE, flags: Sequence[str] = ()) -> str:
-    """The task of every launcher: validate what Hydra composed, and run it. Returns the outcome."""
+def run_task(
+    config: DictConfig,
+    *,
+    execute: str = EXECUTE,
+    flags: Sequence[str] = (),
+    sources: Mapping[str, tuple[str, str]] | None = None,
+) -> str:
+    """The task of every launcher: validate what Hydra composed, and run it. Returns the outcome.
+
+    `sources` are the user's own functions as they stood at the launch, by path.
+    """
     data = OmegaConf.to_container(config, resolve=True)
     assert isinstance(data, dict)
+    own = [Path(flag.partition("=")[2]) for flag in flags]
+    folders = [root / "data" for root in (CONF, *own)]
+    data["data"] = with_components(data["data"], folders)
+    data["eval"] = with_own_presets(data["eval"], folders)
+    freeze({str(key): value for key, value in data.items()}, sources)
     checked = validate({str(key): value for key, value in data.items() if key != "ablation"})
     overrides = [*flags, *HydraConfig.get().overrides.task]
     return load(execute)(checked, overrides=overrides, report=_print_report)
@@ -98,7 +113,9 @@ def make_launcher(
     hydra = GlobalHydra.instance().hydra
     assert hydra is not None
     context = HydraContext(config_loader=hydra.config_loader, callbacks=Callbacks(config))
-    task = partial(run_task, execute=functions.execute, flags=sweep.composer.flags)
+    own = [one for job in sweep.jobs for _, one in own_functions(job.config.model_dump())]
+    sources = {one["path"]: (str(one["sha256"]), str(one["source"])) for one in own}
+    task = partial(run_task, execute=functions.execute, flags=sweep.composer.flags, sources=sources)
     settings = launcher_settings(config)
     if settings.pop("_target_") == PROCESS:
         # Hydra instantiates plugins of the package hydra_plugins alone.

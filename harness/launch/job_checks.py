@@ -15,6 +15,7 @@ from harness.model.files.teacher_files import check_teacher
 from harness.model.preflight import check_packages, describe
 from harness.records.records import GENERATED
 from harness.schema.data_config import SPLITS
+from harness.schema.own_function import own_functions
 from harness.schema.prompts import make_prompt
 from harness.schema.run_config import ConfigError, RunConfig, check_folder
 from harness.schema.unread import unread
@@ -40,6 +41,8 @@ def check_jobs(jobs: Sequence[Job]) -> None:
         config.model.model_dump_json(): _check_model(config)
         for config in _distinct(configs, lambda c: (c.model.model_dump_json(), *sorted(c.templates)))
     }
+    for config in configs:
+        _check_own_functions(config)
     for config in _distinct(configs, lambda c: c.data.model_dump_json()):
         check_data(config.data)
     for config in _distinct(configs, lambda c: (c.data.model_dump_json(), *c.eval.splits)):
@@ -50,10 +53,13 @@ def check_jobs(jobs: Sequence[Job]) -> None:
         check_corpus(config)
     for config in _distinct(configs, lambda c: (c.model.model_dump_json(), c.data.model_dump_json())):
         _check_prompts(config, codecs[config.model.model_dump_json()])
-    for template, benchmark in {(c.data.template, b) for c in configs for b in c.eval.benchmarks}:
+    asked = [(c.data.template, b) for c in configs for b in c.eval.benchmarks]
+    for template, benchmark in {(t, b.model_dump_json()): (t, b) for t, b in asked}.values():
         check_benchmark(benchmark, template)
     for config in _distinct(configs, lambda c: (c.model.model_dump_json(), c.objective.model_dump_json())):
         check_teacher(config.objective, config.model)
+    for config in _distinct(configs, lambda c: (c.objective.model_dump_json(), c.data.model_dump_json())):
+        _probe_own_functions(config)
     for config in _distinct(configs, lambda c: c.output_dir):
         _check_folder(Path(config.output_dir), [c for c in configs if c.output_dir == config.output_dir])
     _check_names(jobs)
@@ -89,6 +95,35 @@ def _check_prompts(config: RunConfig, codec: Codec | None) -> None:
             make_prompt(problem, config.data.template, codec.prompt_ids)
         except ValueError as error:
             raise ConfigError(f"data={config.data.name}: problem {problem.id}: {error}") from None
+
+
+def _check_own_functions(config: RunConfig) -> None:
+    """Raises ConfigError for a function that comes with a model."""
+    for place, own in own_functions(config.model_dump()):
+        path = Path(own["path"].rpartition(":")[0]).expanduser()
+        if _comes_with_a_model(path):
+            raise ConfigError(
+                f"{place}.path={own['path']}: it stands in a model's folder, and code that comes with one "
+                "is never run; copy what you have read and trust to a file of your own"
+            )
+
+
+def _comes_with_a_model(file: Path) -> bool:
+    """Whether a file stands in the folder of a model, or in one inside it."""
+    folders = {*file.absolute().parents[:3], *file.resolve().parents[:3]}
+    settings = [folder / "config.json" for folder in folders]
+    return any(path.is_file() and b'"model_type"' in path.read_bytes()[:100_000] for path in settings)
+
+
+def _probe_own_functions(config: RunConfig) -> None:
+    """Raises ConfigError for a reward, advantage or loss of the user's own that fails when tried."""
+    if any(place.startswith("objective.") for place, _ in own_functions(config.model_dump())):
+        from harness.training.own_functions import OwnFunctionError, probe  # imports torch
+
+        try:
+            probe(config.objective, load_split(config.data, "train")[:4])
+        except OwnFunctionError as error:
+            raise ConfigError(str(error)) from None
 
 
 def _check_lengths(config: RunConfig) -> None:

@@ -39,7 +39,11 @@ EXAMPLES = """examples:
   python -m harness objective=grpo trainer.lr=1e-4 --config
   python -m harness model=smollm2_135m_instruct data=math data.levels=[4,5] data.num_train=512
   python -m harness model=smollm2_135m_instruct data=mixture 'data.components={gsm8k: 0.3, math: 0.7}'
+<<<<<<< HEAD
   python -m harness export RUN FOLDER
+=======
+  python -m harness init ablation mine     (writes a commented study of your own, conf/ablation/mine.yaml)
+>>>>>>> doors
   python -m analysis report outputs/first
 
 published problems are read from the folder MATH_DATA_DIR, or from the hub where it is not set;
@@ -50,17 +54,30 @@ exit codes: 0 finished or skipped, 1 a run failed, 2 bad input, 3 another proces
 
 
 class Parser(argparse.ArgumentParser):
+<<<<<<< HEAD
     """A parser whose errors are ValueErrors: main() turns each into one line."""
+=======
+    """A parser whose errors are one line of the caller's."""
+>>>>>>> doors
 
     def error(self, message: str) -> None:  # type: ignore[override]
         raise ValueError(message)
 
 
+<<<<<<< HEAD
 def parser() -> argparse.ArgumentParser:
     made = Parser(
         prog="python -m harness",
         description="One run, or every run of an ablation: base model -> train -> evaluate -> record.",
         epilog="\n\n".join([_commands(), _groups(), EXAMPLES]),
+=======
+def parser(config_dir: str | None = None) -> argparse.ArgumentParser:
+    """The command line's options; its help lists the options of `config_dir` too."""
+    made = Parser(
+        prog="python -m harness",
+        description="One run, or every run of an ablation: base model -> train -> evaluate -> record.",
+        epilog=_groups(config_dir) + "\n\n" + EXAMPLES,
+>>>>>>> doors
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -75,6 +92,7 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
+<<<<<<< HEAD
 def _commands() -> str:
     lines = [f"  {name:<11} {said}" for name, (_, said) in COMMANDS.items()]
     return "\n".join(["commands (python -m harness COMMAND --help):", *lines])
@@ -82,17 +100,32 @@ def _commands() -> str:
 
 def _groups() -> str:
     """`group=option` for everything in conf/, read from the folder names."""
+=======
+def _groups(config_dir: str | None) -> str:
+    """`group=option` for everything in conf/ and the user's folder, read from the names of files."""
+>>>>>>> doors
     lines = ["settings (group=option, or any field: trainer.steps=10):"]
-    for group in sorted(p for p in (ROOT / "conf").iterdir() if p.is_dir() and p.name != "hydra"):
-        options = " | ".join(sorted(p.stem for p in group.glob("*.yaml")))
-        lines.append(f"  {group.name:<11} {options}")
+    roots = [ROOT / "conf", *([Path(config_dir)] if config_dir else [])]
+    for group in sorted(p.name for p in (ROOT / "conf").iterdir() if p.is_dir() and p.name != "hydra"):
+        options = " | ".join(sorted({p.stem for root in roots for p in (root / group).glob("*.yaml")}))
+        lines.append(f"  {group:<11} {options}")
     lines.append("  hydra/launcher  process | joblib | submitit_local | submitit_slurm | ray")
     return "\n".join(lines)
 
 
+def _config_dir(arguments: list[str]) -> str | None:
+    """What --config-dir says, for the help: argparse prints that before it has read the rest."""
+    for place, word in enumerate(arguments):
+        if word.startswith("--config-dir="):
+            return word.partition("=")[2]
+        if word == "--config-dir":
+            return next(iter(arguments[place + 1 :]), None)
+    return None
+
+
 def parse_arguments(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     """Options, and the Hydra overrides that are left. Raises ValueError for an option that does not exist."""
-    options, overrides = parser().parse_known_args(arguments)
+    options, overrides = parser(_config_dir(arguments)).parse_known_args(arguments)
     known = ["--help", "--multirun", "--plan", "--config", "--config-dir", "--max-runs", "--version"]
     for word in overrides:
         if word.startswith("-"):

@@ -68,6 +68,11 @@ def _command(arguments: list[str], functions: Functions | None) -> int:
     if not arguments:
         print(parser().format_usage() + EXAMPLES, file=sys.stderr)
         return BAD_INPUT
+    if arguments[0] == "init":
+        from harness.launch.init import init
+
+        init(arguments[1:])
+        return FINISHED
     try:
         if arguments[0] in COMMANDS:
             from harness.launch.jobs import load
@@ -92,10 +97,15 @@ def _own_packages_first() -> None:
 
 def _run(options: argparse.Namespace, overrides: list[str], functions: Functions | None) -> int:
     """Compose every run, warn, then print the configs or go on to `_launch`."""
+    from harness.launch.compose import Composer
     from harness.launch.expand import expand
     from harness.launch.hydra_launchers import check_launcher
     from harness.model.files.source import planning
+    from harness.schema.own_function import forget
+    from harness.schema.settings import as_meant
 
+    forget()
+    overrides = as_meant(overrides, Composer(options.config_dir).options)
     with planning() if options.plan else nullcontext():
         most = {} if options.max_runs is None else {"max_runs": options.max_runs}
         sweep = expand(
@@ -103,6 +113,8 @@ def _run(options: argparse.Namespace, overrides: list[str], functions: Functions
         )
         check_launcher(sweep, alone=not _is_sweep(sweep, options))
         _check_torchrun(sweep)
+        if given := " ".join(sweep.composer.defaults):
+            print(f"defaults of a pretrained model, unless you set them: {given}", file=sys.stderr)
         _warn([job.config for job in sweep.jobs])
         if not options.plan:
             _say_design(sweep)
@@ -182,21 +194,24 @@ def _say_design(sweep: Sweep) -> None:
 
 def _warn(configs: Sequence[RunConfig]) -> None:
     from harness.data.load import left_out
+    from harness.launch.pretrained import pretrained_warnings
     from harness.schema.run_config import config_warnings
     from harness.schema.unread import unread
 
     found = [setting.message for setting in unread(configs) if setting.warn]
     found += [text for config in configs for text in (*config_warnings(config), *left_out(config.data))]
+    seen = {(c.model, c.data.name, c.trainer.lr, c.rollout.max_new_tokens): c for c in configs}
+    found += [text for config in seen.values() for text in pretrained_warnings(config)]
     for text in dict.fromkeys(found):
         print(f"warning: {text}", file=sys.stderr)
 
 
 def _print_configs(sweep: Sweep) -> int:
-    import yaml
+    from harness.schema.config_text import config_text
 
     for job in sweep.jobs:
         print(f"# {job.run_id}")
-        print(yaml.safe_dump(job.config.model_dump(mode="json"), sort_keys=False))
+        print(config_text(job.config))
     return FINISHED
 
 

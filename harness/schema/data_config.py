@@ -8,8 +8,17 @@ from pydantic import Field
 
 from harness.grading.find.extraction import Rule
 from harness.records.records import GENERATED
+from harness.schema.own_function import OwnFunction
 from harness.schema.prompts import TemplateName
 from harness.schema.section import Check, Name, NonNegative, NonNegativeFloat, Positive, Section, Used
+from harness.schema.source_config import (
+    OWN_CHECKS,
+    OWN_SETS,
+    OWN_USED,
+    ColumnsConfig,
+    HubSplitsConfig,
+    fault_of_pattern,
+)
 
 Published = Literal[
     "gsm8k",
@@ -23,7 +32,7 @@ Published = Literal[
     "deepscaler",
     "dapo_17k",
 ]
-Dataset = Literal["aime_gen", "general", "mixture", "jsonl", Published]
+Dataset = Literal["aime_gen", "general", "mixture", "jsonl", "hub", "function", Published]
 SPLITS = ("train", "perturbed", "validation", "test", "heldout")
 
 
@@ -46,7 +55,8 @@ class DataConfig(Section):
     name: Name
     """What tables call the data."""
     dataset: Dataset
-    """A module of harness/data; jsonl: the file at `path`; mixture: the sum of `components`."""
+    """A module of harness/data; jsonl: the file at `path`; hub: `hub_id`; function: the rows that `function`
+    gives; mixture: the sum of `components`."""
     template: TemplateName
     """Text around each problem (harness/schema/prompts.py)."""
     answer_rules: list[Rule] = Field(min_length=1)
@@ -76,6 +86,20 @@ class DataConfig(Section):
     """Problems of `heldout_families`."""
     path: str | None = None
     """JSON Lines file of dataset=jsonl."""
+    hub_id: str | None = None
+    """Data set of the hub, owner/name, or a folder in its layout; of dataset=hub."""
+    hub_config: str | None = None
+    """Configuration of that data set (GSM8K's is main); null: the only one."""
+    hub_revision: str | None = None
+    """Branch, tag or commit of that data set; null: main. Its content, not its name, names a run."""
+    hub_splits: HubSplitsConfig = HubSplitsConfig()
+    """Splits of that data set by ours, where their names differ."""
+    function: OwnFunction | None = None
+    """A function of your own, `() -> rows`, of dataset=function; a row is one of a JSON Lines file."""
+    columns: ColumnsConfig = ColumnsConfig()
+    """Columns of a file, the hub or a function by ours, where their names differ."""
+    answer_pattern: str | None = None
+    """Regular expression that finds the answer in its column; the last place counts. GSM8K: `#### (.+)`."""
     subjects: list[str] = Field(default=[])
     """Topics of problems that are not generated; empty: all."""
     bad_rows: Literal["stop", "leave_out"] = "stop"
@@ -108,6 +132,16 @@ class DataConfig(Section):
             "test": self.num_test,
             "heldout": self.num_heldout,
         }[split]
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the rows are the user's: a file's, the hub's or a function's."""
+        return self.dataset in OWN_SETS
+
+    @property
+    def fault_of_pattern(self) -> str:
+        """What is wrong with `answer_pattern`; "" where nothing is."""
+        return fault_of_pattern(self.answer_pattern) if self.answer_pattern is not None else ""
 
     @property
     def _is_generated(self) -> bool:
@@ -146,6 +180,7 @@ class DataConfig(Section):
             lambda c: c.dataset == "jsonl" and c.path is None,
             "path=null with dataset=jsonl; give the file: data.path=/folder/problems.jsonl",
         ),
+        *OWN_CHECKS,
         Check(
             lambda c: c._is_generated and not c.families,
             "families={c.families} with dataset={c.dataset}, which needs it; name some, as in conf/data/",
@@ -213,6 +248,7 @@ class DataConfig(Section):
             lambda c, run: c.dataset == "jsonl",
             "dataset={c.dataset} reads no file; add data=jsonl, or leave it out",
         ),
+        *OWN_USED,
         Used(
             ("families",),
             lambda c, run: c._is_generated or (run.model.is_ladder and not any(c._families_of_parts)),
@@ -231,8 +267,9 @@ class DataConfig(Section):
         ),
         Used(
             ("answer_range",),
-            lambda c, run: c.dataset == "jsonl",
-            "only answers of a file are checked, and this is dataset={c.dataset}; leave it out",
+            lambda c, run: c.is_own,
+            "only answers of a file, the hub or a function are checked, and this is dataset={c.dataset}; "
+            "leave it out",
             idle=(None, (0, 999)),
         ),
         Used(
@@ -247,7 +284,7 @@ class DataConfig(Section):
         ),
         Used(
             ("data_seed",),
-            lambda c, run: c._draws or not (c._is_mixture or c.dataset == "jsonl"),
+            lambda c, run: c._draws or not (c._is_mixture or c.dataset in ("jsonl", "function")),
             "there is no data.order=seeded, num_distinct, num_families or dose; set one, leave it "
             "out, or give it to data.components.<name> of a mixture",
         ),

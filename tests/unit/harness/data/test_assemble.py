@@ -281,7 +281,7 @@ def test_a_mixture_of_published_sets() -> None:
         (["data=mixture", "data.components.math.weight=0.7"], ["gsm8k 0.5, math 0.7", "to 1.2; divide"]),
         (["data=mixture", "data.components={gsm8k: 1.5, math: -0.5}"], ["math.weight=-0.5", "than or equal"]),
         (["data=mixture", "data.components={gsm8k: 0.5, maths: 0.5}"], ["maths.preset=maths", "math"]),
-        (["data=mixture", "data.components.math.lvels=[1]"], ["no setting", "data.levels"]),
+        (["data=mixture", "data.components.math.lvels=[1]"], ["no setting", "data.components.math.levels"]),
         (["data=mixture", "data.components=3"], ["data.components=3", "give names and weights"]),
         (["data=mixture", "data.levels=[3]"], ["belong to its components"]),
         (["data.num_train=0"], ["data.num_train=0 with dataset=aime_gen", "at least 1"]),
