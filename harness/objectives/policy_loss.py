@@ -11,6 +11,8 @@ min(r_t A_t, clip(r_t, 1 - eps_low, 1 + eps_high) A_t); k3 = pi_ref/pi - 1 - log
 sft_rejection          -1/N sum_i 1[R_i > 0] sum_t log pi(o_it) (STaR, arXiv:2203.14465; RFT, 2308.01825), N
                        by `reduce` and `reduce_over`: of all samples or the accepted, tokens or outputs
 sft_rejection_offline  the same on outputs of the base, sampled once, over epochs
+cold_start             the same on the problems' own solutions, N their tokens (DeepSeek-R1, arXiv:2501.12948
+                       section 2.3.1)
 distill                the same on a teacher's outputs (DeepSeek-R1, arXiv:2501.12948 section 2.4)
 distill_on_policy      sum_t sum_v pi(v) log(pi(v) / pi_teacher(v)), o ~ pi: reverse KL
                        (GKD, arXiv:2306.13649)

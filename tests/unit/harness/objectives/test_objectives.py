@@ -33,6 +33,7 @@ HAND: dict[str, tuple[float, float | None]] = {
     # -ln .6 over the one accepted token
     "sft_rejection": (0.510826, None),
     "sft_rejection_offline": (0.510826, None),
+    "cold_start": (0.510826, None),
     "distill": (0.510826, None),
     # A = ±1/2: (-.5 ln .6 + .5 (ln .2 + ln .5)) / 2
     "pg": (-0.447940, None),
@@ -181,7 +182,7 @@ def test_a_step_does_not_depend_on_its_split_or_order(name: str, data: st.DataOb
 @every_objective
 def test_limit_nothing_to_learn_is_exactly_nothing(name: str) -> None:
     """No gradient, not a small one: equal rewards, none accepted, a right critic, student = teacher."""
-    nothing = ("sft_rejection", "sft_rejection_offline", "distill", "distill_on_policy")
+    nothing = ("sft_rejection", "sft_rejection_offline", "cold_start", "distill", "distill_on_policy")
     reward = 0.0 if name in nothing else 1.2
     config = config_of(name, *without_kl(name))
     (made,) = groups_of([reward] * 7, [3] * 7, 7)

@@ -38,7 +38,7 @@ REWARDS: dict[str, tuple[str, ...]] = {
 SAMPLED = [[1.0, 0.0, 0.0, 1.0, 1.0, 0.0], [1.0] * 6, [0.0] * 6]
 STEPS = ("grpo_process", "grpo_prm")
 COMPARED_BY_OUTPUT = ("cispo", "dapo", "dr_grpo", "grpo", "gspo", "pg", "rloo")
-ACCEPTING = ("distill", "sft_rejection", "sft_rejection_offline")
+ACCEPTING = ("cold_start", "distill", "sft_rejection", "sft_rejection_offline")
 TEACH_WITHOUT_IT = (
     "dapo",
     "distill_on_policy",
