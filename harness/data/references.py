@@ -27,7 +27,7 @@ from harness.types import Problem
 
 _ANNOTATION = re.compile(r"<<([^<>=]*)=([^<>=]*)>>")
 _MARK = "####"  # before the answer of a GSM8K solution
-_LAST_BOX = re.compile(r"[\s;]*\\boxed\{(?P<answer>.*)\}\s*", re.DOTALL)
+_BOX_ALONE = re.compile(r"(?:^|;)\\boxed\{(?P<answer>[^{}]*)\}$")  # a step of its own, as derivations end
 
 NO_EQUATIONS = "without <<...>> annotations"
 NO_ANSWER = "whose last equation is not the answer"
@@ -128,8 +128,8 @@ def _derivation(problem: Problem, style: Style) -> tuple[str, str]:
     if _MARK in solution:
         body = _ANNOTATION.sub("", solution.rpartition(_MARK)[0]).strip()
         return body, "\n" * bool(body) + _stated(problem, style)
-    last = _LAST_BOX.search(solution)
-    if last is not None and last["answer"] == problem.answer:  # it ends in the box, and has none before
+    last = _BOX_ALONE.search(solution)
+    if last is not None and last["answer"] == problem.answer:
         return solution[: last.start()], solution[last.start() :]
     return solution, ""
 

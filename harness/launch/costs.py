@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from harness.data.load import load_split
 from harness.evaluation.eval_tasks import eval_tasks
 from harness.model import preflight
 from harness.model.dims import num_non_embedding_parameters
@@ -37,8 +38,10 @@ class Estimate:
 
 
 def sampled_tokens(config: RunConfig) -> int:
-    """The most tokens that a run samples: every completion at the length limit."""
+    """The most tokens that a run samples: every completion at the length limit; 0 with references."""
     rollout = config.rollout
+    if config.objective.uses_references:
+        return 0
     samples = config.trainer.steps * rollout.prompts_per_step * rollout.group_size
     refilled = config.objective.selection.max_sampled or 1
     return int(samples * refilled) * rollout.max_new_tokens
@@ -52,16 +55,30 @@ def estimate(config: RunConfig, records: Sequence[RunRecord] = ()) -> Estimate:
     if config.model.pretrain is not None:
         pretrain = config.model.pretrain
         base = pretrain.steps * pretrain.batch_size * preflight.TYPICAL_PROMPT_TOKENS / rates[1]
-    same_model = [r for r in records if _costing(r.config).model == config.model.name]
+    own = _costing(config.model_dump())
+    same_model = [
+        r for r in records if (c := _costing(r.config)).model == own.model and c.references == own.references
+    ]
     same_arm = [r for r in same_model if _costing(r.config).objective == config.objective.name]
     if finished := same_arm or same_model:
-        seconds = _seconds_by(finished, _costing(config.model_dump()))
+        seconds = _seconds_by(finished, own)
         return Estimate(tokens, seconds, base, f"{len(finished)} finished runs of {config.model.name}")
     updates = config.objective.updates.epochs
     eval_tokens = _eval_tokens(config)
-    trained = tokens * updates * (1 + preflight.TYPICAL_PROMPT_TOKENS / config.rollout.max_new_tokens)
+    trained = (
+        (tokens or _reference_tokens(config))
+        * updates
+        * (1 + preflight.TYPICAL_PROMPT_TOKENS / config.rollout.max_new_tokens)
+    )
     seconds = FIXED_SECONDS + TYPICAL_LENGTH * ((tokens + eval_tokens) / rates[0] + trained / rates[1])
     return Estimate(tokens, seconds, base, "stated rates of one CPU thread")
+
+
+def _reference_tokens(config: RunConfig) -> int:
+    """The most completion tokens of all passes over reference solutions."""
+    assert config.objective.offline is not None
+    passes = config.objective.offline.epochs
+    return passes * len(load_split(config.data, "train")) * config.rollout.max_new_tokens
 
 
 def _rates(model: ModelConfig) -> tuple[float, float]:
@@ -71,25 +88,31 @@ def _rates(model: ModelConfig) -> tuple[float, float]:
 
 
 class _Costing(NamedTuple):
-    """What decides a run's cost: `samples` of training, `answers` of evaluation, per problem and split."""
+    """What decides a run's cost: `samples` of training, `answers` of evaluation, per problem and split.
+
+    With `references` nothing is sampled, and `samples` counts passes over the solutions.
+    """
 
     model: str
     objective: str
     samples: int
     answers: int
+    references: bool
 
 
 def _costing(config: dict[str, Any]) -> _Costing:
     """Read it from a run's config, as a record has it; an early one has no further samplings."""
     rollout, trainer, asked = config["rollout"], config["trainer"], config["eval"]
+    names = str(config["model"]["name"]), str(config["objective"]["name"])
     samples = trainer["steps"] * rollout["prompts_per_step"] * rollout["group_size"]
+    offline = config["objective"].get("offline") or {}
+    if references := offline.get("sampler") == "reference":
+        samples = offline["epochs"]
     temperatures = {asked["temperature"], *asked.get("temperatures", ())}
     num_samplings = len(temperatures) * len({asked["top_p"], *asked.get("top_ps", ())})
     answers = len(asked["splits"]) * (asked["k"] * num_samplings + asked["greedy"])
     checkpoints = 1 + len(asked.get("at_steps", ()))
-    return _Costing(
-        str(config["model"]["name"]), str(config["objective"]["name"]), int(samples), answers * checkpoints
-    )
+    return _Costing(*names, int(samples), answers * checkpoints, references)
 
 
 def _seconds_by(finished: Sequence[RunRecord], costing: _Costing) -> float:

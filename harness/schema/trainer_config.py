@@ -70,7 +70,7 @@ class RolloutConfig(Section):
         Used(
             ("prompts_per_step",),
             lambda c, run: not run.objective.uses_references,
-            "nothing is sampled (objective.offline.sampler=reference): offline.batch_size says what a step has",
+            "nothing is sampled (objective.offline.sampler=reference); offline.batch_size sets a step",
             warn=True,
         ),
         Used(
