@@ -26,6 +26,8 @@ from harness.grading.find.extraction import DEFAULT_RULES
 from harness.grading.grade import grade
 from harness.launch.compose import Composer
 from harness.launch.run import main
+from harness.schema.run_config import config_warnings
+from harness.schema.unread import unread
 from harness.types import Problem
 
 needs_data = pytest.mark.skipif("MATH_DATA_DIR" not in os.environ, reason="MATH_DATA_DIR is not set")
@@ -187,6 +189,15 @@ def test_what_is_left_out_is_said_before_the_run(tmp_path: Path) -> None:
         "data=jsonl: 1 of 2 solutions without <<...>> annotations are left out of training"
     )
     assert check_references(Composer().config(["objective=sft_rejection_offline"])) == []
+
+
+def test_the_cold_start_of_a_pretrained_model_composes() -> None:
+    config = Composer().config(["experiment=smollm2_cold_start"])
+    offline = config.objective.offline
+    assert offline is not None and config.objective.uses_references
+    assert (offline.form, offline.format, config.data.template) == ("equations", "plain", "question_answer")
+    assert config.eval.splits == ["validation", "validation_perturbed"] and config.data.perturb_draws == 20
+    assert config_warnings(config) == [] and unread([config]) == []
 
 
 @needs_data
