@@ -157,14 +157,10 @@ def test_general_tasks_have_an_answer_and_no_thought() -> None:
 def run(rows: list[dict], tmp_path: Path, *lines: str) -> list[str]:
     path = tmp_path / "own.jsonl"
     path.write_text("\n".join(json.dumps({"split": "train", **row}) for row in rows))
-    return ["experiment=smoke", "data=jsonl", "objective=cold_start", "objective.reward.inverted=0"] + [
-        *(
-            "data.answer_range=null",
-            "data.num_train=null",
-            f"data.path={path}",
-            f"output_dir={tmp_path}",
-            *lines,
-        )
+    return [
+        *("experiment=smoke", "data=jsonl", "objective=cold_start", "objective.reward.inverted=0"),
+        *("data.answer_range=null", "data.num_train=null", f"data.path={path}", f"output_dir={tmp_path}"),
+        *lines,
     ]
 
 

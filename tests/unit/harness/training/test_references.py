@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -69,7 +70,7 @@ def test_an_epoch_is_every_solution_once_in_a_seeded_order(run: Run, tmp_path: P
     assert (offline.per_epoch, offline.num_steps) == (7, 14)  # 32 rows by fives
     batches = [ids(offline.batch(step)[0]) for step in range(14)]
     assert [len(b) for b in batches[:7]] == [5] * 6 + [2]
-    first, second = (sum(batches[a : a + 7], []) for a in (0, 7))
+    first, second = (list(chain(*batches[a : a + 7])) for a in (0, 7))
     assert sorted(first) == sorted(second) == sorted(ids(offline.rows)) and first != second
     other = run_on_untrained_base(tmp_path / "other", *LINES, FITS, "seed=1")
     assert ids(Offline(other, quiet).batch(0)[0]) != batches[0]
