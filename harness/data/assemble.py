@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from harness.data import function, hub, jsonl, perturb, stages
 from harness.data.ngrams import scan
 from harness.data.registry import GENERATORS, PUBLISHED
+from harness.data.twins import add_twins
 from harness.records.records import GENERATED
 from harness.schema.data_config import DataConfig
 from harness.types import Problem
+
+HELD_OUT = ("test", "validation")  # what twins of training problems are scanned against
 
 
 @dataclass
@@ -25,6 +28,7 @@ class Report:
     duplicates: list[tuple[str, str]] = field(default_factory=list)
     contaminated: list[dict[str, Any]] = field(default_factory=list)
     dose: list[str] = field(default_factory=list)
+    twins: dict[str, Any] = field(default_factory=dict)
     size: dict[str, Any] = field(default_factory=dict)
     components: dict[str, dict[str, Any]] = field(default_factory=dict)
 
@@ -33,7 +37,8 @@ class Report:
         shown: dict[str, Any] = dict(self.size)
         for name in ("bad_rows", "duplicates", "contaminated", "dose"):
             shown[f"num_{name}"], shown[name] = len(getattr(self, name)), getattr(self, name)
-        return {**shown, "num_filtered": self.filtered, "components": self.components}
+        twins = {"twins": self.twins} if self.twins else {}
+        return {**shown, "num_filtered": self.filtered, "components": self.components, **twins}
 
 
 def assemble(data: DataConfig, split: str, *, where: str = "data.") -> tuple[list[Problem], Report]:
@@ -42,17 +47,20 @@ def assemble(data: DataConfig, split: str, *, where: str = "data.") -> tuple[lis
     For training, in this order: rows that are bad or not of the levels and subjects are left out, then copies
     of an earlier problem and contaminated ones; then order, number, fewer different problems, dose. Other
     splits are filtered and cut alone (validation also loses copies and contaminated problems). GSM8K's
-    `perturbed` is made by rule, a file's is its rows of that split. `where` names the config in messages.
+    `perturbed` and `validation_perturbed` are made by rule, as are further training problems with
+    `perturb_draws`; a file's `perturbed` is its rows of that split. `where` names the config in messages.
     """
     report = Report()
     if data.dataset == "mixture":
         problems = _mixture(data, split, report)
-    elif split == "perturbed" and data.dataset in PUBLISHED:
-        problems = _perturbed(data, where)
+    elif split == "validation_perturbed" or (split == "perturbed" and data.dataset in PUBLISHED):
+        problems = _perturbed(data, split, where)
     else:
         own_twins = split == "perturbed" and data.is_own
         pool = _own_twins(data, report, where) if own_twins else _pool(data, split, report, where)
         problems = _taken(data, split, pool, report, where)
+        if split == "train" and data.perturb_draws:
+            problems, report.twins = _with_twins(data, problems)
     report.size = stages.size(problems)
     return problems, report
 
@@ -66,7 +74,7 @@ def _mixture(data: DataConfig, split: str, report: Report) -> list[Problem]:
     places = {name: f"data.components.{name}." for name in parts}
     if split != "train":
         whole = {name: _component(part, split, report, places[name]) for name, part in parts.items()}
-        return stages.interleaved(whole)[: None if split == "perturbed" else data.size(split)]
+        return stages.interleaved(whole)[: None if "perturbed" in split else data.size(split)]
     pools = {n: _pool(part, split, report, places[n]) for n, part in parts.items() if wanted[n]}
     owners = _owners(_apart(data, [p for pool in pools.values() for p in pool], report))
     chosen = {}
@@ -203,11 +211,23 @@ def _evaluation(data: DataConfig, name: str) -> list[Problem]:
     return assemble(data, "test")[0] if name == "own_test" else PUBLISHED[name].load("test")
 
 
-def _perturbed(data: DataConfig, where: str) -> list[Problem]:
-    """Twins with other numbers for the GSM8K training problems that the rules can change; else none."""
+def _perturbed(data: DataConfig, split: str, where: str) -> list[Problem]:
+    """Twins with other numbers for the GSM8K problems that the rules can change; else none.
+
+    `perturbed` are twins of training problems (not those trained on), `validation_perturbed` of validation.
+    """
     if data.dataset != "gsm8k":
         return []
-    return perturb.perturbations(stages.without_copies(assemble(data, "train", where=where)[0]))
+    originals = "train" if split == "perturbed" else "validation"
+    alone = data.model_copy(update={"perturb_draws": 0})
+    twins = perturb.perturbations(stages.without_copies(assemble(alone, originals, where=where)[0]))
+    return [replace(twin, split=split) for twin in twins]
+
+
+def _with_twins(data: DataConfig, problems: list[Problem]) -> tuple[list[Problem], dict[str, Any]]:
+    """Further training problems with other numbers, far from every test and validation problem."""
+    held_out = {split: PUBLISHED[data.dataset].load(split, seed=data.data_seed) for split in HELD_OUT}
+    return add_twins(problems, data.perturb_draws, evaluation=held_out, share=data.drop_share)
 
 
 def _own_twins(data: DataConfig, report: Report, where: str) -> list[Problem]:

@@ -80,6 +80,8 @@ def drawn(problems: list[Problem], limit: int | None) -> list[Problem]:
 
 
 def _whole_split(data: DataConfig, split: str, max_train_problems: int | None) -> list[Problem]:
+    if split == "train":  # its twins are measured as `perturbed`, by one that is not trained on
+        data = data.model_copy(update={"perturb_draws": 0})
     problems = without_copies(load_split(data, split))
     if max_train_problems is None or split not in ("train", "perturbed"):
         return problems

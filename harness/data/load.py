@@ -58,7 +58,13 @@ def left_out(data: DataConfig) -> list[str]:
     }
     said = ", ".join(f"{number} {what}" for what, number in counts.items() if number)
     first = f" (the first: {report.bad_rows[0]})" if report.bad_rows else ""
-    return [f"data={data.name}: left out of training: {said}{first}; named in data.json"] if said else []
+    lines = [f"data={data.name}: left out of training: {said}{first}; named in data.json"] if said else []
+    if near := report.twins.get("left_out"):
+        lines.append(
+            f"data.perturb_draws={data.perturb_draws}: {len(near)} twins are too near a test or validation "
+            "problem and left out; named in data.json"
+        )
+    return lines
 
 
 @lru_cache(maxsize=32)

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from functools import lru_cache
-from itertools import combinations, pairwise
+from itertools import combinations, islice, pairwise
 from random import Random
 
 from harness.data.annotations import Exact, Step, number, shown, solution_of, steps_of, value_of
@@ -24,7 +24,7 @@ from harness.data.constants import implied, written
 from harness.types import Problem
 
 PERTURB_VERSION = 1
-MAX_DRAWS = 80  # of new numbers, before a problem is left out
+MAX_DRAWS = 80  # of new numbers for a twin, before a problem is left out
 MAX_ANSWER = 10**7
 
 _DIGITS = re.compile(r"\d[\d,]*\.?\d*|\.\d+")
@@ -59,43 +59,63 @@ def perturbations(problems: Sequence[Problem]) -> list[Problem]:
 @lru_cache(maxsize=16384)
 def perturbed(problem: Problem) -> Problem | None:
     """Twin of a problem with other numbers and another answer; None where the rules leave it out."""
+    twin = next(_twins(problem, MAX_DRAWS), None)
+    return twin and replace(twin, id=f"{problem.id}/perturbed", split="perturbed")
+
+
+def training_twins(problem: Problem, most: int) -> list[Problem]:
+    """Up to `most` further twins, all different, of the problem's own split; none is `perturbed`'s.
+
+    That one stays for evaluation. A problem with small numbers has few twins, one left out by the rules none.
+    """
+    if perturbed(problem) is None:
+        return []
+    _, *others = islice(_twins(problem, MAX_DRAWS * (most + 1)), most + 1)  # the first is `perturbed`'s
+    return [replace(twin, id=f"{problem.id}/twin{i}") for i, twin in enumerate(others, start=1)]
+
+
+def _twins(problem: Problem, max_draws: int) -> Iterator[Problem]:
+    """Different twins in the order in which they are drawn, with the original's id and split."""
     steps = steps_of(problem.solution or "")
     if not steps or number(problem.answer) != steps[-1].result:
-        return None
+        return
     free = _free_values(problem.text, steps)
     if not free or _DEPENDS.search(problem.text):
-        return None
+        return
     constants = (implied(problem.text) | written(problem.text) | _values(problem.text)) - set(free)
-    for drawn in _draws(problem.text, free):
+    seen: set[tuple[int, ...]] = set()
+    for drawn in _draws(problem.text, free, max_draws):
+        if (values := tuple(drawn.values())) in seen:
+            continue
+        seen.add(values)
         new = _recomputed(steps, drawn, constants)
         if new is not None and 0 < new[-1].result <= MAX_ANSWER and new[-1].result != steps[-1].result:
-            return replace(
+            yield replace(
                 problem,
-                id=f"{problem.id}/perturbed",
-                split="perturbed",
                 text=_rewritten(problem.text, drawn),
                 answer=shown(new[-1].result),
                 solution=solution_of(new),
                 pair_id=problem.id,
             )
-    return None
 
 
-def _draws(text: str, free: Sequence[Exact]) -> Iterator[dict[Exact, int]]:
+def _draws(text: str, free: Sequence[Exact], max_draws: int) -> Iterator[dict[Exact, int]]:
     """New values for the free ones, each changed, all values of the text in their old order."""
     bounds = {value: _bounds(text, value) for value in free}
     key = f"{PERTURB_VERSION}|{text}"
     rng = Random(int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big"))
     order = sorted(_values(text))
-    for _ in range(MAX_DRAWS):
+    for _ in range(max_draws):
         drawn = {value: rng.randrange(low, high + 1, step) for value, (low, high, step) in bounds.items()}
         values = [drawn.get(value, value) for value in order]
         if all(new != old for old, new in drawn.items()) and all(a < b for a, b in pairwise(values)):
             yield drawn
 
 
-def _numbers(text: str) -> Iterator[tuple[re.Match[str], Exact, bool]]:
+@lru_cache(maxsize=16)
+def _numbers(text: str) -> list[tuple[re.Match[str], Exact, bool]]:
     """Each number in digits: where, its value, whether it stands free (no time, date, share or decimal)."""
+    found: list[tuple[re.Match[str], Exact, bool]] = []
     for match in _DIGITS.finditer(text):
         token = match[0].rstrip(",.")
         free = (
@@ -104,7 +124,8 @@ def _numbers(text: str) -> Iterator[tuple[re.Match[str], Exact, bool]]:
             and not _TIED_AFTER.match(text[match.start() + len(token) :])
         )
         value = Fraction(token.replace(",", ""))
-        yield match, value.numerator if value.denominator == 1 else value, free
+        found.append((match, value.numerator if value.denominator == 1 else value, free))
+    return found
 
 
 def _values(text: str) -> set[Exact]:
@@ -116,7 +137,7 @@ def _free_values(text: str, steps: Sequence[Step]) -> list[Exact]:
 
     Empty where the problem has a relation that no step states, or an operand with two explanations.
     """
-    numbers = list(_numbers(text))
+    numbers = _numbers(text)
     tied = {value for _, value, free in numbers if not free} | implied(text) | written(text)
     used = {value for step in steps for value in step.operands.values()}
     free = {v for _, v, _ in numbers if v in used and v not in tied and not 1900 <= v <= 2100}

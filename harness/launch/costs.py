@@ -11,6 +11,7 @@ from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
+from harness.data.load import load_split
 from harness.evaluation.eval_tasks import eval_tasks
 from harness.launch.launcher import has_gpu
 from harness.launch.workload import Workload, evaluation_seconds, seconds_of, workload
@@ -49,8 +50,10 @@ class Estimate:
 
 
 def sampled_tokens(config: RunConfig) -> int:
-    """The most tokens that a run samples: every completion at the length limit."""
+    """The most tokens that a run samples: every completion at the length limit; 0 with references."""
     rollout = config.rollout
+    if config.objective.uses_references:
+        return 0
     samples = config.trainer.steps * rollout.prompts_per_step * rollout.group_size
     refilled = config.objective.selection.max_sampled or 1
     return int(samples * refilled) * rollout.max_new_tokens
@@ -63,7 +66,11 @@ def estimate(config: RunConfig, records: Sequence[RunRecord] = ()) -> Estimate:
     """
     on_gpu = has_gpu(config.device)
     wanted = workload(config.model_dump(), on_gpu=on_gpu)
-    same = [(r, done) for r in records if (done := _workload_of(r)).shape == wanted.shape]
+    same = [
+        (r, done)
+        for r in records
+        if (done := _workload_of(r)).shape == wanted.shape and done.references == wanted.references
+    ]
     finished = [(r, done) for r, done in same if done.kind == wanted.kind] or same
     tokens, base = sampled_tokens(config), _base_seconds(config)
     if finished:
@@ -87,11 +94,19 @@ def _stated(config: RunConfig) -> tuple[float, float]:
     tokens, rates = sampled_tokens(config), _rates(config.model)
     each, once = _eval_tokens(config)
     with_prompts = 1 + preflight.TYPICAL_PROMPT_TOKENS / config.rollout.max_new_tokens
-    trained = tokens * config.objective.updates.epochs * with_prompts
+    passed = tokens or _reference_tokens(config)
+    trained = passed * config.objective.updates.epochs * with_prompts
     evaluated = each * (1 + len(config.eval.at_steps))
     work = (tokens + evaluated) / rates[0] + trained / rates[1]
     seconds = FIXED_SECONDS + STEP_SECONDS * config.trainer.steps + TYPICAL_LENGTH * work
     return seconds, TYPICAL_LENGTH * (each + once) / rates[0]
+
+
+def _reference_tokens(config: RunConfig) -> int:
+    """The most completion tokens of all passes over reference solutions."""
+    assert config.objective.offline is not None
+    passes = config.objective.offline.epochs
+    return passes * len(load_split(config.data, "train")) * config.rollout.max_new_tokens
 
 
 def _pace(records: Sequence[RunRecord]) -> float | None:
@@ -143,6 +158,13 @@ def makespan(seconds: Sequence[float], workers: int) -> float:
     for each in sorted(seconds, reverse=True):
         heapq.heappush(ends, heapq.heappop(ends) + each)
     return max(ends)
+
+
+def _reference_tokens(config: RunConfig) -> int:
+    """The most completion tokens of all passes over reference solutions."""
+    assert config.objective.offline is not None
+    passes = config.objective.offline.epochs
+    return passes * len(load_split(config.data, "train")) * config.rollout.max_new_tokens
 
 
 def _rates(model: ModelConfig) -> tuple[float, float]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from harness.data.documents import check_benchmark, problems_to_evaluate
 from harness.data.load import check_corpus, check_data, load_split
+from harness.data.references import check_references
 from harness.launch.status import finished
 from harness.model.files.source import HubNotReached, check_model
 from harness.model.files.teacher_files import check_teacher
@@ -45,6 +46,8 @@ def check_jobs(jobs: Sequence[Job]) -> None:
         _check_own_functions(config)
     for config in _distinct(configs, lambda c: c.data.model_dump_json()):
         check_data(config.data)
+    for config in _distinct(configs, lambda c: (c.data.model_dump_json(), c.objective.model_dump_json())):
+        check_references(config)
     for config in _distinct(configs, lambda c: (c.data.model_dump_json(), *c.eval.splits)):
         _check_splits(config)
     for config in _distinct(configs, lambda c: c.model.kept_text):

@@ -194,12 +194,14 @@ def _say_design(sweep: Sweep) -> None:
 
 def _warn(configs: Sequence[RunConfig]) -> None:
     from harness.data.load import left_out
+    from harness.data.references import check_references
     from harness.launch.pretrained import pretrained_warnings
     from harness.schema.run_config import config_warnings
     from harness.schema.unread import unread
 
     found = [setting.message for setting in unread(configs) if setting.warn]
-    found += [text for config in configs for text in (*config_warnings(config), *left_out(config.data))]
+    for config in configs:
+        found += [*config_warnings(config), *left_out(config.data), *check_references(config)]
     seen = {(c.model, c.data.name, c.trainer.lr, c.rollout.max_new_tokens): c for c in configs}
     found += [text for config in seen.values() for text in pretrained_warnings(config)]
     for text in dict.fromkeys(found):

@@ -11,6 +11,8 @@ min(r_t A_t, clip(r_t, 1 - eps_low, 1 + eps_high) A_t); k3 = pi_ref/pi - 1 - log
 sft_rejection          -1/N sum_i 1[R_i > 0] sum_t log pi(o_it) (STaR, arXiv:2203.14465; RFT, 2308.01825), N
                        by `reduce` and `reduce_over`: of all samples or the accepted, tokens or outputs
 sft_rejection_offline  the same on outputs of the base, sampled once, over epochs
+cold_start             the same on the problems' own solutions, N their tokens (DeepSeek-R1, arXiv:2501.12948
+                       section 2.3.1)
 distill                the same on a teacher's outputs (DeepSeek-R1, arXiv:2501.12948 section 2.4)
 distill_on_policy      sum_t sum_v pi(v) log(pi(v) / pi_teacher(v)), o ~ pi: reverse KL
                        (GKD, arXiv:2306.13649)
@@ -25,6 +27,7 @@ rlhf_ppo               PPO on R(q, o) - beta log(pi(o) / pi_SFT(o)), token by to
 grpo                   -1/G sum_i 1/|o_i| sum_t (clip_t(A) - beta k3) (DeepSeekMath, arXiv:2402.03300 eq. 3,
                        k3 its eq. 4), A_i = (R_i - mean R) / std R; its gradient at r = 1 is -1/G sum_i
                        1/|o_i| sum_t (A_it + beta (pi_ref/pi - 1)) grad log pi(o_it) (eq. 21)
+grpo_format_only       the same with R_i = 1[o_i ends and has an answer], right or wrong: a control
 grpo_process           the same with A_it = sum over steps j of o_i that end at or after t of
                        (R_ij - mean R) / std R, over all steps of the group (section 4.1.3)
 grpo_prm               the same, R_ij a learned process reward's (Math-Shepherd, arXiv:2312.08935)

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from harness.objectives.language import share_of_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -34,6 +36,24 @@ def format_r1(*, rollout: Rollout, grade: Grade, problem: Problem, opened: bool 
         return 0.0
     tags_once = text.count("<think>") == 1 and text.count("</think>") == 1
     return float(tags_once and bool(match["think"].strip()) and bool(match["answer"].strip()))
+
+
+def format_answer(*, rollout: Rollout, grade: Grade, problem: Problem) -> float:
+    """Control: 1 for an output that ended by itself and has an answer that the grader can read, else 0.
+
+    As accuracy with `truncated: fail`, but for whether the answer is right.
+    """
+    return float(rollout.finish_reason == "stop" and grade.extracted is not None)
+
+
+def language_consistency(
+    *, rollout: Rollout, grade: Grade, problem: Problem, script: str, opened: bool = False
+) -> float:
+    """Share of the thought's words that are of the target language (DeepSeek-R1, arXiv:2501.12948 §2.3.2).
+
+    Told by script: `harness.objectives.language` says what a word is. `opened`: as in `format_r1`.
+    """
+    return share_of_words(rollout.text, script=script, opened=opened)
 
 
 def length_penalty(*, rollout: Rollout, grade: Grade, problem: Problem, max_tokens: int) -> float:
@@ -65,7 +85,7 @@ def inverted(*, rollout: Rollout, grade: Grade, problem: Problem) -> float:
 
 
 def score(
-    *, rollout: Rollout, grade: Grade, problem: Problem, terms: Mapping[str, Mapping[str, float]]
+    *, rollout: Rollout, grade: Grade, problem: Problem, terms: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, float]:
     """Each term's value, unweighted: `terms` maps a name of REWARDS to its parameters (weight excluded).
 
@@ -88,6 +108,8 @@ def weighted_sum(parts: Mapping[str, float], *, weights: Mapping[str, float]) ->
 REWARDS: dict[str, Callable[..., float]] = {
     "accuracy": accuracy,
     "format_r1": format_r1,
+    "format_answer": format_answer,
+    "language_consistency": language_consistency,
     "length_penalty": length_penalty,
     "soft_overlong": soft_overlong,
     "random": random,

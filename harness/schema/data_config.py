@@ -116,6 +116,9 @@ class DataConfig(Section):
     """Evaluation sets whose problems no training problem may share (harness/data/contamination.py)."""
     drop_share: Annotated[float, Field(gt=0, le=1)] = 0.5
     """Share of an evaluation problem's 13-grams from which on a training problem is left out."""
+    perturb_draws: NonNegative = 0
+    """Most twins with other numbers that each GSM8K training problem adds to the training problems, beyond
+    num_train; those too near a test or validation problem (`drop_share`) are left out."""
     dose: DoseConfig | None = None
     """Evaluation problems to put into the training data, as a control; null: none."""
     components: dict[Name, DataConfig] = Field(default={})
@@ -129,6 +132,7 @@ class DataConfig(Section):
             "train": self.num_train,
             "perturbed": self.num_train,
             "validation": self.num_validation,
+            "validation_perturbed": None if self._is_generated else self.num_validation,
             "test": self.num_test,
             "heldout": self.num_heldout,
         }[split]
@@ -211,6 +215,20 @@ class DataConfig(Section):
             "num_distinct={c.num_distinct} exceeds num_train={c.num_train}; lower it",
         ),
         Check(
+            lambda c: c.perturb_draws and c.dataset != "gsm8k",
+            "perturb_draws={c.perturb_draws} with dataset={c.dataset}: the rules change GSM8K's problems "
+            "alone; use data=gsm8k, or set 0",
+        ),
+        Check(
+            lambda c: c.perturb_draws and (c._fewer or c.dose),
+            "perturb_draws={c.perturb_draws} with num_distinct, num_families or dose, which fix what is "
+            "trained on; drop one of the two",
+        ),
+        Check(
+            lambda c: any(part.perturb_draws for part in c.components.values()),
+            "components: perturb_draws would change their weights; use data=gsm8k alone, or set 0",
+        ),
+        Check(
             lambda c: c.components and not c._is_mixture,
             "components with dataset={c.dataset}: they make a mixture; data=mixture",
         ),
@@ -290,7 +308,7 @@ class DataConfig(Section):
         ),
         Used(
             ("drop_share",),
-            lambda c, run: c.drop_contaminated,
-            "no data.drop_contaminated is given; name some, or leave it out",
+            lambda c, run: c.drop_contaminated or c.perturb_draws,
+            "no data.drop_contaminated or perturb_draws is given; give one, or leave it out",
         ),
     )

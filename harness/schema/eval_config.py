@@ -13,7 +13,7 @@ from harness.schema.prompts import TemplateName
 from harness.schema.reward_config import ProcessRewardModelConfig, RewardModelConfig
 from harness.schema.section import Check, Name, NonNegative, Positive, PositiveFloat, Section, Used
 
-Split = Literal["train", "perturbed", "validation", "test", "heldout"]
+Split = Literal["train", "perturbed", "validation", "validation_perturbed", "test", "heldout"]
 MANY_SAMPLES, FEW_SAMPLES = 64, 4  # k for sets of 30 or 40 problems, and for large ones
 TopP = Annotated[float, Field(gt=0, le=1)]
 SMALL_SETS = ("aime24", "aime25", "amc23")
@@ -79,7 +79,8 @@ class EvalConfig(Section):
     """The evaluation of the base and of each checkpoint; it has a key of its own, outside `run_id`."""
 
     splits: list[Split]
-    """Splits of the training data to measure on."""
+    """Splits of the training data to measure on. perturbed, validation_perturbed: the training or validation
+    problems of GSM8K with other numbers."""
     k: Positive
     """Samples of each problem."""
     temperature: PositiveFloat

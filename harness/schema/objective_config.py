@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
+from harness.schema.offline_config import OfflineConfig
 from harness.schema.reward_config import ProcessRewardModelConfig, RewardConfig, RewardModelConfig
-from harness.schema.section import Check, Name, Section
+from harness.schema.section import Check, Name, Section, Used
 from harness.schema.slots import (
     COMPARED,
     AdvantageConfig,
     KLConfig,
     Level,
     LossConfig,
-    OfflineConfig,
     SelectionConfig,
     TeacherConfig,
     TISConfig,
@@ -48,7 +48,7 @@ class ObjectiveConfig(Section):
     updates: UpdatesConfig
     """Optimiser steps per rollout batch."""
     offline: OfflineConfig | None = None
-    """Sample once before training; null: sample in every step."""
+    """Sample once before training, or train on the problems' own solutions; null: sample in every step."""
     tis: TISConfig | None = None
     """Correction for a sampler whose logprobs differ from the trainer's; null: none."""
     value: ValueConfig | None = None
@@ -69,6 +69,11 @@ class ObjectiveConfig(Section):
         """The settings that use a teacher."""
         sampler = self.offline is not None and self.offline.sampler == "teacher"
         return ["offline.sampler"] * sampler + ["kl.reference"] * (self.kl.reference == "teacher")
+
+    @property
+    def uses_references(self) -> bool:
+        """Whether the problems' own solutions are trained on, so that nothing is sampled."""
+        return self.offline is not None and self.offline.sampler == "reference"
 
     @property
     def credits_tokens(self) -> bool:
@@ -263,5 +268,14 @@ class ObjectiveConfig(Section):
             lambda c: c._minibatches_exceed_batch,
             "updates.minibatches={c.updates.minibatches} exceeds offline.batch_size="
             "{c.offline.batch_size}; lower it",
+        ),
+    )
+
+    used: ClassVar[tuple[Used[ObjectiveConfig], ...]] = (
+        Used(
+            ("truncated",),
+            lambda c, run: not c.uses_references,
+            "reference solutions are never cut: those that are too long are left out",
+            warn=True,
         ),
     )

@@ -12,7 +12,7 @@ from typing import Literal, get_args
 
 from harness.types import Problem, Prompt
 
-TemplateName = Literal["question", "boxed_answer", "r1_zero", "chat"]
+TemplateName = Literal["question", "question_answer", "boxed_answer", "r1_zero", "chat"]
 
 _BOXED = "Please reason step by step, and put your final answer within \\boxed{}."
 # Table 1 of arXiv:2501.12948; its rule-based reward reads the answer from a box, so the user asks for one.
@@ -25,6 +25,7 @@ _R1_ZERO = (
 )
 TEMPLATES: dict[str, str] = {
     "question": "{problem}\n",
+    "question_answer": "Question: {problem}\nAnswer:",
     "boxed_answer": "{problem}\n" + _BOXED + "\n",
     "r1_zero": _R1_ZERO,
     "chat": "{problem}\n" + _BOXED,

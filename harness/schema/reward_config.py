@@ -9,14 +9,22 @@ from pydantic import Field
 from harness.schema.own_function import OwnReward
 from harness.schema.section import Check, Positive, PositiveFloat, Section, Share
 
+Script = Literal[
+    "latin", "chinese", "japanese", "korean", "cyrillic", "greek", "arabic", "hebrew", "devanagari", "thai"
+]
+
 
 class RewardConfig(Section):
-    """Weights of the rewards, which are summed (0: the reward is off), and the parameters of two of them."""
+    """Weights of the rewards, which are summed (0: the reward is off), and parameters of three of them."""
 
     accuracy: float
     """Weight of a right final answer (1) against a wrong one (0)."""
     format_r1: float = 0.0
     """Weight of R1's format: one `<think>...</think>`, which the prompt may open, followed by an answer."""
+    format_answer: float = 0.0
+    """Weight of an output that ends and has an answer (1), right or wrong, against others (0), a control."""
+    language_consistency: float = 0.0
+    """Weight of the share of the thought's words that are written in `target_script`, in [0, 1]."""
     length_penalty: float = 0.0
     """Weight of -length / rollout.max_new_tokens, in [-1, 0]."""
     soft_overlong: float = 0.0
@@ -33,6 +41,8 @@ class RewardConfig(Section):
     """Weight of a learned process reward model's probability at each step; for advantage.fn=process."""
     custom: OwnReward | None = None
     """A reward of your own, `{path: rewards.py:brevity, weight: 0.2}`; null: none."""
+    target_script: Script = "latin"
+    """Script of the language to think in; languages that share one are not told apart."""
     random_p: Share = 0.5
     """Probability that a random reward is 1."""
     overlong_buffer: Positive | None = None
@@ -41,7 +51,7 @@ class RewardConfig(Section):
     @property
     def weights(self) -> dict[str, float]:
         """The rewards of whole outputs whose weight is not 0, by name."""
-        others = {"random_p", "overlong_buffer", "steps", "step_model", "custom"}
+        others = {"random_p", "overlong_buffer", "target_script", "steps", "step_model", "custom"}
         found = self.model_dump(exclude=others) | {"custom": self.custom.weight if self.custom else 0.0}
         return {name: w for name, w in found.items() if w}
 
@@ -53,6 +63,11 @@ class RewardConfig(Section):
         Check(
             lambda c: c.overlong_buffer is not None and not c.soft_overlong,
             "overlong_buffer={c.overlong_buffer} means nothing with soft_overlong=0; set soft_overlong=1",
+        ),
+        Check(
+            lambda c: c.target_script != "latin" and not c.language_consistency,
+            "target_script={c.target_script} means nothing with language_consistency=0; set "
+            "language_consistency=1",
         ),
     )
 

@@ -100,6 +100,13 @@ class RunConfig(Section):
         return {self.data.template, *self.eval.base_templates, *others}
 
     @property
+    def trains_reward_model(self) -> bool:
+        """Whether the base is sampled for a reward model, in training or evaluation."""
+        objective = self.objective
+        learned = (objective.reward_model, objective.process_reward_model)
+        return any(model is not None for model in learned) or bool(self.eval.rerank)
+
+    @property
     def _taken_benchmark(self) -> str | None:
         """The first benchmark with the name of one of the data's own tasks."""
         own = {f"{self.data.dataset}_{split}" for split in self.eval.splits}
@@ -150,7 +157,10 @@ class RunConfig(Section):
             "rollout.max_new_tokens={c.rollout.max_new_tokens}; lower it",
         ),
         Check(
-            lambda c: c.objective.updates.minibatches > c.rollout.prompts_per_step,
+            lambda c: (
+                c.objective.updates.minibatches > c.rollout.prompts_per_step
+                and not c.objective.uses_references
+            ),
             "objective.updates.minibatches={c.objective.updates.minibatches} exceeds "
             "rollout.prompts_per_step={c.rollout.prompts_per_step}; a minibatch holds whole groups",
         ),

@@ -266,17 +266,6 @@ class UpdatesConfig(Section):
     """Parts into which each pass divides the batch; each holds whole groups."""
 
 
-class OfflineConfig(Section):
-    """Sample everything once before training, then train on the accepted outputs."""
-
-    epochs: Positive
-    """Passes over the accepted outputs."""
-    batch_size: Positive
-    """Outputs in one step."""
-    sampler: Literal["base", "teacher"] = "base"
-    """Model that samples."""
-
-
 class TeacherConfig(Section):
     """Another model to learn from: a folder, or the run's own from-scratch model pretrained longer."""
 

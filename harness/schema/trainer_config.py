@@ -6,7 +6,15 @@ from typing import Annotated, ClassVar, Literal, get_args
 
 from pydantic import Field
 
-from harness.schema.section import Check, NonNegative, NonNegativeFloat, Positive, PositiveFloat, Section
+from harness.schema.section import (
+    Check,
+    NonNegative,
+    NonNegativeFloat,
+    Positive,
+    PositiveFloat,
+    Section,
+    Used,
+)
 
 
 class VllmConfig(Section):
@@ -58,6 +66,21 @@ class RolloutConfig(Section):
         ),
     )
 
+    used: ClassVar[tuple[Used[RolloutConfig], ...]] = (
+        Used(
+            ("prompts_per_step",),
+            lambda c, run: not run.objective.uses_references,
+            "nothing is sampled (objective.offline.sampler=reference); offline.batch_size sets a step",
+            warn=True,
+        ),
+        Used(
+            ("group_size",),
+            lambda c, run: not run.objective.uses_references or run.trains_reward_model,
+            "nothing is sampled (objective.offline.sampler=reference): each problem has one solution",
+            warn=True,
+        ),
+    )
+
 
 LoraTarget = Literal["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
@@ -77,7 +100,7 @@ class TrainerConfig(Section):
     """AdamW and its schedule, and how a step fits into memory."""
 
     steps: Positive
-    """Rollout batches to train on."""
+    """Rollout batches to train on; with an offline source of samples, batches to sample."""
     lr: PositiveFloat
     """Peak learning rate."""
     schedule: Literal["constant", "linear", "cosine"]
@@ -107,3 +130,12 @@ class TrainerConfig(Section):
     """Store each layer's input alone and compute the layer again in the backward pass, to save memory."""
     lora: LoraConfig | None = None
     """Train low-rank adapters; null: every weight."""
+
+    used: ClassVar[tuple[Used[TrainerConfig], ...]] = (
+        Used(
+            ("steps",),
+            lambda c, run: not run.objective.uses_references,
+            "objective.offline.epochs and batch_size say how long reference solutions are trained on",
+            warn=True,
+        ),
+    )

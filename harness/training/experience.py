@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import count
+from typing import Any
 
 import torch
 
@@ -88,16 +89,18 @@ def _grading_ahead(run: Run, problems: Sequence[Problem]) -> GradingAhead | None
     return GradingAhead(problems, run.config.rollout.group_size, decode, tuple(data.answer_rules))
 
 
-def score(run: Run, problems: Sequence[Problem], rollouts: Sequence[Rollout]) -> list[ScoredGroup]:
+def score(
+    run: Run, problems: Sequence[Problem], rollouts: Sequence[Rollout], *, group_size: int | None = None
+) -> list[ScoredGroup]:
     """Grade and reward the rollouts, `group_size` of each problem in order: one group a problem.
 
-    With `truncated: fail` an output that was cut has `fail_reward`.
+    `group_size` None is that of the config. With `truncated: fail` an output that was cut has `fail_reward`.
     """
-    objective, size = run.config.objective, run.config.rollout.group_size
+    objective, size = run.config.objective, group_size or run.config.rollout.group_size
     prompts = [run.prompts[r.problem_id] for r in rollouts]
     learned, steps = _learned_rewards(run, prompts, rollouts), _step_rewards(run, prompts, rollouts)
     start, own = rank_slice(problems)
-    grades = _grades(run, own, rollouts[start * size : (start + len(own)) * size])
+    grades = _grades(run, own, rollouts[start * size : (start + len(own)) * size], size)
     reward, own_of = _reward_of(run), run.config.objective.reward.custom
     own_term = None if own_of is None or not own_of.weight else own_reward(own_of)
     groups = []
@@ -120,10 +123,10 @@ def score(run: Run, problems: Sequence[Problem], rollouts: Sequence[Rollout]) ->
     return groups
 
 
-def _grades(run: Run, problems: Sequence[Problem], rollouts: Sequence[Rollout]) -> list[Grade]:
+def _grades(run: Run, problems: Sequence[Problem], rollouts: Sequence[Rollout], size: int) -> list[Grade]:
     """The grade of every rollout's own answer: those begun while the engine decoded, or all of them now."""
     ahead, run.current.ahead = run.current.ahead, None
-    data, size = run.config.data, run.config.rollout.group_size
+    data = run.config.data
     texts = [own_answer(r.text, data.template) for r in rollouts]
     if ahead is not None:
         return ahead.grades(texts)
@@ -177,10 +180,13 @@ def _reward_of(run: Run) -> Callable[[Rollout, Grade, Problem, float, float], fl
     return reward
 
 
-def _reward_terms(run: Run) -> dict[str, dict[str, float]]:
+def _reward_terms(run: Run) -> dict[str, dict[str, Any]]:
     slot, longest = run.config.objective.reward, run.config.rollout.max_new_tokens
-    parameters: dict[str, dict[str, float]] = {
-        "format_r1": {"opened": bool(slot.format_r1) and run.codec.opens_thought(run.config.data.template)},
+    thinks = slot.format_r1 or slot.language_consistency
+    opened = bool(thinks) and run.codec.opens_thought(run.config.data.template)
+    parameters: dict[str, dict[str, Any]] = {
+        "format_r1": {"opened": opened},
+        "language_consistency": {"script": slot.target_script, "opened": opened},
         "random": {"p": slot.random_p, "seed": run.seeds["rollout"]},
         "length_penalty": {"max_tokens": longest},
         "soft_overlong": {

@@ -173,7 +173,7 @@ def _backward(
             loss=output.loss, completion_mask=mask, kind=objective.reduce, denominator=step.denominator
         )
     per_token, shares = dict(output.metrics), {"loss": loss.detach()}
-    if "offline.sampler" not in objective.asks_teacher:
+    if "offline.sampler" not in objective.asks_teacher and not objective.uses_references:
         per_token["sampler_gap"] = (micro.sampler_logprobs - micro.old_logprobs).abs()
     if (slot := objective.value) is not None and value is not None and step.num_tokens:
         critic = critic_loss(

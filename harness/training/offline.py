@@ -1,6 +1,7 @@
-"""Offline rejection sampling: sample from the base or a teacher once, and train on what is accepted.
+"""Offline training: on accepted samples of the base or a teacher, drawn once, or on reference solutions.
 
-It samples the prompts of an online run of `trainer.steps`, with the same seeds: equal sampled tokens.
+Samples are those of the prompts of an online run of `trainer.steps`, with the same seeds: equal sampled
+tokens. Reference solutions (harness/training/references.py) are one a training problem.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from harness.records.published import COST, Damaged, reading, remedy, remove, un
 from harness.records.records import write_json
 from harness.seeds import derive
 from harness.training.experience import problems_at, sample, score, select
+from harness.training.references import reference_rows
 from harness.training.rollout_metrics import rollout_metrics
 from harness.training.run_state import Run
 from harness.training.teacher import Teacher
@@ -26,12 +28,19 @@ from harness.types import Grade, Rollout, ScoredGroup
 
 
 class Offline:
-    """Holds the accepted samples as one-row groups; a step takes a batch of them in a shuffled order."""
+    """Holds what is trained on as one-row groups; a step takes a batch of them in a shuffled order."""
 
     def __init__(self, run: Run, report: Reporter) -> None:
         settings = run.config.objective.offline
         assert settings is not None
         self.run, self.settings = run, settings
+        found = reference_rows(run) if settings.sampler == "reference" else self._accepted(report)
+        self.rows, self.summary = found
+        self.per_epoch = -(-len(self.rows) // settings.batch_size)
+
+    def _accepted(self, report: Reporter) -> tuple[list[ScoredGroup], dict[str, Any]]:
+        """(accepted samples, metrics of all), drawn now or, once they are stored, read."""
+        run = self.run
         path = accepted_file(run.folder)
         cost = path.with_name(COST)  # what a clock decides stands apart from what is compared
         if run.counters.step == 0:  # no update has been made yet: the policy is still the base
@@ -45,13 +54,11 @@ class Offline:
                 write_json(cost, run.counters.costs())
                 write_samples(path, accepted_rows)
         made, *rows = read_accepted(run.folder)
-        self.summary = made["metrics"]
         if run.counters.step == 0:  # a run killed since the sampling counts its cost once, too
             with reading(cost):
                 older = made.get("cost")  # a file written before costs stood apart
                 run.counters.load_state_dict(older or json.loads(unseal(cost)))
-        self.rows = [_group(run, row) for row in rows]
-        self.per_epoch = -(-len(self.rows) // settings.batch_size)
+        return [_group(run, row) for row in rows], made["metrics"]
 
     @property
     def num_steps(self) -> int:

@@ -60,7 +60,7 @@ def _check_beside(run: Run, trainer: dict[str, Any]) -> None:
     for name in ("reward_model", "process_reward_model"):
         if getattr(objective, name) is not None:
             published.require(run.folder / name, {"owner": run.folder.name})
-    if objective.offline is not None:
+    if objective.offline is not None and not objective.uses_references:
         read_accepted(run.folder)
 
 

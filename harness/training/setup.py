@@ -38,7 +38,7 @@ def setup(config: RunConfig, *, base: Path, folder: Path, device: str) -> Run:
     policy = _policy(config, base, sampler, device)
     policy.recompute_layers = config.trainer.gradient_checkpointing
     problems = load_split(config.data, "train")
-    if len(problems) < config.rollout.prompts_per_step:
+    if len(problems) < config.rollout.prompts_per_step and not config.objective.uses_references:
         raise ConfigError(
             f"rollout.prompts_per_step={config.rollout.prompts_per_step} exceeds the {len(problems)} "
             "training problems of data.num_train; lower it"

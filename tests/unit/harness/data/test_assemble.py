@@ -288,6 +288,16 @@ def test_a_mixture_of_published_sets() -> None:
         (["data.levels=[]"], ["data.levels=[] with dataset=aime_gen", "name some"]),
         (["data.num_distinct=400"], ["num_distinct=400 exceeds num_train=384"]),
         (["data.num_families=7"], ["data.num_families=7: there are 6"]),
+        (["data.perturb_draws=2"], ["perturb_draws=2 with dataset=aime_gen", "use data=gsm8k"]),
+        (
+            ["data=gsm8k", "data.perturb_draws=2", "data.num_train=9", "data.num_distinct=3"],
+            ["perturb_draws=2 with num_distinct", "drop one"],
+        ),
+        (
+            ["data=gsm8k", "data.perturb_draws=2", "data.dose={dataset: aime24, percent: 10}"],
+            ["perturb_draws=2 with num_distinct, num_families or dose"],
+        ),
+        (["data=mixture", "data.components.gsm8k.perturb_draws=2"], ["would change their weights"]),
         (["data.weight=1"], ["data.weight=1", "leave it out"]),
         (["data.subjects=[Algebra]"], ["name families instead"]),
     ],

@@ -33,12 +33,15 @@ HAND: dict[str, tuple[float, float | None]] = {
     # -ln .6 over the one accepted token
     "sft_rejection": (0.510826, None),
     "sft_rejection_offline": (0.510826, None),
+    "cold_start": (0.510826, None),
     "distill": (0.510826, None),
     # A = ±1/2: (-.5 ln .6 + .5 (ln .2 + ln .5)) / 2
     "pg": (-0.447940, None),
     # A = ±.5 / sqrt(.5) = ±.707107. Row 0: -1.2 A + .04 x .431946 = -.831250. Row 1: .8 A and A, with the KL
     # .577959 and .714833, mean .646396. / 2
     "grpo": (-0.092427, None),
+    # the same rewards, whatever they are for
+    "grpo_format_only": (-0.092427, None),
     # Steps: row 1's statement at token 0 is right (1); the answers are 1 and 0. Mean 2/3, std .577350:
     # .577350, .577350, -1.154701. A: .577350; -.577350, -1.154701. Rows -.675542; (.474154 + 1.162427) / 2
     "grpo_process": (0.071375, None),
@@ -121,7 +124,7 @@ def test_on_policy_gradient_is_the_policy_gradient(name: str) -> None:
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", ["grpo", "grpo_process", "grpo_prm"])
+@pytest.mark.parametrize("name", ["grpo", "grpo_format_only", "grpo_process", "grpo_prm"])
 def test_grpo_has_the_gradient_coefficient_of_its_paper(name: str) -> None:
     """At ratio 1: A + coef (pi_ref / pi - 1) of each token (arXiv:2402.03300 eq. 21)."""
     step = random_step(name, 1, on_policy=True)
@@ -181,7 +184,7 @@ def test_a_step_does_not_depend_on_its_split_or_order(name: str, data: st.DataOb
 @every_objective
 def test_limit_nothing_to_learn_is_exactly_nothing(name: str) -> None:
     """No gradient, not a small one: equal rewards, none accepted, a right critic, student = teacher."""
-    nothing = ("sft_rejection", "sft_rejection_offline", "distill", "distill_on_policy")
+    nothing = ("sft_rejection", "sft_rejection_offline", "cold_start", "distill", "distill_on_policy")
     reward = 0.0 if name in nothing else 1.2
     config = config_of(name, *without_kl(name))
     (made,) = groups_of([reward] * 7, [3] * 7, 7)

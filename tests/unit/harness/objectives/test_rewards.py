@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from harness.objectives.rewards import REWARDS, score, weighted_sum
-from harness.types import Grade, Problem, Rollout
+from harness.types import FinishReason, Grade, Problem, Rollout
+from tests.unit.harness.tiny import configure
 
 RIGHT, WRONG, NONE = Grade(True, "4", ""), Grade(False, "5", ""), Grade(False, None, "")
 
@@ -19,10 +20,11 @@ def reward(
     sample: int = 0,
     step: int = 0,
     problem: str = "p",
+    finish: FinishReason = "stop",
     **params: Any,
 ) -> float:
     return REWARDS[name](
-        rollout=Rollout(problem, sample, (1,) * num_tokens, text, None, "stop", step),
+        rollout=Rollout(problem, sample, (1,) * num_tokens, text, None, finish, step),
         grade=grade,
         problem=Problem(problem, "d", "train", "2+2", "4"),
         **params,
@@ -68,6 +70,32 @@ def test_format(text: str, expected: float) -> None:
 def test_a_thought_that_the_prompt_opened_counts(text: str, expected: float) -> None:
     assert reward("format_r1", text=text, opened=True) == expected
     assert reward("format_r1", text=text) == (1.0 if text.startswith("<think>") else 0.0)
+
+
+def test_a_format_answer_ends_and_can_be_read_right_or_wrong() -> None:
+    assert [reward("format_answer", grade=g) for g in (RIGHT, WRONG, NONE)] == [1.0, 1.0, 0.0]
+    cut = [reward("format_answer", grade=g, finish="length") for g in (RIGHT, WRONG, NONE)]
+    assert cut == [0.0, 0.0, 0.0]
+
+
+def test_the_null_differs_from_its_arm_in_what_is_rewarded_alone() -> None:
+    """And the rewards differ in whether the answer is right alone."""
+    null, arm = (configure(f"objective={n}").objective.model_dump() for n in ("grpo_format_only", "grpo"))
+    assert {k for k in null if null[k] != arm[k]} == {"name", "reward", "truncated"}
+    arm = configure("objective=grpo", "objective.truncated=fail").objective.model_dump()
+    assert {k for k in null if null[k] != arm[k]} == {"name", "reward"}
+    for grade in (RIGHT, NONE):
+        assert len({reward(name, grade=grade) for name in ("accuracy", "format_answer")}) == 1
+
+
+def test_language_consistency_is_of_the_thought() -> None:
+    text = "<think>we 加 them</think> 答案 4"  # we, 加, them: two of three
+    assert reward("language_consistency", text=text, script="latin") == pytest.approx(2 / 3)
+    assert reward("language_consistency", text=text, script="chinese") == pytest.approx(1 / 3)
+    assert reward("language_consistency", text=text[7:], script="chinese", opened=True) == pytest.approx(
+        1 / 3
+    )
+    assert reward("language_consistency", text=text, script="latin", grade=NONE) == pytest.approx(2 / 3)
 
 
 def test_soft_overlong_is_linear_over_the_buffer() -> None:

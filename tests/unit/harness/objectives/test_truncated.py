@@ -37,12 +37,13 @@ REWARDS: dict[str, tuple[str, ...]] = {
 # Two groups of three outputs of 1, 3 and 1 tokens, so that one output of each has a statement.
 SAMPLED = [[1.0, 0.0, 0.0, 1.0, 1.0, 0.0], [1.0] * 6, [0.0] * 6]
 STEPS = ("grpo_process", "grpo_prm")
-COMPARED_BY_OUTPUT = ("cispo", "dapo", "dr_grpo", "grpo", "gspo", "pg", "rloo")
-ACCEPTING = ("distill", "sft_rejection", "sft_rejection_offline")
+COMPARED_BY_OUTPUT = ("cispo", "dapo", "dr_grpo", "grpo", "grpo_format_only", "gspo", "pg", "rloo")
+ACCEPTING = ("cold_start", "distill", "sft_rejection", "sft_rejection_offline")
 TEACH_WITHOUT_IT = (
     "dapo",
     "distill_on_policy",
     "grpo",
+    "grpo_format_only",
     "rlhf_ppo",
 )  # another reward, a teacher, a KL to the base
 CUT: list[set[int]] = [set(), {1}, {1, 4}, {0, 1, 3, 5}, {0, 2, 3, 5}, set(range(6))]

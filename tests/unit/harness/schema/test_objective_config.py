@@ -136,6 +136,20 @@ def message(*overrides: str) -> str:
             ["objective=reinforce_pp", "objective.selection.fn=accepted"],
             ["selection.fn=accepted with advantage.fn=reinforce_pp"],
         ),
+        (
+            ["objective=sft_rejection_offline", "objective.offline.form=equations"],
+            ["form=equations, format=plain mean nothing to sampler=base", "use sampler=reference"],
+        ),
+        (
+            ["objective=distill", "objective.teacher.path=/a", "objective.offline.format=r1"],
+            ["form=natural, format=r1 mean nothing to sampler=teacher"],
+        ),
+        (["objective=cold_start", "objective.offline.sampler=refrence"], ["did you mean reference?"]),
+        (["objective=cold_start", "objective.advantage.fn=rloo"], ["advantage.fn=rloo with offline"]),
+        (
+            ["objective.reward.target_script=thai"],
+            ["target_script=thai means nothing with language_consistency=0"],
+        ),
         (["objective=pg", "objective.ratio=sequence"], ["ratio=sequence means nothing to loss.fn=policy"]),
         (["objective=sft_rejection", "objective.ratio=sequence_mean"], ["means nothing to loss.fn=nll"]),
         (

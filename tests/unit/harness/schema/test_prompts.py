@@ -22,7 +22,7 @@ RUN_ON = [
 
 @pytest.mark.parametrize("text", RUN_ON)
 def test_the_first_answer_is_graded(text: str) -> None:
-    for template in ("question", "boxed_answer", "r1_zero"):
+    for template in ("question", "question_answer", "boxed_answer", "r1_zero"):
         own = own_answer(text, template)
         assert text.startswith(own) and grade(own, "72").correct and not grade(own, "10").correct
     assert own_answer(text, "chat") == text
