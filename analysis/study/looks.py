@@ -41,7 +41,7 @@ def looks_of(folder: Path, declared: Mapping[str, Any], primary: Mapping[str, An
         schedule=planned,
         counts=tuple(made),
         by_width=rule.half_width is not None,
-        alpha=1 - float(primary.get("level", 0.95)),
+        alpha=round(1 - float(primary.get("level", 0.95)), 9),
     )
 
 

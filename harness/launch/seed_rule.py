@@ -35,7 +35,7 @@ class Until(Section):
     checks: ClassVar[tuple[Check[Any], ...]] = (
         Check(
             lambda c: c.verdict == (c.half_width is not None),
-            "half_width={c.half_width}, verdict={c.verdict}: give one of the two; " + EXAMPLE,
+            "half_width={c.half_width}, verdict={c.verdict}: give one of the two",
         ),
     )
 

@@ -44,8 +44,12 @@ def rule_of(sweep: Sweep) -> SeedRule | None:
     if spec.primary.criterion == "gain":
         lacking = [level for level in spec.family if level not in levels]
     else:
-        needed = [spec.primary.contrast or next((v for v in levels if v != control), None), control]
-        lacking = [level or f"a level beside {control}" for level in needed if level not in levels]
+        declared = spec.control.get(factor, control)
+        needed = [
+            spec.primary.contrast or next((v for v in levels if v != declared), "another level"),
+            declared,
+        ]
+        lacking = [str(level) for level in needed if level not in levels]
     if lacking:
         raise ConfigError(
             f"until: it looks at the primary contrast of {factor}, and {', '.join(lacking)} is not launched; "
@@ -79,16 +83,7 @@ def run_until(
         look = next((look for look in done.looks if look.num_seeds == num_seeds), None)
         if look is not None and not _stops(look, rule):
             continue
-        most = sweep.composer.max_runs
-        sweep = expand(
-            overrides,
-            multirun=True,
-            config_dir=config_dir,
-            rates=sweep.rates,
-            max_runs=most,
-            match=sweep.match,
-            num_seeds=num_seeds,
-        )
+        sweep = at_seeds(sweep, overrides, config_dir, num_seeds)
         code = run_sweep(sweep, overrides=overrides, functions=functions, pilot=pilot)
         if code:
             print(
@@ -105,6 +100,19 @@ def run_until(
         if _stops(look, rule):
             break
     return 0
+
+
+def at_seeds(sweep: Sweep, overrides: Sequence[str], config_dir: str | None, num_seeds: int) -> Sweep:
+    """Compose the sweep with so many of its rule's seeds, at the rates and steps of its arms."""
+    return expand(
+        overrides,
+        multirun=True,
+        config_dir=config_dir,
+        rates=sweep.rates,
+        max_runs=sweep.composer.max_runs,
+        match=sweep.match,
+        num_seeds=num_seeds,
+    )
 
 
 def _earlier(folder: Path, rule: SeedRule) -> Looks:
