@@ -37,6 +37,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_table(add("table", help="print a study's table of arms"))
     _add_samples(add("samples", help="print completions beside their problems and reference answers"))
     _add_list(add("list", help="list the studies under a folder and their runs' states"))
+    _add_look(add("look", help="what a study's rule for adding seeds sees now"))
     _add_findings(add("findings", help="write README.md of a folder of committed studies"))
     _add_compare(add("compare", help="two studies side by side, or a study and the literature"))
     calibrate = "do the intervals hold? simulated studies with an A/A study's variances"
@@ -92,6 +93,12 @@ def _add_samples(samples: argparse.ArgumentParser) -> None:
 def _add_list(listing: argparse.ArgumentParser) -> None:
     listing.add_argument("outputs", type=Path, nargs="?", default=Path("outputs"))
     listing.set_defaults(run=commands.list_studies)
+
+
+def _add_look(look: argparse.ArgumentParser) -> None:
+    look.add_argument("study", type=Path, metavar="STUDY_FOLDER")
+    look.add_argument("--json", action="store_true", help="as a launch reads it; accuracies in [0, 1]")
+    look.set_defaults(run=commands.look)
 
 
 def _add_findings(findings: argparse.ArgumentParser) -> None:

@@ -146,6 +146,23 @@ def list_studies(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def look(arguments: argparse.Namespace) -> int:
+    """Print what the rule for adding seeds sees; nothing is recorded."""
+    from analysis.stats.text import interval_bounds
+    from analysis.study.look import look_at
+
+    seen = look_at(_load(arguments.study))
+    if arguments.json:
+        print(seen.model_dump_json())
+        return 0
+    for one in seen.contrasts:
+        shown = interval_bounds(one.estimate, one.low, one.high, signed=True)
+        print(visible(f"{one.name}: {shown} points, {one.verdict}"))
+    more = "" if seen.done or seen.needed is None else f"; about {seen.needed} seeds needed"
+    print(visible(f"{seen.num_seeds} seeds, {'decided' if seen.done else 'not yet'}: {seen.reason}{more}"))
+    return 0
+
+
 def findings(arguments: argparse.Namespace) -> int:
     """Write the page of committed studies."""
     from analysis.report.overview import write_overview

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from harness.identity import base_id, base_made, bases_of, eval_key
-from harness.launch.ablation import AblationSpec, GainShare, differences
+from harness.launch.ablation import AblationSpec, GainShare
+from harness.launch.arm_checks import differences
 from harness.launch.costs import START_SECONDS, estimate, finished_records, makespan
 from harness.launch.expand import Sweep
 from harness.launch.jobs import Job

@@ -132,22 +132,27 @@ def _launch(
     from harness.launch.pilot import pilot_of, plan_with_pilot, run_with_pilot
     from harness.launch.signals import installed
     from harness.launch.sweep import plan, run_sweep
+    from harness.launch.until import plan_lines, rule_of, run_until
 
     folder, calls = options.config_dir, functions or Functions()
     check_match(sweep.spec, [job.config for job in sweep.jobs])
+    rule = rule_of(sweep)
     started = None if options.plan else calls
     with nullcontext() if options.plan else installed():
         sweep = matched_sweep(sweep, overrides, config_dir=folder, functions=started)
     pilot = pilot_of(sweep, overrides, config_dir=folder)
     if options.plan:
         with_pilot = pilot and plan_with_pilot(sweep, pilot, overrides=overrides, config_dir=folder)
-        print(with_pilot or plan(sweep), flush=True)
+        more = ["", plan_lines(sweep, rule)] if rule else []
+        print("\n".join([with_pilot or plan(sweep), *more]), flush=True)
     _check_memory(sweep)
     if options.plan:
         return FINISHED
     with installed():
         if pilot is not None:
             return run_with_pilot(sweep, pilot, overrides=overrides, config_dir=folder, functions=calls)
+        if rule is not None:
+            return run_until(sweep, rule, overrides=overrides, config_dir=folder, functions=calls)
         if _is_sweep(sweep, options):
             return run_sweep(sweep, overrides=overrides, functions=calls)
         return _run_one(sweep, calls)
