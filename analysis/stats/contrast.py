@@ -52,7 +52,7 @@ class Context:
 class Judged:
     """A contrast's evidence and verdict, and what stands beside them.
 
-    `ratio`: the arm's gain over the control's. `new_families`: the difference with families as the unit.
+    `ratio`: the arm's gain over the control's. `new_families`: the median family's, over families and seeds.
     """
 
     evidence: Evidence
