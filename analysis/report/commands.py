@@ -158,8 +158,9 @@ def _calibrate_pipeline(arguments: argparse.Namespace) -> int:
     from harness.records.records import write_json, write_text
 
     path = arguments.out or Path("outputs/reference/calibration") / FILE
+    code = code_state()
     found = measure(studies=arguments.studies or 4000, seed=arguments.seed, progress=_say)
-    found |= {name: code_state()[name] for name in ("commit", "dirty")}
+    found |= {name: code[name] for name in ("commit", "dirty")}
     write_json(path, found)
     write_text(path.with_suffix(".md"), text(found))
     _say("")
