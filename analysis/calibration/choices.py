@@ -190,7 +190,8 @@ def _pooled(gap: float, *, shared_pilots: bool) -> Scenario:
 
     own = "" if shared_pilots else ", of other seeds an arm"
     return Scenario(
-        what=f"rate pooled: two alike arms, 6 seeds, pilots of two seeds{own}, next rate {100 * gap:g} points worse",
+        what=f"rate pooled: two alike arms, 6 seeds, pilots of two seeds{own}, next rate "
+        f"{100 * gap:g} points worse",
         kind="paired t",
         asks="coverage",
         trial=trial,
@@ -215,7 +216,8 @@ def _as_measured(gap: float) -> Scenario:
         return [holds(paired_t(second - first + rng.normal(0, 0.01, 6)), 0.0)]
 
     return Scenario(
-        what=f"rate pooled: measured noise of pilots (2.6) and pairs (1.0), next rate {100 * gap:g} points worse",
+        what="rate pooled: measured noise of pilots (2.6) and pairs (1.0), next rate "
+        f"{100 * gap:g} points worse",
         kind="paired t",
         asks="coverage",
         trial=trial,

@@ -21,7 +21,9 @@ def grid(study: str, arm: str, step: int) -> np.ndarray:
     """Share of right samples by seed and test problem."""
     table = pd.read_csv(REFERENCE / study / "problems.csv")
     rows = table[(table["arm"] == arm) & (table["step"] == step) & (table["task"] == "aime_gen_test_k")]
-    return np.array([[int(x) / k for x in right.split()] for right, k in zip(rows["right"], rows["k"])])
+    return np.array(
+        [[int(x) / k for x in right.split()] for right, k in zip(rows["right"], rows["k"], strict=True)]
+    )
 
 
 def test_the_rate_curve_and_its_noise_are_those_of_the_pilots() -> None:
@@ -52,9 +54,9 @@ def test_bases_problems_and_pairs_spread_as_measured() -> None:
     pair = np.sqrt(2 * (WORLD.run_sd**2 + (p * (1 - p)).mean() / WORLD.k / WORLD.test))
     assert 0.008 < pair < 0.015
     gains = np.array([(arm - base).mean(axis=1) for arm in (sft, kl)])
-    assert effects.GAINS == pytest.approx(gains.mean(axis=1), abs=1e-4)
+    assert list(gains.mean(axis=1)) == pytest.approx(effects.GAINS, abs=1e-4)
     assert pytest.approx(np.cov(gains) * 1e4, abs=0.01) == effects.COVARIANCE * 1e4
-    by_family = [(sft - base)[:, FAMILIES == name].mean() for name in sorted(set(FAMILIES))]
+    by_family = [(sft - base)[:, FAMILIES.eq(name)].mean() for name in sorted(set(FAMILIES))]
     parts = sorted(np.array(by_family) / gains[0].mean())
     assert sorted(verdicts.CARRIED) == pytest.approx(parts, abs=0.02) and max(parts) / 6 > 0.7
     assert samplings.BASE[0] == pytest.approx(base.mean(), abs=1e-3)
