@@ -195,7 +195,7 @@ def _pooled(gap: float, *, shared_pilots: bool) -> Scenario:
         kind="paired t",
         asks="coverage",
         trial=trial,
-        role="control" if gap == 0.015 else "limit",
+        role="limit",
         said=POOLED,
         settings={"seeds": 6, "pilot_seeds": 2, "gap": gap, "curves": [list(curve)]},
     )
@@ -221,7 +221,7 @@ def _as_measured(gap: float) -> Scenario:
         kind="paired t",
         asks="coverage",
         trial=trial,
-        role="control",
+        role="limit",
         said=POOLED,
         settings={"seeds": 6, "pilot_seeds": 2, "gap": gap, "pilot_sd": 0.026, "pair_sd": 0.01},
     )

@@ -18,7 +18,7 @@ GROUPS: dict[str, Callable[[], Iterable[Scenario]]] = {
     "Problems and families": grids.scenarios,
     "Verdicts": verdicts.scenarios,
 }
-ROLES = {"limit": "an assumption", "control": "not printed"}
+ROLES = {"limit": "readers are told", "control": "not printed"}
 
 
 def measure(
@@ -48,9 +48,8 @@ def text(found: Mapping[str, Any]) -> str:
         "are simulated with the spreads that committed studies show, and go through the functions that "
         "reports use. Coverage: share of 95 % intervals that hold the truth, 93 to 97 %, or at least 93 % "
         "where a set is wide by construction. Error: share of studies in which a test or a verdict says what "
-        "is not so, at most 5.5 %. Brackets: 95 % Monte-Carlo interval. An assumption may fail; the last "
-        "column says where readers are told. What is not printed has to fail: it shows that a wrong interval "
-        "is seen.",
+        "is not so, at most 5.5 %. Brackets: 95 % Monte-Carlo interval. Where an assumption fails, the last "
+        "column says how readers are told. What is not printed has to fail: a wrong interval is seen.",
         f"`r1-report calibrate --pipeline --studies {found['studies']} --seed {found['seed']}`, "
         f"commit {str(found.get('commit'))[:12]}; [numbers](pipeline.json).",
     ]

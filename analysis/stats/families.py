@@ -79,7 +79,7 @@ def over_families(effects: ArrayLike, families: Sequence[str | None], level: flo
 
     Families: the interval of order statistics that inverts the sign test, interpolated to `level`
     (Hettmansperger & Sheather 1986), on the F family means. It holds for any form of the family effects. A t
-    for their mean does not: it covers 62 % at six families of which one in six carries the effect, and 90 %
+    for their mean does not: it covers 67 % at six families of which one in six carries the effect, and 90 %
     at 24. Seeds: what moves all families of a seed alike has a variance (MS_S − MS_SF) / (S F) by the two-way
     mean squares, and h = t_{S−1} times its root widens both sides by the method of variance estimates
     recovery (Zou & Donner 2008):
