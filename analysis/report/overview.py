@@ -40,6 +40,11 @@ MEASURES = {
         "hand labels of relation signs in derivations, against which the step check is tested",
         "python -m pytest tests/unit/harness/grading/steps/test_labels.py",
     ),
+    "calibration/pipeline.json": (
+        "do the intervals, tests and verdicts of reports hold? simulated studies, in a "
+        "[table](calibration/pipeline.md)",
+        "python -m analysis calibrate --pipeline",
+    ),
     "bench/campaign.json": (
         "kills, full disks, power cuts and damage against tiny runs: what was survived",
         "",

@@ -70,7 +70,7 @@ class Context:
 class Judged:
     """A contrast's evidence and verdict, and what stands beside them.
 
-    `ratio`: the arm's gain over the control's. `new_families`: the difference with families as the unit.
+    `ratio`: the arm's gain over the control's. `new_families`: the median family's, over families and seeds.
     `margin_p_plain`: the p of equivalence as if the number of seeds had been fixed.
     """
 

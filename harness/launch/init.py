@@ -13,7 +13,7 @@ from harness.schema.presets import CONF
 TEMPLATE = Path(__file__).with_name("ablation_template.yaml")
 
 
-def init(arguments: Sequence[str]) -> Path:
+def main(arguments: Sequence[str]) -> int:
     """Write the file, which must not exist, and say how to run it. Raises ValueError, OSError."""
     given = _parser().parse_args(arguments)
     name, folder = given.name, Path(given.config_dir)
@@ -31,7 +31,7 @@ def init(arguments: Sequence[str]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
     print(f"written: {path}; edit it, then: {command} --plan")
-    return path
+    return 0
 
 
 def _parser() -> argparse.ArgumentParser:

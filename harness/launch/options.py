@@ -30,6 +30,7 @@ HYDRA = {
 COMMANDS = {
     "export": ("harness.launch.export:main", "write a run's model in the hub's layout, with a model card"),
     "clean": ("harness.launch.clean:main", "remove the failed runs of a study, once it was asked"),
+    "init": ("harness.launch.init:main", "write a commented ablation of your own to begin from"),
 }
 
 EXAMPLES = """examples:
@@ -39,11 +40,8 @@ EXAMPLES = """examples:
   python -m harness objective=grpo trainer.lr=1e-4 --config
   python -m harness model=smollm2_135m_instruct data=math data.levels=[4,5] data.num_train=512
   python -m harness model=smollm2_135m_instruct data=mixture 'data.components={gsm8k: 0.3, math: 0.7}'
-<<<<<<< HEAD
   python -m harness export RUN FOLDER
-=======
-  python -m harness init ablation mine     (writes a commented study of your own, conf/ablation/mine.yaml)
->>>>>>> doors
+  python -m harness init ablation mine
   python -m analysis report outputs/first
 
 published problems are read from the folder MATH_DATA_DIR, or from the hub where it is not set;
@@ -54,30 +52,18 @@ exit codes: 0 finished or skipped, 1 a run failed, 2 bad input, 3 another proces
 
 
 class Parser(argparse.ArgumentParser):
-<<<<<<< HEAD
     """A parser whose errors are ValueErrors: main() turns each into one line."""
-=======
-    """A parser whose errors are one line of the caller's."""
->>>>>>> doors
 
     def error(self, message: str) -> None:  # type: ignore[override]
         raise ValueError(message)
 
 
-<<<<<<< HEAD
-def parser() -> argparse.ArgumentParser:
-    made = Parser(
-        prog="python -m harness",
-        description="One run, or every run of an ablation: base model -> train -> evaluate -> record.",
-        epilog="\n\n".join([_commands(), _groups(), EXAMPLES]),
-=======
 def parser(config_dir: str | None = None) -> argparse.ArgumentParser:
     """The command line's options; its help lists the options of `config_dir` too."""
     made = Parser(
         prog="python -m harness",
         description="One run, or every run of an ablation: base model -> train -> evaluate -> record.",
-        epilog=_groups(config_dir) + "\n\n" + EXAMPLES,
->>>>>>> doors
+        epilog="\n\n".join([_commands(), _groups(config_dir), EXAMPLES]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -92,18 +78,13 @@ def parser(config_dir: str | None = None) -> argparse.ArgumentParser:
     return made
 
 
-<<<<<<< HEAD
 def _commands() -> str:
     lines = [f"  {name:<11} {said}" for name, (_, said) in COMMANDS.items()]
     return "\n".join(["commands (python -m harness COMMAND --help):", *lines])
 
 
-def _groups() -> str:
-    """`group=option` for everything in conf/, read from the folder names."""
-=======
 def _groups(config_dir: str | None) -> str:
     """`group=option` for everything in conf/ and the user's folder, read from the names of files."""
->>>>>>> doors
     lines = ["settings (group=option, or any field: trainer.steps=10):"]
     roots = [ROOT / "conf", *([Path(config_dir)] if config_dir else [])]
     for group in sorted(p.name for p in (ROOT / "conf").iterdir() if p.is_dir() and p.name != "hydra"):

@@ -68,11 +68,6 @@ def _command(arguments: list[str], functions: Functions | None) -> int:
     if not arguments:
         print(parser().format_usage() + EXAMPLES, file=sys.stderr)
         return BAD_INPUT
-    if arguments[0] == "init":
-        from harness.launch.init import init
-
-        init(arguments[1:])
-        return FINISHED
     try:
         if arguments[0] in COMMANDS:
             from harness.launch.jobs import load

@@ -34,7 +34,7 @@ HARNESS_FLOORS = (
 ANALYSIS_FLOORS = (
     ("analysis.__main__", "analysis.api"),
     ("analysis.report",),
-    ("analysis.figures",),
+    ("analysis.figures", "analysis.calibration"),
     ("analysis.tables",),
     ("analysis.study",),
     ("analysis.stats",),

@@ -15,7 +15,7 @@ from analysis.study.load import load_study
 from analysis.study.verdicts import ContrastVerdict, contrast_verdicts
 from harness.records import records
 
-FAMILIES = ("gcd", "divisors", "digit_sum", "remainder")
+FAMILIES = ("gcd", "divisors", "digit_sum", "remainder", "polynomial", "linear_equation")
 SEEDS = 5
 FOLDERS: list[Path] = []  # of the studies made so far
 
@@ -33,10 +33,10 @@ def counts(base: int, seed: int, num: int = 20, extra: int = 0) -> list[int]:
 
 
 def put(path: Path, rights: Sequence[int], *, best_constant: float = 0.05) -> None:
-    """Set an evaluation's samples: `rights` of 8 a problem, four families in turn."""
+    """Set an evaluation's samples: `rights` of 8 a problem, six families in turn."""
     record = records.read_eval(path)
     grid = [[int(j < right) for j in range(8)] for right in rights]
-    ids = [f"aime_gen/test/{i:06d}-{FAMILIES[i % 4]}-L{1 + i % 2}" for i in range(20)]
+    ids = [f"aime_gen/test/{i:06d}-{FAMILIES[i % 6]}-L{1 + i % 2}" for i in range(20)]
     zeros = [[0] * 8 for _ in rights]
     changed = {
         "k": 8,
@@ -92,7 +92,7 @@ def level(right: int, extra: int = 0, *, phase: int = 0) -> Callable[[int], list
 
 def one_family(seed: int) -> list[int]:
     """As level(4), and all right in `divisors` alone; elsewhere seeds go up and down."""
-    rights = [8 if i % 4 == 1 else 4 for i in range(20)]
+    rights = [8 if i % 6 == 1 else 4 for i in range(20)]
     rights[2] += 2 * wobble(seed)
     return rights
 
@@ -173,12 +173,13 @@ def test_families_are_tabled_and_drawn(make_study) -> None:
         0.5, abs=0.02
     )
     assert raw.loc[("difference to control", "family", "gcd"), "estimate"] == pytest.approx(0, abs=0.02)
-    assert raw.loc[("gain over base", "family", "divisors"), "share"] == pytest.approx(0.75 / 1.5, abs=0.02)
+    # Four problems of twenty are divisors: 4 · 0.75 of 4 · 0.75 + 16 · 0.25.
+    assert raw.loc[("gain over base", "family", "divisors"), "share"] == pytest.approx(3 / 7, abs=0.02)
     assert {"1", "2"} <= set(raw.loc[("gain over base", "level")].index)
     (row,) = (
         cells for cells in table.cells if cells[:2] == ["objective=grpo model=xs", "difference to control"]
     )
-    assert row[2] == "divisors" and row[-1].startswith("+12.") and "[−" in row[-1]
+    assert row[2] == "divisors" and row[-1].startswith("+0.3 [−")  # the median family; the mean is +8
     (figure,) = (f for f in report.figures if f.name == "families")
     labels = {mark["label"] for mark in figure.rows}
     assert labels == {*FAMILIES, "all problems", "new families"}

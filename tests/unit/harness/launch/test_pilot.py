@@ -313,7 +313,7 @@ def test_a_bad_ablation_is_one_line(line: str, said: str, tmp_path: Path) -> Non
 
 
 def test_the_committed_ablations_hold() -> None:
-    for name in ("bridge", "conservative", "model_size", "step_count", "calibration"):
+    for name in ("bridge", "conservative", "model_size", "step_count", "calibration", "calibration_pooled"):
         sweep = expand([f"ablation={name}"], multirun=True)
         assert sweep.spec is not None and len(sweep.seeds) >= 5, name
         found = pilot_of(sweep, [f"ablation={name}"])
