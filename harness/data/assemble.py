@@ -199,7 +199,9 @@ def _fixed_number(data: DataConfig, problems: list[Problem], report: Report, whe
     with _field(where):
         if data.num_distinct:
             total = data.num_train or len(problems)
-            problems = stages.repeated(problems, data.num_distinct, total, data.data_seed)
+            problems = stages.repeated(
+                problems, data.num_distinct, total, data.data_seed, by=data.distinct_by
+            )
         if data.dose:
             evaluation = _evaluation(data, data.dose.dataset)
             problems, ids = stages.dosed(problems, evaluation, percent=data.dose.percent, seed=data.data_seed)

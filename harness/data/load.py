@@ -131,7 +131,7 @@ def corpus(config: RunConfig, *, num_documents: int, seed: int) -> Iterator[tupl
         _generator(part).corpus(
             mix=config.corpus,
             num_documents=num_documents,
-            families=part.families,
+            families=_pretrained_on(part),
             levels=part.levels,
             style=part.style,
             seed=seed,
@@ -150,7 +150,7 @@ def corpus_fingerprint(config: RunConfig) -> dict[str, Any]:
         {
             "generator": _version(part),
             "mix": config.corpus,
-            "families": part.families,
+            "families": _pretrained_on(part),
             "levels": part.levels,
             "style": part.style,
             "template": config.data.template,
@@ -180,6 +180,10 @@ def _grammar(config: RunConfig) -> list[DataConfig]:
     """The data configs whose families make the pretraining text."""
     data = config.data
     return [part for part in data.components.values() if part.families] or [data]
+
+
+def _pretrained_on(data: DataConfig) -> list[str]:
+    return [*data.families, *(data.heldout_families if data.pretrain_heldout else [])]
 
 
 def _generator(data: DataConfig) -> Any:

@@ -70,6 +70,9 @@ class DataConfig(Section):
     `levels` and in this `style`, which do not filter the set's own problems then."""
     heldout_families: list[str] = Field(default=[])
     """Families of the split heldout, which training never sees."""
+    pretrain_heldout: bool = False
+    """Pretrain a from-scratch base on `heldout_families` too: heldout then asks about families that the base
+    knows and training leaves out, else about families that nothing has seen."""
     levels: list[Annotated[int, Field(ge=1, le=5)]] = Field(default=[])
     """Levels of difficulty that are taken; empty: all."""
     style: Literal["full", "terse"] = "full"
@@ -110,6 +113,9 @@ class DataConfig(Section):
     """Leave out training problems with the words, numbers and signs of an earlier one."""
     num_distinct: Positive | None = None
     """Make the num_train problems copies of this many different ones; null: all differ."""
+    distinct_by: Literal["length", "order"] = "length"
+    """Which ones. length: some of about the mean length of all. order: the first; of generated problems they
+    are balanced over families and levels, and fewer are part of more."""
     num_families: Positive | None = None
     """Take the num_train problems from this many families or subjects; null: from all."""
     drop_contaminated: list[Published] = Field(default=[])
@@ -282,6 +288,17 @@ class DataConfig(Section):
             ("heldout_families",),
             lambda c, run: c._is_generated,
             "dataset={c.dataset} is not generated: its own split heldout is taken; leave it out",
+        ),
+        Used(
+            ("pretrain_heldout",),
+            lambda c, run: c.heldout_families and run.model.is_ladder,
+            "it takes heldout_families and a base that is pretrained here; name them with a ladder model, or "
+            "leave it out",
+        ),
+        Used(
+            ("distinct_by",),
+            lambda c, run: c.num_distinct,
+            "data.num_distinct is not given; set it, or leave this out",
         ),
         Used(
             ("answer_range",),
