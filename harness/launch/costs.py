@@ -160,13 +160,6 @@ def makespan(seconds: Sequence[float], workers: int) -> float:
     return max(ends)
 
 
-def _reference_tokens(config: RunConfig) -> int:
-    """The most completion tokens of all passes over reference solutions."""
-    assert config.objective.offline is not None
-    passes = config.objective.offline.epochs
-    return passes * len(load_split(config.data, "train")) * config.rollout.max_new_tokens
-
-
 def _rates(model: ModelConfig) -> tuple[float, float]:
     dims = shape(model, vocab_size=1)
     size = 1.0 if dims is None else num_non_embedding_parameters(dims) / REFERENCE_SIZE

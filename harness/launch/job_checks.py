@@ -34,38 +34,53 @@ def check_jobs(jobs: Sequence[Job]) -> None:
     for setting in unread(configs):
         if not setting.warn:
             raise ConfigError(setting.message)
-    for config in _distinct(configs, lambda c: (c.output_dir, c.study, c.objective.name, c.model.name)):
-        _check_lengths(config)
-    for config in configs:
-        check_packages(config)
-    codecs = {
-        config.model.model_dump_json(): _check_model(config)
-        for config in _distinct(configs, lambda c: (c.model.model_dump_json(), *sorted(c.templates)))
-    }
-    for config in configs:
-        _check_own_functions(config)
-    for config in _distinct(configs, lambda c: c.data.model_dump_json()):
-        check_data(config.data)
-    for config in _distinct(configs, lambda c: (c.data.model_dump_json(), c.objective.model_dump_json())):
-        check_references(config)
-    for config in _distinct(configs, lambda c: (c.data.model_dump_json(), *c.eval.splits)):
-        _check_splits(config)
-    for config in _distinct(configs, lambda c: c.model.kept_text):
-        _check_kept_text(config)
-    for config in configs:
-        check_corpus(config)
-    for config in _distinct(configs, lambda c: (c.model.model_dump_json(), c.data.model_dump_json())):
-        _check_prompts(config, codecs[config.model.model_dump_json()])
-    asked = [(c.data.template, b) for c in configs for b in c.eval.benchmarks]
-    for template, benchmark in {(t, b.model_dump_json()): (t, b) for t, b in asked}.values():
-        check_benchmark(benchmark, template)
-    for config in _distinct(configs, lambda c: (c.model.model_dump_json(), c.objective.model_dump_json())):
-        check_teacher(config.objective, config.model)
-    for config in _distinct(configs, lambda c: (c.objective.model_dump_json(), c.data.model_dump_json())):
-        _probe_own_functions(config)
-    for config in _distinct(configs, lambda c: c.output_dir):
-        _check_folder(Path(config.output_dir), [c for c in configs if c.output_dir == config.output_dir])
+    codecs: dict[str, Codec | None] = {}
+
+    def model(config: RunConfig) -> None:
+        codecs[_model(config)] = _check_model(config)
+
+    def folder(config: RunConfig) -> None:
+        _check_folder(
+            Path(config.output_dir), [other for other in configs if other.output_dir == config.output_dir]
+        )
+
+    checks: tuple[tuple[Callable[[RunConfig], object], Callable[[RunConfig], Hashable]], ...] = (
+        (_check_lengths, lambda c: (c.output_dir, c.study, c.objective.name, c.model.name)),
+        (check_packages, id),
+        (model, lambda c: (_model(c), *sorted(c.templates))),
+        (_check_own_functions, id),
+        (lambda c: check_data(c.data), _data),
+        (check_references, lambda c: (_data(c), _objective(c))),
+        (_check_splits, lambda c: (_data(c), *c.eval.splits)),
+        (_check_kept_text, lambda c: c.model.kept_text),
+        (check_corpus, id),
+        (lambda c: _check_prompts(c, codecs[_model(c)]), lambda c: (_model(c), _data(c))),
+        (_check_benchmarks, lambda c: (c.data.template, *(b.model_dump_json() for b in c.eval.benchmarks))),
+        (lambda c: check_teacher(c.objective, c.model), lambda c: (_model(c), _objective(c))),
+        (_probe_own_functions, lambda c: (_objective(c), _data(c))),
+        (folder, lambda c: c.output_dir),
+    )
+    for check, key in checks:
+        for config in _distinct(configs, key):
+            check(config)
     _check_names(jobs)
+
+
+def _model(config: RunConfig) -> str:
+    return config.model.model_dump_json()
+
+
+def _data(config: RunConfig) -> str:
+    return config.data.model_dump_json()
+
+
+def _objective(config: RunConfig) -> str:
+    return config.objective.model_dump_json()
+
+
+def _check_benchmarks(config: RunConfig) -> None:
+    for benchmark in config.eval.benchmarks:
+        check_benchmark(benchmark, config.data.template)
 
 
 def _distinct(configs: Sequence[RunConfig], key: Callable[[RunConfig], Hashable]) -> list[RunConfig]:

@@ -329,3 +329,10 @@ def test_the_committed_ablations_hold() -> None:
             assert {part.data_seed for part in parts.values()} == {config.seed} == {config.base_seed}
             assert {t for t, _ in config.eval.samplings} >= {0.3} and config.eval.greedy
             assert config.eval.k == 16 and "validation" in config.eval.splits
+
+
+def test_an_aa_study_chooses_its_rate_in_each_seed_or_by_a_pilot_of_its_own() -> None:
+    for name in ("calibration", "calibration_pooled"):
+        sweep = expand([f"ablation={name}"], multirun=True)
+        assert sweep.spec is not None and len(sweep.seeds) >= 5, name
+        assert (pilot_of(sweep, [f"ablation={name}"]) is None) == (name == "calibration")

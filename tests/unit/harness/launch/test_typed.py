@@ -118,7 +118,7 @@ def test_no_setting_answers_a_strange_value_with_a_traceback(value: str) -> None
 
 def test_a_glob_lists_the_options_of_its_group() -> None:
     sweep = expand(["objective=glob(*grpo*,exclude=*prm)"], multirun=True)
-    assert sweep.factors == {"objective": ["dr_grpo", "grpo", "grpo_process"]}
+    assert sweep.factors == {"objective": ["dr_grpo", "grpo", "grpo_format_only", "grpo_process"]}
     assert expand(["model=glob(ladder_x*)"], multirun=True).factors["model"] == [
         "ladder_xl",
         "ladder_xs",
