@@ -27,11 +27,13 @@ class Workload:
     """Counts of one run. `shape` says what decides the cost of a token, `kind` what is done with it.
 
     `samples` are completions of training, `longest` their limit in tokens, `passes` how often each is trained
-    on; `answers` are the completions of one checkpoint's evaluation, `answer_longest` their limit.
+    on; with `references` they are the training problems' own solutions, once an epoch. `answers` are the
+    completions of one checkpoint's evaluation, `answer_longest` their limit.
     """
 
     shape: str
     kind: str
+    references: bool
     has_reference: bool
     steps: int
     samples: int
@@ -50,13 +52,19 @@ def workload(config: dict[str, Any], *, on_gpu: bool) -> Workload:
     every = int(trainer.get("checkpoint_every") or steps)
     objective = config["objective"]
     updates = objective.get("updates") or {}
+    offline = objective.get("offline") or {}
+    references = offline.get("sampler") == "reference"
+    samples = steps * int(rollout["prompts_per_step"]) * int(rollout["group_size"])
+    if references:
+        samples = int(offline["epochs"]) * int(config["data"].get("num_train") or 100)
     lengths = [int(asked["max_new_tokens"]), *(int(b["max_new_tokens"]) for b in asked.get("benchmarks", ()))]
     return Workload(
         shape=_shape(config, on_gpu),
         kind=_kind(objective),
+        references=references,
         has_reference=_penalty(objective) == "ref",
         steps=steps,
-        samples=steps * int(rollout["prompts_per_step"]) * int(rollout["group_size"]),
+        samples=samples,
         longest=int(rollout["max_new_tokens"]),
         passes=int(updates.get("epochs", 1)),
         checkpoints=len({*range(every, steps + 1, every), steps}),

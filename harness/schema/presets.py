@@ -59,8 +59,8 @@ def with_components(data: Mapping[str, Any], folders: Sequence[Path] = (PRESETS,
 
 def with_own_presets(settings: Mapping[str, Any], folders: Sequence[Path]) -> dict[str, Any]:
     """Evaluation settings whose benchmarks carry the preset of a user's own folder, if they name one."""
-    found = []
-    for given in settings.get("benchmarks") or ():
+    found, asked = [], settings.get("benchmarks")
+    for given in asked if isinstance(asked, list) else ():  # the schema answers for what is no list
         task = given.get("task") if isinstance(given, Mapping) else given
         known = not isinstance(task, str) or (PRESETS / f"{task}.yaml").is_file()
         file = next((path for root in folders if (path := root / f"{task}.yaml").is_file()), None)
