@@ -244,7 +244,7 @@ def _run_one(sweep: Sweep, functions: Functions) -> int:
 
         outcome = execute(job.config, overrides=[*sweep.composer.flags, *job.overrides], report=report)
         display.end(job.run_id, outcome, last_note if outcome != "finished" else "")
-    if outcome == "finished":
+    if outcome == "finished" and os.environ.get("RANK", "0") == "0":  # one of torchrun's processes says it
         print("\n".join(ending(job.config)), file=sys.stderr)
     return {"finished": FINISHED, "skipped": FINISHED, "held": HELD}.get(outcome, FAILED)
 
