@@ -12,7 +12,7 @@ from harness.launch.draws import base_lines
 from harness.launch.rates import RateGrid, as_text
 from harness.schema.run_config import ConfigError, RunConfig, did_you_mean
 from harness.schema.section import Section, Seed
-from harness.schema.settings import is_setting, nearest
+from harness.schema.settings import STAGE_SETTING, is_setting, nearest
 
 # What to write for a key that is missing.
 EXAMPLES = {
@@ -238,26 +238,30 @@ def own_lines(
     levels: dict[str, str],
     rate: float | None = None,
     steps: int | None = None,
+    stage: str | None = None,
 ) -> list[str]:
     """What the ablation sets beside the levels: the learning rate, the seed's base.
 
-    `rates` are those that a pilot chose, by arm; `rate` is one that is tried at every seed; `steps` meet the
-    control's budget.
+    `rates` are a pilot's choices by arm, `rate` one that every seed tries; `steps` meet the control's budget.
+    Both are of `stage`, the last of a pipeline.
     """
     chosen = rate if rates is None else rates[arm_key(levels)]
-    lines = [] if chosen is None else [f"trainer.lr={as_text(chosen)}"]
-    lines += [] if steps is None else [f"trainer.steps={steps}"]
+    at = "" if stage is None else f"{STAGE_SETTING}{stage}."
+    lines = [] if chosen is None else [f"{at}trainer.lr={as_text(chosen)}"]
+    lines += [] if steps is None else [f"{at}trainer.steps={steps}"]
     return lines + ([] if spec is None else base_lines(spec.draws, spec.base_seed))
 
 
 def differences(configs: Sequence[RunConfig]) -> dict[str, list[Any]]:
-    """Settings that are not the same in all configs: dotted path -> one value a config; names left out."""
+    """Settings that differ between configs, by dotted path; names and places in a pipeline are left out."""
     flat = [dict(_flatten(c.model_dump())) for c in configs]
     keys = {key: None for values in flat for key in values}
     return {
         key: [values.get(key) for values in flat]
         for key in keys
-        if not key.endswith(".name") and len({repr(values.get(key)) for values in flat}) > 1
+        if not key.endswith(".name")
+        and not key.startswith("stage.")
+        and len({repr(values.get(key)) for values in flat}) > 1
     }
 
 

@@ -11,14 +11,13 @@ import torch
 
 from harness.data.load import data_fingerprint
 from harness.evaluation.eval_tasks import eval_tasks
-from harness.identity import base_id, digest, run_id, sampling_keys
+from harness.identity import base_id, digest, run_id, sampling_keys, streams_of
 from harness.launch.status import evaluation_folders, readable
 from harness.records.code_state import code_state, hardware, packages
 from harness.records.reading import RecordError
 from harness.records.reasons import reason_of
 from harness.records.records import RunRecord, read_eval, write_record
 from harness.schema.run_config import RunConfig
-from harness.seeds import all_streams
 from harness.training import distributed
 from harness.training.accounting import Clock, peak_bytes
 
@@ -73,7 +72,7 @@ def new_record(config: RunConfig, folder: Path, overrides: Sequence[str]) -> Run
         status="running",
         config=config.model_dump(mode="json"),
         overrides=list(overrides),
-        seeds=all_streams(seed=config.seed, base_seed=config.base_seed, replicate=config.replicate),
+        seeds=streams_of(config),
         base_id=base_id(config),
         data_hash=digest(data_fingerprint(config.data)),
         code=code_state(),

@@ -125,7 +125,7 @@ def _seconds_by(finished: Sequence[RunRecord], costing: _Costing) -> float:
 
 
 def _eval_tokens(config: RunConfig) -> int:
-    data = config.data
+    data = config.measured_data
     sizes = {
         "train": data.num_train,
         "perturbed": data.num_train,

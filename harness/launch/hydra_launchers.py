@@ -22,6 +22,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from harness.launch.compose import NO_SETTINGS, Composer
 from harness.launch.expand import Sweep
 from harness.launch.jobs import EXECUTE, Functions, load
 from harness.launch.launcher import ProcessLauncher
@@ -71,12 +72,19 @@ def is_local(sweep: Sweep) -> bool:
 
 
 def run_task(config: DictConfig, *, execute: str = EXECUTE, flags: Sequence[str] = ()) -> str:
-    """The task of every launcher: validate what Hydra composed, and run it. Returns the outcome."""
-    data = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(data, dict)
-    checked = validate({str(key): value for key, value in data.items() if key != "ablation"})
-    overrides = [*flags, *HydraConfig.get().overrides.task]
-    return load(execute)(checked, overrides=overrides, report=_print_report)
+    """The task of every launcher: validate what Hydra composed, and run it. Returns the outcome.
+
+    Hydra knows of no stages: one is composed again from its overrides.
+    """
+    overrides = list(HydraConfig.get().overrides.task)
+    if config.get("pipeline") is None:
+        data = OmegaConf.to_container(config, resolve=True)
+        assert isinstance(data, dict)
+        checked = validate({str(key): value for key, value in data.items() if key not in NO_SETTINGS})
+    else:
+        folder = next((flag.partition("=")[2] for flag in flags if flag.startswith("--config-dir=")), None)
+        checked = Composer(folder).config(overrides)
+    return load(execute)(checked, overrides=[*flags, *overrides], report=_print_report)
 
 
 def _print_report(phase: str, done: int, total: int, note: str = "") -> None:

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 from harness.data.documents import check_benchmark, problems_to_evaluate
 from harness.data.load import check_corpus, check_data, load_split
+from harness.data.normalise import exact_key
 from harness.data.references import check_references
+from harness.evaluation.eval_tasks import eval_tasks
 from harness.launch.status import finished
 from harness.model.files.source import HubNotReached, check_model
 from harness.model.files.teacher_files import check_teacher
@@ -29,7 +31,7 @@ LONGEST_NAME = 255  # bytes of one part of a path
 
 def check_jobs(jobs: Sequence[Job]) -> None:
     """Raises ConfigError: one line with field, value and remedy. What jobs share is checked once."""
-    configs = [job.config for job in jobs]
+    configs = [stage.config for job in jobs for stage in job.stages]
     for setting in unread(configs):
         if not setting.warn:
             raise ConfigError(setting.message)
@@ -45,7 +47,7 @@ def check_jobs(jobs: Sequence[Job]) -> None:
         check_data(config.data)
     for config in _distinct(configs, lambda c: (c.data.model_dump_json(), c.objective.model_dump_json())):
         check_references(config)
-    for config in _distinct(configs, lambda c: (c.data.model_dump_json(), *c.eval.splits)):
+    for config in _distinct(configs, lambda c: (c.measured_data.model_dump_json(), *c.eval.splits)):
         _check_splits(config)
     for config in _distinct(configs, lambda c: c.model.kept_text):
         _check_kept_text(config)
@@ -53,12 +55,14 @@ def check_jobs(jobs: Sequence[Job]) -> None:
         check_corpus(config)
     for config in _distinct(configs, lambda c: (c.model.model_dump_json(), c.data.model_dump_json())):
         _check_prompts(config, codecs[config.model.model_dump_json()])
-    for template, benchmark in {(c.data.template, b) for c in configs for b in c.eval.benchmarks}:
+    for template, benchmark in {(c.measured_data.template, b) for c in configs for b in c.eval.benchmarks}:
         check_benchmark(benchmark, template)
     for config in _distinct(configs, lambda c: (c.model.model_dump_json(), c.objective.model_dump_json())):
         check_teacher(config.objective, config.model)
     for config in _distinct(configs, lambda c: c.output_dir):
         _check_folder(Path(config.output_dir), [c for c in configs if c.output_dir == config.output_dir])
+    for config in _distinct(configs, lambda c: (c.data.model_dump_json(), str(c.stage and c.stage.data))):
+        check_apart(config)
     _check_names(jobs)
 
 
@@ -110,14 +114,15 @@ def _check_lengths(config: RunConfig) -> None:
 
 def _check_splits(config: RunConfig) -> None:
     """Raises ConfigError for a split without problems; the default list names every split that may be."""
-    generated = config.data.dataset in GENERATED  # making them takes seconds, and their number is known
+    data = config.measured_data
+    generated = data.dataset in GENERATED  # making them takes seconds, and their number is known
 
     def is_empty(split: str) -> bool:
-        return not (config.data.size(split) if generated else problems_to_evaluate(config.data, split))
+        return not (data.size(split) if generated else problems_to_evaluate(data, split))
 
     if config.eval.samplings and is_empty("validation"):
         raise ConfigError(
-            f"eval.temperatures, eval.top_ps: data={config.data.name} has no validation problems to choose "
+            f"eval.temperatures, eval.top_ps: data={data.name} has no validation problems to choose "
             "the best one by; leave both out"
         )
     if set(config.eval.splits) == set(SPLITS):
@@ -125,7 +130,7 @@ def _check_splits(config: RunConfig) -> None:
     for split in config.eval.splits:
         if is_empty(split):
             raise ConfigError(
-                f"eval.splits=[{','.join(config.eval.splits)}]: data={config.data.name} has no problems of "
+                f"eval.splits=[{','.join(config.eval.splits)}]: data={data.name} has no problems of "
                 f"the split {split}; leave it out"
             )
 
@@ -144,6 +149,7 @@ def _check_kept_text(config: RunConfig) -> None:
 
 
 def _check_names(jobs: Sequence[Job]) -> None:
+    """Raises ConfigError for two arms that are one run, or share a stage and evaluate it in two ways."""
     seen: dict[str, Job] = {}
     for job in jobs:
         other = seen.setdefault(job.run_id, job)
@@ -151,4 +157,25 @@ def _check_names(jobs: Sequence[Job]) -> None:
             raise ConfigError(
                 f"two arms are the same run {job.run_id}: {other.levels} and {job.levels}; "
                 "drop one, or let them differ in replicate for an A/A pair"
+            )
+    for stage in (stage for job in jobs for stage in job.stages):
+        other = seen.setdefault(stage.run_id, stage)
+        if other.config.eval != stage.config.eval:
+            raise ConfigError(
+                f"the arms {other.levels} and {stage.levels} have the stage {stage.run_id} in common and "
+                "evaluate it in two ways; give both the same eval, or put the arms into two studies"
+            )
+
+
+def check_apart(config: RunConfig) -> None:
+    """Raises ConfigError for a stage that trains on a problem on which its pipeline is measured."""
+    if config.stage is None or config.stage.data is None or config.data.dose is not None:
+        return
+    tasks = [task for task in eval_tasks(config) if task.split not in ("train", "perturbed")]
+    measured = {exact_key(p.text): (task.label, p.id) for task in tasks for p in task.problems()}
+    for problem in load_split(config.data, "train"):
+        if (found := measured.get(exact_key(problem.text))) is not None:
+            raise ConfigError(
+                f"stage {config.stage.name}: data={config.data.name} trains on {problem.id}, which is "
+                f"{found[1]} of {found[0]}; give it the pipeline's data_seed and sizes, or other problems"
             )
