@@ -75,27 +75,32 @@ def quiet(phase: str, done: int, total: int, note: str = "") -> None:
     pass
 
 
+def install(kill: tuple[str, str, int, str]) -> None:
+    """Let a function of this process kill it at its nth call."""
+    module_name, path, nth, when = kill
+    owner = importlib.import_module(module_name)
+    *parents, name = path.split(".")
+    for parent in parents:
+        owner = getattr(owner, parent)
+    original, calls = getattr(owner, name), 0
+
+    def strike(*args: object, **kwargs: object) -> object:
+        nonlocal calls
+        calls += 1
+        if calls == nth and when == "before":
+            os.kill(os.getpid(), signal.SIGKILL)
+        result = original(*args, **kwargs)
+        if calls == nth:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
+
+    setattr(owner, name, strike)
+
+
 def _child(config: RunConfig, kill: tuple[str, str, int, str] | None) -> None:
     torch.set_num_threads(1)
     if kill is not None:
-        module_name, path, nth, when = kill
-        owner = importlib.import_module(module_name)
-        *parents, name = path.split(".")
-        for parent in parents:
-            owner = getattr(owner, parent)
-        original, calls = getattr(owner, name), 0
-
-        def strike(*args: object, **kwargs: object) -> object:
-            nonlocal calls
-            calls += 1
-            if calls == nth and when == "before":
-                os.kill(os.getpid(), signal.SIGKILL)
-            result = original(*args, **kwargs)
-            if calls == nth:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return result
-
-        setattr(owner, name, strike)
+        install(kill)
     assert execute(config, overrides=[], report=quiet) == "finished"
 
 
