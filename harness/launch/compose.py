@@ -157,7 +157,7 @@ class Composer:
         found: list[RunConfig] = []
         data = self._resolved(whole, only="data")
         for place, name in enumerate(names):
-            made = self._resolved(self.raw(pipeline.stage_lines(spec, name, lines)))
+            made = self._resolved(self.raw(pipeline.stage_lines(spec, name, lines)), stage=name)
             start = _named(found[-1]) if found else None
             made["stage"] = {"pipeline": spec.name, "name": name, "index": place + 1, "start": start}
             made["stage"] |= {} if made["data"] == data["data"] else data
@@ -185,14 +185,17 @@ class Composer:
         self.parse([*(line for own in (spec.stages if spec else {}).values() for line in own)])
         return lines, spec, names
 
-    def _resolved(self, config: DictConfig, *, only: str | None = None) -> dict[str, Any]:
+    def _resolved(
+        self, config: DictConfig, *, only: str | None = None, stage: str | None = None
+    ) -> dict[str, Any]:
         """What Hydra composed as plain values, mixtures filled in; `only` one section of it."""
         try:
             part = config if only is None else config[only]
             data: Any = OmegaConf.to_container(part, resolve=True, throw_on_missing=True)
         except OmegaConfBaseException as error:
             first = str(error).splitlines()[0]
-            raise ConfigError(f"{error.full_key or ''}: {first}; give it on the command line") from None
+            key = f"{error.full_key or ''}" if stage is None else f"{STAGE_SETTING}{stage}.{error.full_key}"
+            raise ConfigError(f"{key}: {first}; give it on the command line") from None
         assert isinstance(data, dict)
         values = {str(key): value for key, value in data.items()} if only is None else {only: data}
         folders = [root / "data" for root in (CONF, self.extra) if root]
