@@ -41,7 +41,9 @@ def _relabelled(study: records.StudyRecord) -> records.StudyRecord:
 
 
 def _inferred_plan(folder: Path, runs: Mapping[str, records.RunRecord]) -> records.StudyRecord:
-    arms = _inferred_arms({name: flatten(record.config) for name, record in runs.items()})
+    configs = {name: flatten(record.config) for name, record in runs.items()}
+    earlier = {config.get("stage.start") for config in configs.values()}  # an arm is its last stage
+    arms = _inferred_arms({name: config for name, config in configs.items() if name not in earlier})
     first = arms[0].levels if arms else {}
     return records.StudyRecord(
         study=folder.name,

@@ -11,7 +11,7 @@ import torch
 
 from harness.data.load import data_fingerprint
 from harness.evaluation.eval_tasks import eval_tasks
-from harness.identity import base_id, digest, run_id, sampling_keys, streams_of
+from harness.identity import base_id, digest, run_id, sampling_keys, streams_of, teacher_base
 from harness.launch.status import evaluation_folders, readable
 from harness.records.code_state import code_state, hardware, packages
 from harness.records.reading import RecordError
@@ -65,7 +65,7 @@ def dead_flags(metrics: Sequence[dict[str, float]]) -> list[str]:
 
 def new_record(config: RunConfig, folder: Path, overrides: Sequence[str]) -> RunRecord:
     """The record of a run that starts; one that resumes goes on with its earlier counters."""
-    device = resolve_device(config)
+    device, teacher = resolve_device(config), teacher_base(config)
     record = RunRecord(
         run_id=run_id(config),
         study=config.study,
@@ -74,6 +74,7 @@ def new_record(config: RunConfig, folder: Path, overrides: Sequence[str]) -> Run
         overrides=list(overrides),
         seeds=streams_of(config),
         base_id=base_id(config),
+        teacher_id=None if teacher is None else base_id(teacher),
         data_hash=digest(data_fingerprint(config.data)),
         code=code_state(),
         packages=packages(),
