@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -19,11 +20,13 @@ from harness.launch.match import check_match, matched_sweep
 from harness.launch.run import main
 from harness.launch.study import merged_study
 from harness.launch.sweep import plan
+from harness.model.files.source import planning
 from harness.records.declarations import read_declaration
 from harness.records.records import read_run
 from harness.schema.presets import CONF as SHIPPED
 from harness.schema.run_config import ConfigError, RunConfig
 from tests.unit.harness.launch.test_sweep import CONF, STUBS, calls
+from tests.unit.harness.tiny import untrained_base
 
 COMMON = ("model=tiny", "data=tiny")
 PIPELINES = sorted(path.stem for path in (SHIPPED / "pipeline").glob("*.yaml"))
@@ -164,6 +167,30 @@ def test_what_there_is_not_is_named_before_anything_runs(
 ) -> None:
     assert main(["--config-dir", CONF, *COMMON, *overrides, "--config"], functions=STUBS) == 2
     assert said in capsys.readouterr().err
+
+
+def shipped(name: str, *more: str) -> list[RunConfig]:
+    if name.startswith("smollm2") and "MATH_DATA_DIR" not in os.environ:
+        pytest.skip("GSM8K's files name its runs: set MATH_DATA_DIR")
+    with planning():  # a pretrained model is named without its files
+        return Composer().configs([f"pipeline={name}", *more])
+
+
+@pytest.mark.parametrize("name", PIPELINES)
+def test_every_shipped_pipeline_composes(name: str, tmp_path: Path) -> None:
+    teacher = untrained_base(tmp_path) / "model" if name == "smollm2_distill" else None
+    more = () if teacher is None else (f"pipeline.sft.objective.teacher.path={teacher}",)
+    found = shipped(name, *more)
+    assert {c.stage and c.stage.pipeline for c in found} == {name} and len(PIPELINES) >= 8
+    assert len({eval_key(c) for c in found}) == 1
+
+
+def test_shipped_pipelines_share_what_they_have_in_common() -> None:
+    ladder = [c for name in ("r1", "r1_zero", "cold_start_sft", "distill") for c in shipped(name)]
+    assert len({base_id(c) for c in ladder}) == len({eval_key(c) for c in ladder}) == 1
+    r1, more = shipped("smollm2_r1"), shipped("smollm2_cold_start_sft")
+    with planning():
+        assert run_id(r1[0]) == run_id(more[0]) and eval_key(r1[0]) == eval_key(more[1])
 
 
 def own(folder: Path, stages: dict[str, list[str]]) -> str:

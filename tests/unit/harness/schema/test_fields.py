@@ -41,7 +41,7 @@ def undocumented(section: ast.ClassDef) -> list[str]:
 
 
 LAUNCH = SCHEMA.parent / "launch"
-PATHS = [*sorted(SCHEMA.glob("*.py")), LAUNCH / "ablation.py", LAUNCH / "rates.py"]
+PATHS = [*sorted(SCHEMA.glob("*.py")), *(LAUNCH / f"{name}.py" for name in ("ablation", "pipeline", "rates"))]
 
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
