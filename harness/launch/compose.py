@@ -97,7 +97,20 @@ class Composer:
 
         Settings of a pipeline's stage are left out.
         """
-        overrides = pipeline.split_lines(overrides).every
+        composed, plain = self._composed(pipeline.split_lines(overrides).every)
+        config = composed.copy()
+        for override in plain:
+            key, value = override.key_or_group, override.value()
+            whole = key == "data.components"  # they are given together, and then changed one by one
+            value = weighed(value) if whole else value
+            try:
+                OmegaConf.update(config, key, value, merge=not whole, force_add=True)
+            except (OmegaConfBaseException, ValueError, TypeError, AttributeError):
+                raise ConfigError(f"{override.input_line}: no value of {key}; see it with --config") from None
+        return config
+
+    def _composed(self, overrides: Sequence[str]) -> tuple[DictConfig, list[Override]]:
+        """(what Hydra makes of the groups, to be copied before it is changed; the plain values to set)."""
         parsed = parse(overrides)
         plain = [o for o in parsed if o.key_or_group not in GROUPS and is_plain(o)]
         none = [
@@ -110,16 +123,7 @@ class Composer:
         if groups not in self.cache:
             self.cache[groups] = self._hydra(groups)
             self._check_package(self.cache[groups], chosen)
-        config = self.cache[groups].copy()
-        for override in plain:
-            key, value = override.key_or_group, override.value()
-            whole = key == "data.components"  # they are given together, and then changed one by one
-            value = weighed(value) if whole else value
-            try:
-                OmegaConf.update(config, key, value, merge=not whole, force_add=True)
-            except (OmegaConfBaseException, ValueError, TypeError, AttributeError):
-                raise ConfigError(f"{override.input_line}: no value of {key}; see it with --config") from None
-        return config
+        return self.cache[groups], plain
 
     def _check_package(self, config: DictConfig, chosen: dict[str, str]) -> None:
         """Raises ConfigError for an overlay whose content stands under its group's name."""
@@ -174,8 +178,9 @@ class Composer:
     ) -> tuple[pipeline.Lines, pipeline.PipelineSpec | None, list[str]]:
         """The overrides by whom they concern, the pipeline that they choose, and its stages that run."""
         lines = pipeline.split_lines(overrides)
-        whole = self.raw(lines.every)
-        data, stage = whole.get("pipeline"), whole.get("stage")
+        whole, plain = self._composed(lines.every)
+        given = [o.value() for o in plain if o.key_or_group == "stage" or o.key_or_group.startswith("stage.")]
+        data, stage = whole.get("pipeline"), given[-1] if given else whole.get("stage")
         if data is not None:
             data = OmegaConf.to_container(data)
         spec = pipeline.read_pipeline(data)
