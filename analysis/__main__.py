@@ -35,10 +35,12 @@ def _parser() -> argparse.ArgumentParser:
     _add_report(add("report", help="write report.html, report.md, CSV and figures of a study"))
     _add_fetch(add("fetch", help="a study's folder from W&B's API or from offline runs"))
     _add_table(add("table", help="print a study's table of arms"))
+    _add_samples(add("samples", help="print completions beside their problems and reference answers"))
     _add_list(add("list", help="list the studies under a folder and their runs' states"))
+    _add_look(add("look", help="what a study's rule for adding seeds sees now"))
     _add_findings(add("findings", help="write README.md of a folder of committed studies"))
     _add_compare(add("compare", help="two studies side by side, or a study and the literature"))
-    calibrate = "do the intervals hold? simulated studies with an A/A study's variances"
+    calibrate = "do the intervals hold? an A/A study, or simulated studies of all that is printed"
     _add_calibrate(add("calibrate", help=calibrate))
     _add_power(add("power", help="seeds needed for a difference, or the smallest one found"))
     return parser
@@ -68,12 +70,35 @@ def _add_table(table: argparse.ArgumentParser) -> None:
     table.add_argument("study", type=Path, metavar="STUDY_FOLDER")
     table.add_argument("--name", default="arms", help="which table (default: arms)")
     table.add_argument("--format", choices=FORMATS, default="text")
+    table.add_argument("--columns", metavar="A,B", help="columns to show, by name or its beginning")
+    table.add_argument("--caption", help="of the LaTeX table (default: its title)")
+    table.add_argument("--label", help="of the LaTeX table (default: tab:NAME)")
     table.set_defaults(run=commands.table)
+
+
+def _add_samples(samples: argparse.ArgumentParser) -> None:
+    samples.add_argument("study", type=Path, metavar="STUDY_FOLDER")
+    samples.add_argument("--arm", help="of this arm, as the report names it (base: the base)")
+    samples.add_argument("--problem", help="of this problem, by its id")
+    samples.add_argument("--grade", choices=("right", "wrong"), help="right or wrong completions alone")
+    samples.add_argument(
+        "--change",
+        choices=("lost", "gained"),
+        help="problems that the base had right and the arm wrong, or reverse",
+    )
+    samples.add_argument("--limit", type=int, default=20, help="how many at most (default: 20)")
+    samples.set_defaults(run=commands.samples)
 
 
 def _add_list(listing: argparse.ArgumentParser) -> None:
     listing.add_argument("outputs", type=Path, nargs="?", default=Path("outputs"))
     listing.set_defaults(run=commands.list_studies)
+
+
+def _add_look(look: argparse.ArgumentParser) -> None:
+    look.add_argument("study", type=Path, metavar="STUDY_FOLDER")
+    look.add_argument("--json", action="store_true", help="as a launch reads it; accuracies in [0, 1]")
+    look.set_defaults(run=commands.look)
 
 
 def _add_findings(findings: argparse.ArgumentParser) -> None:
@@ -89,10 +114,19 @@ def _add_compare(compare: argparse.ArgumentParser) -> None:
 
 
 def _add_calibrate(calibrate: argparse.ArgumentParser) -> None:
-    calibrate.add_argument("study", type=Path, metavar="STUDY_FOLDER")
-    calibrate.add_argument("--studies", type=int, default=10_000, help="simulated for each row")
-    calibrate.add_argument("--out", type=Path, help="file to write (default: STUDY_FOLDER/calibration.json)")
-    calibrate.set_defaults(run=commands.calibrate_intervals)
+    calibrate.add_argument("study", type=Path, nargs="?", metavar="STUDY_FOLDER", help="an A/A study")
+    calibrate.add_argument("--pipeline", action="store_true", help="all that reports print, by simulation")
+    calibrate.add_argument(
+        "--studies", type=int, help="simulated for each row (default: 10000, pipeline 4000)"
+    )
+    calibrate.add_argument("--seed", type=int, default=0, help="of the simulation (default: 0)")
+    calibrate.add_argument(
+        "--out",
+        type=Path,
+        help="file to write (default: STUDY_FOLDER/calibration.json, or "
+        "outputs/reference/calibration/pipeline.json)",
+    )
+    calibrate.set_defaults(run=commands.calibrate)
 
 
 def _add_power(power: argparse.ArgumentParser) -> None:

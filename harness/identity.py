@@ -54,6 +54,9 @@ def run_identity(config: RunConfig) -> dict[str, Any]:
         )
         for name in ("objective", "rollout", "trainer")
     }
+    for slot in ("reward", "advantage", "loss"):
+        if (own := getattr(config.objective, slot).custom) is not None:
+            sections["objective"][slot]["custom"] = own.identity
     if (teacher := config.objective.teacher) is not None:
         made = teacher_base(config)
         named = teacher_fingerprint(teacher.path or "") if made is None else base_id(made)

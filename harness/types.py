@@ -146,7 +146,8 @@ class Grade:
 class ScoredGroup:
     """The G rollouts of one prompt, each with its grade and its reward.
 
-    `step_rewards` are there under process supervision: those of each rollout's steps, in order.
+    `step_rewards` are there under process supervision: those of each rollout's steps, in order. `own_rewards`
+    are what a reward of the user's own gave, unweighted.
 
     Example, with accuracy as the reward:
         ScoredGroup(problem, prompt, (right, wrong), (right_grade, wrong_grade), rewards=(1.0, 0.0))
@@ -158,6 +159,7 @@ class ScoredGroup:
     grades: tuple[Grade, ...]
     rewards: tuple[float, ...]
     step_rewards: tuple[tuple[StepReward, ...], ...] | None = None
+    own_rewards: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,7 +46,8 @@ def families(study: Study, primary: Primary, results: Sequence[ArmResult]) -> Fi
     )
     caption = (
         f"On {where(study, primary)}. Bars of families and of all problems are intervals over seeds; the bar "
-        "of new families is a t over the family means and alone speaks of families that are not among these."
+        "of new families is that of the median family, over families and seeds, and alone speaks of families "
+        "that are not among these."
     )
     if len(arms) < len({split.arm for split in splits}):
         caption += f" The first {PANELS} arms; the table has all."

@@ -15,6 +15,7 @@ from xml.etree import ElementTree
 from analysis.figures.theme import INK, config
 
 WIDE, NARROW = 720, 356  # px: a page's column, and a telephone's screen of 390 px less its margins
+PRINT, PRINT_POINTS = 460, 343.5  # px as drawn, and PostScript points: the text of LaTeX's article class
 PNG_SCALE = 1.8
 _LEGEND_CHARACTER, _LEGEND_SYMBOL = 6.4, 34  # px
 _SVG = "http://www.w3.org/2000/svg"
@@ -64,17 +65,28 @@ class Figure:
 
     @cached_property
     def pdf(self) -> bytes:
-        """PDF with text as text, for a paper."""
+        """PDF for a paper: PRINT_POINTS wide, text of 8 and 9 pt as text, no title (a caption has it)."""
         import vl_convert
 
-        return vl_convert.svg_to_pdf(self.svg)
+        drawn = _fitted(self, PRINT, columns=min(2, self.columns[0])).replace(INK, "#000000")
+        return vl_convert.svg_to_pdf(_resized(drawn, PRINT_POINTS))
 
 
-def _fitted(figure: Figure, width: int, *, titled: bool = False) -> str:
+def _resized(svg: str, width: float) -> str:
+    """SVG of another width, its content as it was."""
+    sized = re.compile(r'(<svg[^>]*?) width="([\d.]+)" height="([\d.]+)"')
+
+    def smaller(found: re.Match[str]) -> str:
+        return f'{found[1]} width="{width:.2f}" height="{float(found[3]) * width / float(found[2]):.2f}"'
+
+    return sized.sub(smaller, svg, count=1)
+
+
+def _fitted(figure: Figure, width: int, *, titled: bool = False, columns: int | None = None) -> str:
     """SVG of a given width in px. Labels take what they need, so the panels are sized in a second pass."""
     import vl_convert
 
-    columns = figure.columns[width < WIDE]
+    columns = columns or figure.columns[width < WIDE]
     panel = (width - 60.0) / columns - 20
     svg = ""
     for _ in range(2):

@@ -13,6 +13,7 @@ from analysis.study.families import family_gain
 from analysis.study.gains import gain_answers
 from analysis.study.headlines import headlines, missing_contrast
 from analysis.study.load import Study
+from analysis.study.looks import looks_text
 from analysis.study.verdicts import ContrastVerdict, contrast_verdicts
 
 
@@ -146,7 +147,8 @@ def _sure(study: Study, primary: Primary, results: list[ArmResult]) -> list[str]
     return [
         f"How sure? {seeds} seed{'s' * (counts[-1] > 1)}, {problems} problems; brackets are "
         f"{100 * primary.level:g} % intervals over {what_varies(study)}. "
-        f"Arms are compared {method_text(study)}. {limits_text(study)}"
+        f"Arms are compared {method_text(study)}. {limits_text(study)}",
+        *filter(None, [looks_text(study.folder, study.record.declared)]),
     ]
 
 
@@ -155,6 +157,7 @@ def interval_notes(study: Study, primary: Primary, results: list[ArmResult]) -> 
     lines = [
         f"Primary intervals: Student's t over seeds, on {_compared(primary)} {how}. What "
         f"varies: {what_varies(study)}. {limits_text(study)}",
+        *filter(None, [looks_text(study.folder, study.record.declared)]),
     ]
     crossed = [f"{r.label}: {_full(r.crossed)}" for r in results if r.crossed is not None]
     if crossed:

@@ -22,6 +22,7 @@ from analysis.study.load import Study
 from analysis.tables.anatomy import anatomy_problems_table, anatomy_table, anatomy_text
 from analysis.tables.arms import arm_table
 from analysis.tables.families import families_table
+from analysis.tables.groups import group_tables
 from analysis.tables.measures import decomposition_table, measures_table, splits_table, templates_table
 from analysis.tables.memorisation import memorisation_table
 from analysis.tables.path_of_arms import main_effects_table, path_table
@@ -31,7 +32,8 @@ from analysis.tables.runs import config_table, runs_table
 from analysis.tables.samples import sample_rows
 from analysis.tables.secondary import finding_table, pilot_table, variance_table, views_table
 from analysis.tables.stages import stages_table
-from analysis.tables.table import Table, markdown_text
+from analysis.tables.table import Table, csv_text, markdown_text
+from analysis.tables.tidy import curves_frame, evaluations_frame
 from analysis.tables.trends import trend_table
 from harness.records.records import write_text
 
@@ -80,6 +82,7 @@ def _sections(
     views = (views_table(study, primary, results), variance_table(study, primary, results))
     found = anatomy(study, primary)
     gain = (anatomy_table(study, primary, found), anatomy_problems_table(found))
+    places = (families_table(study, primary, results), *group_tables(study, primary))
     rates = (response_table(study, primary), choices_table(study), pilot_table(study))
     learning = (trend_table(study, primary, results), *rates)
     said = [*declaration_lines(study), *anatomy_text(study, found)]
@@ -95,7 +98,7 @@ def _sections(
         section("What training changed", "anatomy", tables=gain, text=said),
         section("The arms", "differences", tables=arms),
         section("Stage by stage", "stages", tables=[stages_table(study, primary, results)]),
-        section("On which problems", "families", tables=[families_table(study, primary, results)]),
+        section("On which problems", "families", tables=places),
         section("Learning", "learning_rates", "checkpoints", "ordered", "learning_curves", tables=learning),
         section("How answers are reached", "decomposition", tables=changed),
         section("Derivations", "derivations"),
@@ -147,6 +150,8 @@ def write_report(report: Report, folder: Path) -> Path:
     write_text(folder / "report.html", html(report))
     for table in report.tables:
         write_text(folder / f"{table.name}.csv", table.csv())
+    write_text(folder / "evaluations.csv", csv_text(evaluations_frame(report.study), float_format="%.6g"))
+    write_text(folder / "curves.csv", csv_text(curves_frame(report.study), float_format="%.6g"))
     for figure in report.figures:
         write_text(folder / "figures" / f"{figure.name}.svg", figure.svg)
         (folder / "figures" / f"{figure.name}.png").write_bytes(figure.png)

@@ -95,11 +95,40 @@ def table(arguments: argparse.Namespace) -> int:
             f"--name {arguments.name}: no such table here; choose one of {', '.join(tables)}{why}"
         )
     table = tables[arguments.name]
+    if arguments.columns:
+        if arguments.format == "csv":
+            raise ValueError(
+                "--columns with --format csv: a CSV has every column; choose there, or leave it out"
+            )
+        table = table.only([name.strip() for name in arguments.columns.split(",")])
+    paper = {"caption": arguments.caption, "label": arguments.label}
+    if arguments.format != "latex" and (given := [f"--{name}" for name, text in paper.items() if text]):
+        raise ValueError(f"{given[0]} with --format {arguments.format}: it is LaTeX's; add --format latex")
     if arguments.format == "text":
         show(table)
+    elif arguments.format == "latex":
+        print(visible(table.latex(**paper)))
     else:
         print(visible(getattr(table, arguments.format)()))
     _print_notes(report)
+    return 0
+
+
+def samples(arguments: argparse.Namespace) -> int:
+    """Print completions with their problems; the filters are the page's."""
+    from analysis.report.samples_text import matching, samples_text
+    from analysis.study.contrasts import primary_of
+    from analysis.tables.samples import sample_rows
+
+    study = _load(arguments.study)
+    rows = sample_rows(study, primary_of(study))
+    if not rows:
+        raise ValueError(f"{arguments.study}: no completions there; they are beside each evaluation's record")
+    filters = {name: getattr(arguments, name) for name in ("arm", "problem", "grade", "change")}
+    found = matching(rows, **filters)
+    for line in samples_text(found, limit=arguments.limit):
+        print(line)
+    print(f"{len(found)} of {len(rows)} completions match", file=sys.stderr)
     return 0
 
 
@@ -114,6 +143,23 @@ def list_studies(arguments: argparse.Namespace) -> int:
     from analysis.tables.table import show
 
     show(list_table(arguments.outputs))
+    return 0
+
+
+def look(arguments: argparse.Namespace) -> int:
+    """Print what the rule for adding seeds sees; nothing is recorded."""
+    from analysis.stats.text import interval_bounds
+    from analysis.study.look import look_at
+
+    seen = look_at(_load(arguments.study))
+    if arguments.json:
+        print(seen.model_dump_json())
+        return 0
+    for one in seen.contrasts:
+        shown = interval_bounds(one.estimate, one.low, one.high, signed=True)
+        print(visible(f"{one.name}: {shown} points, {one.verdict}"))
+    more = "" if seen.done or seen.needed is None else f"; about {seen.needed} seeds needed"
+    print(visible(f"{seen.num_seeds} seeds, {'decided' if seen.done else 'not yet'}: {seen.reason}{more}"))
     return 0
 
 
@@ -142,17 +188,46 @@ def compare(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def calibrate_intervals(arguments: argparse.Namespace) -> int:
-    """Write calibration.json; exit code 1 where a row is outside its bounds."""
-    from analysis.report.calibration import aa_variances, calibrate, check_alike, outside
+def calibrate(arguments: argparse.Namespace) -> int:
+    """Calibrate by an A/A study, or the whole pipeline by simulation; exit code 1 outside the bounds."""
+    if arguments.studies is not None and arguments.studies < 1:
+        raise ValueError(f"--studies {arguments.studies}: need at least 1")
+    if arguments.pipeline == (arguments.study is not None):
+        raise ValueError("give STUDY_FOLDER, an A/A study, or --pipeline, which needs none")
+    return _calibrate_pipeline(arguments) if arguments.pipeline else _calibrate_study(arguments)
+
+
+def _calibrate_pipeline(arguments: argparse.Namespace) -> int:
+    """Write pipeline.json and pipeline.md."""
+    from analysis.calibration.pipeline import FILE, measure, outside, text
+    from harness.records.code_state import code_state
+    from harness.records.records import write_json, write_text
+
+    path = arguments.out or Path("outputs/reference/calibration") / FILE
+    code = code_state()
+    found = measure(studies=arguments.studies or 4000, seed=arguments.seed, progress=_say)
+    found |= {name: code[name] for name in ("commit", "dirty")}
+    write_json(path, found)
+    write_text(path.with_suffix(".md"), text(found))
+    _say("")
+    bad = outside(found)
+    for line in bad:
+        print(f"outside its bounds: {line}", file=sys.stderr)
+    print(f"written: {path} and {path.with_suffix('.md').name}, {len(found['rows'])} rows")
+    return int(bool(bad))
+
+
+def _calibrate_study(arguments: argparse.Namespace) -> int:
+    """Write calibration.json."""
+    from analysis.calibration.aa import aa_variances, calibrate, check_alike, outside
+    from analysis.calibration.rejections import rejections
     from harness.records.records import write_json
 
-    if arguments.studies < 1:
-        raise ValueError(f"--studies {arguments.studies}: need at least 1")
     study = _load(arguments.study)
     check_alike(study)
     variances = aa_variances(study)
-    found = calibrate(variances, studies=arguments.studies, progress=_say)
+    found = calibrate(variances, studies=arguments.studies or 10_000, seed=arguments.seed, progress=_say)
+    found["rejections"] = rejections(study)
     path = arguments.out or arguments.study / "calibration.json"
     write_json(path, found)
     for row in found["rows"]:
@@ -160,6 +235,11 @@ def calibrate_intervals(arguments: argparse.Namespace) -> int:
         print(
             f"{row['seeds']:>2} seeds, {row['scenario']}: coverage {row['coverage']:.3f}, "
             f"family-wise error {row['fwer']:.3f}{power}"
+        )
+    for row in found["rejections"]:
+        print(
+            f"real runs, {row['what']}, {row['seeds']} seeds: {row['rejected']:.3f} of {row['tests']:,} "
+            f"tests reject; a sound test stays below {row['sound']:.3f} in 95 of 100 studies"
         )
     bad = outside(found)
     for line in bad:

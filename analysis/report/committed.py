@@ -55,6 +55,14 @@ class Plan(TypedDict, total=False):
 NO_PLAN: dict[str, Any] = {"factors": {}, "control": {}, "primary": {}, "declared": {}, "arms": []}
 
 
+def command_at(made: Mapping[str, Any]) -> str:
+    """`python -m harness ablation=bridge` at commit `91e43d2c70`, in Markdown; "" without a command."""
+    if not made.get("command"):
+        return ""
+    at = f" at commit `{str(made['commit'])[:10]}`" if made.get("commit") else ""
+    return f"`{made['command']}`{at}"
+
+
 class Ends(NamedTuple):
     """Rows of evaluations.csv by seed: of the untrained base (step 0), and of the last checkpoint."""
 
@@ -92,7 +100,8 @@ class Committed:
 
     @cached_property
     def command(self) -> str:
-        return str(self._json("provenance.json").get("command", ""))
+        """The study's command with the commit it was given at: a preset of conf/ may have changed since."""
+        return command_at(self._json("provenance.json"))
 
     @cached_property
     def arms(self) -> pd.DataFrame:

@@ -20,7 +20,9 @@ from analysis.stats.families import Largest, largest_family, over_families
 from analysis.stats.inference import holm
 from analysis.stats.intervals import Interval, paired_t
 from analysis.stats.margins import Margin
+from analysis.stats.sequential import Looks
 from analysis.stats.verdict import Movement
+from analysis.study.looks import looks_of
 
 QUARTER = Margin(0.25, of_gain=True)
 # The problems of `aime_gen_mini`, split test, in order: references before problem_list.csv do not name them.
@@ -63,6 +65,7 @@ def contrast_of(study: Committed, level: str, metric: str) -> Judged | None:
         p_value=_adjusted(study, metric).get((factor, level)),
         at_floor=all(_at_floor(study, arm, metric) for pair in pairs for arm in pair),
         hardly_moved=all(_movement(study, [pair[i] for pair in pairs]).hardly for i in (0, 1)),
+        looks=_looks(study),
     )
     return judged(measured, context)
 
@@ -138,15 +141,22 @@ def _adjusted(study: Committed, metric: str) -> dict[tuple[str, str], float]:
     factors = {f: levels for f, levels in study.plan["factors"].items() if len(levels) > 1}
     family = study.plan.get("declared", {}).get("family") or None
     p_values: dict[tuple[str, str], float] = {}
+    looks = _looks(study)
     for factor, levels in factors.items():
         for level in levels:
             if len(factors) == 1 and family and level not in family:
                 continue
             measured = _measured(study, pairs_of(study, factor, level), metric)
-            p = paired_t(list(measured.differences.values())).p_value if measured else None
-            if p is not None:
-                p_values[factor, level] = p
+            found = paired_t(list(measured.differences.values())) if measured else None
+            if found is not None and found.p_value is not None:
+                p = found.p_value
+                p_values[factor, level] = p if looks is None else looks.p_value(p, found.n)
     return dict(zip(p_values, holm(list(p_values.values())), strict=True))
+
+
+def _looks(study: Committed) -> Looks | None:
+    """The rule by which seeds were added, with its looks."""
+    return looks_of(study.folder, study.plan.get("declared", {}), study.plan.get("primary", {}))
 
 
 def _at_floor(study: Committed, arm: str, metric: str) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analysis.report.all_arms import directions, gains
-from analysis.report.committed import FILE, Committed
+from analysis.report.committed import FILE, Committed, command_at
 from analysis.report.sentences import sentence
 from analysis.report.together import together_section
 from analysis.tables.table import csv_text
@@ -25,7 +25,9 @@ INTRODUCTION = (
     "leave out the choice of the learning rate, other training problems and other families of problems.\n\n"
     "A verdict is better, worse, equivalent, undecided, or that the study cannot tell, with the reason; "
     "analysis/README.md has the rules. The margin of equivalence is a quarter of the "
-    "control's gain. Older studies had declared 3 points instead, which can exceed the whole gain."
+    "control's gain. Older studies had declared 3 points instead, which can exceed the whole gain.\n\n"
+    "A command makes its study at the commit beside it: the ablations of conf/ have been designed anew "
+    "since, with problems of 24 families instead of 8 (conf/README.md)."
 )
 FIGURES = ("ordered", "checkpoints", "differences")
 # Folder or file -> (what it holds, the command that makes it where the file does not say so).
@@ -39,6 +41,11 @@ MEASURES = {
     "step_check/labels.jsonl": (
         "hand labels of relation signs in derivations, against which the step check is tested",
         "python -m pytest tests/unit/harness/grading/steps/test_labels.py",
+    ),
+    "calibration/pipeline.json": (
+        "do the intervals, tests and verdicts of reports hold? simulated studies, in a "
+        "[table](calibration/pipeline.md)",
+        "python -m analysis calibrate --pipeline",
     ),
     "bench/campaign.json": (
         "kills, full disks, power cuts and damage against tiny runs: what was survived",
@@ -119,7 +126,7 @@ def _section(study: Committed, repeated: bool) -> str:
         links.append(f"[report]({study.name}/report.md)")
     links.append(f"[tables]({study.name}/)")
     if study.command:
-        links.append(f"`{study.command}`")
+        links.append(study.command)
     return "\n\n".join([*lines, " · ".join([f"{study.seeds} seeds", *links])])
 
 
@@ -146,21 +153,25 @@ def _measures(folder: Path) -> list[str]:
     for name, (what, made_by) in MEASURES.items():
         path = folder / name
         if path.exists():
-            commands = _commands(path) or ([_benchmark(made_by)] if made_by else [])
-            shown = "; ".join(f"`{command}`" for command in commands)
+            shown = "; ".join(_commands(path)) or (f"`{_benchmark(made_by)}`" if made_by else "")
             lines.append(f"- [{name}]({name}): {what}" + (f"; {shown}" if shown else ""))
     return ["## Other measures\n\n" + "\n".join(lines)] if lines else []
 
 
 def _commands(path: Path) -> list[str]:
-    """Commands that a file, or the provenance of a folder, records."""
+    """Commands that a file, or the provenance of a folder, records; a study's with its commit."""
     source = path / "provenance.json" if path.is_dir() else path
     if source.suffix != ".json":
         return []
     data = read_json(source, dict[str, Any], remedy="make it again, or restore it from git")
     rows = data.get("rows") if isinstance(data.get("rows"), list) else []
     entries = [data, *(row for row in rows or [] if isinstance(row, dict))]
-    return list(dict.fromkeys(str(entry["command"]) for entry in entries if "command" in entry))
+    shown = [
+        command_at(entry) if path.is_dir() else f"`{entry['command']}`"
+        for entry in entries
+        if "command" in entry
+    ]
+    return list(dict.fromkeys(shown))
 
 
 def _benchmark(command: str) -> str:

@@ -31,6 +31,7 @@ from analysis.study.load import Study
 from analysis.tables.table import csv_text
 from harness.records import records
 from harness.records.declarations import FILE as DECLARATION
+from harness.records.looks import FILE as LOOKS
 
 MAX_BYTES, MAX_BYTES_OF_ALL = 1_000_000, 6_000_000  # of one study, of outputs/reference: commits are for ever
 FIGURES = (
@@ -160,7 +161,7 @@ def reference_files(
         "study.json": _json(_without_output_dir(study.record.model_dump())),
         "provenance.json": _json(_provenance(study, read, command)),
     }
-    for path in (study.folder / "calibration.json", study.folder / DECLARATION):
+    for path in (study.folder / name for name in ("calibration.json", DECLARATION, LOOKS)):
         if path.exists():
             texts[path.name] = path.read_text(encoding="utf-8")
     files = {name: _portable(text, study).encode() for name, text in texts.items()}

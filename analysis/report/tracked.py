@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from harness.records import records
 from harness.records.declarations import FILE as DECLARATION
 from harness.records.lines import MetricsWriter
+from harness.records.looks import FILE as LOOKS
 from harness.records.records import RunRecord
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 BLOCK = 32_768
 UNGROUPED = "wandb"  # the study of runs without a group
 REPORT = "report"
-OF_STUDY = ("study.json", DECLARATION)
+OF_STUDY = ("study.json", DECLARATION, LOOKS)
 KEPT = ("run.json", *OF_STUDY, "eval/", f"{records.BASES}/")
 NON_FINITE: dict[Any, float] = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 STATES = {"finished": "finished", "running": "running", "crashed": "failed", "failed": "failed"}

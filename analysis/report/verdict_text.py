@@ -101,5 +101,5 @@ def family_text(of: str, largest: Largest, new_families: Interval | None) -> str
         return text + "Nothing follows for new families of problems."
     shown = interval_text(new_families, signed=True)
     if new_families.low <= 0 <= new_families.high:
-        return text + f"For new families of problems it is not shown: {shown}."
-    return text + f"For new families of problems: {shown}."
+        return text + f"For new families of problems it is not shown: the median family has {shown}."
+    return text + f"For new families of problems: the median family has {shown}."

@@ -106,7 +106,12 @@ def maj_at_k(correct: Correct, answers: Answers, k: int) -> Estimate:
 
 def vote_accuracy(correct: Correct, answers: Answers, k: int) -> float:
     """`maj_at_k` without its standard errors, which take most of its time."""
-    return float(np.mean([vote_value(*v, k) for v in _all_votes(correct, answers, k)]))
+    return float(np.mean(vote_values(correct, answers, k)))
+
+
+def vote_values(correct: Correct, answers: Answers, k: int) -> tuple[float, ...]:
+    """`maj_at_k` of each problem."""
+    return tuple(vote_value(*v, k) for v in _all_votes(correct, answers, k))
 
 
 def _all_votes(correct: Correct, answers: Answers, k: int) -> list[tuple[int, tuple[int, ...], int]]:

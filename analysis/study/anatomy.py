@@ -5,7 +5,7 @@ Also which problems became solvable, and what became of derivations and lengths.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -105,20 +105,20 @@ def own_best(study: Study, label: str, task: str, *, base: bool) -> dict[str, pd
             and seed in (by_seed := index.get((label, chooses, base, s), {}))
         }
         if len(scores) > 1:
-            chosen = max(scores, key=_preference(scores, main=(row["temperature"], row["top_p"])))
+            chosen = best_sampling(scores, main=(row["temperature"], row["top_p"]))
             found[seed] = index[label, task, base, chosen][seed]
     return found
 
 
-def _preference(scores: dict[Sampling, float], *, main: Sampling) -> Callable[[Sampling], tuple[float, ...]]:
-    """Sort key of samplings: the score, then the distance to the main one, then the lower temperature."""
+def best_sampling(scores: Mapping[Sampling, float], *, main: Sampling) -> Sampling:
+    """Best-scored (temperature, top_p); of equal ones that nearest to the main one, then the cooler one."""
 
     def key(sampling: Sampling) -> tuple[float, ...]:
         temperature, top_p = sampling
         distance = abs(temperature - main[0]), abs(top_p - main[1])
         return round(scores[sampling], 12), -round(distance[0], 9), -round(distance[1], 9), -temperature
 
-    return key
+    return max(scores, key=key)
 
 
 def _split(study: Study, task: str) -> str | None:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 PER_RUN_KEYS = frozenset({"seed", "base_seed", "study", "output_dir"})
 UNCOMPARED = ("tracking.", "eval.", "stage")  # a stage's place says what it begins from, seed by seed
 MEASURED = "stage.data."  # the data of a pipeline, where a stage trains on other
+# Texts of the user's own functions, whose hashes stand beside them.
+SOURCES = (".custom.source", ".function.source")
 
 
 def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -32,7 +34,8 @@ def differing_keys(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[
     return sorted(
         key
         for key in first.keys() | second.keys()
-        if key not in PER_RUN_KEYS and not key.startswith(UNCOMPARED) and first.get(key) != second.get(key)
+        if key not in PER_RUN_KEYS and not key.startswith(UNCOMPARED) and not key.endswith(SOURCES)
+        if first.get(key) != second.get(key)
     )
 
 

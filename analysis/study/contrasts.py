@@ -186,7 +186,7 @@ def _arm_result(study: Study, primary: Primary, label: str, levels: dict[str, st
         gain=paired(rows, base, metric, level=level, varies=varies),
         control=control,
         difference=contrast(study, [(rows, against)], metric, level=level),
-        crossed=crossed(rows, against, level=level),
+        crossed=crossed(study, rows, against, level=level),
         p_holm=None,
         means=_means(study, rows, runs),
         choice=paired_t([p.from_choice for p in parts], level=level, varies=varies) if parts else None,

@@ -9,6 +9,7 @@ from analysis.study.configs import differing_keys, problems_of, varying_keys
 from analysis.study.contrasts import METRICS, control_of, final_rows, has, primary_factor, primary_of
 from analysis.study.differences import config_differences
 from analysis.study.load import Study, seed_order
+from analysis.study.looks import by_hand_text
 from analysis.study.rates import choice_notes
 from analysis.study.stages import earlier_stages
 from harness.records.records import Arm
@@ -23,6 +24,7 @@ def design_notes(study: Study) -> list[str]:
     """Missing seeds, undeclared differences, mixed code, data or devices: one line each."""
     checks = (
         _missing_seeds,
+        _seeds_by_hand,
         _absent_levels,
         _unevaluated,
         _missing_steps,
@@ -49,6 +51,11 @@ def _missing_seeds(study: Study) -> list[str]:
         if missing := sorted(planned - said - {str(s) for s in runs["seed"]}, key=seed_order):
             notes.append(f"{arm.label}: no finished run for seed {', '.join(missing)} (unbalanced design)")
     return notes
+
+
+def _seeds_by_hand(study: Study) -> list[str]:
+    """Seeds that no declared rule added, after runs had finished."""
+    return [note] if (note := by_hand_text(study.folder, study.record.seeds)) else []
 
 
 def _absent_levels(study: Study) -> list[str]:
@@ -93,7 +100,7 @@ def _undeclared(study: Study) -> list[str]:
     return [
         f"{d.arm} differs from {d.other} in more than the declared factor: {', '.join(d.undeclared)}"
         for d in config_differences(study)
-        if d.undeclared
+        if d.undeclared and study.record.command  # one made by hand says which arms are comparable itself
     ]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from analysis.study.configs import differing_keys
@@ -26,11 +26,15 @@ def config_differences(study: Study) -> list[ConfigDifference]:
     arms = study.record.arms
     differences = []
     for arm in arms:
-        label = control_of(study, arm.levels, primary_factor(study)) or arms[0].label
+        control = control_of(study, arm.levels, primary_factor(study))
+        label = control or arms[0].label
         other = next(a for a in arms if a.label == label)
         config, other_config = _config_of(study, arm), _config_of(study, other)
         if arm is not other and config is not None and other_config is not None:
-            differences.append(_config_difference(arm, config, other, other_config))
+            found = _config_difference(arm, config, other, other_config)
+            # Without a study.json arms differ from their control in one factor, and from others in more.
+            by_hand = control is None and not arm.overrides
+            differences.append(replace(found, undeclared=list(found.values)) if by_hand else found)
     return differences
 
 
@@ -46,7 +50,6 @@ def _config_difference(
     if declared & {"pipeline", "stage"}:  # what the last stages set is the pipelines' own
         outside = []
     values = {k: (other_config.get(k), config.get(k)) for k in keys}
-    # Without a study.json the arms are told apart by these very keys, so none can be undeclared.
     return ConfigDifference(arm.label, other.label, values, outside if arm.overrides else [])
 
 

@@ -68,5 +68,6 @@ def is_paired(study: Study) -> bool:
 
 
 def method_text(study: Study) -> str:
-    """`paired by seed`, or how else arms are compared."""
-    return "paired by seed" if is_paired(study) else "unpaired (Welch), as seeds share base and problems"
+    """`paired by seed`, or how else arms are compared; where looks added seeds, that this is allowed for."""
+    how = "paired by seed" if is_paired(study) else "unpaired (Welch), as seeds share base and problems"
+    return how if study.looks is None else f"{how} and adjusted for the looks at which seeds were added"

@@ -59,18 +59,38 @@ def problem_effects(
 ) -> tuple[NDArray[np.float64] | None, list[str | None]]:
     """First minus second by seed and problem [S, P], mean over cells; and the problems' families.
 
-    None where a measure has no score a problem, or seeds or arms differ in problems.
+    Where each seed has problems of its own, column i holds a problem of the same family in every seed. None
+    where a measure has no score a problem, where cells differ in problems at a seed, or where seeds differ in
+    the number of problems of a family.
     """
     seeds = shared_seeds(cells, metric)
-    rows = [side[s] for pair in cells for side in pair for s in seeds]
-    if not rows or len({row["problem_ids"] for row in rows}) != 1:
+    rows = {s: [side[s] for pair in cells for side in pair] for s in seeds}
+    if not rows or any(len({row["problem_ids"] for row in own}) > 1 for own in rows.values()):
         return None, []
-    scores = [problem_scores(row, metric) for row in rows]
-    known = [score for score in scores if score is not None]
-    if len(known) < len(rows):
+    orders = _orders({s: own[0] for s, own in rows.items()}, groups)
+    scores = [[problem_scores(row, metric) for row in own] for own in rows.values()]
+    if orders is None or any(score is None for own in scores for score in own):
         return None, []
-    sides = np.array(known).reshape(len(cells), 2, len(seeds), -1)  # [cells, 2, S, P]
-    return (sides[:, 0] - sides[:, 1]).mean(axis=0), list(rows[0][groups])
+    effects = [_effect(own, order) for own, order in zip(scores, orders, strict=True)]
+    first = rows[seeds[0]][0]
+    return np.array(effects), [first[groups][i] for i in orders[0]]
+
+
+def _effect(scores: Sequence[NDArray[np.float64] | None], order: Sequence[int]) -> NDArray[np.float64]:
+    """First minus second by problem [P], mean over cells; `scores` are those of first, second, first, ..."""
+    sides = np.array(scores).reshape(-1, 2, len(order))[:, :, order]  # [cells, 2, P]
+    return (sides[:, 0] - sides[:, 1]).mean(axis=0)
+
+
+def _orders(rows: Rows, groups: str) -> list[list[int]] | None:
+    """For each seed an order of its problems with the same groups in every seed; None if there is none."""
+    firsts = list(rows.values())
+    if len({row["problem_ids"] for row in firsts}) == 1:
+        return [list(range(len(firsts[0]["problem_ids"]))) for _ in firsts]
+    names = [[str(name) for name in row[groups]] for row in firsts]
+    orders = [sorted(range(len(own)), key=lambda i, own=own: own[i]) for own in names]  # type: ignore[misc]
+    sorted_names = {tuple(own[i] for i in order) for own, order in zip(names, orders, strict=True)}
+    return orders if len(sorted_names) == 1 else None
 
 
 def family_gain(study: Study, primary: Primary, labels: Sequence[str], name: str) -> FamilyGain | None:

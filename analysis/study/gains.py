@@ -44,6 +44,8 @@ def gains(study: Study, primary: Primary, levels: list[str]) -> list[Gain]:
             float(np.mean([after[s][metric] - base[s][metric] for after, base in cells])) for s in seeds
         ]
         interval = paired_t(values, level=primary.level, varies=what_varies(study)) if values else None
+        if interval is not None and study.looks is not None:
+            interval = study.looks.adjusted(interval)
         found.append(Gain(level, interval))
     return found
 

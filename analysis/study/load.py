@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from analysis.study.configs import draw_of, flatten
 from analysis.study.evaluations import run_evaluations, with_checkpoints
+from analysis.study.looks import looks_of
 from analysis.study.plan import study_plan
 from analysis.study.rates import SeedChoice, choose_rates, grid_places, with_choices
 from analysis.study.step_metrics import Progress, read_steps
@@ -23,6 +24,8 @@ from harness.records.reading import visible
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from analysis.stats.sequential import Looks
 
 Sampling = tuple[float, float]  # temperature, top_p
 K = TypeVar("K")
@@ -52,6 +55,15 @@ class Study:
     @property
     def name(self) -> str:
         return self.record.study
+
+    @cached_property
+    def looks(self) -> Looks | None:
+        """The rule by which seeds were added, with the looks made; None where none was, or it is damaged."""
+        try:
+            return looks_of(self.folder, self.record.declared, self.record.primary)
+        except records.RecordError as error:
+            self.damaged.append(f"{error}; intervals are not adjusted for looks")
+            return None
 
     @cached_property
     def steps(self) -> pd.DataFrame:

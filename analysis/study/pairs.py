@@ -44,8 +44,16 @@ def contrast(
     """Arm minus other, the mean over cells of the other factors; paired by seed, or as the launch ruled.
 
     Unpaired: Welch's t between the arms' per-seed means, each over the seeds that all of its cells have. None
-    without a seed.
+    without a seed. Adjusted for the looks of a study that adds seeds by a rule.
     """
+    found = plain_contrast(study, cells, metric, level=level)
+    return found if found is None or study.looks is None else study.looks.adjusted(found)
+
+
+def plain_contrast(
+    study: Study, cells: Sequence[tuple[Rows, Rows]], metric: str, *, level: float
+) -> Interval | None:
+    """`contrast` as if its number of seeds had been fixed beforehand."""
     varies = what_varies(study)
     if is_paired(study):
         seeds = shared_seeds(cells, metric)
@@ -66,13 +74,18 @@ def _seed_means(cells: Sequence[Rows], metric: str, problems: object) -> list[fl
     return [float(np.mean([cell[s][metric] for cell in cells])) for s in seeds]
 
 
-def crossed(first: Rows, second: Rows, *, level: float) -> Interval | None:
-    """Seeds × problems interval on avg@k differences; None where arms or seeds have problems of their own."""
+def crossed(study: Study, first: Rows, second: Rows, *, level: float) -> Interval | None:
+    """Seeds × problems interval on avg@k differences; None where arms or seeds have problems of their own.
+
+    Adjusted for looks as `contrast` is.
+    """
     seeds = [s for s in first if s in second]
     if not seeds or len({problems_of(r[s]) for r in (first, second) for s in seeds}) != 1:
         return None
     grid = np.array([np.subtract(first[s]["per_problem"], second[s]["per_problem"]) for s in seeds])
-    return crossed_t(grid, level=level)
+    if study.looks is None:
+        return crossed_t(grid, level=level)
+    return study.looks.restated(crossed_t(grid, level=study.looks.plain_level(level, len(seeds))), level)
 
 
 def has(row: pd.Series[Any], name: str) -> bool:

@@ -65,10 +65,16 @@ def choose_rates(
             names = {rate: arm.rates[rate].get(seed) for rate in rates}
             own = {rate: scores[name] for rate, name in names.items() if name in scores}
             missing = [rate for rate in rates if rate not in own]
-            best = [rate for rate in rates if not missing and own[rate] == max(own.values())]
-            edge = len(best) == 1 and best[0] in (rates[0], rates[-1])
-            found.append(SeedChoice(arm.label, seed, own, missing, best[0] if best else None, edge))
+            chosen, edge = (None, False) if missing else best_rate(own)
+            found.append(SeedChoice(arm.label, seed, own, missing, chosen, edge))
     return found
+
+
+def best_rate(scores: Mapping[str, float]) -> tuple[str, bool]:
+    """Rate with the best score, the smaller of equal ones, and whether it alone is best and at an edge."""
+    rates, most = sorted(scores, key=float), max(scores.values())
+    best = [rate for rate in rates if scores[rate] == most]
+    return best[0], len(best) == 1 and best[0] in (rates[0], rates[-1])
 
 
 def _validation(runs: pd.DataFrame, evaluations: pd.DataFrame) -> dict[str | None, float]:

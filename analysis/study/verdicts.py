@@ -15,7 +15,6 @@ from analysis.study.contrasts import (
     Primary,
     Rows,
     arm_results,
-    contrast,
     declared,
     final_rows,
     has,
@@ -26,6 +25,7 @@ from analysis.study.families import Cells, by_seed, over_base, problem_effects
 from analysis.study.headlines import contrast_pairs, primary_headlines
 from analysis.study.kept import retention_values
 from analysis.study.load import Study
+from analysis.study.pairs import plain_contrast
 
 MEASURES = ("avg", "greedy", "pass")
 Drift = Mapping[str, Mapping[str, float]]  # arm -> seed -> KL(policy‖base), nats a token
@@ -103,7 +103,8 @@ def judged_pairs(
         level=primary.level,
         varies=what_varies(study),
         p_value=p_value,
-        unpaired=None if is_paired(study) else contrast(study, cells, metric, level=primary.level),
+        unpaired=None if is_paired(study) else plain_contrast(study, cells, metric, level=primary.level),
+        looks=study.looks,
         at_floor=all(_at_floor(rows, metric) for pair in cells for rows in pair),
         hardly_moved=all(_movement(own, [drift.get(a, {}) for a in labels]).hardly for own, labels in sides),
     )

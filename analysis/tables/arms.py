@@ -16,6 +16,7 @@ from analysis.study.contrasts import (
 )
 from analysis.study.draws import method_text
 from analysis.study.load import Study
+from analysis.study.looks import looks_text
 from analysis.study.verdicts import arm_words, contrast_verdicts
 from analysis.tables.spent import COLUMNS as SPENT
 from analysis.tables.spent import Spent, spent, unmatched
@@ -52,6 +53,7 @@ def arm_table(study: Study, primary: Primary, results: Sequence[ArmResult]) -> T
         f"Holm adjusts over {_family(study)}. "
         "Steps, updates, tokens, FLOPs and seconds are means per run, without pretraining."
         + _matching(study, results)
+        + _added(study)
         + (" No bracket: the reason stands under “What the intervals mean”." if few else "")
     )
     words = arm_words(contrast_verdicts(study, primary, results), results)
@@ -82,6 +84,12 @@ def _arm_cells(study: Study, primary: Primary, r: ArmResult, word: str) -> list[
 def _spent_columns(found: Spent) -> dict[str, Any]:
     """Columns of the CSV beside the means of tokens and FLOPs."""
     return {"lr": found.rate_text(), "steps": found.steps, "updates": found.updates}
+
+
+def _added(study: Study) -> str:
+    """How seeds were added, where a rule added them."""
+    text = looks_text(study.folder, study.record.declared)
+    return f" {text}" if text else ""
 
 
 def _matching(study: Study, results: Sequence[ArmResult]) -> str:

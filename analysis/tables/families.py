@@ -63,7 +63,8 @@ def families_table(study: Study, primary: Primary, results: Sequence[ArmResult])
     note = (
         f"{METRICS[primary.metric]} on {study.task_text(primary.task)}, points. Share: the family's part of "
         "the effect. Without it: the mean over the other families' problems, t over seeds; what varies: "
-        f"{what_varies(study)}. New families: t over the family means, each family once; it alone speaks of "
+        f"{what_varies(study)}. New families: the median family and its interval over families and seeds, of "
+        "any form of their effects, each family once, six or more of them; it alone speaks of "
         "families that are not among these."
     )
     columns = ["arm", "effect", "largest family", "its share, %", "without it", "new families"]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from analysis.tables.latex import latex_table
 from harness.records.reading import visible
 
 if TYPE_CHECKING:
@@ -15,26 +16,6 @@ if TYPE_CHECKING:
 
 _ELEMENT = re.compile(r"<(?=[A-Za-z/!?])")  # what opens an HTML element; "p < 0.05" does not
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
-LATEX = {
-    **{c: f"\\{c}" for c in "&%$#_{}"},
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    "−": "$-$",
-    "±": r"$\pm$",
-    "×": r"$\times$",
-    "—": "---",
-    "–": "--",
-    "Δ": r"$\Delta$",
-    "≥": r"$\geq$",
-    "≤": r"$\leq$",
-    "′": r"$'$",
-    "→": r"$\rightarrow$",
-    "\n": " ",
-}
 
 
 @dataclass(frozen=True)
@@ -56,31 +37,29 @@ class Table:
         note = ["", markdown_text(self.note)] if self.note else []
         return "\n".join([f"### {markdown_text(self.title)}", "", *rows, *note])
 
-    def latex(self) -> str:
-        """A booktabs table with the title as its caption and the note below: \\usepackage{booktabs}."""
-        translate = str.maketrans(LATEX)
-        rows = [[cell.translate(translate) for cell in row] for row in [self.columns, *self.cells]]
-        # A bracket that opens a row would be read as the argument of the \\ before it.
-        lines = ["{}" * row[0].startswith("[") + " & ".join(row) + r" \\" for row in rows]
-        spec = "l" + "r" * (len(self.columns) - 1)
-        note = [r"\par\smallskip\footnotesize " + self.note.translate(translate)] if self.note else []
-        return "\n".join(
-            [
-                r"\begin{table}",
-                r"\centering",
-                rf"\caption{{{self.title.translate(translate)}}}",
-                rf"\label{{tab:{self.name}}}",
-                rf"\begin{{tabular}}{{{spec}}}",
-                r"\toprule",
-                lines[0],
-                r"\midrule",
-                *lines[1:],
-                r"\bottomrule",
-                r"\end{tabular}",
-                *note,
-                r"\end{table}",
-            ]
+    def latex(self, *, caption: str | None = None, label: str | None = None) -> str:
+        """A booktabs table that fits a column of a paper: the title as caption, the note below."""
+        return latex_table(
+            self.name, self.title, self.columns, self.cells, self.note, caption=caption, label=label
         )
+
+    def only(self, columns: Sequence[str]) -> Table:
+        """The table with these columns, in this order. Raises ValueError for one that it has not.
+
+        A column is named whole, or by a beginning that no other has.
+        """
+        places = [self._place(name) for name in columns]
+        cells = [[row[place] for place in places] for row in self.cells]
+        chosen = [self.columns[place] for place in places]
+        return replace(self, columns=chosen, cells=cells, terminal_columns=None)
+
+    def _place(self, name: str) -> int:
+        found = [i for i, column in enumerate(self.columns) if column == name]
+        found = found or [i for i, c in enumerate(self.columns) if c.lower().startswith(name.lower())]
+        if len(found) != 1 or not name:
+            why = "several columns begin so" if found else "no such column"
+            raise ValueError(f"--columns {name}: {why}; the table {self.name} has {'; '.join(self.columns)}")
+        return found[0]
 
     def csv(self) -> str:
         """The numbers behind the cells, full precision."""

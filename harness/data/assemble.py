@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from harness.data import jsonl, perturb, stages
+from harness.data import function, hub, jsonl, perturb, stages
 from harness.data.ngrams import scan
 from harness.data.registry import GENERATORS, PUBLISHED
 from harness.data.twins import add_twins
@@ -56,7 +56,7 @@ def assemble(data: DataConfig, split: str, *, where: str = "data.") -> tuple[lis
     elif split == "validation_perturbed" or (split == "perturbed" and data.dataset in PUBLISHED):
         problems = _perturbed(data, split, where)
     else:
-        own_twins = split == "perturbed" and data.dataset == "jsonl"
+        own_twins = split == "perturbed" and data.is_own
         pool = _own_twins(data, report, where) if own_twins else _pool(data, split, report, where)
         problems = _taken(data, split, pool, report, where)
         if split == "train" and data.perturb_draws:
@@ -151,7 +151,16 @@ def _generated(data: DataConfig, split: str) -> list[Problem]:
 def _read(data: DataConfig, split: str, bad_rows: list[str] | None) -> list[Problem]:
     if data.dataset == "jsonl":
         assert data.path is not None
-        return jsonl.load(Path(data.path), split=split, answer_range=data.answer_range, bad_rows=bad_rows)
+        return jsonl.load(
+            Path(data.path),
+            split=split,
+            answer_range=data.answer_range,
+            bad_rows=bad_rows,
+            columns=data.columns,
+            answer_pattern=data.answer_pattern,
+        )
+    if data.dataset in ("hub", "function"):
+        return (hub if data.dataset == "hub" else function).load(data, split, bad_rows)
     return PUBLISHED[data.dataset].load(split, seed=data.data_seed, bad_rows=bad_rows)
 
 
@@ -190,7 +199,9 @@ def _fixed_number(data: DataConfig, problems: list[Problem], report: Report, whe
     with _field(where):
         if data.num_distinct:
             total = data.num_train or len(problems)
-            problems = stages.repeated(problems, data.num_distinct, total, data.data_seed)
+            problems = stages.repeated(
+                problems, data.num_distinct, total, data.data_seed, by=data.distinct_by
+            )
         if data.dose:
             evaluation = _evaluation(data, data.dose.dataset)
             problems, ids = stages.dosed(problems, evaluation, percent=data.dose.percent, seed=data.data_seed)

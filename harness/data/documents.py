@@ -36,7 +36,10 @@ def benchmark_data(benchmark: BenchmarkConfig, template: str) -> DataConfig:
 
     Raises ValueError for an unknown preset or template.
     """
-    whole = data_config(benchmark.task) if benchmark.path is None else _file_preset(benchmark)
+    if benchmark.own is not None:
+        whole = DataConfig.model_validate(benchmark.own)
+    else:
+        whole = data_config(benchmark.task) if benchmark.path is None else _file_preset(benchmark)
     return DataConfig.model_validate({**whole.model_dump(), "template": benchmark.template or template})
 
 

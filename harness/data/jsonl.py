@@ -9,18 +9,31 @@ from typing import Any
 
 from harness.data.rows import AnswerRange, problems_of
 from harness.schema.data_config import SPLITS
+from harness.schema.source_config import ColumnsConfig, renamed
 from harness.types import Problem
 
 
 def load(
-    path: Path, *, split: str, answer_range: AnswerRange | None, bad_rows: list[str] | None = None
+    path: Path,
+    *,
+    split: str,
+    answer_range: AnswerRange | None,
+    bad_rows: list[str] | None = None,
+    columns: ColumnsConfig | None = None,
+    answer_pattern: str | None = None,
 ) -> list[Problem]:
     """The rows whose `split` is the one asked for (`test` where a row has none).
+
+    `columns` and `answer_pattern` say where problem and answer stand (harness/schema/source_config.py).
 
     A row that is malformed, of an unknown split, whose answer is out of range or whose id another row of the
     split has is named by file and line: in `bad_rows`, or with None in a ValueError.
     """
-    found = ((where, _of_known_split(row)) for where, row in read(path, f"data.path={path}"))
+    named = columns or ColumnsConfig()
+    found = (
+        (where, row if isinstance(row, str) else of_known_split(renamed(row, named, answer_pattern)))
+        for where, row in read(path, f"data.path={path}")
+    )
     rows = ((where, r) for where, r in found if isinstance(r, str) or r.get("split", "test") == split)
     return problems_of(rows, dataset=path.stem, split=split, answer_range=answer_range, bad_rows=bad_rows)
 
@@ -36,7 +49,8 @@ def read(path: Path, name: str) -> Iterator[tuple[str, dict[str, Any] | str]]:
             yield f"{name}, line {number}", _row(line)
 
 
-def _of_known_split(row: dict[str, Any] | str) -> dict[str, Any] | str:
+def of_known_split(row: dict[str, Any] | str) -> dict[str, Any] | str:
+    """The row, or what is wrong with its split."""
     if isinstance(row, str) or row.get("split", "test") in SPLITS:
         return row
     return f"split={row['split']!r} is none of {', '.join(SPLITS)}; mend it, or leave it out (test)"

@@ -8,6 +8,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from harness.data import function, hub
 from harness.data.assemble import Report, assemble
 from harness.data.registry import GENERATORS, PUBLISHED
 from harness.data.sources import Source, file_hash
@@ -39,7 +40,7 @@ def load_split(data: DataConfig, split: str) -> list[Problem]:
 
 def data_report(data: DataConfig) -> dict[str, Any]:
     """For each split that has problems: how many, what was left out and why, by id or file and line."""
-    own = data.dataset == "jsonl"
+    own = data.is_own
     splits = [split for split in SPLITS if own or split != "perturbed"]  # else it leaves out nothing
     found = {split: _assembled(data.model_dump_json(), split, _stamp(data)) for split in splits}
     return {split: report.as_json() for split, (problems, report) in found.items() if problems}
@@ -96,7 +97,7 @@ def check_data(data: DataConfig) -> None:
 
 def _check_read(data: DataConfig) -> None:
     """Raises ValueError unless every split can be read and there is something to train on."""
-    own = data.dataset == "jsonl" or any(part.dataset == "jsonl" for part in data.components.values())
+    own = data.is_own or any(part.is_own for part in data.components.values())
     splits = [split for split in SPLITS if own or split != "perturbed"]  # GSM8K's twins take seconds to make
     if {split: load_split(data, split) for split in splits}["train"]:
         return
@@ -105,6 +106,8 @@ def _check_read(data: DataConfig) -> None:
     raise ConfigError(
         f'data.path={data.path}: no line with "split": "train"; training needs some problems'
         if data.dataset == "jsonl"
+        else f"data.hub_id={data.hub_id}: no training problems; name a split: data.hub_splits.train=..."
+        if data.dataset == "hub"
         else f"data={data.name}: has no training problems; choose another"
     )
 
@@ -128,7 +131,7 @@ def corpus(config: RunConfig, *, num_documents: int, seed: int) -> Iterator[tupl
         _generator(part).corpus(
             mix=config.corpus,
             num_documents=num_documents,
-            families=part.families,
+            families=_pretrained_on(part),
             levels=part.levels,
             style=part.style,
             seed=seed,
@@ -147,7 +150,7 @@ def corpus_fingerprint(config: RunConfig) -> dict[str, Any]:
         {
             "generator": _version(part),
             "mix": config.corpus,
-            "families": part.families,
+            "families": _pretrained_on(part),
             "levels": part.levels,
             "style": part.style,
             "template": config.measured_data.template,
@@ -179,6 +182,10 @@ def _grammar(config: RunConfig) -> list[DataConfig]:
     return [part for part in data.components.values() if part.families] or [data]
 
 
+def _pretrained_on(data: DataConfig) -> list[str]:
+    return [*data.families, *(data.heldout_families if data.pretrain_heldout else [])]
+
+
 def _generator(data: DataConfig) -> Any:
     return GENERATORS.get(data.dataset, GENERATORS["aime_gen"])
 
@@ -190,7 +197,8 @@ def _version(data: DataConfig) -> int | str:
 
 def data_fingerprint(data: DataConfig) -> dict[str, Any]:
     """What makes the problems what they are: settings, generators' versions, and the files' content."""
-    settings = data.model_dump(exclude_defaults=True, exclude={"name", "path", "components", "weight"})
+    apart = {"name", "path", "hub_revision", "function", "components", "weight"}
+    settings = data.model_dump(exclude_defaults=True, exclude=apart)
     if data.dataset in GENERATED:
         # No number and none mean the same there; the second is older.
         settings = {k: v for k, v in settings.items() if not (k.startswith("num_") and v == 0)}
@@ -199,14 +207,23 @@ def data_fingerprint(data: DataConfig) -> dict[str, Any]:
         assert data.path is not None
         kept = {k: v for k, v in settings.items() if k not in ("dataset", "answer_range")}
         found = {"sha256": file_hash(Path(data.path)), "symbolic": data.symbolic, **kept}
+    elif data.dataset in ("hub", "function"):
+        found = {"reading": READING_VERSION, **settings, "content": _own_content(data)}
+        if data.function is not None:
+            found["function"] = data.function.identity
     else:
         found = {"reading": READING_VERSION, **settings}
         found["parts"] = {
             name: {"weight": part.weight, **data_fingerprint(part)} for name, part in data.components.items()
         }
     if content := {k: v for source in _sources(data) for k, v in source.fingerprint().items()}:
-        found["content"] = content
+        found["content"] = {**found.get("content", {}), **content}
     return found
+
+
+def _own_content(data: DataConfig) -> dict[str, str]:
+    """The hash of what the hub or the user's function gives."""
+    return (hub if data.dataset == "hub" else function).fingerprint(data)
 
 
 def _sources(data: DataConfig) -> list[Source]:
@@ -223,4 +240,5 @@ def _stamp(data: DataConfig) -> tuple[Any, ...]:
     if data.dataset == "jsonl" and data.path is not None:
         paths.append(Path(data.path))
     seen = [(str(p), p.stat().st_mtime_ns, p.stat().st_size) for p in paths if p is not None and p.is_file()]
-    return (*seen, *(_stamp(part) for part in data.components.values()))
+    own = [] if data.function is None else [data.function.frozen().sha256]
+    return (*seen, *own, *(_stamp(part) for part in data.components.values()))

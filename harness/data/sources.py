@@ -86,28 +86,33 @@ class Source:
 @lru_cache(maxsize=32)
 def hub_rows(source: Source) -> list[tuple[str, dict[str, Any] | str]]:
     """The rows of a source's hub data set, read once a process. Raises ValueError where it cannot be read."""
-    from datasets import load_dataset
-
     rows: list[tuple[str, dict[str, Any] | str]] = []
     number = 0
+    remedy = f"set {FOLDER} to the folder with {source.file}" if source.file else "connect to a network"
     for config in source.hub_configs:
-        try:
-            # A hub that does not answer is tried several times, and each says so; the error says it once.
-            with quiet("huggingface_hub", "datasets", bars=True):
-                found = load_dataset(source.hub_id, config, split=source.hub_split)
-        except Exception as error:  # network, cache and hub each raise a family of their own
-            reason = str(error).split("\n")[0]
-            remedy = (
-                f"set {FOLDER} to the folder with {source.file}" if source.file else "connect to a network"
-            )
-            raise ValueError(
-                f"{source.name}: {source.hub_id} cannot be read from the hub ({reason}); {remedy}"
-            ) from None
-        for row in found:
+        for row in read_hub(
+            source.hub_id, config, f"{source.name}: {source.hub_id}", remedy, split=source.hub_split
+        ):
             if source.keep(row):
                 rows.append((f"{source.hub_id}, row {number}", source.row(row)))
             number += 1
     return rows
+
+
+def read_hub(hub_id: str, config: str | None, name: str, remedy: str, **asked: str | None) -> Any:
+    """What `datasets.load_dataset` gives for a hub data set or a local folder.
+
+    Raises ValueError where it cannot be read; `name` and `remedy` begin and end the message.
+    """
+    from datasets import load_dataset
+
+    try:
+        # A hub that does not answer is tried several times, and each says so; the error says it once.
+        with quiet("huggingface_hub", "datasets", bars=True):
+            return load_dataset(hub_id, config, **asked)
+    except Exception as error:  # network, cache and hub each raise a family of their own
+        reason = str(error).split("\n")[0]
+        raise ValueError(f"{name} cannot be read from the hub ({reason}); {remedy}") from None
 
 
 @lru_cache(maxsize=32)

@@ -84,29 +84,38 @@ def fewer_families(families: Sequence[str], num_families: int, seed: int) -> lis
     return [name for name in families if name in chosen]
 
 
-def repeated(problems: Sequence[Problem], num_distinct: int, total: int, seed: int) -> list[Problem]:
-    """`total` problems made of `num_distinct` different ones, of about the mean length that all of them have.
+def repeated(
+    problems: Sequence[Problem], num_distinct: int, total: int, seed: int, *, by: str = "length"
+) -> list[Problem]:
+    """Make `total` problems of `num_distinct` different ones, chosen by length or by order.
 
-    The problems are put in order of length and cut into `num_distinct` equal parts; each part gives one of
-    the quarter that is nearest to its mean. Copies come in rounds and are called <id>/copy2 and so on.
+    length: the problems are put in order of length and cut into `num_distinct` equal parts; each part gives
+    one of the quarter that is nearest to its mean, so that the mean length is about that of all. order: the
+    first ones. Copies come in rounds and are called <id>/copy2 and so on.
     """
     number = len(problems)
     if num_distinct > number:
         raise ValueError(f"num_distinct={num_distinct}: there are {number} problems; lower it")
-    by_length = sorted(problems, key=lambda p: (len(p.text), p.id))
-    chosen = set()
-    for i in range(num_distinct):
-        part = by_length[i * number // num_distinct : (i + 1) * number // num_distinct]
-        mean = sum(len(p.text) for p in part) / len(part)
-        near = sorted(part, key=lambda p: (abs(len(p.text) - mean), p.id))[: (len(part) + 3) // 4]
-        chosen.add(min(near, key=lambda p: _rank(seed, "distinct", p.id)).id)
-    kept = [p for p in problems if p.id in chosen]
+    chosen = _of_even_length(problems, num_distinct, seed) if by == "length" else problems[:num_distinct]
+    ids = {p.id for p in chosen}
+    kept = [p for p in problems if p.id in ids]
     return [
         kept[i % num_distinct]
         if i < num_distinct
         else replace(kept[i % num_distinct], id=f"{kept[i % num_distinct].id}/copy{i // num_distinct + 1}")
         for i in range(total)
     ]
+
+
+def _of_even_length(problems: Sequence[Problem], num_distinct: int, seed: int) -> list[Problem]:
+    by_length, number = sorted(problems, key=lambda p: (len(p.text), p.id)), len(problems)
+    chosen = []
+    for i in range(num_distinct):
+        part = by_length[i * number // num_distinct : (i + 1) * number // num_distinct]
+        mean = sum(len(p.text) for p in part) / len(part)
+        near = sorted(part, key=lambda p: (abs(len(p.text) - mean), p.id))[: (len(part) + 3) // 4]
+        chosen.append(min(near, key=lambda p: _rank(seed, "distinct", p.id)))
+    return chosen
 
 
 def without_copies(problems: Sequence[Problem]) -> list[Problem]:

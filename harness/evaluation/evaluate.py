@@ -194,13 +194,15 @@ def _rerank_scores(
 
 
 def sample_rows(sampled: Sequence[Scored], greedy: Sequence[Scored] | None) -> Iterator[dict[str, Any]]:
-    """Every completion with its score, problem by problem; the greedy ones follow with sample_idx null."""
+    """Every completion with its problem, reference and score; greedy ones follow with sample_idx null."""
     for rows, is_greedy in ((sampled, False), (greedy or [], True)):
         for row in rows:
             for i, (rollout, verdict) in enumerate(zip(row.rollouts, row.scores, strict=True)):
                 yield {
                     "problem_id": row.problem.id,
                     "sample_idx": None if is_greedy else i,
+                    "problem": row.problem.text,
+                    "reference": row.problem.answer,
                     "completion": rollout.text,
                     "correct": verdict.correct,
                     "extracted": verdict.extracted,

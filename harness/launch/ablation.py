@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
@@ -10,7 +10,9 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from harness.launch.compose import GROUPS
 from harness.launch.draws import base_lines
 from harness.launch.rates import RateGrid, as_text
-from harness.schema.run_config import ConfigError, RunConfig, did_you_mean
+from harness.launch.seed_rule import Until
+from harness.records.looks import SeedRule
+from harness.schema.run_config import ConfigError, did_you_mean
 from harness.schema.section import Section, Seed
 from harness.schema.settings import STAGE_SETTING, is_setting, nearest
 
@@ -23,6 +25,7 @@ EXAMPLES = {
     "factor": "factor: objective",
     "rates": "rates: [1.0e-4, 3.0e-4]",
     "margin": "margin: {share: 0.25}",
+    "until": "until: {half_width: 0.5}",
 }
 
 
@@ -64,7 +67,9 @@ class AblationSpec(Section):
     """Config keys with their levels (`objective: [sft_rejection, grpo]`), or names with labelled levels, each
     a list of overrides (`lr: {low: [trainer.lr=1e-4], high: [trainer.lr=1e-3]}`)."""
     seeds: list[Seed] = Field(min_length=1)
-    """Seeds of each arm."""
+    """Seeds of each arm; with `until` the first ones."""
+    until: Until | None = None
+    """Add seeds until the primary contrast is known: half width `0.5` points, or `verdict`; null: none."""
     base_seed: Literal["shared", "per_seed"] | None = None
     """shared: one base for all seeds. per_seed: a base for each. null: as `draws`, or as the config says."""
     draws: Literal["shared", "per_seed"] = "shared"
@@ -165,6 +170,28 @@ class AblationSpec(Section):
         return self
 
     @model_validator(mode="after")
+    def _until_has_a_contrast(self) -> Self:
+        if self.until is None:
+            return self
+        if self.primary is None:
+            raise ValueError("until: it looks at the primary contrast; give primary")
+        if self.primary.criterion == "difference" and self.primary.factor not in self.control:
+            raise ValueError(
+                f"until: {self.primary.factor} has no control to take differences against; give control"
+            )
+        try:
+            assert self.seed_rule is not None
+        except ValueError as error:
+            raise ValueError(f"until.{error}") from None
+        return self
+
+    @property
+    def seed_rule(self) -> SeedRule | None:
+        """How seeds are added, with every seed that may run; None where they are the declared ones."""
+        pilot = self.lr_grid.seeds if self.lr_grid else ()
+        return None if self.until is None else self.until.rule(self.seeds, pilot)
+
+    @model_validator(mode="after")
     def _margin_below_1(self) -> Self:
         share = isinstance(self.margin, GainShare)
         value = self.margin.share if isinstance(self.margin, GainShare) else self.margin
@@ -182,18 +209,32 @@ class AblationSpec(Section):
             raise ValueError(f"{field}={label}: not a level of {factor}{did_you_mean(label, labels)}")
 
 
-def read_spec(data: Any, file: str) -> AblationSpec | None:
-    """Check what `file` declares. Raises ConfigError: one line with file, field, value and remedy."""
+def read_spec(data: Any, file: str, until: Any = None, *, own_seeds: bool = False) -> AblationSpec | None:
+    """Check what `file` declares, with the command line's `until`, if any, in the place of its own.
+
+    `own_seeds`: the command line names seeds, which no rule then adds to. Raises ConfigError: one line with
+    file, field, value and remedy.
+    """
     if data is None:
+        if until is not None:
+            raise ConfigError(f"until={until}: adds seeds to an ablation; give one: ablation=NAME")
         return None
+    if own_seeds and until is not None:
+        raise ConfigError(
+            f"until={until} with seed=...: the rule chooses the seeds; drop one of the two, or give "
+            "'until={half_width: ..., first: ...}'"
+        )
     if not isinstance(data, Mapping):
         raise ConfigError(f"{file}: ablation holds settings of its own: {', '.join(EXAMPLES)}")
     try:
-        return AblationSpec.model_validate(data)
+        spec = AblationSpec.model_validate(data if until is None else {**data, "until": until})
+        return spec.model_copy(update={"until": None}) if own_seeds else spec
     except ValidationError as error:
         # A misspelt key makes another one missing: it comes first.
         first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
-        raise ConfigError(f"{file}: ablation.{_said(first)}") from None
+        said = _said(first)
+        given = until is not None and said.startswith("until")
+        raise ConfigError(said if given else f"{file}: ablation.{said}") from None
 
 
 def _said(error: Any) -> str:
@@ -201,9 +242,11 @@ def _said(error: Any) -> str:
     # A union's loc also names the type that was tried, which is no part of what is written.
     path = ".".join(str(p) for p in error["loc"] if p != "float" and GainShare.__name__ not in str(p))
     if error["type"] == "value_error":
-        return f"{path}{'.' if path else ''}{error['ctx']['error']}"
+        said = str(error["ctx"]["error"])
+        return f"{path}{'.' if path and not said.startswith('=') else ''}{said}"
     if error["type"] == "extra_forbidden":
-        known = GainShare if error["loc"][0] == "margin" else AblationSpec
+        parts: dict[str, type[Section]] = {"margin": GainShare, "until": Until}
+        known = parts.get(str(error["loc"][0]), AblationSpec)
         hint = did_you_mean(str(error["loc"][-1]), list(known.model_fields))
         return f"{path}: no such setting{hint}"
     if error["type"] == "missing":
@@ -250,51 +293,3 @@ def own_lines(
     lines = [] if chosen is None else [f"{at}trainer.lr={as_text(chosen)}"]
     lines += [] if steps is None else [f"{at}trainer.steps={steps}"]
     return lines + ([] if spec is None else base_lines(spec.draws, spec.base_seed))
-
-
-def differences(configs: Sequence[RunConfig]) -> dict[str, list[Any]]:
-    """Settings that differ between configs, by dotted path; names and places in a pipeline are left out."""
-    flat = [dict(_flatten(c.model_dump())) for c in configs]
-    keys = {key: None for values in flat for key in values}
-    return {
-        key: [values.get(key) for values in flat]
-        for key in keys
-        if not key.endswith(".name")
-        and not key.startswith("stage.")
-        and len({repr(values.get(key)) for values in flat}) > 1
-    }
-
-
-def _flatten(value: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
-    for key, inner in value.items():
-        if isinstance(inner, dict):
-            yield from _flatten(inner, f"{prefix}{key}.")
-        else:
-            yield prefix + key, inner
-
-
-def check_checkpoint(spec: AblationSpec, configs: Sequence[RunConfig]) -> None:
-    """Raises ConfigError where checkpoints are chosen on validation and there is nothing to choose by."""
-    if spec.checkpoint == "last":
-        return
-    for settings in (config.eval for config in configs):
-        if "validation" not in settings.splits or not any(settings.at_steps):
-            raise ConfigError(
-                f"ablation.checkpoint=validation with eval.splits=[{','.join(settings.splits)}] and "
-                f"eval.at_steps={settings.at_steps}: add validation to the splits, the steps to choose from "
-                "to at_steps"
-            )
-
-
-def check_fixed(spec: AblationSpec, configs: Sequence[RunConfig]) -> None:
-    """`configs` are one an arm, at one seed. Raises ConfigError when two differ in what is held fixed.
-
-    The learning rate is apart where each arm chooses its own, and so are steps that are matched.
-    """
-    own = {"trainer.lr": spec.lr_grid, "trainer.steps": spec.match}
-    differing = [key for key in differences(configs) if own.get(key) is None]
-    for key in spec.fixed:
-        if found := [d for d in differing if d == key or d.startswith(f"{key}.")]:
-            raise ConfigError(
-                f"ablation.fixed={key}: arms differ in {', '.join(found)}; set it alike, or drop it here"
-            )

@@ -22,7 +22,8 @@ from harness.identity import run_id
 from harness.launch import pipeline
 from harness.launch.syntax import MAX_RUNS, parse, swept_values
 from harness.model.files.teacher_files import check_teacher
-from harness.schema.presets import CONF, weighed, with_components
+from harness.schema.own_function import freeze
+from harness.schema.presets import CONF, weighed, with_components, with_own_presets
 from harness.schema.run_config import ConfigError, RunConfig, did_you_mean, validate
 from harness.schema.settings import STAGE_SETTING, is_setting, nearest, suggestion
 
@@ -45,6 +46,7 @@ class Composer:
         self.flags = [f"--config-dir={config_dir}"] if config_dir else []
         self.search = [f"hydra.searchpath=[file://{self.extra}]"] if self.extra else []
         self.cache: dict[tuple[str, ...], DictConfig] = {}
+        self.defaults: dict[str, None] = {}  # overrides that pretrained models of this launch called for
         for path in sorted(self.extra.glob("*/*.yaml")) if self.extra else []:
             _check_size(path)
 
@@ -206,6 +208,9 @@ class Composer:
         folders = [root / "data" for root in (CONF, self.extra) if root]
         try:
             values["data"] = with_components(values["data"], folders)
+            if only is None:
+                values["eval"] = with_own_presets(values["eval"], folders)
+                freeze(values)
         except ValueError as error:
             raise ConfigError(str(error)) from None
         return {key: value for key, value in values.items() if key not in NO_SETTINGS}

@@ -1,39 +1,51 @@
-"""Expected cost of a run, by finished runs of its model or by stated rates. Imports no torch."""
+"""Expected cost of a run, by finished runs of its shape or by stated rates. Imports no torch."""
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from statistics import mean, median
+from typing import Any
 
 from harness.data.load import load_split
 from harness.evaluation.eval_tasks import eval_tasks
+from harness.launch.launcher import has_gpu
+from harness.launch.workload import Workload, evaluation_seconds, seconds_of, workload
 from harness.model import preflight
 from harness.model.dims import num_non_embedding_parameters
 from harness.model.files.source import shape
 from harness.records.reading import RecordError
-from harness.records.records import RunRecord, read_run
-from harness.schema.model_config import ModelConfig
+from harness.records.records import BASES, RunRecord, read_base, read_run
+from harness.schema.model_config import DimsConfig, ModelConfig, PretrainConfig
 from harness.schema.run_config import RunConfig
 
 # One CPU thread, measured on the ladder: tokens/s at 0.18M non-embedding parameters, falling with a power of
-# their number. They order runs and give a first idea of the time; finished runs of a model replace them.
+# their number. They order runs and give a first idea of the time; finished runs of the shape replace them.
 SAMPLE_RATE, SAMPLE_POWER = 43e3, 0.70
 TRAIN_RATE, TRAIN_POWER = 21e3, 0.74
 REFERENCE_SIZE = 0.18e6
-FIXED_SECONDS = 8.0  # loading, and lm-eval's own time
+START_SECONDS = 8.0  # until the first run of a launch begins: the programs that it imports
+FIXED_SECONDS = 3.0  # set-up, checks, checkpoints and records of a run
+STEP_SECONDS = 0.03  # of a training step whatever its size
 TYPICAL_LENGTH = 0.5  # completions as a share of the longest allowed
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Expected cost of a run without its base: most sampled tokens, seconds on one worker, and the source."""
+    """Expected cost of a run without its base: most sampled tokens, seconds on one worker, and the source.
+
+    `base_seconds` make its base; `base_evaluation` is what the first run of a seed spends on the base's own
+    evaluation.
+    """
 
     sampled_tokens: int
     seconds: float
     base_seconds: float
+    base_evaluation: float
     source: str
 
 
@@ -48,30 +60,46 @@ def sampled_tokens(config: RunConfig) -> int:
 
 
 def estimate(config: RunConfig, records: Sequence[RunRecord] = ()) -> Estimate:
-    """Estimate by finished runs of the same model and objective, else of the model, else by stated rates."""
-    tokens = sampled_tokens(config)
-    rates = _rates(config.model)
-    base = 0.0
-    if config.model.pretrain is not None:
-        pretrain = config.model.pretrain
-        base = pretrain.steps * pretrain.batch_size * preflight.TYPICAL_PROMPT_TOKENS / rates[1]
-    own = _costing(config.model_dump())
-    same_model = [
-        r for r in records if (c := _costing(r.config)).model == own.model and c.references == own.references
+    """Estimate by finished runs of its shape and kind of objective, else of its shape, else by stated rates.
+
+    Stated rates are corrected by what finished runs of other shapes took here against them.
+    """
+    on_gpu = has_gpu(config.device)
+    wanted = workload(config.model_dump(), on_gpu=on_gpu)
+    same = [
+        (r, done)
+        for r in records
+        if (done := _workload_of(r)).shape == wanted.shape and done.references == wanted.references
     ]
-    same_arm = [r for r in same_model if _costing(r.config).objective == config.objective.name]
-    if finished := same_arm or same_model:
-        seconds = _seconds_by(finished, own)
-        return Estimate(tokens, seconds, base, f"{len(finished)} finished runs of {config.model.name}")
-    updates = config.objective.updates.epochs
-    eval_tokens = _eval_tokens(config)
-    trained = (
-        (tokens or _reference_tokens(config))
-        * updates
-        * (1 + preflight.TYPICAL_PROMPT_TOKENS / config.rollout.max_new_tokens)
-    )
-    seconds = FIXED_SECONDS + TYPICAL_LENGTH * ((tokens + eval_tokens) / rates[0] + trained / rates[1])
-    return Estimate(tokens, seconds, base, "stated rates of one CPU thread")
+    finished = [(r, done) for r, done in same if done.kind == wanted.kind] or same
+    tokens, base = sampled_tokens(config), _base_seconds(config)
+    if finished:
+        seconds = mean(seconds_of(r, done, wanted) for r, done in finished)
+        evaluation = mean(evaluation_seconds(r, done, wanted) for r, done in finished)
+        return Estimate(tokens, seconds, base, evaluation, f"{_runs(finished)} of {config.model.name}")
+    seconds, evaluation = _stated(config)
+    source = "stated rates of one CPU thread"
+    others = [r for r in records if (r.hardware.get("device") == "cuda") == on_gpu]
+    if factor := _pace(others):
+        source = f"{_runs(others)} of other models"
+    return Estimate(tokens, seconds * (factor or 1.0), base, evaluation * (factor or 1.0), source)
+
+
+def _runs(found: Sequence[Any]) -> str:
+    return f"{len(found)} finished run" + "s" * (len(found) > 1)
+
+
+def _stated(config: RunConfig) -> tuple[float, float]:
+    """Seconds of a run and of its base's evaluation by the stated rates."""
+    tokens, rates = sampled_tokens(config), _rates(config.model)
+    each, once = _eval_tokens(config)
+    with_prompts = 1 + preflight.TYPICAL_PROMPT_TOKENS / config.rollout.max_new_tokens
+    passed = tokens or _reference_tokens(config)
+    trained = passed * config.objective.updates.epochs * with_prompts
+    evaluated = each * (1 + len(config.eval.at_steps))
+    work = (tokens + evaluated) / rates[0] + trained / rates[1]
+    seconds = FIXED_SECONDS + STEP_SECONDS * config.trainer.steps + TYPICAL_LENGTH * work
+    return seconds, TYPICAL_LENGTH * (each + once) / rates[0]
 
 
 def _reference_tokens(config: RunConfig) -> int:
@@ -81,50 +109,75 @@ def _reference_tokens(config: RunConfig) -> int:
     return passes * len(load_split(config.data, "train")) * config.rollout.max_new_tokens
 
 
+def _pace(records: Sequence[RunRecord]) -> float | None:
+    """What runs here took, over what the stated rates say: the median of these; None without a run."""
+    found = []
+    for record in records:
+        with suppress(ValueError):  # a config of another version, or data that is not there
+            stated, _ = _stated(RunConfig.model_validate(record.config))
+            done = _workload_of(record)
+            found.append(seconds_of(record, done, done) / stated)
+    return median(found) if found else None
+
+
+def _base_seconds(config: RunConfig) -> float:
+    """Seconds to pretrain the base: by bases of its shape in this output_dir, else by the stated rates."""
+    pretrain, dims = config.model.pretrain, config.model.dims
+    if pretrain is None or dims is None:
+        return 0.0
+    wanted = pretrain.steps * pretrain.batch_size
+    shape_here = (dims.model_dump(exclude={"vocab_size"}), pretrain.device, config.threads)
+    bases = Path(config.output_dir) / BASES
+    stamp = bases.stat().st_mtime_ns if bases.is_dir() else 0
+    found = [seconds / size for shape, size, seconds in _made(str(bases), stamp) if shape == shape_here]
+    if found:
+        return wanted * mean(found)
+    return wanted * preflight.TYPICAL_PROMPT_TOKENS / _rates(config.model)[1]
+
+
+@lru_cache(maxsize=4)
+def _made(bases: str, stamp: int) -> list[tuple[Any, int, float]]:
+    """(shape, documents, seconds) of every base that was pretrained in a folder; `stamp` is its time."""
+    found: list[tuple[Any, int, float]] = []
+    for path in Path(bases).glob("*/base.json"):
+        with suppress(RecordError, LookupError, ValueError, TypeError):
+            record = read_base(path.parent)
+            pretrain = PretrainConfig.model_validate(record.identity["pretrain"])
+            dims = DimsConfig.model_validate(record.identity["dims"]).model_dump(exclude={"vocab_size"})
+            shape_there = (dims, pretrain.device, record.identity["threads"])
+            found.append((shape_there, pretrain.steps * pretrain.batch_size, record.seconds))
+    return found
+
+
+def makespan(seconds: Sequence[float], workers: int) -> float:
+    """When the last of these is done on so many workers: the longest first, each on the first that is free.
+
+    None is shared out: three runs of a minute take two minutes on two workers.
+    """
+    ends = [0.0] * max(1, workers)
+    for each in sorted(seconds, reverse=True):
+        heapq.heappush(ends, heapq.heappop(ends) + each)
+    return max(ends)
+
+
 def _rates(model: ModelConfig) -> tuple[float, float]:
     dims = shape(model, vocab_size=1)
     size = 1.0 if dims is None else num_non_embedding_parameters(dims) / REFERENCE_SIZE
     return SAMPLE_RATE * size**-SAMPLE_POWER, TRAIN_RATE * size**-TRAIN_POWER
 
 
-class _Costing(NamedTuple):
-    """What decides a run's cost: `samples` of training, `answers` of evaluation, per problem and split.
-
-    With `references` nothing is sampled, and `samples` counts passes over the solutions.
-    """
-
-    model: str
-    objective: str
-    samples: int
-    answers: int
-    references: bool
+_workloads: dict[tuple[str, str, str | None], Workload] = {}  # of records, which are counted often
 
 
-def _costing(config: dict[str, Any]) -> _Costing:
-    """Read it from a run's config, as a record has it; an early one has no further samplings."""
-    rollout, trainer, asked = config["rollout"], config["trainer"], config["eval"]
-    names = str(config["model"]["name"]), str(config["objective"]["name"])
-    samples = trainer["steps"] * rollout["prompts_per_step"] * rollout["group_size"]
-    offline = config["objective"].get("offline") or {}
-    if references := offline.get("sampler") == "reference":
-        samples = offline["epochs"]
-    temperatures = {asked["temperature"], *asked.get("temperatures", ())}
-    num_samplings = len(temperatures) * len({asked["top_p"], *asked.get("top_ps", ())})
-    answers = len(asked["splits"]) * (asked["k"] * num_samplings + asked["greedy"])
-    checkpoints = 1 + len(asked.get("at_steps", ()))
-    return _Costing(*names, int(samples), answers * checkpoints, references)
+def _workload_of(record: RunRecord) -> Workload:
+    name = (record.study, record.run_id, record.finished)
+    if name not in _workloads:
+        _workloads[name] = workload(record.config, on_gpu=record.hardware.get("device") == "cuda")
+    return _workloads[name]
 
 
-def _seconds_by(finished: Sequence[RunRecord], costing: _Costing) -> float:
-    """Seconds of a run by those of finished ones: evaluation by its answers, the rest by training samples."""
-    costs = [_costing(r.config) for r in finished]
-    evaluated = sum(r.seconds.get("evaluate", 0.0) for r in finished)
-    rest = sum(v for r in finished for k, v in r.seconds.items() if k not in ("pretrain", "evaluate"))
-    seconds = rest * costing.samples / sum(c.samples for c in costs)
-    return seconds + evaluated * costing.answers / max(1, sum(c.answers for c in costs))
-
-
-def _eval_tokens(config: RunConfig) -> int:
+def _eval_tokens(config: RunConfig) -> tuple[int, int]:
+    """The most tokens that one checkpoint's evaluation samples, and further ones that the base alone has."""
     data = config.measured_data
     sizes = {
         "train": data.num_train,
@@ -139,7 +192,7 @@ def _eval_tokens(config: RunConfig) -> int:
         num_problems = len(task.problems()) if known is None else known
         most = num_problems * (task.k + task.greedy) * task.max_new_tokens
         tokens, once = (tokens, once + most) if task.base_only else (tokens + most, once)
-    return tokens * (1 + len(config.eval.at_steps)) + once
+    return tokens, once
 
 
 def finished_records(output_dir: str) -> list[RunRecord]:
@@ -148,6 +201,6 @@ def finished_records(output_dir: str) -> list[RunRecord]:
     for path in Path(output_dir).glob("*/*/run.json"):
         with suppress(RecordError, LookupError, TypeError, ValueError):
             record = read_run(path.parent)
-            if record.status == "finished" and record.seconds and _costing(record.config).samples > 0:
+            if record.status == "finished" and record.seconds and _workload_of(record).samples > 0:
                 records.append(record)
     return records

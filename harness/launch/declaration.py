@@ -63,13 +63,20 @@ def _content(sweep: Sweep, earlier: dict[str, Any]) -> dict[str, Any]:
     # Rules at their default are absent, so that one which a later version adds is no other declaration.
     rules = spec.model_dump(mode="json", include=set(RULES), exclude_defaults=True)
     settings = sweep.jobs[0].config.eval.model_dump(mode="json")
+    # Seeds that a declared rule adds are no other declaration.
+    seeds = (
+        {*spec.seeds, *sweep.seeds}
+        if (by_rule := spec.seed_rule) is None
+        else {*by_rule.seeds[: by_rule.first]}
+    )
     content = {
         "question": spec.question,
         "factors": levels,
-        "seeds": sorted({*spec.seeds, *sweep.seeds, *earlier.get("seeds", [])}),
+        "seeds": sorted({*seeds, *earlier.get("seeds", [])}),
         "control": spec.control or sweep.control,
         "primary": sweep.primary,
         **rules,
+        **({"until": by_rule.model_dump(exclude_none=True)} if by_rule else {}),
         "base_seed": spec.base_seed,
         "pairing": pairing(spec.draws, shared_base=sweep.shared_base),
         "evaluation": {name: settings[name] for name in PROTOCOL if name in settings},

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from harness.launch.compose import Composer
+from harness.launch.pretrained import pretrained_lines
 from harness.records.records import GENERATED
 from harness.schema.data_config import DataConfig
 from harness.schema.run_config import ConfigError, RunConfig
@@ -20,8 +21,14 @@ def base_lines(draws: Draws, base_seed: Draws | None) -> list[str]:
 
 
 def drawn_configs(composer: Composer, draws: Draws, lines: list[str]) -> tuple[list[str], list[RunConfig]]:
-    """A run's overrides, with those that draw its problems, and its config, or those of its stages."""
+    """A run's overrides, with those that its model calls for or that draw its problems, and its config, or
+    those of its stages."""
     configs = composer.configs(lines)
+    # A pipeline's stages set what suits its model themselves.
+    if configs[0].stage is None and (more := pretrained_lines(composer, configs[0], lines)):
+        composer.defaults |= dict.fromkeys(more)
+        lines = [*more, *lines]
+        configs = composer.configs(lines)
     if draws == "shared":
         return lines, configs
     last = [line for line in lines if line.startswith("seed=")]

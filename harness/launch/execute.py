@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-import yaml
 
 from harness.bases.pretrain import ensure_base
 from harness.data.load import data_report
@@ -45,6 +44,7 @@ from harness.reward_models.in_training import add_reward_models
 from harness.reward_models.rerank import scorers
 from harness.rollout import process_cache as warm
 from harness.rollout.engines import warm_engine
+from harness.schema.config_text import config_text
 from harness.schema.run_config import RunConfig
 from harness.training import checkpoint, distributed
 from harness.training.accounting import Clock, Meter, begin_peak
@@ -108,7 +108,7 @@ def _execute(config: RunConfig, folder: Path, overrides: Sequence[str], report: 
     record, tracker = new_record(config, folder, overrides), Tracker(config)
     begin_peak(torch.device(record.hardware["device"]))  # forget the peaks of this process's earlier runs
     try:
-        write_text(folder / "config.yaml", yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+        write_text(folder / "config.yaml", config_text(config))
         write_text(folder / "data.json", json.dumps(data_report(config.data), indent=1))
         write_record(folder / "run.json", record)
         if record.code.get("earlier_commits"):

@@ -19,12 +19,11 @@ from harness.identity import run_id
 from harness.launch.ablation import (
     AblationSpec,
     arm_key,
-    check_checkpoint,
-    check_fixed,
     levels_of,
     own_lines,
     read_spec,
 )
+from harness.launch.arm_checks import check_checkpoint, check_fixed
 from harness.launch.compose import Composer, may_choose
 from harness.launch.draws import drawn_configs
 from harness.launch.job_checks import check_jobs
@@ -32,6 +31,7 @@ from harness.launch.jobs import Job, all_runs
 from harness.launch.levels import choose, control_levels, is_named, lines_of
 from harness.launch.pipeline import STAGE, key_of
 from harness.launch.rates import check_validation, rates_per_seed
+from harness.launch.seed_rule import split_until
 from harness.launch.syntax import MAX_RUNS, check_number, parse
 from harness.schema.run_config import ConfigError
 
@@ -105,6 +105,7 @@ class Overrides:
 
     `levels` may choose levels of an ablation's factors, `launcher` sets up Hydra's launcher, `swept` gives a
     key several values, `fixed` is the same in every run. `keys` names everything in `swept` and `fixed`.
+    `until` is the rule by which seeds are added, as given.
     """
 
     levels: list[Override]
@@ -112,6 +113,7 @@ class Overrides:
     swept: dict[str, list[str]]
     fixed: list[str]
     keys: set[str]
+    until: Any = None
 
 
 def expand(
@@ -122,19 +124,22 @@ def expand(
     rates: dict[str, float] | None = None,
     max_runs: int = MAX_RUNS,
     match: Sequence[dict[str, Any]] = (),
+    num_seeds: int | None = None,
 ) -> Sweep:
     """Every run that the overrides ask for, composed and validated. A single run is a sweep of one.
 
-    `rates` are the learning rates that a pilot chose, by `arm_key` (harness/launch/pilot.py).
+    `rates` are the learning rates that a pilot chose, by `arm_key` (harness/launch/pilot.py). `num_seeds`:
+    how many an ablation with `until` has now; None: those of its first look.
     Raises ConfigError: one line with field, value and remedy.
     """
     composer = Composer(config_dir, max_runs=max_runs)
     given = _sorted(composer, overrides)
     raw = OmegaConf.to_container(composer.raw(given.fixed))
-    spec = read_spec(raw.get("ablation"), _ablation_file(composer, given))  # type: ignore[union-attr]
+    own = "seed" in given.keys
+    spec = read_spec(raw.get("ablation"), _ablation_file(composer, given), given.until, own_seeds=own)  # type: ignore[union-attr]
     factors = _factors(composer, spec, given, multirun=multirun)
     grid = rates_per_seed(spec.lr_grid if spec else None, given.keys)
-    jobs = _jobs(composer, spec, given, factors, rates, grid, _steps(match))
+    jobs = _jobs(composer, spec, given, factors, rates, grid, _steps(match), num_seeds)
     check_jobs(jobs)
     check_validation(grid, [job.config for job in jobs])
     if spec is not None:
@@ -168,6 +173,7 @@ def _ablation_file(composer: Composer, given: Overrides) -> str:
 
 def _sorted(composer: Composer, overrides: Sequence[str]) -> Overrides:
     """Raises ConfigError for what is malformed, or names no group, option or field."""
+    until, overrides = split_until(overrides)
     parsed = list(zip(parse(overrides), overrides, strict=True))
     levels = [o for o, _ in parsed if may_choose(o)]
     composer.parse([line for o, line in parsed if o not in levels])
@@ -180,7 +186,7 @@ def _sorted(composer: Composer, overrides: Sequence[str]) -> Overrides:
     several = {key: (composer.values(o), o.is_sweep_override()) for key, o, _ in rest}
     swept = {key: values for key, (values, is_sweep) in several.items() if len(values) > 1 or is_sweep}
     fixed = [line for key, _, line in rest if key not in swept]
-    return Overrides(levels, launcher, swept, fixed, {key for key, _, _ in rest})
+    return Overrides(levels, launcher, swept, fixed, {key for key, _, _ in rest}, until)
 
 
 def _factors(composer: Composer, spec: AblationSpec | None, given: Overrides, *, multirun: bool) -> Factors:
@@ -213,12 +219,15 @@ def _jobs(
     rates: dict[str, float] | None,
     grid: Sequence[float],
     steps: Mapping[str, int],
+    num_seeds: int | None,
 ) -> list[Job]:
     """A job for each arm, learning rate of the grid and seed, arm by arm."""
     seeds: Sequence[str | None] = given.swept.get("seed") or []
+    rule = spec.seed_rule if spec else None
     if not seeds and spec is not None and "seed" not in given.keys:
-        seeds = [str(seed) for seed in spec.seeds]
-    counts = {name: len(levels) for name, levels in factors.items()} | {"seed": len(seeds or [None])}
+        seeds = [str(seed) for seed in (rule.seeds[: num_seeds or rule.first] if rule else spec.seeds)]
+    most = rule.max_seeds if rule else len(seeds or [None])
+    counts = {name: len(levels) for name, levels in factors.items()} | {"seed": most}
     counts |= {"trainer.lr": len(grid)} if grid else {}
     product = " × ".join(f"{number} {name}" for name, number in counts.items())
     rates_to_try: Sequence[float | None] = grid or [None]

@@ -6,7 +6,7 @@ All get the same overrides and the same task, `run_task`.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,8 @@ from harness.launch.expand import Sweep
 from harness.launch.jobs import EXECUTE, Functions, load
 from harness.launch.launcher import ProcessLauncher
 from harness.records.progress import Display
-from harness.schema.presets import CONF
+from harness.schema.own_function import freeze, own_functions
+from harness.schema.presets import CONF, with_components, with_own_presets
 from harness.schema.run_config import ConfigError, validate
 
 PROCESS = "harness.launch.launcher.ProcessLauncher"
@@ -71,19 +72,30 @@ def is_local(sweep: Sweep) -> bool:
     return not sweep.launcher or launcher_settings(master_config(sweep))["_target_"] == PROCESS
 
 
-def run_task(config: DictConfig, *, execute: str = EXECUTE, flags: Sequence[str] = ()) -> str:
+def run_task(
+    config: DictConfig,
+    *,
+    execute: str = EXECUTE,
+    flags: Sequence[str] = (),
+    sources: Mapping[str, tuple[str, str]] | None = None,
+) -> str:
     """The task of every launcher: validate what Hydra composed, and run it. Returns the outcome.
 
-    Hydra knows of no stages: one is composed again from its overrides.
+    `sources` are the user's own functions as they stood at the launch, by path. Hydra knows of no stages: one
+    is composed again from its overrides.
     """
     overrides = list(HydraConfig.get().overrides.task)
-    if config.get("pipeline") is None:
-        data = OmegaConf.to_container(config, resolve=True)
-        assert isinstance(data, dict)
-        checked = validate({str(key): value for key, value in data.items() if key not in NO_SETTINGS})
-    else:
-        folder = next((flag.partition("=")[2] for flag in flags if flag.startswith("--config-dir=")), None)
-        checked = Composer(folder).config(overrides)
+    own = [flag.partition("=")[2] for flag in flags]
+    if config.get("pipeline") is not None:
+        checked = Composer(own[0] if own else None).config(overrides)
+        return load(execute)(checked, overrides=[*flags, *overrides], report=_print_report)
+    data = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(data, dict)
+    folders = [root / "data" for root in (CONF, *map(Path, own))]
+    data["data"] = with_components(data["data"], folders)
+    data["eval"] = with_own_presets(data["eval"], folders)
+    freeze({str(key): value for key, value in data.items()}, sources)
+    checked = validate({str(key): value for key, value in data.items() if key not in NO_SETTINGS})
     return load(execute)(checked, overrides=[*flags, *overrides], report=_print_report)
 
 
@@ -106,7 +118,9 @@ def make_launcher(
     hydra = GlobalHydra.instance().hydra
     assert hydra is not None
     context = HydraContext(config_loader=hydra.config_loader, callbacks=Callbacks(config))
-    task = partial(run_task, execute=functions.execute, flags=sweep.composer.flags)
+    own = [one for job in sweep.jobs for _, one in own_functions(job.config.model_dump())]
+    sources = {one["path"]: (str(one["sha256"]), str(one["source"])) for one in own}
+    task = partial(run_task, execute=functions.execute, flags=sweep.composer.flags, sources=sources)
     settings = launcher_settings(config)
     if settings.pop("_target_") == PROCESS:
         # Hydra instantiates plugins of the package hydra_plugins alone.

@@ -18,6 +18,7 @@ from harness.model.files.teacher_files import check_teacher
 from harness.model.preflight import check_packages, describe
 from harness.records.records import GENERATED
 from harness.schema.data_config import SPLITS
+from harness.schema.own_function import own_functions
 from harness.schema.prompts import make_prompt
 from harness.schema.run_config import ConfigError, RunConfig, check_folder
 from harness.schema.unread import unread
@@ -35,35 +36,57 @@ def check_jobs(jobs: Sequence[Job]) -> None:
     for setting in unread(configs):
         if not setting.warn:
             raise ConfigError(setting.message)
-    for config in _distinct(configs, lambda c: (c.output_dir, c.study, c.objective.name, c.model.name)):
-        _check_lengths(config)
-    for config in configs:
-        check_packages(config)
-    codecs = {
-        config.model.model_dump_json(): _check_model(config)
-        for config in _distinct(configs, lambda c: (c.model.model_dump_json(), *sorted(c.templates)))
-    }
-    for config in _distinct(configs, lambda c: c.data.model_dump_json()):
-        check_data(config.data)
-    for config in _distinct(configs, lambda c: (c.data.model_dump_json(), c.objective.model_dump_json())):
-        check_references(config)
-    for config in _distinct(configs, lambda c: (c.measured_data.model_dump_json(), *c.eval.splits)):
-        _check_splits(config)
-    for config in _distinct(configs, lambda c: c.model.kept_text):
-        _check_kept_text(config)
-    for config in configs:
-        check_corpus(config)
-    for config in _distinct(configs, lambda c: (c.model.model_dump_json(), c.data.model_dump_json())):
-        _check_prompts(config, codecs[config.model.model_dump_json()])
-    for template, benchmark in {(c.measured_data.template, b) for c in configs for b in c.eval.benchmarks}:
-        check_benchmark(benchmark, template)
-    for config in _distinct(configs, lambda c: (c.model.model_dump_json(), c.objective.model_dump_json())):
-        check_teacher(config.objective, config.model)
-    for config in _distinct(configs, lambda c: c.output_dir):
-        _check_folder(Path(config.output_dir), [c for c in configs if c.output_dir == config.output_dir])
-    for config in _distinct(configs, lambda c: (c.data.model_dump_json(), str(c.stage and c.stage.data))):
-        check_apart(config)
+    codecs: dict[str, Codec | None] = {}
+
+    def model(config: RunConfig) -> None:
+        codecs[_model(config)] = _check_model(config)
+
+    def folder(config: RunConfig) -> None:
+        _check_folder(
+            Path(config.output_dir), [other for other in configs if other.output_dir == config.output_dir]
+        )
+
+    checks: tuple[tuple[Callable[[RunConfig], object], Callable[[RunConfig], Hashable]], ...] = (
+        (_check_lengths, lambda c: (c.output_dir, c.study, c.objective.name, c.model.name)),
+        (check_packages, id),
+        (model, lambda c: (_model(c), *sorted(c.templates))),
+        (_check_own_functions, id),
+        (lambda c: check_data(c.data), _data),
+        (check_references, lambda c: (_data(c), _objective(c))),
+        (_check_splits, lambda c: (c.measured_data.model_dump_json(), *c.eval.splits)),
+        (_check_kept_text, lambda c: c.model.kept_text),
+        (check_corpus, id),
+        (lambda c: _check_prompts(c, codecs[_model(c)]), lambda c: (_model(c), _data(c))),
+        (
+            _check_benchmarks,
+            lambda c: (c.measured_data.template, *(b.model_dump_json() for b in c.eval.benchmarks)),
+        ),
+        (lambda c: check_teacher(c.objective, c.model), lambda c: (_model(c), _objective(c))),
+        (_probe_own_functions, lambda c: (_objective(c), _data(c))),
+        (folder, lambda c: c.output_dir),
+        (check_apart, lambda c: (_data(c), str(c.stage and c.stage.data))),
+    )
+    for check, key in checks:
+        for config in _distinct(configs, key):
+            check(config)
     _check_names(jobs)
+
+
+def _model(config: RunConfig) -> str:
+    return config.model.model_dump_json()
+
+
+def _data(config: RunConfig) -> str:
+    return config.data.model_dump_json()
+
+
+def _objective(config: RunConfig) -> str:
+    return config.objective.model_dump_json()
+
+
+def _check_benchmarks(config: RunConfig) -> None:
+    for benchmark in config.eval.benchmarks:
+        check_benchmark(benchmark, config.measured_data.template)
 
 
 def _distinct(configs: Sequence[RunConfig], key: Callable[[RunConfig], Hashable]) -> list[RunConfig]:
@@ -96,6 +119,35 @@ def _check_prompts(config: RunConfig, codec: Codec | None) -> None:
             make_prompt(problem, config.data.template, codec.prompt_ids)
         except ValueError as error:
             raise ConfigError(f"data={config.data.name}: problem {problem.id}: {error}") from None
+
+
+def _check_own_functions(config: RunConfig) -> None:
+    """Raises ConfigError for a function that comes with a model."""
+    for place, own in own_functions(config.model_dump()):
+        path = Path(own["path"].rpartition(":")[0]).expanduser()
+        if _comes_with_a_model(path):
+            raise ConfigError(
+                f"{place}.path={own['path']}: it stands in a model's folder, and code that comes with one "
+                "is never run; copy what you have read and trust to a file of your own"
+            )
+
+
+def _comes_with_a_model(file: Path) -> bool:
+    """Whether a file stands in the folder of a model, or in one inside it."""
+    folders = {*file.absolute().parents[:3], *file.resolve().parents[:3]}
+    settings = [folder / "config.json" for folder in folders]
+    return any(path.is_file() and b'"model_type"' in path.read_bytes()[:100_000] for path in settings)
+
+
+def _probe_own_functions(config: RunConfig) -> None:
+    """Raises ConfigError for a reward, advantage or loss of the user's own that fails when tried."""
+    if any(place.startswith("objective.") for place, _ in own_functions(config.model_dump())):
+        from harness.training.own_functions import OwnFunctionError, probe  # imports torch
+
+        try:
+            probe(config.objective, load_split(config.data, "train")[:4])
+        except OwnFunctionError as error:
+            raise ConfigError(str(error)) from None
 
 
 def _check_lengths(config: RunConfig) -> None:

@@ -15,6 +15,7 @@ from harness.identity import run_folder
 from harness.launch.ablation import AblationSpec, arm_key, levels_of
 from harness.launch.expand import Sweep, expand
 from harness.launch.jobs import Functions, Job
+from harness.launch.seed_rule import without_until
 from harness.launch.status import finished
 from harness.launch.sweep import run_sweep
 from harness.records.lines import read_metrics
@@ -82,7 +83,7 @@ def measuring_sweep(sweep: Sweep, overrides: Sequence[str], *, config_dir: str |
         "eval.greedy": "false",
         **dict.fromkeys(("eval.at_steps", "eval.rerank", "eval.base_templates", "eval.benchmarks"), "[]"),
     }
-    lines = [line for line in overrides if line.lstrip("+").partition("=")[0] not in own]
+    lines = [line for line in without_until(overrides) if line.lstrip("+").partition("=")[0] not in own]
     lines += [f"{key}={value}" for key, value in own.items()]
     return expand(lines, multirun=True, config_dir=config_dir, max_runs=sweep.composer.max_runs)
 

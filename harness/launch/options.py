@@ -26,6 +26,13 @@ HYDRA = {
     "-sc": "there is none",
 }
 
+# Commands besides a launch: what runs one (module:function), and what --help says of it.
+COMMANDS = {
+    "export": ("harness.launch.export:main", "write a run's model in the hub's layout, with a model card"),
+    "clean": ("harness.launch.clean:main", "remove the failed runs of a study, once it was asked"),
+    "init": ("harness.launch.init:main", "write a commented ablation of your own to begin from"),
+}
+
 EXAMPLES = """examples:
   python -m harness objective=grpo model=ladder_xs seed=1
   python -m harness -m objective=sft_rejection,grpo model=ladder_xs,ladder_s seed=0,1,2 study=first
@@ -33,6 +40,8 @@ EXAMPLES = """examples:
   python -m harness objective=grpo trainer.lr=1e-4 --config
   python -m harness model=smollm2_135m_instruct data=math data.levels=[4,5] data.num_train=512
   python -m harness model=smollm2_135m_instruct data=mixture 'data.components={gsm8k: 0.3, math: 0.7}'
+  python -m harness export RUN FOLDER
+  python -m harness init ablation mine
   python -m analysis report outputs/first
 
 published problems are read from the folder MATH_DATA_DIR, or from the hub where it is not set;
@@ -42,16 +51,19 @@ exit codes: 0 finished or skipped, 1 a run failed, 2 bad input, 3 another proces
 """
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are ValueErrors: main() turns each into one line."""
+
     def error(self, message: str) -> None:  # type: ignore[override]
         raise ValueError(message)
 
 
-def parser() -> argparse.ArgumentParser:
-    made = _Parser(
+def parser(config_dir: str | None = None) -> argparse.ArgumentParser:
+    """The command line's options; its help lists the options of `config_dir` too."""
+    made = Parser(
         prog="python -m harness",
         description="One run, or every run of an ablation: base model -> train -> evaluate -> record.",
-        epilog=_groups() + "\n\n" + EXAMPLES,
+        epilog="\n\n".join([_commands(), _groups(config_dir), EXAMPLES]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -66,19 +78,35 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-def _groups() -> str:
-    """`group=option` for everything in conf/, read from the folder names."""
+def _commands() -> str:
+    lines = [f"  {name:<11} {said}" for name, (_, said) in COMMANDS.items()]
+    return "\n".join(["commands (python -m harness COMMAND --help):", *lines])
+
+
+def _groups(config_dir: str | None) -> str:
+    """`group=option` for everything in conf/ and the user's folder, read from the names of files."""
     lines = ["settings (group=option, or any field: trainer.steps=10):"]
-    for group in sorted(p for p in (ROOT / "conf").iterdir() if p.is_dir() and p.name != "hydra"):
-        options = " | ".join(sorted(p.stem for p in group.glob("*.yaml")))
-        lines.append(f"  {group.name:<11} {options}")
+    roots = [ROOT / "conf", *([Path(config_dir)] if config_dir else [])]
+    for group in sorted(p.name for p in (ROOT / "conf").iterdir() if p.is_dir() and p.name != "hydra"):
+        options = " | ".join(sorted({p.stem for root in roots for p in (root / group).glob("*.yaml")}))
+        lines.append(f"  {group:<11} {options}")
     lines.append("  hydra/launcher  process | joblib | submitit_local | submitit_slurm | ray")
     return "\n".join(lines)
 
 
+def _config_dir(arguments: list[str]) -> str | None:
+    """What --config-dir says, for the help: argparse prints that before it has read the rest."""
+    for place, word in enumerate(arguments):
+        if word.startswith("--config-dir="):
+            return word.partition("=")[2]
+        if word == "--config-dir":
+            return next(iter(arguments[place + 1 :]), None)
+    return None
+
+
 def parse_arguments(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     """Options, and the Hydra overrides that are left. Raises ValueError for an option that does not exist."""
-    options, overrides = parser().parse_known_args(arguments)
+    options, overrides = parser(_config_dir(arguments)).parse_known_args(arguments)
     known = ["--help", "--multirun", "--plan", "--config", "--config-dir", "--max-runs", "--version"]
     for word in overrides:
         if word.startswith("-"):

@@ -11,17 +11,20 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from statistics import fmean
+from typing import Any
 
 from harness.identity import run_folder
 from harness.launch.ablation import arm_key
-from harness.launch.costs import estimate, finished_records
+from harness.launch.costs import estimate, finished_records, makespan
 from harness.launch.declaration import declare
 from harness.launch.expand import Sweep, expand
 from harness.launch.jobs import Functions, Job
 from harness.launch.pipeline import LAST
 from harness.launch.rates import SPLIT, RateGrid, rate_key
+from harness.launch.seed_rule import without_until
 from harness.launch.status import evaluation_folders, finished
 from harness.launch.sweep import plan, run_sweep, study_folder, workers_of
+from harness.launch.until import rule_of, run_until
 from harness.records.progress import duration
 from harness.records.reading import RecordError
 from harness.records.records import read_eval
@@ -71,7 +74,7 @@ def pilot_of(sweep: Sweep, overrides: Sequence[str], *, config_dir: str | None =
         "eval.base_templates": "[]",
         "eval.benchmarks": "[]",
     }
-    lines = [line for line in overrides if line.lstrip("+").partition("=")[0] not in own]
+    lines = [line for line in without_until(overrides) if line.lstrip("+").partition("=")[0] not in own]
     lines += [f"{key}={value}" for key, value in own.items()]
     return expand(lines, multirun=True, config_dir=config_dir, max_runs=sweep.composer.max_runs)
 
@@ -101,10 +104,10 @@ def run_with_pilot(
         print(f"{choice.arm or 'all runs'}: {_said(choice)}", file=sys.stderr)
     most, rates = sweep.composer.max_runs, rates_of(choices)
     chosen = expand(overrides, multirun=True, config_dir=config_dir, rates=rates, max_runs=most)
-    return (
-        run_sweep(chosen, overrides=overrides, functions=functions, pilot=[asdict(c) for c in choices])
-        or code
-    )
+    settings: Any = {"overrides": overrides, "functions": functions, "pilot": [asdict(c) for c in choices]}
+    if rule := rule_of(chosen):
+        return run_until(chosen, rule, config_dir=config_dir, **settings) or code
+    return run_sweep(chosen, **settings) or code
 
 
 def plan_with_pilot(sweep: Sweep, pilot: Sweep, *, overrides: Sequence[str], config_dir: str | None) -> str:
@@ -116,7 +119,7 @@ def plan_with_pilot(sweep: Sweep, pilot: Sweep, *, overrides: Sequence[str], con
     left = [job.config for job in pilot.runs if finished(job.config) is None]
     if left:
         rate, records = sweep.jobs[0].config.trainer.lr, finished_records(left[0].output_dir)
-        seconds = sum(estimate(config, records).seconds for config in left) / workers_of(pilot)
+        seconds = makespan([estimate(config, records).seconds for config in left], workers_of(pilot))
         lines.append(f"{len(left)} of its {len(pilot.runs)} runs are to do: {duration(seconds)}, bases apart")
         lines.append(f"Until it has chosen, the runs below stand with trainer.lr={rate:g}")
     else:

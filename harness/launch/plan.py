@@ -6,14 +6,16 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from harness.identity import base_id, base_made, bases_of, streams_of
-from harness.launch.ablation import AblationSpec, GainShare, differences
-from harness.launch.costs import estimate, finished_records
+from harness.identity import base_id, base_made, bases_of, eval_key, streams_of
+from harness.launch.ablation import AblationSpec, GainShare
+from harness.launch.arm_checks import differences
+from harness.launch.costs import START_SECONDS, estimate, finished_records, makespan
 from harness.launch.expand import Sweep
 from harness.launch.jobs import Job
 from harness.launch.levels import gap_lines
 from harness.launch.plan_stages import stage_rows
 from harness.launch.rates import SPLIT, as_text
+from harness.launch.status import unevaluated
 from harness.model import preflight
 from harness.model.files.source import not_reached
 from harness.records.progress import duration
@@ -218,10 +220,19 @@ def _time_lines(sweep: Sweep, todo: dict[str, str], records: Sequence[RunRecord]
         one.append(
             sum(estimate(c, records).seconds for c in chain) + sum(spent.get(name, 0.0) for name in needed)
         )
-    seconds = sum(estimate(c, records).seconds for c in left) + sum(spent.values())
+    parts = [estimate(c, records).seconds for c in left] + [
+        *spent.values(),
+        *_base_evaluations(left, records),
+    ]
     used = min(workers, max(1, len(left)))
-    seconds = max([seconds / used, *one])
+    seconds = max([makespan(parts, used), *one]) + (START_SECONDS if left else 0.0)
     return [f"Bases to make: {names}", f"Expected: {duration(seconds)} on {_count(used, 'worker')}"]
+
+
+def _base_evaluations(left: Sequence[RunConfig], records: Sequence[RunRecord]) -> list[float]:
+    """Seconds of each evaluation of a base that is still to be made: one a base and protocol."""
+    missing = {(base_id(c), eval_key(c)): c for c in left}
+    return [estimate(c, records).base_evaluation for c in missing.values() if unevaluated(c, 0) is not None]
 
 
 def _difference_lines(arms: dict[str, list[Job]]) -> list[str]:

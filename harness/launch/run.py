@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
-from harness.launch.options import EXAMPLES, ROOT, parse_arguments, parser
+from harness.launch.options import COMMANDS, EXAMPLES, ROOT, parse_arguments, parser
 from harness.records.reasons import is_disk_full, reason_of
 
 if TYPE_CHECKING:
@@ -70,6 +70,10 @@ def _command(arguments: list[str], functions: Functions | None) -> int:
         print(parser().format_usage() + EXAMPLES, file=sys.stderr)
         return BAD_INPUT
     try:
+        if arguments[0] in COMMANDS:
+            from harness.launch.jobs import load
+
+            return int(load(COMMANDS[arguments[0]][0])(arguments[1:]))
         options, overrides = parse_arguments(arguments)
     except SystemExit:  # --help: it may go to a program that reads no more
         sys.stdout.flush()
@@ -89,10 +93,15 @@ def _own_packages_first() -> None:
 
 def _run(options: argparse.Namespace, overrides: list[str], functions: Functions | None) -> int:
     """Compose every run, warn, then print the configs or go on to `_launch`."""
+    from harness.launch.compose import Composer
     from harness.launch.expand import expand
     from harness.launch.hydra_launchers import check_launcher
     from harness.model.files.source import planning
+    from harness.schema.own_function import forget
+    from harness.schema.settings import as_meant
 
+    forget()
+    overrides = as_meant(overrides, Composer(options.config_dir).options)
     with planning() if options.plan else nullcontext():
         most = {} if options.max_runs is None else {"max_runs": options.max_runs}
         sweep = expand(
@@ -100,6 +109,8 @@ def _run(options: argparse.Namespace, overrides: list[str], functions: Functions
         )
         check_launcher(sweep, alone=not _is_sweep(sweep, options))
         _check_torchrun(sweep)
+        if given := " ".join(sweep.composer.defaults):
+            print(f"defaults of a pretrained model, unless you set them: {given}", file=sys.stderr)
         _warn([job.config for job in sweep.runs])
         if not options.plan:
             _say_design(sweep)
@@ -117,22 +128,27 @@ def _launch(
     from harness.launch.pilot import pilot_of, plan_with_pilot, run_with_pilot
     from harness.launch.signals import installed
     from harness.launch.sweep import plan, run_sweep
+    from harness.launch.until import plan_lines, rule_of, run_until
 
     folder, calls = options.config_dir, functions or Functions()
     check_match(sweep.spec, sweep.jobs)
+    rule = rule_of(sweep)
     started = None if options.plan else calls
     with nullcontext() if options.plan else installed():
         sweep = matched_sweep(sweep, overrides, config_dir=folder, functions=started)
     pilot = pilot_of(sweep, overrides, config_dir=folder)
     if options.plan:
         with_pilot = pilot and plan_with_pilot(sweep, pilot, overrides=overrides, config_dir=folder)
-        print(with_pilot or plan(sweep), flush=True)
+        more = ["", plan_lines(sweep, rule)] if rule else []
+        print("\n".join([with_pilot or plan(sweep), *more]), flush=True)
     _check_memory(sweep)
     if options.plan:
         return FINISHED
     with installed():
         if pilot is not None:
             return run_with_pilot(sweep, pilot, overrides=overrides, config_dir=folder, functions=calls)
+        if rule is not None:
+            return run_until(sweep, rule, overrides=overrides, config_dir=folder, functions=calls)
         if _is_sweep(sweep, options):
             return run_sweep(sweep, overrides=overrides, functions=calls)
         return _run_one(sweep, calls)
@@ -183,31 +199,35 @@ def _say_design(sweep: Sweep) -> None:
 def _warn(configs: Sequence[RunConfig]) -> None:
     from harness.data.load import left_out
     from harness.data.references import check_references
+    from harness.launch.pretrained import pretrained_warnings
     from harness.schema.run_config import config_warnings
     from harness.schema.unread import unread
 
     found = [setting.message for setting in unread(configs) if setting.warn]
     for config in configs:
         found += [*config_warnings(config), *left_out(config.data), *check_references(config)]
+    seen = {(c.model, c.data.name, c.trainer.lr, c.rollout.max_new_tokens): c for c in configs}
+    found += [text for config in seen.values() for text in pretrained_warnings(config)]
     for text in dict.fromkeys(found):
         print(f"warning: {text}", file=sys.stderr)
 
 
 def _print_configs(sweep: Sweep) -> int:
-    import yaml
+    from harness.schema.config_text import config_text
 
     for job in sweep.runs:
         print(f"# {job.run_id}")
-        print(yaml.safe_dump(job.config.model_dump(mode="json"), sort_keys=False))
+        print(config_text(job.config))
     return FINISHED
 
 
 def _run_one(sweep: Sweep, functions: Functions) -> int:
     """Run the only job in this process, a pipeline's stages in order. Returns the exit code."""
+    from harness.launch.results import run_names
     from harness.records.progress import Display
 
     runs = sweep.jobs[0].stages
-    with Display({job.run_id: 1.0 for job in runs}) as display:
+    with Display({job.run_id: 1.0 for job in runs}, names=run_names(runs)) as display:
         for job in runs:
             outcome = _run_stage(job, display, functions, sweep.composer.flags)
             if outcome not in ("finished", "skipped"):
@@ -218,13 +238,14 @@ def _run_one(sweep: Sweep, functions: Functions) -> int:
 def _run_stage(job: Job, display: Display, functions: Functions, flags: Sequence[str]) -> str:
     """Run one job in this process unless it is finished. Returns the outcome."""
     from harness.launch.jobs import load
+    from harness.launch.results import ending, run_name
     from harness.launch.status import decide, decision_text
     from harness.records.progress import Throttle
     from harness.records.reading import visible
 
     action, note = decide(job.config)
     if text := decision_text(action, note):
-        print(f"{job.run_id}  {visible(text)}", file=sys.stderr)
+        print(f"{run_name(job)}  {visible(text)}", file=sys.stderr)
     if action == "skip":
         return "skipped"
     execute: Callable[..., str] = load(functions.execute)
@@ -239,6 +260,8 @@ def _run_stage(job: Job, display: Display, functions: Functions, flags: Sequence
 
     outcome = execute(job.config, overrides=[*flags, *job.overrides], report=report)
     display.end(job.run_id, outcome, last_note if outcome != "finished" else "")
+    if outcome == "finished":
+        display.say("\n".join(ending(job.config)))
     return outcome
 
 

@@ -67,8 +67,10 @@ def _declared(sweep: Sweep) -> dict[str, Any]:
     if (spec := sweep.spec) is None:
         return {}
     rule = pairing(spec.draws, shared_base=sweep.shared_base)
-    matched = {"matched": sweep.match} if sweep.match else {}
-    return {**spec.model_dump(include=DECLARED), "pairing": rule, **matched}
+    own: dict[str, Any] = {"matched": sweep.match} if sweep.match else {}
+    if seeds := spec.seed_rule:
+        own["until"] = seeds.model_dump()
+    return {**spec.model_dump(include=DECLARED), "pairing": rule, **own}
 
 
 def _arm(label: str, jobs: Sequence[Job], *, tried: bool) -> Arm:

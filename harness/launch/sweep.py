@@ -26,6 +26,7 @@ from harness.launch.jobs import DONE, Functions, Job, is_behind, not_started
 from harness.launch.launcher import num_cores, own_code_first, places
 from harness.launch.pipeline import typed
 from harness.launch.plan import describe
+from harness.launch.results import headline, report_command, run_names
 from harness.launch.status import decide, decision_text, finished
 from harness.launch.study import merged_study, write_study
 from harness.records.code_state import code_state
@@ -92,10 +93,16 @@ def run_sweep(
     if todo and reported:
         declare(sweep, study)
     began = datetime.now(UTC)
-    with Display({job.run_id: costs[job.run_id] for job in todo}) as display:
+    configs = {job.run_id: job.config for job in todo}
+    names = run_names(sweep.runs, with_rates=bool(sweep.grid))
+    with Display(
+        {job.run_id: costs[job.run_id] for job in todo},
+        names=names,
+        result=lambda name: headline(configs[name]) if name in configs else "",
+    ) as display:
         for job in sweep.runs:
             if text := decision_text(*decided[job.run_id]):
-                display.say(f"{job.run_id}  {text}")
+                display.say(f"{names[job.run_id]}  {text}")
         display.say(f"{len(todo)} of {len(sweep.runs)} runs to do under {study}")
         outcomes = _launch(sweep, todo, display, costs, functions) if todo else {}
     return _summary(sweep, outcomes, study, (datetime.now(UTC) - began).total_seconds())
@@ -230,6 +237,8 @@ def _summary(sweep: Sweep, outcomes: dict[str, tuple[str, str]], study: Path, se
             print(f"{outcome}: {job.run_id}: {visible(reason)}", file=sys.stderr)
     text = ", ".join(f"{n} {outcome}" for outcome, n in counts.items())
     print(f"{study}: {text} in {duration(seconds)}", file=sys.stderr)
+    if counts.keys() & {"finished", "skipped"}:
+        print(f"next: {report_command(study)}", file=sys.stderr)
     if counts.keys() - {"finished", "skipped", "held"}:
         return 1
     return 3 if "held" in counts else 0

@@ -15,6 +15,7 @@ from harness.identity import digest
 from harness.launch.bookkeeping import final_numbers
 from harness.launch.status import evaluation_folders, sampling_folders
 from harness.records.declarations import FILE as DECLARATION
+from harness.records.looks import FILE as LOOKS
 from harness.records.records import BASES, RunRecord, eval_paths, read_eval
 from harness.schema.run_config import RunConfig
 
@@ -155,7 +156,7 @@ class Tracker:
         """Send the records as files: `r1-report fetch` makes an outputs/ folder again from W&B alone."""
         base = Path(BASES) / str(record.base_id) / "base.json"
         files = {"run.json": folder / "run.json", "study.json": folder.parent / "study.json"}
-        files[DECLARATION] = folder.parent / DECLARATION
+        files |= {name: folder.parent / name for name in (DECLARATION, LOOKS)}
         files[base.as_posix()] = Path(self.config.output_dir) / base
         for name, path in (files | self._records(record, folder)).items():
             if path.exists():

@@ -16,8 +16,9 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
+from harness.identity import run_id
 from harness.launch import signals
-from harness.launch.jobs import load
+from harness.launch.jobs import EXECUTE, load
 from harness.records.progress import Throttle
 from harness.records.reasons import reason_of
 from harness.schema.run_config import RunConfig
@@ -93,6 +94,11 @@ def _run(work: Work, send: Callable[..., None]) -> Outcome:
     report = Throttle(lambda *message: send("progress", *_message(*message)))
     try:
         function = load(work.function)
+        if work.function == EXECUTE and (name := run_id(work.config)) != work.name:
+            raise ValueError(
+                f"it would be {name} by now: what it reads (a data file, a model, a function's rows) has "
+                "changed since the launch; launch again"
+            )
         if work.is_base:
             function(work.config, report)
             return "finished", ""

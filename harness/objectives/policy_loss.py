@@ -58,7 +58,7 @@ from harness.objectives.losses import LOSSES, RatioLevel, importance_ratio, trun
 from harness.types import LossOutput
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from torch import Tensor
 
@@ -87,7 +87,7 @@ class KLPenalty:
 
 def policy_loss(
     *,
-    loss: str,
+    loss: str | Callable[..., tuple[Tensor, dict[str, Tensor]]],
     loss_params: Mapping[str, float | None],
     ratio: RatioLevel,
     logprobs: Tensor,
@@ -104,7 +104,8 @@ def policy_loss(
     Tensors [B, T], nats; `advantages` [B] or [B, T]. Padding may hold anything, NaN included: it is read as
     0. `kl` None: no KL term (a KL in the reward belongs to the advantages). Metrics: the loss's own, `kl` (k3
     to the reference, if any), `kl_old` (k3 of KL(pi_old || pi)), `tis_weight`. Raises ValueError when a
-    tensor that a slot needs is absent.
+    tensor that a slot needs is absent. `loss` is a name of LOSSES, or a function that takes `completion_mask`
+    as well.
     """
     mask = completion_mask.bool()
     logprobs, old_logprobs = _zero_outside(logprobs, mask), _zero_outside(old_logprobs, mask)
@@ -114,7 +115,11 @@ def policy_loss(
     weights = importance_ratio(
         logprobs=logprobs, old_logprobs=old_logprobs, completion_mask=mask, level=ratio
     )  # [B, T]
-    total, metrics = LOSSES[loss](logprobs=logprobs, ratio=weights, advantages=advantages, **loss_params)
+    given = {"logprobs": logprobs, "ratio": weights, "advantages": advantages}
+    if isinstance(loss, str):
+        total, metrics = LOSSES[loss](**given, **loss_params)
+    else:
+        total, metrics = loss(**given, completion_mask=mask)
     metrics["kl_old"] = k3(logprobs=old_logprobs, ref_logprobs=logprobs.detach())
     if tis is not None:
         weight = _sampler_weight(tis, old_logprobs, sampler_logprobs, mask)  # [B, T]

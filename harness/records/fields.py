@@ -82,6 +82,7 @@ class DeclaredFields(TypedDict, total=False):
     match: str | None
     matched: list[dict[str, Any]] | None
     absent: dict[str, list[str]] | None
+    until: dict[str, Any] | None
 
 
 class PilotFields(TypedDict):

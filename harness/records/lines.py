@@ -26,12 +26,14 @@ _AGAIN = "delete it and the .json file of its name, and launch the run again to 
 @with_config(ConfigDict(extra="allow"))
 class Completion(TypedDict):
     """One line of <task>.samples.jsonl.gz; early versions lack the last ones. `statements`: [start, end,
-    right] of each statement that the step check verified, in characters."""
+    right] of each statement that the step check verified, in characters. `problem` is its text."""
 
     problem_id: str
     completion: str
     correct: bool
     sample_idx: NotRequired[Count | None]
+    problem: NotRequired[str | None]
+    reference: NotRequired[str | None]
     extracted: NotRequired[str | None]
     reason: NotRequired[str | None]
     statements: NotRequired[list[tuple[Count, Count, bool]] | None]

@@ -6,9 +6,10 @@ import contextlib
 import io
 import logging
 import os
+import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 PLAIN_EVERY = 10.0  # seconds between two plain lines of one phase
 ENDINGS = ("finished", "failed", "skipped", "held", "interrupted")
 NOBODY_READS = 141  # exit code: as the shell counts a program that SIGPIPE ends
+WIDTH = 80  # columns of a plain line
+_HASH = re.compile(r"-[0-9a-f]{8}$")  # at the end of a run's or a base's name
 SEND_EVERY = 0.2  # seconds between two messages of one phase from a child
 
 
@@ -72,10 +75,22 @@ class Display:
     """The jobs of a sweep: `start`, `update`, `end`, in any order; use it as a context.
 
     On a terminal it draws a line for each running job and an overall bar with the time left. Otherwise it
-    prints a line when a phase changes and every 10 s.
+    prints a line when a phase changes and every 10 s, of WIDTH columns at most.
+
+    `names` says what a job is called on the screen (else by its own name without the hash at its end), and
+    `result` what a finished one came to.
     """
 
-    def __init__(self, costs: dict[str, float], *, stream: TextIO | None = None, live: bool | None = None):
+    def __init__(
+        self,
+        costs: dict[str, float],
+        *,
+        names: Mapping[str, str] | None = None,
+        result: Callable[[str], str] = lambda job: "",
+        stream: TextIO | None = None,
+        live: bool | None = None,
+    ):
+        self.names, self.result = dict(names or {}), result
         self.stream = stream or sys.stderr
         self.is_live = self.stream.isatty() if live is None else live
         self.costs = costs
@@ -99,6 +114,10 @@ class Display:
         if self.live:
             self.live.stop()
 
+    def name(self, job: str) -> str:
+        """What a job is called on the screen."""
+        return self.names.get(job) or _HASH.sub("", job)
+
     def expect(self, costs: dict[str, float]) -> None:
         """More jobs, before they start."""
         self.costs |= costs
@@ -112,7 +131,7 @@ class Display:
         line = self.lines.setdefault(job, Line(cost=self.costs.get(job, 1.0)))
         if len(self.costs) == 1 and line.phase.startswith("pretrain") and not phase.startswith("pretrain"):
             self.began = time.monotonic()  # a run that made its base first: the time left is the run's own
-        line.phase, line.done, line.total, line.note = phase, done, total, note
+        line.phase, line.done, line.total, line.note = _HASH.sub("", phase), done, total, note
         if phase in ENDINGS:
             return  # `end` says it, with the time it took
         if not self.is_live:
@@ -123,7 +142,9 @@ class Display:
         line = self.lines.setdefault(job, Line(cost=self.costs.get(job, 1.0)))
         line.ended, line.phase = True, outcome
         took = duration(time.monotonic() - line.started)
-        self.say(f"{job}  {outcome}" + (f" in {took}" if outcome == "finished" else "") + _after(note))
+        if outcome == "finished":
+            outcome, note = f"finished in {took}", note or self.result(job)
+        self.say(f"{self.name(job)}  {outcome}{_after(note)}")
 
     def say(self, text: str) -> None:
         """Print a line above the live ones. It may quote records or errors: see `visible`."""
@@ -161,7 +182,8 @@ class Display:
 
     def _ended(self) -> str:
         ended = sum(line.ended for line in self.lines.values())
-        return f"{ended}/{len(self.lines) + len(self.waiting)} done, {self.time_left()}"
+        number = len(self.lines) + len(self.waiting)
+        return f"{ended}/{number} done, {self.time_left()}" if number > 1 else self.time_left()
 
     def _plain(self, job: str, line: Line) -> None:
         now = time.monotonic()
@@ -169,24 +191,32 @@ class Display:
         if phase == line.phase and now - last < PLAIN_EVERY:
             return
         self.printed[job] = (line.phase, now)
-        count = f" {line.done}/{line.total}" if line.total else ""
-        self.say(f"{job}  {line.phase}{count}{_after(line.note)}  [{self._ended()}]")
+        count = f" {line.done}/{line.total}" if line.total > 1 else ""
+        end = f"  [{self._ended()}]"
+        self.say(
+            _cut(f"{_cut(self.name(job), 40)}  {line.phase}{count}{_after(line.note)}", WIDTH - len(end))
+            + end
+        )
 
     def render(self) -> RenderableType:
+        from rich.console import Group
         from rich.progress_bar import ProgressBar
         from rich.table import Table
         from rich.text import Text
 
-        grid = Table.grid(padding=(0, 1))
+        rows, whole = Table.grid(padding=(0, 1)), Table.grid(padding=(0, 1))
+        for can_shrink in (False, False, False, False, True):  # the note alone
+            rows.add_column(no_wrap=not can_shrink)
         for job, line in self.lines.items():
             if line.ended:
                 continue
-            bar = ProgressBar(total=max(line.total, 1), completed=line.done, width=20, pulse=not line.total)
-            count = f"{line.done}/{line.total}" if line.total else ""
-            grid.add_row(Text(job), Text(line.phase), bar, Text(count), Text(visible(line.note), style="dim"))
+            bar = ProgressBar(total=max(line.total, 1), completed=line.done, width=6, pulse=not line.total)
+            count = f"{line.done}/{line.total}" if line.total > 1 else ""
+            note = Text(visible(line.note), style="dim", no_wrap=True, overflow="ellipsis")
+            rows.add_row(Text(_cut(self.name(job), 30)), Text(_cut(line.phase, 20)), bar, Text(count), note)
         overall = ProgressBar(total=1.0, completed=self.fraction(), width=20)
-        grid.add_row(Text("all", style="bold"), "", overall, "", Text(self._ended()))
-        return grid
+        whole.add_row(Text("all", style="bold"), overall, Text(self._ended()))
+        return Group(rows, whole)
 
 
 def duration(seconds: float) -> str:
@@ -195,6 +225,12 @@ def duration(seconds: float) -> str:
     if whole >= 3600:
         return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
     return f"{whole // 60}m{whole % 60:02d}s" if whole >= 60 else f"{whole}s"
+
+
+def _cut(text: str, width: int) -> str:
+    """The text, or as much of it as fits with an ellipsis; 20 columns at least."""
+    width = max(20, width)
+    return text if len(text) <= width else text[: width - 1] + "…"
 
 
 def _after(note: str) -> str:

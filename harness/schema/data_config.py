@@ -8,8 +8,17 @@ from pydantic import Field
 
 from harness.grading.find.extraction import Rule
 from harness.records.records import GENERATED
+from harness.schema.own_function import OwnFunction
 from harness.schema.prompts import TemplateName
 from harness.schema.section import Check, Name, NonNegative, NonNegativeFloat, Positive, Section, Used
+from harness.schema.source_config import (
+    OWN_CHECKS,
+    OWN_SETS,
+    OWN_USED,
+    ColumnsConfig,
+    HubSplitsConfig,
+    fault_of_pattern,
+)
 
 Published = Literal[
     "gsm8k",
@@ -23,7 +32,7 @@ Published = Literal[
     "deepscaler",
     "dapo_17k",
 ]
-Dataset = Literal["aime_gen", "general", "mixture", "jsonl", Published]
+Dataset = Literal["aime_gen", "general", "mixture", "jsonl", "hub", "function", Published]
 SPLITS = ("train", "perturbed", "validation", "test", "heldout")
 
 
@@ -46,7 +55,8 @@ class DataConfig(Section):
     name: Name
     """What tables call the data."""
     dataset: Dataset
-    """A module of harness/data; jsonl: the file at `path`; mixture: the sum of `components`."""
+    """A module of harness/data; jsonl: the file at `path`; hub: `hub_id`; function: the rows that `function`
+    gives; mixture: the sum of `components`."""
     template: TemplateName
     """Text around each problem (harness/schema/prompts.py)."""
     answer_rules: list[Rule] = Field(min_length=1)
@@ -60,6 +70,9 @@ class DataConfig(Section):
     `levels` and in this `style`, which do not filter the set's own problems then."""
     heldout_families: list[str] = Field(default=[])
     """Families of the split heldout, which training never sees."""
+    pretrain_heldout: bool = False
+    """Pretrain a from-scratch base on `heldout_families` too: heldout then asks about families that the base
+    knows and training leaves out, else about families that nothing has seen."""
     levels: list[Annotated[int, Field(ge=1, le=5)]] = Field(default=[])
     """Levels of difficulty that are taken; empty: all."""
     style: Literal["full", "terse"] = "full"
@@ -76,6 +89,20 @@ class DataConfig(Section):
     """Problems of `heldout_families`."""
     path: str | None = None
     """JSON Lines file of dataset=jsonl."""
+    hub_id: str | None = None
+    """Data set of the hub, owner/name, or a folder in its layout; of dataset=hub."""
+    hub_config: str | None = None
+    """Configuration of that data set (GSM8K's is main); null: the only one."""
+    hub_revision: str | None = None
+    """Branch, tag or commit of that data set; null: main. Its content, not its name, names a run."""
+    hub_splits: HubSplitsConfig = HubSplitsConfig()
+    """Splits of that data set by ours, where their names differ."""
+    function: OwnFunction | None = None
+    """A function of your own, `() -> rows`, of dataset=function; a row is one of a JSON Lines file."""
+    columns: ColumnsConfig = ColumnsConfig()
+    """Columns of a file, the hub or a function by ours, where their names differ."""
+    answer_pattern: str | None = None
+    """Regular expression that finds the answer in its column; the last place counts. GSM8K: `#### (.+)`."""
     subjects: list[str] = Field(default=[])
     """Topics of problems that are not generated; empty: all."""
     bad_rows: Literal["stop", "leave_out"] = "stop"
@@ -86,6 +113,9 @@ class DataConfig(Section):
     """Leave out training problems with the words, numbers and signs of an earlier one."""
     num_distinct: Positive | None = None
     """Make the num_train problems copies of this many different ones; null: all differ."""
+    distinct_by: Literal["length", "order"] = "length"
+    """Which ones. length: some of about the mean length of all. order: the first; of generated problems they
+    are balanced over families and levels, and fewer are part of more."""
     num_families: Positive | None = None
     """Take the num_train problems from this many families or subjects; null: from all."""
     drop_contaminated: list[Published] = Field(default=[])
@@ -112,6 +142,16 @@ class DataConfig(Section):
             "test": self.num_test,
             "heldout": self.num_heldout,
         }[split]
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the rows are the user's: a file's, the hub's or a function's."""
+        return self.dataset in OWN_SETS
+
+    @property
+    def fault_of_pattern(self) -> str:
+        """What is wrong with `answer_pattern`; "" where nothing is."""
+        return fault_of_pattern(self.answer_pattern) if self.answer_pattern is not None else ""
 
     @property
     def _is_generated(self) -> bool:
@@ -150,6 +190,7 @@ class DataConfig(Section):
             lambda c: c.dataset == "jsonl" and c.path is None,
             "path=null with dataset=jsonl; give the file: data.path=/folder/problems.jsonl",
         ),
+        *OWN_CHECKS,
         Check(
             lambda c: c._is_generated and not c.families,
             "families={c.families} with dataset={c.dataset}, which needs it; name some, as in conf/data/",
@@ -231,6 +272,7 @@ class DataConfig(Section):
             lambda c, run: c.dataset == "jsonl",
             "dataset={c.dataset} reads no file; add data=jsonl, or leave it out",
         ),
+        *OWN_USED,
         Used(
             ("families",),
             lambda c, run: c._is_generated or (run.model.is_ladder and not any(c._families_of_parts)),
@@ -248,9 +290,21 @@ class DataConfig(Section):
             "dataset={c.dataset} is not generated: its own split heldout is taken; leave it out",
         ),
         Used(
+            ("pretrain_heldout",),
+            lambda c, run: c.heldout_families and run.model.is_ladder,
+            "it takes heldout_families and a base that is pretrained here; name them with a ladder model, or "
+            "leave it out",
+        ),
+        Used(
+            ("distinct_by",),
+            lambda c, run: c.num_distinct,
+            "data.num_distinct is not given; set it, or leave this out",
+        ),
+        Used(
             ("answer_range",),
-            lambda c, run: c.dataset == "jsonl",
-            "only answers of a file are checked, and this is dataset={c.dataset}; leave it out",
+            lambda c, run: c.is_own,
+            "only answers of a file, the hub or a function are checked, and this is dataset={c.dataset}; "
+            "leave it out",
             idle=(None, (0, 999)),
         ),
         Used(
@@ -265,7 +319,7 @@ class DataConfig(Section):
         ),
         Used(
             ("data_seed",),
-            lambda c, run: c._draws or not (c._is_mixture or c.dataset == "jsonl"),
+            lambda c, run: c._draws or not (c._is_mixture or c.dataset in ("jsonl", "function")),
             "there is no data.order=seeded, num_distinct, num_families or dose; set one, leave it "
             "out, or give it to data.components.<name> of a mixture",
         ),

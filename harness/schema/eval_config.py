@@ -47,6 +47,8 @@ class BenchmarkConfig(Section):
     """Text around each problem; null: the one that the run trains with."""
     path: str | None = None
     """JSON Lines file of task=jsonl."""
+    own: dict[str, Any] | None = None
+    """Settings of a task of your own, from --config-dir; the launch fills them in."""
 
     @model_validator(mode="before")
     @classmethod
@@ -63,7 +65,7 @@ class BenchmarkConfig(Section):
     @model_validator(mode="after")
     def _known(self) -> Self:
         """Raise ValueError for a task that conf/data does not have."""
-        if self.path is None:
+        if self.path is None and self.own is None:
             preset(self.task, field="task")
         return self
 

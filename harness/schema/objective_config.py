@@ -204,7 +204,7 @@ class ObjectiveConfig(Section):
             "output; set all",
         ),
         Check(
-            lambda c: c.kl.in_reward and c.truncated == "mask" and c.advantage.fn in COMPARED,
+            lambda c: c.kl.in_reward and c.truncated == "mask" and c.advantage.fn in (*COMPARED, "custom"),
             "truncated=mask with kl.placement=reward and advantage.fn={c.advantage.fn}: a masked output has "
             "no KL, so its reward in the group's baseline would be without the penalty; set truncated=keep, "
             "or kl.placement=loss",
@@ -243,7 +243,7 @@ class ObjectiveConfig(Section):
         ),
         # Offline training.
         Check(
-            lambda c: c.offline and c.advantage.fn in (*COMPARED, "reinforce_pp"),
+            lambda c: c.offline and c.advantage.fn in (*COMPARED, "reinforce_pp", "custom"),
             "advantage.fn={c.advantage.fn} with offline: accepted samples are trained on without those they "
             "would be compared with; use accepted_only",
         ),

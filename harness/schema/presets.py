@@ -57,6 +57,21 @@ def with_components(data: Mapping[str, Any], folders: Sequence[Path] = (PRESETS,
     return {**whole, "components": full} if parts else whole
 
 
+def with_own_presets(settings: Mapping[str, Any], folders: Sequence[Path]) -> dict[str, Any]:
+    """Evaluation settings whose benchmarks carry the preset of a user's own folder, if they name one."""
+    found, asked = [], settings.get("benchmarks")
+    for given in asked if isinstance(asked, list) else ():  # the schema answers for what is no list
+        task = given.get("task") if isinstance(given, Mapping) else given
+        known = not isinstance(task, str) or (PRESETS / f"{task}.yaml").is_file()
+        file = next((path for root in folders if (path := root / f"{task}.yaml").is_file()), None)
+        if known or file is None:
+            found.append(given)
+        else:
+            whole = {"task": task} if isinstance(given, str) else dict(given)
+            found.append({**whole, "own": with_components(preset(str(task), folders), folders)})
+    return {**settings, **({"benchmarks": found} if found else {})}
+
+
 def _check_part(field: str, given: Mapping[str, Any], whole: Mapping[str, Any]) -> None:
     """Raises ValueError for a field of a component that is the whole mixture's to say."""
     for key in _OF_THE_WHOLE:

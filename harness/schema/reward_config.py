@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from harness.schema.own_function import OwnReward
 from harness.schema.section import Check, Positive, PositiveFloat, Section, Share
 
 Script = Literal[
@@ -38,6 +39,8 @@ class RewardConfig(Section):
     """Reward of a right arithmetic statement at its last token (a wrong one: 0); for advantage.fn=process."""
     step_model: float = 0.0
     """Weight of a learned process reward model's probability at each step; for advantage.fn=process."""
+    custom: OwnReward | None = None
+    """A reward of your own, `{path: rewards.py:brevity, weight: 0.2}`; null: none."""
     target_script: Script = "latin"
     """Script of the language to think in; languages that share one are not told apart."""
     random_p: Share = 0.5
@@ -48,8 +51,9 @@ class RewardConfig(Section):
     @property
     def weights(self) -> dict[str, float]:
         """The rewards of whole outputs whose weight is not 0, by name."""
-        others = {"random_p", "overlong_buffer", "target_script", "steps", "step_model"}
-        return {name: w for name, w in self.model_dump(exclude=others).items() if w}
+        others = {"random_p", "overlong_buffer", "target_script", "steps", "step_model", "custom"}
+        found = self.model_dump(exclude=others) | {"custom": self.custom.weight if self.custom else 0.0}
+        return {name: w for name, w in found.items() if w}
 
     checks: ClassVar[tuple[Check[RewardConfig], ...]] = (
         Check(

@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from harness.schema.own_function import OWN_GOES_WITH_CUSTOM, OwnFunction
 from harness.schema.section import Check, NonNegativeFloat, Positive, PositiveFloat, Section, Share, Used
 
 Level = Literal["token", "sequence", "sequence_mean"]
@@ -68,8 +69,11 @@ class AdvantageConfig(Section):
         "max_rl",
         "gae",
         "process",
+        "custom",
     ]
-    """Estimator of the advantage (harness.objectives.advantages)."""
+    """Estimator of the advantage (harness.objectives.advantages); custom: the function of `custom`."""
+    custom: OwnFunction | None = None
+    """An advantage of your own, `(rewards, group_ids) -> advantages`, each [B]; for fn=custom."""
     std: Literal["none", "sample", "population"] = "none"
     """Standard deviation that divides, with G - 1 (sample) or G (population); none: no division."""
     eps: NonNegativeFloat = 0.0
@@ -86,10 +90,6 @@ class AdvantageConfig(Section):
         return {name: getattr(self, name) for name in takes.get(self.fn, [])}
 
     @property
-    def _divides(self) -> bool:
-        return self.fn == "reinforce_pp" or self.std != "none"
-
-    @property
     def _has_needless_std(self) -> bool:
         return self.fn not in ("group_normalized", "process") and self.std != "none"
 
@@ -100,21 +100,24 @@ class AdvantageConfig(Section):
         ),
         Check(lambda c: c._has_needless_std, "std={c.std} means nothing to fn={c.fn}; set none"),
         Check(
-            lambda c: c.eps and not c._divides,
+            lambda c: c.eps and c.std == "none" and c.fn != "reinforce_pp",
             "eps={c.eps:g} means nothing to fn={c.fn} with std=none; set eps=0",
         ),
         Check(
             lambda c: c.fn == "accepted_only" and c.sign != "both",
             "sign={c.sign} with fn=accepted_only, whose advantages are 1 or 0; set both",
         ),
+        *OWN_GOES_WITH_CUSTOM,
     )
 
 
 class LossConfig(Section):
     """The policy's loss at each token (harness.objectives.losses)."""
 
-    fn: Literal["nll", "policy_gradient", "surrogate", "ppo_clip", "cispo"]
-    """Loss that is minimised: -log p on positive advantages, -A log p, -r A, or a clipped form of them."""
+    fn: Literal["nll", "policy_gradient", "surrogate", "ppo_clip", "cispo", "custom"]
+    """Loss that is minimised: -log p on positive advantages, -A log p, -r A, one clipped, or `custom`'s."""
+    custom: OwnFunction | None = None
+    """A loss of your own: `(logprobs, ratio, advantages, completion_mask) -> loss`, all [B, T]."""
     clip_low: PositiveFloat | None = None
     """Ratios are clipped below 1 - clip_low. For fn=ppo_clip and cispo, which need both bounds."""
     clip_high: PositiveFloat | None = None
@@ -141,6 +144,7 @@ class LossConfig(Section):
             lambda c: c.fn != "ppo_clip" and c.dual_clip is not None,
             "dual_clip={c.dual_clip:g} means nothing to fn={c.fn}; set null",
         ),
+        *OWN_GOES_WITH_CUSTOM,
     )
 
 

@@ -25,6 +25,7 @@ from harness.objectives.selection import accepted
 from harness.objectives.value import gae
 from harness.schema.objective_config import ObjectiveConfig
 from harness.training.batching import make_batch
+from harness.training.own_functions import own_advantage
 from harness.types import Batch, ScoredGroup
 
 
@@ -64,7 +65,8 @@ def with_advantages(
             advantages, returns = _gae(rewards, batch, objective)
     else:
         rewards = kl.penalised_rewards(rewards=batch.rewards, kl=penalty, completion_mask=mask, coef=kl_coef)
-        per_row = ADVANTAGES[slot.fn](rewards=rewards, group_ids=batch.group_ids, **slot.params)  # [B]
+        rule = ADVANTAGES[slot.fn] if slot.custom is None else own_advantage(slot.custom)
+        per_row = rule(rewards=rewards, group_ids=batch.group_ids, **slot.params)  # [B]
         advantages = per_row[:, None] * mask
     if objective.selection.fn == "accepted":
         advantages = torch.where(_accepted_rows(groups, objective)[:, None], advantages, 0.0)
@@ -73,7 +75,7 @@ def with_advantages(
 
 def active_rows(batch: Batch, objective: ObjectiveConfig) -> Tensor:
     """Rows that have a gradient, indices [b]: the others stay in the denominator but need no forward pass."""
-    if objective.kl.in_loss or objective.value is not None:
+    if objective.kl.in_loss or objective.value is not None or objective.loss.custom is not None:
         return torch.arange(len(batch.lengths))
     return (batch.advantages != 0).any(-1).nonzero().squeeze(1)
 

@@ -18,6 +18,7 @@ from harness.schema.slots import COMPARED
 from harness.seeds import derive
 from harness.training.ahead import GradingAhead
 from harness.training.distributed import all_gather_list, rank_slice
+from harness.training.own_functions import own_reward
 from harness.training.run_state import Run
 from harness.training.step_rewards import step_rewards
 from harness.types import Grade, OnEnd, Problem, Prompt, Rollout, SamplingParams, ScoredGroup, StepReward
@@ -100,15 +101,22 @@ def score(
     learned, steps = _learned_rewards(run, prompts, rollouts), _step_rewards(run, prompts, rollouts)
     start, own = rank_slice(problems)
     grades = _grades(run, own, rollouts[start * size : (start + len(own)) * size], size)
-    reward = _reward_of(run)
+    reward, own_of = _reward_of(run), run.config.objective.reward.custom
+    own_term = None if own_of is None or not own_of.weight else own_reward(own_of)
     groups = []
     for place, problem in enumerate(own):
         first = (start + place) * size
         at, graded = slice(first, first + size), tuple(grades[place * size : (place + 1) * size])
-        rewards = tuple(map(reward, rollouts[at], graded, [problem] * size, learned[at]))
+        terms = None
+        if own_term is not None:
+            terms = tuple(map(own_term, rollouts[at], graded, [problem] * size))
+        rewards = tuple(
+            map(reward, rollouts[at], graded, [problem] * size, learned[at], terms or [0.0] * size)
+        )
         step_rewards = None if steps is None else tuple(steps[at])
         prompt = run.prompts[problem.id]
-        groups.append(ScoredGroup(problem, prompt, tuple(rollouts[at]), graded, rewards, step_rewards))
+        group = ScoredGroup(problem, prompt, tuple(rollouts[at]), graded, rewards, step_rewards, terms)
+        groups.append(group)
     groups = all_gather_list(groups)
     if objective.truncated == "fail":
         return truncated(groups, rule="fail", fail_reward=objective.fail_reward, min_group_size=1)
@@ -160,14 +168,14 @@ def _step_rewards(
     ]
 
 
-def _reward_of(run: Run) -> Callable[[Rollout, Grade, Problem, float], float]:
-    """The weighted sum of the objective's reward terms, given also what a learned model says."""
-    weights = {"model": 0.0, **run.config.objective.reward.weights}
+def _reward_of(run: Run) -> Callable[[Rollout, Grade, Problem, float, float], float]:
+    """The weighted sum of the objective's reward terms, given what a learned model and the user's own say."""
+    weights = {"model": 0.0, "custom": 0.0, **run.config.objective.reward.weights}
     terms = _reward_terms(run)
 
-    def reward(rollout: Rollout, grade: Grade, problem: Problem, learned: float) -> float:
+    def reward(rollout: Rollout, grade: Grade, problem: Problem, learned: float, own: float) -> float:
         parts = rewards.score(rollout=rollout, grade=grade, problem=problem, terms=terms)
-        return rewards.weighted_sum(parts | {"model": learned}, weights=weights)
+        return rewards.weighted_sum(parts | {"model": learned, "custom": own}, weights=weights)
 
     return reward
 
@@ -186,7 +194,7 @@ def _reward_terms(run: Run) -> dict[str, dict[str, Any]]:
             "buffer_tokens": slot.overlong_buffer or max(1, longest // 5),
         },
     }
-    return {name: parameters.get(name, {}) for name in slot.weights if name != "model"}
+    return {name: parameters.get(name, {}) for name in slot.weights if name in rewards.REWARDS}
 
 
 def select(groups: Sequence[ScoredGroup], objective: ObjectiveConfig) -> list[ScoredGroup]:

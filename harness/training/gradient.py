@@ -23,6 +23,7 @@ from harness.training.critic import critic_loss
 from harness.training.distributed import all_reduce_dict, all_reduce_sum, rank, world_size
 from harness.training.exact_kl import exact_kl
 from harness.training.models import Models
+from harness.training.own_functions import own_loss
 from harness.types import Batch
 
 
@@ -152,8 +153,9 @@ def _backward(
     if step.on_policy:
         micro = replace(micro, old_logprobs=logprobs.detach())
     tis = objective.tis
+    own = objective.loss.custom
     output = policy_loss(
-        loss=objective.loss.fn,
+        loss=objective.loss.fn if own is None else own_loss(own),
         loss_params=objective.loss.params,
         ratio=objective.ratio,
         logprobs=logprobs,

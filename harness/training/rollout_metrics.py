@@ -29,6 +29,7 @@ def rollout_metrics(groups: Sequence[ScoredGroup], *, learned_steps: bool = Fals
     return {
         **_step_metrics(groups, learned_steps),
         "reward": _mean(x for g in groups for x in g.rewards),
+        **_own_reward(groups),
         **of_grades,
         "zero_variance_groups": _mean(max(g.rewards) == min(g.rewards) for g in groups),
         **of_rollouts,
@@ -40,6 +41,11 @@ def rollout_metrics(groups: Sequence[ScoredGroup], *, learned_steps: bool = Fals
 def _mean(values: Iterable[float]) -> float:
     numbers = list(values)
     return sum(numbers) / len(numbers)
+
+
+def _own_reward(groups: Sequence[ScoredGroup]) -> dict[str, float]:
+    own = [x for g in groups for x in g.own_rewards or ()]
+    return {"reward_custom": _mean(own)} if own else {}
 
 
 def _step_metrics(groups: Sequence[ScoredGroup], learned: bool) -> dict[str, float]:

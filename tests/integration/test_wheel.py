@@ -74,7 +74,7 @@ def foreign(tmp_path: Path) -> Path:
 def test_the_commands_work_in_a_foreign_folder(installed: Path, foreign: Path) -> None:
     planned = run(installed / "r1-run", "--plan", "ablation=quickstart", cwd=foreign)
     assert planned.returncode == 0, planned.stderr
-    assert "4 arms × 3 seeds, 12 runs" in planned.stdout
+    assert "2 arms × 4 seeds, 8 runs" in planned.stdout
 
 
 @pytest.mark.skipif(not (ROOT / "analysis" / "__main__.py").exists(), reason="analysis has no command yet")

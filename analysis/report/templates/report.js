@@ -75,6 +75,9 @@ function browse() {
   let matching = [], shown = 0;
   const grade = { right: (r) => r.right, wrong: (r) => !r.right, unsound: (r) => r.right && r.wrong > 0 };
   const kind = { steps: (r) => r.steps > 0, direct: (r) => r.steps === 0, cut: (r) => r.cut };
+  // A base's completions stand beside those of every arm that lost or gained the problem.
+  const changed = (r, { change, arm }) => r.base_of.length
+    ? Object.entries(r.change).some(([name, what]) => what === change && (!arm || name === arm)) : r.change === change;
   const grow = () => {
     matching.slice(shown, shown + PAGE).forEach((row) => cards.append(card(row)));
     shown = Math.min(shown + PAGE, matching.length);
@@ -84,8 +87,9 @@ function browse() {
   const filter = () => {
     const wanted = Object.fromEntries(new FormData(form));
     const text = wanted.text.toLowerCase();
-    matching = rows.filter((r) => (!wanted.arm || r.arm === wanted.arm) && (!wanted.problem || r.problem === wanted.problem)
-      && (!wanted.grade || grade[wanted.grade](r)) && (!wanted.kind || kind[wanted.kind](r)) && (!text || r.text.toLowerCase().includes(text)));
+    matching = rows.filter((r) => (!wanted.arm || r.arm === wanted.arm || (wanted.change && r.base_of.includes(wanted.arm)))
+      && (!wanted.change || changed(r, wanted)) && (!wanted.problem || r.problem === wanted.problem)
+      && (!wanted.grade || grade[wanted.grade](r)) && (!wanted.kind || kind[wanted.kind](r)) && (!text || `${r.text}\n${r.question ?? ""}`.toLowerCase().includes(text)));
     cards.replaceChildren();
     shown = 0;
     grow();
@@ -116,9 +120,11 @@ function card(row) {
     make("span", `seed ${row.seed}, ${row.sample}`, "soft"), make("span", row.problem, "soft"));
   const text = make("pre");
   text.append(...marked(row), row.more ? `\n… ${row.more} more characters` : "");
+  const question = row.question == null ? "" : make("p", row.question, "question");
+  const reference = row.reference != null && `reference ${row.reference}`;
   const steps = row.steps ? `${row.steps} checked ${row.steps === 1 ? "step" : "steps"}, ${row.wrong} wrong` : "no steps";
   const answer = row.answer === null || row.answer === undefined ? "no answer found" : `answer ${row.answer}`;
-  element.append(head, text, make("footer", [answer, row.reason === answer ? "" : row.reason, steps, row.tokens != null && `${row.tokens} tokens`, row.cut && "cut short"].filter(Boolean).join(" · ")));
+  element.append(head, question, text, make("footer", [reference, answer, row.reason === answer ? "" : row.reason, steps, row.tokens != null && `${row.tokens} tokens`, row.cut && "cut short"].filter(Boolean).join(" · ")));
   return element;
 }
 

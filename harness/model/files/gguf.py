@@ -123,6 +123,12 @@ def has_chat_template(path: Path) -> bool:
     return "tokenizer.chat_template" in header(path)[0]
 
 
+def chat_template_of(path: Path) -> str | None:
+    """The file's chat template, if it has one."""
+    found = header(path)[0].get("tokenizer.chat_template")
+    return None if found is None else str(found)
+
+
 def dequantise(path: Path, target: Path) -> None:
     """Write weights in bfloat16, configuration and tokenizer to `target` in the hub's layout.
 

@@ -112,3 +112,20 @@ def _parent() -> int:
     parent = multiprocessing.parent_process()
     assert parent is not None and parent.pid is not None
     return parent.pid
+
+
+RIGHT = {"sft_rejection": 0.4, "grpo": 0.7}  # share of right samples in `execute_and_evaluate`
+
+
+def execute_and_evaluate(config: RunConfig, *, overrides: list[str], report: Reporter) -> str:
+    """`execute`, with evaluations of the run and its base that the analysis can read."""
+    from tests.unit.analysis.conftest import evaluation, write_evaluation
+
+    outcome = execute(config, overrides=overrides, report=report)
+    if outcome != "finished":
+        return outcome
+    settings = {"split": "test", "seed": config.seed, "base": base_id(config)}
+    rate = RIGHT[config.objective.name]
+    write_evaluation(run_folder(config), evaluation(rate, step=3, run_id=run_id(config), **settings))
+    write_evaluation(base_folder(config), evaluation(0.3, step=0, run_id=None, **settings))
+    return outcome

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from analysis.__main__ import main
 from analysis.report.all_arms import gains
+from analysis.report.committed import command_at
 from analysis.report.overview import MEASURES, overview
 
 REFERENCE = Path(__file__).resolve().parents[4] / "outputs" / "reference"
@@ -64,6 +65,17 @@ def test_figures_have_their_title_and_equal_questions_the_studys_name(tmp_path: 
     assert "![Differences to the control](bridge/figures/differences.png)" in text
     assert "![Accuracy against steps](step_count/figures/checkpoints.png)" in text
     assert "Other measures" not in text
+
+
+def test_a_studys_command_stands_with_the_commit_that_it_was_given_at() -> None:
+    made = json.loads((REFERENCE / "bridge" / "provenance.json").read_text("utf-8"))
+    assert command_at(made) == f"`{made['command']}` at commit `91e43d2c70`"
+    assert command_at({"command": "make quickstart"}) == "`make quickstart`"
+    assert command_at({"commit": "91e43d2c70"}) == ""
+    text = overview(REFERENCE)
+    commands = re.findall(r"`(python -m harness [^`]+)`(.{0,12})", text)
+    bare = [command for command, after in commands if after != " at commit `"]
+    assert len(commands) >= 11 and bare == ["python -m harness ablation=reward_models"]  # it records none
 
 
 def test_the_command_names_what_is_wrong(tmp_path: Path, capsys) -> None:

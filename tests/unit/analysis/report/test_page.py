@@ -39,6 +39,8 @@ def add_samples(study: Path) -> None:
             {
                 "problem_id": problem,
                 "sample_idx": i if i < 3 else None,
+                "problem": f"Problem {p}: <b>what</b> is {p} + 1?\n{HOSTILE[0]}",
+                "reference": str(p + 1),
                 "completion": text,
                 "correct": bool(record.correct[p][i]),
                 "extracted": text,
@@ -188,6 +190,11 @@ async def _filters(page: browser.Page) -> None:
     assert await page.value("document.querySelector('.count').textContent.split(' ')[0]") == str(len(rows))
     shown = await page.value("[...document.querySelectorAll('.card pre')].map((e) => e.textContent)")
     assert set(HOSTILE) <= set(shown)
+    questions = await page.value(
+        "[...document.querySelectorAll('.card .question')].map((e) => e.textContent)"
+    )
+    assert len(questions) == len(shown) and all("<b>what</b>" in q and HOSTILE[0] in q for q in questions)
+    assert "reference " in await page.value("document.querySelector('.card footer').textContent")
     marks = await page.value(
         "[...document.querySelectorAll('.card mark')].map((e) => [e.textContent, e.className])"
     )
@@ -198,10 +205,28 @@ async def _filters(page: browser.Page) -> None:
         ("grade", "unsound", lambda r: r["right"] and r["wrong"]),
         ("kind", "direct", lambda r: not r["steps"]),
         ("arm", "objective=grpo model=xs", lambda r: r["arm"] == "objective=grpo model=xs"),
+        ("change", "lost", lambda r: "lost" in (r["change"].values() if r["base_of"] else [r["change"]])),
+        ("change", "gained", lambda r: "gained" in (r["change"].values() if r["base_of"] else [r["change"]])),
     ):
         expected: int = sum(bool(keep(r)) for r in rows)
         assert await _count(page, name, value) == expected and 0 < expected < len(rows)
         assert await _count(page, name, "") == len(rows)
+    await _changed(page, rows)
+
+
+async def _changed(page: browser.Page, rows: list[dict[str, Any]]) -> None:
+    """Both filters at once leave an arm's completions on what it lost, with its base's beside them."""
+    arm = "objective=grpo model=xs"
+    await _count(page, "arm", arm)
+    lost = [
+        r
+        for r in rows
+        if (r["change"].get(arm) if r["base_of"] else r["arm"] == arm and r["change"]) == "lost"
+    ]
+    assert {bool(r["base_of"]) for r in lost} == {True, False}
+    assert await _count(page, "change", "lost") == len(lost)
+    await _count(page, "change", "")
+    await _count(page, "arm", "")
 
 
 async def _count(page: browser.Page, name: str, value: Any) -> int:

@@ -36,31 +36,68 @@ def test_each_family_has_its_mean_interval_and_share() -> None:
     assert [x.share for x in (a, b, c)] == pytest.approx([5 / 6, 1 / 6, 0], abs=1e-12)
 
 
-def test_new_families_vary_by_the_spread_of_family_means() -> None:
-    found = over_families(EFFECTS, FAMILIES)
-    expected = sps.ttest_1samp([0.10, 0.02, 0.0], 0).confidence_interval(0.95)
-    assert found.estimate == pytest.approx(0.04) and found.df == 2  # each family once: not 0.048
-    assert (found.low, found.high) == pytest.approx(tuple(expected)) and "families" in found.varies
-    two = over_families(EFFECTS[:, :4], FAMILIES[:4])
-    assert two.low is None and two.reason == "2 families: 3 are needed for an interval"
-    assert over_families(EFFECTS[:, :2], ["a", "a"]).reason == "1 family: 3 are needed for an interval"
-    flat = over_families(np.full((3, 3), 0.1), ["a", "b", "c"])
+NAMES = [f"f{i}" for i in range(6)]
+
+
+def test_new_families_have_the_sign_interval_of_their_median() -> None:
+    """Seeds that move nothing: six families 0.0, 0.7, 1, 2, 3.4, 4.1 have the interval of order statistics.
+
+    γ(1) = 1 − 2/64 = 0.96875, γ(2) = 1 − 14/64 = 0.78125, so I = 0.01875 / 0.1875 = 0.1 and the second has
+    the weight λ = 5 · 0.1 / (1 + 4 · 0.1) = 5/14: from 0.7 · 5/14 = 0.25 to 4.1 − 0.7 · 5/14 = 3.85.
+    """
+    effects = np.tile([2.0, 0.0, 4.1, 0.7, 1.0, 3.4], (3, 1))
+    found = over_families(effects, NAMES)
+    assert (found.estimate, found.low, found.high) == pytest.approx((1.5, 0.25, 3.85))
+    assert found.method == "median of families" and found.p_value is None and found.reason is None
+    twice = over_families(np.repeat(effects, 2, axis=1), list(np.repeat(NAMES, 2)))  # each family once
+    assert (twice.low, twice.high) == pytest.approx((0.25, 3.85)) and twice.n == 6
+
+
+def test_its_ends_are_order_statistics_where_they_cover_exactly_the_level() -> None:
+    """scipy inverts the same test without interpolation: ends at its own coverage are the same."""
+    x = np.random.default_rng(5).normal(size=15)
+    for d in (2, 3, 4, 5):
+        level = 1 - 2 * sps.binom.cdf(d - 1, 15, 0.5)
+        found = over_families(np.tile(x, (3, 1)), [f"f{i:02d}" for i in range(15)], level)
+        ends = sps.quantile_test(x, q=0, p=0.5).confidence_interval(level - 1e-9)
+        assert (found.low, found.high) == pytest.approx((ends.low, ends.high))
+
+
+def test_what_moves_all_families_of_a_seed_widens_it() -> None:
+    """Seeds add −1, 0, 1 to every family: se = 1/√3, h = 4.3027 / √3 = 2.4841, and 1.25² + h² = 7.7333."""
+    effects = np.array([2.0, 0.0, 4.1, 0.7, 1.0, 3.4]) + np.array([[-1.0], [0.0], [1.0]])
+    found = over_families(effects, NAMES)
+    h = sps.t.ppf(0.975, 2) / 3**0.5
+    low, high = 1.5 - (1.25**2 + h**2) ** 0.5, 1.5 + (2.35**2 + h**2) ** 0.5
+    assert (found.low, found.high) == pytest.approx((low, high)) and "seeds" in found.varies
+
+
+def test_too_few_families_or_seeds_have_no_interval() -> None:
+    five = over_families(np.arange(15.0).reshape(3, 5), NAMES[:5])
+    assert five.low is None and five.reason == "5 families: 6 are needed for an interval"
+    assert over_families(np.arange(15.0).reshape(3, 5), NAMES[:5], 0.9).low is not None  # 1 − 2/32 = 0.94
+    assert over_families(EFFECTS[:, :2], ["a", "a"]).reason == "1 family: 6 are needed for an interval"
+    two = over_families(np.arange(12.0).reshape(2, 6), NAMES)
+    assert two.low is None and two.reason == "2 seeds: 3 are needed for an interval"
+    flat = over_families(np.full((3, 6), 0.1), NAMES)
     assert flat.reason == "no spread between families: an interval is not estimable"
 
 
-def test_its_coverage_holds_where_families_are_drawn_anew() -> None:
-    """sd over families 9 as measured; a t over seeds of the same studies covers far less."""
+@pytest.mark.parametrize("carries", [False, True])
+def test_its_coverage_holds_where_families_and_seeds_are_drawn_anew(carries: bool) -> None:
+    """One family in six makes the effect, or all do alike; a t over family means fails the first."""
     rng = np.random.default_rng(3)
-    names = [f"f{i % 6}" for i in range(30)]
-    hits, seeds_hits, runs = 0, 0, 600
+    hits, t_hits, runs = 0, 0, 600
+    big = np.where(rng.random(200_000) < 1 / 6, 24, rng.normal(1.5, 1.3, 200_000))
     for _ in range(runs):
-        means = rng.normal(5, 9, 6)
-        effects = np.array([[means[i % 6] for i in range(30)]]) + rng.normal(0, 6, (5, 30))
-        interval = over_families(effects, names)
-        hits += interval.low <= 5 <= interval.high
-        over_seeds = sps.ttest_1samp(effects.mean(axis=1), 0).confidence_interval(0.95)
-        seeds_hits += over_seeds[0] <= 5 <= over_seeds[1]
-    assert hits / runs == pytest.approx(0.95, abs=0.03) and seeds_hits / runs < 0.6
+        own = rng.choice(big, 6) if carries else rng.normal(5, 9, 6)
+        effects = own + rng.normal(0, 2, (5, 6)) + rng.normal(0, 1.5, (5, 1))
+        found = over_families(effects, NAMES)
+        hits += found.low <= (np.median(big) if carries else 5) <= found.high
+        ends = sps.ttest_1samp(effects.mean(axis=0), 0).confidence_interval(0.95)
+        t_hits += ends[0] <= (big.mean() if carries else 5) <= ends[1]
+    assert hits / runs == pytest.approx(0.95, abs=0.03)
+    assert (t_hits / runs < 0.75) == carries
 
 
 def test_one_family_carries_an_effect_that_the_others_do_not_show() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import scipy.stats as sps
 
-from analysis.report.calibration import crossed
+from analysis.calibration.aa import crossed
 from analysis.stats.crossed import crossed_t
 from analysis.stats.inference import (
     holm,

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from analysis.report.build import build_report
+from analysis.stats.verdict import Verdict
 from analysis.study.contrasts import arm_results, primary_of
 from analysis.study.evaluations import family_of
 from analysis.study.load import load_study
 from analysis.study.verdicts import ContrastVerdict, contrast_verdicts
+from analysis.tables.families import families_table
 from harness.records import records
+from harness.records.records import EvalRecord
 
-FAMILIES = ("gcd", "divisors", "digit_sum", "remainder")
+FAMILIES = ("gcd", "divisors", "digit_sum", "remainder", "polynomial", "linear_equation")
 SEEDS = 5
 FOLDERS: list[Path] = []  # of the studies made so far
 
@@ -33,10 +38,10 @@ def counts(base: int, seed: int, num: int = 20, extra: int = 0) -> list[int]:
 
 
 def put(path: Path, rights: Sequence[int], *, best_constant: float = 0.05) -> None:
-    """Set an evaluation's samples: `rights` of 8 a problem, four families in turn."""
+    """Set an evaluation's samples: `rights` of 8 a problem, six families in turn."""
     record = records.read_eval(path)
     grid = [[int(j < right) for j in range(8)] for right in rights]
-    ids = [f"aime_gen/test/{i:06d}-{FAMILIES[i % 4]}-L{1 + i % 2}" for i in range(20)]
+    ids = [f"aime_gen/test/{i:06d}-{FAMILIES[i % 6]}-L{1 + i % 2}" for i in range(20)]
     zeros = [[0] * 8 for _ in rights]
     changed = {
         "k": 8,
@@ -92,7 +97,7 @@ def level(right: int, extra: int = 0, *, phase: int = 0) -> Callable[[int], list
 
 def one_family(seed: int) -> list[int]:
     """As level(4), and all right in `divisors` alone; elsewhere seeds go up and down."""
-    rights = [8 if i % 4 == 1 else 4 for i in range(20)]
+    rights = [8 if i % 6 == 1 else 4 for i in range(20)]
     rights[2] += 2 * wobble(seed)
     return rights
 
@@ -158,6 +163,60 @@ def test_every_word_is_reached(make_study, word: str, reason: str | None, study:
     assert list(contrast.measures) == ["avg", "greedy", "pass"]
 
 
+def verdict_and_effects(folder: Path) -> tuple[Verdict, pd.DataFrame]:
+    """The verdict on the one contrast, and effects by family and level, by arm, effect and group."""
+    study = load_study(folder)
+    primary = primary_of(study)
+    results = arm_results(study, primary)
+    (contrast,) = contrast_verdicts(study, primary, results)
+    raw = families_table(study, primary, results).raw
+    return contrast.primary.verdict, raw.set_index(["arm", "of", "by", "group"])
+
+
+def renamed(folder: Path, names: Callable[[EvalRecord], dict[str, object]]) -> None:
+    for path in folder.parent.glob("**/aime_gen_test.json"):
+        record = records.read_eval(path)
+        records.write_record(path, record.model_copy(update=names(record)))
+
+
+def drawn_anew(record: EvalRecord) -> dict[str, object]:
+    """Fields that put the problems in an order of the seed's own, under other ids."""
+    turn = record.eval_sampling_seed
+    lists = {
+        name: values[turn:] + values[:turn]
+        for name, values in record.model_dump().items()
+        if isinstance(values, list) and len(values) == record.n_problems
+    }
+    ids = [re.sub(r"/\d+", f"/{i:06d}", name) for i, name in enumerate(lists["problem_ids"])]
+    return lists | {"problem_ids": ids}
+
+
+def test_seeds_with_problems_of_their_own_are_compared_by_family(make_study) -> None:
+    made(make_study, base=level(2), control=level(4, phase=1), arm=one_family)
+    verdict, effects = verdict_and_effects(FOLDERS[-1])
+    renamed(FOLDERS[-1], drawn_anew)
+    paths = list(FOLDERS[-1].glob("*/eval/step_*/aime_gen_test.json"))
+    assert (
+        len({tuple(records.read_eval(path).problem_ids) for path in paths}) == 4
+    )  # seeds 0 and 4 look alike
+    drawn, of_families = verdict_and_effects(FOLDERS[-1])
+    assert drawn == verdict == Verdict("cannot tell", "one family, divisors, carries the difference")
+    pd.testing.assert_frame_equal(of_families, effects)
+    # 8 of 8 against 4 of 8 on five problems, where the control wobbles by 1 at two of the seeds.
+    effect = effects.loc[("objective=grpo model=xs", "difference to control", "family", "divisors")]
+    assert effect["estimate"] == pytest.approx(0.5, abs=0.01) and effect["problems"] == 5
+
+
+def test_seeds_with_other_numbers_of_a_family_have_no_effect_by_family(make_study) -> None:
+    made(make_study, base=level(2), control=level(4, phase=1), arm=one_family)
+    names = ["gcd"] * 6 + ["divisors"] * 14
+    more = {"problem_ids": [f"aime_gen/test/{i:06d}-{name}-L{1 + i % 2}" for i, name in enumerate(names)]}
+    renamed(FOLDERS[-1], lambda record: more if record.eval_sampling_seed == 1 else {})
+    verdict, effects = verdict_and_effects(FOLDERS[-1])
+    assert verdict == Verdict("better")  # nothing is known of families
+    assert set(effects.index.get_level_values("by")) == {"level"}  # ten problems of each level, at every seed
+
+
 def test_families_are_tabled_and_drawn(make_study) -> None:
     """sft gains 2 of 8 samples everywhere: 25 points; grpo has 4 of 8 more in divisors alone: 50 points."""
     contrast = made(make_study, base=level(2), control=level(4, phase=1), arm=one_family)
@@ -173,12 +232,13 @@ def test_families_are_tabled_and_drawn(make_study) -> None:
         0.5, abs=0.02
     )
     assert raw.loc[("difference to control", "family", "gcd"), "estimate"] == pytest.approx(0, abs=0.02)
-    assert raw.loc[("gain over base", "family", "divisors"), "share"] == pytest.approx(0.75 / 1.5, abs=0.02)
+    # Four problems of twenty are divisors: 4 · 0.75 of 4 · 0.75 + 16 · 0.25.
+    assert raw.loc[("gain over base", "family", "divisors"), "share"] == pytest.approx(3 / 7, abs=0.02)
     assert {"1", "2"} <= set(raw.loc[("gain over base", "level")].index)
     (row,) = (
         cells for cells in table.cells if cells[:2] == ["objective=grpo model=xs", "difference to control"]
     )
-    assert row[2] == "divisors" and row[-1].startswith("+12.") and "[−" in row[-1]
+    assert row[2] == "divisors" and row[-1].startswith("+0.3 [−")  # the median family; the mean is +8
     (figure,) = (f for f in report.figures if f.name == "families")
     labels = {mark["label"] for mark in figure.rows}
     assert labels == {*FAMILIES, "all problems", "new families"}

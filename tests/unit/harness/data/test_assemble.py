@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import warnings
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from harness.data.documents import data_config, problems_to_evaluate
+from harness.data.families.instance import generate
 from harness.data.load import check_data, corpus, data_fingerprint, data_report, left_out, load_split
+from harness.identity import base_identity
 from harness.launch.compose import Composer
 from harness.launch.run import main
 from harness.schema.data_config import DataConfig
 from harness.schema.presets import PRESETS, preset, with_components
 from harness.schema.run_config import ConfigError, validate
+from harness.types import Problem
 
 needs_data = pytest.mark.skipif("MATH_DATA_DIR" not in os.environ, reason="MATH_DATA_DIR is not set")
 SETTINGS: dict[str, Any] = {"template": "question", "answer_rules": ["boxed"], "answer_range": None}
@@ -163,6 +168,53 @@ def test_fewer_generated_families_keep_the_number_and_the_corpus() -> None:
     assert docs[0] == docs[1]
 
 
+def test_heldout_families_may_be_pretrained_on_and_are_never_trained() -> None:
+    known, unseen = (
+        Composer().config(["data=aime_gen_wide", f"data.pretrain_heldout={on}"]) for on in ("true", "false")
+    )
+    heldout = known.data.heldout_families
+    # 960 documents over 24 families: 40 of each expected, and of the four held-out ones 160 (sd 11.5).
+    texts = {f: _opening(f) for f in heldout}
+    found = {
+        name: sum(text.startswith(tuple(texts.values())) for text, _ in corpus(c, num_documents=960, seed=0))
+        for name, c in (("known", known), ("unseen", unseen))
+    }
+    assert 110 < found["known"] < 210 and found["unseen"] == 0
+    assert base_identity(known) != base_identity(unseen) and data_fingerprint(known.data)["pretrain_heldout"]
+    trained = {_family(p) for p in load_split(known.data, "train")}
+    assert trained == set(known.data.families) and not trained & set(heldout)
+    assert {_family(p) for p in load_split(known.data, "heldout")} == set(heldout)
+    # The corpus of a preset without held-out families in it is what it was.
+    mini = Composer().config([])
+    assert base_identity(mini)["corpus"]["families"] == mini.data.families
+
+
+def _family(problem: Problem) -> str:
+    return problem.id.split("-")[1]
+
+
+def _opening(family: str) -> str:
+    """Words before the first number of a family's terse statements at level 1."""
+    return re.split(r"\d", generate(family, 1, 0).terse)[0]
+
+
+def test_problems_by_order_are_balanced_and_fewer_are_part_of_more() -> None:
+    data = Composer().config(["data=aime_gen_wide"]).data
+    drawn = {}
+    for number in (10, 20, 60):
+        fewer = data.model_copy(update={"num_distinct": number, "distinct_by": "order"})
+        train = load_split(fewer, "train")
+        assert len(train) == 400
+        drawn[number] = {p.text for p in train}
+        families = Counter(_family(p) for p in train[:number])
+        assert len(drawn[number]) == number and set(families.values()) == {max(1, number // 20)}
+        twins = problems_to_evaluate(fewer, "perturbed", 48)
+        assert {p.pair_id for p in twins} == {p.id for p in train[: min(number, 48)]}
+    assert drawn[10] < drawn[20] < drawn[60]
+    other = data.model_copy(update={"num_distinct": 10, "distinct_by": "order", "data_seed": 1})
+    assert {p.text for p in load_split(other, "train")} != drawn[10]
+
+
 def test_a_mixture_shares_out_by_weight_and_leaves_out_copies_between_its_parts(path: Path) -> None:
     other = path.with_name("other.jsonl")
     other.write_text(path.read_text().replace('"id": "', '"id": "o'))
@@ -288,12 +340,14 @@ def test_a_mixture_of_published_sets() -> None:
         (["data=mixture", "data.components.math.weight=0.7"], ["gsm8k 0.5, math 0.7", "to 1.2; divide"]),
         (["data=mixture", "data.components={gsm8k: 1.5, math: -0.5}"], ["math.weight=-0.5", "than or equal"]),
         (["data=mixture", "data.components={gsm8k: 0.5, maths: 0.5}"], ["maths.preset=maths", "math"]),
-        (["data=mixture", "data.components.math.lvels=[1]"], ["no setting", "data.levels"]),
+        (["data=mixture", "data.components.math.lvels=[1]"], ["no setting", "data.components.math.levels"]),
         (["data=mixture", "data.components=3"], ["data.components=3", "give names and weights"]),
         (["data=mixture", "data.levels=[3]"], ["belong to its components"]),
         (["data.num_train=0"], ["data.num_train=0 with dataset=aime_gen", "at least 1"]),
         (["data.levels=[]"], ["data.levels=[] with dataset=aime_gen", "name some"]),
         (["data.num_distinct=400"], ["num_distinct=400 exceeds num_train=384"]),
+        (["data.distinct_by=order"], ["data.distinct_by=order", "num_distinct is not given"]),
+        (["data.pretrain_heldout=true", "data.heldout_families=[]"], ["data.pretrain_heldout=true", "name"]),
         (["data.num_families=7"], ["data.num_families=7: there are 6"]),
         (["data.perturb_draws=2"], ["perturb_draws=2 with dataset=aime_gen", "use data=gsm8k"]),
         (

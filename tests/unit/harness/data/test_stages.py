@@ -105,6 +105,13 @@ def test_all_distinct_is_the_set_itself() -> None:
         stages.repeated(given, 11, 25, seed=0)
 
 
+def test_the_first_problems_are_taken_by_order() -> None:
+    given = [problem(i, "word " * (1 + i)) for i in range(6)]
+    assert ids(stages.repeated(given, 2, 5, seed=0, by="order")) == [
+        *("p0", "p1", "p0/copy2", "p1/copy2", "p0/copy3")
+    ]
+
+
 def test_a_dose_replaces_as_many_problems_and_a_larger_one_holds_the_smaller() -> None:
     given, evaluation = [problem(i) for i in range(50)], [problem(100 + i) for i in range(30)]
     small, few = stages.dosed(given, evaluation, percent=10, seed=0)

@@ -132,6 +132,8 @@ def test_every_completion_is_kept_with_its_grade(config: RunConfig, tmp_path: Pa
     rows = list(read_samples(out_of(tmp_path) / "jsonl_test_k.samples.jsonl.gz"))
     assert [r["completion"] for r in rows[:4]] == SCRIPT["p0"][:4] and len(rows) == 10
     assert [r["sample_idx"] for r in rows] == [0, 1, 2, 3, 0, 1, 2, 3, None, None]
+    said = [(r["problem"], r["reference"]) for r in rows]
+    assert said == [("1+2", "3")] * 4 + [("2+2", "4")] * 4 + [("1+2", "3"), ("2+2", "4")]
     assert rows[5]["extracted"] is None and rows[5]["finish_reason"] == "length" and rows[5]["reason"]
 
 

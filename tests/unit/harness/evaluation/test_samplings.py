@@ -23,6 +23,7 @@ from harness.records.records import RunRecord, write_record
 from harness.schema.run_config import ConfigError, RunConfig
 from harness.types import Prompt, Rollout, SamplingParams
 from tests.unit.harness.evaluation.test_evaluate import ROWS, ScriptedEngine, no_network, run
+from tests.unit.harness.launch.test_sweep import CONF
 from tests.unit.harness.tiny import configure
 
 __all__ = ["no_network"]
@@ -205,10 +206,10 @@ def test_the_plan_prices_them(file: Path) -> None:
 
 
 def test_a_pilot_samples_no_others(tmp_path: Path) -> None:
-    lines = ["ablation=bridge", "eval.temperatures=[0.3]", f"output_dir={tmp_path}"]
-    sweep = expand(lines, multirun=True)
+    lines = ["ablation=rates", "data=tiny", "eval.temperatures=[0.3]", f"output_dir={tmp_path}"]
+    sweep = expand(lines, multirun=True, config_dir=CONF)
     assert sweep.jobs[0].config.eval.samplings == [(0.3, 1.0)]
-    pilot = pilot_of(sweep, lines)
+    pilot = pilot_of(sweep, lines, config_dir=CONF)
     assert pilot is not None and all(not job.config.eval.samplings for job in pilot.jobs)
 
 

@@ -313,8 +313,26 @@ def test_a_bad_ablation_is_one_line(line: str, said: str, tmp_path: Path) -> Non
 
 
 def test_the_committed_ablations_hold() -> None:
-    for name in ("bridge", "conservative", "model_size", "step_count", "calibration"):
+    gridded = {"bridge", "conservative", "model_size", "step_count"}
+    for name in sorted(gridded | {"diversity", "data_kind", "contamination", "learning_check"}):
+        sweep = expand([f"ablation={name}"], multirun=True)
+        spec, configs = sweep.spec, [job.config for job in sweep.jobs]
+        assert spec is not None and spec.primary is not None and spec.family and spec.draws == "per_seed", (
+            name
+        )
+        assert len(sweep.seeds) >= 5 and (bool(sweep.grid) == (name in gridded)), name
+        assert pilot_of(sweep, [f"ablation={name}"]) is None
+        assert name == "learning_check" or spec.model_dump()["margin"] == {"share": 0.25}
+        for config in configs:
+            parts = config.data.components or {"": config.data}
+            assert len({family for part in parts.values() for family in part.families}) >= 20
+            assert {part.data_seed for part in parts.values()} == {config.seed} == {config.base_seed}
+            assert {t for t, _ in config.eval.samplings} >= {0.3} and config.eval.greedy
+            assert config.eval.k == 16 and "validation" in config.eval.splits
+
+
+def test_an_aa_study_chooses_its_rate_in_each_seed_or_by_a_pilot_of_its_own() -> None:
+    for name in ("calibration", "calibration_pooled"):
         sweep = expand([f"ablation={name}"], multirun=True)
         assert sweep.spec is not None and len(sweep.seeds) >= 5, name
-        found = pilot_of(sweep, [f"ablation={name}"])
-        assert (found is None) == (name == "calibration")
+        assert (pilot_of(sweep, [f"ablation={name}"]) is None) == (name == "calibration")

@@ -54,7 +54,7 @@ def test_one_damaged_file_costs_its_own_run_alone(launch, tmp_path: Path, capsys
     assert launch("seed=0,1,2") == 0
     (name,) = calls(tmp_path)
     said = capsys.readouterr().err
-    assert f"{name}  to be run again: {done}: not valid JSON" in said and "-s1-" in name
+    assert f"grpo, tiny, seed 1  to be run again: {done}: not valid JSON" in said and "-s1-" in name
     assert "study.json: made again" in said and "2 skipped" in said
     assert launch("seed=0,1,2") == 0 and calls(tmp_path) == []
 

@@ -49,10 +49,10 @@ def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         (["trainer.steps"], "trainer.steps: not an override; overrides look like trainer.steps=10"),
         (["eval.benchmarks.task=math"], "eval.benchmarks.task=math: no value"),
         (["eval.splits={a: 1}"], "eval.splits={a: 1}: no value"),
-        (["model=/a/folder"], "use model=folder model.path=/a/folder"),
-        (["model=./a b/x.gguf"], "use model=gguf 'model.path=./a b/x.gguf'"),
-        (["model=owner/name"], "use model=hub model.hub_id=owner/name"),
-        (["data=mine.jsonl"], "use data=jsonl data.path=mine.jsonl"),
+        (["model=/a/folder"], "model.path=/a/folder: no such folder"),
+        (["model=./a b/x.gguf"], "a b/x.gguf: no such file"),
+        (["model=/a/b,/a/c", "-m"], "use model=folder model.path=/a/b"),
+        (["data=mine.jsonl"], "data.path=mine.jsonl: No such file"),
         (["lr=1"], "it is trainer.lr here"),
         (["trainer.learning_rate=1"], "it is trainer.lr here"),
         (["objective.beta=1"], "it is objective.kl.coef here"),
@@ -118,7 +118,7 @@ def test_no_setting_answers_a_strange_value_with_a_traceback(value: str) -> None
 
 def test_a_glob_lists_the_options_of_its_group() -> None:
     sweep = expand(["objective=glob(*grpo*,exclude=*prm)"], multirun=True)
-    assert sweep.factors == {"objective": ["dr_grpo", "grpo", "grpo_process"]}
+    assert sweep.factors == {"objective": ["dr_grpo", "grpo", "grpo_format_only", "grpo_process"]}
     assert expand(["model=glob(ladder_x*)"], multirun=True).factors["model"] == [
         "ladder_xl",
         "ladder_xs",

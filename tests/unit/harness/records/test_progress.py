@@ -97,3 +97,45 @@ def test_throttle_passes_phase_changes_and_the_last() -> None:
 
 def test_durations_are_short() -> None:
     assert [duration(s) for s in (9.4, 125, 3725)] == ["9s", "2m05s", "1h02m"]
+
+
+LONG = "sft_rejection_offline, ladder_xs, kl.coef=0.04, advantage.std=population, seed 12"
+
+
+def test_rows_name_jobs_in_words_and_fit_80_columns() -> None:
+    from rich.console import Console
+
+    names = {"grpo-ladder_xs-s3-0a1b2c3d": "grpo, ladder_xs, seed 3", "long": LONG}
+    display = Display(dict.fromkeys(names, 1.0), names=names, stream=io.StringIO(), live=True)
+    for name in (*names, "ladder_xs-mixed-b0-4a09ffd5"):
+        display.start(name)
+        display.update(name, "evaluating step 1000", 1234, 5678, "aime_gen_validation_k and more words")
+    drawn = io.StringIO()
+    Console(file=drawn, width=80, force_terminal=False).print(display.render())
+    lines = drawn.getvalue().splitlines()
+    assert len(lines) == 4 and max(map(len, lines)) <= 80, "a row that does not fit wraps"
+    assert lines[0].startswith("grpo, ladder_xs, seed 3") and "1234/5678" in lines[0]
+    assert lines[2].startswith("ladder_xs-mixed-b0 ") and "0a1b2c3d" not in drawn.getvalue()
+
+
+def test_plain_rows_fit_80_columns_and_endings_are_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.StringIO()
+    display = Display({"a": 1.0, "b": 1.0}, names={"a": LONG}, stream=stream, live=False)
+    display.start("a")
+    display.update("a", "training", 3, 24, "accuracy 0.41, reward 0.5, loss 0.123, length 123.4")
+    display.update("a", "pretraining ladder_xs-mixed-b0-4a09ffd5", 3, 24)
+    reason = "ValueError: " + "a long reason " * 10
+    display.end("a", "failed", reason)
+    progress, pretraining, ending = stream.getvalue().splitlines()
+    assert len(progress) <= 80 and "  training" in progress and "  [0/2 done, " in progress
+    assert "4a09ffd5" not in pretraining
+    assert ending == f"{LONG}  failed: {reason}"
+
+
+def test_a_finished_run_says_what_it_came_to_and_a_failed_one_why() -> None:
+    stream = io.StringIO()
+    display = Display({"a": 1.0, "b": 1.0}, result=lambda job: f"test of {job}", stream=stream, live=False)
+    for job, outcome, note in (("a", "finished", ""), ("b", "failed", "no")):
+        display.start(job)
+        display.end(job, outcome, note)
+    assert stream.getvalue().splitlines() == ["a  finished in 0s: test of a", "b  failed: no"]

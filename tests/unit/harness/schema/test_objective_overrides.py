@@ -94,7 +94,8 @@ CASES: dict[str, tuple[str, ...]] = {
     "truncated=mask": (),
     "fail_reward=-1.0": ("truncated=fail",),
 }
-ELSEWHERE = {"teacher.path"}  # a folder: test_teacher.py
+# A folder: test_teacher.py. Functions in a file: test_own_function.py.
+ELSEWHERE = {"teacher.path", *(path for path in paths(ObjectiveConfig) if ".custom." in path)}
 SECTIONS = {path.rsplit(".", 1)[0] for path in paths(ObjectiveConfig) if "." in path}
 
 

@@ -24,6 +24,8 @@ FOLDER = ["model=folder", "model.path=/a/model"]
 HUB = ["model=hub", "model.hub_id=a/b"]
 MIXTURE = ["data=reasoning_general_mini"]
 FILE = ["data=jsonl", "data.path=FILE"]
+HUB_SET = ["data=hub", "data.hub_id=a/b"]
+FUNCTION = f"{{path: '{Path(__file__)}:other'}}"
 OWN_BASE = [*FILE, "data.families=[gcd]", "data.levels=[1]"]
 # Path -> (value, a run that does not read it, a run that does).
 CASES: dict[str, tuple[str, list[str], list[str]]] = {
@@ -33,6 +35,13 @@ CASES: dict[str, tuple[str, list[str], list[str]]] = {
     "model.path": ("/b", HUB, FOLDER),
     "model.trust_remote_code": ("true", LADDER, HUB),
     "data.path": ("x.jsonl", LADDER, FILE),
+    "data.hub_id": ("c/d", LADDER, HUB_SET),
+    "data.hub_config": ("main", FILE, HUB_SET),
+    "data.hub_revision": ("main", FILE, HUB_SET),
+    "data.hub_splits": ("{test: dev}", FILE, HUB_SET),
+    "data.function": (FUNCTION, FILE, ["data=function", f"data.function={FUNCTION}"]),
+    "data.columns": ("{problem: question}", LADDER, FILE),
+    "data.answer_pattern": ("x", LADDER, HUB_SET),
     "data.families": ("[gcd,divisors]", [*FILE, *HUB], OWN_BASE),
     "data.style": ("terse", FILE, OWN_BASE),
     "data.heldout_families": ("[gcd]", FILE, LADDER),
@@ -236,9 +245,15 @@ def test_nothing_of_conf_is_unread(file: str) -> None:
     composer = Composer()
     for group in ("model", "data", "objective", "experiment"):
         for option in composer.options(group):
-            given = {"hub": ["model.hub_id=a/b"], "folder": ["model.path=/a"], "gguf": ["model.path=/a"]}
-            lines = [f"{group}={option}", *given.get(option, [])]
-            lines += [f"data.path={file}"] if option == "jsonl" else []
+            given = {
+                "model=hub": "model.hub_id=a/b",
+                "model=folder": "model.path=/a",
+                "model=gguf": "model.path=/a",
+            }
+            given |= {"data=jsonl": f"data.path={file}", "data=hub": "data.hub_id=a/b"}
+            given |= {"data=function": f"data.function={FUNCTION}"}
+            chosen = f"{group}={option}"
+            lines = [chosen, *([given[chosen]] if chosen in given else [])]
             lines += ["objective.teacher.path=/t"] if option.startswith("distill") else []
             assert [one for one in unread([composer.config(lines)]) if not one.warn] == [], option
 

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from itertools import chain
 from pathlib import Path
 
 import pytest
 import torch
 
-from harness.launch.costs import _costing, estimate, sampled_tokens
+from harness.launch.costs import estimate, sampled_tokens
+from harness.launch.workload import workload
 from harness.model.rows import pack_rows
 from harness.records.lines import read_metrics
-from harness.records.records import RunRecord
 from harness.training.offline import Offline
 from harness.training.run_state import Run
 from harness.training.saving import restore
 from harness.training.trainer import train
 from harness.types import ScoredGroup
+from tests.unit.harness.launch.test_measured import run_record
 from tests.unit.harness.tiny import configure, run_on_untrained_base
 
 LINES = ("objective=cold_start", "objective.offline.epochs=2", "objective.offline.batch_size=5")
@@ -70,7 +70,7 @@ def test_an_epoch_is_every_solution_once_in_a_seeded_order(run: Run, tmp_path: P
     assert (offline.per_epoch, offline.num_steps) == (7, 14)  # 32 rows by fives
     batches = [ids(offline.batch(step)[0]) for step in range(14)]
     assert [len(b) for b in batches[:7]] == [5] * 6 + [2]
-    first, second = (list(chain(*batches[a : a + 7])) for a in (0, 7))
+    first, second = ([x for batch in batches[a : a + 7] for x in batch] for a in (0, 7))
     assert sorted(first) == sorted(second) == sorted(ids(offline.rows)) and first != second
     other = run_on_untrained_base(tmp_path / "other", *LINES, FITS, "seed=1")
     assert ids(Offline(other, quiet).batch(0)[0]) != batches[0]
@@ -189,9 +189,14 @@ def test_plans_count_passes_and_no_samples(tmp_path: Path) -> None:
     more = estimate(twice).seconds - estimate(once).seconds
     assert more > 0
     online = configure("objective=grpo", FITS)
-    record = RunRecord.model_construct(
-        config=once.model_dump(), seconds={"train": 10.0, "evaluate": 5.0}, status="finished"
+    record = run_record(
+        config=once.model_dump(mode="json"),
+        seconds={"train": 10.0, "evaluate": 5.0},
+        hardware={"device": "cpu"},
+        started="2026-01-01T00:00:00+00:00",
+        finished="2026-01-01T00:00:15+00:00",
     )
-    assert _costing(once.model_dump()).samples == 1 and _costing(twice.model_dump()).samples == 2
+    passes = [workload(config.model_dump(), on_gpu=False).samples for config in (once, twice)]
+    assert passes == [once.data.num_train, 2 * once.data.num_train]
     assert estimate(twice, [record]).seconds == pytest.approx(25.0)  # twice 10, and 5
-    assert "stated rates" in estimate(online, [record]).source  # sampling costs something else
+    assert "of other models" in estimate(online, [record]).source  # sampling costs something else

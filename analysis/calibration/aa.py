@@ -2,8 +2,9 @@
 
     y[arm, seed, problem] = Binomial(k, p_problem) / k + arm×seed + arm×problem + rest
 
-Seeds and problems themselves cancel in differences between arms that share them, so they need no draw. Arms
-are alike in truth: an interval on a difference should hold 0 in 95 of 100 studies, and Holm over a study's
+Seeds and problems themselves cancel in differences between arms that share them, so they need no draw. Where
+each seed of the study has problems of its own, so have those that are drawn, without arm×problem. Arms are
+alike in truth: an interval on a difference should hold 0 in 95 of 100 studies, and Holm over a study's
 differences should reject one in at most 5 of 100. Hundreds of studies are drawn and tested at once.
 """
 
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from analysis.stats.crossed import pivotal_variances, tail
 from analysis.stats.inference import smallest_detectable
+from analysis.stats.intervals import mean_squares
 from analysis.study.configs import problems_of
 from analysis.study.contrasts import final_rows, primary_of
 from analysis.study.design import config_differences
@@ -34,9 +36,9 @@ CHUNK = 500  # studies drawn at a time: 150 MB at 10 seeds and 120 problems
 class Variances:
     """What an A/A study shows, of differences between arms: variances of accuracies in [0, 1].
 
-    `problems` are each problem's mean accuracy, over samples `k` a run; `rest` is what seed × problem adds
-    beyond sampling. `*_bound`: the largest that the study does not rule out (one-sided 95 %), for where it
-    shows none.
+    `problems` are each problem's mean accuracy, over samples `k` a run, `num_problems` a seed; with
+    `own_problems` each seed has others. `rest` is what seed × problem adds beyond sampling. `*_bound`: the
+    largest that the study does not rule out (one-sided 95 %), for where it shows none.
     """
 
     problems: Array
@@ -48,12 +50,18 @@ class Variances:
     rest: float
     num_arms: int
     num_seeds: int
+    num_problems: int
+    own_problems: bool = False
 
 
 def check_alike(study: Study) -> None:
-    """Raises ValueError for a study whose arms differ in more than `replicate`: it is no A/A study."""
+    """Raises ValueError for a study whose arms differ in more than `replicate`: it is no A/A study.
+
+    A rate that each arm's own pilot chose is no other treatment; the choice is what is to be seen.
+    """
+    free = {"replicate", "trainer.lr"} if study.record.pilot else {"replicate"}
     for difference in config_differences(study):
-        keys = [key for key in difference.values if key != "replicate"]
+        keys = [key for key in difference.values if key not in free]
         if keys:
             raise ValueError(
                 f"{study.folder}: {difference.arm} differs from {difference.other} in {', '.join(keys)}, and "
@@ -64,16 +72,23 @@ def check_alike(study: Study) -> None:
 def aa_variances(study: Study) -> Variances:
     """Three-way mean squares over arms × seeds × problems at the last checkpoint of the primary task.
 
-    MS_AS = e + P·as, MS_AP = e + S·ap, MS_ASP = e, with e the rest and sampling. Raises ValueError for
-    fewer than two arms, two seeds that all have, or two problems.
+    MS_AS = e + P·as, MS_AP = e + S·ap, MS_ASP = e, with e the rest and sampling. Where each seed has problems
+    of its own, arms × problems within seeds: MS_A = e + P·as, MS_AP = e. Raises ValueError for fewer than two
+    arms, two seeds that all have, or two problems.
     """
-    y, k = _aa_scores(study)  # [A, S, P]
+    y, k, own = _aa_scores(study)  # [A, S, P]
     arms, num_seeds, problems = y.shape
-    ms_as, ms_ap, ms_e = _mean_squares(y)
-    p = y.mean(axis=(0, 1))
+    p = y.mean(axis=0).ravel() if own else y.mean(axis=(0, 1))
     sampling = float((y * (1 - y)).mean() / (k - 1)) if k > 1 else float((p * (1 - p)).mean())
-    arm_seed, as_bound = _component(ms_as, ms_e, (arms - 1) * (num_seeds - 1), problems)
-    arm_problem, ap_bound = _component(ms_ap, ms_e, (arms - 1) * (problems - 1), num_seeds)
+    if own:
+        within = np.array([mean_squares(y[:, s]) for s in range(num_seeds)]).mean(axis=0)
+        ms_as, ms_e, df = float(within[0]), float(within[2]), (arms - 1) * num_seeds
+        arm_problem, ap_bound = 0.0, 0.0
+    else:
+        ms_as, ms_ap, ms_e = _mean_squares(y)
+        df = (arms - 1) * (num_seeds - 1)
+        arm_problem, ap_bound = _component(ms_ap, ms_e, (arms - 1) * (problems - 1), num_seeds)
+    arm_seed, as_bound = _component(ms_as, ms_e, df, problems)
     return Variances(
         problems=p,
         k=k,
@@ -84,23 +99,29 @@ def aa_variances(study: Study) -> Variances:
         rest=max(0.0, ms_e - sampling),
         num_arms=arms,
         num_seeds=num_seeds,
+        num_problems=problems,
+        own_problems=own,
     )
 
 
-def _aa_scores(study: Study) -> tuple[Array, int]:
-    """Accuracies [arms, seeds, problems] over seeds that all arms have, and the smallest k among them."""
+def _aa_scores(study: Study) -> tuple[Array, int, bool]:
+    """Accuracies [arms, seeds, problems] over seeds that all arms have, the smallest k, whether seeds have
+    problems of their own."""
     task = primary_of(study).task
     arms = [rows for arm in study.record.arms if (rows := final_rows(study, arm.label, task))]
     seeds = [s for s in (arms or [{}])[0] if all(s in rows for rows in arms)]
     cells = [rows[s] for rows in arms for s in seeds]  # arm by arm
-    problems = {problems_of(row) for row in cells}
-    if min(len(arms), len(seeds)) < 2 or len(problems) != 1 or len(cells[0]["problem_ids"]) < 2:
+    by_seed = [{problems_of(rows[s]) for rows in arms} for s in seeds]
+    sizes = {len(row["problem_ids"]) for row in cells}
+    same = all(len(own) == 1 for own in by_seed) and len(sizes) == 1
+    if min(len(arms), len(seeds)) < 2 or not same or min(sizes) < 2:
         raise ValueError(
             f"{study.folder}: {len(arms)} arms share {len(seeds)} seeds; calibration needs two of each, on "
             "the same problems: run ablation=calibration"
         )
     scores = np.array([row["per_problem"] for row in cells])  # [A * S, P]
-    return scores.reshape(len(arms), len(seeds), -1), min(int(row["k"]) for row in cells)
+    own = len(set().union(*by_seed)) > 1
+    return scores.reshape(len(arms), len(seeds), -1), min(int(row["k"]) for row in cells), own
 
 
 def _component(mean_square: float, error: float, df: int, count: int) -> tuple[float, float]:
@@ -128,6 +149,8 @@ def calibrate(
         "crossed t, arm × seed": (has_seed, 0.0, crossed),
         "crossed t, arm × seed and arm × problem": (has_seed, has_problem, crossed),
     }
+    if variances.own_problems:  # reports have no crossed t there
+        scenarios = {name: row for name, row in scenarios.items() if "crossed" not in name and not row[1]}
     rows = []
     for num_seeds in SEEDS:
         for number, (name, (arm_seed, arm_problem, test)) in enumerate(scenarios.items()):
@@ -137,7 +160,7 @@ def calibrate(
     listed = {k: v for k, v in vars(variances).items() if k != "problems"}
     return {
         "rows": rows,
-        "variances": listed | {"num_problems": len(variances.problems)},
+        "variances": listed,
         "arms": ARMS,
         "level": 0.95,
         "studies": studies,
@@ -169,7 +192,7 @@ def _scenario(
     """One row. Power is that of a difference planned for 0.8, added to one arm; paired t alone plans it."""
     fixed = test is paired
     noise = float((v.problems * (1 - v.problems)).mean()) / v.k + v.rest
-    sd = sqrt(2 * (arm_seed + noise / len(v.problems)))  # of a per-seed difference between two arms
+    sd = sqrt(2 * (arm_seed + noise / v.num_problems))  # of a per-seed difference between two arms
     effect = smallest_detectable(sd=sd, num_seeds=num_seeds) if fixed else None
     covered = rejected = found = total = 0
     for start in range(0, studies, CHUNK):
@@ -208,11 +231,12 @@ def draw(
     """Scores [studies, arms, seeds, problems] of arms that are alike in truth.
 
     `fixed`: the problems are the target, so arm × problem effects are centred over them; otherwise they are
-    a draw of new problems, taken with replacement from the A/A's.
+    a draw of new problems, taken with replacement from the A/A's, for each seed where they are its own.
     """
-    problems = len(v.problems)
+    problems = v.num_problems
     shape = (studies, ARMS, num_seeds, problems)
-    p = v.problems if fixed else rng.choice(v.problems, size=(studies, 1, 1, problems))
+    drawn = (studies, 1, num_seeds if v.own_problems else 1, problems)
+    p = v.problems if fixed and not v.own_problems else rng.choice(v.problems, size=drawn)
     y = rng.binomial(v.k, p, size=shape) / v.k
     if v.rest > 0:
         y += sqrt(v.rest) * rng.standard_normal(shape)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from analysis.__main__ import main
-from analysis.report import calibration
-from analysis.report.calibration import Variances, aa_variances, calibrate, draw, outside, paired
+from analysis.calibration import aa as calibration
+from analysis.calibration.aa import Variances, aa_variances, calibrate, draw, outside, paired
 from analysis.stats.crossed import crossed_t
 from analysis.stats.inference import holm
 from analysis.stats.intervals import paired_t
@@ -26,6 +26,7 @@ KNOWN = Variances(
     rest=0.01,
     num_arms=5,
     num_seeds=10,
+    num_problems=40,
 )
 
 

@@ -1,0 +1,174 @@
+"""What a pretrained model calls for where nothing was given: template, lengths, rate, sampling. No torch.
+
+The defaults of conf/ are the toy ladder's. For any other model `pretrained_lines` adds overrides to a run's,
+so that they stand in its record; `pretrained_warnings` says what fits neither the model nor its problems.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
+
+import yaml
+
+from harness.data.load import load_split
+from harness.launch.compose import Composer
+from harness.launch.syntax import parse
+from harness.model.dims import ModelDims, num_parameters
+from harness.model.files.folder import chat_template
+from harness.model.files.gguf import chat_template_of
+from harness.model.files.source import gguf_file, kind_of, local_folder, shape
+from harness.schema.model_config import ModelConfig
+from harness.schema.presets import CONF
+from harness.schema.run_config import RunConfig
+
+Purpose = Literal["base", "chat", "thinking"]
+
+# Longest outputs by purpose, in tokens. A model that thinks was evaluated with 32,768, which few GPUs sample.
+TOKENS: dict[Purpose, int] = {"base": 1024, "chat": 1024, "thinking": 4096}
+SMALL = 300e6  # parameters below which rates are higher
+LOW, HIGH = 0.1, 10.0  # of the default rate: what is in use
+LORA = 10.0  # adapters take about ten times the rate (Schulman et al. 2025, LoRA Without Regret)
+LONG_SHARE = 0.02  # of reference solutions that may be longer than an output
+CHARS_PER_TOKEN = 3.2  # of solutions of mathematics, where no tokenizer is at hand
+LOOKED_AT = 200  # problems
+
+_THINKING = re.compile(r"R1-Distill|QwQ|Think|Qwen3-(?!.*(Base|Instruct))", re.IGNORECASE)
+_CHAT = re.compile(r"Instruct|Chat|-it$|Zephyr|Tulu", re.IGNORECASE)
+_SIZE = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)([BM])(?![\w.])")
+
+
+def pretrained_lines(composer: Composer, config: RunConfig, lines: Sequence[str]) -> list[str]:
+    """Overrides that give a pretrained model's run what nothing else gave; none for a ladder model.
+
+    `config` is the run's without them, `lines` what made it.
+    """
+    if config.model.is_ladder:
+        return []
+    given = _given(composer, lines)
+    wanted = {key: value for key, value in _wanted(config).items() if key not in given}
+    if {"eval.temperature", "eval.top_p"} & given:  # the two are one protocol
+        wanted = {k: v for k, v in wanted.items() if k not in ("eval.temperature", "eval.top_p")}
+    return [f"{key}={value}" for key, value in wanted.items()]
+
+
+def _wanted(config: RunConfig) -> dict[str, Any]:
+    """The setting and its value of each default. eval: DeepSeek-R1's (arXiv:2501.12948 section 3)."""
+    kind = purpose(config.model)
+    dims = config.model.dims or (_shape(config.model) if config.model.source != "hub" else None)
+    tokens = TOKENS[kind] if dims is None else min(TOKENS[kind], dims.max_position_embeddings // 2)
+    return {
+        **({"data.template": "chat"} if kind != "base" else {}),
+        "rollout.max_new_tokens": tokens,
+        "eval.max_new_tokens": tokens,
+        "eval.temperature": 0.6,
+        "eval.top_p": 0.95,
+        "trainer.lr": f"{usual_rate(config):g}",
+    }
+
+
+def purpose(model: ModelConfig) -> Purpose:
+    """What a model was made for: of the hub by its name alone, so that a download changes nothing."""
+    if model.source == "hub":
+        name = model.hub_id or ""
+        return "thinking" if _THINKING.search(name) else "chat" if _CHAT.search(name) else "base"
+    try:
+        folder = local_folder(model) if kind_of(model) != "gguf" else None
+        text = chat_template(folder) if folder is not None else chat_template_of(gguf_file(model))
+    except (OSError, ValueError):  # the checks of the model say what is wrong
+        return "base"
+    return "base" if text is None else "thinking" if "<think>" in text else "chat"
+
+
+def usual_rate(config: RunConfig) -> float:
+    """The learning rate that others use: 1e-6 (TRL, verl), and 1e-5 below 300M parameters."""
+    size = num_weights(config.model)
+    rate = 1e-5 if size is not None and size < SMALL else 1e-6
+    return rate * (LORA if config.trainer.lora is not None else 1.0)
+
+
+def num_weights(model: ModelConfig) -> float | None:
+    """Parameters, by the preset's shape, the name on the hub (`...-1.5B-...`) or the files; else None."""
+    if model.source == "hub" and (model.dims is None or model.dims.vocab_size is None):
+        found = _SIZE.search((model.hub_id or "").replace("_", "-"))
+        return None if found is None else float(found[1]) * {"B": 1e9, "M": 1e6}[found[2]]
+    dims = _shape(model)
+    return None if dims is None else float(num_parameters(dims))
+
+
+def _shape(model: ModelConfig) -> ModelDims | None:
+    try:
+        return shape(model)
+    except (OSError, ValueError):  # the checks of the model say what is wrong
+        return None
+
+
+def _given(composer: Composer, lines: Sequence[str]) -> set[str]:
+    """Every key that a command, its overlays or the user's own options set."""
+    found: set[str] = set()
+    for override in parse(lines):
+        key, value = override.key_or_group, override.value()
+        found.add(key)
+        if key in ("experiment", "ablation", "data", "rollout", "trainer", "eval") and isinstance(value, str):
+            file = composer.file(key, value)
+            overlay = key in ("experiment", "ablation")
+            own = not file.is_relative_to(CONF) or (key != "data" and value != "default")
+            if (overlay or own) and file.is_file():
+                content = yaml.safe_load(file.read_text(encoding="utf-8"))
+                found |= set(_keys(content, "" if overlay else f"{key}."))
+    return found
+
+
+def _keys(content: Any, prefix: str) -> Iterator[str]:
+    for key, value in content.items() if isinstance(content, dict) else ():
+        yield f"{prefix}{key}"
+        yield from _keys(value, f"{prefix}{key}.")
+
+
+def pretrained_warnings(config: RunConfig) -> list[str]:
+    """What does not suit a pretrained model: a rate that nobody uses for its size, too short an output."""
+    if config.model.is_ladder:
+        return []
+    return [*_rate_warning(config), *_length_warning(config)]
+
+
+def _rate_warning(config: RunConfig) -> list[str]:
+    usual, rate, size = usual_rate(config), config.trainer.lr, num_weights(config.model)
+    if size is None or LOW * usual * 0.999 <= rate <= HIGH * usual * 1.001:
+        return []
+    kind = "adapters of a model" if config.trainer.lora is not None else "a model"
+    return [
+        f"trainer.lr={rate:g}: for {kind} of {size / 1e6:,.0f}M parameters {LOW * usual:g} to "
+        f"{HIGH * usual:g} is in use, usually {usual:g}"
+    ]
+
+
+def _length_warning(config: RunConfig) -> list[str]:
+    """A warning where reference solutions do not fit into an output, in tokens or estimated."""
+    problems = load_split(config.data, "train")[:LOOKED_AT]
+    texts = [p.solution for p in problems if p.solution and len(p.solution) > len(p.answer)]
+    if len(texts) < 10:
+        return []
+    lengths, about = _lengths(config, texts)
+    limit = config.rollout.max_new_tokens
+    long = sum(length > limit for length in lengths)
+    if long <= LONG_SHARE * len(lengths):
+        return []
+    enough = sorted(lengths)[int(0.98 * (len(lengths) - 1))]
+    return [
+        f"rollout.max_new_tokens={limit}: {about}{100 * long / len(lengths):.0f} % of {len(lengths)} "
+        f"reference solutions of data={config.data.name} are longer and cannot be written; "
+        f"{about}{enough:.0f} tokens hold 98 % of them"
+    ]
+
+
+def _lengths(config: RunConfig, texts: Sequence[str]) -> tuple[list[float], str]:
+    """Tokens of each text, and "about " where they are estimated."""
+    from harness.model.files.codec import Codec
+
+    folder = None if kind_of(config.model) == "gguf" else local_folder(config.model)
+    if folder is None:
+        return [len(text) / CHARS_PER_TOKEN for text in texts], "about "
+    codec = Codec.from_folder(folder)
+    return [float(len(codec.encode(text))) for text in texts], ""

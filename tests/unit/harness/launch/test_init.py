@@ -1,0 +1,114 @@
+"""The commented ablation that `init` writes, the reference of its keys, and configuration elsewhere."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from harness.launch.ablation import AblationSpec, Primary
+from harness.launch.expand import expand
+from harness.launch.init import TEMPLATE
+from harness.launch.rates import RateGrid
+from harness.launch.run import main
+
+README = Path(__file__).resolve().parents[4] / "conf" / "README.md"
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_written_ablation_composes_and_names_itself(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["init", "ablation", "mine"]) == 0
+    said = capsys.readouterr().out
+    assert said == (
+        "written: conf/ablation/mine.yaml; edit it, then: "
+        "python -m harness --config-dir=conf ablation=mine --plan\n"
+    )
+    sweep = expand(["ablation=mine"], multirun=True, config_dir="conf")
+    assert len(sweep.jobs) == 10 and sweep.jobs[0].config.study == "mine"
+    assert sweep.composer.flags == ["--config-dir=conf"]
+    assert main(["init", "ablation", "mine"]) == 2
+    assert "conf/ablation/mine.yaml is there already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["ablation", "quickstart"], "there is an ablation of this name"),
+        (["ablation", "a/b"], "use letters, digits"),
+        (["objective", "mine"], "invalid choice: 'objective'"),
+        (["ablation"], "required: NAME"),
+    ],
+)
+def test_what_cannot_be_written_is_one_line(
+    arguments: list[str], words: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["init", *arguments]) == 2
+    said = capsys.readouterr().err
+    assert words in said and said.count("\n") == 1
+    assert not (folder / "conf").exists()
+
+
+def test_every_commented_line_composes_in_its_place() -> None:
+    """Each `# key: ...` of the template, put in place of the line it stands for, is a valid ablation."""
+    lines = TEMPLATE.read_text().splitlines()
+    base = yaml.safe_load("\n".join(lines))["ablation"]
+    tried = 0
+    for line in lines:
+        text = line.strip().removeprefix("# ")
+        key = text.partition(":")[0]
+        if line.startswith("  # ") and key in AblationSpec.model_fields and "{" + key not in line:
+            given = yaml.safe_load(text)
+            levels = base["factors"]["objective"]
+            names = ("nulls", "family", "primary")
+            own = {key: given[key]} if key not in names else {}
+            AblationSpec.model_validate({**base, **own})
+            assert key != "family" or set(given["family"]) <= set(levels)
+            tried += 1
+    assert tried >= 6
+
+
+def test_every_key_stands_in_the_template_and_in_the_reference() -> None:
+    table = README.read_text(encoding="utf-8").split("| key of `ablation` |")[1].split("\n\n")[0]
+    text = TEMPLATE.read_text(encoding="utf-8")
+    for name in AblationSpec.model_fields:
+        assert f"\n  {name}:" in text or f"\n  # {name}:" in text, name
+    for name in set(AblationSpec.model_fields) - {"primary", "lr_grid"}:
+        assert f"| `{name}` |" in table, name
+    for section, kind in (("primary", Primary), ("lr_grid", RateGrid)):
+        for name in kind.model_fields:
+            assert f"`{section}.{name}`" in table or f"`.{name}`" in table, name
+
+
+def test_help_lists_the_options_of_ones_own_folder(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "own" / "objective").mkdir(parents=True)
+    (folder / "own" / "objective" / "zz_mine.yaml").write_text("name: zz_mine\n")
+    for arguments in (["--config-dir", "own", "--help"], ["--help", "--config-dir=own"]):
+        with pytest.raises(SystemExit):
+            main(arguments)
+        assert "zz_mine" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    assert "zz_mine" not in capsys.readouterr().out
+
+
+def test_a_preset_of_ones_own_may_be_a_benchmark(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "own" / "data").mkdir(parents=True)
+    (folder / "rows.jsonl").write_text(json.dumps({"problem": "1+1", "answer": 2, "split": "test"}))
+    preset = "name: mine\ndataset: jsonl\ntemplate: question\nanswer_rules: [boxed]\n"
+    (folder / "own" / "data" / "mine.yaml").write_text(f"{preset}answer_range: null\npath: rows.jsonl\n")
+    arguments = ["--config-dir", "own", "eval.benchmarks=[{task: mine, k: 1, max_new_tokens: 24}]"]
+    assert main([*arguments, "--config"]) == 0
+    shown = yaml.safe_load(capsys.readouterr().out.partition("\n")[2])
+    assert shown["eval"]["benchmarks"][0]["own"]["path"] == "rows.jsonl"
+    (folder / "rows.jsonl").unlink()
+    assert main([*arguments, "--config"]) == 2
+    assert "eval.benchmarks.mine: data.path=rows.jsonl" in capsys.readouterr().err

@@ -1,0 +1,65 @@
+"""Runs in words: their names, and what a finished one says of itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness.identity import base_folder, run_folder
+from harness.launch.jobs import Job
+from harness.launch.results import ending, headline, run_name, run_names
+from harness.records.records import write_record
+from harness.schema.run_config import RunConfig
+from tests.unit.harness.launch.test_measured import AFTER, BEFORE, evaluation, run_record
+from tests.unit.harness.tiny import configure
+
+
+def job(levels: dict[str, str], *overrides: str) -> Job:
+    return Job(overrides, levels, configure(*overrides))
+
+
+def test_names_are_the_arms_levels_and_the_seed() -> None:
+    both = {"objective": "grpo", "trainer.weight_decay": "0.1"}
+    assert run_name(job(both, "seed=3", "trainer.weight_decay=0.1")) == "grpo, weight_decay=0.1, seed 3"
+    assert run_name(job({}, "objective=dapo")) == "dapo, ladder_xs, seed 0"
+    assert run_name(job({}, "trainer.lr=3e-4", "replicate=2"), with_rate=True).endswith(
+        ", lr=0.0003, seed 0, replicate 2"
+    )
+
+
+def test_a_name_that_two_runs_would_share_keeps_its_hash() -> None:
+    one, other = job({"objective": "grpo"}), job({"objective": "grpo"}, "trainer.steps=9")
+    alone = job({"objective": "grpo"}, "seed=1")
+    names = run_names([one, other, alone])
+    assert names[one.run_id] == f"grpo, seed 0 ({one.run_id[-8:]})" != names[other.run_id]
+    assert names[alone.run_id] == "grpo, seed 1"
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> RunConfig:
+    """A run with test numbers by hand: 62.5 % where the base has 37.5 %, greedy 75 and 50 %."""
+    found = configure(f"output_dir={tmp_path}")
+    folder, base = run_folder(found), base_folder(found)
+    write_record(folder / "run.json", run_record(run_id=folder.name, base_id=base.name))
+    after, before = evaluation(AFTER), evaluation(BEFORE, step=0)
+    write_record(folder / "eval" / "step_000002-aaaa1111" / "aime_gen_test_k.json", after)
+    write_record(base / "eval" / "base-aaaa1111" / "aime_gen_test_k.json", before)
+    return found
+
+
+def test_a_single_run_ends_with_its_accuracy_its_folder_and_the_next_command(config: RunConfig) -> None:
+    lines = ending(config)
+    assert lines[0] == "test avg@2: 62.5 %, base 37.5 %, +25.0 [−20.9, +70.9] points"
+    assert lines[1].startswith("test greedy: 75.0 %, base 50.0 %, +25.0 [")
+    assert lines[-2] == f"results: {run_folder(config)}"
+    assert lines[-1] == f"next: python -m analysis report {run_folder(config).parent}"
+    assert headline(config) == "test 62.5 %, base 37.5 %"
+
+
+def test_numbers_that_cannot_be_read_are_left_to_the_report(config: RunConfig) -> None:
+    (path,) = run_folder(config).glob("eval/*/*.json")
+    path.write_text("{")
+    assert headline(config) == "" and len(ending(config)) == 2
+    (run_folder(config) / "run.json").unlink()
+    assert headline(config) == ""
