@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from analysis.calibration import choices, effects, grids, samplings, verdicts
+from analysis.calibration import choices, effects, grids, samplings, sequential, verdicts
 from analysis.calibration.scenario import Scenario, failures, simulate
 from analysis.calibration.worlds import World
 from analysis.tables.table import Table, to_frame
@@ -17,6 +17,7 @@ GROUPS: dict[str, Callable[[], Iterable[Scenario]]] = {
     "Estimators over seeds": effects.scenarios,
     "Problems and families": grids.scenarios,
     "Verdicts": verdicts.scenarios,
+    "Seeds added until a study is decided": sequential.scenarios,
 }
 ROLES = {"limit": "readers are told", "control": "not printed"}
 

@@ -15,6 +15,7 @@ KINDS = {
     "overtaking k": "anatomy: the base overtakes at k",
     "TOST": "equivalence: table of what a design can find, verdicts",
     "Holm": "adjusted p-values and verdicts",
+    "after looks": "differences and verdicts of studies that add seeds by a rule",
     "verdict": "one word a contrast and measure",
     "standard error": "SE sampling and SE problems of one run",
     "t over problems": "memorisation: the gap of one run",

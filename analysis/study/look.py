@@ -111,7 +111,7 @@ def _decided(rule: SeedRule, seen: Sequence[_Seen]) -> tuple[bool, str]:
         return False, next(s.interval.reason or "no interval" for s in seen if s.half_width is None)
     widest = 100 * max(w for w in widths if w is not None)
     done = widest <= rule.half_width
-    return done, f"half width {widest:.3g} {'is at most' if done else 'is above'} {rule.half_width:g} points"
+    return done, f"half width {widest:.4g} {'is at most' if done else 'is above'} {rule.half_width:g} points"
 
 
 def _needed(rule: SeedRule, looks: Looks, seen: Sequence[_Seen]) -> int | None:

@@ -260,7 +260,7 @@ def _run_stage(job: Job, display: Display, functions: Functions, flags: Sequence
 
     outcome = execute(job.config, overrides=[*flags, *job.overrides], report=report)
     display.end(job.run_id, outcome, last_note if outcome != "finished" else "")
-    if outcome == "finished":
+    if outcome == "finished" and os.environ.get("RANK", "0") == "0":  # one of torchrun's processes says it
         display.say("\n".join(ending(job.config)))
     return outcome
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from analysis.calibration import choices, effects, grids, samplings, verdicts
+from analysis.calibration import choices, effects, grids, samplings, sequential, verdicts
 from analysis.calibration.scenario import Scenario, failures, holds, simulate
 from analysis.calibration.worlds import RATES
 from analysis.stats.families import over_families
@@ -160,3 +160,10 @@ def test_verdicts_seldom_say_what_is_not_so(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("analysis.stats.verdict.Evidence.insensitive", None)
     assert says("untrained arm, control gains") > 0.3
     assert says("neither arm trained, margin 3 points") > 0.5
+
+
+def test_looks_are_allowed_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = list(sequential.scenarios())
+    assert measured(named(made, "no margin declared"), 300) < 0.09  # 0.05 in truth, 0.17 if not adjusted
+    assert measured(named(made, "no adjustment for looks"), 300) > 0.1
+    assert measured(named(made, "half width of 0.5")) > 0.92

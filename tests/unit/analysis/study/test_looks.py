@@ -129,7 +129,7 @@ def test_a_look_stops_by_width_at_the_widest_contrast(made: Path) -> None:
     narrow = look_at(load_study(write(made, RULE.model_copy(update={"half_width": 0.5}))))
     assert not narrow.done and narrow.needed is not None and narrow.needed > 20
     half = 100 * (seen.high - seen.low) / 2
-    assert narrow.reason == f"half width {half:.3g} is above 0.5 points"
+    assert narrow.reason == f"half width {half:.4g} is above 0.5 points"
     # The half width falls as t_{n−1}/√n, from t with 5 df to about z.
     level = Rule(schedule(4, 2, 20), (4, 6), by_width=True).nominal(0.05, SIX)
     ratio = norm.isf(level / 2) / student.isf(level / 2, SIX - 1)

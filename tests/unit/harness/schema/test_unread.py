@@ -40,6 +40,8 @@ CASES: dict[str, tuple[str, list[str], list[str]]] = {
     "data.hub_revision": ("main", FILE, HUB_SET),
     "data.hub_splits": ("{test: dev}", FILE, HUB_SET),
     "data.function": (FUNCTION, FILE, ["data=function", f"data.function={FUNCTION}"]),
+    "data.distinct_by": ("order", LADDER, [*LADDER, "data.num_distinct=8"]),
+    "data.pretrain_heldout": ("true", FOLDER, LADDER),
     "data.columns": ("{problem: question}", LADDER, FILE),
     "data.answer_pattern": ("x", LADDER, HUB_SET),
     "data.families": ("[gcd,divisors]", [*FILE, *HUB], OWN_BASE),

@@ -17,7 +17,8 @@ from tests.unit.harness.objectives.test_objectives import HAND
 from tests.unit.harness.tiny import run_on_untrained_base, untrained_base
 
 FEW = {
-    "grpo_format_only": ["objective.reward.random=1"],  # all its outputs are cut, and earn nothing
+    # Its outputs are all cut, and earn nothing.
+    "grpo_format_only": ["objective.reward.random=1", "objective.truncated=keep"],
     "rlhf_ppo": ["objective.reward_model.num_problems=4", "objective.reward_model.epochs=1"],
     "grpo_prm": ["objective.process_reward_model.num_problems=4", "objective.process_reward_model.epochs=1"],
 }

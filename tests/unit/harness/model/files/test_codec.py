@@ -206,5 +206,5 @@ def test_a_template_keeps_the_problem_as_it_is(template: str) -> None:
     problem = Problem(id="p", dataset="d", split="train", text=text, answer="1")
     prompt = make_prompt(problem, template, lambda t, name: [len(t), len(name)])
     assert prompt.token_ids == (len(render(text, template)), len(template))
-    if template != "question":
+    if not template.startswith("question"):  # these two ask for no form of the answer
         assert r"\boxed{}" in prompt.text
