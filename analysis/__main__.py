@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from analysis.report import commands
+from analysis.report import calibrate, commands
 from harness.records.progress import nobody_reads
 from harness.records.reading import visible
 
@@ -40,8 +40,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_look(add("look", help="what a study's rule for adding seeds sees now"))
     _add_findings(add("findings", help="write README.md of a folder of committed studies"))
     _add_compare(add("compare", help="two studies side by side, or a study and the literature"))
-    calibrate = "do the intervals hold? an A/A study, or simulated studies of all that is printed"
-    _add_calibrate(add("calibrate", help=calibrate))
+    intervals = "do the intervals hold? an A/A study, or simulated studies of all that is printed"
+    _add_calibrate(add("calibrate", help=intervals))
     _add_power(add("power", help="seeds needed for a difference, or the smallest one found"))
     return parser
 
@@ -113,20 +113,18 @@ def _add_compare(compare: argparse.ArgumentParser) -> None:
     compare.set_defaults(run=commands.compare)
 
 
-def _add_calibrate(calibrate: argparse.ArgumentParser) -> None:
-    calibrate.add_argument("study", type=Path, nargs="?", metavar="STUDY_FOLDER", help="an A/A study")
-    calibrate.add_argument("--pipeline", action="store_true", help="all that reports print, by simulation")
-    calibrate.add_argument(
-        "--studies", type=int, help="simulated for each row (default: 10000, pipeline 4000)"
-    )
-    calibrate.add_argument("--seed", type=int, default=0, help="of the simulation (default: 0)")
-    calibrate.add_argument(
+def _add_calibrate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("study", type=Path, nargs="?", metavar="STUDY_FOLDER", help="an A/A study")
+    parser.add_argument("--pipeline", action="store_true", help="all that reports print, by simulation")
+    parser.add_argument("--studies", type=int, help="simulated for each row (default: 10000, pipeline 4000)")
+    parser.add_argument("--seed", type=int, default=0, help="of the simulation (default: 0)")
+    parser.add_argument(
         "--out",
         type=Path,
         help="file to write (default: STUDY_FOLDER/calibration.json, or "
         "outputs/reference/calibration/pipeline.json)",
     )
-    calibrate.set_defaults(run=commands.calibrate)
+    parser.set_defaults(run=calibrate.calibrate)
 
 
 def _add_power(power: argparse.ArgumentParser) -> None:

@@ -23,8 +23,8 @@ def report(arguments: argparse.Namespace) -> int:
     from analysis.report.build import build_report, write_report
     from analysis.tables.table import show
 
-    report = build_report(_load(arguments.study), progress=_say)
-    _say("")
+    report = build_report(load(arguments.study), progress=say)
+    say("")
     path = write_report(report, arguments.out or arguments.study / "report")
     for table in [t for t in report.tables if t.name in ("anatomy", "arms")] or report.tables[:1]:
         show(table)
@@ -87,7 +87,7 @@ def table(arguments: argparse.Namespace) -> int:
     from analysis.report.build import build_report
     from analysis.tables.table import show
 
-    report = build_report(_load(arguments.study), figures=False)
+    report = build_report(load(arguments.study), figures=False)
     tables = {t.name: t for t in report.tables}
     if arguments.name not in tables:
         why = "".join(f" ({line})" for line in report.answers if line.startswith("No answer yet"))
@@ -120,7 +120,7 @@ def samples(arguments: argparse.Namespace) -> int:
     from analysis.study.contrasts import primary_of
     from analysis.tables.samples import sample_rows
 
-    study = _load(arguments.study)
+    study = load(arguments.study)
     rows = sample_rows(study, primary_of(study))
     if not rows:
         raise ValueError(f"{arguments.study}: no completions there; they are beside each evaluation's record")
@@ -151,7 +151,7 @@ def look(arguments: argparse.Namespace) -> int:
     from analysis.stats.text import interval_bounds
     from analysis.study.look import look_at
 
-    seen = look_at(_load(arguments.study))
+    seen = look_at(load(arguments.study))
     if arguments.json:
         print(seen.model_dump_json())
         return 0
@@ -179,8 +179,8 @@ def compare(arguments: argparse.Namespace) -> int:
     from analysis.tables.table import show
 
     literature = str(arguments.second) == NAME and not arguments.second.is_dir()
-    second = None if literature else _load(arguments.second)
-    report = comparison(_load(arguments.first), second, figures=arguments.out is not None)
+    second = None if literature else load(arguments.second)
+    report = comparison(load(arguments.first), second, figures=arguments.out is not None)
     show(report.tables[0])
     _print_notes(report)
     if arguments.out:
@@ -188,67 +188,7 @@ def compare(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def calibrate(arguments: argparse.Namespace) -> int:
-    """Calibrate by an A/A study, or the whole pipeline by simulation; exit code 1 outside the bounds."""
-    if arguments.studies is not None and arguments.studies < 1:
-        raise ValueError(f"--studies {arguments.studies}: need at least 1")
-    if arguments.pipeline == (arguments.study is not None):
-        raise ValueError("give STUDY_FOLDER, an A/A study, or --pipeline, which needs none")
-    return _calibrate_pipeline(arguments) if arguments.pipeline else _calibrate_study(arguments)
-
-
-def _calibrate_pipeline(arguments: argparse.Namespace) -> int:
-    """Write pipeline.json and pipeline.md."""
-    from analysis.calibration.pipeline import FILE, measure, outside, text
-    from harness.records.code_state import code_state
-    from harness.records.records import write_json, write_text
-
-    path = arguments.out or Path("outputs/reference/calibration") / FILE
-    code = code_state()
-    found = measure(studies=arguments.studies or 4000, seed=arguments.seed, progress=_say)
-    found |= {name: code[name] for name in ("commit", "dirty")}
-    write_json(path, found)
-    write_text(path.with_suffix(".md"), text(found))
-    _say("")
-    bad = outside(found)
-    for line in bad:
-        print(f"outside its bounds: {line}", file=sys.stderr)
-    print(f"written: {path} and {path.with_suffix('.md').name}, {len(found['rows'])} rows")
-    return int(bool(bad))
-
-
-def _calibrate_study(arguments: argparse.Namespace) -> int:
-    """Write calibration.json."""
-    from analysis.calibration.aa import aa_variances, calibrate, check_alike, outside
-    from analysis.calibration.rejections import rejections
-    from harness.records.records import write_json
-
-    study = _load(arguments.study)
-    check_alike(study)
-    variances = aa_variances(study)
-    found = calibrate(variances, studies=arguments.studies or 10_000, seed=arguments.seed, progress=_say)
-    found["rejections"] = rejections(study)
-    path = arguments.out or arguments.study / "calibration.json"
-    write_json(path, found)
-    for row in found["rows"]:
-        power = f", power {row['power']:.3f} (0.8 planned)" if "power" in row else ""
-        print(
-            f"{row['seeds']:>2} seeds, {row['scenario']}: coverage {row['coverage']:.3f}, "
-            f"family-wise error {row['fwer']:.3f}{power}"
-        )
-    for row in found["rejections"]:
-        print(
-            f"real runs, {row['what']}, {row['seeds']} seeds: {row['rejected']:.3f} of {row['tests']:,} "
-            f"tests reject; a sound test stays below {row['sound']:.3f} in 95 of 100 studies"
-        )
-    bad = outside(found)
-    for line in bad:
-        print(f"outside its bounds: {line}", file=sys.stderr)
-    print(f"written: {path}")
-    return int(bool(bad))
-
-
-def _say(what: str) -> None:
+def say(what: str) -> None:
     """Show progress, only on a terminal."""
     if sys.stderr.isatty():
         print(f"\r{what:<70}", end="", file=sys.stderr, flush=True)
@@ -292,7 +232,7 @@ def _check_power(arguments: argparse.Namespace) -> None:
         raise ValueError(f"--seeds {seeds}: need at least 2")
 
 
-def _load(folder: Path) -> Study:
+def load(folder: Path) -> Study:
     from analysis.study.load import load_study
 
     if not sys.stderr.isatty():

@@ -204,8 +204,10 @@ def _warn(configs: Sequence[RunConfig]) -> None:
     from harness.schema.unread import unread
 
     found = [setting.message for setting in unread(configs) if setting.warn]
-    for config in configs:
-        found += [*config_warnings(config), *left_out(config.data), *check_references(config)]
+    found += [text for config in configs for text in (*config_warnings(config), *left_out(config.data))]
+    solved = [c for c in configs if c.objective.uses_references]
+    for config in {(c.data.model_dump_json(), c.objective.model_dump_json()): c for c in solved}.values():
+        found += check_references(config)
     seen = {(c.model, c.data.name, c.trainer.lr, c.rollout.max_new_tokens): c for c in configs}
     found += [text for config in seen.values() for text in pretrained_warnings(config)]
     for text in dict.fromkeys(found):

@@ -186,7 +186,9 @@ def look_text(number: int, look: Look, rule: SeedRule) -> str:
     if look.num_seeds >= rule.max_seeds:
         return f"{text}. Stopped at the cap of {rule.max_seeds} seeds: {look.reason}"
     counts = counts_of(rule)
-    if look.needed is not None and look.needed <= rule.max_seeds:
+    if not look.contrasts or any(seen.low is None for seen in look.contrasts):
+        needed = "seeds needed not known without an interval"
+    elif look.needed is not None and look.needed <= rule.max_seeds:
         needed = f"about {look.needed} seeds needed"
     else:
         known = "" if look.needed is None else f", about {look.needed} needed"

@@ -82,7 +82,7 @@ def test_seeds_are_added_until_the_verdict_and_no_further(launch, tmp_path: Path
     assert first.seconds and first.seconds > 0
     assert last.done and last.reason == "better" and last.seconds is None
     assert re.search(r"look 1, 4 seeds: grpo − sft_rejection \+\d\d\.\d \[.*\] points, half width", err)
-    assert re.search(r"Not yet: undecided; about 6 seeds needed, (\d+m)?\d+s more. On to 6 seeds", err)
+    assert re.search(r"undecided. Not yet: undecided; about 6 seeds needed, \S+ more. On to 6 seeds", err)
     assert "look 2, 6 seeds" in err and "better. Stopped: better" in err
     assert launch("until=verdict") == 0 and calls(tmp_path) == [] and looks(tmp_path) == found
     # The report's numbers are those that stopped it.
