@@ -16,13 +16,7 @@ from hydra.core.override_parser.types import Override
 from omegaconf import OmegaConf
 
 from harness.identity import run_id
-from harness.launch.ablation import (
-    AblationSpec,
-    arm_key,
-    levels_of,
-    own_lines,
-    read_spec,
-)
+from harness.launch.ablation import AblationSpec, arm_key, levels_of, own_lines, read_spec
 from harness.launch.arm_checks import check_checkpoint, check_fixed
 from harness.launch.compose import Composer, may_choose
 from harness.launch.draws import drawn_configs
