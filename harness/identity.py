@@ -17,6 +17,7 @@ from harness.model.files.tokenizer import TOKENIZER_VERSION
 from harness.records.records import BASES, NewerRecord, RecordError, read_base
 from harness.schema.eval_config import BenchmarkConfig
 from harness.schema.run_config import RunConfig
+from harness.seeds import all_streams
 
 
 def digest(value: Any, length: int = 8) -> str:
@@ -64,6 +65,7 @@ def run_identity(config: RunConfig) -> dict[str, Any]:
     return {
         **sections,
         **({} if kept_text is None else {"kept_text": file_hash(Path(kept_text))}),
+        **({} if config.start is None else {"start": config.start}),  # whose name covers what it came from
         "base": base_id(config),
         "data": data_fingerprint(config.data),
         "seed": config.seed,
@@ -80,6 +82,16 @@ def run_id(config: RunConfig) -> str:
     return f"{arm}-s{config.seed}{replicate}-{digest(run_identity(config))}"
 
 
+def streams_of(config: RunConfig) -> dict[str, int]:
+    """The seed of each of a run's named streams."""
+    return all_streams(
+        seed=config.seed,
+        base_seed=config.base_seed,
+        replicate=config.replicate,
+        stages_before=config.num_stages_before,
+    )
+
+
 def eval_key(config: RunConfig) -> str:
     """Names an evaluation protocol: settings, problems and sampling stream, not the checkpoint.
 
@@ -94,7 +106,7 @@ def eval_key(config: RunConfig) -> str:
         settings["rerank"] = {kind: whole[f"{kind}_model"] for kind in config.eval.rerank}
     identity = {
         **settings,
-        "data": data_fingerprint(config.data),
+        "data": data_fingerprint(config.measured_data),
         "dtype": config.dtype,
         "threads": config.threads,
     }
@@ -124,7 +136,7 @@ def benchmark_key(config: RunConfig, benchmark: BenchmarkConfig) -> str:
     """Names the protocol of one of `eval.benchmarks`, whatever the training data and its protocol."""
     identity = {
         **benchmark.model_dump(include={"split", "k", "temperature", "top_p", "max_new_tokens", "greedy"}),
-        "data": data_fingerprint(benchmark_data(benchmark, config.data.template)),
+        "data": data_fingerprint(benchmark_data(benchmark, config.measured_data.template)),
         "dtype": config.dtype,
         "threads": config.threads,
     } | _engine(config)
@@ -135,6 +147,11 @@ def benchmark_key(config: RunConfig, benchmark: BenchmarkConfig) -> str:
 
 def run_folder(config: RunConfig) -> Path:
     return Path(config.output_dir) / config.study / run_id(config)
+
+
+def start_folder(config: RunConfig) -> Path | None:
+    """Folder of the stage before, of the same study; None for a run that begins from its base."""
+    return None if config.start is None else run_folder(config).with_name(config.start)
 
 
 def base_folder(config: RunConfig) -> Path:

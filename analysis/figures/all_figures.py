@@ -10,6 +10,7 @@ from analysis.figures.evaluations import decomposition, derivations, kept, split
 from analysis.figures.families import families
 from analysis.figures.figure import Figure
 from analysis.figures.problems import problems
+from analysis.figures.stages import stages
 from analysis.figures.training import diagnostics, learning_curves, learning_rates
 from analysis.study.contrasts import ArmResult, Primary
 from analysis.study.load import Study
@@ -20,6 +21,7 @@ def all_figures(study: Study, primary: Primary, results: Sequence[ArmResult]) ->
     made = [
         anatomy(study, primary),
         differences(study, primary, results),
+        stages(study, primary, results),
         families(study, primary, results),
         learning_rates(study, primary),
         learning_curves(study, primary),

@@ -31,6 +31,7 @@ from analysis.tables.retention import retention_table
 from analysis.tables.runs import config_table, runs_table
 from analysis.tables.samples import sample_rows
 from analysis.tables.secondary import finding_table, pilot_table, variance_table, views_table
+from analysis.tables.stages import stages_table
 from analysis.tables.table import Table, csv_text, markdown_text
 from analysis.tables.tidy import curves_frame, evaluations_frame
 from analysis.tables.trends import trend_table
@@ -96,6 +97,7 @@ def _sections(
     return [
         section("What training changed", "anatomy", tables=gain, text=said),
         section("The arms", "differences", tables=arms),
+        section("Stage by stage", "stages", tables=[stages_table(study, primary, results)]),
         section("On which problems", "families", tables=places),
         section("Learning", "learning_rates", "checkpoints", "ordered", "learning_curves", tables=learning),
         section("How answers are reached", "decomposition", tables=changed),

@@ -38,6 +38,7 @@ MAX_BYTES, MAX_BYTES_OF_ALL = 1_000_000, 6_000_000  # of one study, of outputs/r
 FIGURES = (
     "anatomy",
     "differences",
+    "stages",
     "families",
     "learning_rates",
     "checkpoints",

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
 # Keys that differ between the runs of one arm, or do not change what is trained.
 PER_RUN_KEYS = frozenset({"seed", "base_seed", "study", "output_dir"})
-UNCOMPARED = ("tracking.", "eval.")
+UNCOMPARED = ("tracking.", "eval.", "stage")  # a stage's place says what it begins from, seed by seed
+MEASURED = "stage.data."  # the data of a pipeline, where a stage trains on other
 # Texts of the user's own functions, whose hashes stand beside them.
 SOURCES = (".custom.source", ".function.source")
 
@@ -51,6 +52,9 @@ def draw_of(config: Mapping[str, Any], split: str) -> tuple[tuple[str, int], ...
     benchmarks = config.get("eval.benchmarks") or []
     if any(isinstance(b, dict) and split in (b.get("name"), b.get("task")) for b in benchmarks):
         return ()
+    if any(key.startswith(MEASURED) for key in config):
+        measured = {k: v for k, v in config.items() if k.startswith(MEASURED)}
+        config = {k.removeprefix("stage."): v for k, v in measured.items()}
     made = [
         k.removesuffix(".dataset") for k, v in config.items() if k.endswith(".dataset") and v in GENERATED
     ]

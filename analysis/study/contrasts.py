@@ -20,6 +20,7 @@ from analysis.study.pairs import crossed as crossed
 from analysis.study.pairs import has as has
 from analysis.study.pairs import paired as paired
 from analysis.study.pairs import shared_seeds as shared_seeds
+from analysis.study.stages import mean_total
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -187,15 +188,15 @@ def _arm_result(study: Study, primary: Primary, label: str, levels: dict[str, st
         difference=contrast(study, [(rows, against)], metric, level=level),
         crossed=crossed(study, rows, against, level=level),
         p_holm=None,
-        means=_means(rows, runs),
+        means=_means(study, rows, runs),
         choice=paired_t([p.from_choice for p in parts], level=level, varies=varies) if parts else None,
         skill=paired_t([p.from_skill for p in parts], level=level, varies=varies) if parts else None,
         flags=_flags(study, label, rows, values),
     )
 
 
-def _means(rows: Rows, runs: pd.DataFrame) -> dict[str, float | None]:
-    """Means over seeds of the secondary measures and of compute spent."""
+def _means(study: Study, rows: Rows, runs: pd.DataFrame) -> dict[str, float | None]:
+    """Means over seeds of the secondary measures and of compute spent, over all stages of a pipeline."""
     names = (
         "avg",
         "greedy",
@@ -220,7 +221,7 @@ def _means(rows: Rows, runs: pd.DataFrame) -> dict[str, float | None]:
         values = [float(r[name]) for r in rows.values() if has(r, name)]
         means[name] = float(np.mean(values)) if values else None
     for name in ("sampled_tokens", "trained_tokens", "flops", "seconds", "gpu_seconds"):
-        means[name] = float(runs[name].mean()) if len(runs) and name in runs else None
+        means[name] = mean_total(study, list(map(str, runs["run_id"])), name)
     return means
 
 

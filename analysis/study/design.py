@@ -11,6 +11,7 @@ from analysis.study.differences import config_differences
 from analysis.study.load import Study, seed_order
 from analysis.study.looks import by_hand_text
 from analysis.study.rates import choice_notes
+from analysis.study.stages import earlier_stages
 from harness.records.records import Arm
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ def _arms_by_data(study: Study) -> list[list[str]]:
     """Group arms that ask for the same data."""
     asked: dict[tuple[str, ...], list[str]] = {}
     for arm in study.record.arms:
-        of_data = (x for x in arm.overrides if x.startswith(("data=", "data.")))
+        of_data = (x for x in arm.overrides if x.startswith(("data=", "data.", "pipeline")))
         asked.setdefault(tuple(sorted(of_data)), []).append(arm.label)
     return list(asked.values())
 
@@ -195,6 +196,7 @@ def _unplanned(study: Study) -> list[str]:
     apart = study.runs["arm"].isna()
     if "tried_by" in study.runs:
         apart &= study.runs["tried_by"].isna()
+    apart &= ~study.runs["run_id"].isin(earlier_stages(study))
     names = [str(name) for name in study.runs[apart]["run_id"]]
     if not names:
         return []

@@ -45,7 +45,10 @@ def _config_difference(
     keys = [key for key in differing_keys(other_config, config) if key not in chosen]
     declared = {f for f in arm.levels if arm.levels[f] != other.levels.get(f)}
     declared |= {line.split("=")[0].lstrip("+~") for line in set(arm.overrides) ^ set(other.overrides)}
+    declared |= {key.split(".", 2)[-1] for key in declared if key.startswith("pipeline.")}
     outside = [k for k in keys if not any(k == d or k.startswith(f"{d}.") for d in declared)]
+    if declared & {"pipeline", "stage"}:  # what the last stages set is the pipelines' own
+        outside = []
     values = {k: (other_config.get(k), config.get(k)) for k in keys}
     return ConfigDifference(arm.label, other.label, values, outside if arm.overrides else [])
 

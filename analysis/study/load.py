@@ -7,6 +7,7 @@ and reason, and every unreadable file has a line in `damaged`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -210,7 +211,10 @@ def _run_rows(
     places |= {run: (arm, seed) for run, (arm, seed, _) in grid_places(plan).items()}
     names = [*places, *(name for name in on_disk if name not in places)]
     sizes = _base_sizes(folder, {r.base_id for r in read.values() if r.base_id}, damaged)
-    return [_run_row(name, places.get(name), read.get(name), reasons.get(name), sizes) for name in names]
+    teachers = _teachers_made(folder, {r.teacher_id for r in read.values() if r.teacher_id})
+    return [
+        _run_row(name, places.get(name), read.get(name), reasons.get(name), sizes, teachers) for name in names
+    ]
 
 
 def seed_order(seed: str) -> tuple[int, str]:
@@ -224,6 +228,7 @@ def _run_row(
     record: records.RunRecord | None,
     reason: str | None,
     sizes: dict[str, int],
+    teachers: dict[str, float],
 ) -> dict[str, Any]:
     """Row of `runs`. Statuses beside the record's own: damaged (unreadable), missing (planned, no folder)."""
     arm, seed = place or (None, str(record.seeds.get("seed", record.config.get("seed"))) if record else None)
@@ -242,6 +247,9 @@ def _run_row(
         "num_resumes": record.num_resumes,
         "sampled_tokens": record.tokens.get("sampled", 0),
         "trained_tokens": record.tokens.get("trained", 0),
+        "teacher_tokens": record.tokens.get("teacher", 0),
+        "teacher_id": record.teacher_id,
+        "teacher_flops": teachers.get(record.teacher_id or ""),
         "flops": sum(record.flops.values()),
         "seconds": sum(record.seconds.values()),
         "gpu_seconds": record.gpu_seconds,
@@ -253,6 +261,15 @@ def _run_row(
         "overrides": tuple(record.overrides),
         "flags": tuple(record.flags),
     }
+
+
+def _teachers_made(folder: Path, teacher_ids: set[str]) -> dict[str, float]:
+    """FLOPs of pretraining by teacher; one without a readable record is left out."""
+    made = {}
+    for teacher_id in sorted(teacher_ids):
+        with suppress(records.RecordError):
+            made[teacher_id] = records.read_base(folder.parent / records.BASES / teacher_id).flops
+    return made
 
 
 def _base_sizes(folder: Path, base_ids: set[str], damaged: list[str]) -> dict[str, int]:

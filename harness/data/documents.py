@@ -25,7 +25,10 @@ SAMPLE_SEED = 0  # of the draw that a benchmark's `limit` makes, in every arm an
 
 def data_config(data: str | dict[str, Any]) -> DataConfig:
     """A preset of conf/data by name, or a config given in full. Raises ValueError for an unknown preset."""
-    return DataConfig.model_validate(with_components(preset(data) if isinstance(data, str) else data))
+    whole = preset(data) if isinstance(data, str) else data
+    parts = (whole.get("components") or {}).values()
+    is_full = all(isinstance(part, dict) and "dataset" in part for part in parts)  # as a config is dumped
+    return DataConfig.model_validate(whole if is_full else with_components(whole))
 
 
 def benchmark_data(benchmark: BenchmarkConfig, template: str) -> DataConfig:

@@ -153,7 +153,7 @@ def corpus_fingerprint(config: RunConfig) -> dict[str, Any]:
             "families": _pretrained_on(part),
             "levels": part.levels,
             "style": part.style,
-            "template": config.data.template,
+            "template": config.measured_data.template,
         }
         for part in _grammar(config)
     ]
@@ -166,8 +166,8 @@ def check_corpus(config: RunConfig) -> None:
         return
     if not any(part.families for part in _grammar(config)):
         raise ConfigError(
-            f"data={config.data.name} with model={config.model.name}: that model is pretrained on generated "
-            "problems, and these are not; choose a pretrained model, or say what to pretrain on: "
+            f"data={config.measured_data.name} with model={config.model.name}: that model is pretrained on "
+            "generated problems, and these are not; choose a pretrained model, or say what to pretrain on: "
             "data.families, data.levels"
         )
     try:
@@ -178,7 +178,7 @@ def check_corpus(config: RunConfig) -> None:
 
 def _grammar(config: RunConfig) -> list[DataConfig]:
     """The data configs whose families make the pretraining text."""
-    data = config.data
+    data = config.measured_data
     return [part for part in data.components.values() if part.families] or [data]
 
 

@@ -126,17 +126,19 @@ def _own_tasks(config: RunConfig) -> Iterator[EvalTask]:
     settings = config.eval
     for split in settings.splits:
         yield EvalTask(
-            name=f"{config.data.dataset}_{split}",
+            name=f"{config.measured_data.dataset}_{split}",
             label=split,
             key=eval_key(config),
-            data=config.data,
+            data=config.measured_data,
             split=split,
             max_train_problems=settings.max_train_problems,
             rerank=bool(settings.rerank),
             **settings.model_dump(include={"k", "temperature", "top_p", "max_new_tokens", "greedy"}),
         )
     for benchmark in settings.benchmarks:
-        yield benchmark_task(benchmark, template=config.data.template, key=benchmark_key(config, benchmark))
+        yield benchmark_task(
+            benchmark, template=config.measured_data.template, key=benchmark_key(config, benchmark)
+        )
 
 
 def benchmark_task(benchmark: BenchmarkConfig, *, template: str, key: str) -> EvalTask:

@@ -76,9 +76,10 @@ def stored(study: Path) -> tuple[dict[Path, EvalTask], list[str]]:
             errors.append(str(error))
             continue
         base = study.parent / base_folder(config).relative_to(config.output_dir)
+        places = [folder, base, *([folder.with_name(config.start)] if config.start else [])]
         for task in tasks:
             name = f"eval/*-{task.key}/{task.task_name()}.json"
-            found |= {path: task for place in (folder, base) for path in sorted(place.glob(name))}
+            found |= {path: task for place in places for path in sorted(place.glob(name))}
     return found, errors
 
 

@@ -14,7 +14,7 @@ from harness.launch.seed_rule import Until
 from harness.records.looks import SeedRule
 from harness.schema.run_config import ConfigError, did_you_mean
 from harness.schema.section import Section, Seed
-from harness.schema.settings import is_setting, nearest
+from harness.schema.settings import STAGE_SETTING, is_setting, nearest
 
 # What to write for a key that is missing.
 EXAMPLES = {
@@ -281,13 +281,15 @@ def own_lines(
     levels: dict[str, str],
     rate: float | None = None,
     steps: int | None = None,
+    stage: str | None = None,
 ) -> list[str]:
     """What the ablation sets beside the levels: the learning rate, the seed's base.
 
-    `rates` are those that a pilot chose, by arm; `rate` is one that is tried at every seed; `steps` meet the
-    control's budget.
+    `rates` are a pilot's choices by arm, `rate` one that every seed tries; `steps` meet the control's budget.
+    Both are of `stage`, the last of a pipeline.
     """
     chosen = rate if rates is None else rates[arm_key(levels)]
-    lines = [] if chosen is None else [f"trainer.lr={as_text(chosen)}"]
-    lines += [] if steps is None else [f"trainer.steps={steps}"]
+    at = "" if stage is None else f"{STAGE_SETTING}{stage}."
+    lines = [] if chosen is None else [f"{at}trainer.lr={as_text(chosen)}"]
+    lines += [] if steps is None else [f"{at}trainer.steps={steps}"]
     return lines + ([] if spec is None else base_lines(spec.draws, spec.base_seed))

@@ -10,13 +10,15 @@ from harness.schema.run_config import ConfigError, RunConfig
 
 
 def differences(configs: Sequence[RunConfig]) -> dict[str, list[Any]]:
-    """Settings that are not the same in all configs: dotted path -> one value a config; names left out."""
+    """Settings that differ between configs, by dotted path; names and places in a pipeline are left out."""
     flat = [dict(_flatten(c.model_dump())) for c in configs]
     keys = {key: None for values in flat for key in values}
     return {
         key: [values.get(key) for values in flat]
         for key in keys
-        if not key.endswith(".name") and len({repr(values.get(key)) for values in flat}) > 1
+        if not key.endswith(".name")
+        and not key.startswith("stage.")
+        and len({repr(values.get(key)) for values in flat}) > 1
     }
 
 

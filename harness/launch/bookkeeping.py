@@ -11,14 +11,13 @@ import torch
 
 from harness.data.load import data_fingerprint
 from harness.evaluation.eval_tasks import eval_tasks
-from harness.identity import base_id, digest, run_id, sampling_keys
+from harness.identity import base_id, digest, run_id, sampling_keys, streams_of, teacher_base
 from harness.launch.status import evaluation_folders, readable
 from harness.records.code_state import code_state, hardware, packages
 from harness.records.reading import RecordError
 from harness.records.reasons import reason_of
 from harness.records.records import RunRecord, read_eval, write_record
 from harness.schema.run_config import RunConfig
-from harness.seeds import all_streams
 from harness.training import distributed
 from harness.training.accounting import Clock, peak_bytes
 
@@ -66,15 +65,16 @@ def dead_flags(metrics: Sequence[dict[str, float]]) -> list[str]:
 
 def new_record(config: RunConfig, folder: Path, overrides: Sequence[str]) -> RunRecord:
     """The record of a run that starts; one that resumes goes on with its earlier counters."""
-    device = resolve_device(config)
+    device, teacher = resolve_device(config), teacher_base(config)
     record = RunRecord(
         run_id=run_id(config),
         study=config.study,
         status="running",
         config=config.model_dump(mode="json"),
         overrides=list(overrides),
-        seeds=all_streams(seed=config.seed, base_seed=config.base_seed, replicate=config.replicate),
+        seeds=streams_of(config),
         base_id=base_id(config),
+        teacher_id=None if teacher is None else base_id(teacher),
         data_hash=digest(data_fingerprint(config.data)),
         code=code_state(),
         packages=packages(),

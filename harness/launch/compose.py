@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import yaml
 from hydra import compose, initialize_config_dir
@@ -17,15 +18,19 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from harness.identity import run_id
+from harness.launch import pipeline
 from harness.launch.syntax import MAX_RUNS, parse, swept_values
+from harness.model.files.teacher_files import check_teacher
 from harness.schema.own_function import freeze
 from harness.schema.presets import CONF, weighed, with_components, with_own_presets
 from harness.schema.run_config import ConfigError, RunConfig, did_you_mean, validate
-from harness.schema.settings import is_setting, nearest, suggestion
+from harness.schema.settings import STAGE_SETTING, is_setting, nearest, suggestion
 
 GROUPS = tuple(sorted(p.name for p in CONF.iterdir() if p.is_dir() and p.name != "hydra"))
 
-OPTIONAL = ("experiment", "ablation")
+OPTIONAL = ("pipeline", "experiment", "ablation")
+NO_SETTINGS = ("ablation", "pipeline")  # nodes of a composed config that are no run's
 MAX_YAML_VALUES = 100_000  # of one file, its aliases written out
 
 
@@ -65,7 +70,7 @@ class Composer:
 
     def values(self, override: Override) -> list[str]:
         """Every value that an override gives its key, as text. Raises ConfigError for a sweep without."""
-        key = override.key_or_group
+        key = own_key(override)
         if override.is_sweep_override():
             options = self.options(key) if key in GROUPS else []
             return swept_values(override, options, max_runs=self.max_runs)
@@ -78,7 +83,7 @@ class Composer:
 
         `factors` are other names that a user may have meant, for the message.
         """
-        key = override.key_or_group
+        key = own_key(override)
         if key.split("/")[0].split(".")[0] == "hydra":
             return
         if key in GROUPS:
@@ -90,7 +95,24 @@ class Composer:
             raise ConfigError(f"{override.input_line}: no setting {key}{nearest(key, [*GROUPS, *factors])}")
 
     def raw(self, overrides: Sequence[str]) -> DictConfig:
-        """The composed config, unresolved. Group choices hit Hydra; plain values are set on a copy."""
+        """The composed config, unresolved. Group choices hit Hydra; plain values are set on a copy.
+
+        Settings of a pipeline's stage are left out.
+        """
+        composed, plain = self._composed(pipeline.split_lines(overrides).every)
+        config = composed.copy()
+        for override in plain:
+            key, value = override.key_or_group, override.value()
+            whole = key == "data.components"  # they are given together, and then changed one by one
+            value = weighed(value) if whole else value
+            try:
+                OmegaConf.update(config, key, value, merge=not whole, force_add=True)
+            except (OmegaConfBaseException, ValueError, TypeError, AttributeError):
+                raise ConfigError(f"{override.input_line}: no value of {key}; see it with --config") from None
+        return config
+
+    def _composed(self, overrides: Sequence[str]) -> tuple[DictConfig, list[Override]]:
+        """(what Hydra makes of the groups, to be copied before it is changed; the plain values to set)."""
         parsed = parse(overrides)
         plain = [o for o in parsed if o.key_or_group not in GROUPS and is_plain(o)]
         none = [
@@ -103,22 +125,14 @@ class Composer:
         if groups not in self.cache:
             self.cache[groups] = self._hydra(groups)
             self._check_package(self.cache[groups], chosen)
-        config = self.cache[groups].copy()
-        for override in plain:
-            key, value = override.key_or_group, override.value()
-            whole = key == "data.components"  # they are given together, and then changed one by one
-            value = weighed(value) if whole else value
-            try:
-                OmegaConf.update(config, key, value, merge=not whole, force_add=True)
-            except (OmegaConfBaseException, ValueError, TypeError, AttributeError):
-                raise ConfigError(f"{override.input_line}: no value of {key}; see it with --config") from None
-        return config
+        return self.cache[groups], plain
 
     def _check_package(self, config: DictConfig, chosen: dict[str, str]) -> None:
         """Raises ConfigError for an overlay whose content stands under its group's name."""
         for group, option in chosen.items():
             node = config.get(group)
-            if node is not None and (group != "ablation" or (OmegaConf.is_dict(node) and "ablation" in node)):
+            own = group in ("pipeline", "ablation")  # such an overlay also has a node of its group's name
+            if node is not None and (not own or (OmegaConf.is_dict(node) and group in node)):
                 raise ConfigError(
                     f"{self.file(group, option)}: its first line must be `# @package _global_`, so that it "
                     "sets other groups too"
@@ -137,21 +151,78 @@ class Composer:
             raise ConfigError(f"{' '.join(overrides)}: nested too deeply; write it flatter") from None
 
     def config(self, overrides: Sequence[str]) -> RunConfig:
-        """Compose and validate one run."""
+        """Compose and validate one run; of a pipeline the last stage that `stage` lets run."""
+        return self.configs(overrides)[-1]
+
+    def configs(self, overrides: Sequence[str]) -> list[RunConfig]:
+        """Compose and validate a run, or the stages of a pipeline, in order."""
+        lines, spec, names = self._pipeline(overrides)
+        whole = self.raw(lines.every)
+        if spec is None:
+            return [validate(self._resolved(whole))]
+        found: list[RunConfig] = []
+        data = self._resolved(whole, only="data")
+        for place, name in enumerate(names):
+            made = self._resolved(self.raw(pipeline.stage_lines(spec, name, lines)), stage=name)
+            start = _named(found[-1]) if found else None
+            made["stage"] = {"pipeline": spec.name, "name": name, "index": place + 1, "start": start}
+            made["stage"] |= {} if made["data"] == data["data"] else data
+            found.append(validate(made, where=f"stage {name}: "))
+        return found
+
+    def stages(self, overrides: Sequence[str]) -> tuple[list[str], list[str]]:
+        """(overrides with `pipeline.last.` resolved, names of the stages that run); none without."""
+        lines, _, names = self._pipeline(overrides)
+        return pipeline.joined(lines), names
+
+    def _pipeline(
+        self, overrides: Sequence[str]
+    ) -> tuple[pipeline.Lines, pipeline.PipelineSpec | None, list[str]]:
+        """The overrides by whom they concern, the pipeline that they choose, and its stages that run."""
+        lines = pipeline.split_lines(overrides)
+        whole, plain = self._composed(lines.every)
+        given = [o.value() for o in plain if o.key_or_group == "stage" or o.key_or_group.startswith("stage.")]
+        data, stage = whole.get("pipeline"), given[-1] if given else whole.get("stage")
+        if data is not None:
+            data = OmegaConf.to_container(data)
+        spec = pipeline.read_pipeline(data)
+        names = pipeline.chosen(spec, stage)
+        lines = pipeline.with_last(lines, names)
+        pipeline.check_stages(spec, lines)
+        self.parse([*(line for own in (spec.stages if spec else {}).values() for line in own)])
+        return lines, spec, names
+
+    def _resolved(
+        self, config: DictConfig, *, only: str | None = None, stage: str | None = None
+    ) -> dict[str, Any]:
+        """What Hydra composed as plain values, mixtures filled in; `only` one section of it."""
         try:
-            data = OmegaConf.to_container(self.raw(overrides), resolve=True, throw_on_missing=True)
+            part = config if only is None else config[only]
+            data: Any = OmegaConf.to_container(part, resolve=True, throw_on_missing=True)
         except OmegaConfBaseException as error:
             first = str(error).splitlines()[0]
-            raise ConfigError(f"{error.full_key or ''}: {first}; give it on the command line") from None
+            key = f"{error.full_key or ''}" if stage is None else f"{STAGE_SETTING}{stage}.{error.full_key}"
+            raise ConfigError(f"{key}: {first}; give it on the command line") from None
         assert isinstance(data, dict)
+        values = {str(key): value for key, value in data.items()} if only is None else {only: data}
         folders = [root / "data" for root in (CONF, self.extra) if root]
         try:
-            data["data"] = with_components(data["data"], folders)
-            data["eval"] = with_own_presets(data["eval"], folders)
-            freeze({str(key): value for key, value in data.items()})
+            values["data"] = with_components(values["data"], folders)
+            if only is None:
+                values["eval"] = with_own_presets(values["eval"], folders)
+                freeze(values)
         except ValueError as error:
             raise ConfigError(str(error)) from None
-        return validate({str(key): value for key, value in data.items() if key != "ablation"})
+        return {key: value for key, value in values.items() if key not in NO_SETTINGS}
+
+
+def _named(config: RunConfig) -> str:
+    """The run_id of a stage. Raises ConfigError for files that make its name and are not there."""
+    check_teacher(config.objective, config.model)
+    try:
+        return run_id(config)
+    except OSError as error:
+        raise ConfigError(f"{error.filename}: {error.strerror}; name a file that is there") from None
 
 
 def _check_size(path: Path) -> None:
@@ -172,6 +243,12 @@ def _check_size(path: Path) -> None:
 
     if (number := size(root)) > MAX_YAML_VALUES:
         raise ConfigError(f"{path}: {number:,} values once its aliases are written out; use fewer")
+
+
+def own_key(override: Override) -> str:
+    """The group or setting that an override names, also where it is one stage's."""
+    key = override.key_or_group
+    return key.removeprefix(STAGE_SETTING).partition(".")[2] if key.startswith(STAGE_SETTING) else key
 
 
 def may_choose(override: Override) -> bool:

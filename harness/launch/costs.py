@@ -178,7 +178,7 @@ def _workload_of(record: RunRecord) -> Workload:
 
 def _eval_tokens(config: RunConfig) -> tuple[int, int]:
     """The most tokens that one checkpoint's evaluation samples, and further ones that the base alone has."""
-    data = config.data
+    data = config.measured_data
     sizes = {
         "train": data.num_train,
         "perturbed": data.num_train,

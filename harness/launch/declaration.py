@@ -12,6 +12,7 @@ from typing import Any
 from harness.launch.draws import pairing
 from harness.launch.expand import Sweep
 from harness.launch.levels import labels_of
+from harness.launch.plan import arm_label
 from harness.records.code_state import code_state
 from harness.records.declarations import FILE, Declaration, Entry, content_hash, read_declaration
 from harness.records.reading import RecordError
@@ -79,9 +80,25 @@ def _content(sweep: Sweep, earlier: dict[str, Any]) -> dict[str, Any]:
         "base_seed": spec.base_seed,
         "pairing": pairing(spec.draws, shared_base=sweep.shared_base),
         "evaluation": {name: settings[name] for name in PROTOCOL if name in settings},
-        "steps": sorted({job.config.trainer.steps for job in sweep.jobs}),
+        "steps": sorted({job.config.trainer.steps for job in sweep.runs}),
     }
+    if stages := _stages(sweep):  # absent without pipelines, as before there were any
+        content["stages"] = {**(earlier.get("stages") or {}), **stages}
     return dict(json.loads(json.dumps(content)))  # as it is read back, so that both are compared alike
+
+
+def _stages(sweep: Sweep) -> dict[str, list[str]]:
+    """The stages of each arm that is a pipeline, in order: name, objective, data and steps of each."""
+    return {
+        arm_label(job.levels): [
+            f"{stage.config.stage.name}: {stage.config.objective.name} on {stage.config.data.name}, "
+            f"trainer.steps={stage.config.trainer.steps}"
+            for stage in job.stages
+            if stage.config.stage is not None
+        ]
+        for job in sweep.jobs
+        if job.config.stage is not None
+    }
 
 
 def _earlier(folder: Path) -> list[Entry]:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+from harness.launch.compose import Composer
+from harness.launch.pretrained import pretrained_lines
 from harness.records.records import GENERATED
+from harness.schema.data_config import DataConfig
 from harness.schema.run_config import ConfigError, RunConfig
 
 Draws = Literal["shared", "per_seed"]
@@ -17,13 +20,43 @@ def base_lines(draws: Draws, base_seed: Draws | None) -> list[str]:
     return ["base_seed=${seed}"] * own
 
 
-def problem_lines(config: RunConfig, lines: Sequence[str]) -> list[str]:
+def drawn_configs(composer: Composer, draws: Draws, lines: list[str]) -> tuple[list[str], list[RunConfig]]:
+    """A run's overrides, with those that its model calls for or that draw its problems, and its config, or
+    those of its stages."""
+    configs = composer.configs(lines)
+    # A pipeline's stages set what suits its model themselves.
+    if configs[0].stage is None and (more := pretrained_lines(composer, configs[0], lines)):
+        composer.defaults |= dict.fromkeys(more)
+        lines = [*more, *lines]
+        configs = composer.configs(lines)
+    if draws == "shared":
+        return lines, configs
+    last = [line for line in lines if line.startswith("seed=")]
+    rest = [line for line in lines if not line.startswith("seed=")]
+    lines = [*rest, *problem_lines(configs, lines), *last]
+    return lines, composer.configs(lines)
+
+
+def problem_lines(configs: Sequence[RunConfig], lines: Sequence[str]) -> list[str]:
     """Overrides that give each seed training, validation and test problems of its own.
 
-    `config` is the run's without them, `lines` what made it. Raises ConfigError for problems that no program
-    makes, and for a data_seed of one's own.
+    `configs` are those of the run's stages without them, `lines` what made it. Raises ConfigError for
+    problems that no program makes, for a data_seed of one's own, and for stages with sets of other names.
     """
-    data = config.data
+    places = [_places(config.data) for config in configs]
+    if given := [line for line in lines if line.partition("=")[0].endswith("data_seed")]:
+        raise ConfigError(f"{given[0]} with ablation.draws=per_seed, which sets it; drop one of the two")
+    for config, found in zip(configs, places, strict=True):
+        if found != _places(configs[0].measured_data):
+            raise ConfigError(
+                f"ablation.draws=per_seed with data={config.data.name} in one stage: its sets are "
+                "not the pipeline's; use one mixture in every stage, whose weights change"
+            )
+    return [f"{place}.data_seed=${{seed}}" for place in places[0]]
+
+
+def _places(data: DataConfig) -> list[str]:
+    """Sections that have a data_seed, one a set of problems. Raises ConfigError for published sets."""
     parts = {f"data.components.{name}": part for name, part in data.components.items()} or {"data": data}
     fixed = [part.name for part in parts.values() if part.dataset not in GENERATED]
     if fixed:
@@ -31,9 +64,7 @@ def problem_lines(config: RunConfig, lines: Sequence[str]) -> list[str]:
             f"ablation.draws=per_seed with data={data.name}: the problems of {', '.join(fixed)} are fixed; "
             f"choose generated ones (dataset {' or '.join(GENERATED)}), or let draws be shared"
         )
-    if given := [line for line in lines if line.partition("=")[0].endswith("data_seed")]:
-        raise ConfigError(f"{given[0]} with ablation.draws=per_seed, which sets it; drop one of the two")
-    return [f"{place}.data_seed=${{seed}}" for place in parts]
+    return list(parts)
 
 
 def pairing(draws: Draws, *, shared_base: bool) -> Literal["paired", "unpaired"]:

@@ -16,7 +16,7 @@ import torch
 from harness.bases.pretrain import ensure_base
 from harness.data.load import data_report
 from harness.evaluation.evaluate import evaluate
-from harness.identity import base_folder, base_id, bases_of, run_folder
+from harness.identity import base_folder, base_id, bases_of, run_folder, streams_of
 from harness.launch.bookkeeping import (
     close_record,
     dead_flags,
@@ -31,6 +31,7 @@ from harness.launch.status import (
     is_evaluated,
     mark_evaluated,
     skip_note,
+    start_of,
 )
 from harness.launch.tracking import Tracker
 from harness.records.lines import read_metrics, write_sums
@@ -45,7 +46,6 @@ from harness.rollout import process_cache as warm
 from harness.rollout.engines import warm_engine
 from harness.schema.config_text import config_text
 from harness.schema.run_config import RunConfig
-from harness.seeds import all_streams
 from harness.training import checkpoint, distributed
 from harness.training.accounting import Clock, Meter, begin_peak
 from harness.training.memory import explained
@@ -82,8 +82,9 @@ def execute(config: RunConfig, *, overrides: Sequence[str], report: Reporter) ->
 def _follow(config: RunConfig, folder: Path, device: str) -> Outcome:
     """Train as a process other than the first: its share of each step, without a record."""
     try:
-        if base := distributed.broadcast_from_rank0(""):
-            run = setup(config, base=Path(base), folder=folder, device=device)
+        if found := distributed.broadcast_from_rank0(""):
+            base, start = map(Path, found.split("\n"))
+            run = setup(config, base=base, start=start, folder=folder, device=device)
             with saving():
                 train(
                     run,
@@ -143,23 +144,39 @@ def _run(
 ) -> None:
     """Make the bases, train, evaluate, and keep `record` up to date."""
     device = distributed.init_process_group(resolve_device(config))
+    trained = record.steps_done and weights_folder(folder, record.steps_done).exists()
+    begun_from = _begun_from(config, needed=not trained)
     with clock.stopped():  # bases are shared: base.json has their time
         base, *_ = [ensure_base(needed, report) for needed in bases_of(config)]
     record.wandb_id = tracker.start(record, folder)
-    trained = record.steps_done and weights_folder(folder, record.steps_done).exists()
-    distributed.broadcast_from_rank0("" if trained else str(base))
+    start = base / "model" if begun_from is None else weights_folder(*begun_from)
+    distributed.broadcast_from_rank0("" if trained else f"{base}\n{start}")
     if not trained:
-        _train(config, folder, base, record, device, report, clock, tracker)
-    _evaluate_missing(config, folder, base, record, device, report, clock)
+        _train(config, folder, base, start, record, device, report, clock, tracker)
+    _evaluate_missing(config, folder, base, begun_from, record, device, report, clock)
     record.flags = dead_flags(read_metrics(folder / "metrics.jsonl"))
     if not config.objective.reward.weights:  # there is no reward that could vary
         record.flags = [flag for flag in record.flags if flag != "no_reward_variance"]
+
+
+def _begun_from(config: RunConfig, *, needed: bool) -> tuple[Path, int] | None:
+    """(folder, step) of a stage's start, checked; None without one. A trained stage goes on without it."""
+    try:
+        found = start_of(config)
+        if found is not None:
+            verify(weights_folder(*found), checkpoint.identity(*found))
+        return found
+    except ValueError:
+        if needed:
+            raise
+        return None
 
 
 def _train(
     config: RunConfig,
     folder: Path,
     base: Path,
+    start: Path,
     record: RunRecord,
     device: str,
     report: Reporter,
@@ -168,8 +185,8 @@ def _train(
 ) -> None:
     """Set the run up and train it; `record` gets what it used, also where it fails."""
     report("loading", 0, 1, config.model.name)
-    run = setup(config, base=base, folder=folder, device=device)
-    add_reward_models(run, base)
+    run = setup(config, base=base, start=start, folder=folder, device=device)
+    add_reward_models(run)
     spent = clock.seconds - sum(run.current.costs.seconds.values())
     run.counters.add_phase("setup", spent, run.meter.outside)
     evaluated = partial(_evaluate_now, run_id=record.run_id, report=report)
@@ -194,14 +211,16 @@ def _evaluate_missing(
     config: RunConfig,
     folder: Path,
     base: Path,
+    begun_from: tuple[Path, int] | None,
     record: RunRecord,
     device: str,
     report: Reporter,
     clock: Clock,
 ) -> None:
-    """Evaluate the base and every checkpoint asked for, where a record is missing.
+    """Evaluate the base, a stage's start and every checkpoint asked for, where a record is missing.
 
-    Time and memory count as the run's, but not those of the base, whose evaluations all its runs share.
+    Time and memory count as the run's, but not those of the base, whose evaluations all its runs share, and
+    of a stage's start, which are the stage before's.
     """
 
     def book(phase: str, seconds: float, peak: int) -> None:
@@ -209,15 +228,18 @@ def _evaluate_missing(
         record.peak_memory[phase] = max(record.peak_memory.get(phase, 0), peak)
 
     meter = Meter(torch.device(device), book)
-    for step in checkpoints_to_evaluate(config, record.steps_done):
-        owner, weights = (folder, weights_folder(folder, step)) if step else (base, base / "model")
-        timed = meter.phase("evaluate") if step else clock.stopped()
+    steps = checkpoints_to_evaluate(config, record.steps_done)
+    places = [(folder, step, record.run_id) if step else (base, 0, None) for step in steps]
+    if begun_from is not None:
+        places.insert(1, (*begun_from, begun_from[0].name))
+    for owner, step, run in places:
+        weights = weights_folder(owner, step) if step else base / "model"
+        timed = meter.phase("evaluate") if owner == folder else clock.stopped()
         with timed, hold(owner / "eval", wait=True):
-            if is_evaluated(config, step):
+            if is_evaluated(config, step, owner):
                 continue
-            verify(weights, checkpoint.identity(folder, step) if step else None)
+            verify(weights, checkpoint.identity(owner, step) if step else None)
             policy, engine, codec = warm_engine(config, weights, device)
-            run = record.run_id if step else None
             with explained("evaluate", config, policy.dims, policy.head_weight.dtype):
                 _evaluate(config, engine, codec.prompt_ids, owner, step, run, report)
 
@@ -231,7 +253,7 @@ def _evaluate(
     run_id: str | None,
     report: Reporter,
 ) -> None:
-    streams = all_streams(seed=config.seed, base_seed=config.base_seed, replicate=config.replicate)
+    streams = streams_of(config)
     what = f"evaluating step {step}" if step else "evaluating the base"
     evaluate(
         engine,

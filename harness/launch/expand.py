@@ -9,30 +9,25 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from hydra.core.override_parser.types import Override
 from omegaconf import OmegaConf
 
 from harness.identity import run_id
-from harness.launch.ablation import (
-    AblationSpec,
-    arm_key,
-    levels_of,
-    own_lines,
-    read_spec,
-)
+from harness.launch.ablation import AblationSpec, arm_key, levels_of, own_lines, read_spec
 from harness.launch.arm_checks import check_checkpoint, check_fixed
 from harness.launch.compose import Composer, may_choose
-from harness.launch.draws import problem_lines
+from harness.launch.draws import drawn_configs
 from harness.launch.job_checks import check_jobs
-from harness.launch.jobs import Job
+from harness.launch.jobs import Job, all_runs
 from harness.launch.levels import choose, control_levels, is_named, lines_of
-from harness.launch.pretrained import pretrained_lines
+from harness.launch.pipeline import STAGE, key_of
 from harness.launch.rates import check_validation, rates_per_seed
 from harness.launch.seed_rule import split_until
 from harness.launch.syntax import MAX_RUNS, check_number, parse
-from harness.schema.run_config import ConfigError, RunConfig
+from harness.schema.run_config import ConfigError
 
 Factors = dict[str, list[Any] | dict[str, list[str]]]
 
@@ -42,7 +37,8 @@ class Sweep:
     """Every run of an ablation. `factors` gives the level labels of each factor; seeds are not among them.
 
     `rates` are those that a pilot chose for each arm, `grid` those that every arm tries at every seed.
-    `match` has each arm's steps where budgets are matched (harness/launch/match.py).
+    `match` has each arm's steps where budgets are matched (harness/launch/match.py). `jobs` are one an arm,
+    rate and seed; `runs` are all that they take, each stage of a pipeline once.
     """
 
     question: str
@@ -60,6 +56,11 @@ class Sweep:
     rates: dict[str, float] | None = None
     grid: tuple[float, ...] = ()
     match: list[dict[str, Any]] = field(default_factory=list)
+
+    @cached_property
+    def runs(self) -> list[Job]:
+        """Every run once, each after the one that it begins from."""
+        return all_runs(self.jobs)
 
     def run_id_of(
         self,
@@ -83,9 +84,11 @@ class Sweep:
         if rates is not None and arm_key(levels) not in rates:
             return None
         number = {**(steps or {}), **_steps(self.match)}.get(arm_key(levels)) if self.match else None
-        lines += own_lines(self.spec, rates, levels, None if rate is None else float(rate), number)
+        tried, draws = None if rate is None else float(rate), self.spec.draws if self.spec else "shared"
         try:
-            return run_id(_config(self.composer, self.spec, [*self.fixed, *lines, f"seed={seed}"])[1])
+            lines, stages = self.composer.stages([*self.fixed, *lines])
+            lines += own_lines(self.spec, rates, levels, tried, number, stages[-1] if stages else None)
+            return run_id(drawn_configs(self.composer, draws, [*lines, f"seed={seed}"])[1][-1])
         except ConfigError:
             return None
 
@@ -244,35 +247,35 @@ def _job(
     """Raises ConfigError, which names the arm."""
     labels = {name: label for name, label, _ in levels}
     lines = [*fixed, *(line for _, _, extra in levels for line in extra)]
-    lines += own_lines(spec, rates, labels, rate, steps.get(arm_key(labels)))
-    lines += [f"seed={seed}"] if seed is not None else []
     composer.parse([line for _, _, extra in levels for line in extra])
     try:
-        lines, config = _config(composer, spec, lines)
-        return Job(tuple(lines), labels, config)
+        lines, stages = composer.stages(lines)
+        last = stages[-1] if stages else None
+        own = own_lines(spec, rates, labels, rate, steps.get(arm_key(labels)), last)
+        _check_own(lines, own, stages)
+        lines += own
+        lines += [f"seed={seed}"] if seed is not None else []
+        lines, configs = drawn_configs(composer, spec.draws if spec else "shared", lines)
+        before = tuple(
+            Job((*(line for line in lines if not line.startswith(STAGE)), f"{STAGE}{name}"), labels, config)
+            for name, config in zip(stages, configs[:-1], strict=False)
+        )
+        return Job(tuple(lines), labels, configs[-1], before)
     except ConfigError as error:
         arm = ", ".join(f"{k}={v}" for k, v in labels.items())
         raise ConfigError(f"{error} (in the arm {arm})" if arm else str(error)) from None
 
 
+def _check_own(lines: Sequence[str], own: Sequence[str], stages: Sequence[str]) -> None:
+    """Raises ConfigError where a level sets the rate or the steps that a grid or matching sets."""
+    ours = {key_of(line) for line in own}
+    if clash := [line for line in lines if stages and key_of(line) in ours]:
+        raise ConfigError(f"{clash[0]}: lr_grid or match sets it for the last stage; drop one of the two")
+
+
 def _steps(match: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     """Matched steps by `arm_key`."""
     return {row["arm"]: int(row["steps"]) for row in match}
-
-
-def _config(composer: Composer, spec: AblationSpec | None, lines: list[str]) -> tuple[list[str], RunConfig]:
-    """A run's overrides, with those that its model calls for or that draw its problems, and its config."""
-    config = composer.config(lines)
-    if more := pretrained_lines(composer, config, lines):
-        composer.defaults |= dict.fromkeys(more)
-        lines = [*more, *lines]
-        config = composer.config(lines)
-    if spec is None or spec.draws == "shared":
-        return lines, config
-    last = [line for line in lines if line.startswith("seed=")]
-    rest = [line for line in lines if not line.startswith("seed=")]
-    lines = [*rest, *problem_lines(config, lines), *last]
-    return lines, composer.config(lines)
 
 
 def _question(spec: AblationSpec | None, labels: dict[str, list[str]]) -> str:

@@ -22,6 +22,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from harness.launch.compose import NO_SETTINGS, Composer
 from harness.launch.expand import Sweep
 from harness.launch.jobs import EXECUTE, Functions, load
 from harness.launch.launcher import ProcessLauncher
@@ -80,18 +81,22 @@ def run_task(
 ) -> str:
     """The task of every launcher: validate what Hydra composed, and run it. Returns the outcome.
 
-    `sources` are the user's own functions as they stood at the launch, by path.
+    `sources` are the user's own functions as they stood at the launch, by path. Hydra knows of no stages: one
+    is composed again from its overrides.
     """
+    overrides = list(HydraConfig.get().overrides.task)
+    own = [flag.partition("=")[2] for flag in flags]
+    if config.get("pipeline") is not None:
+        checked = Composer(own[0] if own else None).config(overrides)
+        return load(execute)(checked, overrides=[*flags, *overrides], report=_print_report)
     data = OmegaConf.to_container(config, resolve=True)
     assert isinstance(data, dict)
-    own = [Path(flag.partition("=")[2]) for flag in flags]
-    folders = [root / "data" for root in (CONF, *own)]
+    folders = [root / "data" for root in (CONF, *map(Path, own))]
     data["data"] = with_components(data["data"], folders)
     data["eval"] = with_own_presets(data["eval"], folders)
     freeze({str(key): value for key, value in data.items()}, sources)
-    checked = validate({str(key): value for key, value in data.items() if key != "ablation"})
-    overrides = [*flags, *HydraConfig.get().overrides.task]
-    return load(execute)(checked, overrides=overrides, report=_print_report)
+    checked = validate({str(key): value for key, value in data.items() if key not in NO_SETTINGS})
+    return load(execute)(checked, overrides=[*flags, *overrides], report=_print_report)
 
 
 def _print_report(phase: str, done: int, total: int, note: str = "") -> None:

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 from harness.data.documents import check_benchmark, problems_to_evaluate
 from harness.data.load import check_corpus, check_data, load_split
+from harness.data.normalise import exact_key
 from harness.data.references import check_references
+from harness.evaluation.eval_tasks import eval_tasks
 from harness.launch.status import finished
 from harness.model.files.source import HubNotReached, check_model
 from harness.model.files.teacher_files import check_teacher
@@ -30,7 +32,7 @@ LONGEST_NAME = 255  # bytes of one part of a path
 
 def check_jobs(jobs: Sequence[Job]) -> None:
     """Raises ConfigError: one line with field, value and remedy. What jobs share is checked once."""
-    configs = [job.config for job in jobs]
+    configs = [stage.config for job in jobs for stage in job.stages]
     for setting in unread(configs):
         if not setting.warn:
             raise ConfigError(setting.message)
@@ -51,14 +53,18 @@ def check_jobs(jobs: Sequence[Job]) -> None:
         (_check_own_functions, id),
         (lambda c: check_data(c.data), _data),
         (check_references, lambda c: (_data(c), _objective(c))),
-        (_check_splits, lambda c: (_data(c), *c.eval.splits)),
+        (_check_splits, lambda c: (c.measured_data.model_dump_json(), *c.eval.splits)),
         (_check_kept_text, lambda c: c.model.kept_text),
         (check_corpus, id),
         (lambda c: _check_prompts(c, codecs[_model(c)]), lambda c: (_model(c), _data(c))),
-        (_check_benchmarks, lambda c: (c.data.template, *(b.model_dump_json() for b in c.eval.benchmarks))),
+        (
+            _check_benchmarks,
+            lambda c: (c.measured_data.template, *(b.model_dump_json() for b in c.eval.benchmarks)),
+        ),
         (lambda c: check_teacher(c.objective, c.model), lambda c: (_model(c), _objective(c))),
         (_probe_own_functions, lambda c: (_objective(c), _data(c))),
         (folder, lambda c: c.output_dir),
+        (check_apart, lambda c: (_data(c), str(c.stage and c.stage.data))),
     )
     for check, key in checks:
         for config in _distinct(configs, key):
@@ -80,7 +86,7 @@ def _objective(config: RunConfig) -> str:
 
 def _check_benchmarks(config: RunConfig) -> None:
     for benchmark in config.eval.benchmarks:
-        check_benchmark(benchmark, config.data.template)
+        check_benchmark(benchmark, config.measured_data.template)
 
 
 def _distinct(configs: Sequence[RunConfig], key: Callable[[RunConfig], Hashable]) -> list[RunConfig]:
@@ -160,14 +166,15 @@ def _check_lengths(config: RunConfig) -> None:
 
 def _check_splits(config: RunConfig) -> None:
     """Raises ConfigError for a split without problems; the default list names every split that may be."""
-    generated = config.data.dataset in GENERATED  # making them takes seconds, and their number is known
+    data = config.measured_data
+    generated = data.dataset in GENERATED  # making them takes seconds, and their number is known
 
     def is_empty(split: str) -> bool:
-        return not (config.data.size(split) if generated else problems_to_evaluate(config.data, split))
+        return not (data.size(split) if generated else problems_to_evaluate(data, split))
 
     if config.eval.samplings and is_empty("validation"):
         raise ConfigError(
-            f"eval.temperatures, eval.top_ps: data={config.data.name} has no validation problems to choose "
+            f"eval.temperatures, eval.top_ps: data={data.name} has no validation problems to choose "
             "the best one by; leave both out"
         )
     if set(config.eval.splits) == set(SPLITS):
@@ -175,7 +182,7 @@ def _check_splits(config: RunConfig) -> None:
     for split in config.eval.splits:
         if is_empty(split):
             raise ConfigError(
-                f"eval.splits=[{','.join(config.eval.splits)}]: data={config.data.name} has no problems of "
+                f"eval.splits=[{','.join(config.eval.splits)}]: data={data.name} has no problems of "
                 f"the split {split}; leave it out"
             )
 
@@ -194,6 +201,7 @@ def _check_kept_text(config: RunConfig) -> None:
 
 
 def _check_names(jobs: Sequence[Job]) -> None:
+    """Raises ConfigError for two arms that are one run, or share a stage and evaluate it in two ways."""
     seen: dict[str, Job] = {}
     for job in jobs:
         other = seen.setdefault(job.run_id, job)
@@ -201,4 +209,25 @@ def _check_names(jobs: Sequence[Job]) -> None:
             raise ConfigError(
                 f"two arms are the same run {job.run_id}: {other.levels} and {job.levels}; "
                 "drop one, or let them differ in replicate for an A/A pair"
+            )
+    for stage in (stage for job in jobs for stage in job.stages):
+        other = seen.setdefault(stage.run_id, stage)
+        if other.config.eval != stage.config.eval:
+            raise ConfigError(
+                f"the arms {other.levels} and {stage.levels} have the stage {stage.run_id} in common and "
+                "evaluate it in two ways; give both the same eval, or put the arms into two studies"
+            )
+
+
+def check_apart(config: RunConfig) -> None:
+    """Raises ConfigError for a stage that trains on a problem on which its pipeline is measured."""
+    if config.stage is None or config.stage.data is None or config.data.dose is not None:
+        return
+    tasks = [task for task in eval_tasks(config) if task.split not in ("train", "perturbed")]
+    measured = {exact_key(p.text): (task.label, p.id) for task in tasks for p in task.problems()}
+    for problem in load_split(config.data, "train"):
+        if (found := measured.get(exact_key(problem.text))) is not None:
+            raise ConfigError(
+                f"stage {config.stage.name}: data={config.data.name} trains on {problem.id}, which is "
+                f"{found[1]} of {found[0]}; give it the pipeline's data_seed and sizes, or other problems"
             )

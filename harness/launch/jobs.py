@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from harness.identity import run_id
 from harness.schema.run_config import RunConfig
 
+DONE = ("finished", "skipped")  # outcomes after which a run's last checkpoint is there
 EXECUTE, ENSURE_BASE = "harness.launch.execute:execute", "harness.bases.pretrain:ensure_base"
 
 
@@ -31,12 +33,43 @@ def load(name: str) -> Any:
 
 @dataclass(frozen=True)
 class Job:
-    """One run of a sweep: the overrides that make it, its levels, and the validated config."""
+    """One run of a sweep: the overrides that make it, its levels, and the validated config.
+
+    Of a pipeline it is the last stage, and `before` are the earlier ones in order.
+    """
 
     overrides: tuple[str, ...]
     levels: dict[str, str]
     config: RunConfig
+    before: tuple[Job, ...] = ()
 
     @property
     def run_id(self) -> str:
         return run_id(self.config)
+
+    @property
+    def stages(self) -> tuple[Job, ...]:
+        """The runs that the arm takes, in order: one, or a pipeline's stages."""
+        return (*self.before, self)
+
+
+def all_runs(jobs: Iterable[Job]) -> list[Job]:
+    """Every run of these jobs once, each after the one that it begins from. Stages in common are one run."""
+    return list({stage.run_id: stage for job in jobs for stage in job.stages}.values())
+
+
+_BEHIND = "not started, since the stage before it, "
+
+
+def not_started(start: str, outcome: tuple[str, str]) -> tuple[str, str]:
+    """(outcome, reason) of a stage whose start is not there: what became of that run, and its name."""
+    ended, why = outcome
+    what = ended if ended in ("held", "interrupted") else "failed"
+    if is_behind(why):  # what it waited for was not started either
+        return what, why
+    return what, f"{_BEHIND}{start}, {'is ' if ended == 'held' else ''}{ended}" + (f": {why}" if why else "")
+
+
+def is_behind(reason: str) -> bool:
+    """Whether a reason is that of a stage whose start is not there."""
+    return reason.startswith(_BEHIND)

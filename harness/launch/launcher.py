@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -94,7 +95,7 @@ class ProcessLauncher(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """One JobReturn a job, in order; its return value is (outcome, reason)."""
-        works = [self._work(overrides) for overrides in job_overrides]
+        works = _chained([self._work(overrides) for overrides in job_overrides])
         if not works:
             return []
         bases = self._bases(works)
@@ -125,6 +126,7 @@ class ProcessLauncher(Launcher):
             self.functions.execute,
             self.costs.get(name, 1.0),
             needs=tuple(base_id(base) for base in bases_of(config) if not base_made(base)),
+            start=config.start or "",
             engine=_engine(config),
         )
 
@@ -142,10 +144,27 @@ class ProcessLauncher(Launcher):
                     self.functions.ensure_base,
                     cost,
                     is_base=True,
-                    priority=cost + work.cost,
+                    priority=cost + work.priority,
                     engine=work.engine,
                 )
         return list(bases.values())
+
+
+def _chained(works: Sequence[Work]) -> list[Work]:
+    """Give each run the time of the longest chain of stages that begins with it, which sets the order.
+
+    A start that is not of this launch is finished already, or the run says that it is not.
+    """
+    after: dict[str, list[Work]] = {}
+    for work in works:
+        after.setdefault(work.start, []).append(work)
+    names = {work.name for work in works}
+
+    def seconds(work: Work) -> float:
+        return work.cost + max(map(seconds, after.get(work.name, ())), default=0.0)
+
+    starts = {work.name: work.start if work.start in names else "" for work in works}
+    return [replace(work, priority=seconds(work), start=starts[work.name]) for work in works]
 
 
 def places(

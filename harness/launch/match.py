@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean
-from typing import TYPE_CHECKING
 
 from harness.identity import run_folder
 from harness.launch.ablation import AblationSpec, arm_key, levels_of
@@ -21,9 +20,6 @@ from harness.launch.status import finished
 from harness.launch.sweep import run_sweep
 from harness.records.lines import read_metrics
 from harness.schema.run_config import ConfigError
-
-if TYPE_CHECKING:
-    from harness.schema.run_config import RunConfig
 
 STEPS = 2  # of a measuring run
 
@@ -39,10 +35,16 @@ class ArmBudget:
     share: float
 
 
-def check_match(spec: AblationSpec | None, configs: Sequence[RunConfig]) -> None:
+def check_match(spec: AblationSpec | None, jobs: Sequence[Job]) -> None:
     """Raises ConfigError where the number of steps cannot be set, or the budget is not known beforehand."""
     if spec is None or spec.match is None:
         return
+    if spec.match == "flops" and any(job.before for job in jobs):
+        raise ConfigError(
+            "ablation.match=flops with a pipeline: FLOPs of a step are measured on the base, and a later "
+            "stage's outputs are of another length; use match: samples or updates"
+        )
+    configs = [job.config for job in jobs]
     lines = [line for name, v in spec.factors.items() for _, _, ls in levels_of(name, v) for line in ls]
     if any(line.startswith(("trainer.steps=", "trainer=")) for line in lines):
         raise ConfigError(
@@ -128,6 +130,23 @@ def _costs(jobs: Sequence[Job], match: str) -> dict[str, float]:
     return found
 
 
+def _spent_before(job: Job, apart_from: Job, match: str) -> float:
+    """Samples or updates of a pipeline's earlier stages, but for those that another arm has in common.
+
+    Raises ConfigError for updates of an offline stage, whose number follows from what is accepted.
+    """
+    common = {stage.run_id for stage in apart_from.before}
+    total = 0.0
+    for stage in (stage for stage in job.before if stage.run_id not in common):
+        if stage.config.objective.offline is not None and match == "updates":
+            raise ConfigError(
+                f"ablation.match=updates: the offline stage {stage.run_id} of {arm_key(job.levels)} is not "
+                f"{arm_key(apart_from.levels)}'s too, and its updates are not known beforehand; use samples"
+            )
+        total += next(iter(_costs([stage], match).values())) * stage.config.trainer.steps
+    return total
+
+
 def _flops_a_step(job: Job) -> float:
     """Mean FLOPs of a measuring run's steps: sampling, scoring and training, without evaluation."""
     if finished(job.config) is None:
@@ -139,9 +158,14 @@ def _flops_a_step(job: Job) -> float:
 
 
 def _budgets(sweep: Sweep, costs: dict[str, float]) -> list[ArmBudget]:
-    """Each arm's steps: those after which it has spent its control's budget, to the nearest step."""
+    """Each arm's steps: those after which it has spent its control's budget, to the nearest step.
+
+    The budget of a pipeline is that of all its stages; the steps are the last one's.
+    """
     steps = {arm_key(job.levels): job.config.trainer.steps for job in sweep.jobs}
-    levels = {arm_key(job.levels): job.levels for job in sweep.jobs}
+    jobs = {arm_key(job.levels): job for job in sweep.jobs}
+    levels = {arm: job.levels for arm, job in jobs.items()}
+    match = sweep.spec.match if sweep.spec and sweep.spec.match else ""
     factor = sweep.spec.primary.factor if sweep.spec and sweep.spec.primary else None
     found = []
     for arm, own in levels.items():
@@ -152,7 +176,13 @@ def _budgets(sweep: Sweep, costs: dict[str, float]) -> list[ArmBudget]:
                 f"ablation.match: {control}, the control of {arm}, is not among the arms that are launched: "
                 "there is no budget to meet; launch them together"
             )
-        budget = costs[control] * steps[control]
-        mine = max(1, round(budget / costs[arm]))
-        found.append(ArmBudget(arm, control, costs[arm], mine, costs[arm] * mine / budget))
+        before = _spent_before(jobs[arm], jobs[control], match)
+        budget = costs[control] * steps[control] + _spent_before(jobs[control], jobs[arm], match)
+        if before >= budget:
+            raise ConfigError(
+                f"ablation.match={match}: the stages before the last of {arm} spend {before:g} {match}, and "
+                f"all of {control} {budget:g}; give them fewer steps"
+            )
+        mine = max(1, round((budget - before) / costs[arm]))
+        found.append(ArmBudget(arm, control, costs[arm], mine, (before + costs[arm] * mine) / budget))
     return found

@@ -19,7 +19,8 @@ from harness.launch.costs import estimate, finished_records, makespan
 from harness.launch.declaration import declare
 from harness.launch.expand import Sweep, expand
 from harness.launch.jobs import Functions, Job
-from harness.launch.rates import SPLIT, RateGrid
+from harness.launch.pipeline import LAST
+from harness.launch.rates import SPLIT, RateGrid, rate_key
 from harness.launch.seed_rule import without_until
 from harness.launch.status import evaluation_folders, finished
 from harness.launch.sweep import plan, run_sweep, study_folder, workers_of
@@ -55,11 +56,12 @@ def pilot_of(sweep: Sweep, overrides: Sequence[str], *, config_dir: str | None =
     line, which every arm then has.
     """
     grid = None if sweep.spec is None else sweep.spec.lr_grid
-    if grid is None or grid.select != "pooled" or any(line.startswith("trainer.lr=") for line in overrides):
+    given = ("trainer.lr=", f"{_rate_key(sweep)}=")
+    if grid is None or grid.select != "pooled" or any(line.startswith(given) for line in overrides):
         return None
     first = sweep.jobs[0].config
     own = {
-        "trainer.lr": ",".join(f"{rate:g}" for rate in sorted(grid.rates)),
+        _rate_key(sweep): ",".join(f"{rate:g}" for rate in sorted(grid.rates)),
         "seed": ",".join(map(str, grid.seeds)),
         "study": f"{first.study}_pilot",
         "eval.splits": f"[{SPLIT}]",
@@ -77,6 +79,11 @@ def pilot_of(sweep: Sweep, overrides: Sequence[str], *, config_dir: str | None =
     return expand(lines, multirun=True, config_dir=config_dir, max_runs=sweep.composer.max_runs)
 
 
+def _rate_key(sweep: Sweep) -> str:
+    """The override that tries a learning rate: in a sweep with pipelines each arm's last stage has it."""
+    return rate_key(LAST if any(job.config.stage for job in sweep.jobs) else None)
+
+
 def run_with_pilot(
     sweep: Sweep,
     pilot: Sweep,
@@ -87,7 +94,7 @@ def run_with_pilot(
 ) -> int:
     """The pilot, the choice, the runs that are reported; what is finished is skipped. The exit code."""
     grid = _grid(sweep)
-    if any(finished(job.config) is None for job in pilot.jobs):  # the study learns from its pilot first
+    if any(finished(job.config) is None for job in pilot.runs):  # the study learns from its pilot first
         declare(sweep, study_folder(sweep))
     code = run_sweep(pilot, overrides=overrides, functions=functions, reported=False)
     if code == HELD:
@@ -109,11 +116,11 @@ def plan_with_pilot(sweep: Sweep, pilot: Sweep, *, overrides: Sequence[str], con
     seeds = ", ".join(map(str, grid.seeds))
     lines = [f"Pilot: every arm tries trainer.lr={', '.join(f'{r:g}' for r in sorted(grid.rates))}"]
     lines[0] += f" at seeds {seeds}, which are not reported; best avg@{grid.k} on {SPLIT} is taken"
-    left = [job.config for job in pilot.jobs if finished(job.config) is None]
+    left = [job.config for job in pilot.runs if finished(job.config) is None]
     if left:
         rate, records = sweep.jobs[0].config.trainer.lr, finished_records(left[0].output_dir)
         seconds = makespan([estimate(config, records).seconds for config in left], workers_of(pilot))
-        lines.append(f"{len(left)} of its {len(pilot.jobs)} runs are to do: {duration(seconds)}, bases apart")
+        lines.append(f"{len(left)} of its {len(pilot.runs)} runs are to do: {duration(seconds)}, bases apart")
         lines.append(f"Until it has chosen, the runs below stand with trainer.lr={rate:g}")
     else:
         choices = choose(pilot, grid)
@@ -145,7 +152,7 @@ def choose(pilot: Sweep, grid: RateGrid) -> list[RateChoice]:
     tried: dict[str, dict[str, dict[str, float]]] = {}
     for job in pilot.jobs:
         levels = dict(job.levels)
-        rate = f"{float(levels.pop('trainer.lr')):g}"
+        rate = f"{float(levels.pop(_rate_key(pilot))):g}"
         found = tried.setdefault(arm_key(levels), {}).setdefault(rate, {})
         if (score := _score(job)) is not None:
             found[str(job.config.seed)] = score

@@ -6,13 +6,14 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from harness.identity import base_id, base_made, bases_of, eval_key
+from harness.identity import base_id, base_made, bases_of, eval_key, streams_of
 from harness.launch.ablation import AblationSpec, GainShare
 from harness.launch.arm_checks import differences
 from harness.launch.costs import START_SECONDS, estimate, finished_records, makespan
 from harness.launch.expand import Sweep
 from harness.launch.jobs import Job
 from harness.launch.levels import gap_lines
+from harness.launch.plan_stages import stage_rows
 from harness.launch.rates import SPLIT, as_text
 from harness.launch.status import unevaluated
 from harness.model import preflight
@@ -20,14 +21,14 @@ from harness.model.files.source import not_reached
 from harness.records.progress import duration
 from harness.records.records import RunRecord
 from harness.schema.run_config import RunConfig
-from harness.seeds import STREAMS, all_streams
+from harness.seeds import STREAMS
 
 ASSUMED_SD = 0.03  # of per-seed differences in accuracy, while no finished runs give one
 
 
 def shared_streams(configs: Sequence[RunConfig]) -> dict[str, bool]:
     """For each named stream: do all of these runs draw from the same numbers?"""
-    found = [all_streams(seed=c.seed, base_seed=c.base_seed, replicate=c.replicate) for c in configs]
+    found = [streams_of(c) for c in configs]
     return {stream: len({seeds[stream] for seeds in found}) == 1 for stream in STREAMS}
 
 
@@ -35,7 +36,8 @@ def arm_label(levels: dict[str, str]) -> str:
     """`grpo, ladder_xs, lr=1e-4`: a group's option and an arm say what they are, others get their key."""
     from harness.launch.compose import GROUPS
 
-    parts = [v if k in GROUPS or k == "arm" else f"{k.rsplit('.', 1)[-1]}={v}" for k, v in levels.items()]
+    plain = (*GROUPS, "arm", "stage")
+    parts = [v if k in plain else f"{k.rsplit('.', 1)[-1]}={v}" for k, v in levels.items()]
     return ", ".join(parts) or "all runs"
 
 
@@ -60,17 +62,24 @@ def describe(sweep: Sweep, todo: dict[str, str], *, workers: int) -> str:
                 _count(len(sweep.seeds), "seed"),
             ]
         )
-        + f", {_count(len(sweep.jobs), 'run')}",
+        + f", {_count(len(sweep.runs), 'run')}",
     ]
     lines += ["", *_arm_table(arms, todo, records)]
+    if stages := stage_rows(arms, todo, records):
+        lines += [
+            "",
+            "Stages; one that arms share is one run, and the next begins from its last checkpoint:",
+        ]
+        lines += _aligned(stages)
     if sweep.grid:
         lines += ["", f"Every arm tries trainer.lr={', '.join(map(as_text, sweep.grid))} at every seed; each"]
         lines[-1] += f" seed's best avg@k on its own {SPLIT} is taken, the smaller of equal ones"
     lines += _match_lines(sweep)
     lines += _declared(sweep)
     lines += _sampling_lines(first)
-    lines += ["", *_time_lines(sweep.jobs, todo, records, workers)]
-    lines += ["", "Memory of a run, GiB:", *dict.fromkeys(f"  {preflight.describe(c)}" for c in first)]
+    lines += ["", *_time_lines(sweep, todo, records, workers)]
+    every = [stage.config for jobs in arms.values() for stage in jobs[0].stages]
+    lines += ["", "Memory of a run, GiB:", *dict.fromkeys(f"  {preflight.describe(c)}" for c in every)]
     if unknown := sorted({c.model.name for c in first if not_reached(c.model)}):
         lines += [f"The hub was not reached about {', '.join(unknown)}: its runs get other names once it is."]
     if len(arms) > 1:
@@ -179,32 +188,38 @@ def _to_do(action: str, number: int) -> str:
 def _arm_table(arms: dict[str, list[Job]], todo: dict[str, str], records: Sequence[RunRecord]) -> list[str]:
     rows = [("arm", "seeds", "to do", "tokens a run ≤", "time a run", "from")]
     for label, jobs in arms.items():
-        guess = estimate(jobs[0].config, records)
+        guesses = [estimate(stage.config, records) for stage in jobs[0].stages]
         actions = [todo[job.run_id] for job in jobs]
         rows.append(
             (
                 label,
                 ",".join(dict.fromkeys(str(job.config.seed) for job in jobs)),
                 ", ".join(_to_do(a, actions.count(a)) for a in dict.fromkeys(actions)),
-                f"{guess.sampled_tokens:,}",
-                duration(guess.seconds),
-                guess.source,
+                f"{sum(guess.sampled_tokens for guess in guesses):,}",
+                duration(sum(guess.seconds for guess in guesses)),
+                "; ".join(dict.fromkeys(guess.source for guess in guesses)),
             )
         )
+    return _aligned(rows)
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
-def _time_lines(
-    jobs: Sequence[Job], todo: dict[str, str], records: Sequence[RunRecord], workers: int
-) -> list[str]:
-    left = [job.config for job in jobs if todo[job.run_id] != "skip"]
+def _time_lines(sweep: Sweep, todo: dict[str, str], records: Sequence[RunRecord], workers: int) -> list[str]:
+    left = [job.config for job in sweep.runs if todo[job.run_id] != "skip"]
     bases = {base_id(c): c for run in left for c in bases_of(run) if not base_made(c)}
     spent = {name: estimate(c, records).base_seconds for name, c in bases.items()}
     names = ", ".join(sorted(bases)) or "none"
-    one = [
-        estimate(c, records).seconds + sum(spent.get(base_id(b), 0.0) for b in bases_of(c)) for c in left
-    ]  # no run is shared out over workers, and it waits for its own bases
+    one = []  # no run is shared out over workers; it waits for its own bases, and a stage for those before
+    for job in sweep.jobs:
+        chain = [stage.config for stage in job.stages if todo[stage.run_id] != "skip"]
+        needed = {base_id(base) for c in chain for base in bases_of(c)}
+        one.append(
+            sum(estimate(c, records).seconds for c in chain) + sum(spent.get(name, 0.0) for name in needed)
+        )
     parts = [estimate(c, records).seconds for c in left] + [
         *spent.values(),
         *_base_evaluations(left, records),

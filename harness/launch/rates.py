@@ -12,14 +12,19 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from harness.launch.pipeline import LAST
 from harness.schema.run_config import ConfigError, RunConfig
 from harness.schema.section import Positive, PositiveFloat, Section, Seed
+from harness.schema.settings import STAGE_SETTING
 
 SPLIT = "validation"
 
 
 class RateGrid(Section):
-    """Learning rates that every arm tries alike; the best on the validation split is taken."""
+    """Learning rates that every arm tries alike; the best on the validation split is taken.
+
+    Of an arm that is a pipeline they are its last stage's; an earlier stage's rate may be a factor.
+    """
 
     rates: list[PositiveFloat] = Field(min_length=2)
     """Learning rates to try; of equally good ones the smaller is taken."""
@@ -45,6 +50,11 @@ class RateGrid(Section):
         return self
 
 
+def rate_key(stage: str | None) -> str:
+    """The override of an arm's learning rate: of a pipeline's last stage `pipeline.rl.trainer.lr`."""
+    return "trainer.lr" if stage is None else f"{STAGE_SETTING}{stage}.trainer.lr"
+
+
 def as_text(rate: float) -> str:
     """A learning rate as overrides and study.json have it: `0.0001`."""
     return f"{rate:g}"
@@ -55,7 +65,7 @@ def rates_per_seed(grid: RateGrid | None, given: Collection[str]) -> list[float]
 
     `given` are keys of the command line: a trainer.lr there is every arm's.
     """
-    if grid is None or grid.select != "per_seed" or "trainer.lr" in given:
+    if grid is None or grid.select != "per_seed" or {"trainer.lr", rate_key(LAST)} & set(given):
         return []
     return sorted(grid.rates)
 

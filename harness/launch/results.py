@@ -27,6 +27,7 @@ def run_name(job: Job, *, with_rate: bool = False) -> str:
     """The levels of a run's arm (of a single run its objective and model), its rate where asked, its seed."""
     config = job.config
     arm = arm_label(job.levels) if job.levels else f"{config.objective.name}, {config.model.name}"
+    arm += f", {config.stage.name}" if config.stage is not None else ""
     rate = f", lr={config.trainer.lr:g}" if with_rate else ""
     replicate = (
         f", replicate {config.replicate}" if config.replicate and "replicate" not in job.levels else ""

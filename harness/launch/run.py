@@ -14,7 +14,8 @@ from harness.records.reasons import is_disk_full, reason_of
 
 if TYPE_CHECKING:
     from harness.launch.expand import Sweep
-    from harness.launch.jobs import Functions
+    from harness.launch.jobs import Functions, Job
+    from harness.records.progress import Display
     from harness.schema.run_config import RunConfig
 
 FINISHED, FAILED, BAD_INPUT, HELD, INTERRUPTED = 0, 1, 2, 3, 130
@@ -110,7 +111,7 @@ def _run(options: argparse.Namespace, overrides: list[str], functions: Functions
         _check_torchrun(sweep)
         if given := " ".join(sweep.composer.defaults):
             print(f"defaults of a pretrained model, unless you set them: {given}", file=sys.stderr)
-        _warn([job.config for job in sweep.jobs])
+        _warn([job.config for job in sweep.runs])
         if not options.plan:
             _say_design(sweep)
         if options.config:
@@ -130,7 +131,7 @@ def _launch(
     from harness.launch.until import plan_lines, rule_of, run_until
 
     folder, calls = options.config_dir, functions or Functions()
-    check_match(sweep.spec, [job.config for job in sweep.jobs])
+    check_match(sweep.spec, sweep.jobs)
     rule = rule_of(sweep)
     started = None if options.plan else calls
     with nullcontext() if options.plan else installed():
@@ -164,10 +165,13 @@ def _check_torchrun(sweep: Sweep) -> None:
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     if processes == 1:
         return
-    if len(sweep.jobs) > 1:
+    from harness.launch.status import finished
+
+    if (number := sum(finished(job.config) is None for job in sweep.runs)) > 1 or len(sweep.jobs) > 1:
         raise ValueError(
-            f"{len(sweep.jobs)} runs under torchrun: its processes share one run; give each run a torchrun, "
-            "or launch the sweep without (it takes every GPU)"
+            f"{max(number, len(sweep.jobs))} runs under torchrun: its processes share one run; give each run "
+            "a torchrun (of a pipeline one stage after another: stage=NAME), or launch the sweep without (it "
+            "takes every GPU)"
         )
     from harness.training.distributed import check_supported
 
@@ -181,7 +185,7 @@ def _check_memory(sweep: Sweep) -> None:
 
     if not is_local(sweep):
         return
-    for config in {job.config.model_dump_json(exclude={"seed"}): job.config for job in sweep.jobs}.values():
+    for config in {job.config.model_dump_json(exclude={"seed"}): job.config for job in sweep.runs}.values():
         check_fits(config)
 
 
@@ -213,42 +217,54 @@ def _warn(configs: Sequence[RunConfig]) -> None:
 def _print_configs(sweep: Sweep) -> int:
     from harness.schema.config_text import config_text
 
-    for job in sweep.jobs:
+    for job in sweep.runs:
         print(f"# {job.run_id}")
         print(config_text(job.config))
     return FINISHED
 
 
 def _run_one(sweep: Sweep, functions: Functions) -> int:
-    """Run the only job in this process. Returns the exit code."""
+    """Run the only job in this process, a pipeline's stages in order. Returns the exit code."""
+    from harness.launch.results import run_names
+    from harness.records.progress import Display
+
+    runs = sweep.jobs[0].stages
+    with Display({job.run_id: 1.0 for job in runs}, names=run_names(runs)) as display:
+        for job in runs:
+            outcome = _run_stage(job, display, functions, sweep.composer.flags)
+            if outcome not in ("finished", "skipped"):
+                return HELD if outcome == "held" else FAILED
+    return FINISHED
+
+
+def _run_stage(job: Job, display: Display, functions: Functions, flags: Sequence[str]) -> str:
+    """Run one job in this process unless it is finished. Returns the outcome."""
     from harness.launch.jobs import load
     from harness.launch.results import ending, run_name
     from harness.launch.status import decide, decision_text
-    from harness.records.progress import Display, Throttle
+    from harness.records.progress import Throttle
     from harness.records.reading import visible
 
-    job = sweep.jobs[0]
     action, note = decide(job.config)
     if text := decision_text(action, note):
         print(f"{run_name(job)}  {visible(text)}", file=sys.stderr)
     if action == "skip":
-        return FINISHED
+        return "skipped"
     execute: Callable[..., str] = load(functions.execute)
     last_note = ""
-    with Display({job.run_id: 1.0}, names={job.run_id: run_name(job)}) as display:
-        display.start(job.run_id)
-        forward = Throttle(display.reporter(job.run_id))
+    display.start(job.run_id)
+    forward = Throttle(display.reporter(job.run_id))
 
-        def report(phase: str, done: int, total: int, note: str = "") -> None:
-            nonlocal last_note
-            last_note = note
-            forward(phase, done, total, note)
+    def report(phase: str, done: int, total: int, note: str = "") -> None:
+        nonlocal last_note
+        last_note = note
+        forward(phase, done, total, note)
 
-        outcome = execute(job.config, overrides=[*sweep.composer.flags, *job.overrides], report=report)
-        display.end(job.run_id, outcome, last_note if outcome != "finished" else "")
+    outcome = execute(job.config, overrides=[*flags, *job.overrides], report=report)
+    display.end(job.run_id, outcome, last_note if outcome != "finished" else "")
     if outcome == "finished" and os.environ.get("RANK", "0") == "0":  # one of torchrun's processes says it
-        print("\n".join(ending(job.config)), file=sys.stderr)
-    return {"finished": FINISHED, "skipped": FINISHED, "held": HELD}.get(outcome, FAILED)
+        display.say("\n".join(ending(job.config)))
+    return outcome
 
 
 def _version() -> str:

@@ -8,7 +8,14 @@ from typing import Any
 from pydantic import BaseModel, model_validator
 
 from harness.evaluation.eval_tasks import EvalTask, eval_tasks
-from harness.identity import base_folder, benchmark_key, eval_key, run_folder, sampling_keys
+from harness.identity import (
+    base_folder,
+    benchmark_key,
+    eval_key,
+    run_folder,
+    sampling_keys,
+    start_folder,
+)
 from harness.records.code_state import code_state
 from harness.records.reading import RecordError, read_json
 from harness.records.records import (
@@ -79,14 +86,51 @@ def mark_evaluated(config: RunConfig, folder: Path, step: int) -> None:
     write_json(path, {"asked": sorted(asked), "records": sorted(records)})
 
 
-def is_evaluated(config: RunConfig, step: int) -> bool:
+def is_evaluated(config: RunConfig, step: int, folder: Path | None = None) -> bool:
     """Whether the checkpoint (step 0: the base) was evaluated on every split and benchmark asked for."""
-    return unevaluated(config, step) is None
+    return unevaluated(config, step, folder) is None
 
 
-def unevaluated(config: RunConfig, step: int) -> str | None:
-    """Why a checkpoint (step 0: the base) must be evaluated; None where each record is there and whole."""
-    folder = run_folder(config) if step else base_folder(config)
+def start_of(config: RunConfig) -> tuple[Path, int] | None:
+    """(folder, step) of the checkpoint that a stage begins from; None for a run that begins from its base.
+
+    Raises ValueError where the stage before is not trained, or its checkpoint is gone.
+    """
+    if (folder := start_folder(config)) is None:
+        return None
+    assert config.stage is not None
+    record, who = readable(folder), f"stage {config.stage.name} of pipeline={config.stage.pipeline}"
+    if record is None or record.status != "finished":
+        why = "there is none yet" if record is None else record.status
+        raise ValueError(f"{who} begins from {folder}, which is not finished ({why}); launch the pipeline")
+    if not (folder / "checkpoints" / checkpoint_name(record.steps_done)).exists():
+        raise ValueError(
+            f"{who} begins from {folder}, whose last checkpoint is gone; delete that folder and launch the "
+            "pipeline again to train it anew"
+        )
+    return folder, record.steps_done
+
+
+def start_evaluated(config: RunConfig) -> str | None:
+    """Why the checkpoint that a stage begins from must be evaluated by the stage's protocol; None if it was.
+
+    It was the last of the stage before, whose own evaluation it mostly is. Nothing is asked of a stage whose
+    start was deleted since it was trained: its own numbers stand.
+    """
+    try:
+        found = start_of(config)
+    except ValueError:
+        return None
+    return None if found is None else unevaluated(config, found[1], found[0])
+
+
+def unevaluated(config: RunConfig, step: int, folder: Path | None = None) -> str | None:
+    """Why a checkpoint (step 0: the base) must be evaluated; None where each record is there and whole.
+
+    `folder` is that of another run, the stage before.
+    """
+    if folder is None:
+        folder = run_folder(config) if step else base_folder(config)
     path, weights = _done_file(config, folder, step), folder / "checkpoints" / checkpoint_name(step)
     try:
         done = _read_done(path)
@@ -142,7 +186,8 @@ def finished(config: RunConfig) -> RunRecord | None:
 def _to_evaluate(config: RunConfig, record: RunRecord) -> str | None:
     """Why a trained run is to be evaluated, by its first checkpoint that is not; None if all are."""
     steps = checkpoints_to_evaluate(config, record.steps_done)
-    return next((why for step in steps if (why := unevaluated(config, step))), None)
+    why = next((why for step in steps if (why := unevaluated(config, step))), None)
+    return why or start_evaluated(config)
 
 
 def decide(config: RunConfig) -> tuple[str, str]:

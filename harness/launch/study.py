@@ -14,7 +14,7 @@ from harness.launch.expand import Sweep
 from harness.launch.jobs import Job
 from harness.launch.levels import absent
 from harness.launch.plan import arm_label, by_arm
-from harness.launch.rates import as_text
+from harness.launch.rates import as_text, rate_key
 from harness.launch.status import readable
 from harness.records.reading import RecordError
 from harness.records.records import (
@@ -75,7 +75,8 @@ def _declared(sweep: Sweep) -> dict[str, Any]:
 
 def _arm(label: str, jobs: Sequence[Job], *, tried: bool) -> Arm:
     """An arm with the run of each seed or, where a grid is `tried`, of each learning rate and seed."""
-    own = ("seed=", "trainer.lr=") if tried else ("seed=",)
+    stage = jobs[0].config.stage
+    own = ("seed=", rate_key(stage.name if stage else None) + "=") if tried else ("seed=",)
     overrides = [line for line in jobs[0].overrides if not line.startswith(own)]
     arm = Arm(label=label, levels=jobs[0].levels, overrides=overrides)
     for job in jobs:
@@ -129,7 +130,8 @@ def _earlier(sweep: Sweep, new: StudyRecord, folder: Path) -> StudyRecord:
             rate = as_text(float(run.config["trainer"]["lr"])) if sweep.grid else None
             levels = _levels_of(sweep, new, run, seed, rate, place.name)
             if levels is not None:
-                own = ("seed=",) if rate is None else ("seed=", "trainer.lr=")
+                stage = (run.config.get("stage") or {}).get("name")
+                own = ("seed=",) if rate is None else ("seed=", rate_key(stage) + "=")
                 overrides = [line for line in run.overrides if not line.startswith(own)]
                 made = Arm(label=arm_label(levels), levels=levels, overrides=overrides)
                 arm = arms.setdefault(made.label, made)

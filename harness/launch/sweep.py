@@ -8,16 +8,23 @@ from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness.data.load import data_fingerprint
-from harness.identity import base_id, bases_of, digest, run_folder, run_id
+from harness.identity import base_id, bases_of, digest, run_folder, run_id, streams_of
 from harness.launch.costs import estimate, finished_records
 from harness.launch.declaration import declare
 from harness.launch.expand import Sweep
-from harness.launch.hydra_launchers import PROCESS, launcher_settings, make_launcher, master_config
-from harness.launch.jobs import Functions, Job
+from harness.launch.hydra_launchers import (
+    PROCESS,
+    is_local,
+    launcher_settings,
+    make_launcher,
+    master_config,
+)
+from harness.launch.jobs import DONE, Functions, Job, is_behind, not_started
 from harness.launch.launcher import num_cores, own_code_first, places
+from harness.launch.pipeline import typed
 from harness.launch.plan import describe
 from harness.launch.results import headline, report_command, run_names
 from harness.launch.status import decide, decision_text, finished
@@ -28,14 +35,16 @@ from harness.records.progress import Display, duration
 from harness.records.reading import RecordError, visible
 from harness.records.records import NewerRecord, RunRecord, Status, read_run, write_record
 from harness.schema.run_config import RunConfig
-from harness.seeds import all_streams
+
+if TYPE_CHECKING:
+    from hydra.plugins.launcher import Launcher
 
 
 def plan(sweep: Sweep) -> str:
     """What a launch would do; starts nothing. Raises as a launch does where the study on disk is another."""
     if sweep.factors or len(sweep.jobs) > 1:
         merged_study(sweep, study_folder(sweep), command="")
-    todo = {job.run_id: decide(job.config)[0] for job in sweep.jobs}
+    todo = {job.run_id: decide(job.config)[0] for job in sweep.runs}
     return describe(sweep, todo, workers=workers_of(sweep))
 
 
@@ -46,7 +55,7 @@ def study_folder(sweep: Sweep) -> Path:
 def workers_of(sweep: Sweep) -> int:
     """How many runs a launch has at once on this machine. Raises ConfigError for settings that do not fit."""
     settings = launcher_settings(master_config(sweep))
-    threads = max(job.config.threads for job in sweep.jobs)
+    threads = max(job.config.threads for job in sweep.runs)
     if settings.pop("_target_") != PROCESS:
         return settings.get("workers") or max(1, num_cores() // threads)
     settings.pop("silence")
@@ -72,29 +81,29 @@ def run_sweep(
     command = f"python -m harness {shlex.join(['-m', *sweep.composer.flags, *overrides])}"
     record = merged_study(sweep, study, command=command, pilot=pilot)
     records = finished_records(sweep.jobs[0].config.output_dir)
-    costs = {job.run_id: estimate(job.config, records).seconds for job in sweep.jobs}
+    costs = {job.run_id: estimate(job.config, records).seconds for job in sweep.runs}
     costs |= {
-        base_id(c): estimate(c, records).base_seconds for job in sweep.jobs for c in bases_of(job.config)
+        base_id(c): estimate(c, records).base_seconds for job in sweep.runs for c in bases_of(job.config)
     }
-    decided = {job.run_id: decide(job.config) for job in sweep.jobs}
+    decided = {job.run_id: decide(job.config) for job in sweep.runs}
     todo = sorted(
-        (job for job in sweep.jobs if decided[job.run_id][0] != "skip"), key=lambda j: -costs[j.run_id]
+        (job for job in sweep.runs if decided[job.run_id][0] != "skip"), key=lambda j: -costs[j.run_id]
     )
     write_study(study, record, needed=bool(todo))
     if todo and reported:
         declare(sweep, study)
     began = datetime.now(UTC)
     configs = {job.run_id: job.config for job in todo}
-    names = run_names(sweep.jobs, with_rates=bool(sweep.grid))
+    names = run_names(sweep.runs, with_rates=bool(sweep.grid))
     with Display(
         {job.run_id: costs[job.run_id] for job in todo},
         names=names,
         result=lambda name: headline(configs[name]) if name in configs else "",
     ) as display:
-        for job in sweep.jobs:
+        for job in sweep.runs:
             if text := decision_text(*decided[job.run_id]):
                 display.say(f"{names[job.run_id]}  {text}")
-        display.say(f"{len(todo)} of {len(sweep.jobs)} runs to do under {study}")
+        display.say(f"{len(todo)} of {len(sweep.runs)} runs to do under {study}")
         outcomes = _launch(sweep, todo, display, costs, functions) if todo else {}
     return _summary(sweep, outcomes, study, (datetime.now(UTC) - began).total_seconds())
 
@@ -104,11 +113,39 @@ def _launch(
 ) -> dict[str, tuple[str, str]]:
     """(outcome, reason) of each job, whatever became of its process."""
     launcher = make_launcher(
-        sweep, display=display, costs=costs, functions=functions, sides=_sides(sweep.jobs)
+        sweep, display=display, costs=costs, functions=functions, sides=_sides(sweep.runs)
     )
+    outcomes: dict[str, tuple[str, str]] = {}
+    # Our own launcher knows what waits for what; others are given the stages one after another.
+    for wave in [jobs] if is_local(sweep) else _waves(jobs):
+        barred = {j.run_id: outcomes[start] for j in wave if (start := j.config.start or "") in outcomes}
+        barred = {name: outcome for name, outcome in barred.items() if outcome[0] not in DONE}
+        for job in (job for job in wave if job.run_id in barred):
+            outcomes[job.run_id] = not_started(job.config.start or "", barred[job.run_id])
+            display.end(job.run_id, *outcomes[job.run_id])
+        outcomes |= _launch_wave(launcher, [j for j in wave if j.run_id not in barred], display)
+    for job in jobs:
+        outcome, reason = outcomes[job.run_id]
+        if outcome == "failed":
+            mark(job.config, "failed", reason)
+    return outcomes
+
+
+def _waves(jobs: Sequence[Job]) -> list[list[Job]]:
+    """The jobs by the number of stages before them."""
+    by: dict[int, list[Job]] = {}
+    for job in jobs:
+        by.setdefault(job.config.num_stages_before, []).append(job)
+    return [by[number] for number in sorted(by)]
+
+
+def _launch_wave(launcher: Launcher, jobs: Sequence[Job], display: Display) -> dict[str, tuple[str, str]]:
+    """(outcome, reason) of each job, from one call of the launcher."""
+    if not jobs:
+        return {}
     try:
         with own_code_first(max(job.config.threads for job in jobs)):
-            returns = launcher.launch([list(job.overrides) for job in jobs], 0)
+            returns = launcher.launch([typed(job.overrides) for job in jobs], 0)
     except KeyboardInterrupt:
         for job in jobs:
             mark(job.config, "interrupted", "stopped by the user; launch again to go on")
@@ -125,9 +162,6 @@ def _launch(
             outcomes[job.run_id] = ("failed", f"{type(value).__name__}: {value}".splitlines()[0])
         else:
             outcomes[job.run_id] = (str(value), "")
-        outcome, reason = outcomes[job.run_id]
-        if outcome == "failed":
-            mark(job.config, "failed", reason)
     return outcomes
 
 
@@ -176,7 +210,7 @@ def _mark(config: RunConfig, folder: Path, status: Status, reason: str) -> None:
             study=config.study,
             status=status,
             config=config.model_dump(mode="json"),
-            seeds=all_streams(seed=config.seed, base_seed=config.base_seed, replicate=config.replicate),
+            seeds=streams_of(config),
             base_id=base_id(config),
             data_hash=digest(data_fingerprint(config.data)),
             code=code_state(),
@@ -194,12 +228,12 @@ def _now() -> str:
 
 def _summary(sweep: Sweep, outcomes: dict[str, tuple[str, str]], study: Path, seconds: float) -> int:
     counts: dict[str, int] = {}
-    for job in sweep.jobs:
+    for job in sweep.runs:
         outcome, reason = outcomes.get(job.run_id, ("skipped", ""))
         counts[outcome] = counts.get(outcome, 0) + 1
-        if outcome not in ("finished", "skipped"):
+        if outcome not in DONE:
             with suppress(RecordError):
-                reason = read_run(run_folder(job.config)).reason or reason
+                reason = reason if is_behind(reason) else read_run(run_folder(job.config)).reason or reason
             print(f"{outcome}: {job.run_id}: {visible(reason)}", file=sys.stderr)
     text = ", ".join(f"{n} {outcome}" for outcome, n in counts.items())
     print(f"{study}: {text} in {duration(seconds)}", file=sys.stderr)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shlex
 from collections.abc import Sequence
+from functools import lru_cache
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, Override, RangeSweep
@@ -21,11 +22,18 @@ def parse(overrides: Sequence[str]) -> list[Override]:
     parsed = []
     for place, line in enumerate(overrides):
         try:
-            parsed += OverridesParser.create().parse_overrides([line])
+            parsed.append(_parsed(line))
         except HydraException as error:
             hint = _quoted(overrides[place:])
             remedy = f"quote it: {hint}" if hint else "overrides look like trainer.steps=10"
             raise ConfigError(f"{line}: {_reason(error)}; {remedy}") from None
+    return parsed
+
+
+@lru_cache(maxsize=4096)
+def _parsed(line: str) -> Override:
+    """An override, which nothing changes. Raises HydraException."""
+    (parsed,) = OverridesParser.create().parse_overrides([line])
     return parsed
 
 

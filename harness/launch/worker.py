@@ -31,8 +31,9 @@ Outcome = tuple[str, str]
 class Work:
     """One job: a base to pretrain or a run. `function` is `module:name`; `needs` names bases it waits for.
 
-    The function is called with the config, `report`, and for a run its `overrides`. Works of one `engine`
-    follow each other in a lasting child.
+    `start` names the run of this launch whose last checkpoint it begins from, "" where there is none. The
+    function is called with the config, `report`, and for a run its `overrides`. Works of one `engine` follow
+    each other in a lasting child.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Work:
     function: str
     cost: float
     needs: tuple[str, ...] = ()
+    start: str = ""
     is_base: bool = False
     priority: float = 0.0
     engine: str = ""

@@ -15,7 +15,7 @@ from contextlib import suppress
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Any
 
-from harness.launch.jobs import EXECUTE
+from harness.launch.jobs import DONE, EXECUTE, not_started
 from harness.launch.signals import Preempted
 from harness.launch.worker import Outcome, Work, serve
 from harness.records.progress import Display
@@ -47,6 +47,9 @@ def run_all(
 ) -> dict[str, Outcome]:
     """Run every job, one at a place, longest first; a run starts once its bases were tried.
 
+    A stage starts once the run that it begins from is finished; where that was not to be, it ends with the
+    same outcome, unstarted, and so do the stages after it.
+
     A child that dies costs its own job: outcome ("failed", "killed by signal 9"). On KeyboardInterrupt the
     children are stopped, their outcomes recorded as interrupted, and the interrupt is raised again.
 
@@ -67,6 +70,11 @@ def run_all(
     outcomes: dict[str, Outcome] = {}
     try:
         while pending or active:
+            while barred := _barred(pending, outcomes):
+                for work, outcome in barred:
+                    pending.remove(work)
+                    outcomes[work.name] = outcome
+                    display.end(work.name, *outcome)
             ready = _ready(pending, outcomes, works)
             while found := _match([*idle, *seats], ready, bound):
                 place, work = found
@@ -109,9 +117,18 @@ def _preload(works: Sequence[Work]) -> list[str]:
 
 
 def _ready(pending: Sequence[Work], outcomes: Mapping[str, Outcome], works: Sequence[Work]) -> list[Work]:
-    """The jobs that may start now, in order: every base that they need was tried."""
-    missing = {w.name for w in works if w.is_base} - outcomes.keys()
-    return [w for w in pending if missing.isdisjoint(w.needs)]
+    """The jobs that may start now, in order: every base that they need was tried, and their start is done."""
+    missing = {w.name for w in works} - outcomes.keys()
+    return [w for w in pending if missing.isdisjoint({*w.needs, w.start})]
+
+
+def _barred(pending: Sequence[Work], outcomes: Mapping[str, Outcome]) -> list[tuple[Work, Outcome]]:
+    """The jobs whose start did not finish, and what becomes of them: what became of that one."""
+    return [
+        (work, not_started(work.start, outcomes[work.start]))
+        for work in pending
+        if work.start in outcomes and outcomes[work.start][0] not in DONE
+    ]
 
 
 def _match(

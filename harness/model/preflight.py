@@ -59,6 +59,8 @@ def needs(config: RunConfig, dims: ModelDims, device: str) -> Needs:
     always |= {"optimizer": _moments(config, dims, trained) + trained * (4 if size < 4 else 0)}
     if config.trainer.lora is None:
         always["base"] = whole * size  # the reference, and what is kept is measured against
+    if config.start is not None:
+        always["untrained base"] = whole * size  # what is kept is measured against it, not a stage's start
     if config.objective.kl.refresh_every is not None or config.objective.kl.reference == "teacher":
         always["another reference"] = whole * size
     value = config.objective.value

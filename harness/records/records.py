@@ -55,6 +55,7 @@ class RunRecord(_Record):
     overrides: list[str] = Field(default_factory=list)
     seeds: dict[str, int]
     base_id: FolderName | None = None
+    teacher_id: FolderName | None = None  # of a teacher that was pretrained here
     data_hash: str
     code: Code
     packages: dict[str, str]

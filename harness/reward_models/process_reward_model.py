@@ -7,7 +7,6 @@ token, is the last step, so an output without a statement has one step. arXiv:23
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -49,11 +48,11 @@ class ProcessRewardModel:
         return [min(p for _, p in of) for of in self.steps(prompts, rollouts)]
 
 
-def process_reward_model(run: Run, base: Path) -> ProcessRewardModel:
+def process_reward_model(run: Run) -> ProcessRewardModel:
     """The run's process reward model: the one in its folder, or one trained now and put there."""
     slot = run.config.objective.process_reward_model
     assert slot is not None
-    model = classifier_on(base, seed=derive(run.seeds["init"], NAME), device=run.device)
+    model = classifier_on(run.start, seed=derive(run.seeds["init"], NAME), device=run.device)
 
     def made() -> dict[str, float]:
         assert run.counters.step == 0

@@ -43,7 +43,7 @@ def scorers(config: RunConfig, base: Path, device: str) -> Mapping[str, Scorer]:
     for kind in config.eval.rerank:
         identity = verifier_identity(config, kind)
         seed = derive(stream_seed("base", seed=0, base_seed=config.base_seed, replicate=0), "verifier", kind)
-        model = classifier_on(base, seed=derive(seed, "head"), device=device)
+        model = classifier_on(base / "model", seed=derive(seed, "head"), device=device)
         folder = base / VERIFIERS / f"{kind}-{digest(identity)}"
         with hold(base / VERIFIERS, wait=True):
             source = _source(config, base, device, seed)
@@ -63,7 +63,7 @@ def verifier_identity(config: RunConfig, kind: str) -> dict[str, Any]:
     return {
         "kind": kind,
         "base": base_id(config),
-        "data": data_fingerprint(config.data),
+        "data": data_fingerprint(config.measured_data),
         "settings": settings.model_dump()[f"{kind}_model"],
         "sampling": settings.model_dump(include={"k", "temperature", "top_p", "max_new_tokens"}),
         "dtype": config.dtype,
@@ -90,8 +90,8 @@ def _train(
 
 def _source(config: RunConfig, base: Path, device: str, seed: int) -> Source:
     _, engine, codec = load_engine(config, base / "model", device)
-    problems, settings = load_split(config.data, "train"), config.eval
-    template = config.data.template
+    problems, settings = load_split(config.measured_data, "train"), config.eval
+    template = config.measured_data.template
     prompts = {p.id: make_prompt(p, template, codec.prompt_ids) for p in problems}
     return Source(
         engine=engine,
@@ -103,8 +103,8 @@ def _source(config: RunConfig, base: Path, device: str, seed: int) -> Source:
         params=SamplingParams(
             max_new_tokens=settings.max_new_tokens, temperature=settings.temperature, top_p=settings.top_p
         ),
-        rules=tuple(config.data.answer_rules),
-        symbolic=config.data.symbolic,
+        rules=tuple(config.measured_data.answer_rules),
+        symbolic=config.measured_data.symbolic,
         order_seed=derive(seed, "order"),
         rollout_seed=derive(seed, "rollout"),
         token_budget=config.trainer.microbatch_tokens,

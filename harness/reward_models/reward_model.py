@@ -34,11 +34,11 @@ class RewardModel:
         return [p for (p,) in found]
 
 
-def reward_model(run: Run, base: Path) -> RewardModel:
+def reward_model(run: Run) -> RewardModel:
     """The run's reward model: the one in its folder, or one trained now and put there."""
     slot = run.config.objective.reward_model
     assert slot is not None
-    model = classifier_on(base, seed=derive(run.seeds["init"], NAME), device=run.device)
+    model = classifier_on(run.start, seed=derive(run.seeds["init"], NAME), device=run.device)
 
     def made() -> dict[str, float]:
         assert run.counters.step == 0
@@ -79,9 +79,9 @@ def fit(
     return judge(torch.tensor(found), known, problems=[prompts[i].problem_id for i in test])
 
 
-def classifier_on(base: Path, *, seed: int, device: torch.device | str) -> ValueModel:
-    """The base's weights with a fresh head."""
-    trunk = load_pretrained(base / "model", dtype=torch.float32, device=device)
+def classifier_on(weights: Path, *, seed: int, device: torch.device | str) -> ValueModel:
+    """A model's weights with a fresh head."""
+    trunk = load_pretrained(weights, dtype=torch.float32, device=device)
     return init_value(trunk.dims.hidden_size, trunk=trunk, seed=seed).to(device)
 
 

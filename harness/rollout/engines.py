@@ -95,9 +95,9 @@ def engine_key(config: RunConfig, weights: Path, device: str) -> tuple[str, ...]
 
 
 def adapted_engine(
-    config: RunConfig, base: Path, device: str, *, seed: int
+    config: RunConfig, weights: Path, device: str, *, seed: int
 ) -> tuple[Policy, RolloutEngine, Codec]:
-    """Load a base with fresh adapters under training.
+    """Load a model with fresh adapters under training.
 
     Never cached: an engine's buffers and graphs hold the joined weights of the policy that it was built for.
     Drop the cached engine first, so that two are never in memory.
@@ -105,6 +105,6 @@ def adapted_engine(
     lora = config.trainer.lora
     assert lora is not None
     drop("engine", "base")
-    policy, engine, codec = load_engine(config, base / "model", device)
+    policy, engine, codec = load_engine(config, weights, device)
     inject(policy, lora, seed=seed, base=config.model.hub_id or config.model.name)
     return policy, engine, codec

@@ -22,38 +22,15 @@ from harness.schema.model_config import ModelConfig
 from harness.schema.objective_config import ObjectiveConfig
 from harness.schema.objective_warnings import WARNINGS
 from harness.schema.prompts import CHAT
-from harness.schema.section import Check, Name, Positive, PositiveFloat, Section, Seed, Used, messages
+from harness.schema.section import Check, Name, Positive, Section, Seed, Used, messages
 from harness.schema.slots import COMPARED
+from harness.schema.stage_config import StageConfig
+from harness.schema.tracking_config import TrackingConfig
 from harness.schema.trainer_config import RolloutConfig, TrainerConfig
 
 
 class ConfigError(ValueError):
     """What a user gave is wrong: one line with the field, the value and the remedy. Exit code 2."""
-
-
-class TrackingConfig(Section):
-    """Weights & Biases, beside the files of output_dir, which are always written."""
-
-    mode: Literal["online", "offline", "disabled"]
-    """Send metrics while running, record them for a later `wandb sync`, or neither."""
-    project: str
-    """Project of W&B."""
-    entity: str | None = None
-    """User or team of W&B; null: the account's default."""
-    dir: str | None = None
-    """Folder of W&B's own files; null: the run's folder."""
-    timeout: PositiveFloat = 30.0
-    """Seconds that W&B may take to begin a run, and to finish it. An outage costs a run at most three times
-    this: the run is recorded as finished first, and `wandb sync` sends later what was not sent."""
-
-    used: ClassVar[tuple[Used[TrackingConfig], ...]] = (
-        Used(
-            ("project", "entity", "dir", "timeout"),
-            lambda c, run: c.mode != "disabled",
-            "nothing is sent to W&B (tracking.mode=disabled)",
-            warn=True,
-        ),
-    )
 
 
 class RunConfig(Section):
@@ -92,12 +69,30 @@ class RunConfig(Section):
     """What is measured on the base and on each checkpoint."""
     tracking: TrackingConfig
     """Weights & Biases."""
+    stage: StageConfig | None = None
+    """Place in a pipeline; on the command line `stage=NAME` is the last stage to run. null: no pipeline."""
+
+    @property
+    def start(self) -> str | None:
+        """run_id of the stage whose last checkpoint the run begins from; None: it begins from its base."""
+        return None if self.stage is None else self.stage.start
+
+    @property
+    def num_stages_before(self) -> int:
+        """Stages that were trained before this run."""
+        return 0 if self.stage is None else self.stage.index - 1
+
+    @property
+    def measured_data(self) -> DataConfig:
+        """The problems whose splits are measured and whose families a from-scratch base is pretrained on."""
+        own = None if self.stage is None else self.stage.data
+        return self.data if own is None else own
 
     @property
     def templates(self) -> set[str]:
         """Every template that training or evaluation uses."""
         others = {b.template for b in self.eval.benchmarks if b.template is not None}
-        return {self.data.template, *self.eval.base_templates, *others}
+        return {self.data.template, self.measured_data.template, *self.eval.base_templates, *others}
 
     @property
     def trains_reward_model(self) -> bool:
@@ -109,7 +104,7 @@ class RunConfig(Section):
     @property
     def _taken_benchmark(self) -> str | None:
         """The first benchmark with the name of one of the data's own tasks."""
-        own = {f"{self.data.dataset}_{split}" for split in self.eval.splits}
+        own = {f"{self.measured_data.dataset}_{split}" for split in self.eval.splits}
         return min(own & {b.name for b in self.eval.benchmarks}, default=None)
 
     @property
@@ -168,6 +163,10 @@ class RunConfig(Section):
             lambda c: c._pretrains_teacher and not c.model.is_ladder,
             "objective.teacher.pretrain_steps={c.objective.teacher.pretrain_steps} with model.source="
             "{c.model.source}: a model that is not made here; set it null and give teacher.path",
+        ),
+        Check(
+            lambda c: c.objective.kl.reference == "untrained" and c.stage is None,
+            "objective.kl.reference=untrained without a pipeline, where it is the base; use reference=base",
         ),
         Check(
             lambda c: c._taken_benchmark,

@@ -14,11 +14,15 @@ from harness.schema.run_config import RunConfig, did_you_mean
 from harness.schema.section import Section
 
 COMPONENT = "data.components."  # the names below it are the user's
+STAGE_SETTING = "pipeline."  # and below it a stage's, then a setting: pipeline.rl.trainer.lr
 PARAMS = ".params."  # and so are those of an own function's parameters
 
 
 def is_setting(key: str) -> bool:
-    """Whether a dotted path is a field of the schema, or one of a mixture's component."""
+    """Whether a dotted path is a field of the schema, one of a mixture's component, or one of a stage's."""
+    if key.startswith(STAGE_SETTING):
+        _, _, rest = key.removeprefix(STAGE_SETTING).partition(".")
+        return not rest.startswith(STAGE_SETTING) and is_setting(rest)
     if key.startswith(COMPONENT):
         _, _, rest = key.removeprefix(COMPONENT).partition(".")
         return rest in ("", "preset") or rest.partition(PARAMS)[0] in paths(DataConfig)

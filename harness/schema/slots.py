@@ -175,8 +175,10 @@ class KLConfig(Section):
     """Samples over which the coefficient adapts in proportion instead, as InstructGPT's; null: PPO's rule."""
     refresh_every: Positive | None = None
     """Steps after which the reference becomes the current policy; null: it never changes."""
-    reference: Literal["base", "teacher"] | None = "base"
-    """The other policy. teacher with estimator=exact is on-policy distillation."""
+    reference: Literal["base", "untrained", "teacher"] | None = "base"
+    """The other policy. base: the model that the run begins from; in a pipeline's later stage that is the
+    checkpoint of the stage before, as in R1. untrained: the base of the pipeline's first stage. teacher with
+    estimator=exact is on-policy distillation."""
 
     @property
     def uses_reference(self) -> bool:
@@ -214,6 +216,10 @@ class KLConfig(Section):
         Check(
             lambda c: c.reference == "teacher" and (not c.uses_reference or c.refresh_every is not None),
             "reference=teacher needs coef above 0, against=ref and refresh_every=null: the teacher stays",
+        ),
+        Check(
+            lambda c: c.reference == "untrained" and c.refresh_every is not None,
+            "refresh_every={c.refresh_every} with reference=untrained, which stays; use reference=base",
         ),
         Check(
             lambda c: c.refresh_every is not None and not c.uses_reference,

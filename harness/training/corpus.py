@@ -18,7 +18,7 @@ def encode_corpus(config: RunConfig, *, num_documents: int, seed: int) -> Iterat
     """Encode documents under the config's template, each closed by the end token."""
     tokenizer = build_ladder_tokenizer()
     for prompt, completion in corpus(config, num_documents=num_documents, seed=seed):
-        head = tokenizer.encode(render(prompt, config.data.template)).ids
+        head = tokenizer.encode(render(prompt, config.measured_data.template)).ids
         yield [*head, *tokenizer.encode(completion).ids, EOS_ID], len(head)
 
 

@@ -78,12 +78,13 @@ class Run:
     """What a run is: config, folders, models, data and seeds, with the counters of its training.
 
     `sampler` is what the engine samples from, whole and as of the last `sync`: the policy itself, unless that
-    is sharded over several processes. `prompts` are by problem id, `seeds` by stream.
+    is sharded over several processes. `prompts` are by problem id, `seeds` by stream. `start` is the folder
+    of the weights that training begins from: the base's, or the last checkpoint of the stage before.
     """
 
     config: RunConfig
     folder: Path
-    base: Path
+    start: Path
     models: Models
     sampler: Policy
     optimizer: torch.optim.Optimizer

@@ -79,10 +79,10 @@ def publish(run: Run) -> None:
     def write(target: Path) -> None:
         ends, begin = run.codec.eos_token_ids, run.codec.bos_token_id
         save_pretrained(run.sampler, target, eos_token_ids=ends, bos_token_id=begin)
-        verify(run.base / "model")
-        copy_tokenizer(run.base / "model", target)
+        verify(run.start)
+        copy_tokenizer(run.start, target)
         if (lora := run.config.trainer.lora) is not None:
-            name = run.config.model.hub_id or run.config.model.name
+            name = run.config.start or run.config.model.hub_id or run.config.model.name
             save_adapter(run.models.policy, lora, target / "adapter", base=name)
 
     folder = weights_folder(run.folder, step)

@@ -9,7 +9,7 @@ from typing import cast
 import torch
 
 from harness.data.load import data_fingerprint, load_split
-from harness.identity import digest, teacher_folder
+from harness.identity import digest, streams_of, teacher_folder
 from harness.model.files.codec import Codec
 from harness.model.files.hub import load_pretrained
 from harness.model.lora import WithoutAdapters
@@ -18,7 +18,7 @@ from harness.rollout.engines import adapted_engine, engine_key, load_policy, war
 from harness.rollout.process_cache import cached
 from harness.schema.prompts import make_prompt
 from harness.schema.run_config import ConfigError, RunConfig
-from harness.seeds import all_streams, derive
+from harness.seeds import derive
 from harness.training.counters import Counters
 from harness.training.critic import ValueModel, init_value
 from harness.training.distributed import check_supported, hub_weights, shard, world_size
@@ -30,12 +30,19 @@ from harness.training.saving import restore
 from harness.types import Problem, Prompt, RolloutEngine
 
 
-def setup(config: RunConfig, *, base: Path, folder: Path, device: str) -> Run:
-    """Load the base and, if the run was interrupted, its saved state."""
+def setup(config: RunConfig, *, base: Path, folder: Path, device: str, start: Path | None = None) -> Run:
+    """Load what the run begins from and, if it was interrupted, its saved state.
+
+    `start` is the folder of a stage's first weights, by default the base's.
+    """
     check_supported(config, world_size())
-    seeds = all_streams(seed=config.seed, base_seed=config.base_seed, replicate=config.replicate)
-    sampler, original, engine, codec = _base_models(config, base, device, seed=derive(seeds["init"], "lora"))
-    policy = _policy(config, base, sampler, device)
+    seeds = streams_of(config)
+    start = base / "model" if start is None else start
+    sampler, original, engine, codec = _start_models(
+        config, start, device, seed=derive(seeds["init"], "lora")
+    )
+    untrained = original if config.start is None else load_policy(config, base / "model", device)
+    policy = _policy(config, start, sampler, device)
     policy.recompute_layers = config.trainer.gradient_checkpointing
     problems = load_split(config.data, "train")
     if len(problems) < config.rollout.prompts_per_step and not config.objective.uses_references:
@@ -43,12 +50,12 @@ def setup(config: RunConfig, *, base: Path, folder: Path, device: str) -> Run:
             f"rollout.prompts_per_step={config.rollout.prompts_per_step} exceeds the {len(problems)} "
             "training problems of data.num_train; lower it"
         )
-    value = _value_model(config, base, policy, seed=derive(seeds["init"], "value"), device=device)
+    value = _value_model(config, start, policy, seed=derive(seeds["init"], "value"), device=device)
     run = Run(
         config=config,
         folder=folder,
-        base=base,
-        models=Models(policy, _reference(config, base, original, device), value),
+        start=start,
+        models=Models(policy, _reference(config, start, original, untrained, device), value),
         sampler=sampler,
         optimizer=_optimizer(config, policy, value),
         engine=engine,
@@ -56,10 +63,10 @@ def setup(config: RunConfig, *, base: Path, folder: Path, device: str) -> Run:
         problems=problems,
         prompts={},
         seeds=seeds,
-        retention=Retention(config, original, codec, base),
+        retention=Retention(config, untrained, codec, base),
         counters=Counters(config.objective.kl.coef, config.trainer.microbatch_tokens),
     )
-    run.prompts = _prompts(config, problems, codec, base, device)
+    run.prompts = _prompts(config, problems, codec, start, device)
     restore(run)
     with run.timed("start"):
         engine.load_weights(hub_weights(policy))
@@ -67,43 +74,46 @@ def setup(config: RunConfig, *, base: Path, folder: Path, device: str) -> Run:
 
 
 def _prompts(
-    config: RunConfig, problems: Sequence[Problem], codec: Codec, base: Path, device: str
+    config: RunConfig, problems: Sequence[Problem], codec: Codec, start: Path, device: str
 ) -> dict[str, Prompt]:
     """Every training prompt by problem id; cached in the process for runs on the same problems and model."""
     template = config.data.template
     data = digest(data_fingerprint(config.data), length=64)
     found, _ = cached(
         "prompts",
-        (data, template, *engine_key(config, base / "model", device)),
+        (data, template, *engine_key(config, start, device)),
         lambda: {p.id: make_prompt(p, template, codec.prompt_ids) for p in problems},
     )
     return found
 
 
-def _base_models(
-    config: RunConfig, base: Path, device: str, *, seed: int
+def _start_models(
+    config: RunConfig, start: Path, device: str, *, seed: int
 ) -> tuple[Policy, Policy, RolloutEngine, Codec]:
-    """(sampler, base, engine, tokenizer) of the run; with LoRA the base is the policy without adapters."""
+    """(sampler, first weights, engine, tokenizer); with LoRA the first are the policy without adapters."""
     if config.trainer.lora is not None:
-        policy, engine, codec = adapted_engine(config, base, device, seed=seed)
+        policy, engine, codec = adapted_engine(config, start, device, seed=seed)
         original = cast(Policy, WithoutAdapters(policy))
     else:
-        made = (base / "model" / "config.json").stat().st_mtime_ns
-        key = (str(base), made, config.dtype, device)
-        original, _ = cached("base", key, lambda: load_policy(config, base / "model", device))
-        policy, engine, codec = warm_engine(config, base / "model", device, original=original)
+        made = (start / "config.json").stat().st_mtime_ns
+        key = (str(start), made, config.dtype, device)
+        original, _ = cached("base", key, lambda: load_policy(config, start, device))
+        policy, engine, codec = warm_engine(config, start, device, original=original)
     return policy, original, engine, codec
 
 
-def _policy(config: RunConfig, base: Path, sampler: Policy, device: str) -> Policy:
+def _policy(config: RunConfig, start: Path, sampler: Policy, device: str) -> Policy:
     """The policy to train: the sampler itself, or float32 shards of a copy over several processes."""
     if world_size() == 1:
         return sampler
-    masters = load_pretrained(base / "model", dtype=torch.float32, device=device)
+    masters = load_pretrained(start, dtype=torch.float32, device=device)
     return shard(masters, getattr(torch, config.dtype))
 
 
-def _reference(config: RunConfig, base: Path, original: Policy, device: str) -> Policy | None:
+def _reference(
+    config: RunConfig, start: Path, original: Policy, untrained: Policy, device: str
+) -> Policy | None:
+    """The reference of KL terms, if there is one: a stage's first weights, its pipeline's base, a teacher."""
     kl = config.objective.kl
     if not kl.uses_reference:
         return None
@@ -116,17 +126,19 @@ def _reference(config: RunConfig, base: Path, original: Policy, device: str) -> 
                 f"has {original.dims.vocab_size}; use objective=distill"
             )
         return found
+    if kl.reference == "untrained" and kl.refresh_every is None:
+        return untrained
     # Retention is measured against the base, so a reference that changes is another copy.
-    return original if kl.refresh_every is None else load_policy(config, base / "model", device)
+    return original if kl.refresh_every is None else load_policy(config, start, device)
 
 
 def _value_model(
-    config: RunConfig, base: Path, policy: Policy, *, seed: int, device: str
+    config: RunConfig, start: Path, policy: Policy, *, seed: int, device: str
 ) -> ValueModel | None:
     slot = config.objective.value
     if slot is None:
         return None
-    trunk = None if slot.shared_trunk else load_policy(config, base / "model", device)
+    trunk = None if slot.shared_trunk else load_policy(config, start, device)
     return init_value(policy.dims.hidden_size, trunk=trunk, seed=seed).to(device)
 
 

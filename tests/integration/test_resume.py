@@ -75,27 +75,32 @@ def quiet(phase: str, done: int, total: int, note: str = "") -> None:
     pass
 
 
+def install(kill: tuple[str, str, int, str]) -> None:
+    """Let a function of this process kill it at its nth call."""
+    module_name, path, nth, when = kill
+    owner = importlib.import_module(module_name)
+    *parents, name = path.split(".")
+    for parent in parents:
+        owner = getattr(owner, parent)
+    original, calls = getattr(owner, name), 0
+
+    def strike(*args: object, **kwargs: object) -> object:
+        nonlocal calls
+        calls += 1
+        if calls == nth and when == "before":
+            os.kill(os.getpid(), signal.SIGKILL)
+        result = original(*args, **kwargs)
+        if calls == nth:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
+
+    setattr(owner, name, strike)
+
+
 def _child(config: RunConfig, kill: tuple[str, str, int, str] | None) -> None:
     torch.set_num_threads(1)
     if kill is not None:
-        module_name, path, nth, when = kill
-        owner = importlib.import_module(module_name)
-        *parents, name = path.split(".")
-        for parent in parents:
-            owner = getattr(owner, parent)
-        original, calls = getattr(owner, name), 0
-
-        def strike(*args: object, **kwargs: object) -> object:
-            nonlocal calls
-            calls += 1
-            if calls == nth and when == "before":
-                os.kill(os.getpid(), signal.SIGKILL)
-            result = original(*args, **kwargs)
-            if calls == nth:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return result
-
-        setattr(owner, name, strike)
+        install(kill)
     assert execute(config, overrides=[], report=quiet) == "finished"
 
 
@@ -111,7 +116,8 @@ def evidence(config: RunConfig) -> dict[str, object]:
     """Everything a reader would use, to the bit, but for seconds and memory."""
     folder, base = run_folder(config), base_folder(config)
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    assert all(row["seconds_sample"] > 0 and row["peak_memory_train"] > 0 for row in rows)
+    timed = "seconds_sample" if config.objective.offline is None else "seconds_train"
+    assert all(row[timed] > 0 and row["peak_memory_train"] > 0 for row in rows)
     found: dict[str, object] = {"metrics": json.dumps([reproducible(row) for row in rows])}
     for path in [*folder.glob("checkpoints/*/model.safetensors"), *base.glob("model/*")]:
         found[f"{path.parent.name}/{path.name}"] = path.read_bytes()

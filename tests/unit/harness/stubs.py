@@ -12,12 +12,11 @@ import time
 from pathlib import Path
 
 from harness.data.load import data_fingerprint
-from harness.identity import base_folder, base_id, digest, run_folder, run_id
+from harness.identity import base_folder, base_id, digest, run_folder, run_id, streams_of
 from harness.launch.status import mark_evaluated
 from harness.records.progress import Reporter
 from harness.records.records import BaseRecord, RunRecord, write_record, write_text
 from harness.schema.run_config import RunConfig
-from harness.seeds import all_streams
 
 
 def record(config: RunConfig, status: str, **fields: object) -> None:
@@ -26,7 +25,7 @@ def record(config: RunConfig, status: str, **fields: object) -> None:
         "study": config.study,
         "status": status,
         "config": config.model_dump(mode="json"),
-        "seeds": all_streams(seed=config.seed, base_seed=config.base_seed, replicate=config.replicate),
+        "seeds": streams_of(config),
         "base_id": base_id(config),
         "data_hash": digest(data_fingerprint(config.data)),
         "code": {"commit": "0" * 40},

@@ -53,7 +53,7 @@ def run_on_untrained_base(folder: Path, *overrides: str) -> Run:
     config = configure(f"output_dir={folder}", *overrides)
     base = untrained_base(folder / "base")
     run = setup(config, base=base, folder=folder / "run", device="cpu")
-    add_reward_models(run, base)
+    add_reward_models(run)
     return run
 
 

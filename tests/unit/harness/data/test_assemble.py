@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from harness.data.documents import problems_to_evaluate
+from harness.data.documents import data_config, problems_to_evaluate
 from harness.data.families.instance import generate
 from harness.data.load import check_data, corpus, data_fingerprint, data_report, left_out, load_split
 from harness.identity import base_identity
@@ -253,6 +253,13 @@ def test_components_given_together_can_be_changed_one_by_one() -> None:
         "gsm8k",
         "math",
     }
+
+
+def test_a_mixture_of_generated_sets_is_read_again_as_it_was_dumped() -> None:
+    """An evaluation's task gets the config in full; its parts' own num_train say nothing beside weights."""
+    for name in ("reasoning_general_mini", "aime_gen_mini"):
+        config = data_config(name)
+        assert data_config(config.model_dump(mode="json")) == config
 
 
 def test_weights_do_not_change_the_base_or_what_is_evaluated() -> None:

@@ -53,7 +53,7 @@ def lines(folder: Path, *more: str, **spec: object) -> list[str]:
 def sweep_of(folder: Path, *more: str, **spec: object) -> Sweep:
     made = lines(folder, *more, **spec)
     sweep = expand(made, multirun=True, config_dir=str(folder / "conf"))
-    check_match(sweep.spec, [job.config for job in sweep.jobs])
+    check_match(sweep.spec, sweep.jobs)
     return matched_sweep(sweep, made, config_dir=str(folder / "conf"), functions=None)
 
 

@@ -15,6 +15,7 @@ from harness.launch.run import main
 from harness.schema.run_config import ConfigError, RunConfig
 from harness.schema.section import Section
 from harness.schema.settings import paths
+from harness.schema.stage_config import StageConfig
 from harness.schema.unread import unread
 
 ROWS = [{"problem": f"{i}+{i}", "answer": 2 * i, "split": s} for i in range(4) for s in ("train", "test")]
@@ -140,11 +141,12 @@ def composed(lines: list[str], file: str) -> RunConfig:
 
 
 def ruled(kind: type[Section], prefix: str = "") -> Iterator[str]:
-    """Every setting with a rule, by the schema alone."""
+    """Every setting with a rule, by the schema alone; a stage's place is composed, never typed."""
     yield from (f"{prefix}{field}" for rule in kind.used for field in rule.fields)
     for name, field in kind.model_fields.items():
         for inner in (field.annotation, *get_args(field.annotation)):
-            if isinstance(inner, type) and issubclass(inner, Section) and inner is not kind:
+            is_section = isinstance(inner, type) and issubclass(inner, Section)
+            if is_section and inner not in (kind, StageConfig):
                 yield from ruled(inner, f"{prefix}{name}.")
 
 

@@ -77,7 +77,7 @@ def test_every_arm_on_a_base_measures_the_same_documents(tmp_path: Path) -> None
     assert sum(len(lengths) for _, lengths, _ in reference) == 128
 
     def same(*overrides: str) -> bool:
-        parts = Retention(configure(*overrides), run.models.policy, run.codec, run.base).parts
+        parts = Retention(configure(*overrides), run.models.policy, run.codec, tmp_path / "base").parts
         return all(torch.equal(a[0], b[0]) for a, b in zip(parts, reference, strict=True))
 
     assert same("seed=3", "replicate=2", "objective=pg")

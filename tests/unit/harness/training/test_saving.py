@@ -52,7 +52,7 @@ class Stopped(Exception):
 def launch(config: RunConfig, place: Path, *, stop_after: int | None = None) -> Run:
     """Train the run in `place`/run; a kill strikes when the row of step `stop_after` + 1 is written."""
     run = setup(config, base=place / "base", folder=place / "run", device="cpu")
-    add_reward_models(run, place / "base")
+    add_reward_models(run)
 
     def log(metrics: dict[str, object]) -> None:
         if run.counters.step - 1 == stop_after:

@@ -1,0 +1,89 @@
+"""Pipelines in a study: the runs behind each arm, their evaluations by stage, what they cost together.
+
+An arm's runs are its pipeline's last stages. `stage.start` of a run's config names the one before it, which
+may be other arms' too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from analysis.study.load import Study
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+COSTS = ("sampled_tokens", "teacher_tokens", "trained_tokens", "flops", "seconds", "gpu_seconds")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of an arm: its name, its objective, and its run of each seed. The first has index 1."""
+
+    index: int
+    name: str
+    objective: str
+    runs: dict[str, str]
+
+
+def chain(study: Study, run: str) -> list[str]:
+    """The runs that a run's weights come from, in order, itself last; none before one without a config."""
+    found = [run]
+    while (start := study.configs.get(found[0], {}).get("stage.start")) is not None and start not in found:
+        found.insert(0, str(start))
+    return found
+
+
+def earlier_stages(study: Study) -> set[str]:
+    """Runs that another run of the study begins from."""
+    return {name for run in study.configs for name in chain(study, run)[:-1]}
+
+
+def total(study: Study, run: str, column: str) -> float | None:
+    """A cost summed over a run and the stages before it; None where one of them has no record."""
+    costs = _column(study, column)
+    values = [costs.get(name) for name in chain(study, run)]
+    return None if any(value is None for value in values) else float(sum(values))  # type: ignore[arg-type]
+
+
+def mean_total(study: Study, runs: Sequence[str], column: str) -> float | None:
+    """The mean of `total` over runs; None without runs, or where a stage of one has no record."""
+    values = [total(study, run, column) for run in runs]
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known and len(known) == len(values) else None
+
+
+def stages_of(study: Study, label: str) -> list[Stage]:
+    """The stages of an arm's finished runs, in order; empty for an arm that is no pipeline."""
+    finished = study.finished[study.finished["arm"] == label]
+    found: dict[int, Stage] = {}
+    for run, seed in zip(finished["run_id"], finished["seed"], strict=True):
+        for name in chain(study, str(run)):
+            config = study.configs.get(name, {})
+            if (index := config.get("stage.index")) is None:
+                continue
+            place = Stage(int(index), str(config["stage.name"]), str(config.get("objective.name")), {})
+            found.setdefault(place.index, place).runs[str(seed)] = name
+    return [found[index] for index in sorted(found)]
+
+
+def stage_rows(study: Study, stage: Stage, task: str) -> dict[str, pd.Series[Any]]:
+    """Seed -> evaluation of the checkpoint that a stage left, by its main protocol; of finished runs."""
+    frame = study.evaluations
+    if frame.empty:
+        return {}
+    runs = study.finished.set_index("run_id")["checkpoint"]
+    rows = frame[(frame["task"] == task) & frame["run_id"].isin(stage.runs.values())]
+    rows = rows[rows["step"] == rows["run_id"].map(runs)]
+    by_run = {str(row["run_id"]): row for _, row in rows.iterrows()}
+    return {seed: by_run[run] for seed, run in stage.runs.items() if run in by_run}
+
+
+def _column(study: Study, column: str) -> dict[str, float]:
+    """A cost of each run whose record says it."""
+    if column not in study.runs:
+        return {}
+    known = study.runs[study.runs[column].notna()]
+    return dict(zip(known["run_id"].astype(str), known[column].astype(float), strict=True))

@@ -1,0 +1,34 @@
+"""The schema of a run's place in a pipeline. Imports no torch."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from harness.schema.data_config import DataConfig
+from harness.schema.section import Check, Name, Positive, Section
+
+
+class StageConfig(Section):
+    """A run's place in a pipeline. Composing `pipeline=NAME` writes it (harness/launch/pipeline.py).
+
+    `start` alone names a run: it is the hash of all that the checkpoint comes from, stage by stage.
+    """
+
+    pipeline: Name
+    """Pipeline of conf/pipeline."""
+    name: Name
+    """What the pipeline calls this stage."""
+    index: Positive
+    """Place of the stage, from 1. Each has random numbers of its own: data order, sampling, added weights."""
+    start: Name | None = None
+    """run_id of the stage before, from whose last checkpoint this one begins; null: the first stage."""
+    data: DataConfig | None = None
+    """The pipeline's problems, where the stage trains on others: what is measured, and what a from-scratch
+    base is pretrained on; null: those of `data`."""
+
+    checks: ClassVar[tuple[Check[StageConfig], ...]] = (
+        Check(
+            lambda c: (c.index > 1) != (c.start is not None),
+            "index={c.index} with start={c.start}: the first stage begins from the base, others from a run",
+        ),
+    )
