@@ -19,7 +19,6 @@ _SIGNS = "+-*"
 _LATEX = ("+", "-", r"\cdot")
 _LETTERS = "abcdefgh"
 _WORDS = ("add ${}$", "subtract ${}$", "multiply by ${}$")
-_REDRAWS = 200  # of one operation's number, before the whole problem is drawn again
 
 
 def _apply(work: Derivation, sign: int, a: int, b: int) -> int:
@@ -31,12 +30,11 @@ def _value(sign: int, a: int, b: int) -> int:
 
 
 def _number(rng: Random, sign: int, value: int) -> int | None:
-    """A number for `value sign number` that keeps the result within 0..TOP and changes it."""
-    for _ in range(_REDRAWS):
-        number = rng.randint(2, 9) if sign == 2 else rng.randint(1, 49)
-        if 0 <= _value(sign, value, number) <= TOP and value:
-            return number
-    return None
+    """A number for `value sign number` that keeps the result within 0..TOP; None where there is none."""
+    if not value:
+        return None
+    low, high = ((1, min(49, TOP - value)), (1, min(49, value)), (2, min(9, TOP // value)))[sign]
+    return rng.randint(low, high) if low <= high else None
 
 
 # ---------------------------------------------------------------- one operation after another

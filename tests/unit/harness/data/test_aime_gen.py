@@ -64,8 +64,8 @@ GOLDEN = {
     "divisors_gcd_mod": "107e7ff98fca",
     "gcd_mod_product": "623b954742c1",
     "product_digits_product": "1a690d211d1a",
-    "chain": "1ca55a1b68bc",
-    "dag": "021fd5ce131e",
+    "chain": "47bb0c55a1f6",
+    "dag": "be4c0e442ce2",
 }
 _PRESET = data_config("aime_gen_mini")
 MINI_FAMILIES = [*_PRESET.families, *_PRESET.heldout_families]
