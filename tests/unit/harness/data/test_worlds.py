@@ -15,7 +15,7 @@ from harness.schema.run_config import ConfigError, RunConfig
 from harness.training.corpus import encode_corpus
 
 COMPOSER = Composer()
-WORLD = ["data=composites", "corpus=composites"]
+WORLD = ["data=composites", "corpus=composites", "corpus.direct_share=0.02"]
 ATOMS = [name for name, family in FAMILIES.items() if family.topic == "atoms"]
 SPLITS = ("train", "perturbed", "validation", "test", "heldout")
 
