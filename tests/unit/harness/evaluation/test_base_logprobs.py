@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from harness.evaluation.base_logprobs import sequence_logprobs
+from harness.evaluation.base_logprobs import base_scorer, sequence_logprobs
 from harness.evaluation.evaluate import evaluate
 from harness.launch.compose import Composer
+from harness.model.files.hub import load_pretrained
 from harness.model.policy import Policy, init_policy, states_before
 from harness.model.rows import pack_rows
 from harness.types import Prompt, Rollout
-from tests.unit.harness.tiny import DIMS
+from tests.unit.harness.tiny import DIMS, configure, untrained_base
 
 WHOLE = r"47*4=188;1+8=9;9+8=17;\boxed{17}"  # digits(47*4) = 17, in two parts
 
@@ -113,3 +114,11 @@ def test_a_problem_with_valid_chains_asks_the_base_about_these_alone() -> None:
     plain = Scored(problem, row.rollouts, row.scores)
     assert "valid_chains" not in record_fields([plain], None)
     assert _base_logprobs(lambda: lambda p, r, t: [0.0], [plain], task, lambda text, _: [1]) is None
+
+
+def test_the_scorer_is_the_base_on_disk(tmp_path: Path) -> None:
+    base = untrained_base(tmp_path)
+    prompts, rollouts = [Prompt("a", "question", "", (40, 41))], [Rollout("a", 0, (42, 1), "", None, "stop")]
+    (found,) = base_scorer(configure(), base, "cpu")(prompts, rollouts, 1.0)
+    policy = load_pretrained(base / "model", dtype=torch.float32, device="cpu")
+    assert found == pytest.approx(sequence_logprobs(policy, prompts, rollouts, 1.0)[0])
