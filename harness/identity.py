@@ -15,6 +15,7 @@ from harness.model.files.source import content
 from harness.model.files.teacher_files import teacher_fingerprint
 from harness.model.files.tokenizer import TOKENIZER_VERSION
 from harness.records.records import BASES, NewerRecord, RecordError, read_base
+from harness.schema.corpus_config import corpus_name
 from harness.schema.eval_config import BenchmarkConfig
 from harness.schema.run_config import RunConfig
 from harness.seeds import all_streams
@@ -42,7 +43,7 @@ def base_identity(config: RunConfig) -> dict[str, Any]:
 
 
 def base_id(config: RunConfig) -> str:
-    made = f"-{config.corpus}-b{config.base_seed}" if config.model.is_ladder else ""
+    made = f"-{corpus_name(config.corpus)}-b{config.base_seed}" if config.model.is_ladder else ""
     return f"{config.model.name}{made}-{digest(base_identity(config))}"
 
 

@@ -27,6 +27,7 @@ class Problem:
     """One question with a reference answer. `pair_id` names the training problem that this one perturbs.
 
     With `exact` the answer is a text to be given as it stands: capitals count, nothing is read as algebra.
+    `parts` are the values that a composite problem passes from one part to the next, in order.
 
     Example:
         Problem(id="toy/0", dataset="toy", split="train", text="2+2", answer="4")
@@ -42,6 +43,7 @@ class Problem:
     solution: str | None = None
     pair_id: str | None = None
     exact: bool = False
+    parts: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from analysis.figures.accuracy import checkpoints, compute, differences, ordered
 from analysis.figures.anatomy import anatomy
+from analysis.figures.discovery import discovery
 from analysis.figures.evaluations import decomposition, derivations, kept, splits
 from analysis.figures.families import families
 from analysis.figures.figure import Figure
@@ -20,6 +21,7 @@ def all_figures(study: Study, primary: Primary, results: Sequence[ArmResult]) ->
     """Figures that the study has data for."""
     made = [
         anatomy(study, primary),
+        discovery(study, primary),
         differences(study, primary, results),
         stages(study, primary, results),
         families(study, primary, results),

@@ -18,9 +18,12 @@ from analysis.study.contrasts import (
 )
 from analysis.study.declaration import declaration_lines
 from analysis.study.design import design_notes
+from analysis.study.discovery import discoveries
 from analysis.study.load import Study
+from analysis.study.transfer import transfers
 from analysis.tables.anatomy import anatomy_problems_table, anatomy_table, anatomy_text
 from analysis.tables.arms import arm_table
+from analysis.tables.discovery import discovery_table
 from analysis.tables.families import families_table
 from analysis.tables.groups import group_tables
 from analysis.tables.measures import decomposition_table, measures_table, splits_table, templates_table
@@ -34,6 +37,7 @@ from analysis.tables.secondary import finding_table, pilot_table, variance_table
 from analysis.tables.stages import stages_table
 from analysis.tables.table import Table, csv_text, markdown_text
 from analysis.tables.tidy import curves_frame, evaluations_frame
+from analysis.tables.transfer import transfer_table
 from analysis.tables.trends import trend_table
 from harness.records.records import write_text
 
@@ -78,11 +82,13 @@ def _sections(
         main_effects_table(study, primary),
         finding_table(study, primary, results),
     )
-    elsewhere = (splits_table(study, primary, results), templates_table(study), gap)
+    moved = transfer_table(study, primary, transfers(study, primary))
+    elsewhere = (splits_table(study, primary, results), moved, templates_table(study), gap)
     views = (views_table(study, primary, results), variance_table(study, primary, results))
     found = anatomy(study, primary)
     gain = (anatomy_table(study, primary, found), anatomy_problems_table(found))
     places = (families_table(study, primary, results), *group_tables(study, primary))
+    discovered = discoveries(study, primary)
     rates = (response_table(study, primary), choices_table(study), pilot_table(study))
     learning = (trend_table(study, primary, results), *rates)
     said = [*declaration_lines(study), *anatomy_text(study, found)]
@@ -96,6 +102,7 @@ def _sections(
 
     return [
         section("What training changed", "anatomy", tables=gain, text=said),
+        section("What training discovered", "discovery", tables=[discovery_table(study, discovered)]),
         section("The arms", "differences", tables=arms),
         section("Stage by stage", "stages", tables=[stages_table(study, primary, results)]),
         section("On which problems", "families", tables=places),

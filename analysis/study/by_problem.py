@@ -20,6 +20,8 @@ class ByProblem:
     `cells` are (topic, level); `derived` counts right answers with a checked step, `sound` those of them
     whose every checked step is right, `sourced` those whose every operand is in the problem or an earlier
     result (None: the record does not say). `tokens` is the mean length of right answers, NaN without one.
+    Of problems that consist of parts: `chains` [P, k] marks valid chains, `templates` and `base_logprobs` are
+    the record's.
     """
 
     right: NDArray[np.bool_]
@@ -28,6 +30,9 @@ class ByProblem:
     sound: Counts
     sourced: Counts | None
     tokens: NDArray[np.float64]
+    chains: NDArray[np.bool_] | None = None
+    templates: list[list[str | None]] | None = None
+    base_logprobs: list[list[float | None]] | None = None
 
     def by_cell(self, hits: Counts) -> dict[Hashable, tuple[int, int]]:
         """Cell -> (hits, right derived answers), summed over its problems."""
@@ -48,4 +53,6 @@ def by_problem(record: EvalRecord) -> ByProblem:
     counts = right.sum(axis=1)
     tokens = (np.array(record.lengths) * right).sum(axis=1) / np.where(counts, counts, np.nan)
     cells = tuple(zip(record.topics, record.levels, strict=True))
-    return ByProblem(right, cells, derived.sum(axis=1), sound.sum(axis=1), sourced, tokens)
+    chains = None if record.valid_chains is None else np.array(record.valid_chains, dtype=bool)
+    counted = derived.sum(axis=1), sound.sum(axis=1), sourced, tokens
+    return ByProblem(right, cells, *counted, chains, record.templates, record.base_logprobs)

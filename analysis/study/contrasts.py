@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 CRITERIA = ("difference", "gain")
-METRICS = {"avg": "avg@k", "greedy": "greedy", "maj": "maj@k", "pass": "pass@k"}
+METRICS = {"avg": "avg@k", "greedy": "greedy", "maj": "maj@k", "pass": "pass@k", "chain": "valid chains@k"}
 FLAG_TEXT = {
     "no_reward_variance": "no reward variance",
     "all_truncated": "everything truncated",

@@ -63,7 +63,7 @@ def _changes(found: Declaration, study: Study) -> list[str]:
         ]
     last = found.entries[-1].content
     record = {"question": study.record.question, "primary": study.record.primary}
-    rules = ("margin", "family", "nulls", "checkpoint")
+    rules = ("margin", "family", "nulls", "ceiling", "checkpoint")
     found_there = {k: study.record.declared.get(k) for k in rules}
     given = {k: v for k, v in found_there.items() if v not in (None, [], "last")}  # not at its default
     declared = {k: last[k] for k in (*record, *rules) if k in last}

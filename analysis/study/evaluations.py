@@ -123,6 +123,7 @@ def summarise(record: records.EvalRecord) -> dict[str, Any]:
         "accuracy_stepped": shares["stepped"][1],
         "step_validity": 1 - sum(map(sum, record.num_wrong_steps)) / steps if steps else None,
         **_answers_against_steps(record),
+        "chain": None if record.valid_chains is None else _mean(record.valid_chains),
         "length": _mean(record.lengths),
         "truncated": _mean(record.truncated),
         "best_constant": record.best_constant,
@@ -154,8 +155,9 @@ def _check_lengths(record: records.EvalRecord) -> None:
             raise ValueError(f"{name}: {len(values)} of {record.n_problems} problems")
     grids = ("correct", "answers", "stepped", "num_steps", "num_wrong_steps", "lengths", "truncated")
     by_name = {name: getattr(record, name) for name in grids} | record.rerank_scores
-    if record.num_unsourced_steps is not None:
-        by_name["num_unsourced_steps"] = record.num_unsourced_steps
+    for name in ("num_unsourced_steps", "valid_chains", "templates", "base_logprobs"):
+        if getattr(record, name) is not None:
+            by_name[name] = getattr(record, name)
     for name, rows in by_name.items():
         if len(rows) != record.n_problems or any(len(row) != record.k for row in rows):
             raise ValueError(f"{name}: not {record.k} samples of each of {record.n_problems} problems")

@@ -49,6 +49,8 @@ def problem_scores(row: pd.Series[Any], metric: str) -> NDArray[np.float64] | No
         return np.array(row["per_problem"], dtype=float)
     if metric == "pass":
         return np.array([float(value > 0) for value in row["per_problem"]])
+    if metric == "chain" and row["by_problem"].chains is not None:
+        return np.array(row["by_problem"].chains.mean(axis=1))
     if metric == "greedy" and len(row["greedy_problems"]):
         return np.array(row["greedy_problems"], dtype=float)
     return None

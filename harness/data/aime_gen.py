@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
 from random import Random
 
@@ -25,10 +25,12 @@ from harness.data.families.instance import (
     FAMILIES,
     LEVELS,
     Instance,
+    bucket_name,
     candidate,
     check_names,
     generate,
     stream,
+    twin,
 )
 from harness.data.splits import CORPUS_BUCKETS, SEED_STRIDE, SPLIT_BUCKETS, balanced, bucket_of, unique
 from harness.types import Problem
@@ -49,14 +51,15 @@ GENERATOR_VERSION = 3  # part of every data hash: raise it with any change to wh
 
 SPLITS = tuple(SPLIT_BUCKETS)
 STYLES = ("full", "terse")
+_TWIN_DRAWS = 20_000  # draws of other numbers before a problem is said to have no perturbation
 
 # Shares of worked, direct and sloppy documents in each corpus mix.
-CORPUS_MIXES = {"mixed": (0.5, 0.3, 0.2), "clean": (1.0, 0.0, 0.0)}
+CORPUS_MIXES = {"mixed": (0.5, 0.3, 0.2), "clean": (1.0, 0.0, 0.0), "direct": (0.0, 1.0, 0.0)}
 
 
 def bucket(instance: Instance) -> int:
     """0-99, from the canonical form alone."""
-    return bucket_of(instance.family, instance.canonical)
+    return bucket_of(bucket_name(instance.family), instance.canonical)
 
 
 def completion(steps: Sequence[str], answer: int) -> str:
@@ -100,6 +103,7 @@ def load(
             level=instance.level,
             solution=completion(instance.steps, instance.answer),
             pair_id=_problem_id("train", index, instance) if split == "perturbed" else None,
+            parts=instance.parts,
         )
         for index, instance in enumerate(instances)
     ]
@@ -117,8 +121,8 @@ def corpus(
     """(problem text, completion) pairs for pretraining, from the corpus bucket alone; problems may recur.
 
     mix "clean": worked derivations only. "mixed": worked, direct answers and sloppy derivations (the result
-    of one step is off and carried on, hence usually a wrong answer) in the shares of CORPUS_MIXES. Raises
-    ValueError as `load` does.
+    of one step is off and carried on, hence usually a wrong answer) in the shares of CORPUS_MIXES. "direct":
+    right answers only. Raises ValueError as `load` does.
     """
     _check_request(families, levels, style)
     check_names("mix", [mix], CORPUS_MIXES)
@@ -178,27 +182,47 @@ def _split_instances(
 def _perturbations(originals: Sequence[Instance], seed: int) -> list[Instance]:
     """For each problem another one of its family, level and wording, from the perturbed bucket."""
     waiting: dict[tuple[str, int], dict[str, list[int]]] = {}
-    for index, original in enumerate(originals):
-        wordings = waiting.setdefault((original.family, original.level), {})
-        wordings.setdefault(_wording(original), []).append(index)
     found: dict[int, Instance] = {}
     seen: set[tuple[str, str]] = set()
+    for index, original in enumerate(originals):
+        if FAMILIES[original.family].redraw is None:
+            wordings = waiting.setdefault((original.family, original.level), {})
+            wordings.setdefault(_wording(original), []).append(index)
+        elif (other := _twin(original, seed, seen)) is not None:
+            found[index] = other
     for (family, level), wordings in waiting.items():
         left = sum(map(len, wordings.values()))
-        wanted = left
         for instance in unique(candidate, "perturbed", family, level, seed, seen, wanted=10**9):
             if indices := wordings.get(_wording(instance)):
                 found[indices.pop(0)] = instance
                 left -= 1
             if left == 0:
                 break
-        if left:
-            raise ValueError(
-                f"num_problems={len(originals)}: only {wanted - left} of {wanted} training problems of "
-                f"{family} at level {level} have a perturbation; lower num_problems or name more families "
-                "or levels"
-            )
+    _check_all_found(originals, found)
     return [found[index] for index in range(len(originals))]
+
+
+def _twin(original: Instance, seed: int, seen: set[tuple[str, str]]) -> Instance | None:
+    """A problem with the original's wording, of the perturbed bucket, that is not in `seen` yet."""
+    for i in range(seed * SEED_STRIDE, seed * SEED_STRIDE + _TWIN_DRAWS):
+        other = twin(original, i, SPLIT_BUCKETS["perturbed"])
+        if other is not None and (other.family, other.canonical) not in seen:
+            seen.add((other.family, other.canonical))
+            return other
+    return None
+
+
+def _check_all_found(originals: Sequence[Instance], found: Mapping[int, Instance]) -> None:
+    """Raises ValueError for the first cell with a problem that has no perturbation."""
+    missing = [(o.family, o.level) for i, o in enumerate(originals) if i not in found]
+    if missing:
+        family, level = missing[0]
+        wanted = sum((o.family, o.level) == missing[0] for o in originals)
+        raise ValueError(
+            f"num_problems={len(originals)}: only {wanted - missing.count(missing[0])} of {wanted} training "
+            f"problems of {family} at level {level} have a perturbation; lower num_problems or name more "
+            "families or levels"
+        )
 
 
 def _wording(instance: Instance) -> str:
@@ -212,5 +236,9 @@ def _problem_id(split: str, index: int, instance: Instance) -> str:
 
 def _check_request(families: Sequence[str], levels: Sequence[int], style: str) -> None:
     check_names("families", families, FAMILIES)
-    check_names("levels", levels, LEVELS)
+    for family in families:
+        try:
+            check_names("levels", levels, FAMILIES[family].levels)
+        except ValueError as error:
+            raise ValueError(f"{error} (levels of {family})") from None
     check_names("style", [style], STYLES)

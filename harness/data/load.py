@@ -10,9 +10,12 @@ from typing import Any
 
 from harness.data import function, hub
 from harness.data.assemble import Report, assemble
-from harness.data.registry import GENERATORS, PUBLISHED
+from harness.data.registry import PUBLISHED, generator, version
 from harness.data.sources import Source, file_hash
+from harness.data.stages import seeded
+from harness.data.worlds import Document, Group, documents, grammar, groups_of
 from harness.records.records import GENERATED
+from harness.schema.corpus_config import CorpusConfig, LeakConfig
 from harness.schema.data_config import SPLITS, DataConfig
 from harness.schema.run_config import ConfigError, RunConfig
 from harness.types import Problem
@@ -121,14 +124,19 @@ def _check_families(data: DataConfig) -> None:
             assemble(data.model_copy(update=few), split)
 
 
-def corpus(config: RunConfig, *, num_documents: int, seed: int) -> Iterator[tuple[str, str]]:
-    """Pretraining documents (prompt text, completion text): derivations, never of a split's problems.
+def corpus(config: RunConfig, *, num_documents: int, seed: int) -> Iterator[Document]:
+    """Pretraining documents: derivations, and of a split's problems only those that leak on purpose.
+
+    A structured corpus (`config.corpus` with settings) is that of harness/data/worlds.py.
 
     Of a mixture: its generated components in turn by chance, equally often whatever their weights.
     """
-    parts = _grammar(config)
+    parts = grammar(config.measured_data)
+    if isinstance(config.corpus, CorpusConfig):
+        groups, leaked = _groups(config, config.corpus), _leaked(config.measured_data, config.corpus.leak)
+        return documents(config.corpus, groups, leaked, num_documents=num_documents, seed=seed)
     streams = [
-        _generator(part).corpus(
+        generator(part.dataset).corpus(
             mix=config.corpus,
             num_documents=num_documents,
             families=_pretrained_on(part),
@@ -146,16 +154,18 @@ def corpus(config: RunConfig, *, num_documents: int, seed: int) -> Iterator[tupl
 
 def corpus_fingerprint(config: RunConfig) -> dict[str, Any]:
     """What makes the pretraining text what it is."""
+    if isinstance(config.corpus, CorpusConfig):
+        return _structured_fingerprint(config, config.corpus)
     found = [
         {
-            "generator": _version(part),
+            "generator": version(part.dataset),
             "mix": config.corpus,
             "families": _pretrained_on(part),
             "levels": part.levels,
             "style": part.style,
             "template": config.measured_data.template,
         }
-        for part in _grammar(config)
+        for part in grammar(config.measured_data)
     ]
     return found[0] if len(found) == 1 else {"parts": found}
 
@@ -164,7 +174,10 @@ def check_corpus(config: RunConfig) -> None:
     """Raises ConfigError where a base would be pretrained on generated problems and none can be made."""
     if config.model.pretrain is None:
         return
-    if not any(part.families for part in _grammar(config)):
+    if isinstance(config.corpus, CorpusConfig):
+        next(corpus(config, num_documents=1, seed=0))
+        return
+    if not any(part.families for part in grammar(config.measured_data)):
         raise ConfigError(
             f"data={config.measured_data.name} with model={config.model.name}: that model is pretrained on "
             "generated problems, and these are not; choose a pretrained model, or say what to pretrain on: "
@@ -176,23 +189,39 @@ def check_corpus(config: RunConfig) -> None:
         raise ConfigError(f"data.{error} (what model={config.model.name} is pretrained on)") from None
 
 
-def _grammar(config: RunConfig) -> list[DataConfig]:
-    """The data configs whose families make the pretraining text."""
-    data = config.measured_data
-    return [part for part in data.components.values() if part.families] or [data]
+def _structured_fingerprint(config: RunConfig, corpus: CorpusConfig) -> dict[str, Any]:
+    """The families with their levels, whatever names them, and the whole data where some of it leaks."""
+    groups = [{"generator": version(group.dataset), **group.as_json()} for group in _groups(config, corpus)]
+    found: dict[str, Any] = {"groups": groups, "template": config.measured_data.template}
+    if corpus.leak is not None:
+        found |= {"leak": corpus.leak.model_dump(), "leak_of": data_fingerprint(config.measured_data)}
+    return found
 
 
 def _pretrained_on(data: DataConfig) -> list[str]:
     return [*data.families, *(data.heldout_families if data.pretrain_heldout else [])]
 
 
-def _generator(data: DataConfig) -> Any:
-    return GENERATORS.get(data.dataset, GENERATORS["aime_gen"])
+def _groups(config: RunConfig, corpus: CorpusConfig) -> list[Group]:
+    """What the documents are made of. Raises ConfigError for families or levels that do not fit."""
+    try:
+        return groups_of(corpus, grammar(config.measured_data))
+    except ValueError as error:
+        raise ConfigError(f"corpus.{error}") from None
 
 
-def _version(data: DataConfig) -> int | str:
-    version = _generator(data).GENERATOR_VERSION
-    return f"general {version}" if data.dataset == "general" else version
+def _leaked(data: DataConfig, leak: LeakConfig | None) -> list[Problem]:
+    """The problems that leak, chosen by data_seed. Raises ConfigError if there is none."""
+    if leak is None:
+        return []
+    problems = load_split(data, leak.split)
+    number = round(len(problems) * leak.percent / 100)
+    if not number:
+        raise ConfigError(
+            f"corpus.leak.percent={leak.percent:g}: no problem of the split {leak.split}, which has "
+            f"{len(problems)}; raise it, or choose another split"
+        )
+    return seeded(problems, data.data_seed)[:number]
 
 
 def data_fingerprint(data: DataConfig) -> dict[str, Any]:
@@ -202,7 +231,7 @@ def data_fingerprint(data: DataConfig) -> dict[str, Any]:
     if data.dataset in GENERATED:
         # No number and none mean the same there; the second is older.
         settings = {k: v for k, v in settings.items() if not (k.startswith("num_") and v == 0)}
-        found: dict[str, Any] = {"generator": _version(data), **settings}
+        found: dict[str, Any] = {"generator": version(data.dataset), **settings}
     elif data.dataset == "jsonl":
         assert data.path is not None
         kept = {k: v for k, v in settings.items() if k not in ("dataset", "answer_range")}

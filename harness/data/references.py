@@ -4,6 +4,7 @@ GSM8K's "He has 48/2 = <<48/2=24>>24.\n#### 24", under a prompt that ends in a l
 
     natural, plain     He has 48/2 = 24.\n#### 24
     equations, plain   48/2=24\n#### 24
+    answer, plain      #### 24
     natural, r1        <think> He has 48/2 = 24. </think> <answer> 24 </answer>
 
 The answer stands in a box where the prompt asks for one, or where the rules read no `####` (plain) or no
@@ -123,6 +124,8 @@ def check_references(config: RunConfig) -> list[str]:
 def _derivation(problem: Problem, style: Style) -> tuple[str, str]:
     """(derivation, what follows it in the plain format: nothing where it states the answer already)."""
     solution = (problem.solution or "").strip()
+    if style.form == "answer":
+        return "", _stated(problem, style)
     if style.form == "equations":
         return _equations(problem, solution), "\n" + _stated(problem, style)
     if _MARK in solution:

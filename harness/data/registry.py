@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from harness.data import (
     aime24,
     aime25,
@@ -32,4 +34,15 @@ PUBLISHED = {
 }
 
 
-GENERATORS = {"aime_gen": aime_gen, "general": general}
+GENERATORS: dict[str, Any] = {"aime_gen": aime_gen, "general": general}
+
+
+def generator(dataset: str) -> Any:
+    """The module that makes a data set's problems; for one that is read, the generator of reasoning."""
+    return GENERATORS.get(dataset, aime_gen)
+
+
+def version(dataset: str) -> int | str:
+    """Version of what `generator` makes, as it stands in hashes."""
+    found = generator(dataset).GENERATOR_VERSION
+    return f"general {found}" if dataset == "general" else found

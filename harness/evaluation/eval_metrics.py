@@ -8,16 +8,26 @@ from typing import Any
 
 from analysis.stats.metrics import Estimate, avg_at_k, best_constant_answer, best_of_k, maj_at_k, pass_at_k
 from harness.grading.score import Score, votes
+from harness.grading.steps.chain import Chain
 from harness.types import Problem, Rollout
 
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """The rollouts of one problem, in sample order, with their scores."""
+    """The rollouts of one problem, in sample order, with their scores.
+
+    `chains` are those of a problem of several parts, None for a completion without a step; else empty.
+    """
 
     problem: Problem
     rollouts: tuple[Rollout, ...]
     scores: tuple[Score, ...]
+    chains: tuple[Chain | None, ...] = ()
+
+    def is_valid_chain(self, sample: int) -> bool:
+        """Whether a sample is right by a chain of right steps through every part of the problem."""
+        chain = self.chains[sample] if self.chains else None
+        return self.scores[sample].correct and chain is not None and chain.valid
 
 
 def record_fields(
@@ -42,6 +52,7 @@ def record_fields(
         "num_steps": _of_scores(sampled, lambda score: score.num_steps),
         "num_wrong_steps": _of_scores(sampled, lambda score: score.num_wrong_steps),
         "num_unsourced_steps": _unsourced(sampled),
+        **_chain_fields(sampled),
         "lengths": _of_rollouts(sampled, lambda rollout: len(rollout.completion_ids)),
         "truncated": _of_rollouts(sampled, lambda rollout: int(rollout.finish_reason == "length")),
         "best_constant": accuracy,
@@ -53,6 +64,16 @@ def record_fields(
         fields["greedy_correct"] = [int(row.scores[0].correct) for row in greedy]
         fields["greedy_lengths"] = [len(row.rollouts[0].completion_ids) for row in greedy]
     return fields
+
+
+def _chain_fields(rows: Sequence[Scored]) -> dict[str, Any]:
+    """Valid chains and templates, [problem][sample]; none where a problem does not consist of parts."""
+    if not all(row.chains for row in rows):
+        return {}
+    return {
+        "valid_chains": [[int(row.is_valid_chain(i)) for i in range(len(row.scores))] for row in rows],
+        "templates": [[None if chain is None else chain.digest for chain in row.chains] for row in rows],
+    }
 
 
 def _of_scores(rows: Sequence[Scored], value: Callable[[Score], int]) -> list[list[int]]:
@@ -97,9 +118,15 @@ def metric_values(
     wrong_with_all_steps_right   among wrong samples with steps: no step is wrong
     sourced_steps                share of steps whose operands are in the problem or earlier results
     last_step_answers            among samples with steps and a number as answer: the last step gives it
+    valid_chain                  share of samples right by a chain of right, sourced steps through every part
+                                 (harness/grading/steps/chain.py); of problems of several parts
     """
     values = _accuracies(sampled, rerank or {}) | _shape(sampled)
     values |= _step_metrics([score for row in sampled for score in row.scores])
+    if all(row.chains for row in sampled):
+        values["valid_chain"] = _share(
+            [row.is_valid_chain(i) for row in sampled for i in range(len(row.scores))]
+        )
     if greedy is not None:
         estimate = avg_at_k([[s.correct for s in row.scores] for row in greedy])
         values |= {"greedy": estimate.value, "greedy_se_problems": estimate.errors[1]}

@@ -8,9 +8,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.evaluation.base_logprobs import BaseLogprobs
 from harness.evaluation.eval_metrics import Scored, record_fields
 from harness.evaluation.eval_tasks import EvalTask, eval_tasks
-from harness.grading.score import score
+from harness.grading.score import Score, score
+from harness.grading.steps.chain import Chain, chain_of
 from harness.records.lines import write_samples
 from harness.records.progress import quiet
 from harness.records.reading import RecordError
@@ -22,7 +24,7 @@ from harness.types import Problem, Prompt, Rollout, RolloutEngine
 if TYPE_CHECKING:
     from harness.evaluation.engine_lm import EngineLM
 
-TASK_VERSION = 1.3  # with the version in tasks/_sampled.yaml: raise both when the same text is scored anew
+TASK_VERSION = 1.4  # with the version in tasks/_sampled.yaml: raise both when the same text is scored anew
 
 Progress = Callable[[str, int, int], None]
 Scorers = Mapping[str, Callable[[Sequence[Prompt], Sequence[Rollout]], list[float]]]
@@ -41,6 +43,7 @@ def evaluate(
     eval_seed: int,
     progress: Progress | None = None,
     scorers: Callable[[], Scorers] = dict,
+    base_scorer: Callable[[], BaseLogprobs] | None = None,
 ) -> list[EvalRecord]:
     """Evaluate every split and benchmark that has problems: k samples and greedy, in one lm-eval call.
 
@@ -49,7 +52,8 @@ def evaluate(
     record has this protocol's key is not done again, and a task's numbers do not depend on which others are
     done, so an interrupted evaluation ends with the numbers of an uninterrupted one (`seconds` apart).
     `progress` gets (task, completions done, completions in all). `scorers` gives the reward models of
-    `eval.rerank`, by name; it is called only when a split is left to evaluate.
+    `eval.rerank`, by name; it is called only when a split is left to evaluate. `base_scorer` gives the base
+    as a scorer of completions, for problems of several parts; it is called only if a chain is valid.
     """
     asked = [task for task in eval_tasks(config) if not (task.base_only and step)]
     problems = {task.lm_eval_name(): (task, found) for task in asked if (found := task.problems())}
@@ -67,6 +71,7 @@ def evaluate(
             sampled,
             greedy,
             rerank=_rerank_scores(rerank if task.rerank else {}, sampled, task, encode),
+            base_logprobs=_base_logprobs(base_scorer, sampled, task, encode),
             checkpoint=path.parent.name,
             step=step,
             run_id=run_id,
@@ -79,6 +84,7 @@ def evaluate(
         write_record(path, record)
         done[task.lm_eval_name()] = record
     score.cache_clear()  # its keys are whole completions, and another checkpoint has others
+    chain_of.cache_clear()
     return _present(done)
 
 
@@ -157,7 +163,41 @@ def scored(task: EvalTask, problem: Problem, rollouts: Sequence[Rollout]) -> Sco
     verdicts = tuple(
         score(text, problem.answer, rules, symbolic, problem.exact, problem.text) for text in texts
     )
-    return Scored(problem, tuple(rollouts), verdicts)
+    return Scored(problem, tuple(rollouts), verdicts, _chains(problem, texts, verdicts))
+
+
+def _chains(problem: Problem, texts: Sequence[str], verdicts: Sequence[Score]) -> tuple[Chain | None, ...]:
+    """The chain of each completion with steps, for a problem of several parts."""
+    if not problem.parts:
+        return ()
+    return tuple(
+        chain_of(text, problem=problem.text, answer=verdict.extracted, parts=problem.parts)
+        if verdict.stepped
+        else None
+        for text, verdict in zip(texts, verdicts, strict=True)
+    )
+
+
+def _base_logprobs(
+    scorer: Callable[[], BaseLogprobs] | None,
+    sampled: Sequence[Scored],
+    task: EvalTask,
+    encode: Callable[[str, str], list[int]],
+) -> list[list[float | None]] | None:
+    """log p under the base of every valid chain, [problem][sample]; None where there can be none."""
+    if scorer is None or not all(row.chains for row in sampled):
+        return None
+    found: list[list[float | None]] = [[None] * len(row.rollouts) for row in sampled]
+    places = [
+        (i, j) for i, row in enumerate(sampled) for j in range(len(row.rollouts)) if row.is_valid_chain(j)
+    ]
+    if places:
+        prompts = {i: make_prompt(sampled[i].problem, task.data.template, encode) for i, _ in places}
+        rollouts = [sampled[i].rollouts[j] for i, j in places]
+        values = scorer()([prompts[i] for i, _ in places], rollouts, task.temperature)
+        for (i, j), value in zip(places, values, strict=True):
+            found[i][j] = value
+    return found
 
 
 def _scored(

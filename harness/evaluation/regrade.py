@@ -110,7 +110,16 @@ def regrade(path: Path, task: EvalTask) -> Regraded:
         return [scored(task, p, by_problem[p.id, greedy]) for p in problems]
 
     sampled, greedy = rows(False), rows(True) if old.greedy_correct is not None else None
-    same = ("checkpoint", "step", "run_id", "base_id", "eval_sampling_seed", "seconds", "length_unit")
+    same = (
+        "checkpoint",
+        "step",
+        "run_id",
+        "base_id",
+        "eval_sampling_seed",
+        "seconds",
+        "length_unit",
+        "base_logprobs",
+    )
     record = eval_record(
         task, sampled, greedy, rerank=old.rerank_scores, **{name: getattr(old, name) for name in same}
     )

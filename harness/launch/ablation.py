@@ -45,7 +45,7 @@ class Primary(Section):
     """Levels to compare each with the one before it."""
     split: str = "test"
     """Split, or benchmark, that decides."""
-    metric: Literal["avg", "greedy", "maj", "pass"] = "avg"
+    metric: Literal["avg", "greedy", "maj", "pass", "chain"] = "avg"
     """Accuracy that decides, at the evaluation's k."""
     level: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
     """Confidence level of the interval."""
@@ -87,6 +87,8 @@ class AblationSpec(Section):
     """Levels of the primary factor that the claim is about, adjusted together by Holm; empty: all."""
     nulls: list[str] = Field(default_factory=list)
     """Levels of it that cannot teach anything, such as a random reward: their gain ought to be 0."""
+    ceiling: str | None = None
+    """Level of it that trains on true derivations: what the gains of the others are shown as a share of."""
     checkpoint: Literal["last", "validation"] = "last"
     """Checkpoint that a run is judged by: its last, or the best avg@k on validation of those evaluated."""
     margin: float | GainShare | None = None
@@ -112,7 +114,7 @@ class AblationSpec(Section):
                 raise ValueError(f"control.{name}: not a factor{did_you_mean(name, list(self.factors))}")
             self._known(f"control.{name}", name, label)
         if self.primary is None:
-            for field in ("family", "nulls"):
+            for field in ("family", "nulls", "ceiling"):
                 if getattr(self, field):
                     raise ValueError(f"{field}: its levels are those of primary.factor; give primary")
             return self
@@ -128,7 +130,9 @@ class AblationSpec(Section):
                 self._known(field, factor, level)
                 if level == self.control.get(factor):
                     raise ValueError(f"{field}={level}: it is the control; name a level to compare with it")
-        for field, levels in {"primary.path": self.primary.path, "nulls": self.nulls}.items():
+        ceiling = [] if self.ceiling is None else [self.ceiling]
+        others = {"primary.path": self.primary.path, "nulls": self.nulls, "ceiling": ceiling}
+        for field, levels in others.items():
             for level in levels:
                 self._known(field, factor, level)
         self._criterion(self.primary)

@@ -23,14 +23,23 @@ from harness.launch import pipeline
 from harness.launch.syntax import MAX_RUNS, parse, swept_values
 from harness.model.files.teacher_files import check_teacher
 from harness.schema.own_function import freeze
-from harness.schema.presets import CONF, weighed, with_components, with_own_presets
+from harness.schema.presets import (
+    CONF,
+    CORPORA,
+    corpus_settings,
+    weighed,
+    with_components,
+    with_own_presets,
+)
 from harness.schema.run_config import ConfigError, RunConfig, did_you_mean, validate
 from harness.schema.settings import STAGE_SETTING, is_setting, nearest, suggestion
 
-GROUPS = tuple(sorted(p.name for p in CONF.iterdir() if p.is_dir() and p.name != "hydra"))
+NO_GROUPS = ("hydra", CORPORA.name)  # a corpus is a setting, which a preset's name or settings may fill
+GROUPS = tuple(sorted(p.name for p in CONF.iterdir() if p.is_dir() and p.name not in NO_GROUPS))
 
 OPTIONAL = ("pipeline", "experiment", "ablation")
 NO_SETTINGS = ("ablation", "pipeline")  # nodes of a composed config that are no run's
+WHOLE = ("data.components", "corpus", "corpus.levels")  # given together; then their fields may be changed
 MAX_YAML_VALUES = 100_000  # of one file, its aliases written out
 
 
@@ -101,14 +110,19 @@ class Composer:
         """
         composed, plain = self._composed(pipeline.split_lines(overrides).every)
         config = composed.copy()
-        for override in plain:
+        self._open_corpus(config)
+        for override in sorted(plain, key=lambda o: o.key_or_group != "corpus"):  # it, and then its fields
             key, value = override.key_or_group, override.value()
-            whole = key == "data.components"  # they are given together, and then changed one by one
-            value = weighed(value) if whole else value
+            whole = key in WHOLE
+            value = weighed(value) if key == "data.components" else value
+            if key.startswith("corpus."):
+                self._open_corpus(config, opened=True)
             try:
                 OmegaConf.update(config, key, value, merge=not whole, force_add=True)
             except (OmegaConfBaseException, ValueError, TypeError, AttributeError):
                 raise ConfigError(f"{override.input_line}: no value of {key}; see it with --config") from None
+            if key == "corpus":
+                self._open_corpus(config)
         return config
 
     def _composed(self, overrides: Sequence[str]) -> tuple[DictConfig, list[Override]]:
@@ -126,6 +140,15 @@ class Composer:
             self.cache[groups] = self._hydra(groups)
             self._check_package(self.cache[groups], chosen)
         return self.cache[groups], plain
+
+    def _open_corpus(self, config: DictConfig, *, opened: bool = False) -> None:
+        """Put a corpus preset's settings in the place of its name. Raises ConfigError for an unknown one."""
+        folders = [root / CORPORA.name for root in (CONF, self.extra) if root]
+        try:
+            found = corpus_settings(config.get("corpus"), folders, opened=opened)
+        except ValueError as error:
+            raise ConfigError(str(error)) from None
+        OmegaConf.update(config, "corpus", found, merge=False, force_add=True)
 
     def _check_package(self, config: DictConfig, chosen: dict[str, str]) -> None:
         """Raises ConfigError for an overlay whose content stands under its group's name."""

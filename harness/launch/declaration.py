@@ -18,7 +18,7 @@ from harness.records.declarations import FILE, Declaration, Entry, content_hash,
 from harness.records.reading import RecordError
 from harness.records.records import read_run, run_folders, write_record
 
-RULES = ("family", "nulls", "margin", "checkpoint", "lr_grid", "fixed", "draws", "match")
+RULES = ("family", "nulls", "ceiling", "margin", "checkpoint", "lr_grid", "fixed", "draws", "match")
 PROTOCOL = ("splits", "k", "temperature", "top_p", "max_new_tokens", "greedy", "at_steps", "benchmarks")
 
 

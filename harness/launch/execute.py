@@ -15,6 +15,7 @@ import torch
 
 from harness.bases.pretrain import ensure_base
 from harness.data.load import data_report
+from harness.evaluation.base_logprobs import base_scorer
 from harness.evaluation.evaluate import evaluate
 from harness.identity import base_folder, base_id, bases_of, run_folder, streams_of
 from harness.launch.bookkeeping import (
@@ -267,5 +268,6 @@ def _evaluate(
         eval_seed=streams["eval_sampling"],
         progress=lambda task, done, total: report(what, done, total, task),
         scorers=lambda: scorers(config, base_folder(config), resolve_device(config)),
+        base_scorer=lambda: base_scorer(config, base_folder(config), resolve_device(config)),
     )
     mark_evaluated(config, folder, step)

@@ -30,7 +30,7 @@ from harness.schema.run_config import ConfigError
 
 T = TypeVar("T")
 # Fields of an ablation that study.json records under `declared`; the others have fields of their own there.
-DECLARED = {"fixed", "family", "nulls", "checkpoint", "margin", "lr_grid", "draws", "match"}
+DECLARED = {"fixed", "family", "nulls", "ceiling", "checkpoint", "margin", "lr_grid", "draws", "match"}
 
 
 def merged_study(

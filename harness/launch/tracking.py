@@ -17,6 +17,7 @@ from harness.launch.status import evaluation_folders, sampling_folders
 from harness.records.declarations import FILE as DECLARATION
 from harness.records.looks import FILE as LOOKS
 from harness.records.records import BASES, RunRecord, eval_paths, read_eval
+from harness.schema.corpus_config import corpus_name
 from harness.schema.run_config import RunConfig
 
 TAG_LENGTH = 64  # W&B refuses longer ones
@@ -33,7 +34,8 @@ def wandb_id(config: RunConfig, run_id: str) -> str:
 
 def factor_tags(config: RunConfig, overrides: Sequence[str]) -> list[str]:
     """Tags that tell a run apart in its study: its usual names, its overrides, and those of WANDB_TAGS."""
-    usual = [config.objective.name, config.model.name, f"seed={config.seed}", f"corpus={config.corpus}"]
+    corpus = f"corpus={corpus_name(config.corpus)}"
+    usual = [config.objective.name, config.model.name, f"seed={config.seed}", corpus]
     factors = [line.lstrip("+~") for line in overrides if not line.lstrip("+~").startswith(NO_FACTORS)]
     asked = [tag.strip() for tag in os.environ.get("WANDB_TAGS", "").split(",") if tag.strip()]
     return list(dict.fromkeys(tag[:TAG_LENGTH] for tag in [*usual, *factors, *asked]))

@@ -74,6 +74,7 @@ class DeclaredFields(TypedDict, total=False):
     fixed: list[str] | None
     family: list[str] | None
     nulls: list[str] | None
+    ceiling: str | None
     checkpoint: str
     margin: float | ShareFields | None
     lr_grid: dict[str, Any] | None

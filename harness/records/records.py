@@ -98,8 +98,11 @@ class EvalRecord(_Record):
 
     `answers` are the grader's equivalence classes (None: nothing extracted); `stepped` says whether a
     derivation has at least one checkable step. `num_steps`, `num_wrong_steps` and `num_unsourced_steps` (with
-    an operand that is neither in the problem nor an earlier result) count them. `metrics` has its numbers
-    with both standard errors; `best_constant` is the accuracy of the best constant answer.
+    an operand that is neither in the problem nor an earlier result) count them. Of problems of several parts,
+    `valid_chains` marks samples that are right by a chain through every part, `templates` names derivations
+    with their numbers blotted out, and `base_logprobs` has log p(completion) of valid chains under the base.
+    `metrics` has its numbers with both standard errors; `best_constant` is the accuracy of the best constant
+    answer.
     """
 
     key: str
@@ -129,6 +132,9 @@ class EvalRecord(_Record):
     num_steps: list[list[Count]]
     num_wrong_steps: list[list[Count]]
     num_unsourced_steps: list[list[Count]] | None = None  # early records, and problems without a text: None
+    valid_chains: list[list[Bit]] | None = None  # these three: None for other problems, and in early records
+    templates: list[list[str | None]] | None = None
+    base_logprobs: list[list[float | None]] | None = None  # nats, of logits / temperature
     lengths: list[list[Count]]
     length_unit: Literal["tokens", "words"] = "tokens"
     truncated: list[list[Bit]]

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from harness.grading.find.extraction import Rule
 from harness.records.records import GENERATED
+from harness.schema.corpus_config import Level
 from harness.schema.data_used import USED
 from harness.schema.own_function import OwnFunction
 from harness.schema.prompts import TemplateName
@@ -73,7 +74,7 @@ class DataConfig(Section):
     pretrain_heldout: bool = False
     """Pretrain a from-scratch base on `heldout_families` too: heldout then asks about families that the base
     knows and training leaves out, else about families that nothing has seen."""
-    levels: list[Annotated[int, Field(ge=1, le=5)]] = Field(default=[])
+    levels: list[Level] = Field(default=[])
     """Levels of difficulty that are taken; empty: all."""
     style: Literal["full", "terse"] = "full"
     """Statements of generated problems in full sentences, or terse."""

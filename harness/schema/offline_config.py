@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 from harness.schema.section import Check, Positive, Section
 
-Form = Literal["natural", "equations"]
+Form = Literal["natural", "equations", "answer"]
 Format = Literal["plain", "r1"]
 
 
@@ -20,8 +20,9 @@ class OfflineConfig(Section):
     sampler: Literal["base", "teacher", "reference"] = "base"
     """Model that samples. reference: none; each training problem's own solution is its one output."""
     form: Form = "natural"
-    """Solutions as they stand, without annotations, or equations: GSM8K's annotated calculations alone, one a
-    line (harness/data/references.py). For sampler=reference."""
+    """Solutions as they stand, without annotations; equations: GSM8K's annotated calculations alone, one a
+    line (harness/data/references.py); or the answer alone, for a model that memorises. For
+    sampler=reference."""
     format: Format = "plain"
     """plain: the derivation, then the answer as the prompt asks for it. r1: `<think> derivation </think>
     <answer> answer </answer>` (arXiv:2501.12948 table 1). For sampler=reference."""

@@ -1,4 +1,4 @@
-"""Presets of conf/data by name, and the components of a mixture filled in from them."""
+"""Presets of conf/data and conf/corpus by name, and the components of a mixture filled in from them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import yaml
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 PRESETS = CONF / "data"
+CORPORA = CONF / "corpus"
+PLAIN_CORPORA = ("mixed", "clean")  # they are no settings, but names of long ago, and so in names of bases
 _OF_THE_WHOLE = ("template", "answer_rules", "symbolic")  # one prompt and one grader for all components
 
 
@@ -83,3 +85,22 @@ def _check_part(field: str, given: Mapping[str, Any], whole: Mapping[str, Any]) 
             f"{field}.num_train={given['num_train']}: its weight says how many it gives; set {field}.weight, "
             "or data.num_train for all parts"
         )
+
+
+def corpus_settings(corpus: Any, folders: Sequence[Path] = (CORPORA,), *, opened: bool = False) -> Any:
+    """The settings of a corpus that is a preset's name; with `opened` also of a plain one, to change some.
+
+    Settings, and a plain name that stays one, are given back as they are. Raises ValueError for an unknown
+    name.
+    """
+    if not isinstance(corpus, str):
+        return corpus
+    if corpus in PLAIN_CORPORA:
+        return {"mix": corpus} if opened else corpus
+    for folder in folders:
+        if (path := folder / f"{corpus}.yaml").is_file():
+            return yaml.safe_load(path.read_text(encoding="utf-8"))
+    known = [*PLAIN_CORPORA, *sorted({p.stem for folder in folders for p in folder.glob("*.yaml")})]
+    near = difflib.get_close_matches(corpus, known, n=1, cutoff=0.5)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    raise ValueError(f"corpus={corpus}: not one of {', '.join(known)}{hint}")

@@ -16,13 +16,14 @@ from typing import Any, ClassVar, Literal
 from pydantic import ValidationError
 
 from harness.records.records import BASES
+from harness.schema.corpus_config import BY_NAME, BY_PARTS, Corpus
 from harness.schema.data_config import DataConfig
 from harness.schema.eval_config import EvalConfig
 from harness.schema.model_config import ModelConfig
 from harness.schema.objective_config import ObjectiveConfig
 from harness.schema.objective_warnings import WARNINGS
 from harness.schema.prompts import CHAT
-from harness.schema.section import Check, Name, Positive, Section, Seed, Used, messages
+from harness.schema.section import Check, Name, Positive, Section, Seed, Used, messages, sections_in
 from harness.schema.slots import COMPARED
 from harness.schema.stage_config import StageConfig
 from harness.schema.tracking_config import TrackingConfig
@@ -46,9 +47,9 @@ class RunConfig(Section):
     """Seed of a from-scratch base; base_seed=${seed} gives each seed a base of its own."""
     replicate: Seed
     """Changes data order and sampling alone; two runs that differ in it are an A/A pair."""
-    corpus: Literal["mixed", "clean"]
-    """Text that a from-scratch base is pretrained on. clean: worked derivations; mixed: also bare answers and
-    wrong derivations."""
+    corpus: Corpus
+    """What a from-scratch base is pretrained on: clean (worked derivations), mixed (also bare answers and
+    wrong derivations), a preset of conf/corpus/, or settings by family and level."""
     device: Literal["auto", "cpu", "cuda"]
     """Where the run computes; auto: a GPU where there is one."""
     dtype: Literal["float32", "bfloat16"]
@@ -224,11 +225,12 @@ def explain(error: ValidationError, *, at: tuple[str, ...] = ()) -> str:
 
 
 def _explain(error: Any, at: tuple[str, ...]) -> str:
-    path = ".".join(str(part) for part in error["loc"])
+    place = tuple(part for part in error["loc"] if part not in (BY_NAME, BY_PARTS))
+    path = ".".join(str(part) for part in place)
     value = "null" if error["input"] is None else _shown(error["input"])
     if error["type"] == "extra_forbidden":
-        known = _fields_at((*at, *error["loc"][:-1]))
-        return f"{path}: no such setting{did_you_mean(str(error['loc'][-1]), known)}"
+        known = _fields_at((*at, *place[:-1]))
+        return f"{path}: no such setting{did_you_mean(str(place[-1]), known)}"
     if error["type"] == "missing":
         return f"{path}: missing; give it as {path}=..."
     if error["type"] == "value_error":
@@ -240,7 +242,7 @@ def _explain(error: Any, at: tuple[str, ...]) -> str:
         near = did_you_mean(str(value), allowed)
         return f"{path}={value}: not one of {', '.join(allowed)}{near if 'did you mean' in near else ''}"
     if error["type"] == "model_type":
-        fields = [f"{path}.{name}" for name in _fields_at((*at, *error["loc"]))]
+        fields = [f"{path}.{name}" for name in _fields_at((*at, *place))]
         return f"{path}={value}: it holds settings of its own; set {' or '.join(fields[:2])}"
     if error["type"] == "greater_than":
         return f"{path}={value}: give a number greater than {error['ctx']['gt']:g}"
@@ -259,9 +261,7 @@ def _fields_at(location: tuple[Any, ...]) -> list[str]:
         if isinstance(part, int):
             continue  # of a list
         field = getattr(kind, "model_fields", {}).get(part)
-        annotation = getattr(field, "annotation", None)
-        kinds = [annotation, *getattr(annotation, "__args__", ())]
-        kind = next((k for k in kinds if isinstance(k, type) and issubclass(k, Section)), None)
+        kind = next(iter(sections_in(getattr(field, "annotation", None))), None)
     return list(getattr(kind, "model_fields", {}))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Generic, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, Self, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
@@ -79,3 +79,10 @@ class Section(BaseModel):
         for message in messages(self.checks, self):
             raise ValueError(message)
         return self
+
+
+def sections_in(annotation: Any) -> list[type[Section]]:
+    """The sections that a field's annotation names, alone or in a union."""
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return [annotation]
+    return [found for inner in get_args(annotation) for found in sections_in(inner)]

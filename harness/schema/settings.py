@@ -11,7 +11,7 @@ from pathlib import Path
 from harness.schema.data_config import DataConfig
 from harness.schema.presets import CONF
 from harness.schema.run_config import RunConfig, did_you_mean
-from harness.schema.section import Section
+from harness.schema.section import Section, sections_in
 
 COMPONENT = "data.components."  # the names below it are the user's
 STAGE_SETTING = "pipeline."  # and below it a stage's, then a setting: pipeline.rl.trainer.lr
@@ -37,8 +37,8 @@ def paths(kind: type[Section], prefix: str = "") -> tuple[str, ...]:
     found: list[str] = []
     for name, field in kind.model_fields.items():
         found.append(prefix + name)
-        for inner in (field.annotation, *getattr(field.annotation, "__args__", ())):
-            if isinstance(inner, type) and issubclass(inner, Section) and inner is not kind:
+        for inner in sections_in(field.annotation):
+            if inner is not kind:
                 found += paths(inner, f"{prefix}{name}.")
     return tuple(found)
 

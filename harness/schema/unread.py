@@ -71,9 +71,9 @@ def _is_idle(path: str, section: Section, field: str, rule: Used[Any]) -> bool:
         default = default.get(word) if isinstance(default, Mapping) else None
     if isinstance(default, str) and "${oc.env:" in default:  # a variable of the environment, or else a value
         default = OmegaConf.create([default])[0]
-    return value == (
-        type(value).model_validate(default) if isinstance(value, Section) and default else default
-    )
+    if isinstance(value, Section) and isinstance(default, Mapping) and default:
+        default = type(value).model_validate(default)
+    return value == default
 
 
 @lru_cache

@@ -32,13 +32,23 @@ class Statement:
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """One kind of problem at levels 1-5."""
+    """One kind of problem.
+
+    `redraw(rng, params)` gives other numbers to the same wording, for families whose wordings are too many to
+    meet one twice. `is_fact`: its problems are the facts that others are made of, such as a product of two
+    numbers; a pretraining text may hold any of them, so no split of it is of new problems. `hashed_as`: the
+    family whose statements it shares, under whose name its problems are shared out over the splits.
+    """
 
     name: str
     topic: str
     draw: Callable[[Random, int], Params | None]
     state: Callable[[Params], Statement]
     derive: Callable[[Params, Derivation], int]
+    levels: tuple[int, ...] = (1, 2, 3, 4, 5)
+    redraw: Callable[[Random, Params], Params | None] | None = None
+    is_fact: bool = False
+    hashed_as: str = ""
 
 
 class Derivation:
@@ -46,11 +56,13 @@ class Derivation:
 
     With `slip_at`, the result of that step (counted from 0) is off by `slip` and the error is carried on.
     Raises ArithmeticError where an operation leaves the non-negative integers or grows past any use;
-    without a slip that is a mistake in the family, with one the caller tries another slip.
+    without a slip that is a mistake in the family, with one the caller tries another slip. `parts` are the
+    values that a composite problem passes from one part to the next, in order.
     """
 
     def __init__(self, slip_at: int | None = None, slip: int = 0) -> None:
         self.steps: list[str] = []
+        self.parts: list[int] = []
         self._slip_at = slip_at
         self._slip = slip
 

@@ -10,6 +10,9 @@ from random import Random
 
 from harness.data.families import (
     algebra,
+    atoms,
+    chains,
+    composites,
     counting,
     divisibility,
     geometry,
@@ -18,16 +21,17 @@ from harness.data.families import (
     sequences,
 )
 from harness.data.families.family import Derivation, Family, Params
-from harness.data.splits import NUM_BUCKETS, bucket_of
+from harness.data.splits import CORPUS_BUCKETS, NUM_BUCKETS, bucket_of
 
 DATASET = "aime_gen"
 
+_WORDED = (number_theory, divisibility, algebra, counting, probability, geometry, sequences)
+# The families whose statements the ladder's tokenizer is made of; the others are written with its pieces.
+TOKENIZED = tuple(family.name for module in _WORDED for family in module.FAMILIES)
 FAMILIES: dict[str, Family] = {
-    family.name: family
-    for module in (number_theory, divisibility, algebra, counting, probability, geometry, sequences)
-    for family in module.FAMILIES
+    family.name: family for module in (*_WORDED, atoms, composites, chains) for family in module.FAMILIES
 }
-LEVELS = (1, 2, 3, 4, 5)
+LEVELS = tuple(sorted({level for family in FAMILIES.values() for level in family.levels}))
 
 _MAX_REDRAWS = 10_000  # draws of parameters before a family is said to be at fault
 
@@ -45,15 +49,16 @@ class Instance:
     answer: int
     steps: tuple[str, ...]
     canonical: str
+    parts: tuple[int, ...] = ()
 
 
 def generate(family: str, level: int, seed: int) -> Instance:
     """The problem of (family, level, seed); the same three always give the same problem.
 
-    Raises ValueError for an unknown family or level.
+    Raises ValueError for an unknown family, or a level that it does not have.
     """
     check_names("family", [family], FAMILIES)
-    check_names("level", [level], LEVELS)
+    check_names("level", [level], FAMILIES[family].levels)
     instance = candidate(family, level, seed, range(NUM_BUCKETS))
     assert instance is not None
     return instance
@@ -67,23 +72,53 @@ def candidate(family: str, level: int, seed: int, buckets: range) -> Instance | 
         if params is None:
             continue
         said = kind.state(params)
-        if len(buckets) < NUM_BUCKETS and bucket_of(family, said.canonical) not in buckets:
+        if len(buckets) < NUM_BUCKETS and not _lies_in(kind, said.canonical, buckets):
             return None
-        work = Derivation()
-        answer = kind.derive(params, work)
-        if 0 <= answer <= 999:
-            return Instance(
-                family=family,
-                topic=kind.topic,
-                level=level,
-                params=params,
-                text=said.text,
-                terse=said.terse,
-                answer=answer,
-                steps=tuple(work.steps),
-                canonical=said.canonical,
-            )
+        if (instance := _solved(kind, level, params)) is not None:
+            return instance
     raise AssertionError(f"family {family} gives no problem at level {level}")
+
+
+def twin(original: Instance, seed: int, buckets: range) -> Instance | None:
+    """Other numbers in the original's wording, by its family's `redraw`; None for an unfit draw."""
+    kind = FAMILIES[original.family]
+    assert kind.redraw is not None
+    params = kind.redraw(stream("twin", kind.name, original.canonical, seed), original.params)
+    if params is None or not _lies_in(kind, kind.state(params).canonical, buckets):
+        return None
+    return _solved(kind, original.level, params)
+
+
+def bucket_name(family: str) -> str:
+    """The name under which a family's problems are hashed."""
+    return FAMILIES[family].hashed_as or family
+
+
+def _lies_in(kind: Family, canonical: str, buckets: range) -> bool:
+    """A fact may stand in any pretraining text, whatever its bucket."""
+    if kind.is_fact and buckets == CORPUS_BUCKETS:
+        return True
+    return bucket_of(bucket_name(kind.name), canonical) in buckets
+
+
+def _solved(kind: Family, level: int, params: Params) -> Instance | None:
+    """The problem with its answer; None where that is no integer from 0 to 999."""
+    said, work = kind.state(params), Derivation()
+    answer = kind.derive(params, work)
+    if not 0 <= answer <= 999:
+        return None
+    return Instance(
+        family=kind.name,
+        topic=kind.topic,
+        level=level,
+        params=params,
+        text=said.text,
+        terse=said.terse,
+        answer=answer,
+        steps=tuple(work.steps),
+        canonical=said.canonical,
+        parts=tuple(work.parts),
+    )
 
 
 def stream(*key: object) -> Random:

@@ -47,6 +47,8 @@ _ABSOLUTE = re.compile(
 _NUMBERING = (
     r"(?:\d{1,2}\.?\)[ \t]*(?=-?\$?(?:\d|\(|\\frac|\\sqrt))|\(\d{1,2}\)[ \t]+(?=-?\$?(?:\d|\\frac|\\sqrt)))?"
 )
+# `gcd(540,270)` has two arguments, of which neither is 540,270; in `gcd(1,540, 270)` blanks tell them apart.
+_ARGUMENTS = re.compile(r"(?:gcd|lcm|GCD|LCM) ?\((?![^()]*, )[^()]{1,200}\)|\bC ?\(\d+,\d+\)")
 _LATIN_WORD = r"[A-Za-z¢][0-9A-Za-z_'’ª²³µ¹ºÀ-ÖØ-öø-Ͽ]*"
 _LEXICON = re.compile(
     r"""
@@ -113,6 +115,8 @@ def _without_layout(text: str) -> str:
     """The text, as long as before: ASCII signs, no marks of emphasis, one sign for blanks in thousands."""
     if not text.isascii():
         text = text.translate(_WIDE)
+    if "," in text:
+        text = _ARGUMENTS.sub(lambda found: found[0].replace(",", "，"), text)
     if _GROUPED.search(text):
         text = _GROUPED_LINE.sub(
             lambda line: _GROUPED.sub(lambda found: found[0].replace(" ", "\u00a0"), line[0]), text

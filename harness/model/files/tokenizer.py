@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.data.aime_gen import FAMILIES, LEVELS, generate
+from harness.data.families.instance import FAMILIES, TOKENIZED, generate
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -34,10 +34,10 @@ _BYTE_SCORE = -1000.0  # far below any spelling in ordinary pieces, so that a li
 
 @cache
 def grammar_pieces() -> tuple[str, ...]:
-    """The pieces longer than one character, sorted: what the statements of all families are made of."""
+    """The pieces longer than one character, sorted: what the statements of its families are made of."""
     pieces = set(DERIVATION_PIECES)
-    for family in FAMILIES:
-        for level in LEVELS:
+    for family in TOKENIZED:
+        for level in FAMILIES[family].levels:
             for seed in range(_PROBLEMS_PER_CELL):
                 instance = generate(family, level, seed)
                 pieces.update(re.split(r"\d+", instance.terse))

@@ -400,3 +400,67 @@ def telescoping(text: str) -> int:
     gap = n[2] - n[1]
     terms = (prod(Fraction(1, k + i * gap) for i in range(size)) for k in range(first, last + 1, step))
     return _lowest_terms_sum(c * sum(terms)) % 1000
+
+
+# ---------------------------------------------------------------- atoms and composites, phrase by phrase
+def _phrase(text: str) -> tuple[int, str]:
+    """(value, what follows) of the phrase that a text begins with, by counting and searching."""
+    if number := re.match(r"\$(\d+)\$", text):
+        return int(number[1]), text[number.end() :]
+    for head, between, work in _ATOMS:
+        if text.startswith(head):
+            first, rest = _phrase(text[len(head) :])
+            if between is None:
+                return work(first, 0), rest
+            assert rest.startswith(between), (rest, between)
+            second, rest = _phrase(rest[len(between) :])
+            return work(first, second), rest
+    raise AssertionError(text)
+
+
+def _left_over(a: int, b: int) -> int:
+    while a >= b:
+        a -= b
+    return a
+
+
+_ATOMS = (
+    ("the product of ", " and ", lambda a, b: sum(a for _ in range(b))),
+    ("the remainder when ", " is divided by ", _left_over),
+    (
+        "the greatest common divisor of ",
+        " and ",
+        lambda a, b: max(d for d in range(1, a + 1) if a % d == b % d == 0),
+    ),
+    ("the sum of the digits of ", None, lambda a, _: sum(int(d) for d in str(a))),
+    ("the number of positive divisors of ", None, lambda a, _: sum(a % d == 0 for d in range(1, a + 1))),
+)
+
+
+def atom(text: str) -> int:
+    assert text.startswith("Find ")
+    value, rest = _phrase(text.removeprefix("Find "))
+    assert rest == "."
+    return value
+
+
+# ---------------------------------------------------------------- depth
+def chain(text: str) -> int:
+    start, rest = re.fullmatch(r"Start with \$(\d+)\$ and (.*)\. Find the result\.", text).groups()  # type: ignore[union-attr]
+    value = int(start)
+    for what in rest.split(", "):
+        verb, number = re.fullmatch(r"(add|subtract|multiply by) \$(\d+)\$", what).groups()  # type: ignore[union-attr]
+        value = {"add": value + int(number), "subtract": value - int(number)}.get(verb, value * int(number))
+    return value
+
+
+def dag(text: str) -> int:
+    """Substitute until no letter is left in what is asked for."""
+    defined = {name: f"({formula})" for name, formula in re.findall(r"\$(\w) = ([^$]*)\$", text)}
+    asked = re.search(r"Find \$(\w)\$", text)
+    assert asked
+    code = asked[1]
+    while letters := set(re.findall(r"[a-z]", code.replace(r"\cdot", "*"))):
+        for letter in letters:
+            code = code.replace(r"\cdot", "*").replace(letter, defined[letter].replace(r"\cdot", "*"))
+    return evaluate(code)

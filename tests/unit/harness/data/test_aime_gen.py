@@ -10,8 +10,10 @@ from collections import Counter
 import pytest
 
 from harness.data import aime_gen
-from harness.data.aime_gen import FAMILIES, LEVELS, generate
+from harness.data.aime_gen import FAMILIES, generate
 from harness.data.documents import data_config
+from harness.data.families.family import Derivation, Family
+from harness.data.families.instance import TOKENIZED, bucket_name
 from harness.types import Problem
 from tests.unit.harness.data import solvers
 
@@ -45,11 +47,30 @@ GOLDEN = {
     "geometric": "f2e7c47d5ad7",
     "recurrence": "305b75fa0735",
     "telescoping": "894da5c3f3ba",
+    "atom_product": "0b7e24bbad18",
+    "atom_mod": "bcdca13ef2c3",
+    "atom_gcd": "b6d622583d37",
+    "atom_digits": "26433e7b0bf7",
+    "atom_divisors": "9feb865fc2cf",
+    "digits_product": "d0ca1fdae587",
+    "divisors_gcd": "48e27caf98ff",
+    "gcd_mod": "02252117414c",
+    "product_gcd": "752f0930ce79",
+    "divisors_mod": "546071f61361",
+    "product_digits": "00b3410090a5",
+    "gcd_product": "b26edf2e2377",
+    "digits_mod": "710115b5412d",
+    "digits_mod_product": "3306cf019d8b",
+    "divisors_gcd_mod": "107e7ff98fca",
+    "gcd_mod_product": "623b954742c1",
+    "product_digits_product": "1a690d211d1a",
+    "chain": "47bb0c55a1f6",
+    "dag": "be4c0e442ce2",
 }
 _PRESET = data_config("aime_gen_mini")
 MINI_FAMILIES = [*_PRESET.families, *_PRESET.heldout_families]
-MAX_STEPS_BY_LEVEL = {1: 20, 2: 30, 3: 40, 4: 60, 5: 80}
-CELLS = [(family, level) for family in FAMILIES for level in LEVELS]
+MAX_STEPS_BY_LEVEL = {1: 20, 2: 30, 3: 40, 4: 60, 5: 80, 6: 80, 7: 80, 8: 80}
+CELLS = [(family, level) for family in FAMILIES for level in FAMILIES[family].levels]
 MINI = {"families": MINI_FAMILIES, "levels": (1, 2), "style": "terse", "seed": 0}
 
 
@@ -79,7 +100,8 @@ def test_the_step_checker_rejects_untrue_steps(step: str) -> None:
 
 @pytest.mark.parametrize(("family", "level"), CELLS)
 def test_an_independent_solver_of_the_english_statement_finds_the_answer(family: str, level: int) -> None:
-    solve = getattr(solvers, family)
+    topic = FAMILIES[family].topic
+    solve = solvers.atom if topic in ("atoms", "composites") else getattr(solvers, family)
     for seed in range(12):
         instance = generate(family, level, seed)
         assert solve(instance.text) == instance.answer, instance
@@ -97,8 +119,8 @@ def test_every_step_is_true_and_the_last_one_gives_the_answer(family: str, level
 
 def test_derivations_grow_with_the_level() -> None:
     means = [
-        sum(len(generate(family, level, seed).steps) for family in FAMILIES for seed in range(20))
-        for level in LEVELS
+        sum(len(generate(family, level, seed).steps) for family in TOKENIZED for seed in range(20))
+        for level in (1, 2, 3, 4, 5)
     ]
     assert means == sorted(means)
     assert means[-1] > 2 * means[0]
@@ -118,7 +140,7 @@ def test_generated_problems_change_only_with_the_version() -> None:
     for family in FAMILIES:
         said = [
             f"{x.level} {x.text} {x.terse} {aime_gen.completion(x.steps, x.answer)} {aime_gen.bucket(x)}"
-            for x in (generate(family, level, seed) for level in LEVELS for seed in (0, 7))
+            for x in (generate(family, n, seed) for n in FAMILIES[family].levels for seed in (0, 7))
         ]
         digests[family] = hashlib.sha256("\n".join(said).encode()).hexdigest()[:12]
     assert aime_gen.GENERATOR_VERSION == GOLDEN_VERSION
@@ -157,6 +179,12 @@ def test_importing_the_generator_loads_nothing_heavy() -> None:
         ("rectangle", (2, 9, 7, 3), (2, 7, 9, 3), (1, 9, 7)),
         ("painted_box", (2, 5, 8, 9), (2, 9, 5, 8), (3, 5, 8, 9)),
         ("power_of_point", (1, 6, 10, 4), (1, 10, 6, 4), (2, 6, 10, 4)),
+        ("atom_product", (37, 8), (8, 37), (37, 9)),
+        ("digits_product", (37, 8, 0), (8, 37, 0), (37, 9, 0)),
+        ("product_gcd", (48, 36, 5), (36, 48, 5), (48, 5, 36)),
+        ("chain", (7, 0, 5, 2, 3), (5, 0, 7, 2, 3), (7, 1, 5, 2, 3)),  # (7+5)*3, (5+7)*3, (7-5)*3
+        # a=7+5, b=a*3 and a=b*3, b=5+7 are one problem; a=7-5 is none of it
+        ("dag", (0, 0, 7, 5, 1, 2, -1, 3), (1, 0, 5, 7, 0, 2, -1, 3), (0, 1, 7, 5, 1, 2, -1, 3)),
     ],
 )
 def test_problems_equal_up_to_symmetry_share_a_canonical_form(
@@ -171,8 +199,9 @@ def test_equal_statements_mean_equal_canonical_forms() -> None:
     for family, level in CELLS:
         for seed in range(100):
             instance = generate(family, level, seed)
+            form = (bucket_name(family), instance.canonical)
             for said in (instance.text, instance.terse):
-                assert forms.setdefault(said, (family, instance.canonical)) == (family, instance.canonical)
+                assert forms.setdefault(said, form) == form
 
 
 def statements_with(split: str, **changes: object) -> list[Problem]:
@@ -202,9 +231,12 @@ def test_a_split_is_reproducible_balanced_and_named() -> None:
     assert [(p.id, p.answer) for p in full] == [(p.id, p.answer) for p in problems]
 
 
+@pytest.mark.parametrize("deep", [False, True])
 @pytest.mark.parametrize("style", aime_gen.STYLES)
-def test_a_perturbation_changes_only_the_numbers_of_its_training_problem(style: str) -> None:
-    request = {"num_problems": 200, "families": tuple(FAMILIES), "levels": LEVELS, "style": style, "seed": 3}
+def test_a_perturbation_changes_only_the_numbers_of_its_training_problem(style: str, deep: bool) -> None:
+    families = ("chain", "dag") if deep else TOKENIZED
+    levels = range(1, 9) if deep else range(1, 6)
+    request = {"num_problems": 200, "families": families, "levels": levels, "style": style, "seed": 3}
     train, perturbed = (aime_gen.load(split, **request) for split in ("train", "perturbed"))  # type: ignore[arg-type]
     assert len({p.text for p in perturbed} | {p.text for p in train}) == 400
     for one, other in zip(train, perturbed, strict=True):
@@ -290,6 +322,7 @@ def test_no_constant_answers_many_mini_problems() -> None:
         ("test", {"families": []}, r"families=\[\]: give a list"),
         ("test", {"families": ["gcd", "gcd"]}, r"different values"),
         ("test", {"levels": [6]}, r"levels=6: unknown; use one of 1, 2, 3, 4, 5"),
+        ("test", {"families": ["gcd", "digits_mod"], "levels": [4]}, r"levels=4: .*1, 2, 3.*of digits_mod"),
         ("test", {"style": "terce"}, r"style='terce': unknown; did you mean terse"),
         ("tests", {}, r"split='tests': unknown; did you mean test"),
         ("test", {"num_problems": 0}, r"num_problems=0: must be at least 1"),
@@ -311,3 +344,85 @@ def test_bad_requests_name_field_value_and_remedy(
 def test_an_unknown_mix_is_refused_before_the_first_document() -> None:
     with pytest.raises(ValueError, match=r"mix='mixd': unknown; did you mean mixed"):
         aime_gen.corpus(mix="mixd", num_documents=10, **MINI)
+
+
+@pytest.mark.parametrize("family", ["chain", "dag"])
+def test_the_level_is_the_number_of_operations(family: str) -> None:
+    for level in range(1, 9):
+        for seed in range(30):
+            instance = generate(family, level, seed)
+            assert len(instance.steps) == level == len(instance.parts) + 1
+            assert all(0 <= int(step.rpartition("=")[2]) <= 99 for step in instance.steps)
+
+
+def test_every_operation_of_a_graph_is_needed() -> None:
+    # a letter that nothing uses is the one that is asked for
+    for level in range(1, 9):
+        for seed in range(30):
+            *lines, asked = generate("dag", level, seed).terse.split(",")
+            used = set("".join(line.partition("=")[2] for line in lines)) & set("abcdefgh")
+            assert {line[0] for line in lines} - used == {asked[0]}
+
+
+def test_the_order_of_statement_does_not_tell_the_order_of_operations() -> None:
+    last = Counter(generate("dag", 4, seed).terse[-2] for seed in range(400))
+    # each of four places is 100 +- 8.7; 40 away is 4.6 of these
+    assert set(last) == set("abcd") and max(last.values()) - 100 < 40 and 100 - min(last.values()) < 40
+
+
+COMPOSITES = [family for family in FAMILIES.values() if family.topic == "composites"]
+
+
+@pytest.mark.parametrize("family", COMPOSITES, ids=lambda family: family.name)
+def test_a_composite_cannot_be_answered_without_its_parts(family: Family) -> None:
+    """Each part is a step's result, differs from the answer and from what is given, and is not trivial."""
+    depth = len(family.name.split("_"))
+    for level in family.levels:
+        for seed in range(60):
+            instance = generate(family.name, level, seed)
+            results = [int(step.rpartition("=")[2]) for step in instance.steps]
+            given = set(map(int, re.findall(r"\d+", instance.terse)))
+            values = [*instance.parts, instance.answer]
+            assert len(instance.parts) == depth - 1 and set(values) <= set(results)
+            assert len(set(values)) == depth and not set(values) & given and min(values) >= 3
+
+
+@pytest.mark.parametrize("family", COMPOSITES, ids=lambda family: family.name)
+def test_each_part_of_a_composite_is_an_atom_of_its_level(family: Family) -> None:
+    """Its operands lie in the atom's own range, so that a base that knows the atoms knows each part."""
+    for level in family.levels:
+        tops = {
+            name: max(max(generate(f"atom_{name}", level, seed).params) for seed in range(800))
+            for name in family.name.split("_")
+        }
+        for seed in range(60):
+            instance = generate(family.name, level, seed)
+            for name, value in zip(
+                reversed(family.name.split("_")), [instance.params[0], *instance.parts], strict=True
+            ):
+                assert value <= tops[name] * 1.02 + 1, (instance, name)
+
+
+def test_worked_atom_by_hand() -> None:
+    # 12 = 2^2 * 3: 1, 2, 3, 4, 6, 12
+    work = Derivation()
+    assert FAMILIES["atom_divisors"].derive((12, 0), work) == 6
+    assert work.steps == ["12/2=6", "1+1=2", "6/2=3", "2+1=3", "3/3=1", "1+1=2", "3*2=6"]
+    # 14*3 = 42, 42 mod 23 = 19, 1+9 = 10
+    work = Derivation()
+    assert FAMILIES["digits_mod_product"].derive((14, 3, 23, 0), work) == 10
+    assert (work.steps, work.parts) == (["14*3=42", "42 mod 23=19", "1+9=10"], [42, 19])
+
+
+def test_a_corpus_may_hold_any_fact_and_no_other_problem_of_a_split() -> None:
+    asked = {"levels": (1,), "style": "terse", "seed": 0}
+    facts = {
+        t for t, _ in aime_gen.corpus(mix="clean", num_documents=2000, families=("atom_divisors",), **asked)
+    }  # type: ignore[arg-type]
+    assert len(facts) == 57  # divisors of 4 to 60: all of them, where six tenths would be 34
+    shared = {t for t, _ in aime_gen.corpus(mix="clean", num_documents=3000, families=("atom_gcd",), **asked)}  # type: ignore[arg-type]
+    buckets = {
+        aime_gen.bucket_of("gcd", f"0:{a},{b}")
+        for a, b in (sorted(map(int, re.findall(r"\d+", t))) for t in shared)
+    }
+    assert max(buckets) == 59  # gcd(a,b) is one problem of both families, and in one split

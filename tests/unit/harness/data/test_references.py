@@ -50,6 +50,9 @@ def style(form: str = "natural", format: str = "plain", template: str = "questio
     [
         ("natural", "plain", "question", "She sold 48/2 = 24 in May.\nThat makes 48+24 = 72.\n#### 72"),
         ("equations", "plain", "question", "48/2=24\n48+24=72\n#### 72"),
+        ("answer", "plain", "question", "#### 72"),
+        ("answer", "plain", "question_answer", " #### 72"),
+        ("answer", "plain", "boxed_answer", "\\boxed{72}"),
         # A blank after `Answer:` and `Assistant:`, none in a chat; a box where the prompt asks for one.
         ("equations", "plain", "question_answer", " 48/2=24\n48+24=72\n#### 72"),
         ("equations", "plain", "boxed_answer", "48/2=24\n48+24=72\n\\boxed{72}"),
@@ -104,6 +107,7 @@ def test_a_prompt_that_opens_the_thought_is_gone_on_from() -> None:
         ("<<1/2=1/0>>\n#### 5", "5", "equations", "plain", NO_ANSWER),
         (r"\boxed{6}", "6", "natural", "r1", NO_DERIVATION),
         ("#### 6", "6", "natural", "r1", NO_DERIVATION),
+        (STEPS, "6", "answer", "r1", NO_DERIVATION),
     ],
 )
 def test_a_solution_without_such_a_form(
@@ -230,3 +234,13 @@ def test_maths_solutions_are_graded_right() -> None:
     assert len(wrong) <= 15 and all((p.solution or "").count(r"\boxed") != 1 for p in wrong)
     thoughts, _ = references(problems, Style("natural", "r1", "r1_zero", DEFAULT_RULES))
     assert all(grade(text, p.answer).correct for p, text in thoughts)
+
+
+def test_an_answer_alone_is_what_a_memoriser_of_composites_learns() -> None:
+    from harness.data import aime_gen
+
+    found = aime_gen.load("train", num_problems=6, families=["digits_mod"], levels=[1], style="terse", seed=0)
+    asked = {"rules": ("boxed",)}
+    for one in found:
+        assert reference(one, style("answer", **asked)) == rf"\boxed{{{one.answer}}}"
+        assert reference(one, style("natural", **asked)) == one.solution

@@ -68,7 +68,7 @@ def test_every_commented_line_composes_in_its_place() -> None:
         if line.startswith("  # ") and key in AblationSpec.model_fields and "{" + key not in line:
             given = yaml.safe_load(text)
             levels = base["factors"]["objective"]
-            names = ("nulls", "family", "primary")
+            names = ("nulls", "ceiling", "family", "primary")
             own = {key: given[key]} if key not in names else {}
             AblationSpec.model_validate({**base, **own})
             assert key != "family" or set(given["family"]) <= set(levels)

@@ -114,6 +114,7 @@ def test_each_arm_trains_at_its_best_rate_and_the_study_says_so(launch, tmp_path
         "fixed": ["data", "rollout", "trainer"],
         "family": ["grpo"],
         "nulls": ["sft_rejection"],
+        "ceiling": None,
         "checkpoint": "last",
         "margin": 0.05,
         "lr_grid": {"rates": [1e-3, 1e-4, 1e-5], "select": "pooled", "seeds": [100, 101], "k": 4},

@@ -13,7 +13,7 @@ from harness import identity
 from harness.launch.compose import Composer
 from harness.launch.run import main
 from harness.schema.run_config import ConfigError, RunConfig
-from harness.schema.section import Section
+from harness.schema.section import Section, sections_in
 from harness.schema.settings import paths
 from harness.schema.stage_config import StageConfig
 from harness.schema.unread import unread
@@ -64,6 +64,7 @@ CASES: dict[str, tuple[str, list[str], list[str]]] = {
     "eval.outcome_model": ("{num_problems: 9}", LADDER, ["eval.rerank=[outcome]"]),
     "eval.process_model": ("{num_problems: 9}", LADDER, ["eval.rerank=[process]"]),
     "corpus": ("clean", HUB, LADDER),
+    "corpus.direct_share": ("0.1", ["corpus.levels=[1]"], ["corpus.families.direct=[gcd]"]),
     "base_seed": ("5", HUB, LADDER),
     "tracking.project": ("mine", ["tracking.mode=disabled"], LADDER),
     "tracking.entity": ("me", ["tracking.mode=disabled"], LADDER),
@@ -125,6 +126,11 @@ GIVEN = {
     "objective.loss.dual_clip": "3",
     "rollout.vllm.memory": "0.4",
     "data.dose.percent": "50",
+    "corpus.families.worked": "[remainder,gcd,digit_sum,linear_equation,polynomial,divisors,lattice_polygon,"
+    "arithmetic]",
+    "corpus.families.direct": "[divisors]",
+    "corpus.families.absent": "[divisors]",
+    "corpus.levels": "[1]",
 }
 
 
@@ -144,9 +150,8 @@ def ruled(kind: type[Section], prefix: str = "") -> Iterator[str]:
     """Every setting with a rule, by the schema alone; a stage's place is composed, never typed."""
     yield from (f"{prefix}{field}" for rule in kind.used for field in rule.fields)
     for name, field in kind.model_fields.items():
-        for inner in (field.annotation, *get_args(field.annotation)):
-            is_section = isinstance(inner, type) and issubclass(inner, Section)
-            if is_section and inner not in (kind, StageConfig):
+        for inner in sections_in(field.annotation):
+            if inner not in (kind, StageConfig):
                 yield from ruled(inner, f"{prefix}{name}.")
 
 
@@ -185,8 +190,7 @@ def other(path: str, value: Any) -> str:
         return GIVEN[path]
     annotation: Any = RunConfig
     for word in path.split("."):
-        kinds = [annotation, *get_args(annotation)]
-        section = next(k for k in kinds if isinstance(k, type) and issubclass(k, Section))
+        (section,) = sections_in(annotation)
         annotation = section.model_fields[word].annotation
     kinds = list(_plain(annotation))
     if bool in kinds:

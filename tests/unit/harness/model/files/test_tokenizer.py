@@ -75,7 +75,7 @@ def test_no_piece_holds_two_digits() -> None:
 
 def test_generated_problems_need_no_bytes_and_no_padding() -> None:
     for family in aime_gen.FAMILIES:
-        for level in aime_gen.LEVELS:
+        for level in aime_gen.FAMILIES[family].levels:
             for seed in range(1000, 1010):
                 instance = aime_gen.generate(family, level, seed)
                 done = aime_gen.completion(instance.steps, instance.answer)
@@ -110,7 +110,7 @@ def test_transformers_reads_the_saved_folder_with_the_same_ids(tmp_path: Path) -
         EOS_ID,
         TOKENIZER.get_vocab_size(),
     )
-    texts = [aime_gen.generate(f, level, 0).text for f in aime_gen.FAMILIES for level in aime_gen.LEVELS]
+    texts = [aime_gen.generate(f, n, 0).text for f, kind in aime_gen.FAMILIES.items() for n in kind.levels]
     for text in [*texts, r"17*23=391;\boxed{391}", "<0x41> é 😀  x ,y . n't", f"a{EOS_TOKEN}", "\n\n"]:
         ids = loaded(text)["input_ids"]
         assert ids == TOKENIZER.encode(text).ids

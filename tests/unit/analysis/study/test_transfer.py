@@ -1,0 +1,64 @@
+"""Ratios of gains on untrained to trained families, against the records of a study on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from analysis.report.build import build_report
+from analysis.stats.ratio import ratio_of_means
+from analysis.study.contrasts import primary_of
+from analysis.study.load import load_study
+from analysis.study.transfer import transfers
+from harness.records import records
+
+
+def rewritten(folder: Path) -> dict[str, list[tuple[float, float]]]:
+    """Give every seed other gains; label -> (gain on test, gain on heldout) of each seed, by plain sums."""
+    found: dict[str, list[tuple[float, float]]] = {}
+    for name in ("sft_rejection", "grpo"):
+        for seed in range(3):
+            means = {}
+            for split in ("test", "heldout"):
+                (base,) = folder.parent.glob(f"bases/*/eval/base-key{seed}/aime_gen_{split}.json")
+                (arm,) = folder.glob(f"{name}-*-s{seed}-*/eval/*/aime_gen_{split}.json")
+                record = records.read_eval(arm)
+                for row in record.correct[: 2 * seed + 3 * (split == "test")]:
+                    row[:] = [1, 1, 1, 1]
+                record.answers = [["right" if c else "wrong" for c in row] for row in record.correct]
+                records.write_record(arm, record)
+                before, after = (np.mean(records.read_eval(path).correct) for path in (base, arm))
+                means[split] = float(after - before)
+            found.setdefault(name, []).append((means["test"], means["heldout"]))
+    return found
+
+
+def test_transfer_is_the_ratio_of_gains_over_the_base(make_study: Callable[..., Path]) -> None:
+    folder = make_study(models=("xs",))
+    by_hand = rewritten(folder)
+    study = load_study(folder)
+    found = {
+        (row.label.split("=")[1].split()[0], row.measure): row for row in transfers(study, primary_of(study))
+    }
+    assert {measure for _, measure in found} == {"avg", "greedy"}  # sampled at one temperature alone
+    for name, pairs in by_hand.items():
+        row = found[name, "avg"]
+        trained, untrained = np.array(pairs).T
+        wanted = ratio_of_means(untrained, trained)
+        assert row.trained.estimate == pytest.approx(trained.mean())
+        assert row.untrained.estimate == pytest.approx(untrained.mean())
+        assert wanted is not None and row.ratio is not None
+        assert (row.ratio.estimate, row.ratio.low) == pytest.approx((wanted.estimate, wanted.low))
+    (table,) = [t for t in build_report(study, figures=False).tables if t.name == "transfer"]
+    assert len(table.cells) == 4 and table.columns[-1] == "transfer"
+
+
+def test_without_such_a_split_there_is_none(make_study: Callable[..., Path]) -> None:
+    folder = make_study(models=("xs",))
+    for path in [*folder.glob("*/eval/*/*heldout*"), *folder.parent.glob("bases/*/eval/*/*heldout*")]:
+        path.unlink()
+    study = load_study(folder)
+    assert transfers(study, primary_of(study)) == []
