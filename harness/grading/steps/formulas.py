@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
+from functools import lru_cache
 from unicodedata import digit
 
 from harness.grading.compare.expressions import Node, parse
@@ -80,6 +81,7 @@ def evaluate(text: str, *, scaled: bool = True) -> Fraction:
     return value(parsed(text, scaled=scaled))
 
 
+@lru_cache(maxsize=2**15)  # samples of one problem write the same sums
 def parsed(text: str, *, scaled: bool = True) -> Node:
     """The tree of a formula, with its percent signs and scale words as factors, or without them."""
     text = _SCALED.sub(lambda found: f"({found[1]}{_SCALES[found[2]]})" if scaled else found[1], text)
