@@ -110,6 +110,8 @@ class ProcessLauncher(Launcher):
             per_gpu=self.per_gpu,
             beside_gpus=self.beside_gpus,
         )
+        if any(seats) and any(base.on_cpu for base in bases):  # no GPU waits while the CPU pretrains
+            seats += [None] * min(len(seats), max(1, num_cores() // threads))
         with own_code_first(threads):
             outcomes = run_all(
                 [*bases, *works], places=seats, display=display, silence=self.silence, sides=self.sides
@@ -144,6 +146,7 @@ class ProcessLauncher(Launcher):
                     self.functions.ensure_base,
                     cost,
                     is_base=True,
+                    on_cpu=config.model.pretrain is not None and config.model.pretrain.device == "cpu",
                     priority=cost + work.priority,
                     engine=work.engine,
                 )

@@ -44,6 +44,7 @@ class Work:
     needs: tuple[str, ...] = ()
     start: str = ""
     is_base: bool = False
+    on_cpu: bool = False  # a base that the CPU pretrains, wherever its run goes
     priority: float = 0.0
     engine: str = ""
 

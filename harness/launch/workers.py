@@ -16,6 +16,7 @@ from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Any
 
 from harness.launch.jobs import DONE, EXECUTE, not_started
+from harness.launch.matching import Matcher
 from harness.launch.signals import Preempted
 from harness.launch.worker import Outcome, Work, serve
 from harness.records.progress import Display
@@ -56,15 +57,13 @@ def run_all(
     A place is None, a child for each job, or a value of CUDA_VISIBLE_DEVICES ("": the CPU), one lasting
     child. That is replaced when a run failed: an error on a GPU may leave the whole process unable to use
     it. A child without a sign of life for `silence` seconds (it is stopped, or stuck in the kernel) is
-    killed, and its job has failed. Where places are of both sides all runs of a seed go to one: the one in
-    `sides` (seed -> on a GPU?), else that of the first of them.
+    killed, and its job has failed. `sides` (seed -> on a GPU?) and which place takes what: Matcher.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_preload(works))
     pending = sorted(works, key=lambda w: -max(w.priority, w.cost))
     seats = list(places)
-    mixed = len({bool(place) for place in seats}) == 2
-    bound = dict(sides or {}) if mixed else {}
+    matcher = Matcher(seats, sides or {})
     active: dict[str, _Child] = {}
     idle: list[_Child] = []
     outcomes: dict[str, Outcome] = {}
@@ -76,7 +75,7 @@ def run_all(
                     outcomes[work.name] = outcome
                     display.end(work.name, *outcome)
             ready = _ready(pending, outcomes, works)
-            while found := _match([*idle, *seats], ready, bound):
+            while found := matcher.match(_free(idle, seats), ready, [*pending, *_works(active)]):
                 place, work = found
                 if isinstance(place, _Child):
                     idle.remove(place)
@@ -84,8 +83,6 @@ def run_all(
                 else:
                     seats.remove(place)
                     child = _Child(context, place)
-                if mixed and not work.is_base:
-                    bound.setdefault(work.config.seed, bool(child.device))
                 ready.remove(work)
                 pending.remove(work)
                 display.start(work.name)
@@ -131,21 +128,16 @@ def _barred(pending: Sequence[Work], outcomes: Mapping[str, Outcome]) -> list[tu
     ]
 
 
-def _match(
-    places: Sequence[_Child | str | None], ready: Sequence[Work], bound: Mapping[int, bool]
-) -> tuple[_Child | str | None, Work] | None:
-    """The first place that may take a ready job, and that job; None if no place may.
+def _free(
+    idle: Sequence[_Child], seats: Sequence[str | None]
+) -> list[tuple[_Child | str | None, str | None, str]]:
+    """Places that can take a job, as `Matcher.match` reads them: children that wait, then empty seats."""
+    waiting = [(child, child.device, child.engine) for child in idle]
+    return [*waiting, *((seat, seat, "") for seat in seats)]
 
-    A place takes seeds that are bound to its side before it binds another, and jobs of its engine first.
-    """
-    for place in places:
-        on_gpu = bool(place.device if isinstance(place, _Child) else place)
-        free = [w for w in ready if w.is_base or bound.get(w.config.seed, on_gpu) == on_gpu]
-        own = [w for w in free if w.is_base or w.config.seed in bound] or free
-        if own:
-            engine = place.engine if isinstance(place, _Child) else None
-            return place, next((w for w in own if w.engine == engine), own[0])
-    return None
+
+def _works(active: Mapping[str, _Child]) -> list[Work]:
+    return [child.work for child in active.values()]
 
 
 def _ended(active: dict[str, _Child], display: Display, silence: float) -> list[str]:

@@ -86,6 +86,8 @@ def execute(config: RunConfig, *, overrides: list[str], report: Reporter) -> str
 def ensure_base(config: RunConfig, report: Reporter) -> None:
     with (Path(config.output_dir) / "calls.txt").open("a") as file:
         file.write(base_id(config) + "\n")
+    with (Path(config.output_dir) / "bases.txt").open("a") as file:
+        file.write(f"{base_id(config)} {os.environ.get('CUDA_VISIBLE_DEVICES')}\n")
     report("pretraining " + base_id(config), 2, 2)
     write_text(base_folder(config) / "model" / "model.safetensors", "weights")
     sizes = {"num_parameters": 1, "num_non_embedding_parameters": 1, "tokens": 0, "flops": 0.0}

@@ -198,6 +198,9 @@ def test_each_gpu_has_a_process_of_its_own_that_sees_it_alone(
     assert launch("objective=grpo", "seed=0,1,2,3,4,5") == 0
     found = {tuple(line.split()[2:]) for line in (tmp_path / "processes.txt").read_text().splitlines()}
     assert sorted(gpu for _, gpu in found) == ["3", "5"] and len({pid for pid, _ in found}) == 2
+    # Bases that the CPU pretrains have processes of their own.
+    made = [line.split() for line in (tmp_path / "bases.txt").read_text().splitlines()]
+    assert made and {device for _, device in made} == {"None"}
 
 
 def test_processes_may_share_a_gpu(launch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
