@@ -118,13 +118,21 @@ def _sections(
     ]
 
 
+MOST_NAMED = 4  # runs that were planned and not started; more are counted by seed
+
+
 def notes_of(study: Study) -> list[str]:
     """What to know before reading: the design's faults, unfinished runs, files that could not be read."""
     waiting = study.runs[study.runs["status"] != "finished"]
+    unstarted = waiting[waiting["status"] == "missing"]
+    waiting = waiting if len(unstarted) <= MOST_NAMED else waiting[waiting["status"] != "missing"]
     lines = [
         f"{r['run_id']} is {r['status']}" + (f": {r['reason']}" if isinstance(r["reason"], str) else "")
         for r in waiting.to_dict("records")
     ]
+    if len(unstarted) > MOST_NAMED:
+        seeds = ", ".join(f"{n} of seed {seed}" for seed, n in unstarted["seed"].value_counts().items())
+        lines.append(f"{len(unstarted)} of {len(study.runs)} planned runs were not started: {seeds}")
     listed = " ".join(lines)
     return [*design_notes(study), *lines, *(d for d in dict.fromkeys(study.damaged) if d not in listed)]
 

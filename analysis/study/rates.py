@@ -134,11 +134,14 @@ def with_choices(
 
 def choice_notes(plan: records.StudyRecord, choices: Sequence[SeedChoice]) -> list[str]:
     """Seeds left out since a rate of their grid lacks a run, and arms whose choices or grids are odd."""
+    arms_without: dict[tuple[str, str], list[str]] = {}
+    for c in choices:
+        if c.missing:
+            arms_without.setdefault((c.seed, ", ".join(c.missing)), []).append(c.arm)
     notes = [
-        f"{c.arm}: seed {c.seed} is left out: trainer.lr={', '.join(c.missing)} has no finished run with an "
+        f"{'; '.join(arms)}: seed {seed} is left out: trainer.lr={rates} has no finished run with an "
         "evaluation on validation there, and the best of fewer rates is another quantity"
-        for c in choices
-        if c.missing
+        for (seed, rates), arms in arms_without.items()
     ]
     for arm in dict.fromkeys(c.arm for c in choices):
         mine = [c for c in choices if c.arm == arm and c.chosen is not None]

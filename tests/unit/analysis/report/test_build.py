@@ -121,6 +121,15 @@ def test_nothing_is_dropped(make_study) -> None:
     assert status_line(load_study(folder)).endswith("1 missing; 1 more in no arm of the study")
 
 
+def test_many_runs_that_were_not_started_are_counted_by_seed(make_study) -> None:
+    folder = make_study(seeds=5)  # two models x two objectives
+    for path in [*folder.glob("*-s4-abcd"), *folder.glob("grpo-xs-s3-abcd")]:
+        path.rename(folder.parent.parent / path.name)
+    notes = build_report(load_study(folder), figures=False).notes
+    assert "5 of 20 planned runs were not started: 4 of seed 4, 1 of seed 3" in notes
+    assert not any("is missing" in note for note in notes)
+
+
 def test_figures_of_a_task_say_that_its_problems_are_generated(make_study) -> None:
     report = build_report(load_study(make_study(models=("xs",))))
     captions = {figure.name: figure.caption for figure in report.figures}

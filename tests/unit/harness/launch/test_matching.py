@@ -54,7 +54,7 @@ def test_a_seed_stays_on_its_side() -> None:
 
 
 def test_a_cpu_begins_a_seed_only_if_it_ends_before_the_gpus_do() -> None:
-    """One GPU, one core that is 4 times slower: seed 9's one run takes the core 4, so the GPU has to have 4."""
+    """One GPU, one core, 4 times slower: seed 9 has one run, 4 on the core, and so long must the GPU work."""
     few = [job("s9", seed=9), *(job(f"g{i}", seed=i) for i in range(2))]  # 3 on the GPU
     assert taken(Matcher(["0", ""], {}), "", few) is None
     enough = [*few, job("g3", seed=3)]  # 4 on the GPU
