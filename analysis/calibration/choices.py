@@ -16,7 +16,8 @@ from analysis.calibration.scenario import Hits, Scenario, holds
 from analysis.calibration.worlds import RATES, Array, World, grid_levels, problems, scores, settings_of
 from analysis.stats.inference import holm
 from analysis.stats.intervals import Interval, paired_t, welch_t
-from analysis.study.rates import area_under, best_rate
+from analysis.study.rates import best_rate
+from analysis.study.response import area_under
 
 WORLD = World()
 KL = (0.160, 0.192, 0.185, 0.150, 0.010)  # of another arm: its best rate is the smaller one

@@ -20,7 +20,8 @@ from analysis.stats.intervals import paired_t, welch_t
 from analysis.study.contrasts import final_rows, primary_of
 from analysis.study.draws import is_paired
 from analysis.study.load import Study
-from analysis.study.rates import Values, best_rate, grid_values
+from analysis.study.rates import best_rate
+from analysis.study.response import Values, grid_values
 
 SIZES = (3, 5, 6, 10)  # seeds a study
 PILOT = 2  # seeds of a pilot

@@ -21,7 +21,7 @@ from analysis.figures.values import (
 from analysis.study.bases import untrained_bases
 from analysis.study.contrasts import Primary, evaluated_tasks
 from analysis.study.load import Study
-from analysis.study.rates import pilot_values
+from analysis.study.response import pilot_values
 from analysis.tables.rates import study_responses, where_tried
 
 MAX_POINTS = 80  # of one curve; longer runs are averaged in bins of steps, which keeps the page small

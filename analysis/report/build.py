@@ -29,7 +29,7 @@ from analysis.tables.groups import group_tables
 from analysis.tables.measures import decomposition_table, measures_table, splits_table, templates_table
 from analysis.tables.memorisation import memorisation_table
 from analysis.tables.path_of_arms import main_effects_table, path_table
-from analysis.tables.rates import choices_table, response_table
+from analysis.tables.rates import area_effects_table, choices_table, response_table
 from analysis.tables.retention import retention_table
 from analysis.tables.runs import config_table, runs_table
 from analysis.tables.samples import sample_rows
@@ -89,7 +89,12 @@ def _sections(
     gain = (anatomy_table(study, primary, found), anatomy_problems_table(found))
     places = (families_table(study, primary, results), *group_tables(study, primary))
     discovered = discoveries(study, primary)
-    rates = (response_table(study, primary), choices_table(study), pilot_table(study))
+    rates = (
+        response_table(study, primary),
+        area_effects_table(study, primary),
+        choices_table(study),
+        pilot_table(study),
+    )
     learning = (trend_table(study, primary, results), *rates)
     said = [*declaration_lines(study), *anatomy_text(study, found)]
     changed = (measures_table(results), decomposition_table(results))

@@ -8,7 +8,8 @@ from typing import Any
 from analysis.stats.text import interval_text
 from analysis.study.contrasts import METRICS, Primary, control_of, what_varies
 from analysis.study.load import Study
-from analysis.study.rates import SPLIT, Response, grid_values, pilot_values, responses
+from analysis.study.rates import SPLIT
+from analysis.study.response import Response, area_effects, grid_values, pilot_values, responses
 from analysis.tables.table import Table, to_frame
 
 
@@ -79,6 +80,32 @@ def _raw(response: Response, rate: float | None) -> dict[str, Any]:
         for part in ("estimate", "low", "high", "n"):
             row[name + part] = getattr(interval, part) if interval else None
     return row
+
+
+def area_effects_table(study: Study, primary: Primary) -> Table:
+    """Effects of each factor on the area under the response; empty with one factor or one rate an arm."""
+    areas = {r.arm: r.areas for r in study_responses(study, primary)}
+    arms = {arm.label: arm.levels for arm in study.record.arms if arm.label in areas}
+    found = area_effects(areas, arms, study.record.control, level=primary.level, varies=what_varies(study))
+    cells = [
+        [e.factor, e.level, e.against, e.where or "mean", interval_text(e.difference, signed=True)]
+        for e in found
+    ]
+    raw = [
+        {
+            **dict(zip(("factor", "level", "against", "where"), e, strict=False)),
+            **{part: getattr(e.difference, part) for part in ("estimate", "low", "high", "p_value", "n")},
+        }
+        for e in found
+    ]
+    note = (
+        f"Area under {where_tried(study, primary)} against log10 of the learning rate, points; differences "
+        "are paired by seed and not adjusted. Mean: over the settings of the other factors, seed by seed."
+    )
+    columns = ["factor", "level", "against", "where", "difference of areas"]
+    return Table(
+        "area_effects", "What widens the range of learning rates", columns, cells, to_frame(raw), note
+    )
 
 
 def choices_table(study: Study) -> Table:

@@ -16,7 +16,7 @@ from analysis.report.build import build_report, markdown
 from analysis.report.reference import reference_files
 from analysis.study.contrasts import arm_results, final_rows, primary_of, what_varies
 from analysis.study.load import Study, load_study
-from analysis.study.rates import area_under, responses
+from analysis.study.response import area_effects, area_under, responses
 from analysis.tables.rates import choices_table, response_table, study_responses
 from harness.records import records
 from harness.records.records import Arm, StudyRecord
@@ -210,6 +210,36 @@ def test_arms_with_other_grids_have_no_difference_of_areas() -> None:
     # Seed 1 of c lacks a rate: it is in no area.
     assert found["c"].areas == pytest.approx({"0": 0.2}) and found["c"].difference is not None
     assert found["c"].difference.estimate == pytest.approx(0.0) and found["c"].difference.n == 1
+
+
+def test_areas_differ_by_factor_in_each_setting_of_the_others_and_on_average() -> None:
+    """Clip adds 0.3 and 0.5 (seeds 0 and 1) where kl is off, and 0.1 and 0.1 where it is on."""
+    areas = {
+        "plain": {"0": 0.1, "1": 0.2, "2": 0.9},
+        "clip": {"0": 0.4, "1": 0.7},
+        "kl": {"0": 0.3, "1": 0.4},
+        "both": {"0": 0.4, "1": 0.5},
+    }
+    arms = {
+        "plain": {"clip": "no", "kl": "no", "one": "x"},
+        "clip": {"clip": "yes", "kl": "no", "one": "x"},
+        "kl": {"clip": "no", "kl": "yes", "one": "x"},
+        "both": {"clip": "yes", "kl": "yes", "one": "x"},
+    }
+    control = {"clip": "no", "kl": "no", "one": "x"}
+    found = area_effects(areas, arms, control, level=0.95, varies="")
+    shown = {(e.factor, e.where): (e.difference.estimate, e.difference.n) for e in found}
+    assert {(e.level, e.against) for e in found} == {("yes", "no")}
+    assert {key: (round(mean, 9), n) for key, (mean, n) in shown.items()} == {
+        ("clip", "kl=no"): (0.4, 2),
+        ("clip", "kl=yes"): (0.1, 2),
+        ("clip", ""): (0.25, 2),
+        ("kl", "clip=no"): (0.2, 2),
+        ("kl", "clip=yes"): (-0.1, 2),  # 0.4 − 0.4 and 0.5 − 0.7
+        ("kl", ""): (0.05, 2),
+    }
+    one = {name: {"clip": levels["clip"]} for name, levels in arms.items() if name in ("plain", "clip")}
+    assert area_effects(areas, one, {"clip": "no"}, level=0.95, varies="") == []
 
 
 def test_a_pilot_has_a_response_on_validation_and_its_caution_beside_every_interval(folder: Path) -> None:
