@@ -135,9 +135,10 @@ def measure(study: Study, primary: Primary) -> str:
 
 
 def seeds_text(study: Study) -> str:
-    """`5 seeds`."""
-    count = len(study.record.seeds)
-    return f"{count} seed{'s' * (count != 1)}"
+    """`5 seeds`, or `8 to 9 seeds`: how many of each arm are finished."""
+    found = study.finished
+    counts = sorted(set(found[found["arm"].notna()].groupby("arm")["seed"].nunique())) or [0]
+    return f"{' to '.join(map(str, dict.fromkeys((counts[0], counts[-1]))))} seed{'s' * (counts != [1])}"
 
 
 def factors_text(study: Study) -> str:

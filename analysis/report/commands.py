@@ -6,6 +6,7 @@ What a user got wrong is raised as ValueError or OSError. Heavy imports stay ins
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from math import inf
 from pathlib import Path
@@ -24,6 +25,7 @@ def report(arguments: argparse.Namespace) -> int:
     from analysis.tables.table import show
 
     report = build_report(load(arguments.study), progress=say)
+    report.notes.extend(arguments.note)
     say("")
     path = write_report(report, arguments.out or arguments.study / "report")
     for table in [t for t in report.tables if t.name in ("anatomy", "arms")] or report.tables[:1]:
@@ -55,6 +57,7 @@ def _reference(report: Report, arguments: argparse.Namespace) -> None:
     command = (
         f"r1-report report {arguments.study} --reference {folder.name if folder.is_absolute() else folder}"
     )
+    command += "".join(f" --note {shlex.quote(note)}" for note in arguments.note)
     written = write_reference(report, folder, command=command, figures=figures)
     print(f"reference: {folder}, {len(written)} files, {sum(p.stat().st_size for p in written):,} bytes")
 

@@ -1,7 +1,7 @@
 """A finished study small enough to commit: tables, a Markdown report, few figures, a line a run, provenance.
 
 report.md figures/*.png      what was found; no completions
-<table>.csv                  every table of the report, full precision
+<table>.csv                  every table of the report but that of runs, full precision
 evaluations.csv              each checkpoint's numbers on each task: the tables can be computed again from it;
                              `main` is False for what `eval.temperatures` sampled besides
 problems.csv                 right samples of each problem of the primary task, last checkpoint and base
@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from analysis.report.findings import finding
 from analysis.report.provenance import provenance
 from analysis.study.contrasts import arm_results, final_rows, primary_of
 from analysis.study.load import Study
-from analysis.tables.table import csv_text
+from analysis.tables.table import Table, csv_text
 from harness.records import records
 from harness.records.declarations import FILE as DECLARATION
 from harness.records.looks import FILE as LOOKS
@@ -68,6 +69,7 @@ KEPT = (
     "flags",
     "eval_keys",
 )
+MEASURED = ("seconds", "gpu_seconds", "base_seconds", "rates")  # no run repeats them: four digits will do
 NUMBERS = (
     "run_id",
     "arm",
@@ -149,8 +151,9 @@ def reference_files(
     kept = [f for f in report.figures if f.name in figures]
     read = {name: records.read_run(study.folder / name) for name in study.configs}
     shared, own = _split_configs(study.configs)
-    texts = {"report.md": markdown(report, figures=[f.name for f in kept])}
-    texts |= {f"{table.name}.csv": table.csv() for table in report.tables if table.cells}
+    short = replace(report, runs=_chosen_runs(report))
+    texts = {"report.md": markdown(short, figures=[f.name for f in kept])}
+    texts |= {f"{t.name}.csv": t.csv() for t in report.tables if t.cells and t.name != report.runs.name}
     texts |= {
         "evaluations.csv": csv_text(_evaluations(study), float_format="%.6g"),
         "problems.csv": csv_text(_problems(study)),
@@ -167,6 +170,16 @@ def reference_files(
             texts[path.name] = path.read_text(encoding="utf-8")
     files = {name: _portable(text, study).encode() for name, text in texts.items()}
     return files | {f"figures/{f.name}.png": f.png for f in kept}
+
+
+def _chosen_runs(report: Report) -> Table:
+    """The table of runs without those at rates that their seed did not choose: runs.jsonl has every run."""
+    runs, study = report.runs, report.study
+    if not study.choices:
+        return runs
+    cells = [row for row in runs.cells if not row[1].endswith("(not chosen)")]
+    others = f" {len(runs.cells) - len(cells)} more, at rates that their seed did not choose: runs.jsonl."
+    return replace(runs, cells=cells, note=runs.note + others)
 
 
 def _split_configs(flat: Mapping[str, dict[str, Any]]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
@@ -188,15 +201,28 @@ def _line(row: dict[str, Any], record: records.RunRecord | None, own: Mapping[st
     data = {k: None if isinstance(v, float) else v for k, v in row.items()}
     if record is not None:
         data |= {key: getattr(record, key) for key in KEPT}
+        data |= {key: _rounded(data[key]) for key in MEASURED}
         data |= {"commit": record.code.get("commit"), "config": own[name]}
     return json.dumps(records.clean(_without_output_dir(data)), separators=(",", ":")) + "\n"
 
 
+def _rounded(value: Any) -> Any:
+    """To four significant digits."""
+    if isinstance(value, dict):
+        return {name: _rounded(item) for name, item in value.items()}
+    return float(f"{value:.4g}") if isinstance(value, float) else value
+
+
 def _evaluations(study: Study) -> pd.DataFrame:
+    """Every evaluation; of runs at a rate that their seed did not choose, the trained one's at the training
+    temperature alone: their bases are those of the runs at the rates that were chosen."""
     frames = [frame for frame in (study.evaluations, study.samplings) if not frame.empty]
     order = ["run_id", "step", "task", "main"]
     columns = [*NUMBERS, *(["tried_by", "lr"] if study.choices else [])]
-    return pd.concat(frames).reindex(columns=columns).sort_values(order, ascending=[True] * 3 + [False])
+    every = pd.concat(frames).reindex(columns=columns)
+    if study.choices:
+        every = every[every["arm"].notna() | ((every["step"] > 0) & every["main"].eq(True))]
+    return every.sort_values(order, ascending=[True] * 3 + [False])
 
 
 def _problems(study: Study) -> pd.DataFrame:

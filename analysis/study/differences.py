@@ -29,7 +29,7 @@ def config_differences(study: Study) -> list[ConfigDifference]:
         control = control_of(study, arm.levels, primary_factor(study))
         label = control or arms[0].label
         other = next(a for a in arms if a.label == label)
-        config, other_config = _config_of(study, arm), _config_of(study, other)
+        config, other_config = _configs_of(study, arm, other)
         if arm is not other and config is not None and other_config is not None:
             found = _config_difference(arm, config, other, other_config)
             # Without a study.json arms differ from their control in one factor, and from others in more.
@@ -53,5 +53,11 @@ def _config_difference(
     return ConfigDifference(arm.label, other.label, values, outside if arm.overrides else [])
 
 
-def _config_of(study: Study, arm: Arm) -> dict[str, Any] | None:
-    return next((study.configs[run] for run in arm.runs.values() if run in study.configs), None)
+def _configs_of(study: Study, arm: Arm, other: Arm) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+    """A config of each, of one seed where they share one: seeds may have data of their own."""
+    known = study.configs
+    mine, theirs = ({s: known[r] for s, r in a.runs.items() if r in known} for a in (arm, other))
+    seed = next((s for s in mine if s in theirs), None)
+    if seed is not None:
+        return mine[seed], theirs[seed]
+    return next(iter(mine.values()), None), next(iter(theirs.values()), None)

@@ -17,7 +17,7 @@ def runs_table(study: Study) -> Table:
             _arm_text(r),
             str(r["seed"]),
             str(r["status"]),
-            str(r["reason"] or ""),
+            r["reason"] if isinstance(r["reason"], str) else "",
             _known(r.get("commit"))[:10],
             _command(r.get("overrides")),
         ]

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -131,6 +132,14 @@ def test_figures_can_be_chosen_and_old_ones_go(written, tmp_path: Path, capsys) 
     assert [p.name for p in (tmp_path / "toy" / "figures").iterdir()] == ["compute.png"]
     assert main([*command, "--figures", "cmpute"]) == 2
     assert "--figures cmpute: no such figure here; choose of" in capsys.readouterr().err
+
+
+def test_own_words_stand_in_the_report_and_in_its_command(written, tmp_path: Path) -> None:
+    command = ["report", str(written[0]), "--out", str(tmp_path / "r"), "--reference", str(tmp_path / "toy")]
+    assert main([*command, "--figures", "compute", "--note", "seed 7: the host's time was up"]) == 0
+    assert "- seed 7: the host's time was up" in (tmp_path / "toy" / "report.md").read_text()
+    made = json.loads((tmp_path / "toy" / "provenance.json").read_text())["report_command"]
+    assert shlex.split(made)[-2:] == ["--note", "seed 7: the host's time was up"]
 
 
 def test_an_unfinished_study_is_no_reference(make_study, tmp_path: Path, capsys) -> None:

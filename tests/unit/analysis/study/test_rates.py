@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import scipy.stats as sps
 
+from analysis.figures.values import seeds_text
 from analysis.report.build import build_report, markdown
 from analysis.report.reference import reference_files
 from analysis.study.contrasts import arm_results, final_rows, primary_of, what_varies
@@ -148,6 +149,21 @@ def test_a_seed_that_lacks_a_rate_is_left_out_and_named(how: str, folder: Path) 
     said = [note for note in report.notes if "left out" in note and "seed 2" in note]
     assert len(said) == 1 and said[0].startswith("grpo: seed 2 is left out: trainer.lr=0.001 has no finished")
     assert not any("no finished run for seed" in note for note in report.notes)
+
+
+def test_arms_that_lack_different_seeds_are_compared_at_one_that_they_share(folder: Path) -> None:
+    """Each seed has data of its own here, which is no difference between the arms."""
+    for path in folder.glob("*/run.json"):
+        data = json.loads(path.read_text())
+        data["config"]["data"] = {"data_seed": data["config"]["base_seed"]}
+        data.pop("checksum", None)
+        path.write_text(json.dumps(data))
+    spoil(folder, name_of("sft", "0.001", 0), "failed")
+    study = load_study(folder)
+    assert {arm.label: min(arm.runs) for arm in study.record.arms} == {"sft": "1", "grpo": "0"}
+    notes = build_report(study, figures=False).notes
+    assert not any("data_seed" in note for note in notes)
+    assert seeds_text(study) == "3 to 4 seeds"
 
 
 def test_the_notes_and_the_status_line_count_what_was_not_chosen(folder: Path) -> None:
