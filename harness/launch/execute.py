@@ -190,7 +190,7 @@ def _train(
     add_reward_models(run)
     spent = clock.seconds - sum(run.current.costs.seconds.values())
     run.counters.add_phase("setup", spent, run.meter.outside)
-    evaluated = partial(_evaluate_now, run_id=record.run_id, report=report)
+    evaluated = partial(_evaluate_now, run_id=record.run_id, report=report, tracker=tracker)
     try:
         with saving():
             train(run, report=report, log=tracker.log, evaluate=evaluated, preempted=preempted)
@@ -204,8 +204,10 @@ def _train(
     checkpoint.drop_resume(folder)
 
 
-def _evaluate_now(run: Run, *, run_id: str, report: Reporter) -> None:
-    _evaluate(run.config, run.engine, run.codec.prompt_ids, run.folder, run.counters.step, run_id, report)
+def _evaluate_now(run: Run, *, run_id: str, report: Reporter, tracker: Tracker) -> None:
+    step = run.counters.step
+    _evaluate(run.config, run.engine, run.codec.prompt_ids, run.folder, step, run_id, report)
+    tracker.log_evaluations(run.folder, step)
 
 
 def _evaluate_missing(
