@@ -16,7 +16,7 @@ from harness.schema.section import Check, Name, NonNegative, Positive, PositiveF
 Split = Literal["train", "perturbed", "validation", "validation_perturbed", "test", "heldout"]
 MANY_SAMPLES, FEW_SAMPLES = 64, 4  # k for sets of 30 or 40 problems, and for large ones
 TopP = Annotated[float, Field(gt=0, le=1)]
-SMALL_SETS = ("aime24", "aime25", "amc23")
+SMALL_SETS = ("aime24", "aime25", "aime26", "amc23", "hmmt_feb25", "hmmt_nov25", "hmmt_feb26")
 
 
 class BenchmarkConfig(Section):
@@ -34,7 +34,7 @@ class BenchmarkConfig(Section):
     limit: Positive | None = None
     """Measure on a sample of so many problems, the same in every arm (drawn with seed 0); null: on all."""
     k: Positive
-    """Samples of each problem; by default 64 for the small sets (AIME, AMC), else 4."""
+    """Samples of each problem; by default 64 for the small sets (AIME, AMC, HMMT), else 4."""
     temperature: PositiveFloat = 0.6
     """Sampling temperature."""
     top_p: TopP = 0.95
