@@ -245,6 +245,30 @@ def _evaluate_missing(
             policy, engine, codec = warm_engine(config, weights, device)
             with explained("evaluate", config, policy.dims, policy.head_weight.dtype):
                 _evaluate(config, engine, codec.prompt_ids, owner, step, run, report)
+            _evaluate_lm_eval(config, weights, owner, step, run, report)
+
+
+def _evaluate_lm_eval(
+    config: RunConfig, weights: Path, folder: Path, step: int, run_id: str | None, report: Reporter
+) -> None:
+    """Run `eval.lm_eval` on saved weights, and write down that it was done."""
+    if not config.eval.lm_eval:
+        return
+    from harness.evaluation.lm_eval_tasks import evaluate_lm_eval
+
+    what = f"lm-eval on step {step}" if step else "lm-eval on the base"
+    evaluate_lm_eval(
+        config,
+        weights,
+        folder=folder,
+        checkpoint=checkpoint_name(step),
+        step=step,
+        run_id=run_id,
+        base_id=base_id(config),
+        device=resolve_device(config),
+        progress=lambda task, done, total: report(what, done, total, task),
+    )
+    mark_evaluated(config, folder, step)
 
 
 def _evaluate(

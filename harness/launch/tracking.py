@@ -14,10 +14,11 @@ from typing import Any, Literal
 
 from harness.identity import digest
 from harness.launch.bookkeeping import final_numbers
-from harness.launch.status import evaluation_folders, sampling_folders
+from harness.launch.status import evaluation_folders, lm_eval_records, sampling_folders
 from harness.launch.tensorboard import Board
 from harness.records.declarations import FILE as DECLARATION
 from harness.records.lines import read_completions
+from harness.records.lm_eval import lm_eval_paths
 from harness.records.looks import FILE as LOOKS
 from harness.records.records import BASES, RunRecord, eval_paths, read_eval, samples_of
 from harness.records.sections import EVALUATIONS, STEP, sectioned
@@ -179,6 +180,13 @@ class Tracker:
         found = {path.relative_to(folder).as_posix(): path for path in eval_paths(folder)}
         return found | {f"{BASES}/{path.relative_to(base.parent).as_posix()}": path for path in of_base}
 
+    def _of_lm_eval(self, record: RunRecord, folder: Path) -> dict[str, Path]:
+        """Records of lm-eval's tasks, of the run and its base, by their names at W&B."""
+        base = self._base(record)
+        found = {path.relative_to(folder).as_posix(): path for path in lm_eval_paths(folder)}
+        asked = lm_eval_records(self.config, base, 0).values()
+        return found | {f"{BASES}/{path.relative_to(base.parent).as_posix()}": path for path in asked}
+
     def _table(self, record: RunRecord, folder: Path) -> None:
         """Log every evaluation as a row of a Table."""
         import wandb
@@ -212,7 +220,8 @@ class Tracker:
         files = {"run.json": folder / "run.json", "study.json": folder.parent / "study.json"}
         files |= {name: folder.parent / name for name in (DECLARATION, LOOKS)}
         files[base.as_posix()] = Path(self.config.output_dir) / base
-        for name, path in (files | self._records(record, folder)).items():
+        files |= self._of_lm_eval(record, folder) | self._records(record, folder)
+        for name, path in files.items():
             if path.exists():
                 place = Path(self.run.dir) / name
                 place.parent.mkdir(parents=True, exist_ok=True)

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from analysis.report.tracked import offline_runs
-from harness.launch.status import evaluation_folders
+from harness.launch.status import evaluation_folders, lm_eval_records
 from harness.launch.tracking import Tracker, factor_tags, wandb_id
 from harness.records.lines import write_samples
 from harness.records.records import RunRecord, write_record
@@ -227,6 +227,21 @@ def test_evaluations_and_completions_are_sent(tmp_path: Path, monkeypatch: pytes
         ("q1", "c10", True),
     ]
     assert table[0]["task"] == "aime_gen_test"
+
+
+def test_records_of_lm_evals_tasks_are_sent_with_those_of_the_base(tmp_path: Path) -> None:
+    config = configure("study=s1", f"output_dir={tmp_path}", "eval.lm_eval=[ifeval]")
+    base, run = tmp_path / "bases" / "b1", tmp_path / "run"
+    (before,) = lm_eval_records(config, base, 0).values()
+    (after,) = lm_eval_records(config, run, 2).values()
+    for path in (before, after):
+        path.parent.mkdir(parents=True)
+        path.touch()
+    sent = Tracker(config)._of_lm_eval(record_of(base_id="b1"), run)
+    assert sent == {
+        f"lm_eval/{after.parent.name}/ifeval.json": after,
+        f"bases/b1/lm_eval/{before.parent.name}/ifeval.json": before,
+    }
 
 
 def test_no_completion_is_sent_where_none_is_asked_for(
