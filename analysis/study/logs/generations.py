@@ -93,20 +93,24 @@ def read_generations(
 
 
 def _file(path: Path, step: int | None) -> tuple[Path, list[str]]:
-    """The file to read, and how it was chosen."""
+    """The file to read, and how it was chosen: that of the step, the last one, or the only one."""
     if path.is_file():
         return path, []
-    files = sorted(p for p in path.rglob("*") if p.suffix in SUFFIXES and p.is_file())
-    steps = {file: int(found[-1]) for file in files if (found := re.findall(r"\d+", file.stem))}
-    if step is not None:
-        files = [file for file in files if steps.get(file) == step]
-    elif len(steps) == len(files):
-        files = [file for file in files if steps[file] == max(steps.values())]
+    steps = {file: _step(file) for file in sorted(path.rglob("*")) if file.suffix in SUFFIXES}
+    known = [number for number in steps.values() if number is not None]
+    wanted = max(known) if step is None and known and len(known) == len(steps) else step
+    files = [file for file, number in steps.items() if wanted is None or number == wanted]
     if len(files) != 1:
         asked = "" if step is None else f" of step {step}"
         raise ValueError(f"{path}: {len(files)} files{asked}; name one file, or a step by --step")
     last = " (the last)" if step is None and len(steps) > 1 else ""
-    return files[0], [f"step {steps[files[0]]}{last}"] if files[0] in steps else []
+    return files[0], [] if wanted is None else [f"step {wanted}{last}"]
+
+
+def _step(file: Path) -> int | None:
+    """The last number in a file's name."""
+    found = re.findall(r"\d+", file.stem)
+    return int(found[-1]) if found else None
 
 
 def _lines(file: Path) -> Iterable[tuple[str, dict[str, Any]]]:
