@@ -86,16 +86,16 @@ def test_a_run_has_tasks_of_lm_eval_before_and_after(tmp_path: Path, tasks: Path
     first = config_with(tmp_path / "out", tasks, "own_choice", "own_written")
     assert execute(first, overrides=[], report=quiet) == "finished"
     folder, base = run_folder(first), base_folder(first)
-    found = [read_lm_eval(path) for path in lm_eval_paths(folder)]
-    assert [(record.task, record.step) for record in found] == [("own_choice", 1), ("own_written", 1)]
-    choice = found[0]
+    found = {record.task: record for record in map(read_lm_eval, lm_eval_paths(folder))}
+    assert found.keys() == {"own_choice", "own_written"} and {r.step for r in found.values()} == {1}
+    choice = found["own_choice"]
     assert choice.results["own_choice"].keys() == {"acc,none", "acc_norm,none"}
     scores = choice.scores["own_choice"]["acc,none"]
     assert len(scores) == len(NUMBERS) == choice.num_documents["own_choice"]
     assert choice.results["own_choice"]["acc,none"] == pytest.approx(sum(scores) / len(scores))
     assert choice.higher_is_better["own_choice"]["acc"] and choice.versions["own_choice"] == "2.0"
-    before = [read_lm_eval(path) for path in lm_eval_paths(base)]
-    assert [record.step for record in before] == [0, 0] and before[0].documents == choice.documents
+    before = {record.task: record for record in map(read_lm_eval, lm_eval_paths(base))}
+    assert {r.step for r in before.values()} == {0} and before["own_choice"].documents == choice.documents
     assert read_run(folder).eval_keys["lm_eval/own_choice"] == choice.key
     assert decide(first)[0] == "skip"
 
@@ -117,6 +117,6 @@ def test_a_run_has_tasks_of_lm_eval_before_and_after(tmp_path: Path, tasks: Path
     value = group.results["own_group"]["acc,none"]
     assert rows["own_group", "acc,none"]["after"] == value
     assert rows["own_group", "acc,none"]["change"] == pytest.approx(
-        value - before[0].results["own_choice"]["acc,none"]
+        value - before["own_choice"].results["own_choice"]["acc,none"]
     )
     assert any("own_choice.json" in note for note in report.notes)  # the damaged one is named
