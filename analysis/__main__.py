@@ -39,7 +39,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_list(add("list", help="list the studies under a folder and their runs' states"))
     _add_look(add("look", help="what a study's rule for adding seeds sees now"))
     _add_findings(add("findings", help="write README.md of a folder of committed studies"))
-    _add_compare(add("compare", help="two studies side by side, or a study and the literature"))
+    _add_compare(add("compare", help="two studies, a study and the literature, or other tools' logs"))
     intervals = "do the intervals hold? an A/A study, or simulated studies of all that is printed"
     _add_calibrate(add("calibrate", help=intervals))
     _add_power(add("power", help="seeds needed for a difference, or the smallest one found"))
@@ -108,9 +108,18 @@ def _add_findings(findings: argparse.ArgumentParser) -> None:
 
 
 def _add_compare(compare: argparse.ArgumentParser) -> None:
-    compare.add_argument("first", type=Path, metavar="STUDY_A")
-    compare.add_argument("second", type=Path, metavar="STUDY_B", help="a folder, or the word literature")
+    others = "or logs of lm-eval, Inspect, verl, TRL: PATH, PATH,PATH for seeds, SEED=PATH, or a pattern"
+    compare.add_argument("first", metavar="A", help=f"a study's folder, {others}")
+    compare.add_argument("second", metavar="B", help="the same of the other, or the word literature")
     compare.add_argument("--out", type=Path, help="also write the comparison there: HTML, Markdown, CSV")
+    logs = compare.add_argument_group("logs of other tools")
+    columns = (
+        "of generations: problem=input,correct=score>0 (also sample, seed, task, reference), or a YAML file"
+    )
+    logs.add_argument("--columns", help=columns)
+    logs.add_argument("--metric", action="append", default=[], help="as in the log: exact_match,strict-match")
+    logs.add_argument("--task", action="append", default=[], help="this task alone; may be repeated")
+    logs.add_argument("--step", type=int, help="of a folder of generations (default: the last)")
     compare.set_defaults(run=commands.compare)
 
 

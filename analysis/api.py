@@ -6,6 +6,7 @@ before it is needed.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,13 +28,30 @@ def load_study(folder: str | Path) -> Study:
     return _load(Path(folder))
 
 
-def compare(first: str | Path | Study, second: str | Path | Study | None = None) -> pd.DataFrame:
-    """The arms of a study against their controls, or the arms that two studies have in common.
+def compare(
+    first: str | Path | Study,
+    second: str | Path | Study | None = None,
+    *,
+    columns: Mapping[str, str] | None = None,
+    metrics: Sequence[str] = (),
+    tasks: Sequence[str] = (),
+    step: int | None = None,
+) -> pd.DataFrame:
+    """The arms of a study against their controls, the arms that two studies share, or other tools' logs.
 
     One study: a row an arm, as `arms.csv` has it (`estimate`, `difference`, `gain_over_base`, each with
     `_low` and `_high`; `verdict`). Two studies: `first`, `second` and their `difference`, paired by seed.
-    Accuracies in [0, 1]. Raises ValueError for studies without a common arm.
+    Logs of lm-eval, Inspect, verl or TRL: a row a task; `columns` and what follows it are theirs, as in
+    `r1-report compare`. Accuracies in [0, 1]. Raises ValueError for studies without a common arm.
     """
+    if not isinstance(first, Study) and second is not None and not isinstance(second, Study):
+        from analysis.study.logs.sides import Options, is_logs
+
+        if is_logs(str(first)) or is_logs(str(second)):
+            from analysis.report.logs import compare_logs
+
+            options = Options(columns or {}, metrics, tasks, step)
+            return compare_logs(str(first), str(second), options).table.raw
     one = first if isinstance(first, Study) else load_study(first)
     if second is None:
         from analysis.study.contrasts import arm_results, primary_of

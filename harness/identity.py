@@ -16,7 +16,7 @@ from harness.model.files.teacher_files import teacher_fingerprint
 from harness.model.files.tokenizer import TOKENIZER_VERSION
 from harness.records.records import BASES, NewerRecord, RecordError, read_base
 from harness.schema.corpus_config import corpus_name
-from harness.schema.eval_config import BenchmarkConfig
+from harness.schema.eval_config import BenchmarkConfig, LmEvalConfig
 from harness.schema.run_config import RunConfig
 from harness.seeds import all_streams
 
@@ -100,7 +100,7 @@ def eval_key(config: RunConfig) -> str:
     other than the native one: it draws other samples from the same seeds.
     """
     apart = {"splits", "at_steps", "rerank", "outcome_model", "process_model", "benchmarks", "base_templates"}
-    apart |= {"temperatures", "top_ps"}
+    apart |= {"temperatures", "top_ps", "lm_eval"}
     settings = config.eval.model_dump(exclude_defaults=True, exclude=apart)
     if config.eval.rerank:
         whole = config.eval.model_dump()
@@ -144,6 +144,20 @@ def benchmark_key(config: RunConfig, benchmark: BenchmarkConfig) -> str:
     if benchmark.limit is not None:
         identity["sample"] = [benchmark.limit, SAMPLE_SEED]
     return digest({**identity, "seed": config.seed, "replicate": config.replicate})
+
+
+def lm_eval_key(config: RunConfig, asked: LmEvalConfig) -> str:
+    """Names the protocol of one of `eval.lm_eval`; no seed is in it, since lm-eval's own never change."""
+    own = Path(asked.include_path) if asked.include_path else None
+    files = {} if own is None else {p.name: file_hash(p) for p in sorted(own.rglob("*.yaml"))}
+    identity = {
+        **asked.model_dump(exclude={"include_path"}),
+        "files": files,
+        "chat": config.measured_data.template == "chat",
+        "dtype": config.dtype,
+        "threads": config.threads,
+    }
+    return digest(identity)
 
 
 def run_folder(config: RunConfig) -> Path:

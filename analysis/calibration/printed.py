@@ -18,7 +18,7 @@ KINDS = {
     "after looks": "differences and verdicts of studies that add seeds by a rule",
     "verdict": "one word a contrast and measure",
     "standard error": "SE sampling and SE problems of one run",
-    "t over problems": "memorisation: the gap of one run",
+    "t over problems": "memorisation: the gap of one run; logs of other tools with fewer than three seeds",
 }
 # Estimators of analysis/stats that give an interval or a p -> their kind. A new one needs a row first.
 ESTIMATORS = {

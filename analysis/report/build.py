@@ -26,6 +26,7 @@ from analysis.tables.arms import arm_table
 from analysis.tables.discovery import discovery_table
 from analysis.tables.families import families_table
 from analysis.tables.groups import group_tables
+from analysis.tables.lm_eval import lm_eval_table
 from analysis.tables.measures import decomposition_table, measures_table, splits_table, templates_table
 from analysis.tables.memorisation import memorisation_table
 from analysis.tables.path_of_arms import main_effects_table, path_table
@@ -76,6 +77,7 @@ def _sections(
 ) -> list[ReportSection]:
     gap = memorisation_table(study, level=primary.level)
     retention = retention_table(study, results, level=primary.level)
+    kept_tasks = lm_eval_table(study, results, level=primary.level)
     arms = (
         arm_table(study, primary, results),
         path_table(study, primary),
@@ -115,7 +117,7 @@ def _sections(
         section("How answers are reached", "decomposition", tables=changed),
         section("Derivations", "derivations"),
         section("Does it hold elsewhere", "splits", tables=elsewhere, text=[] if gap.cells else [NO_TWINS]),
-        section("What it cost", "compute", "kept", tables=[retention]),
+        section("What it cost", "compute", "kept", tables=[retention, kept_tasks]),
         section("Training", "diagnostics"),
         section("Single problems", "problems"),
         section("What the intervals mean", tables=views, text=interval_notes(study, primary, results)),

@@ -178,16 +178,42 @@ def compare(arguments: argparse.Namespace) -> int:
     """Print, and with --out write, a comparison."""
     from analysis.report.build import write_report
     from analysis.report.compare import comparison
+    from analysis.study.logs.sides import is_logs
     from analysis.tables.literature import NAME
     from analysis.tables.table import show
 
-    literature = str(arguments.second) == NAME and not arguments.second.is_dir()
-    second = None if literature else load(arguments.second)
-    report = comparison(load(arguments.first), second, figures=arguments.out is not None)
+    sides = (arguments.first, arguments.second)
+    literature = arguments.second == NAME and not Path(NAME).is_dir()
+    given = [f"--{name}" for name in ("columns", "metric", "task", "step") if getattr(arguments, name)]
+    if any(map(is_logs, sides)):
+        return _compare_logs(arguments)
+    if given:
+        raise ValueError(f"{given[0]}: it is for other tools' logs, and {arguments.first} holds none")
+    second = None if literature else load(Path(arguments.second))
+    report = comparison(load(Path(arguments.first)), second, figures=arguments.out is not None)
     show(report.tables[0])
     _print_notes(report)
     if arguments.out:
         print(f"report: {write_report(report, arguments.out)}")
+    return 0
+
+
+def _compare_logs(arguments: argparse.Namespace) -> int:
+    from analysis.report.logs import compare_logs, write_comparison
+    from analysis.study.logs.generations import parse_columns
+    from analysis.study.logs.sides import Options, is_logs
+    from analysis.tables.table import show
+
+    for text in (arguments.first, arguments.second):
+        if not is_logs(text):
+            raise ValueError(f"{text}: no logs of another tool there, and studies do not pair with logs")
+    options = Options(parse_columns(arguments.columns), arguments.metric, arguments.task, arguments.step)
+    found = compare_logs(arguments.first, arguments.second, options)
+    show(found.table)
+    for note in found.notes:
+        print(f"note: {visible(note)}", file=sys.stderr)
+    if arguments.out:
+        print(f"report: {write_comparison(found, arguments.out)}")
     return 0
 
 

@@ -19,6 +19,7 @@ from harness.records.declarations import FILE as DECLARATION
 from harness.records.lines import MetricsWriter
 from harness.records.looks import FILE as LOOKS
 from harness.records.records import RunRecord
+from harness.records.sections import STEP, plain
 
 if TYPE_CHECKING:
     from analysis.report.content import Report
@@ -27,7 +28,7 @@ BLOCK = 32_768
 UNGROUPED = "wandb"  # the study of runs without a group
 REPORT = "report"
 OF_STUDY = ("study.json", DECLARATION, LOOKS)
-KEPT = ("run.json", *OF_STUDY, "eval/", f"{records.BASES}/")
+KEPT = ("run.json", *OF_STUDY, "eval/", "lm_eval/", f"{records.BASES}/")
 NON_FINITE: dict[Any, float] = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 STATES = {"finished": "finished", "running": "running", "crashed": "failed", "failed": "failed"}
 
@@ -285,6 +286,7 @@ def _log_records(path: Path) -> Iterator[bytes]:
 
 
 def _metrics(row: dict[str, Any]) -> dict[str, Any]:
-    """Numbers of a history row; W&B's own keys and its tables are left out."""
+    """Numbers of a step's row by their names on disk; W&B's own keys, tables and evaluations are left out."""
     named = {key: NON_FINITE.get(str(value), value) for key, value in row.items() if not key.startswith("_")}
-    return {key: value for key, value in named.items() if isinstance(value, int | float)}
+    found = plain({key: value for key, value in named.items() if isinstance(value, int | float)})
+    return found if found.keys() - {STEP} else {}

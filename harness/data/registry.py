@@ -7,6 +7,7 @@ from typing import Any
 from harness.data import (
     aime24,
     aime25,
+    aime26,
     aime_1983_2023,
     aime_gen,
     amc23,
@@ -16,7 +17,12 @@ from harness.data import (
     gsm8k,
     gsm8k_perturbed,
     hendrycks_math,
+    hmmt_feb25,
+    hmmt_feb26,
+    hmmt_nov25,
     math500,
+    minerva,
+    olympiadbench,
 )
 
 # Each has load(split, *, seed, bad_rows) and SOURCES, the file or hub data set behind each split.
@@ -28,7 +34,13 @@ PUBLISHED = {
     "amc23": amc23,
     "aime24": aime24,
     "aime25": aime25,
+    "aime26": aime26,
+    "hmmt_feb25": hmmt_feb25,
+    "hmmt_nov25": hmmt_nov25,
+    "hmmt_feb26": hmmt_feb26,
     "math500": math500,
+    "olympiadbench": olympiadbench,
+    "minerva": minerva,
     "deepscaler": deepscaler,
     "dapo_17k": dapo_17k,
 }

@@ -11,7 +11,7 @@ import torch
 
 from harness.data.load import data_fingerprint
 from harness.evaluation.eval_tasks import eval_tasks
-from harness.identity import base_id, digest, run_id, sampling_keys, streams_of, teacher_base
+from harness.identity import base_id, digest, lm_eval_key, run_id, sampling_keys, streams_of, teacher_base
 from harness.launch.status import evaluation_folders, readable
 from harness.records.code_state import code_state, hardware, packages
 from harness.records.reading import RecordError
@@ -79,7 +79,10 @@ def new_record(config: RunConfig, folder: Path, overrides: Sequence[str]) -> Run
         code=code_state(),
         packages=packages(),
         hardware={**hardware(device), "threads": config.threads, "processes": distributed.world_size()},
-        eval_keys={task.task_name(): task.key for task in eval_tasks(config) if not task.further},
+        eval_keys={
+            **{task.task_name(): task.key for task in eval_tasks(config) if not task.further},
+            **{f"lm_eval/{asked.task}": lm_eval_key(config, asked) for asked in config.eval.lm_eval},
+        },
         sampling_keys={f"{t:g}, {p:g}": key for (t, p), key in sampling_keys(config).items()},
         nondeterminism="GPU reductions and kernel choice" if device == "cuda" else None,
         started=_now(),

@@ -190,7 +190,7 @@ def _train(
     add_reward_models(run)
     spent = clock.seconds - sum(run.current.costs.seconds.values())
     run.counters.add_phase("setup", spent, run.meter.outside)
-    evaluated = partial(_evaluate_now, run_id=record.run_id, report=report)
+    evaluated = partial(_evaluate_now, run_id=record.run_id, report=report, tracker=tracker)
     try:
         with saving():
             train(run, report=report, log=tracker.log, evaluate=evaluated, preempted=preempted)
@@ -204,8 +204,10 @@ def _train(
     checkpoint.drop_resume(folder)
 
 
-def _evaluate_now(run: Run, *, run_id: str, report: Reporter) -> None:
-    _evaluate(run.config, run.engine, run.codec.prompt_ids, run.folder, run.counters.step, run_id, report)
+def _evaluate_now(run: Run, *, run_id: str, report: Reporter, tracker: Tracker) -> None:
+    step = run.counters.step
+    _evaluate(run.config, run.engine, run.codec.prompt_ids, run.folder, step, run_id, report)
+    tracker.log_evaluations(run.folder, step)
 
 
 def _evaluate_missing(
@@ -243,6 +245,30 @@ def _evaluate_missing(
             policy, engine, codec = warm_engine(config, weights, device)
             with explained("evaluate", config, policy.dims, policy.head_weight.dtype):
                 _evaluate(config, engine, codec.prompt_ids, owner, step, run, report)
+            _evaluate_lm_eval(config, weights, owner, step, run, report)
+
+
+def _evaluate_lm_eval(
+    config: RunConfig, weights: Path, folder: Path, step: int, run_id: str | None, report: Reporter
+) -> None:
+    """Run `eval.lm_eval` on saved weights, and write down that it was done."""
+    if not config.eval.lm_eval:
+        return
+    from harness.evaluation.lm_eval_tasks import evaluate_lm_eval
+
+    what = f"lm-eval on step {step}" if step else "lm-eval on the base"
+    evaluate_lm_eval(
+        config,
+        weights,
+        folder=folder,
+        checkpoint=checkpoint_name(step),
+        step=step,
+        run_id=run_id,
+        base_id=base_id(config),
+        device=resolve_device(config),
+        progress=lambda task, done, total: report(what, done, total, task),
+    )
+    mark_evaluated(config, folder, step)
 
 
 def _evaluate(

@@ -61,6 +61,7 @@ def check_jobs(jobs: Sequence[Job]) -> None:
             _check_benchmarks,
             lambda c: (c.measured_data.template, *(b.model_dump_json() for b in c.eval.benchmarks)),
         ),
+        (_check_lm_eval, _waits_for_lm_eval),
         (lambda c: check_teacher(c.objective, c.model), lambda c: (_model(c), _objective(c))),
         (_probe_own_functions, lambda c: (_objective(c), _data(c))),
         (folder, lambda c: c.output_dir),
@@ -87,6 +88,20 @@ def _objective(config: RunConfig) -> str:
 def _check_benchmarks(config: RunConfig) -> None:
     for benchmark in config.eval.benchmarks:
         check_benchmark(benchmark, config.measured_data.template)
+
+
+def _waits_for_lm_eval(config: RunConfig) -> Hashable:
+    """Tasks of lm-eval that the run still needs: a finished one is skipped, also where no hub is reached."""
+    asked = tuple(asked.model_dump_json() for asked in config.eval.lm_eval)
+    return asked if asked and finished(config) is None else ()
+
+
+def _check_lm_eval(config: RunConfig) -> None:
+    if _waits_for_lm_eval(config):
+        from harness.evaluation.lm_eval_tasks import check_lm_eval
+
+        for asked in config.eval.lm_eval:
+            check_lm_eval(asked)
 
 
 def _distinct(configs: Sequence[RunConfig], key: Callable[[RunConfig], Hashable]) -> list[RunConfig]:

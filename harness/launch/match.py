@@ -81,7 +81,9 @@ def measuring_sweep(sweep: Sweep, overrides: Sequence[str], *, config_dir: str |
         "eval.splits": f"[{','.join(first.eval.splits[:1])}]",
         "eval.k": "1",
         "eval.greedy": "false",
-        **dict.fromkeys(("eval.at_steps", "eval.rerank", "eval.base_templates", "eval.benchmarks"), "[]"),
+        **dict.fromkeys(
+            ("eval.at_steps", "eval.rerank", "eval.base_templates", "eval.benchmarks", "eval.lm_eval"), "[]"
+        ),
     }
     lines = [line for line in without_until(overrides) if line.lstrip("+").partition("=")[0] not in own]
     lines += [f"{key}={value}" for key, value in own.items()]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import os
 from pathlib import Path
 
+SWEEP = "WANDB_SWEEP_ID"  # set by W&B's sweep agent, which writes settings as --trainer.lr=0.1
 ROOT = Path(__file__).resolve().parents[2]
 
 # Options of Hydra's own command line, and what there is here.
@@ -107,10 +109,14 @@ def _config_dir(arguments: list[str]) -> str | None:
 def parse_arguments(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     """Options, and the Hydra overrides that are left. Raises ValueError for an option that does not exist."""
     options, overrides = parser(_config_dir(arguments)).parse_known_args(arguments)
+    if os.environ.get(SWEEP):
+        overrides = [
+            word.lstrip("-") if word.startswith("--") and "=" in word else word for word in overrides
+        ]
     known = ["--help", "--multirun", "--plan", "--config", "--config-dir", "--max-runs", "--version"]
     for word in overrides:
         if word.startswith("-"):
-            if "." in word and "=" in word:  # as W&B's sweep agent writes settings
+            if "." in word and "=" in word:
                 raise ValueError(f"{word}: a setting has no dashes: {word.lstrip('-')}")
             if instead := HYDRA.get(word.partition("=")[0]):
                 raise ValueError(f"{word}: no such option; {instead}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from analysis.stats.text import interval_text, points
@@ -50,7 +51,29 @@ def ending(config: RunConfig) -> list[str]:
         for each in found.measures[:2]:  # sampled and greedy
             lines.append(f"{found.label} {each.name}: {_against_base(each)}{_change(each)}")
         lines += ["brackets: 95 % over problems; this run alone, one seed says nothing of the method"]
-    return [*lines, f"results: {folder}", f"next: {report_command(folder.parent)}"]
+    return [*lines, f"results: {folder}", *sync_lines([config]), f"next: {report_command(folder.parent)}"]
+
+
+def sync_lines(configs: Sequence[RunConfig]) -> list[str]:
+    """`W&B, recorded offline: wandb sync PATHS`, of runs not sent yet; empty without any.
+
+    The runs of a study stand in one pattern, which the shell resolves.
+    """
+    patterns = [pattern for config in configs if (pattern := _waiting(config))]
+    if len(patterns) > 1 and all(config.tracking.dir is None for config in configs):
+        patterns = [f"{run_folder(configs[0]).parent}/*/wandb/offline-run-*"]
+    return [f"W&B, recorded offline: wandb sync {' '.join(patterns)}"] if patterns else []
+
+
+def _waiting(config: RunConfig) -> str | None:
+    """Pattern of a run's offline records, None where there are none or `wandb sync` has marked them all."""
+    folder, own = run_folder(config), config.tracking.dir
+    pattern = f"{folder}/wandb/offline-run-*"
+    if own is not None:
+        with suppress(RecordError):
+            pattern = f"{own}/wandb/offline-run-*-{read_run(folder).wandb_id}"
+    found = Path(pattern).parent.glob(Path(pattern).name)
+    return pattern if any(not any(p.glob("*.synced")) for p in found) else None
 
 
 def report_command(study: Path) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
-from harness.launch.options import COMMANDS, EXAMPLES, ROOT, parse_arguments, parser
+from harness.launch.options import COMMANDS, EXAMPLES, ROOT, SWEEP, parse_arguments, parser
 from harness.records.reasons import is_disk_full, reason_of
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ FINISHED, FAILED, BAD_INPUT, HELD, INTERRUPTED = 0, 1, 2, 3, 130
 def main(argv: Sequence[str] | None = None, *, functions: Functions | None = None) -> int:
     """Exit code of one command; `functions` replaces what a job calls (tests)."""
     _own_packages_first()
+    if os.environ.get(SWEEP):
+        os.environ.setdefault("WANDB_MODE", "online")  # a sweep's server waits for its runs
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         return _answered(arguments, functions)
@@ -142,6 +144,7 @@ def _launch(
         more = ["", plan_lines(sweep, rule)] if rule else []
         print("\n".join([with_pilot or plan(sweep), *more]), flush=True)
     _check_memory(sweep)
+    _check_trackers(sweep)
     if options.plan:
         return FINISHED
     with installed():
@@ -176,6 +179,14 @@ def _check_torchrun(sweep: Sweep) -> None:
     from harness.training.distributed import check_supported
 
     check_supported(sweep.jobs[0].config, processes)
+
+
+def _check_trackers(sweep: Sweep) -> None:
+    """Raises ValueError for a tracker that is asked for and not installed."""
+    from harness.launch.tensorboard import check_installed
+
+    if any(job.config.tracking.also for job in sweep.jobs):
+        check_installed()
 
 
 def _check_memory(sweep: Sweep) -> None:

@@ -12,11 +12,13 @@ from harness.identity import (
     base_folder,
     benchmark_key,
     eval_key,
+    lm_eval_key,
     run_folder,
     sampling_keys,
     start_folder,
 )
 from harness.records.code_state import code_state
+from harness.records.lm_eval import lm_eval_path, read_lm_eval
 from harness.records.reading import RecordError, read_json
 from harness.records.records import (
     NewerRecord,
@@ -27,6 +29,7 @@ from harness.records.records import (
     samples_of,
     write_json,
 )
+from harness.schema.eval_config import LmEvalConfig
 from harness.schema.run_config import RunConfig
 
 
@@ -69,8 +72,22 @@ def _folders(folder: Path, step: int, keys: list[str]) -> list[Path]:
 def _asked(config: RunConfig, step: int) -> set[str]:
     found = {*config.eval.splits, *(f"{b.name}-{benchmark_key(config, b)}" for b in config.eval.benchmarks)}
     controls = {f"{name} as {t}" for name in found for t in config.eval.base_templates}
+    found |= {_lm_eval_name(config, asked) for asked in config.eval.lm_eval}
     found |= {f"{split}-{key}" for split in config.eval.splits for key in sampling_keys(config).values()}
     return found if step else found | controls
+
+
+def _lm_eval_name(config: RunConfig, asked: LmEvalConfig) -> str:
+    return f"lm_eval {asked.task}-{lm_eval_key(config, asked)}"
+
+
+def lm_eval_records(config: RunConfig, folder: Path, step: int) -> dict[str, Path]:
+    """Paths of a checkpoint's records of `eval.lm_eval`, by what a .done file calls them."""
+    at = checkpoint_name(step)
+    return {
+        _lm_eval_name(config, asked): lm_eval_path(folder, at, lm_eval_key(config, asked), asked.task)
+        for asked in config.eval.lm_eval
+    }
 
 
 def mark_evaluated(config: RunConfig, folder: Path, step: int) -> None:
@@ -82,7 +99,8 @@ def mark_evaluated(config: RunConfig, folder: Path, step: int) -> None:
         earlier = Done(asked=[], records=[])
     now = [_short(record) for _, record in _record_paths(config, folder, step)]
     records = {name for name in [*(earlier.records or []), *now] if (folder / "eval" / name).exists()}
-    asked = _asked(config, step).union(earlier.asked)
+    waiting = {name for name, record in lm_eval_records(config, folder, step).items() if not record.exists()}
+    asked = (_asked(config, step) | set(earlier.asked)) - waiting
     write_json(path, {"asked": sorted(asked), "records": sorted(records)})
 
 
@@ -142,6 +160,8 @@ def unevaluated(config: RunConfig, step: int, folder: Path | None = None) -> str
                 read_eval(record) if lost else read_whole_eval(
                     record
                 )  # the numbers stand without completions
+        for record in lm_eval_records(config, folder, step).values():
+            read_lm_eval(record)
     except RecordError as error:
         return error.what
     return None

@@ -26,7 +26,7 @@ from harness.launch.jobs import DONE, Functions, Job, is_behind, not_started
 from harness.launch.launcher import num_cores, own_code_first, places
 from harness.launch.pipeline import typed
 from harness.launch.plan import describe
-from harness.launch.results import headline, report_command, run_names
+from harness.launch.results import headline, report_command, run_names, sync_lines
 from harness.launch.status import decide, decision_text, finished
 from harness.launch.study import merged_study, write_study
 from harness.records.code_state import code_state
@@ -238,7 +238,8 @@ def _summary(sweep: Sweep, outcomes: dict[str, tuple[str, str]], study: Path, se
     text = ", ".join(f"{n} {outcome}" for outcome, n in counts.items())
     print(f"{study}: {text} in {duration(seconds)}", file=sys.stderr)
     if counts.keys() & {"finished", "skipped"}:
-        print(f"next: {report_command(study)}", file=sys.stderr)
+        for line in [*sync_lines([job.config for job in sweep.jobs]), f"next: {report_command(study)}"]:
+            print(line, file=sys.stderr)
     if counts.keys() - {"finished", "skipped", "held"}:
         return 1
     return 3 if "held" in counts else 0

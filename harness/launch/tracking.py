@@ -7,16 +7,22 @@ import os
 import shutil
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
 from harness.identity import digest
 from harness.launch.bookkeeping import final_numbers
-from harness.launch.status import evaluation_folders, sampling_folders
+from harness.launch.status import evaluation_folders, lm_eval_records, sampling_folders
+from harness.launch.tensorboard import Board
 from harness.records.declarations import FILE as DECLARATION
+from harness.records.lines import read_completions
+from harness.records.lm_eval import lm_eval_paths
 from harness.records.looks import FILE as LOOKS
-from harness.records.records import BASES, RunRecord, eval_paths, read_eval
+from harness.records.records import BASES, RunRecord, eval_paths, read_eval, samples_of
+from harness.records.sections import EVALUATIONS, STEP, sectioned
+from harness.schema.config_text import config_text
 from harness.schema.corpus_config import corpus_name
 from harness.schema.run_config import RunConfig
 
@@ -41,21 +47,31 @@ def factor_tags(config: RunConfig, overrides: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(tag[:TAG_LENGTH] for tag in [*usual, *factors, *asked]))
 
 
-class Tracker:
-    """Mirrors metrics to W&B. Every failure costs one warning; outputs/ has the data in any case.
+def _samples(config: RunConfig, folder: Path, step: int) -> list[Path]:
+    """Files of completions of a checkpoint's evaluations, by the main protocol."""
+    places = evaluation_folders(config, folder, step)
+    return [samples_of(path) for place in places for path in sorted(place.glob("*.json"))]
 
-    An outage costs a run at most three times `tracking.timeout`: once at its start, twice at its end.
+
+class Tracker:
+    """Mirrors metrics to W&B, and to TensorBoard where it is asked for.
+
+    Every failure costs one warning; outputs/ has the data in any case. An outage costs a run at most three
+    times `tracking.timeout`: once at its start, twice at its end.
     """
 
     def __init__(self, config: RunConfig) -> None:
         self.config = config
         self.run: Any = None
+        self.board: Board | None = None
         self.failures = 0
 
     def start(self, record: RunRecord, folder: Path) -> str | None:
         """Begin the run, or go on with it; its id at W&B, None where it is not tracked."""
         if self.config.tracking.mode != "disabled":
             self._try(lambda: self._start(record, folder))
+        if self.config.tracking.also:
+            self._try(lambda: self._start_board(record, folder), "TensorBoard")
         return self.run.id if self.run is not None else record.wandb_id
 
     def _start(self, record: RunRecord, folder: Path) -> None:
@@ -76,6 +92,9 @@ class Tracker:
             self.run = self._init(record, folder, "offline")
         self.run.define_metric("step")
         self.run.define_metric("*", step_metric="step")
+
+    def _start_board(self, record: RunRecord, folder: Path) -> None:
+        self.board = Board(record, folder, config_text(self.config))
 
     def _init(self, record: RunRecord, folder: Path, mode: Mode) -> Any:
         import wandb
@@ -103,14 +122,31 @@ class Tracker:
         )
 
     def log(self, metrics: dict[str, Any]) -> None:
-        if self.run is not None:
-            self._try(lambda: self.run.log(metrics))
+        """Send a step's metrics, each in its section."""
+        self._send(sectioned(metrics))
+
+    def log_evaluations(self, folder: Path, step: int) -> None:
+        """Send a checkpoint's evaluations as `eval/SPLIT/METRIC`; `folder` is the run's, or its base's."""
+        if self.run is not None or self.board is not None:
+            found = {f"{EVALUATIONS}/{k}": v for k, v in final_numbers(self.config, folder, step).items()}
+            self._send({STEP: step, **found} if found else {})
+
+    def _send(self, row: dict[str, Any]) -> None:
+        run, board = self.run, self.board
+        if row and run is not None:
+            self._try(lambda: run.log(row))
+        if row and board is not None:
+            self._try(lambda: board.log(row), "TensorBoard")
 
     def finish(self, record: RunRecord, folder: Path) -> None:
         """Send how the run ended: its record as it is on disk, final numbers, evaluations. Then let go of it.
 
         Call it once the record is written: W&B may keep this waiting, and what it is sent is the end's.
         """
+        self.log_evaluations(self._base(record), 0)
+        self.log_evaluations(folder, record.steps_done)  # last: W&B's summary has a metric's last value
+        if (board := self.board) is not None:
+            self._try(board.close, "TensorBoard")
         if self.run is None:
             return
         thread = threading.Thread(target=self._finish, args=(record, folder), daemon=True)
@@ -120,8 +156,8 @@ class Tracker:
             self._failed(TimeoutError("no answer at the end of the run"), KEPT)
 
     def _finish(self, record: RunRecord, folder: Path) -> None:
-        self._try(lambda: self.run.summary.update(final_numbers(self.config, folder, record.steps_done)))
         self._try(lambda: self._table(record, folder))
+        self._try(lambda: self._completions(folder, record.steps_done))
         self._try(lambda: self._files(record, folder))
         self._try(lambda: self._artifact(folder))
         self._try(lambda: self._let_go(record))
@@ -133,13 +169,23 @@ class Tracker:
         if log.exists() and "fatal error" in log.read_text(errors="replace"):
             raise ConnectionError("a part was not uploaded")
 
+    def _base(self, record: RunRecord) -> Path:
+        return Path(self.config.output_dir) / BASES / str(record.base_id)
+
     def _records(self, record: RunRecord, folder: Path) -> dict[str, Path]:
         """Evaluations of the run and, by the same protocols, of its base; by their names at W&B."""
-        base = Path(self.config.output_dir) / BASES / str(record.base_id)
+        base = self._base(record)
         places = [f for of in (evaluation_folders, sampling_folders) for f in of(self.config, base, 0)]
         of_base = [path for place in places for path in sorted(place.glob("*.json"))]
         found = {path.relative_to(folder).as_posix(): path for path in eval_paths(folder)}
         return found | {f"{BASES}/{path.relative_to(base.parent).as_posix()}": path for path in of_base}
+
+    def _of_lm_eval(self, record: RunRecord, folder: Path) -> dict[str, Path]:
+        """Records of lm-eval's tasks, of the run and its base, by their names at W&B."""
+        base = self._base(record)
+        found = {path.relative_to(folder).as_posix(): path for path in lm_eval_paths(folder)}
+        asked = lm_eval_records(self.config, base, 0).values()
+        return found | {f"{BASES}/{path.relative_to(base.parent).as_posix()}": path for path in asked}
 
     def _table(self, record: RunRecord, folder: Path) -> None:
         """Log every evaluation as a row of a Table."""
@@ -154,13 +200,28 @@ class Tracker:
         )
         self.run.log({"evaluations": table})
 
+    def _completions(self, folder: Path, step: int) -> None:
+        """Log completions of the last checkpoint as a Table: the first sample of the first problems."""
+        import wandb
+
+        columns = ["task", "problem", "reference", "completion", "extracted", "correct"]
+        rows: list[Iterable[Any]] = []
+        for path in _samples(self.config, folder, step):
+            firsts = (row for row in read_completions(path) if not row.get("sample_idx"))
+            for row in islice(firsts, self.config.tracking.completions - len(rows)):
+                task = path.name.partition(".")[0]
+                rows.append([task, *(row.get(name) for name in columns[1:])])
+        if rows:
+            self.run.log({"completions": wandb.Table(columns=[*columns], data=[*rows])})
+
     def _files(self, record: RunRecord, folder: Path) -> None:
         """Send the records as files: `r1-report fetch` makes an outputs/ folder again from W&B alone."""
         base = Path(BASES) / str(record.base_id) / "base.json"
         files = {"run.json": folder / "run.json", "study.json": folder.parent / "study.json"}
         files |= {name: folder.parent / name for name in (DECLARATION, LOOKS)}
         files[base.as_posix()] = Path(self.config.output_dir) / base
-        for name, path in (files | self._records(record, folder)).items():
+        files |= self._of_lm_eval(record, folder) | self._records(record, folder)
+        for name, path in files.items():
             if path.exists():
                 place = Path(self.run.dir) / name
                 place.parent.mkdir(parents=True, exist_ok=True)
@@ -176,16 +237,16 @@ class Tracker:
             artifact.add_file(str(path), name=str(path.relative_to(folder)))
         self.run.log_artifact(artifact)
 
-    def _try(self, action: Callable[[], Any]) -> None:
+    def _try(self, action: Callable[[], Any], name: str = "W&B") -> None:
         try:
             action()
         except Exception as error:
-            self._failed(error, KEPT)
+            self._failed(error, KEPT, name)
 
-    def _failed(self, error: Exception, rest: str) -> None:
+    def _failed(self, error: Exception, rest: str, name: str = "W&B") -> None:
         self.failures += 1
         if self.failures == 1:
-            self._warn(f"W&B: {type(error).__name__}: {' '.join(str(error).split())}; {rest}")
+            self._warn(f"{name}: {type(error).__name__}: {' '.join(str(error).split())}; {rest}")
 
     def _warn(self, text: str) -> None:
         print(f"warning: {text}", file=sys.stderr, flush=True)

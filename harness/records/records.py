@@ -5,7 +5,8 @@
     outputs/<study>/<run_id>/run.json                  RunRecord: status, seeds, versions, hardware, compute
     outputs/<study>/<run_id>/metrics.jsonl             one line an optimiser step (+ metrics.jsonl.sha256)
     outputs/<study>/<run_id>/eval/<checkpoint>/<task>.json (+ <task>.samples.jsonl.gz)      EvalRecord
-    outputs/bases/<base_id>/                           base.json, the weights, and eval/ of the base itself
+    outputs/<study>/<run_id>/lm_eval/<checkpoint>/<task>.json            LmEvalRecord (lm_eval.py)
+    outputs/bases/<base_id>/             base.json, the weights, and eval/ and lm_eval/ of the base itself
 Files are replaced atomically: a reader sees the old one or the new one.
 """
 
@@ -28,19 +29,19 @@ SCHEMA_VERSION = 1
 # Datasets that a program makes; the names of their tasks begin so. Here, since harness and analysis read it.
 GENERATED = ("aime_gen", "general")
 Status = Literal["running", "finished", "failed", "interrupted"]
-T = TypeVar("T", bound="_Record")
+T = TypeVar("T", bound="Record")
 
 
 class NewerRecord(RecordError):
     """A record that a newer version of this program wrote: whole, and not to be overwritten."""
 
 
-class _Record(BaseModel):
+class Record(BaseModel):
     model_config = ConfigDict(extra="allow")
     schema_version: int = SCHEMA_VERSION
 
 
-class RunRecord(_Record):
+class RunRecord(Record):
     """One run. `seconds`, `flops` and `peak_memory` (bytes) are by phase, `tokens` by use.
 
     `eval_keys` names each task's last protocol: evaluations under an earlier one are not the run's result.
@@ -79,7 +80,7 @@ class RunRecord(_Record):
     wandb_id: str | None = None
 
 
-class BaseRecord(_Record):
+class BaseRecord(Record):
     """A pretrained base: what made it and what it cost."""
 
     base_id: str
@@ -93,7 +94,7 @@ class BaseRecord(_Record):
     code: dict[str, Any]
 
 
-class EvalRecord(_Record):
+class EvalRecord(Record):
     """One task on one checkpoint. Lists are [problem][sample]; `greedy_*` are [problem] (None: not run).
 
     `answers` are the grader's equivalence classes (None: nothing extracted); `stepped` says whether a
@@ -162,7 +163,7 @@ class Arm(BaseModel):
     rates: dict[Rate, dict[Seed, FolderName]] = Field(default_factory=dict)  # rate -> seed -> run_id
 
 
-class StudyRecord(_Record):
+class StudyRecord(Record):
     """An ablation as planned. `control` gives the level of each factor that differences are taken against."""
 
     study: str
@@ -207,7 +208,7 @@ def number(value: Any) -> Any:
     return float(value) if value in ("nan", "inf", "-inf") else value
 
 
-def _read(path: Path, kind: type[T], remedy: str) -> T:
+def read_record(path: Path, kind: type[T], remedy: str) -> T:
     try:
         record = read_json(path, kind, remedy=remedy)
     except RecordError as error:
@@ -222,7 +223,7 @@ def _read(path: Path, kind: type[T], remedy: str) -> T:
 def _refuse_newer(path: Path, error: RecordError) -> None:
     """Raise NewerRecord where only a newer program's fields are the trouble."""
     try:
-        version = read_json(path, _Record, remedy="").schema_version
+        version = read_json(path, Record, remedy="").schema_version
     except RecordError:
         raise error from None
     if version > SCHEMA_VERSION:
@@ -236,22 +237,22 @@ def _newer(path: Path, version: int) -> NewerRecord:
 
 def read_run(folder: Path) -> RunRecord:
     """Raises RecordError when run.json is missing, damaged, or from a newer version."""
-    return _read(folder / "run.json", RunRecord, "launch the run again to rewrite it")
+    return read_record(folder / "run.json", RunRecord, "launch the run again to rewrite it")
 
 
 def read_base(folder: Path) -> BaseRecord:
     """Raises RecordError as `read_run` does."""
-    return _read(folder / "base.json", BaseRecord, "launch a run on the base again: it is made anew")
+    return read_record(folder / "base.json", BaseRecord, "launch a run on the base again: it is made anew")
 
 
 def read_study(folder: Path) -> StudyRecord:
     """Raises RecordError as `read_run` does."""
-    return _read(folder / "study.json", StudyRecord, "launch the study again to rewrite it")
+    return read_record(folder / "study.json", StudyRecord, "launch the study again to rewrite it")
 
 
 def read_eval(path: Path) -> EvalRecord:
     """Raises RecordError as `read_run` does."""
-    return _read(path, EvalRecord, again(path))
+    return read_record(path, EvalRecord, again(path))
 
 
 def samples_of(path: Path) -> Path:

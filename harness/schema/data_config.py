@@ -29,7 +29,13 @@ Published = Literal[
     "amc23",
     "aime24",
     "aime25",
+    "aime26",
+    "hmmt_feb25",
+    "hmmt_nov25",
+    "hmmt_feb26",
     "math500",
+    "olympiadbench",
+    "minerva",
     "deepscaler",
     "dapo_17k",
 ]

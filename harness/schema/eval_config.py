@@ -16,7 +16,7 @@ from harness.schema.section import Check, Name, NonNegative, Positive, PositiveF
 Split = Literal["train", "perturbed", "validation", "validation_perturbed", "test", "heldout"]
 MANY_SAMPLES, FEW_SAMPLES = 64, 4  # k for sets of 30 or 40 problems, and for large ones
 TopP = Annotated[float, Field(gt=0, le=1)]
-SMALL_SETS = ("aime24", "aime25", "amc23")
+SMALL_SETS = ("aime24", "aime25", "aime26", "amc23", "hmmt_feb25", "hmmt_nov25", "hmmt_feb26")
 
 
 class BenchmarkConfig(Section):
@@ -34,7 +34,7 @@ class BenchmarkConfig(Section):
     limit: Positive | None = None
     """Measure on a sample of so many problems, the same in every arm (drawn with seed 0); null: on all."""
     k: Positive
-    """Samples of each problem; by default 64 for the small sets (AIME, AMC), else 4."""
+    """Samples of each problem; by default 64 for the small sets (AIME, AMC, HMMT), else 4."""
     temperature: PositiveFloat = 0.6
     """Sampling temperature."""
     top_p: TopP = 0.95
@@ -68,6 +68,27 @@ class BenchmarkConfig(Section):
         if self.path is None and self.own is None:
             preset(self.task, field="task")
         return self
+
+
+class LmEvalConfig(Section):
+    """A task or group of lm-eval, with its own prompt and grader; a string alone is its `task`."""
+
+    task: Name
+    """Name in lm-eval (`lm-eval ls tasks`): ifeval, hellaswag, mmlu."""
+    limit: Positive | None = None
+    """Measure on the first so many documents of each task, as lm-eval's --limit does; null: on all."""
+    num_fewshot: NonNegative | None = None
+    """Solved examples before each document; null: as the task says."""
+    batch_size: Positive = 8
+    """Texts that the model reads at once."""
+    include_path: str | None = None
+    """Folder with YAMLs of tasks of your own."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _complete(cls, value: Any) -> Any:
+        """Take a bare name as the task."""
+        return {"task": value} if isinstance(value, str) else value
 
 
 def _repeated(values: Sequence[float]) -> float | None:
@@ -108,6 +129,8 @@ class EvalConfig(Section):
     """How the process model of `rerank` is trained."""
     benchmarks: list[BenchmarkConfig] = Field(default=[])
     """Other problems to measure on, each with a key and a record of its own."""
+    lm_eval: list[LmEvalConfig] = Field(default=[])
+    """Tasks of lm-eval on the base and each checkpoint: what training kept, and what it cost elsewhere."""
     base_templates: list[TemplateName] = Field(default=[])
     """Templates under which the base alone is measured too: what a template gives is no gain of training."""
 
@@ -132,6 +155,12 @@ class EvalConfig(Section):
         return min((n for n in names if names.count(n) > 1 or n in get_args(Split)), default=None)
 
     @property
+    def _twice(self) -> str | None:
+        """The first task of `lm_eval` that stands twice."""
+        names = [asked.task for asked in self.lm_eval]
+        return next((name for i, name in enumerate(names) if name in names[:i]), None)
+
+    @property
     def _untrained(self) -> str | None:
         """The first model of `rerank` without settings for its training."""
         return next((kind for kind in self.rerank if getattr(self, f"{kind}_model") is None), None)
@@ -141,6 +170,10 @@ class EvalConfig(Section):
             lambda c: c._taken_name,
             "benchmarks: the name {c._taken_name} is taken; give this one another, e.g. "
             "{{task: {c._taken_name}, name: {c._taken_name}_2}}",
+        ),
+        Check(
+            lambda c: c._twice,
+            "lm_eval: {c._twice} stands twice; give each task once",
         ),
         Check(
             lambda c: _repeated(c.temperatures) is not None or _repeated(c.top_ps) is not None,

@@ -69,7 +69,7 @@ class RunConfig(Section):
     eval: EvalConfig
     """What is measured on the base and on each checkpoint."""
     tracking: TrackingConfig
-    """Weights & Biases."""
+    """Weights & Biases, TensorBoard."""
     stage: StageConfig | None = None
     """Place in a pipeline; on the command line `stage=NAME` is the last stage to run. null: no pipeline."""
 

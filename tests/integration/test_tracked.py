@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
@@ -148,3 +150,30 @@ def test_a_run_is_recorded_as_finished_before_a_silent_server_is_waited_for(
         finish(config)
     assert seen == ["finished"] and len(server.starts) > 0
     assert capfd.readouterr().err.count("warning: W&B") == 1
+
+
+@pytest.mark.timeout(300)
+def test_a_sweep_of_wandbs_own_agent_runs(tmp_path: Path) -> None:
+    """`wandb agent` starts each run with settings as --name=value; a run is at W&B under the agent's id."""
+    common = {"experiment": "smoke", "study": "swept", "output_dir": str(tmp_path), "trainer.steps": 1}
+    common |= {"eval.splits": "[validation]", "eval.k": 1, "eval.greedy": False, "tracking.timeout": 3}
+    common |= {"tracking.mode": "online"}  # the smoke test switches W&B off
+    with wandb_server() as server:
+        server.sweep = [{**common, "trainer.lr": lr} for lr in (1e-4, 1e-3)]
+        server.sweep_command = [sys.executable, "-m", "harness", "${args}"]
+        known = {k: v for k, v in os.environ.items() if not k.startswith("WANDB_")}
+        root = str(Path(__file__).resolve().parents[2])
+        environment = known | {"WANDB_BASE_URL": server.url, "WANDB_API_KEY": KEY, "PYTHONPATH": root}
+        agent = [sys.executable, "-m", "wandb", "agent", "me/p/sweep"]
+        done = subprocess.run(
+            agent, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=240
+        )
+    assert done.returncode == 0, done.stderr
+    assert sorted({start["name"] for start in server.starts}) == ["swept0", "swept1"]
+    for name in ("swept0", "swept1"):
+        assert any("train/loss" in row for row in server.history[name]), done.stderr
+        assert any("eval/validation/avg_at_k" in row for row in server.history[name])
+    records = [read_run(path.parent) for path in tmp_path.glob("swept/*/run.json")]
+    assert {record.wandb_id for record in records} == {"swept0", "swept1"}
+    assert {record.config["trainer"]["lr"] for record in records} == {1e-4, 1e-3}
+    assert {start["name"] for start in server.starts if start.get("sweep") == "sweep"} == {"swept0", "swept1"}

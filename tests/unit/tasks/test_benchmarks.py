@@ -13,6 +13,7 @@ pytest.importorskip("lm_eval")
 from lm_eval.tasks import TaskManager
 
 from harness.data.load import PUBLISHED
+from harness.schema.eval_config import BenchmarkConfig
 from tasks.benchmarks import documents
 
 TASKS = Path(__file__).resolve().parents[3] / "tasks"
@@ -40,6 +41,36 @@ def test_the_tasks_follow_r1s_protocol() -> None:
         assert config.repeats == k and (options["temperature"], options["top_p"]) == (0.6, 0.95)
         assert options["max_gen_toks"] == 32768
         assert tasks[f"{name}_greedy"].config.generation_kwargs["do_sample"] is False
+
+
+SETS = {
+    "aime26": 30,
+    "hmmt_feb25": 30,
+    "hmmt_nov25": 30,
+    "hmmt_feb26": 33,
+    "olympiadbench": 5,
+    "minerva": 272,
+}
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_a_file_of_each_newer_set_is_read_whole(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Made-up rows, since the folder may lack these; OlympiadBench alone has copies of several sizes."""
+    monkeypatch.setenv("MATH_DATA_DIR", str(tmp_path))
+    rows = [json.dumps({"problem": f"What is {i} + 1?", "answer": i + 1}) for i in range(SETS[name])]
+    (tmp_path / f"{name}.jsonl").write_text("\n".join(rows) + "\n")
+    found = documents.benchmark(name)["test"]
+    assert found["answer"] == [str(i + 1) for i in range(SETS[name])] and "\\boxed{}" in found["prompt"][0]
+    tasks = TaskManager(include_path=str(TASKS), include_defaults=False).load([f"{name}_k", f"{name}_greedy"])
+    repeats = tasks["tasks"][f"{name}_k"].config.repeats
+    assert repeats == (4 if name in ("olympiadbench", "minerva") else 64)
+    assert BenchmarkConfig.model_validate(name).k == repeats
+    (tmp_path / f"{name}.jsonl").write_text("\n".join(rows[:4]) + "\n")
+    if name != "olympiadbench":
+        with pytest.raises(ValueError, match=f"4 problems where {SETS[name]} are expected"):
+            documents.benchmark(name)
 
 
 def test_a_wrong_folder_template_or_count_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -426,6 +426,6 @@ def test_validation_messages_come_from_one_place() -> None:
         raw = Composer().config([]).model_dump()
     raw["data"]["dose"] = {"dataset": "aime42", "percent": 5}
     with pytest.raises(
-        ConfigError, match=r"data\.dose\.dataset=aime42: not one of .*did you mean aime25 or aime24"
+        ConfigError, match=r"data\.dose\.dataset=aime42: not one of .*did you mean aime26 or aime25 or aime24"
     ):
         validate(raw)

@@ -31,6 +31,14 @@ HUB = {
     "math-ai/amc23": [{"id": 0, "question": "q", "answer": 27.0, "url": "u"}],
     "Maxwell-Jia/AIME_2024": [{"ID": "2024-I-1", "Problem": "q", "Solution": "s", "Answer": 25}],
     "math-ai/aime25": [{"problem": "q", "answer": "70", "id": "0"}],
+    "MathArena/aime_2026": [{"problem_idx": 1, "problem": "q", "answer": 70, "problem_type": ["Algebra"]}],
+    "MathArena/hmmt_feb_2025": [{"problem_idx": 1, "problem": "q", "answer": r"\frac{1}{2}"}],
+    "MathArena/hmmt_nov_2025": [{"problem_idx": 1, "problem": "q", "answer": "3"}],
+    "MathArena/hmmt_feb_2026": [{"problem_idx": 1, "problem": "q", "answer": r"2\sqrt{3}"}],
+    "Hothan/OlympiadBench": [
+        {"id": 7, "question": "q", "context": None, "final_answer": ["$(1,1), (3,2)$"], "subfield": "Algebra"}
+    ],
+    "math-ai/minervamath": [{"question": "q", "answer": "4.5e33"}],
     "HuggingFaceH4/MATH-500": [
         {"problem": "q", "solution": "s", "answer": "x", "subject": "Algebra", "level": 3, "unique_id": "u"}
     ],
@@ -44,6 +52,12 @@ FIRST = {
     "amc23": ("27", None, None),
     "aime24": ("25", None, None),
     "aime25": ("70", None, None),
+    "aime26": ("70", None, None),
+    "hmmt_feb25": (r"\frac{1}{2}", None, None),
+    "hmmt_nov25": ("3", None, None),
+    "hmmt_feb26": (r"2\sqrt{3}", None, None),
+    "olympiadbench": ("$(1,1), (3,2)$", "Algebra", None),
+    "minerva": ("4.5e33", None, None),
     "math500": ("x", "Algebra", 3),
     "deepscaler": ("-2/3", None, None),
     "dapo_17k": ("34", None, None),
@@ -73,6 +87,15 @@ def test_the_hubs_columns_become_problems(name: str, hub: list) -> None:
     assert problems[0].text == "q" and problems[0].dataset == name
     assert {path for path, _, _ in hub} == {source.hub_id}
     assert len(problems) == len({p.id for p in problems}) == len(hub)  # one row a config; 2024 is left out
+
+
+def test_a_context_stands_before_its_question_and_several_values_are_one_answer(
+    hub: list, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = {"id": 8, "question": "q", "context": "Let $x>0$.", "final_answer": ["$1$", "3"], "subfield": None}
+    monkeypatch.setitem(HUB, "Hothan/OlympiadBench", [row])
+    (problem,) = PUBLISHED["olympiadbench"].load("test")
+    assert (problem.text, problem.answer, problem.id) == ("Let $x>0$.\nq", "$1$, 3", "8")
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 
 from harness.identity import base_folder, run_folder
 from harness.launch.jobs import Job
-from harness.launch.results import ending, headline, run_name, run_names
+from harness.launch.results import ending, headline, run_name, run_names, sync_lines
 from harness.records.records import write_record
 from harness.schema.run_config import RunConfig
 from tests.unit.harness.launch.test_measured import AFTER, BEFORE, evaluation, run_record
@@ -55,6 +55,23 @@ def test_a_single_run_ends_with_its_accuracy_its_folder_and_the_next_command(con
     assert lines[-2] == f"results: {run_folder(config)}"
     assert lines[-1] == f"next: python -m analysis report {run_folder(config).parent}"
     assert headline(config) == "test 62.5 %, base 37.5 %"
+
+
+def test_runs_recorded_offline_end_with_what_sends_them(tmp_path: Path) -> None:
+    configs = [configure(f"output_dir={tmp_path}", f"seed={seed}") for seed in (0, 1)]
+    folders = [run_folder(config) for config in configs]
+    assert sync_lines(configs) == []
+    for folder in folders:
+        (folder / "wandb" / "offline-run-1-a").mkdir(parents=True)
+    said = "W&B, recorded offline: wandb sync"
+    assert sync_lines(configs[:1]) == [f"{said} {folders[0]}/wandb/offline-run-*"]
+    assert sync_lines(configs) == [f"{said} {folders[0].parent}/*/wandb/offline-run-*"]
+    (folders[0] / "wandb" / "offline-run-1-a" / "run-a.wandb.synced").touch()
+    assert sync_lines(configs[:1]) == []
+    elsewhere = configure(f"output_dir={tmp_path}", f"tracking.dir={tmp_path / 'w'}")
+    write_record(folders[0] / "run.json", run_record(run_id=folders[0].name, wandb_id="mine"))
+    (tmp_path / "w" / "wandb" / "offline-run-2-mine").mkdir(parents=True)
+    assert sync_lines([elsewhere]) == [f"{said} {tmp_path}/w/wandb/offline-run-*-mine"]
 
 
 def test_numbers_that_cannot_be_read_are_left_to_the_report(config: RunConfig) -> None:

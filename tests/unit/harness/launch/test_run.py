@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from harness.launch.jobs import Functions
+from harness.launch.options import parse_arguments
 from harness.launch.run import main
 
 CONF = str(Path(__file__).parent / "conf")
@@ -97,6 +99,7 @@ def test_config_prints_the_resolved_settings_and_the_name(capsys) -> None:
 
 IMPORTED = """
 import sys
+from harness.launch.options import parse_arguments
 from harness.launch.run import main
 try:
     code = main({arguments!r})
@@ -122,3 +125,25 @@ def test_nothing_heavy_is_imported_before_it_is_needed(arguments, expected, tmp_
         [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=120
     )
     assert done.stderr.splitlines()[-1] == expected
+
+
+def test_settings_as_wandbs_agent_writes_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Elsewhere dashes are an error, being an option's. In a sweep W&B is online unless told otherwise."""
+    with pytest.raises(ValueError, match=r"--trainer.lr=0.1: a setting has no dashes: trainer.lr=0.1"):
+        parse_arguments(["--trainer.lr=0.1"])
+    monkeypatch.setenv("WANDB_SWEEP_ID", "s")
+    assert parse_arguments(["--trainer.lr=0.1", "--seed=1", "--plan"])[1] == ["trainer.lr=0.1", "seed=1"]
+    with pytest.raises(ValueError, match="no such option"):
+        parse_arguments(["--pln"])
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    monkeypatch.setattr("harness.launch.run._answered", lambda *_: 0)
+    assert main(["--seed=1"]) == 0 and os.environ.pop("WANDB_MODE") == "online"
+
+
+def test_a_tracker_that_is_not_installed_stops_the_launch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("harness.launch.tensorboard.find_spec", lambda name: None)
+    assert single(tmp_path, "tracking.also=[tensorboard]") == 2
+    assert "TensorBoard is not installed; pip install" in capsys.readouterr().err
+    assert not list(tmp_path.glob("s/*/run.json"))

@@ -14,8 +14,11 @@ from typing import Any
 import pytest
 
 from analysis.report.tracked import offline_runs
+from harness.launch.status import evaluation_folders, lm_eval_records
 from harness.launch.tracking import Tracker, factor_tags, wandb_id
+from harness.records.lines import write_samples
 from harness.records.records import RunRecord, write_record
+from tests.unit.analysis.conftest import evaluation
 from tests.unit.harness.launch.wandb_server import KEY, wandb_server
 from tests.unit.harness.tiny import configure
 
@@ -175,6 +178,111 @@ def test_offline_records_a_run_that_can_be_synced(tmp_path: Path) -> None:
     assert (folder / f"run-{tracker.run.id}.wandb").stat().st_size > 0
 
 
+def test_metrics_stand_in_sections(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_wandb(monkeypatch)
+    tracker = start(tmp_path, "offline")
+    tracker.log({"step": 1, "loss": 0.5, "reward": 0.25, "seconds_train": 2.0})
+    assert tracker.run.logged == [
+        {"step": 1, "train/loss": 0.5, "rollout/reward": 0.25, "cost/seconds_train": 2.0}
+    ]
+
+
+def write_evaluation(config: Any, folder: Path, step: int, rate: float) -> None:
+    """An evaluation with two completions a problem; the first problem is answered rightly once."""
+    (place,) = evaluation_folders(config, folder, step)
+    record = evaluation(rate, split="test", seed=0, step=step, run_id=None, base="b")
+    record.metrics = {"avg_at_k": rate}
+    write_record(place / f"{record.task}.json", record)
+    rows = [
+        {
+            "problem_id": f"p{i}",
+            "sample_idx": j,
+            "problem": f"q{i}",
+            "completion": f"c{i}{j}",
+            "correct": j == 0,
+        }
+        for i in range(3)
+        for j in range(2)
+    ]
+    write_samples(place / f"{record.task}.samples.jsonl.gz", rows)
+
+
+def test_evaluations_and_completions_are_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The base's at step 0, the last checkpoint's after it; the first completion of two problems."""
+    fake_wandb(monkeypatch)
+    sys.modules["wandb"].Table = lambda columns, data: [dict(zip(columns, row, strict=True)) for row in data]
+    tracker = start(tmp_path / "run", "offline", f"output_dir={tmp_path}", "tracking.completions=2")
+    write_evaluation(tracker.config, tmp_path / "bases" / "b1", 0, 0.25)
+    write_evaluation(tracker.config, tmp_path / "run", 2, 0.5)
+    tracker.log_evaluations(tmp_path / "run", 2)
+    assert tracker.run.logged == [{"step": 2, "eval/test/avg_at_k": 0.5}]
+    record = record_of(status="finished", base_id="b1", steps_done=2)
+    write_record(tmp_path / "run" / "run.json", record)
+    tracker.finish(record, tmp_path / "run")
+    sent = [row for row in tracker.run.logged if "step" in row]
+    assert sent[1:] == [{"step": 0, "eval/test/avg_at_k": 0.25}, {"step": 2, "eval/test/avg_at_k": 0.5}]
+    (table,) = [row["completions"] for row in tracker.run.logged if "completions" in row]
+    assert [(row["problem"], row["completion"], row["correct"]) for row in table] == [
+        ("q0", "c00", True),
+        ("q1", "c10", True),
+    ]
+    assert table[0]["task"] == "aime_gen_test"
+
+
+def test_records_of_lm_evals_tasks_are_sent_with_those_of_the_base(tmp_path: Path) -> None:
+    config = configure("study=s1", f"output_dir={tmp_path}", "eval.lm_eval=[ifeval]")
+    base, run = tmp_path / "bases" / "b1", tmp_path / "run"
+    (before,) = lm_eval_records(config, base, 0).values()
+    (after,) = lm_eval_records(config, run, 2).values()
+    for path in (before, after):
+        path.parent.mkdir(parents=True)
+        path.touch()
+    sent = Tracker(config)._of_lm_eval(record_of(base_id="b1"), run)
+    assert sent == {
+        f"lm_eval/{after.parent.name}/ifeval.json": after,
+        f"bases/b1/lm_eval/{before.parent.name}/ifeval.json": before,
+    }
+
+
+def test_no_completion_is_sent_where_none_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_wandb(monkeypatch)
+    sys.modules["wandb"].Table = lambda columns, data: data
+    tracker = start(tmp_path, "offline", "tracking.completions=0")
+    write_evaluation(tracker.config, tmp_path, 0, 0.5)
+    end(tracker, tmp_path)
+    assert not any("completions" in row for row in tracker.run.logged)
+
+
+def test_tensorboard_has_the_same_numbers(tmp_path: Path) -> None:
+    """Read back by TensorBoard's own reader; a resumed run goes on, and hides steps of an earlier attempt."""
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    also = ("tracking.also=[tensorboard]",)
+    tracker = start(tmp_path, "disabled", *also)
+    for step in (1, 2):
+        tracker.log({"step": step, "loss": 1 / step, "kl": float("nan")})
+    end(tracker, tmp_path)
+    resumed = start(tmp_path, "disabled", *also, steps_done=1, num_resumes=1)
+    resumed.log({"step": 2, "loss": 0.25})
+    end(resumed, tmp_path)
+    found = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert [(e.step, e.value) for e in found.Scalars("train/loss")] == [(1, 1.0), (2, 0.25)]
+    assert tracker.failures == resumed.failures == 0 and "train/kl" in found.Tags()["scalars"]
+
+
+def test_a_board_that_fails_costs_one_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    tracker = start(tmp_path, "disabled", "tracking.also=[tensorboard]")
+    tracker.log({"step": 1, "loss": 1.0})
+    end(tracker, tmp_path)
+    assert capsys.readouterr().err.count("warning: TensorBoard: ") == 1
+
+
 def test_tags_are_the_factors() -> None:
     config = configure("study=s1")
     long = "objective.name=" + "x" * 80
@@ -215,7 +323,9 @@ def at(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
 
 
 def losses(rows: list[dict[str, Any]]) -> list[float]:
-    return [row["loss"] for row in rows if "loss" in row]  # a table has a row of its own
+    """Losses as they were logged; a server has them in their section, the analysis under their plain name."""
+    found = [row.get("train/loss", row.get("loss")) for row in rows]
+    return [value for value in found if value is not None]  # a table has a row of its own
 
 
 def tracked(folder: Path) -> float:

@@ -17,7 +17,8 @@ HANG = 60.0  # seconds without an answer, longer than any test waits
 class WandbServer(ThreadingHTTPServer):
     """Answer as W&B does, and keep what was sent. `fault` is how the next requests fail.
 
-    `starts` are the settings of each run that was begun; `history` and `files` are by run.
+    `starts` are the settings of each run that was begun; `history` and `files` are by run. `sweep`: settings
+    of the runs that an agent is still to start, by `sweep_command`.
     """
 
     daemon_threads = True
@@ -30,6 +31,8 @@ class WandbServer(ThreadingHTTPServer):
         self.starts: list[dict[str, Any]] = []
         self.history: dict[str, list[dict[str, Any]]] = {}
         self.files: dict[str, dict[str, bytes]] = {}
+        self.sweep: list[dict[str, Any]] = []
+        self.sweep_command: list[str] = []
         self.url = f"http://127.0.0.1:{self.server_port}"
 
     def handle_error(self, request: Any, client_address: Any) -> None:
@@ -95,12 +98,29 @@ class _Handler(BaseHTTPRequestHandler):
                 for name in given["files"]
             ]
             return {"data": {"createRunFiles": {"runID": "r", "uploadHeaders": [], "files": urls}}}
+        if "createAgent" in query:
+            return {"data": {"createAgent": {"agent": {"id": "agent"}}}}
+        if "agentHeartbeat" in query:
+            return {"data": {"agentHeartbeat": {"agent": {"id": "agent"}, "commands": self._command(given)}}}
+        if "SweepWithRuns" in query:
+            sweep = {"id": "s", "name": "sweep", "config": json.dumps({"command": self.server.sweep_command})}
+            return {"data": {"project": {"sweep": {**sweep, "runs": {"edges": []}}}}}
         if "viewer" in query:
             return {"data": {"viewer": {"id": "v", "entity": "me", "username": "me", "flags": "{}"}}}
         if "createArtifact" in query:
             kept = {"id": "a", "state": "COMMITTED", "artifactSequence": {"id": "s", "latestArtifact": None}}
             return {"data": {"createArtifact": {"artifact": kept}}}
         return {"data": {"project": None, "model": None, "serverInfo": {"features": []}}}
+
+    def _command(self, given: dict[str, Any]) -> str:
+        """Tell a sweep's agent what is next: nothing while a run of it goes on, a run, the end."""
+        if any(json.loads(given.get("runState") or "{}").values()):
+            return "[]"
+        if not self.server.sweep:
+            return json.dumps([{"type": "exit"}])
+        settings = {name: {"value": value} for name, value in self.server.sweep.pop(0).items()}
+        run = f"swept{len(self.server.sweep)}"
+        return json.dumps([{"type": "run", "run_id": run, "args": settings, "program": "none"}])
 
     def _begin(self, given: dict[str, Any]) -> dict[str, Any]:
         name = given["name"]

@@ -69,6 +69,7 @@ CASES: dict[str, tuple[str, list[str], list[str]]] = {
     "tracking.project": ("mine", ["tracking.mode=disabled"], LADDER),
     "tracking.entity": ("me", ["tracking.mode=disabled"], LADDER),
     "tracking.dir": ("/tmp/wandb", ["tracking.mode=disabled"], LADDER),
+    "tracking.completions": ("5", ["tracking.mode=disabled"], LADDER),
     "tracking.timeout": ("5", ["tracking.mode=disabled"], LADDER),
 }
 NEVER_IDLE = {"objective.kl.reference"}  # its other value is refused by a check where nothing reads it
@@ -92,6 +93,8 @@ OUTSIDE = {
     "tracking.project",
     "tracking.entity",
     "tracking.dir",
+    "tracking.completions",
+    "tracking.also",
     "tracking.timeout",
 }
 BASES = {"ladder": LADDER, "hub on a file": [*HUB, *FILE]}
