@@ -16,6 +16,7 @@ from analysis.figures.values import seeds_text
 from analysis.report.build import build_report, markdown
 from analysis.report.reference import reference_files
 from analysis.study.contrasts import arm_results, final_rows, primary_of, what_varies
+from analysis.study.differences import config_differences
 from analysis.study.load import Study, load_study
 from analysis.study.response import area_effects, area_under, responses
 from analysis.tables.rates import choices_table, response_table, study_responses
@@ -161,8 +162,7 @@ def test_arms_that_lack_different_seeds_are_compared_at_one_that_they_share(fold
     spoil(folder, name_of("sft", "0.001", 0), "failed")
     study = load_study(folder)
     assert {arm.label: min(arm.runs) for arm in study.record.arms} == {"sft": "1", "grpo": "0"}
-    notes = build_report(study, figures=False).notes
-    assert not any("data_seed" in note for note in notes)
+    assert [list(d.values) for d in config_differences(study)] == [["objective.name"]]
     assert seeds_text(study) == "3 to 4 seeds"
 
 
