@@ -57,7 +57,7 @@ def finding(study: Study, primary: Primary, results: list[ArmResult]) -> dict[st
         "study": study.name,
         "question": study.record.question,
         "answer": answer,
-        "seeds": max((len(r.seeds) for r in results), default=0),
+        "seeds": min((len(r.seeds) for r in results if r.seeds), default=0),
         "declaration": declaration_of(study).as_json(),
         "verdicts": [verdict_row(c, metric, j) for c in contrasts for metric, j in c.measures.items()],
     }

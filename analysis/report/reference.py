@@ -101,7 +101,7 @@ NUMBERS = (
 def write_reference(
     report: Report, folder: Path, *, command: str = "", figures: Collection[str] | None = None
 ) -> list[Path]:
-    """Write all of it under `folder`; figures of an earlier version go. `command` is what asked for it,
+    """Write all of it under `folder`; figures and tables of an earlier version go. `command` is what asked for it,
     `figures` are names (None: those of FIGURES that the study has).
 
     Raises ValueError, and writes nothing, for a study without a finished run, an unknown figure, or one that
@@ -116,7 +116,7 @@ def write_reference(
         raise ValueError(f"--figures {unknown[0]}: no such figure here; choose of {', '.join(known)}")
     files = reference_files(report, command, FIGURES if figures is None else figures)
     _check_size(files, folder)
-    for old in folder.glob("figures/*"):
+    for old in [*folder.glob("figures/*"), *folder.glob("*.csv")]:
         old.unlink()
     for name, content in files.items():
         path = folder / name

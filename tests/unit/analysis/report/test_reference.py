@@ -127,8 +127,11 @@ def test_too_large_names_the_largest_files_and_writes_nothing(
 
 def test_figures_can_be_chosen_and_old_ones_go(written, tmp_path: Path, capsys) -> None:
     command = ["report", str(written[0]), "--out", str(tmp_path / "r"), "--reference", str(tmp_path / "toy")]
+    (tmp_path / "toy").mkdir()
+    (tmp_path / "toy" / "retired.csv").write_text("a table that reports had")
     for asked in ("compute,anatomy", "compute"):
         assert main([*command, "--figures", asked]) == 0
+    assert not (tmp_path / "toy" / "retired.csv").exists()
     assert [p.name for p in (tmp_path / "toy" / "figures").iterdir()] == ["compute.png"]
     assert main([*command, "--figures", "cmpute"]) == 2
     assert "--figures cmpute: no such figure here; choose of" in capsys.readouterr().err
