@@ -101,8 +101,9 @@ NUMBERS = (
 def write_reference(
     report: Report, folder: Path, *, command: str = "", figures: Collection[str] | None = None
 ) -> list[Path]:
-    """Write all of it under `folder`; figures and tables of an earlier version go. `command` is what asked for it,
-    `figures` are names (None: those of FIGURES that the study has).
+    """Write all of it under `folder`; figures and tables of an earlier version go.
+
+    `command` is what asked for it, `figures` are names (None: those of FIGURES that the study has).
 
     Raises ValueError, and writes nothing, for a study without a finished run, an unknown figure, or one that
     is too large: the message names the largest files.
