@@ -63,10 +63,7 @@ def test_figures_have_their_title_and_equal_questions_the_studys_name(tmp_path: 
     assert "what changes accuracy? (generated problems) (bridge_clean)\n" in text
     assert "under GRPO and under SFT? (generated problems)\n" in text
     assert "![Differences to the control](bridge/figures/differences.png)" in text
-    assert (
-        "step and objective, 8 to 9 seeds; grey: the untrained base](step_count/figures/checkpoints.png)"
-        in text
-    )
+    assert "objective, 8 to 9 seeds; grey: the untrained base](step_count/figures/checkpoints.png)" in text
     assert "Other measures" not in text
 
 
