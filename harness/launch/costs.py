@@ -16,11 +16,11 @@ from harness.evaluation.eval_tasks import eval_tasks
 from harness.launch.launcher import has_gpu
 from harness.launch.workload import Workload, evaluation_seconds, seconds_of, workload
 from harness.model import preflight
-from harness.model.dims import num_non_embedding_parameters
+from harness.model.dims import ModelDims, num_non_embedding_parameters
 from harness.model.files.source import shape
 from harness.records.reading import RecordError
 from harness.records.records import BASES, RunRecord, read_base, read_run
-from harness.schema.model_config import DimsConfig, ModelConfig, PretrainConfig
+from harness.schema.model_config import DimsConfig, PretrainConfig
 from harness.schema.run_config import RunConfig
 
 # One CPU thread, measured on the ladder: tokens/s at 0.18M non-embedding parameters, falling with a power of
@@ -91,13 +91,14 @@ def _runs(found: Sequence[Any]) -> str:
 
 def _stated(config: RunConfig) -> tuple[float, float]:
     """Seconds of a run and of its base's evaluation by the stated rates."""
-    tokens, rates = sampled_tokens(config), _rates(config.model)
+    tokens, rates = sampled_tokens(config), _rates(shape(config.model, vocab_size=1))
     each, once = _eval_tokens(config)
+    sampling = _rates(_sampler(config))[0]
     with_prompts = 1 + preflight.TYPICAL_PROMPT_TOKENS / config.rollout.max_new_tokens
     passed = tokens or _reference_tokens(config)
     trained = passed * config.objective.updates.epochs * with_prompts
     evaluated = each * (1 + len(config.eval.at_steps))
-    work = (tokens + evaluated) / rates[0] + trained / rates[1]
+    work = tokens / sampling + evaluated / rates[0] + trained / rates[1]
     seconds = FIXED_SECONDS + STEP_SECONDS * config.trainer.steps + TYPICAL_LENGTH * work
     return seconds, TYPICAL_LENGTH * (each + once) / rates[0]
 
@@ -132,7 +133,7 @@ def _base_seconds(config: RunConfig) -> float:
     found = [seconds / size for shape, size, seconds in _made(str(bases), stamp) if shape == shape_here]
     if found:
         return wanted * mean(found)
-    return wanted * preflight.TYPICAL_PROMPT_TOKENS / _rates(config.model)[1]
+    return wanted * preflight.TYPICAL_PROMPT_TOKENS / _rates(shape(config.model, vocab_size=1))[1]
 
 
 @lru_cache(maxsize=4)
@@ -160,8 +161,14 @@ def makespan(seconds: Sequence[float], workers: int) -> float:
     return max(ends)
 
 
-def _rates(model: ModelConfig) -> tuple[float, float]:
-    dims = shape(model, vocab_size=1)
+def _sampler(config: RunConfig) -> ModelDims | None:
+    """Shape of the model that samples the training completions: the policy's, or a teacher's."""
+    taught = "offline.sampler" in config.objective.asks_teacher
+    return (preflight.teacher_dims(config) if taught else None) or shape(config.model, vocab_size=1)
+
+
+def _rates(dims: ModelDims | None) -> tuple[float, float]:
+    """Tokens a second of sampling and of training a model of this shape."""
     size = 1.0 if dims is None else num_non_embedding_parameters(dims) / REFERENCE_SIZE
     return SAMPLE_RATE * size**-SAMPLE_POWER, TRAIN_RATE * size**-TRAIN_POWER
 

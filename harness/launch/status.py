@@ -114,16 +114,24 @@ def start_of(config: RunConfig) -> tuple[Path, int] | None:
 
     Raises ValueError where the stage before is not trained, or its checkpoint is gone.
     """
-    if (folder := start_folder(config)) is None:
+    return finished_stage(config, start_folder(config), "begins")
+
+
+def finished_stage(config: RunConfig, folder: Path | None, verb: str) -> tuple[Path, int] | None:
+    """(folder, step) of the last checkpoint of an earlier stage in a folder; None without a folder.
+
+    `verb` says what the run does "from" it. Raises ValueError as `start_of` does.
+    """
+    if folder is None:
         return None
     assert config.stage is not None
     record, who = readable(folder), f"stage {config.stage.name} of pipeline={config.stage.pipeline}"
     if record is None or record.status != "finished":
         why = "there is none yet" if record is None else record.status
-        raise ValueError(f"{who} begins from {folder}, which is not finished ({why}); launch the pipeline")
+        raise ValueError(f"{who} {verb} from {folder}, which is not finished ({why}); launch the pipeline")
     if not (folder / "checkpoints" / checkpoint_name(record.steps_done)).exists():
         raise ValueError(
-            f"{who} begins from {folder}, whose last checkpoint is gone; delete that folder and launch the "
+            f"{who} {verb} from {folder}, whose last checkpoint is gone; delete that folder and launch the "
             "pipeline again to train it anew"
         )
     return folder, record.steps_done

@@ -21,6 +21,7 @@ from harness.model.chunks import (
     RETENTION_CHUNK_ELEMENTS,
 )
 from harness.model.dims import ModelDims, num_parameters
+from harness.model.files.folder import folder_dims
 from harness.model.files.source import shape
 from harness.schema.run_config import ConfigError, RunConfig
 
@@ -61,8 +62,11 @@ def needs(config: RunConfig, dims: ModelDims, device: str) -> Needs:
         always["base"] = whole * size  # the reference, and what is kept is measured against
     if config.start is not None:
         always["untrained base"] = whole * size  # what is kept is measured against it, not a stage's start
-    if config.objective.kl.refresh_every is not None or config.objective.kl.reference == "teacher":
+    if config.objective.kl.refresh_every is not None:
         always["another reference"] = whole * size
+    teacher = teacher_dims(config)
+    if teacher is not None:
+        always["teacher"] = float(num_parameters(teacher)) * size
     value = config.objective.value
     if value is not None and not value.shared_trunk:
         always["value model"] = whole * (2 * size + 8 + (4 if size < 4 else 0))
@@ -71,6 +75,8 @@ def needs(config: RunConfig, dims: ModelDims, device: str) -> Needs:
     joined = _joined(dims) * size
     engine_always, sampling = _engine(config, dims, device, size)
     always |= engine_always
+    if teacher is not None and "offline.sampler" in config.objective.asks_teacher:
+        sampling["teacher's keys and values"] = _cache(config, teacher, size)
     training = {
         "gradients": trained * size * (2 if size < 4 else 1),
         "joined weights and gradients": joined * (2 if config.trainer.lora is None else 1),
@@ -78,6 +84,18 @@ def needs(config: RunConfig, dims: ModelDims, device: str) -> Needs:
         "logits": _logits(config, dims, device, size) + dims.vocab_size * dims.hidden_size * 4.0,
     }
     return Needs(always, sampling, training)
+
+
+def teacher_dims(config: RunConfig) -> ModelDims | None:
+    """Shape of the run's teacher; None without one, or where its files are not at hand."""
+    if (teacher := config.objective.teacher) is None:
+        return None
+    try:
+        if teacher.path is not None:
+            return folder_dims(Path(teacher.path))
+        return shape(teacher.model or config.model, vocab_size=LADDER_VOCABULARY)
+    except (OSError, ValueError):  # the checks of the teacher say what is wrong
+        return None
 
 
 def _engine(

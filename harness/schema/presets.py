@@ -24,7 +24,19 @@ def preset(name: str, folders: Sequence[Path] = (PRESETS,), *, field: str = "dat
     known = sorted({p.stem for folder in folders for p in folder.glob("*.yaml")})
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"
-    raise ValueError(f"{field}={name}: no such preset in conf/data; {hint}")
+    raise ValueError(f"{field}={name}: no such preset in conf/{folders[0].name}; {hint}")
+
+
+def with_teacher(objective: Mapping[str, Any], folders: Sequence[Path]) -> dict[str, Any]:
+    """An objective whose teacher's model, the name of a preset in one of the folders, is given in full.
+
+    Raises ValueError for an unknown preset.
+    """
+    teacher = objective.get("teacher")
+    if not isinstance(teacher, Mapping) or not isinstance(name := teacher.get("model"), str):
+        return dict(objective)
+    full = preset(name, folders, field="objective.teacher.model")
+    return {**objective, "teacher": {**teacher, "model": full}}
 
 
 def weighed(parts: Any) -> Any:

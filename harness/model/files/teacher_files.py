@@ -15,10 +15,17 @@ from harness.schema.run_config import ConfigError
 
 def check_teacher(objective: ObjectiveConfig, model: ModelConfig) -> None:
     """Raises ConfigError, one line, for a folder that is no model, or whose vocabulary cannot be compared."""
-    if objective.teacher is None or objective.teacher.path is None:
+    if (teacher := objective.teacher) is None:
         return
-    folder = Path(objective.teacher.path)
-    said = f"objective.teacher.path={objective.teacher.path}"
+    if teacher.path is None:
+        if objective.kl.reference == "teacher" and (teacher.model or model).is_ladder != model.is_ladder:
+            raise ConfigError(
+                f"objective.teacher={teacher.named}: its vocabulary is not the student's, so their "
+                "distributions over tokens cannot be compared; use objective=distill"
+            )
+        return
+    folder = Path(teacher.path)
+    said = f"objective.teacher.path={teacher.path}"
     check_folder(folder, said, trusted=True)
     student = _student(model)
     if objective.kl.reference == "teacher" and student is not None and not same_vocabulary(folder, *student):
