@@ -166,7 +166,7 @@ def run_folder(config: RunConfig) -> Path:
 
 
 def weights_folder(folder: Path, step: int) -> Path:
-    """Where a run's folder has the weights of a step."""
+    """Folder of a run's weights after a step."""
     return folder / CHECKPOINTS / f"step_{step:06d}"
 
 
