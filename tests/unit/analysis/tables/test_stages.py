@@ -233,6 +233,8 @@ def test_a_teachers_stages_count_in_the_cost_and_not_in_the_gain(taught: Path) -
     assert "rl-s1" in earlier_stages(found) and "sft-s1" not in earlier_stages(found)
     # 1e9 of the teacher's cold start, 7e9 of its RL, 9e9 of the pupil's SFT.
     assert total(found, "sft-s0", "flops") == 17e9
+    by = {r.label: r for r in arm_results(found, primary_of(found))}
+    assert (spent(found, by["sft"]).updates, spent(found, by["sft"]).steps) == (3 * 6 * 2, 18)
     assert [(s.index, s.name, s.is_teachers) for s in stages_of(found, "sft")] == [
         (1, "cold_start", True),
         (2, "rl", True),
