@@ -219,7 +219,7 @@ class Composer:
         if data is not None:
             data = OmegaConf.to_container(data)
         spec = pipeline.read_pipeline(data)
-        names = pipeline.chosen(spec, stage)
+        names = pipeline.chosen(spec, stage, lines)
         lines = pipeline.with_last(lines, names)
         pipeline.check_stages(spec, lines)
         self.parse([] if spec is None else [line for name in spec.stages for line in spec.overrides(name)])

@@ -1,7 +1,7 @@
 """What a pipeline declares, conf/pipeline/*.yaml, and the overrides of its stages. Imports no torch.
 
     pipeline=r1                      every stage of conf/pipeline/r1.yaml, in order
-    stage=rl                         the stages up to that one
+    stage=rl                         that one and those that it comes from
     pipeline.rl.trainer.lr=1e-4      a setting of one stage, or a group's option: pipeline.rl.objective=dapo
     pipeline.last.trainer.lr=1e-4    the same of the last stage that runs, and of a run without a pipeline
 
@@ -27,7 +27,7 @@ from harness.schema.settings import STAGE_SETTING
 SECTIONS = ("model", "objective", "data", "rollout", "trainer", "eval")  # what a stage may set
 LAST, BASE = "last", "base"
 RESERVED = (LAST, BASE, "name", "stages")
-STAGE, START = "stage=", "start="
+STAGE, START, TEACHER = "stage=", "start=", "objective.teacher.stage="
 
 
 class PipelineSpec(Section):
@@ -119,10 +119,10 @@ def read_pipeline(data: Any) -> PipelineSpec | None:
         raise ConfigError(f"pipeline={data.get('name')}: pipeline.{said}") from None
 
 
-def chosen(spec: PipelineSpec | None, stage: Any) -> list[str]:
-    """The stages to run: all, or those up to `stage`; none without a pipeline.
+def chosen(spec: PipelineSpec | None, stage: Any, lines: Lines) -> list[str]:
+    """The stages to run, in order: all, or `stage` and those that it comes from; none without a pipeline.
 
-    Raises ConfigError for a stage that there is not.
+    `lines` are the command line's, which may name a teacher. Raises ConfigError where there is no such stage.
     """
     if spec is None:
         if stage is not None:
@@ -132,7 +132,27 @@ def chosen(spec: PipelineSpec | None, stage: Any) -> list[str]:
     if stage is not None and stage not in names:
         hint = did_you_mean(str(stage), names)
         raise ConfigError(f"stage={stage}: pipeline={spec.name} has no such stage{hint}")
-    return names if stage is None else names[: names.index(stage) + 1]
+    if stage is None:
+        return names
+    needed: list[str] = []
+
+    def add(name: str) -> None:
+        needed.append(name)
+        for other in (spec.start(name), _teacher(spec, name, lines, is_last=name == stage)):
+            if other is not None and other not in needed:
+                add(other)
+
+    add(stage)
+    return [name for name in names if name in needed]
+
+
+def _teacher(spec: PipelineSpec, name: str, lines: Lines, *, is_last: bool) -> str | None:
+    """The earlier stage that trains a stage's teacher, by its last line that names one."""
+    names = (name, LAST) if is_last else (name,)
+    given = [*spec.stages[name], *(line for stage, line in lines.stages if stage in names)]
+    found = [line.partition("=")[2] for line in given if line.startswith(TEACHER)]
+    earlier = list(spec.stages)[: list(spec.stages).index(name)]
+    return found[-1] if found and found[-1] in earlier else None
 
 
 def with_last(lines: Lines, names: Sequence[str]) -> Lines:

@@ -109,6 +109,29 @@ def test_a_stage_may_begin_from_one_that_is_not_the_last(tmp_path: Path) -> None
     assert (b.start, c.start) == (run_id(a), run_id(a)) and c.num_stages_before == 1
 
 
+def test_a_stage_brings_what_it_comes_from_alone(tmp_path: Path) -> None:
+    """One pipeline may hold every arm of a study: branches that begin from the base or from one another."""
+    stages = {
+        "zero": ["start=base", "objective=grpo"],
+        "cold": ["start=base", "objective=cold_start"],
+        "rl": ["objective=grpo"],
+        "taught": ["start=base", "objective=distill", "objective.teacher.stage=zero"],
+        "then": ["objective=grpo"],
+    }
+    composer = Composer(own(tmp_path, stages))
+    for stage, expected in (
+        ("zero", ["zero"]),
+        ("cold", ["cold"]),
+        ("rl", ["cold", "rl"]),
+        ("taught", ["zero", "taught"]),
+        ("then", ["zero", "taught", "then"]),
+        ("null", list(stages)),
+    ):
+        assert composer.stages([*COMMON, "pipeline=mine", f"stage={stage}"])[1] == expected
+    typed = "pipeline.taught.objective.teacher.stage=rl"
+    assert composer.stages([*COMMON, "pipeline=mine", "stage=taught", typed])[1] == ["cold", "rl", "taught"]
+
+
 # --- sweeps -----------------------------------------------------------------------------------------------
 
 
