@@ -217,7 +217,7 @@ def test_a_study_without_pipelines_has_no_such_table(make_study) -> None:
 
 @pytest.fixture
 def taught(study: Path) -> Path:
-    """The same study, whose `sft` was taught by `rl`, which begins from another model's base there."""
+    """Two arms of which `sft` begins from the base and was taught by the last checkpoint of `rl`."""
     for seed in SEEDS:
         place = study / f"sft-s{seed}" / "run.json"
         made = record("sft", seed)
