@@ -18,6 +18,7 @@ from harness.launch.workload import Workload, evaluation_seconds, seconds_of, wo
 from harness.model import preflight
 from harness.model.dims import ModelDims, num_non_embedding_parameters
 from harness.model.files.source import shape
+from harness.model.files.teacher_files import teacher_dims
 from harness.records.reading import RecordError
 from harness.records.records import BASES, RunRecord, read_base, read_run
 from harness.schema.model_config import DimsConfig, PretrainConfig
@@ -195,7 +196,8 @@ def makespan(seconds: Sequence[float], workers: int) -> float:
 def _sampler(config: RunConfig) -> ModelDims | None:
     """Shape of the model that samples the training completions: the policy's, or a teacher's."""
     taught = "offline.sampler" in config.objective.asks_teacher
-    return (preflight.teacher_dims(config) if taught else None) or shape(config.model, vocab_size=1)
+    teacher = teacher_dims(config.objective, config.model, vocab_size=1) if taught else None
+    return teacher or shape(config.model, vocab_size=1)
 
 
 def _on_gpu(config: RunConfig) -> bool:

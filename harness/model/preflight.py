@@ -21,8 +21,8 @@ from harness.model.chunks import (
     RETENTION_CHUNK_ELEMENTS,
 )
 from harness.model.dims import ModelDims, num_parameters
-from harness.model.files.folder import folder_dims
 from harness.model.files.source import shape
+from harness.model.files.teacher_files import teacher_dims
 from harness.schema.run_config import ConfigError, RunConfig
 
 # Tokens of a prompt, before prompts are known: the longest decides memory, a typical one decides time.
@@ -64,7 +64,7 @@ def needs(config: RunConfig, dims: ModelDims, device: str) -> Needs:
         always["untrained base"] = whole * size  # what is kept is measured against it, not a stage's start
     if config.objective.kl.refresh_every is not None:
         always["another reference"] = whole * size
-    teacher = teacher_dims(config)
+    teacher = teacher_dims(config.objective, config.model, vocab_size=LADDER_VOCABULARY)
     if teacher is not None:
         always["teacher"] = float(num_parameters(teacher)) * size
     value = config.objective.value
@@ -84,18 +84,6 @@ def needs(config: RunConfig, dims: ModelDims, device: str) -> Needs:
         "logits": _logits(config, dims, device, size) + dims.vocab_size * dims.hidden_size * 4.0,
     }
     return Needs(always, sampling, training)
-
-
-def teacher_dims(config: RunConfig) -> ModelDims | None:
-    """Shape of the run's teacher; None without one, or where its files are not at hand."""
-    if (teacher := config.objective.teacher) is None:
-        return None
-    try:
-        if teacher.path is not None:
-            return folder_dims(Path(teacher.path))
-        return shape(teacher.model or config.model, vocab_size=LADDER_VOCABULARY)
-    except (OSError, ValueError):  # the checks of the teacher say what is wrong
-        return None
 
 
 def _engine(
