@@ -51,7 +51,7 @@ def pretrained_lines(composer: Composer, configs: Sequence[RunConfig], lines: Se
     names = [config.stage.name for config in configs if config.stage is not None]
     own = composer.stage_overrides(lines) if names else {}
     wanted = [
-        {} if config.model.is_ladder else _unset(_wanted(config), given | _given(composer, own.get(name, ())))
+        _unset(_of_stage(config, configs[-1]), given | _given(composer, own.get(name, ())))
         for name, config in zip(names or [""], configs, strict=True)
     ]
     found = []
@@ -69,6 +69,14 @@ def pretrained_lines(composer: Composer, configs: Sequence[RunConfig], lines: Se
                 f"{STAGE_SETTING}{n}.{key}={v}" for n, v in zip(names, values, strict=True) if v is not None
             ]
     return found
+
+
+def _of_stage(config: RunConfig, last: RunConfig) -> dict[str, Any]:
+    """The defaults of a run or a stage; one that trains a teacher has the pipeline's, but for its rate."""
+    whole = {} if last.model.is_ladder else _wanted(last)
+    own = {} if config.model.is_ladder else _wanted(config)
+    rate = {key: value for key, value in own.items() if key == "trainer.lr"}
+    return {key: value for key, value in whole.items() if key != "trainer.lr"} | rate
 
 
 def _unset(wanted: dict[str, Any], given: set[str]) -> dict[str, Any]:
