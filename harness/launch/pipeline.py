@@ -12,6 +12,7 @@ command line is every stage's, and an error where a stage sets it itself, but fo
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Self
@@ -150,9 +151,14 @@ def _teacher(spec: PipelineSpec, name: str, lines: Lines, *, is_last: bool) -> s
     """The earlier stage that trains a stage's teacher, by its last line that names one."""
     names = (name, LAST) if is_last else (name,)
     given = [*spec.stages[name], *(line for stage, line in lines.stages if stage in names)]
-    found = [line.partition("=")[2] for line in given if line.startswith(TEACHER)]
-    earlier = list(spec.stages)[: list(spec.stages).index(name)]
-    return found[-1] if found and found[-1] in earlier else None
+    found = ""
+    for line in given:
+        if line.startswith(TEACHER):
+            found = line.removeprefix(TEACHER)
+        elif key_of(line) == "objective.teacher":  # {path: /a, stage: null}
+            named = re.search(r"\bstage: *([\w.-]+)", line)
+            found = named[1] if named else ""
+    return found if found in list(spec.stages)[: list(spec.stages).index(name)] else None
 
 
 def with_last(lines: Lines, names: Sequence[str]) -> Lines:

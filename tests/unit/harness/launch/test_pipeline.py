@@ -182,9 +182,12 @@ def shipped(name: str, *more: str) -> list[RunConfig]:
 
 @pytest.mark.parametrize("name", PIPELINES)
 def test_every_shipped_pipeline_composes(name: str, tmp_path: Path) -> None:
-    teacher = untrained_base(tmp_path) / "model" if name == "smollm2_distill" else None
-    more = () if teacher is None else (f"pipeline.sft.objective.teacher.path={teacher}",)
-    found = shipped(name, *more)
+    found = shipped(name)
+    if name == "smollm2_distill":  # another teacher takes the place of its stages
+        teacher = f"{{path: {untrained_base(tmp_path) / 'model'}, stage: null}}"
+        given = shipped(name, "stage=rl", f"pipeline.sft.objective.teacher={teacher}")
+        assert [c.stage.name for c in given if c.stage] == ["sft", "rl"]
+        assert eval_key(given[0]) == eval_key(found[-1])
     assert {c.stage and c.stage.pipeline for c in found} == {name} and len(PIPELINES) >= 8
     assert len({eval_key(c) for c in found}) == 1
 

@@ -128,8 +128,14 @@ def test_a_stage_brings_what_it_comes_from_alone(tmp_path: Path) -> None:
         ("null", list(stages)),
     ):
         assert composer.stages([*COMMON, "pipeline=mine", f"stage={stage}"])[1] == expected
-    typed = "pipeline.taught.objective.teacher.stage=rl"
-    assert composer.stages([*COMMON, "pipeline=mine", "stage=taught", typed])[1] == ["cold", "rl", "taught"]
+    for typed, expected in (
+        ("pipeline.taught.objective.teacher.stage=rl", ["cold", "rl", "taught"]),
+        ("pipeline.taught.objective.teacher={stage: rl}", ["cold", "rl", "taught"]),
+        ("pipeline.last.objective.teacher.stage=cold", ["cold", "taught"]),
+        ("pipeline.taught.objective.teacher={path: /a, stage: null}", ["taught"]),
+        ("pipeline.taught.objective.teacher.stage=null", ["taught"]),
+    ):
+        assert composer.stages([*COMMON, "pipeline=mine", "stage=taught", typed])[1] == expected, typed
 
 
 # --- sweeps -----------------------------------------------------------------------------------------------
