@@ -116,17 +116,14 @@ def _check_folder(path: Path, configs: Sequence[RunConfig]) -> None:
     """Raises ConfigError for a folder that cannot be written, unless there is nothing to write."""
     existing = next(p for p in (path, *path.absolute().parents) if p.exists())
     try:
-        if not existing.is_dir():
-            raise ConfigError(f"output_dir={path}: {existing} is a file; name a folder")
-        with tempfile.TemporaryFile(dir=existing):
-            return
+        if existing.is_dir():
+            with tempfile.TemporaryFile(dir=existing):
+                return
+        wrong = f"{existing} is a file; name a folder"
     except OSError as error:
         wrong = f"{existing} is not writable ({error.strerror}); choose another: output_dir=/a/folder"
-        if any(finished(config) is None for config in configs):
-            raise ConfigError(f"output_dir={path}: {wrong}") from None
-    except ConfigError:
-        if any(finished(config) is None for config in configs):
-            raise
+    if any(finished(config) is None for config in configs):
+        raise ConfigError(f"output_dir={path}: {wrong}")
 
 
 def _check_model(config: RunConfig) -> Codec | None:
