@@ -17,31 +17,18 @@ from harness.bases.pretrain import ensure_base
 from harness.data.load import data_report
 from harness.evaluation.base_logprobs import base_scorer
 from harness.evaluation.evaluate import evaluate
-from harness.identity import (
-    base_folder,
-    base_id,
-    bases_of,
-    run_folder,
-    streams_of,
-    teacher_stage,
-    weights_folder,
-)
-from harness.launch.bookkeeping import (
-    close_record,
-    dead_flags,
-    new_record,
-    resolve_device,
-)
+from harness.identity import base_folder, base_id, bases_of, run_folder, streams_of, weights_folder
+from harness.launch.bookkeeping import close_record, dead_flags, new_record, resolve_device
 from harness.launch.signals import preempted, saving, was_interrupt
 from harness.launch.status import (
     checkpoint_name,
     checkpoints_to_evaluate,
     finished,
-    finished_stage,
     is_evaluated,
     mark_evaluated,
     skip_note,
     start_of,
+    teacher_of,
 )
 from harness.launch.tracking import Tracker
 from harness.records.lines import read_metrics, write_sums
@@ -175,7 +162,7 @@ def _begun_from(config: RunConfig, *, needed: bool) -> tuple[Path, int] | None:
     """
     try:
         found = start_of(config)
-        for place in (found, finished_stage(config, teacher_stage(config), "learns") if needed else None):
+        for place in (found, teacher_of(config) if needed else None):
             if place is not None:
                 verify(weights_folder(*place), checkpoint.identity(*place))
         return found

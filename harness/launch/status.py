@@ -16,6 +16,7 @@ from harness.identity import (
     run_folder,
     sampling_keys,
     start_folder,
+    teacher_stage,
 )
 from harness.records.code_state import code_state
 from harness.records.lm_eval import lm_eval_path, read_lm_eval
@@ -114,10 +115,15 @@ def start_of(config: RunConfig) -> tuple[Path, int] | None:
 
     Raises ValueError where the stage before is not trained, or its checkpoint is gone.
     """
-    return finished_stage(config, start_folder(config), "begins")
+    return _finished_stage(config, start_folder(config), "begins")
 
 
-def finished_stage(config: RunConfig, folder: Path | None, verb: str) -> tuple[Path, int] | None:
+def teacher_of(config: RunConfig) -> tuple[Path, int] | None:
+    """(folder, step) of the checkpoint that teaches a stage; None where no stage does. Raises as above."""
+    return _finished_stage(config, teacher_stage(config), "learns")
+
+
+def _finished_stage(config: RunConfig, folder: Path | None, verb: str) -> tuple[Path, int] | None:
     """(folder, step) of the last checkpoint of an earlier stage in a folder; None without a folder.
 
     `verb` says what the run does "from" it. Raises ValueError as `start_of` does.
