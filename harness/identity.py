@@ -14,7 +14,8 @@ from harness.model.files.folder import WEIGHTS
 from harness.model.files.source import content
 from harness.model.files.teacher_files import teacher_fingerprint
 from harness.model.files.tokenizer import TOKENIZER_VERSION
-from harness.records.records import BASES, NewerRecord, RecordError, read_base
+from harness.records.published import CHECKPOINTS
+from harness.records.records import BASES, NewerRecord, RecordError, read_base, read_run
 from harness.schema.corpus_config import corpus_name
 from harness.schema.eval_config import BenchmarkConfig, LmEvalConfig
 from harness.schema.run_config import RunConfig
@@ -60,8 +61,8 @@ def run_identity(config: RunConfig) -> dict[str, Any]:
             sections["objective"][slot]["custom"] = own.identity
     if (teacher := config.objective.teacher) is not None:
         made = teacher_base(config)
-        named = teacher_fingerprint(teacher.path or "") if made is None else base_id(made)
-        sections["objective"]["teacher"] = named
+        named = config.taught_by if made is None else base_id(made)
+        sections["objective"]["teacher"] = named or teacher_fingerprint(teacher.path or "")
     kept_text = config.model.kept_text  # the run measures its side effects on it
     return {
         **sections,
@@ -164,9 +165,19 @@ def run_folder(config: RunConfig) -> Path:
     return Path(config.output_dir) / config.study / run_id(config)
 
 
+def weights_folder(folder: Path, step: int) -> Path:
+    """Folder of a run's weights after a step."""
+    return folder / CHECKPOINTS / f"step_{step:06d}"
+
+
 def start_folder(config: RunConfig) -> Path | None:
     """Folder of the stage before, of the same study; None for a run that begins from its base."""
     return None if config.start is None else run_folder(config).with_name(config.start)
+
+
+def teacher_stage(config: RunConfig) -> Path | None:
+    """Folder of the stage that trains the teacher, of the same study; None where no stage does."""
+    return None if config.taught_by is None else run_folder(config).with_name(config.taught_by)
 
 
 def base_folder(config: RunConfig) -> Path:
@@ -186,13 +197,16 @@ def base_made(config: RunConfig) -> bool:
 
 
 def teacher_base(config: RunConfig) -> RunConfig | None:
-    """The config whose base is the run's teacher; None where there is none, or it is a folder."""
+    """The config whose base is the run's teacher; None where there is none, or it is a folder or a stage."""
     teacher = config.objective.teacher
-    if teacher is None or teacher.pretrain_steps is None:
+    if teacher is None or teacher.path is not None or teacher.stage is not None:
         return None
-    _, pretrain = config.model.ladder()
-    longer = pretrain.model_copy(update={"steps": teacher.pretrain_steps})
-    return config.model_copy(update={"model": config.model.model_copy(update={"pretrain": longer})})
+    model = teacher.model or config.model
+    if model.pretrain is not None:
+        own = config.model.pretrain or model.pretrain
+        changed = {"device": own.device, "steps": teacher.pretrain_steps or model.pretrain.steps}
+        model = model.model_copy(update={"pretrain": model.pretrain.model_copy(update=changed)})
+    return config.model_copy(update={"model": model})
 
 
 def bases_of(config: RunConfig) -> list[RunConfig]:
@@ -202,9 +216,14 @@ def bases_of(config: RunConfig) -> list[RunConfig]:
 
 
 def teacher_folder(config: RunConfig) -> Path:
-    """Folder of the teacher's model, which exists once its base is made."""
+    """Folder of the teacher's model, which exists once its base is made, or the stage that trains it is done.
+
+    Raises RecordError for a stage without a record.
+    """
     made, teacher = teacher_base(config), config.objective.teacher
     if made is not None:
         return base_folder(made) / "model"
+    if (stage := teacher_stage(config)) is not None:
+        return weights_folder(stage, read_run(stage).steps_done)
     assert teacher is not None and teacher.path is not None
     return Path(teacher.path)

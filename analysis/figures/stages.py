@@ -19,7 +19,7 @@ def stages(study: Study, primary: Primary, results: Sequence[ArmResult]) -> Figu
     rows: list[Row] = []
     several = False
     for label in (r.label for r in results):
-        found = stages_of(study, label)
+        found = [stage for stage in stages_of(study, label) if not stage.is_teachers]
         several |= len(found) > 1
         last = final_rows(study, label, primary.task)
         places: list[tuple[str, Rows]] = []

@@ -124,7 +124,7 @@ def _arms_by_data(study: Study) -> list[list[str]]:
     """Group arms that ask for the same data."""
     asked: dict[tuple[str, ...], list[str]] = {}
     for arm in study.record.arms:
-        of_data = (x for x in arm.overrides if x.startswith(("data=", "data.", "pipeline")))
+        of_data = (x for x in arm.overrides if x.startswith(("data=", "data.", "pipeline", "stage=")))
         asked.setdefault(tuple(sorted(of_data)), []).append(arm.label)
     return list(asked.values())
 

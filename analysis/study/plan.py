@@ -42,10 +42,10 @@ def _relabelled(study: records.StudyRecord) -> records.StudyRecord:
 def _inferred_plan(folder: Path, runs: Mapping[str, records.RunRecord]) -> records.StudyRecord:
     """A plan for runs that were launched one by one: what varies between them are its factors.
 
-    A run that another begins from is in no arm: a pipeline is judged by its last stage.
+    A run that another begins from, or is taught by, is in no arm: a pipeline is judged by its last stage.
     """
     configs = {name: flatten(record.config) for name, record in runs.items()}
-    earlier = {config.get("stage.start") for config in configs.values()}
+    earlier = {config.get(f"stage.{role}") for config in configs.values() for role in ("start", "teacher")}
     configs = {name: config for name, config in configs.items() if name not in earlier}
     runs = {name: record for name, record in runs.items() if name in configs}
     factors = inferred_factors(runs, configs)

@@ -1,7 +1,7 @@
 """Pipelines in a study: the runs behind each arm, their evaluations by stage, what they cost together.
 
-An arm's runs are its pipeline's last stages. `stage.start` of a run's config names the one before it, which
-may be other arms' too.
+An arm's runs are its pipeline's last stages. `stage.start` of a run's config names the one that it begins
+from, `stage.teacher` the one that taught it; either may be other arms' too.
 """
 
 from __future__ import annotations
@@ -20,12 +20,16 @@ COSTS = ("sampled_tokens", "teacher_tokens", "trained_tokens", "flops", "seconds
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage of an arm: its name, its objective, and its run of each seed. The first has index 1."""
+    """One stage of an arm: its name, its objective, and its run of each seed. The first has index 1.
+
+    A stage that trains a teacher is of no part of the arm's own weights.
+    """
 
     index: int
     name: str
     objective: str
     runs: dict[str, str]
+    is_teachers: bool = False
 
 
 def chain(study: Study, run: str) -> list[str]:
@@ -36,15 +40,26 @@ def chain(study: Study, run: str) -> list[str]:
     return found
 
 
+def lineage(study: Study, run: str) -> list[str]:
+    """Every run that a run comes from, in order, itself last: `chain`, and those of its teachers."""
+    found: list[str] = []
+    for name in chain(study, run):
+        teacher = study.configs.get(name, {}).get("stage.teacher")
+        for each in [*([] if teacher is None else lineage(study, str(teacher))), name]:
+            if each not in found:
+                found.append(each)
+    return found
+
+
 def earlier_stages(study: Study) -> set[str]:
-    """Runs that another run of the study begins from."""
-    return {name for run in study.configs for name in chain(study, run)[:-1]}
+    """Runs that another run of the study begins from, or is taught by."""
+    return {name for run in study.configs for name in lineage(study, run)[:-1]}
 
 
 def total(study: Study, run: str, column: str) -> float | None:
-    """A cost summed over a run and the stages before it; None where one of them has no record."""
+    """A cost summed over a run, the stages before it and its teachers'; None where one has no record."""
     costs = _column(study, column)
-    values = [costs.get(name) for name in chain(study, run)]
+    values = [costs.get(name) for name in lineage(study, run)]
     return None if any(value is None for value in values) else float(sum(values))  # type: ignore[arg-type]
 
 
@@ -60,12 +75,15 @@ def stages_of(study: Study, label: str) -> list[Stage]:
     finished = study.finished[study.finished["arm"] == label]
     found: dict[int, Stage] = {}
     for run, seed in zip(finished["run_id"], finished["seed"], strict=True):
-        for name in chain(study, str(run)):
+        own = chain(study, str(run))
+        for index, name in enumerate(lineage(study, str(run)), start=1):
             config = study.configs.get(name, {})
-            if (index := config.get("stage.index")) is None:
+            if config.get("stage.index") is None:
                 continue
-            place = Stage(int(index), str(config["stage.name"]), str(config.get("objective.name")), {})
-            found.setdefault(place.index, place).runs[str(seed)] = name
+            place = Stage(
+                index, str(config["stage.name"]), str(config.get("objective.name")), {}, name not in own
+            )
+            found.setdefault(index, place).runs[str(seed)] = name
     return [found[index] for index in sorted(found)]
 
 

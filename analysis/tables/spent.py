@@ -10,7 +10,7 @@ from statistics import fmean
 from analysis.stats.text import compact
 from analysis.study.contrasts import ArmResult
 from analysis.study.load import Study
-from analysis.study.stages import chain, mean_total
+from analysis.study.stages import lineage, mean_total
 
 TOLERANCE = 0.1  # a budget that differs by less is not pointed out
 COLUMNS = ["learning rate", "steps", "updates", "sampled tokens", "trained tokens", "FLOPs"]
@@ -40,19 +40,19 @@ class Spent:
 
 
 def spent(study: Study, result: ArmResult) -> Spent:
-    """What an arm's finished runs spent, over all stages of a pipeline; the rate is the last stage's.
+    """What an arm's finished runs spent, over all stages of a pipeline, its teachers' included.
 
-    Updates are optimiser steps, of every epoch and minibatch.
+    The rate is the last stage's. Updates are optimiser steps, of every epoch and minibatch.
     """
     runs = study.finished[study.finished["arm"] == result.label]
     names = list(map(str, runs["run_id"]))
     rates = [study.configs.get(run, {}).get("trainer.lr") for run in runs["run_id"]]
     updates = None
     if "updates" in study.steps:
-        stages = {stage for name in names for stage in chain(study, name)}
+        stages = {stage for name in names for stage in lineage(study, name)}
         own = study.steps[study.steps["run_id"].astype(str).isin(stages)]
         by_run = own.groupby(own["run_id"].astype(str))["updates"].sum(min_count=1).dropna().to_dict()
-        sums = [sum(by_run.get(s, 0.0) for s in chain(study, name)) for name in names if name in by_run]
+        sums = [sum(by_run.get(s, 0.0) for s in lineage(study, name)) for name in names if name in by_run]
         updates = fmean(sums) if sums else None
     return Spent(
         rates=dict(Counter(float(rate) for rate in rates if rate is not None)),

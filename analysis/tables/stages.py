@@ -37,9 +37,11 @@ def stages_table(study: Study, primary: Primary, results: Sequence[ArmResult]) -
     note = (
         f"Accuracies in points on {study.task_text(primary.task)}, {study.checkpoint_text}; brackets: t over "
         f"seeds, differences paired by seed; what varies: {what_varies(study)}. Costs are means over seeds; "
-        "a stage that arms share was run once, and is in the sum of each of them. FLOPs count the sampling "
-        "of a teacher, not its making."
+        "a stage that arms share was run once, and is in the sum of each of them. FLOPs count a teacher's "
+        "sampling and the stages that train it, not its pretraining."
     )
+    if any(stage.is_teachers for stages in found.values() for stage in stages):
+        note += " A teacher's stages have their own accuracy, and no part in the gain."
     if made := _teachers_made(study):
         note += f" Pretraining the teachers took {made} FLOPs."
     if any(row["apart"] for row in rows):
@@ -58,6 +60,9 @@ def _rows(study: Study, primary: Primary, label: str, stages: Sequence[Stage]) -
         own = comparable(stage_rows(study, stage, primary.task), last)
         costs = _costs(study, stage)
         summed = {name: summed[name] + costs[name] for name in COSTS}
+        if stage.is_teachers:  # another model's gain is not the arm's
+            rows.append(_row(study, primary, label, stage, own, before={}, base={}, costs=costs))
+            continue
         rows.append(_row(study, primary, label, stage, own, before=before, base=base, costs=costs))
         before = own
     if len(stages) > 1:
@@ -116,6 +121,7 @@ def _teachers_made(study: Study) -> str:
 def _cells(row: Mapping[str, Any], costs: Sequence[str]) -> list[str]:
     stage: Stage = row["stage"]
     name = f"{stage.index} {stage.name}" if stage.index else stage.name
+    name += ", the teacher" * stage.is_teachers
     measures = [interval_text(row["measures"][m]) for m in MEASURES]
     gains = [interval_text(row[part], signed=True) for part in ("added", "gain")]
     spent = [compact(row["costs"].get(c) or None) for c in costs]
@@ -125,7 +131,7 @@ def _cells(row: Mapping[str, Any], costs: Sequence[str]) -> list[str]:
 def _numbers(row: Mapping[str, Any], costs: Sequence[str]) -> dict[str, object]:
     stage: Stage = row["stage"]
     found: dict[str, object] = {"arm": row["arm"], "index": stage.index, "stage": stage.name}
-    found |= {"objective": stage.objective, "seeds": row["seeds"]}
+    found |= {"objective": stage.objective, "seeds": row["seeds"], "teacher": stage.is_teachers}
     intervals: dict[str, Interval | None] = {**row["measures"], "added": row["added"], "gain": row["gain"]}
     for name, interval in intervals.items():
         for end, part in {"": "estimate", "_low": "low", "_high": "high", "_p_value": "p_value"}.items():

@@ -11,7 +11,16 @@ import torch
 
 from harness.data.load import data_fingerprint
 from harness.evaluation.eval_tasks import eval_tasks
-from harness.identity import base_id, digest, lm_eval_key, run_id, sampling_keys, streams_of, teacher_base
+from harness.identity import (
+    base_id,
+    digest,
+    lm_eval_key,
+    run_id,
+    sampling_keys,
+    streams_of,
+    teacher_base,
+    teacher_stage,
+)
 from harness.launch.status import evaluation_folders, readable
 from harness.records.code_state import code_state, hardware, packages
 from harness.records.reading import RecordError
@@ -63,9 +72,18 @@ def dead_flags(metrics: Sequence[dict[str, float]]) -> list[str]:
     return flags
 
 
+def _teacher_id(config: RunConfig) -> str | None:
+    """The base that a teacher is, or that the stage began from which trains it; None for the run's own."""
+    if (made := teacher_base(config)) is not None:
+        return base_id(made)
+    stage = teacher_stage(config)
+    record = None if stage is None else readable(stage)
+    return None if record is None or record.base_id == base_id(config) else record.base_id
+
+
 def new_record(config: RunConfig, folder: Path, overrides: Sequence[str]) -> RunRecord:
     """The record of a run that starts; one that resumes goes on with its earlier counters."""
-    device, teacher = resolve_device(config), teacher_base(config)
+    device = resolve_device(config)
     record = RunRecord(
         run_id=run_id(config),
         study=config.study,
@@ -74,7 +92,7 @@ def new_record(config: RunConfig, folder: Path, overrides: Sequence[str]) -> Run
         overrides=list(overrides),
         seeds=streams_of(config),
         base_id=base_id(config),
-        teacher_id=None if teacher is None else base_id(teacher),
+        teacher_id=_teacher_id(config),
         data_hash=digest(data_fingerprint(config.data)),
         code=code_state(),
         packages=packages(),

@@ -17,14 +17,13 @@ from harness.schema.run_config import RunConfig
 
 
 def training(about: Exported) -> Iterator[str]:
-    config, trainer, rollout = about.config, about.config.trainer, about.config.rollout
+    config, trainer = about.config, about.config.trainer
     rows = {
         "base": _base_line(about),
         "problems": _problems_line(about),
         "prompt": f"template `{config.data.template}`, as under Use",
         "objective": _objective_line(config),
-        "samples": f"{rollout.prompts_per_step} problems × {rollout.group_size} completions a step, at most "
-        f"{rollout.max_new_tokens} tokens, temperature {rollout.temperature:g}",
+        "samples": _samples_line(config),
         "optimiser": f"{trainer.optimizer}, rate {trainer.lr:g} ({trainer.schedule}, {trainer.warmup_steps} "
         f"warm-up steps), weight decay {trainer.weight_decay:g}, "
         f"gradient norm at most {trainer.max_grad_norm:g}",
@@ -43,6 +42,19 @@ def training(about: Exported) -> Iterator[str]:
     yield "```yaml"
     yield yaml.safe_dump(_objective(config), sort_keys=False).rstrip()
     yield "```"
+
+
+def _samples_line(config: RunConfig) -> str:
+    rollout, offline = config.rollout, config.objective.offline
+    if offline is not None:
+        passes = f"{offline.epochs} pass{'es'[: 2 * (offline.epochs > 1)]} in batches of {offline.batch_size}"
+        if offline.sampler == "reference":
+            return f"none; the problems' own solutions ({offline.form}), {passes}"
+    sampled = (
+        f"{rollout.prompts_per_step} problems × {rollout.group_size} completions a step, at most "
+        f"{rollout.max_new_tokens} tokens, temperature {rollout.temperature:g}"
+    )
+    return sampled if offline is None else f"{sampled}, drawn once from the {offline.sampler}; {passes}"
 
 
 def _objective(config: RunConfig) -> dict[str, Any]:

@@ -18,10 +18,8 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from harness.identity import run_id
 from harness.launch import pipeline
 from harness.launch.syntax import MAX_RUNS, parse, swept_values
-from harness.model.files.teacher_files import check_teacher
 from harness.schema.own_function import freeze
 from harness.schema.presets import (
     CONF,
@@ -30,6 +28,7 @@ from harness.schema.presets import (
     weighed,
     with_components,
     with_own_presets,
+    with_teacher,
 )
 from harness.schema.run_config import ConfigError, RunConfig, did_you_mean, validate
 from harness.schema.settings import STAGE_SETTING, is_setting, nearest, suggestion
@@ -40,6 +39,7 @@ GROUPS = tuple(sorted(p.name for p in CONF.iterdir() if p.is_dir() and p.name no
 OPTIONAL = ("pipeline", "experiment", "ablation")
 NO_SETTINGS = ("ablation", "pipeline")  # nodes of a composed config that are no run's
 WHOLE = ("data.components", "corpus", "corpus.levels")  # given together; then their fields may be changed
+TEACHERS = ("model", "pretrain_steps", "stage")  # what may stand in the place of objective.teacher.path
 MAX_YAML_VALUES = 100_000  # of one file, its aliases written out
 
 
@@ -123,6 +123,10 @@ class Composer:
                 raise ConfigError(f"{override.input_line}: no value of {key}; see it with --config") from None
             if key == "corpus":
                 self._open_corpus(config)
+        teacher = OmegaConf.select(config, "objective.teacher")
+        given = OmegaConf.is_dict(teacher) and any(teacher.get(name) is not None for name in TEACHERS)
+        if given and OmegaConf.is_missing(teacher, "path"):  # the folder that a preset asks for is not needed
+            teacher["path"] = None
         return config
 
     def _composed(self, overrides: Sequence[str]) -> tuple[DictConfig, list[Override]]:
@@ -183,20 +187,26 @@ class Composer:
         whole = self.raw(lines.every)
         if spec is None:
             return [validate(self._resolved(whole))]
-        found: list[RunConfig] = []
+        found: dict[str, RunConfig] = {}
         data = self._resolved(whole, only="data")
-        for place, name in enumerate(names):
+        for name in names:
             made = self._resolved(self.raw(pipeline.stage_lines(spec, name, lines)), stage=name)
-            start = _named(found[-1]) if found else None
-            made["stage"] = {"pipeline": spec.name, "name": name, "index": place + 1, "start": start}
+            made = pipeline.placed(spec, name, made, found)
             made["stage"] |= {} if made["data"] == data["data"] else data
-            found.append(validate(made, where=f"stage {name}: "))
-        return found
+            found[name] = validate(made, where=f"stage {name}: ")
+            pipeline.check_start(spec, name, found)
+        return list(found.values())
 
     def stages(self, overrides: Sequence[str]) -> tuple[list[str], list[str]]:
         """(overrides with `pipeline.last.` resolved, names of the stages that run); none without."""
         lines, _, names = self._pipeline(overrides)
         return pipeline.joined(lines), names
+
+    def stage_overrides(self, overrides: Sequence[str]) -> dict[str, list[str]]:
+        """What each stage that runs sets, in its pipeline's file or on the command line."""
+        lines, spec, names = self._pipeline(overrides)
+        typed = {name: [line for stage, line in lines.stages if stage == name] for name in names}
+        return {name: [*(spec.overrides(name) if spec else ()), *typed[name]] for name in names}
 
     def _pipeline(
         self, overrides: Sequence[str]
@@ -209,10 +219,10 @@ class Composer:
         if data is not None:
             data = OmegaConf.to_container(data)
         spec = pipeline.read_pipeline(data)
-        names = pipeline.chosen(spec, stage)
+        names = pipeline.chosen(spec, stage, lines)
         lines = pipeline.with_last(lines, names)
         pipeline.check_stages(spec, lines)
-        self.parse([*(line for own in (spec.stages if spec else {}).values() for line in own)])
+        self.parse([] if spec is None else [line for name in spec.stages for line in spec.overrides(name)])
         return lines, spec, names
 
     def _resolved(
@@ -232,20 +242,14 @@ class Composer:
         try:
             values["data"] = with_components(values["data"], folders)
             if only is None:
+                values["objective"] = with_teacher(
+                    values["objective"], [f.with_name("model") for f in folders]
+                )
                 values["eval"] = with_own_presets(values["eval"], folders)
                 freeze(values)
         except ValueError as error:
             raise ConfigError(str(error)) from None
         return {key: value for key, value in values.items() if key not in NO_SETTINGS}
-
-
-def _named(config: RunConfig) -> str:
-    """The run_id of a stage. Raises ConfigError for files that make its name and are not there."""
-    check_teacher(config.objective, config.model)
-    try:
-        return run_id(config)
-    except OSError as error:
-        raise ConfigError(f"{error.filename}: {error.strerror}; name a file that is there") from None
 
 
 def _check_size(path: Path) -> None:

@@ -16,22 +16,45 @@ from harness.evaluation.eval_tasks import eval_tasks
 from harness.launch.launcher import has_gpu
 from harness.launch.workload import Workload, evaluation_seconds, seconds_of, workload
 from harness.model import preflight
-from harness.model.dims import num_non_embedding_parameters
+from harness.model.dims import ModelDims, num_non_embedding_parameters
 from harness.model.files.source import shape
+from harness.model.files.teacher_files import teacher_dims
 from harness.records.reading import RecordError
 from harness.records.records import BASES, RunRecord, read_base, read_run
-from harness.schema.model_config import DimsConfig, ModelConfig, PretrainConfig
+from harness.schema.model_config import DimsConfig, PretrainConfig
 from harness.schema.run_config import RunConfig
 
-# One CPU thread, measured on the ladder: tokens/s at 0.18M non-embedding parameters, falling with a power of
-# their number. They order runs and give a first idea of the time; finished runs of the shape replace them.
-SAMPLE_RATE, SAMPLE_POWER = 43e3, 0.70
-TRAIN_RATE, TRAIN_POWER = 21e3, 0.74
 REFERENCE_SIZE = 0.18e6
 START_SECONDS = 8.0  # until the first run of a launch begins: the programs that it imports
-FIXED_SECONDS = 3.0  # set-up, checks, checkpoints and records of a run
-STEP_SECONDS = 0.03  # of a training step whatever its size
 TYPICAL_LENGTH = 0.5  # completions as a share of the longest allowed
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Stated rates of a device: tokens/s at REFERENCE_SIZE, falling with a power of the parameters' number.
+
+    They order runs and give a first idea of the time; finished runs of the shape replace them. `fixed` are
+    seconds of a run's set-up, checks, checkpoints and records, `step` those of a step whatever its size.
+    """
+
+    name: str
+    sample: float
+    sample_power: float
+    train: float
+    train_power: float
+    step: float
+    fixed: float
+
+    def rates(self, dims: ModelDims | None) -> tuple[float, float]:
+        """Tokens a second of sampling and of training a model of this shape."""
+        size = 1.0 if dims is None else num_non_embedding_parameters(dims) / REFERENCE_SIZE
+        return self.sample * size**-self.sample_power, self.train * size**-self.train_power
+
+
+THREAD = Pace("one CPU thread", 43e3, 0.70, 21e3, 0.74, step=0.03, fixed=3.0)  # measured on the ladder
+# An H100, from the committed runs of 0.2M to 135M parameters: these are far too small to fill one, so that
+# tokens cost about the same whatever the size; larger models get too low a price.
+GPU = Pace("one GPU", 80e3, 0.10, 60e3, 0.0, step=0.1, fixed=5.0)
 
 
 @dataclass(frozen=True)
@@ -64,7 +87,7 @@ def estimate(config: RunConfig, records: Sequence[RunRecord] = ()) -> Estimate:
 
     Stated rates are corrected by what finished runs of other shapes took here against them.
     """
-    on_gpu = has_gpu(config.device)
+    on_gpu = _on_gpu(config)
     wanted = workload(config.model_dump(), on_gpu=on_gpu)
     same = [
         (r, done)
@@ -78,7 +101,7 @@ def estimate(config: RunConfig, records: Sequence[RunRecord] = ()) -> Estimate:
         evaluation = mean(evaluation_seconds(r, done, wanted) for r, done in finished)
         return Estimate(tokens, seconds, base, evaluation, f"{_runs(finished)} of {config.model.name}")
     seconds, evaluation = _stated(config)
-    source = "stated rates of one CPU thread"
+    source = f"stated rates of {(GPU if on_gpu else THREAD).name}"
     others = [r for r in records if (r.hardware.get("device") == "cuda") == on_gpu]
     if factor := _pace(others):
         source = f"{_runs(others)} of other models"
@@ -91,15 +114,25 @@ def _runs(found: Sequence[Any]) -> str:
 
 def _stated(config: RunConfig) -> tuple[float, float]:
     """Seconds of a run and of its base's evaluation by the stated rates."""
-    tokens, rates = sampled_tokens(config), _rates(config.model)
+    pace = GPU if _on_gpu(config) else THREAD
+    tokens, rates = sampled_tokens(config), pace.rates(shape(config.model, vocab_size=1))
     each, once = _eval_tokens(config)
+    sampling = pace.rates(_sampler(config))[0]
     with_prompts = 1 + preflight.TYPICAL_PROMPT_TOKENS / config.rollout.max_new_tokens
     passed = tokens or _reference_tokens(config)
     trained = passed * config.objective.updates.epochs * with_prompts
     evaluated = each * (1 + len(config.eval.at_steps))
-    work = (tokens + evaluated) / rates[0] + trained / rates[1]
-    seconds = FIXED_SECONDS + STEP_SECONDS * config.trainer.steps + TYPICAL_LENGTH * work
+    work = tokens / sampling + evaluated / rates[0] + trained / rates[1]
+    seconds = pace.fixed + pace.step * _num_steps(config) + TYPICAL_LENGTH * work
     return seconds, TYPICAL_LENGTH * (each + once) / rates[0]
+
+
+def _num_steps(config: RunConfig) -> int:
+    """Training steps; with references passes over the problems in batches."""
+    offline = config.objective.offline
+    if offline is None or not config.objective.uses_references:
+        return config.trainer.steps
+    return offline.epochs * -(-len(load_split(config.data, "train")) // offline.batch_size)
 
 
 def _reference_tokens(config: RunConfig) -> int:
@@ -125,14 +158,14 @@ def _base_seconds(config: RunConfig) -> float:
     pretrain, dims = config.model.pretrain, config.model.dims
     if pretrain is None or dims is None:
         return 0.0
-    wanted = pretrain.steps * pretrain.batch_size
+    wanted, pace = pretrain.steps * pretrain.batch_size, GPU if pretrain.device == "cuda" else THREAD
     shape_here = (dims.model_dump(exclude={"vocab_size"}), pretrain.device, config.threads)
     bases = Path(config.output_dir) / BASES
     stamp = bases.stat().st_mtime_ns if bases.is_dir() else 0
     found = [seconds / size for shape, size, seconds in _made(str(bases), stamp) if shape == shape_here]
     if found:
         return wanted * mean(found)
-    return wanted * preflight.TYPICAL_PROMPT_TOKENS / _rates(config.model)[1]
+    return wanted * preflight.TYPICAL_PROMPT_TOKENS / pace.rates(shape(config.model, vocab_size=1))[1]
 
 
 @lru_cache(maxsize=4)
@@ -160,10 +193,16 @@ def makespan(seconds: Sequence[float], workers: int) -> float:
     return max(ends)
 
 
-def _rates(model: ModelConfig) -> tuple[float, float]:
-    dims = shape(model, vocab_size=1)
-    size = 1.0 if dims is None else num_non_embedding_parameters(dims) / REFERENCE_SIZE
-    return SAMPLE_RATE * size**-SAMPLE_POWER, TRAIN_RATE * size**-TRAIN_POWER
+def _sampler(config: RunConfig) -> ModelDims | None:
+    """Shape of the model that samples the training completions: the policy's, or a teacher's."""
+    taught = "offline.sampler" in config.objective.asks_teacher
+    teacher = teacher_dims(config.objective, config.model, vocab_size=1) if taught else None
+    return teacher or shape(config.model, vocab_size=1)
+
+
+def _on_gpu(config: RunConfig) -> bool:
+    """Whether a run is priced on a GPU: device=cuda says so, also where a plan is made without one."""
+    return config.device == "cuda" or has_gpu(config.device)
 
 
 _workloads: dict[tuple[str, str, str | None], Workload] = {}  # of records, which are counted often

@@ -24,8 +24,7 @@ def drawn_configs(composer: Composer, draws: Draws, lines: list[str]) -> tuple[l
     """A run's overrides, with those that its model calls for or that draw its problems, and its config, or
     those of its stages."""
     configs = composer.configs(lines)
-    # A pipeline's stages set what suits its model themselves.
-    if configs[0].stage is None and (more := pretrained_lines(composer, configs[0], lines)):
+    if more := pretrained_lines(composer, configs, lines):
         composer.defaults |= dict.fromkeys(more)
         lines = [*more, *lines]
         configs = composer.configs(lines)

@@ -17,13 +17,8 @@ from harness.bases.pretrain import ensure_base
 from harness.data.load import data_report
 from harness.evaluation.base_logprobs import base_scorer
 from harness.evaluation.evaluate import evaluate
-from harness.identity import base_folder, base_id, bases_of, run_folder, streams_of
-from harness.launch.bookkeeping import (
-    close_record,
-    dead_flags,
-    new_record,
-    resolve_device,
-)
+from harness.identity import base_folder, base_id, bases_of, run_folder, streams_of, weights_folder
+from harness.launch.bookkeeping import close_record, dead_flags, new_record, resolve_device
 from harness.launch.signals import preempted, saving, was_interrupt
 from harness.launch.status import (
     checkpoint_name,
@@ -33,6 +28,7 @@ from harness.launch.status import (
     mark_evaluated,
     skip_note,
     start_of,
+    teacher_of,
 )
 from harness.launch.tracking import Tracker
 from harness.records.lines import read_metrics, write_sums
@@ -51,7 +47,6 @@ from harness.training import checkpoint, distributed
 from harness.training.accounting import Clock, Meter, begin_peak
 from harness.training.memory import explained
 from harness.training.run_state import Run
-from harness.training.saving import weights_folder
 from harness.training.setup import setup
 from harness.training.step_costs import rates
 from harness.training.trainer import train
@@ -161,11 +156,15 @@ def _run(
 
 
 def _begun_from(config: RunConfig, *, needed: bool) -> tuple[Path, int] | None:
-    """(folder, step) of a stage's start, checked; None without one. A trained stage goes on without it."""
+    """(folder, step) of a stage's start, checked; None without one. A trained stage goes on without it.
+
+    The stage that trains its teacher is checked too.
+    """
     try:
         found = start_of(config)
-        if found is not None:
-            verify(weights_folder(*found), checkpoint.identity(*found))
+        for place in (found, teacher_of(config) if needed else None):
+            if place is not None:
+                verify(weights_folder(*place), checkpoint.identity(*place))
         return found
     except ValueError:
         if needed:

@@ -91,6 +91,7 @@ def _fill(
     target: Path, run: Path, record: RunRecord, config: RunConfig, step: int, last: int, dtype: str | None
 ) -> None:
     """Write the model, its card and its settings."""
+    from harness.launch.card_stages import earlier_stages
     from harness.launch.exported import Exported, data_report, shared_settings
     from harness.launch.measured import measured
     from harness.launch.model_card import model_card
@@ -117,6 +118,7 @@ def _fill(
         chat=chat_template(target) is not None,
         measured=measured(run, record, step),
         data_report=data_report(run / "data.json"),
+        before=earlier_stages(run, config),
     )
     (target / "README.md").write_text(model_card(about), encoding="utf-8")
     (target / "training_config.yaml").write_text(shared_settings(config), encoding="utf-8")

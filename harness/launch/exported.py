@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from harness.data.registry import GENERATORS, PUBLISHED
+from harness.launch.card_stages import EarlierStage
 from harness.launch.measured import Measured
 from harness.records.records import BaseRecord, RunRecord
 from harness.schema.data_config import DataConfig
@@ -25,7 +26,10 @@ PROJECT = "R1 ablations"
 
 @dataclass(frozen=True)
 class Exported:
-    """What a card is about. `last`: the run's last step; `parameters` counts all, embeddings included."""
+    """What a card is about. `last`: the run's last step; `parameters` counts all, embeddings included.
+
+    `before` are the stages of a pipeline that the run comes from.
+    """
 
     record: RunRecord
     config: RunConfig
@@ -38,6 +42,12 @@ class Exported:
     chat: bool
     measured: Sequence[Measured]
     data_report: Mapping[str, Any]
+    before: Sequence[EarlierStage] = ()
+
+    @property
+    def configs(self) -> list[RunConfig]:
+        """The configs of the run and of the stages that it comes from."""
+        return [each.config for each in self.before if each.config is not None] + [self.config]
 
 
 def hub_name(task: str) -> str:

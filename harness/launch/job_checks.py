@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from harness.data.load import check_corpus, check_data, load_split
 from harness.data.normalise import exact_key
 from harness.data.references import check_references
 from harness.evaluation.eval_tasks import eval_tasks
+from harness.identity import teacher_base
 from harness.launch.status import finished
 from harness.model.files.source import HubNotReached, check_model
 from harness.model.files.teacher_files import check_teacher
@@ -20,7 +22,7 @@ from harness.records.records import GENERATED
 from harness.schema.data_config import SPLITS
 from harness.schema.own_function import own_functions
 from harness.schema.prompts import make_prompt
-from harness.schema.run_config import ConfigError, RunConfig, check_folder
+from harness.schema.run_config import ConfigError, RunConfig
 from harness.schema.unread import unread
 
 if TYPE_CHECKING:
@@ -63,6 +65,7 @@ def check_jobs(jobs: Sequence[Job]) -> None:
         ),
         (_check_lm_eval, _waits_for_lm_eval),
         (lambda c: check_teacher(c.objective, c.model), lambda c: (_model(c), _objective(c))),
+        (_check_teachers_model, lambda c: (_model(c), _objective(c), c.data.template)),
         (_probe_own_functions, lambda c: (_objective(c), _data(c))),
         (folder, lambda c: c.output_dir),
         (check_apart, lambda c: (_data(c), str(c.stage and c.stage.data))),
@@ -111,11 +114,16 @@ def _distinct(configs: Sequence[RunConfig], key: Callable[[RunConfig], Hashable]
 
 def _check_folder(path: Path, configs: Sequence[RunConfig]) -> None:
     """Raises ConfigError for a folder that cannot be written, unless there is nothing to write."""
+    existing = next(p for p in (path, *path.absolute().parents) if p.exists())
     try:
-        check_folder(path)
-    except ConfigError:
-        if any(finished(config) is None for config in configs):
-            raise
+        if existing.is_dir():
+            with tempfile.TemporaryFile(dir=existing):
+                return
+        wrong = f"{existing} is a file; name a folder"
+    except OSError as error:
+        wrong = f"{existing} is not writable ({error.strerror}); choose another: output_dir=/a/folder"
+    if any(finished(config) is None for config in configs):
+        raise ConfigError(f"output_dir={path}: {wrong}")
 
 
 def _check_model(config: RunConfig) -> Codec | None:
@@ -123,6 +131,12 @@ def _check_model(config: RunConfig) -> Codec | None:
         return check_model(config.model, config.templates)
     except HubNotReached as error:
         raise HubNotReached(f"{describe(config)}; {error}" if config.model.dims else str(error)) from None
+
+
+def _check_teachers_model(config: RunConfig) -> None:
+    """Raises ConfigError for a teacher that the launch makes from files that are not there or do not fit."""
+    if (made := teacher_base(config)) is not None:
+        check_model(made.model, {config.data.template})
 
 
 def _check_prompts(config: RunConfig, codec: Codec | None) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
@@ -68,6 +68,11 @@ def not_started(start: str, outcome: tuple[str, str]) -> tuple[str, str]:
     if is_behind(why):  # what it waited for was not started either
         return what, why
     return what, f"{_BEHIND}{start}, {'is ' if ended == 'held' else ''}{ended}" + (f": {why}" if why else "")
+
+
+def unfinished(stages: Iterable[str], outcomes: Mapping[str, tuple[str, str]]) -> str | None:
+    """The first of these runs that ended and is not done; None where there is none."""
+    return next((name for name in stages if name in outcomes and outcomes[name][0] not in DONE), None)
 
 
 def is_behind(reason: str) -> bool:

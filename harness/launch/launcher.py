@@ -128,7 +128,7 @@ class ProcessLauncher(Launcher):
             self.functions.execute,
             self.costs.get(name, 1.0),
             needs=tuple(base_id(base) for base in bases_of(config) if not base_made(base)),
-            start=config.start or "",
+            stages=config.waits_for,
             engine=_engine(config),
         )
 
@@ -156,18 +156,21 @@ class ProcessLauncher(Launcher):
 def _chained(works: Sequence[Work]) -> list[Work]:
     """Give each run the time of the longest chain of stages that begins with it, which sets the order.
 
-    A start that is not of this launch is finished already, or the run says that it is not.
+    A stage that is not of this launch is finished already, or the run says that it is not.
     """
     after: dict[str, list[Work]] = {}
     for work in works:
-        after.setdefault(work.start, []).append(work)
+        for stage in work.stages:
+            after.setdefault(stage, []).append(work)
     names = {work.name for work in works}
 
     def seconds(work: Work) -> float:
         return work.cost + max(map(seconds, after.get(work.name, ())), default=0.0)
 
-    starts = {work.name: work.start if work.start in names else "" for work in works}
-    return [replace(work, priority=seconds(work), start=starts[work.name]) for work in works]
+    return [
+        replace(work, priority=seconds(work), stages=tuple(s for s in work.stages if s in names))
+        for work in works
+    ]
 
 
 def places(

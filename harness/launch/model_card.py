@@ -5,15 +5,17 @@ Every number comes from the run's records; nothing that a model wrote is in it, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import yaml
 
 from analysis.stats.text import compact, interval_bounds, interval_text, points
+from harness.launch.card_stages import stage_lines
 from harness.launch.card_training import provenance, training, use
 from harness.launch.exported import PROJECT, Exported, base_name, data_name, hub_datasets, hub_name
 from harness.launch.measured import Measured, over_problems
+from harness.schema.run_config import RunConfig
 
 # What a licence asks of models made from one under it, where that is more than its own text.
 _ASKS = {
@@ -31,9 +33,12 @@ _SPLITS = {
 def model_card(about: Exported) -> str:
     """The text of README.md."""
     matter = yaml.safe_dump(_front_matter(about), sort_keys=False, allow_unicode=True, width=110)
-    sections = {
+    stages = list(stage_lines(about.before, about.record, about.config, about.step))
+    last = f" of the last stage, {about.config.stage.name}" if about.config.stage else ""
+    sections: dict[str, Iterable[str]] = {
         "Evaluation": _evaluation(about),
-        "Training": training(about),
+        **({"Stages": stages} if stages else {}),
+        f"Training{last}": training(about),
         "Use": use(about),
         "Intended use and limits": _limits(about),
         "Where it comes from": provenance(about),
@@ -45,8 +50,8 @@ def model_card(about: Exported) -> str:
 def _front_matter(about: Exported) -> dict[str, Any]:
     """The hub's metadata; keys without a value are left out."""
     config = about.config
-    offline = config.objective.offline is not None or config.objective.loss.fn == "nll"
-    tags = [config.objective.name, "sft" if offline else "reinforcement-learning", "math", "r1-ablations"]
+    kinds = ["sft" if _is_supervised(c) else "reinforcement-learning" for c in reversed(about.configs)]
+    tags = [config.objective.name, *kinds, "math", "r1-ablations"]
     found: dict[str, Any] = {
         "license": about.licence,
         "language": ["en"],
@@ -54,11 +59,15 @@ def _front_matter(about: Exported) -> dict[str, Any]:
         "pipeline_tag": "text-generation",
         "base_model": config.model.hub_id,
         "base_model_relation": "finetune" if config.model.hub_id else None,
-        "datasets": hub_datasets(config.data),
+        "datasets": list(dict.fromkeys(name for c in about.configs for name in hub_datasets(c.data))),
         "tags": [*dict.fromkeys(tags), *(["conversational"] if about.chat else [])],
         "model-index": _model_index(about),
     }
     return {name: value for name, value in found.items() if value}
+
+
+def _is_supervised(config: RunConfig) -> bool:
+    return config.objective.offline is not None or config.objective.loss.fn == "nll"
 
 
 def _model_index(about: Exported) -> list[dict[str, Any]]:
@@ -84,6 +93,7 @@ def _model_index(about: Exported) -> list[dict[str, Any]]:
 def _summary(about: Exported) -> str:
     config = about.config
     steps = f"{about.step} steps" + ("" if about.step == about.last else f" of {about.last}")
+    steps += f" after {len(about.before)} other stage{'s'[: len(about.before) > 1]}" if about.before else ""
     return (
         f"{base_name(about)}, trained for {steps} with `{config.objective.name}` on {data_name(config)}. "
         f"{compact(about.parameters)} parameters, {about.dtype}. It is one run (seed {config.seed}) of the "

@@ -103,7 +103,9 @@ def _match_lines(sweep: Sweep) -> list[str]:
     if sweep.spec is None or (by := sweep.spec.match) is None:
         return []
     if not sweep.match:
-        return ["", f"Matched by {by}: a short run of each arm measures a step first; steps are not set yet"]
+        stages = ", after the stages before it in full" if any(job.before for job in sweep.jobs) else ""
+        first = f"a short run of each arm{stages} measures a step first"
+        return ["", f"Matched by {by}: {first}; steps are not set yet"]
     rows = [
         f"  {row['arm']}: {row['a_step']:.4g} {by} a step, {row['steps']} steps, "
         f"{100 * row['share']:.1f} % of the control's budget"

@@ -19,15 +19,14 @@ def stage_rows(
     that one samples, time of one.
     """
     users: dict[str, dict[str, Job]] = {}
-    for label, jobs in arms.items():
-        for stage in (stage for job in jobs if job.config.stage for stage in job.stages):
+    places: dict[str, tuple[int, str]] = {}
+    for label, job in ((label, job) for label, jobs in arms.items() for job in jobs if job.config.stage):
+        for index, stage in enumerate(job.stages, start=1):
             users.setdefault(stage.run_id, {})[label] = stage
+            places.setdefault(stage.run_id, (index, _name(stage, job)))
     groups: dict[tuple[int, str, tuple[str, ...]], list[Job]] = {}
-    for by_arm in users.values():
-        job = next(iter(by_arm.values()))
-        place = job.config.stage
-        assert place is not None
-        groups.setdefault((place.index, place.name, tuple(by_arm)), []).append(job)
+    for run_id, by_arm in users.items():
+        groups.setdefault((*places[run_id], tuple(by_arm)), []).append(next(iter(by_arm.values())))
     if not groups:
         return []
     rows: list[tuple[str, ...]] = [("stage", "of arms", "runs", "to do", "tokens a run ≤", "time a run")]
@@ -37,3 +36,10 @@ def stage_rows(
         cells = (str(len(jobs)), str(left), f"{guess.sampled_tokens:,}", duration(guess.seconds))
         rows.append((f"{index} {name}", " | ".join(labels), *cells))
     return rows
+
+
+def _name(stage: Job, job: Job) -> str:
+    """A stage's name in its pipeline, with its model where that is a teacher's."""
+    assert stage.config.stage is not None
+    name, model = stage.config.stage.name, stage.config.model.name
+    return name if model == job.config.model.name else f"{name} ({model})"

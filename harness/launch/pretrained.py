@@ -21,7 +21,8 @@ from harness.model.files.gguf import chat_template_of
 from harness.model.files.source import gguf_file, kind_of, local_folder, shape
 from harness.schema.model_config import ModelConfig
 from harness.schema.presets import CONF
-from harness.schema.run_config import RunConfig
+from harness.schema.run_config import ConfigError, RunConfig
+from harness.schema.settings import STAGE_SETTING
 
 Purpose = Literal["base", "chat", "thinking"]
 
@@ -33,24 +34,55 @@ LORA = 10.0  # adapters take about ten times the rate (Schulman et al. 2025, LoR
 LONG_SHARE = 0.02  # of reference solutions that may be longer than an output
 CHARS_PER_TOKEN = 3.2  # of solutions of mathematics, where no tokenizer is at hand
 LOOKED_AT = 200  # problems
+OVERLAYS = ("experiment", "ablation", "pipeline")  # groups whose options set any other
 
 _THINKING = re.compile(r"R1-Distill|QwQ|Think|Qwen3-(?!.*(Base|Instruct))", re.IGNORECASE)
 _CHAT = re.compile(r"Instruct|Chat|-it$|Zephyr|Tulu", re.IGNORECASE)
 _SIZE = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)([BM])(?![\w.])")
 
 
-def pretrained_lines(composer: Composer, config: RunConfig, lines: Sequence[str]) -> list[str]:
+def pretrained_lines(composer: Composer, configs: Sequence[RunConfig], lines: Sequence[str]) -> list[str]:
     """Overrides that give a pretrained model's run what nothing else gave; none for a ladder model.
 
-    `config` is the run's without them, `lines` what made it.
+    `configs` are those of the run, or of a pipeline's stages, without them; `lines` what made them. What all
+    stages lack alike is the whole pipeline's; else each stage that lacks it gets its own.
     """
-    if config.model.is_ladder:
-        return []
     given = _given(composer, lines)
-    wanted = {key: value for key, value in _wanted(config).items() if key not in given}
-    if {"eval.temperature", "eval.top_p"} & given:  # the two are one protocol
-        wanted = {k: v for k, v in wanted.items() if k not in ("eval.temperature", "eval.top_p")}
-    return [f"{key}={value}" for key, value in wanted.items()]
+    names = [config.stage.name for config in configs if config.stage is not None]
+    own = composer.stage_overrides(lines) if names else {}
+    wanted = [
+        _unset(_of_stage(config, configs[-1]), given | _given(composer, own.get(name, ())))
+        for name, config in zip(names or [""], configs, strict=True)
+    ]
+    found = []
+    for key in dict.fromkeys(key for each in wanted for key in each):
+        values = [each.get(key) for each in wanted]
+        if len(set(values)) == 1:
+            found.append(f"{key}={values[0]}")
+        elif key == "data.template":
+            raise ConfigError(
+                "data.template: a stage of the pipeline sets it, and nothing says by which one the model is "
+                "measured; give data.template, or drop it in the stage"
+            )
+        else:
+            found += [
+                f"{STAGE_SETTING}{n}.{key}={v}" for n, v in zip(names, values, strict=True) if v is not None
+            ]
+    return found
+
+
+def _of_stage(config: RunConfig, last: RunConfig) -> dict[str, Any]:
+    """The defaults of a run or a stage; one that trains a teacher has the pipeline's, but for its rate."""
+    whole = {} if last.model.is_ladder else _wanted(last)
+    own = {} if config.model.is_ladder else _wanted(config)
+    rate = {key: value for key, value in own.items() if key == "trainer.lr"}
+    return {key: value for key, value in whole.items() if key != "trainer.lr"} | rate
+
+
+def _unset(wanted: dict[str, Any], given: set[str]) -> dict[str, Any]:
+    """The defaults that nothing gave; temperature and top_p are one protocol."""
+    both = {"eval.temperature", "eval.top_p"}
+    return {k: v for k, v in wanted.items() if k not in given and not (k in both and both & given)}
 
 
 def _wanted(config: RunConfig) -> dict[str, Any]:
@@ -105,19 +137,37 @@ def _shape(model: ModelConfig) -> ModelDims | None:
 
 
 def _given(composer: Composer, lines: Sequence[str]) -> set[str]:
-    """Every key that a command, its overlays or the user's own options set."""
+    """Every key that a command, its overlays or the user's own options set; not those of one stage."""
     found: set[str] = set()
     for override in parse(lines):
         key, value = override.key_or_group, override.value()
-        found.add(key)
-        if key in ("experiment", "ablation", "data", "rollout", "trainer", "eval") and isinstance(value, str):
-            file = composer.file(key, value)
-            overlay = key in ("experiment", "ablation")
-            own = not file.is_relative_to(CONF) or (key != "data" and value != "default")
-            if (overlay or own) and file.is_file():
-                content = yaml.safe_load(file.read_text(encoding="utf-8"))
-                found |= set(_keys(content, "" if overlay else f"{key}."))
+        if not key.startswith(STAGE_SETTING):
+            found.add(key)
+        if isinstance(value, str) and key in (*OVERLAYS, "data", "rollout", "trainer", "eval"):
+            found |= _given_by(composer, key, value)
     return found
+
+
+def _given_by(composer: Composer, group: str, option: str) -> set[str]:
+    """Every key that a group's option sets: an overlay, those that it is laid over, a user's own option."""
+    file, overlay = composer.file(group, option), group in OVERLAYS
+    own = not file.is_relative_to(CONF) or (group != "data" and option != "default")
+    if not (overlay or own) or not file.is_file():
+        return set()
+    content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    found = set(_keys(content, "" if overlay else f"{group}."))
+    for line in (content or {}).get("defaults") or ():
+        for name, value in line.items() if isinstance(line, dict) else [_parted(str(line))]:
+            inner = str(name).removeprefix("override ").strip("/ ")
+            if inner in OVERLAYS and isinstance(value, str):
+                found |= _given_by(composer, inner, value)
+    return found
+
+
+def _parted(line: str) -> tuple[str, str]:
+    """`/experiment/wide` of a defaults list as its group and option."""
+    group, _, option = line.rpartition("/")
+    return group, option
 
 
 def _keys(content: Any, prefix: str) -> Iterator[str]:

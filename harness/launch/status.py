@@ -16,6 +16,7 @@ from harness.identity import (
     run_folder,
     sampling_keys,
     start_folder,
+    teacher_stage,
 )
 from harness.records.code_state import code_state
 from harness.records.lm_eval import lm_eval_path, read_lm_eval
@@ -114,16 +115,29 @@ def start_of(config: RunConfig) -> tuple[Path, int] | None:
 
     Raises ValueError where the stage before is not trained, or its checkpoint is gone.
     """
-    if (folder := start_folder(config)) is None:
+    return _finished_stage(config, start_folder(config), "begins")
+
+
+def teacher_of(config: RunConfig) -> tuple[Path, int] | None:
+    """(folder, step) of the checkpoint that teaches a stage; None where no stage does. Raises as above."""
+    return _finished_stage(config, teacher_stage(config), "learns")
+
+
+def _finished_stage(config: RunConfig, folder: Path | None, verb: str) -> tuple[Path, int] | None:
+    """(folder, step) of the last checkpoint of an earlier stage in a folder; None without a folder.
+
+    `verb` says what the run does "from" it. Raises ValueError as `start_of` does.
+    """
+    if folder is None:
         return None
     assert config.stage is not None
     record, who = readable(folder), f"stage {config.stage.name} of pipeline={config.stage.pipeline}"
     if record is None or record.status != "finished":
         why = "there is none yet" if record is None else record.status
-        raise ValueError(f"{who} begins from {folder}, which is not finished ({why}); launch the pipeline")
+        raise ValueError(f"{who} {verb} from {folder}, which is not finished ({why}); launch the pipeline")
     if not (folder / "checkpoints" / checkpoint_name(record.steps_done)).exists():
         raise ValueError(
-            f"{who} begins from {folder}, whose last checkpoint is gone; delete that folder and launch the "
+            f"{who} {verb} from {folder}, whose last checkpoint is gone; delete that folder and launch the "
             "pipeline again to train it anew"
         )
     return folder, record.steps_done

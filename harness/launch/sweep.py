@@ -22,7 +22,7 @@ from harness.launch.hydra_launchers import (
     make_launcher,
     master_config,
 )
-from harness.launch.jobs import DONE, Functions, Job, is_behind, not_started
+from harness.launch.jobs import DONE, Functions, Job, is_behind, not_started, unfinished
 from harness.launch.launcher import num_cores, own_code_first, places
 from harness.launch.pipeline import typed
 from harness.launch.plan import describe
@@ -118,11 +118,11 @@ def _launch(
     outcomes: dict[str, tuple[str, str]] = {}
     # Our own launcher knows what waits for what; others are given the stages one after another.
     for wave in [jobs] if is_local(sweep) else _waves(jobs):
-        barred = {j.run_id: outcomes[start] for j in wave if (start := j.config.start or "") in outcomes}
-        barred = {name: outcome for name, outcome in barred.items() if outcome[0] not in DONE}
-        for job in (job for job in wave if job.run_id in barred):
-            outcomes[job.run_id] = not_started(job.config.start or "", barred[job.run_id])
-            display.end(job.run_id, *outcomes[job.run_id])
+        found = {job.run_id: unfinished(job.config.waits_for, outcomes) for job in wave}
+        barred = {name: not_started(stage, outcomes[stage]) for name, stage in found.items() if stage}
+        outcomes |= barred
+        for name, ended in barred.items():
+            display.end(name, *ended)
         outcomes |= _launch_wave(launcher, [j for j in wave if j.run_id not in barred], display)
     for job in jobs:
         outcome, reason = outcomes[job.run_id]
@@ -132,10 +132,15 @@ def _launch(
 
 
 def _waves(jobs: Sequence[Job]) -> list[list[Job]]:
-    """The jobs by the number of stages before them."""
+    """The jobs by how many others they wait for, one after another."""
+    waits = {job.run_id: job.config.waits_for for job in jobs}
+
+    def depth(name: str) -> int:
+        return max((1 + depth(stage) for stage in waits[name] if stage in waits), default=0)
+
     by: dict[int, list[Job]] = {}
     for job in jobs:
-        by.setdefault(job.config.num_stages_before, []).append(job)
+        by.setdefault(depth(job.run_id), []).append(job)
     return [by[number] for number in sorted(by)]
 
 

@@ -31,7 +31,7 @@ Outcome = tuple[str, str]
 class Work:
     """One job: a base to pretrain or a run. `function` is `module:name`; `needs` names bases it waits for.
 
-    `start` names the run of this launch whose last checkpoint it begins from, "" where there is none. The
+    `stages` names the runs whose last checkpoints it reads, of this launch: its start, its teacher. The
     function is called with the config, `report`, and for a run its `overrides`. Works of one `engine` follow
     each other in a lasting child.
     """
@@ -42,7 +42,7 @@ class Work:
     function: str
     cost: float
     needs: tuple[str, ...] = ()
-    start: str = ""
+    stages: tuple[str, ...] = ()
     is_base: bool = False
     on_cpu: bool = False  # a base that the CPU pretrains, wherever its run goes
     priority: float = 0.0

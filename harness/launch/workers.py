@@ -15,7 +15,7 @@ from contextlib import suppress
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Any
 
-from harness.launch.jobs import DONE, EXECUTE, not_started
+from harness.launch.jobs import EXECUTE, not_started, unfinished
 from harness.launch.matching import Matcher
 from harness.launch.signals import Preempted
 from harness.launch.worker import Outcome, Work, serve
@@ -48,8 +48,8 @@ def run_all(
 ) -> dict[str, Outcome]:
     """Run every job, one at a place, longest first; a run starts once its bases were tried.
 
-    A stage starts once the run that it begins from is finished; where that was not to be, it ends with the
-    same outcome, unstarted, and so do the stages after it.
+    A stage starts once the runs whose checkpoints it reads are finished; where that was not to be, it ends
+    with the same outcome, unstarted, and so do the stages after it.
 
     A child that dies costs its own job: outcome ("failed", "killed by signal 9"). On KeyboardInterrupt the
     children are stopped, their outcomes recorded as interrupted, and the interrupt is raised again.
@@ -114,18 +114,15 @@ def _preload(works: Sequence[Work]) -> list[str]:
 
 
 def _ready(pending: Sequence[Work], outcomes: Mapping[str, Outcome], works: Sequence[Work]) -> list[Work]:
-    """The jobs that may start now, in order: every base that they need was tried, and their start is done."""
+    """The jobs that may start now, in order: their bases were tried, and the stages before are done."""
     missing = {w.name for w in works} - outcomes.keys()
-    return [w for w in pending if missing.isdisjoint({*w.needs, w.start})]
+    return [w for w in pending if missing.isdisjoint((*w.needs, *w.stages))]
 
 
 def _barred(pending: Sequence[Work], outcomes: Mapping[str, Outcome]) -> list[tuple[Work, Outcome]]:
-    """The jobs whose start did not finish, and what becomes of them: what became of that one."""
-    return [
-        (work, not_started(work.start, outcomes[work.start]))
-        for work in pending
-        if work.start in outcomes and outcomes[work.start][0] not in DONE
-    ]
+    """The jobs that wait for a stage that did not finish, and what becomes of them: the same."""
+    found = [(work, unfinished(work.stages, outcomes)) for work in pending]
+    return [(work, not_started(stage, outcomes[stage])) for work, stage in found if stage is not None]
 
 
 def _free(

@@ -89,9 +89,12 @@ def _kind(objective: dict[str, Any]) -> str:
     selection, advantage = objective.get("selection") or {}, objective.get("advantage") or {}
     others = ("value", "teacher", "reward_model", "process_reward_model")
     models = [objective.get(name) is not None for name in others]
+    # A larger teacher's samples take longer; of one that is a folder the size is not known.
+    teacher = ((objective.get("teacher") or {}).get("model") or {}).get("dims")
     train = [selection.get("fn"), selection.get("max_sampled"), advantage.get("sign", "both")]
     once = objective.get("offline") is not None
-    return json.dumps([_penalty(objective), train, once, models, objective.get("updates")], sort_keys=True)
+    found = [_penalty(objective), train, once, models, objective.get("updates"), teacher]
+    return json.dumps(found, sort_keys=True)
 
 
 def _penalty(objective: dict[str, Any]) -> str | None:

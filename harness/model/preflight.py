@@ -22,6 +22,7 @@ from harness.model.chunks import (
 )
 from harness.model.dims import ModelDims, num_parameters
 from harness.model.files.source import shape
+from harness.model.files.teacher_files import teacher_dims
 from harness.schema.run_config import ConfigError, RunConfig
 
 # Tokens of a prompt, before prompts are known: the longest decides memory, a typical one decides time.
@@ -61,8 +62,11 @@ def needs(config: RunConfig, dims: ModelDims, device: str) -> Needs:
         always["base"] = whole * size  # the reference, and what is kept is measured against
     if config.start is not None:
         always["untrained base"] = whole * size  # what is kept is measured against it, not a stage's start
-    if config.objective.kl.refresh_every is not None or config.objective.kl.reference == "teacher":
+    if config.objective.kl.refresh_every is not None:
         always["another reference"] = whole * size
+    teacher = teacher_dims(config.objective, config.model, vocab_size=LADDER_VOCABULARY)
+    if teacher is not None:
+        always["teacher"] = float(num_parameters(teacher)) * size
     value = config.objective.value
     if value is not None and not value.shared_trunk:
         always["value model"] = whole * (2 * size + 8 + (4 if size < 4 else 0))
@@ -71,6 +75,8 @@ def needs(config: RunConfig, dims: ModelDims, device: str) -> Needs:
     joined = _joined(dims) * size
     engine_always, sampling = _engine(config, dims, device, size)
     always |= engine_always
+    if teacher is not None and "offline.sampler" in config.objective.asks_teacher:
+        sampling["teacher's keys and values"] = _cache(config, teacher, size)
     training = {
         "gradients": trained * size * (2 if size < 4 else 1),
         "joined weights and gradients": joined * (2 if config.trainer.lora is None else 1),

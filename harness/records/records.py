@@ -56,7 +56,7 @@ class RunRecord(Record):
     overrides: list[str] = Field(default_factory=list)
     seeds: dict[str, int]
     base_id: FolderName | None = None
-    teacher_id: FolderName | None = None  # of a teacher that was pretrained here
+    teacher_id: FolderName | None = None  # base of a teacher that was made here
     data_hash: str
     code: Code
     packages: dict[str, str]

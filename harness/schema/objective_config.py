@@ -17,11 +17,11 @@ from harness.schema.slots import (
     Level,
     LossConfig,
     SelectionConfig,
-    TeacherConfig,
     TISConfig,
     UpdatesConfig,
     ValueConfig,
 )
+from harness.schema.teacher_config import TeacherConfig
 
 
 class ObjectiveConfig(Section):
@@ -229,16 +229,11 @@ class ObjectiveConfig(Section):
         Check(
             lambda c: c.asks_teacher and c.teacher is None,
             "{c.asks_teacher[0]}=teacher without one; give a model folder, objective.teacher.path="
-            "/folder/checkpoints/step_000024, or objective.teacher.pretrain_steps=2400",
-        ),
-        Check(
-            lambda c: c.teacher is not None and c.teacher.path and not c.asks_teacher,
-            "teacher={c.teacher.path}: nothing asks for one; set offline.sampler=teacher or "
-            "kl.reference=teacher, or teacher=null",
+            "/folder/checkpoints/step_000024, or a model, objective.teacher.model=ladder_l",
         ),
         Check(
             lambda c: c.teacher is not None and not c.asks_teacher,
-            "teacher={c.teacher.pretrain_steps}: nothing asks for one; set offline.sampler=teacher or "
+            "teacher={c.teacher.named}: nothing asks for one; set offline.sampler=teacher or "
             "kl.reference=teacher, or teacher=null",
         ),
         # Offline training.

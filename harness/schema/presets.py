@@ -11,6 +11,7 @@ import yaml
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 PRESETS = CONF / "data"
+FEW = 30  # names that a message lists
 CORPORA = CONF / "corpus"
 PLAIN_CORPORA = ("mixed", "clean")  # they are no settings, but names of long ago, and so in names of bases
 _OF_THE_WHOLE = ("template", "answer_rules", "symbolic")  # one prompt and one grader for all components
@@ -23,8 +24,21 @@ def preset(name: str, folders: Sequence[Path] = (PRESETS,), *, field: str = "dat
             return yaml.safe_load(path.read_text(encoding="utf-8"))
     known = sorted({p.stem for folder in folders for p in folder.glob("*.yaml")})
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"
-    raise ValueError(f"{field}={name}: no such preset in conf/data; {hint}")
+    listed = f"known: {', '.join(known)}" if len(known) <= FEW else "that folder lists what there is"
+    hint = f"did you mean {' or '.join(near)}?" if near else listed
+    raise ValueError(f"{field}={name}: no such preset in conf/{folders[0].name}; {hint}")
+
+
+def with_teacher(objective: Mapping[str, Any], folders: Sequence[Path]) -> dict[str, Any]:
+    """An objective whose teacher's model, the name of a preset in one of the folders, is given in full.
+
+    Raises ValueError for an unknown preset.
+    """
+    teacher = objective.get("teacher")
+    if not isinstance(teacher, Mapping) or not isinstance(name := teacher.get("model"), str):
+        return dict(objective)
+    full = preset(name, folders, field="objective.teacher.model")
+    return {**objective, "teacher": {**teacher, "model": full}}
 
 
 def weighed(parts: Any) -> Any:

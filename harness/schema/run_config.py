@@ -9,8 +9,6 @@ it: at that default it stays outside `run_id`, so adding one never renames a fin
 from __future__ import annotations
 
 import difflib
-import tempfile
-from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from pydantic import ValidationError
@@ -73,10 +71,22 @@ class RunConfig(Section):
     stage: StageConfig | None = None
     """Place in a pipeline; on the command line `stage=NAME` is the last stage to run. null: no pipeline."""
 
+    composed: ClassVar[tuple[str, ...]] = ("stage",)
+
     @property
     def start(self) -> str | None:
         """run_id of the stage whose last checkpoint the run begins from; None: it begins from its base."""
         return None if self.stage is None else self.stage.start
+
+    @property
+    def taught_by(self) -> str | None:
+        """run_id of the stage whose last checkpoint is the run's teacher; None: no stage is."""
+        return None if self.stage is None else self.stage.teacher
+
+    @property
+    def waits_for(self) -> tuple[str, ...]:
+        """run_ids of the stages whose last checkpoints the run reads."""
+        return tuple(name for name in (self.start, self.taught_by) if name is not None)
 
     @property
     def num_stages_before(self) -> int:
@@ -125,7 +135,7 @@ class RunConfig(Section):
     @property
     def _pretrains_teacher(self) -> bool:
         teacher = self.objective.teacher
-        return teacher is not None and teacher.pretrain_steps is not None
+        return teacher is not None and teacher.pretrain_steps is not None and teacher.model is None
 
     checks: ClassVar[tuple[Check[RunConfig], ...]] = (
         Check(
@@ -164,6 +174,13 @@ class RunConfig(Section):
             lambda c: c._pretrains_teacher and not c.model.is_ladder,
             "objective.teacher.pretrain_steps={c.objective.teacher.pretrain_steps} with model.source="
             "{c.model.source}: a model that is not made here; set it null and give teacher.path",
+        ),
+        Check(
+            lambda c: (
+                c.objective.teacher is not None and bool(c.objective.teacher.stage) != bool(c.taught_by)
+            ),
+            "objective.teacher.stage={c.objective.teacher.stage} without a pipeline that has such a stage; "
+            "choose pipeline=NAME, or give teacher.path",
         ),
         Check(
             lambda c: c.objective.kl.reference == "untrained" and c.stage is None,
@@ -273,18 +290,3 @@ def did_you_mean(word: str, names: list[str]) -> str:
     if len(names) > 20:
         return "; --help lists what there is"
     return f"; known: {', '.join(sorted(names))}" if names else ""
-
-
-def check_folder(path: Path) -> None:
-    """Raises ConfigError when a run cannot write there."""
-    existing = next(p for p in (path, *path.absolute().parents) if p.exists())
-    if not existing.is_dir():
-        raise ConfigError(f"output_dir={path}: {existing} is a file; name a folder")
-    try:
-        with tempfile.TemporaryFile(dir=existing):
-            pass
-    except OSError as error:
-        raise ConfigError(
-            f"output_dir={path}: {existing} is not writable ({error.strerror}); "
-            "choose another: output_dir=/a/folder"
-        ) from None

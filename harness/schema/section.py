@@ -55,13 +55,15 @@ def messages(checks: Iterable[Check[T]], config: T) -> Iterator[str]:
 class Section(BaseModel):
     """A group of settings: unknown fields are errors, values are finite and never change.
 
-    The first of `checks` that applies is a ValueError; `used` is read by harness/schema/unread.py. A string
+    The first of `checks` that applies is a ValueError; `used` is read by harness/schema/unread.py; fields in
+    `composed` are given as a name or by the launch, and their parts are not set one by one. A string
     literal under each field says what it means.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
     checks: ClassVar[tuple[Check[Any], ...]] = ()
     used: ClassVar[tuple[Used[Any], ...]] = ()
+    composed: ClassVar[tuple[str, ...]] = ()
 
     @field_validator("*", mode="before")
     @classmethod

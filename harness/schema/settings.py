@@ -33,11 +33,11 @@ def is_setting(key: str) -> bool:
 
 @lru_cache
 def paths(kind: type[Section], prefix: str = "") -> tuple[str, ...]:
-    """Every dotted path of a part of the schema; what is in a section's own kind is not followed."""
+    """Every dotted path of a part of the schema; a section's own kind, or a composed one, is not followed."""
     found: list[str] = []
     for name, field in kind.model_fields.items():
         found.append(prefix + name)
-        for inner in sections_in(field.annotation):
+        for inner in () if name in kind.composed else sections_in(field.annotation):
             if inner is not kind:
                 found += paths(inner, f"{prefix}{name}.")
     return tuple(found)

@@ -270,23 +270,3 @@ class UpdatesConfig(Section):
     """Passes over the rollout batch."""
     minibatches: Positive
     """Parts into which each pass divides the batch; each holds whole groups."""
-
-
-class TeacherConfig(Section):
-    """Another model to learn from: a folder, or the run's own from-scratch model pretrained longer."""
-
-    path: str | None = None
-    """Model folder in the hub's layout with its tokenizer.json. Its content, not its place, names a run."""
-    pretrain_steps: Positive | None = None
-    """Pretraining steps of the run's own from-scratch model, in place of `path`."""
-
-    @property
-    def _given(self) -> str:
-        return "neither is" if self.path is None else "both are"
-
-    checks: ClassVar[tuple[Check[TeacherConfig], ...]] = (
-        Check(
-            lambda c: (c.path is None) == (c.pretrain_steps is None),
-            "path, pretrain_steps: {c._given} given; name a model folder, or set path=null",
-        ),
-    )

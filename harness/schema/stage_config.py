@@ -11,7 +11,7 @@ from harness.schema.section import Check, Name, Positive, Section
 class StageConfig(Section):
     """A run's place in a pipeline. Composing `pipeline=NAME` writes it (harness/launch/pipeline.py).
 
-    `start` alone names a run: it is the hash of all that the checkpoint comes from, stage by stage.
+    `start` alone, and `teacher`, are part of a run's name: the hash of all that they come from.
     """
 
     pipeline: Name
@@ -19,9 +19,12 @@ class StageConfig(Section):
     name: Name
     """What the pipeline calls this stage."""
     index: Positive
-    """Place of the stage, from 1. Each has random numbers of its own: data order, sampling, added weights."""
+    """Place of the stage in the chain that it ends, from 1; a teacher's stages are another chain. Each place
+    has random numbers of its own: data order, sampling, added weights."""
     start: Name | None = None
-    """run_id of the stage before, from whose last checkpoint this one begins; null: the first stage."""
+    """run_id of the stage from whose last checkpoint this one begins; null: it begins from its base."""
+    teacher: Name | None = None
+    """run_id of the stage whose last checkpoint is the teacher: that of `objective.teacher.stage`."""
     data: DataConfig | None = None
     """The pipeline's problems, where the stage trains on others: what is measured, and what a from-scratch
     base is pretrained on; null: those of `data`."""

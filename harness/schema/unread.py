@@ -13,7 +13,6 @@ from omegaconf import OmegaConf
 from harness.schema.presets import CONF
 from harness.schema.run_config import RunConfig
 from harness.schema.section import Section, Used
-from harness.schema.stage_config import StageConfig
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ def _ruled(run: RunConfig) -> Iterator[tuple[str, Section, str, Used[Any]]]:
 def _sections(section: Section, prefix: str) -> Iterator[tuple[str, Section]]:
     yield prefix, section
     for name in type(section).model_fields:
-        value = None if isinstance(section, StageConfig) else getattr(section, name)  # composed, never typed
+        value = None if name in section.composed else getattr(section, name)
         inner = value if isinstance(value, Mapping) else {"": value}
         for key, part in inner.items():
             if isinstance(part, Section):

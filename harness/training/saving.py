@@ -6,11 +6,12 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+from harness.identity import weights_folder
 from harness.model.files.hub import copy_tokenizer, save_pretrained
 from harness.model.lora import save_adapter
 from harness.records import published
 from harness.records.lines import leading_lines
-from harness.records.published import CHECKPOINTS, Damaged, remedy, sync, verify
+from harness.records.published import Damaged, remedy, sync, verify
 from harness.training import checkpoint
 from harness.training.distributed import rank
 from harness.training.offline import read_accepted
@@ -66,10 +67,6 @@ def _check_beside(run: Run, trainer: dict[str, Any]) -> None:
 
 def _digest(rows: list[bytes]) -> str:
     return hashlib.sha256(b"".join(rows)).hexdigest()
-
-
-def weights_folder(folder: Path, step: int) -> Path:
-    return folder / CHECKPOINTS / f"step_{step:06d}"
 
 
 def publish(run: Run) -> None:

@@ -6,6 +6,7 @@ import hashlib
 from functools import lru_cache
 from pathlib import Path
 
+from harness.model.dims import ModelDims
 from harness.model.files.folder import folder_dims, identifying_files
 from harness.model.files.source import check_folder, kind_of, local_folder, shape
 from harness.schema.model_config import ModelConfig
@@ -15,10 +16,17 @@ from harness.schema.run_config import ConfigError
 
 def check_teacher(objective: ObjectiveConfig, model: ModelConfig) -> None:
     """Raises ConfigError, one line, for a folder that is no model, or whose vocabulary cannot be compared."""
-    if objective.teacher is None or objective.teacher.path is None:
+    if (teacher := objective.teacher) is None:
         return
-    folder = Path(objective.teacher.path)
-    said = f"objective.teacher.path={objective.teacher.path}"
+    if teacher.path is None:
+        if objective.kl.reference == "teacher" and (teacher.model or model).is_ladder != model.is_ladder:
+            raise ConfigError(
+                f"objective.teacher={teacher.named}: its vocabulary is not the student's, so their "
+                "distributions over tokens cannot be compared; use objective=distill"
+            )
+        return
+    folder = Path(teacher.path)
+    said = f"objective.teacher.path={teacher.path}"
     check_folder(folder, said, trusted=True)
     student = _student(model)
     if objective.kl.reference == "teacher" and student is not None and not same_vocabulary(folder, *student):
@@ -26,6 +34,21 @@ def check_teacher(objective: ObjectiveConfig, model: ModelConfig) -> None:
             f"{said}: its vocabulary is not the student's, so their distributions over tokens cannot be "
             "compared; use a teacher with the student's tokenizer, or objective=distill"
         )
+
+
+def teacher_dims(objective: ObjectiveConfig, model: ModelConfig, *, vocab_size: int) -> ModelDims | None:
+    """Shape of a run's teacher; None without one, or where its files are not at hand.
+
+    `vocab_size` is taken for a model from scratch, whose tokenizer is not read.
+    """
+    if (teacher := objective.teacher) is None:
+        return None
+    try:
+        if teacher.path is not None:
+            return folder_dims(Path(teacher.path))
+        return shape(teacher.model or model, vocab_size=vocab_size)
+    except (OSError, ValueError):  # the checks of the teacher say what is wrong
+        return None
 
 
 def same_vocabulary(folder: Path, ours: dict[str, int], size: int) -> bool:

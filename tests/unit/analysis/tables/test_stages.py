@@ -14,7 +14,7 @@ from analysis.stats.intervals import paired_t
 from analysis.study.contrasts import arm_results, primary_of
 from analysis.study.differences import config_differences
 from analysis.study.load import load_study
-from analysis.study.stages import chain, earlier_stages, stages_of, total
+from analysis.study.stages import chain, earlier_stages, lineage, stages_of, total
 from analysis.tables.spent import spent
 from analysis.tables.stages import stages_table
 from harness.records import records
@@ -213,3 +213,47 @@ def test_a_study_without_pipelines_has_no_such_table(make_study) -> None:
     assert (
         stages_table(found, primary, results).cells == [] and stages_figure(found, primary, results) is None
     )
+
+
+@pytest.fixture
+def taught(study: Path) -> Path:
+    """Two arms of which `sft` begins from the base and was taught by the last checkpoint of `rl`."""
+    for seed in SEEDS:
+        place = study / f"sft-s{seed}" / "run.json"
+        made = record("sft", seed)
+        made.config["stage"] |= {"start": None, "index": 1, "teacher": f"rl-s{seed}"}
+        records.write_record(place, made)
+    return study
+
+
+def test_a_teachers_stages_count_in_the_cost_and_not_in_the_gain(taught: Path) -> None:
+    found = load_study(taught)
+    assert chain(found, "sft-s1") == ["sft-s1"]
+    assert lineage(found, "sft-s1") == ["cold_start-s1", "rl-s1", "sft-s1"]
+    assert "rl-s1" in earlier_stages(found) and "sft-s1" not in earlier_stages(found)
+    # 1e9 of the teacher's cold start, 7e9 of its RL, 9e9 of the pupil's SFT.
+    assert total(found, "sft-s0", "flops") == 17e9
+    by = {r.label: r for r in arm_results(found, primary_of(found))}
+    assert (spent(found, by["sft"]).updates, spent(found, by["sft"]).steps) == (3 * 6 * 2, 18)
+    assert [(s.index, s.name, s.is_teachers) for s in stages_of(found, "sft")] == [
+        (1, "cold_start", True),
+        (2, "rl", True),
+        (3, "sft", False),
+    ]
+    primary = primary_of(found)
+    table = stages_table(found, primary, arm_results(found, primary))
+    raw = table.raw[table.raw["arm"] == "sft"].set_index("stage")
+    # The pupil: (28 + 26 + 27) / 3 of 80 right, its base (8 + 12 + 10) / 3; both gains are over the base.
+    assert raw.loc["sft", "gain"] == pytest.approx((27 - 10) / 80) == raw.loc["sft", "added"]
+    assert raw.loc["rl", "avg"] == pytest.approx((30 + 40 + 32) / 3 / 80)
+    assert raw.loc[["cold_start", "rl"], ["gain", "added"]].isna().all().all()
+    assert raw.loc["all stages", "flops"] == 17e9
+    assert "A teacher's stages have their own accuracy, and no part in the gain." in table.note
+    assert [row[1] for row in table.cells if row[0] == "sft"][1:4] == [
+        "1 cold_start, the teacher",
+        "2 rl, the teacher",
+        "3 sft",
+    ]
+    figure = stages_figure(found, primary, arm_results(found, primary))
+    assert figure is not None  # 0: the base, 1: the pupil's only stage
+    assert {row["x"] for row in figure.rows if row["series"] == "sft"} == {0.0, 1.0}

@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors import SafetensorError
 
-from harness.identity import base_folder, run_folder
+from harness.identity import base_folder, run_folder, weights_folder
 from harness.launch import bookkeeping, status
 from harness.launch import execute as module
 from harness.launch.bookkeeping import resolve_device
@@ -22,7 +22,6 @@ from harness.records.records import NewerRecord, RunRecord, read_run, write_json
 from harness.schema.run_config import RunConfig
 from harness.training.accounting import resident_bytes
 from harness.training.run_state import Run
-from harness.training.saving import weights_folder
 from tests.unit.harness.tiny import configure, untrained_base
 
 

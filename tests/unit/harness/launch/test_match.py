@@ -159,7 +159,7 @@ def test_the_flops_a_step_are_those_of_training_alone(tmp_path: Path, monkeypatc
                 "control": {"objective": "grpo"},
             },
             (),
-            "objective=sft_rejection_offline: its steps are those of epochs over samples drawn once",
+            "objective=sft_rejection_offline: its updates are epochs over what is accepted",
         ),
     ],
 )

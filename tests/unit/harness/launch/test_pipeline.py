@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -16,7 +17,7 @@ from harness.launch.declaration import declare
 from harness.launch.expand import Sweep, expand
 from harness.launch.job_checks import check_apart
 from harness.launch.jobs import not_started
-from harness.launch.match import check_match, matched_sweep
+from harness.launch.match import check_match, matched_sweep, measuring_sweep
 from harness.launch.run import main
 from harness.launch.study import merged_study
 from harness.launch.sweep import plan
@@ -136,7 +137,10 @@ def test_training_on_a_problem_that_is_measured_is_refused(tmp_path: Path) -> No
             ("pipeline=two", "pipeline.rl.seed=1"),
             "pipeline.rl.seed=1: it is the whole pipeline's; give seed=1",
         ),
-        (("pipeline=two", "pipeline.rl.model=tiny2"), "it is the whole pipeline's; give model=tiny2"),
+        (
+            ("pipeline=two", "pipeline.rl.model=tiny2"),
+            "stage rl: it begins from cold_start, whose model is tiny; give start=base",
+        ),
         (("pipeline=two", "pipeline.rl.trainer.lr=x"), "stage rl: trainer.lr=x"),
         (("pipeline=two", "stage.start=x"), "has no such stage"),
         (
@@ -178,9 +182,12 @@ def shipped(name: str, *more: str) -> list[RunConfig]:
 
 @pytest.mark.parametrize("name", PIPELINES)
 def test_every_shipped_pipeline_composes(name: str, tmp_path: Path) -> None:
-    teacher = untrained_base(tmp_path) / "model" if name == "smollm2_distill" else None
-    more = () if teacher is None else (f"pipeline.sft.objective.teacher.path={teacher}",)
-    found = shipped(name, *more)
+    found = shipped(name)
+    if name == "smollm2_distill":  # another teacher takes the place of its stages
+        teacher = f"{{path: {untrained_base(tmp_path) / 'model'}, stage: null}}"
+        given = shipped(name, "stage=rl", f"pipeline.sft.objective.teacher={teacher}")
+        assert [c.stage.name for c in given if c.stage] == ["sft", "rl"]
+        assert eval_key(given[0]) == eval_key(found[-1])
     assert {c.stage and c.stage.pipeline for c in found} == {name} and len(PIPELINES) >= 8
     assert len({eval_key(c) for c in found}) == 1
 
@@ -207,9 +214,11 @@ def own(folder: Path, stages: dict[str, list[str]]) -> str:
     [
         ({}, "pipeline=mine: pipeline.stages: "),
         (
-            {"a": ["model=tiny2"]},
-            "stages.a: model=tiny2 is the whole pipeline's; a stage sets objective, data",
+            {"a": ["seed=1"]},
+            "stages.a: seed=1 is the whole pipeline's; a stage sets model, objective, data",
         ),
+        ({"a": ["start=b"], "b": []}, "stages.a: start=b: no earlier stage has that name; give base"),
+        ({"a": [], "b": ["start=c"]}, "stages.b: start=c: no earlier stage has that name; give base, a"),
         ({"last": ["objective=grpo"]}, "stages.last: the name has a meaning of its own; choose another"),
         ({"a": "objective=grpo"}, "pipeline=mine: pipeline.stages.a: "),
     ],
@@ -429,12 +438,56 @@ def test_budgets_are_those_of_whole_pipelines(tmp_path: Path) -> None:
     assert steps == {"rl": 6, "more": 12, "other": 8, "plain": 10}
     assert {stage.config.trainer.steps for job in matched.jobs for stage in job.before} == {4, 2}
     assert all(row["share"] == pytest.approx(1) for row in matched.match)
-    with pytest.raises(ConfigError, match="match=flops with a pipeline"):
-        sweep, lines, conf = ablation(tmp_path, match="flops", factors={"arm": arms})
-        check_match(sweep.spec, sweep.jobs)
     sweep, lines, conf = ablation(tmp_path, match="updates", factors={"arm": arms})
     with pytest.raises(ConfigError, match=r"match=updates: the offline stage \S+ of arm=other is not"):
         matched_sweep(sweep, lines, config_dir=conf, functions=None)
+
+
+def test_flops_of_a_pipeline_are_those_of_all_its_stages(tmp_path: Path, monkeypatch) -> None:
+    arms = {
+        "rl": ["pipeline=two"],
+        "more": ["pipeline=two", "pipeline.rl.rollout.group_size=4"],
+        "other": ["pipeline=two", "pipeline.cold_start.trainer.steps=2"],
+        "plain": ["objective=grpo"],
+        "sft": ["objective=sft_rejection_offline"],
+    }
+    sweep, lines, conf = ablation(tmp_path, "trainer.warmup_steps=0", match="flops", factors={"arm": arms})
+    check_match(sweep.spec, sweep.jobs)
+    measuring = measuring_sweep(sweep, lines, config_dir=conf)
+    # The stages before are the study's own, in full; the last is short, and begins from them.
+    assert {job.config.trainer.steps for job in measuring.jobs} == {2}
+    for short, job in zip(measuring.jobs, [job for job in sweep.jobs if job.config.seed == 0], strict=True):
+        assert [s.run_id for s in short.before] == [s.run_id for s in job.before]
+        assert short.config.start == job.config.start and short.config.study == "s_match"
+    assert matched_sweep(sweep, lines, config_dir=conf, functions=None) is sweep  # nothing is measured yet
+    a_step = {"rl": 10.0, "more": 5.0, "other": 10.0, "plain": 20.0, "sft": 8.0}
+    monkeypatch.setattr("harness.launch.match.finished", lambda config: True)
+    monkeypatch.setattr("harness.launch.match._flops_a_step", lambda job: a_step[job.levels["arm"]])
+    # A cold start of 4 steps spends 30 + 10, one of 2 steps 20.
+    monkeypatch.setattr(
+        "harness.launch.match.read_run",
+        lambda folder: SimpleNamespace(flops={"sampled": 30.0 if folder in full else 10.0, "trained": 10.0}),
+    )
+    full = {run_folder(s.config) for job in measuring.jobs for s in job.before if s.config.trainer.steps == 4}
+    matched = matched_sweep(sweep, lines, config_dir=conf, functions=None)
+    steps = {job.levels["arm"]: job.config.trainer.steps for job in matched.jobs}
+    # rl spends 40 + 6 x 10. more shares the 40, and has 60 / 5 steps; other (100 - 20) / 10; plain 100 / 20;
+    # sft 100 / 8 = 12.5, of which Python's rounding makes 12.
+    assert steps == {"rl": 6, "more": 12, "other": 8, "plain": 5, "sft": 12}
+    assert {row["arm"]: row["share"] for row in matched.match} == pytest.approx(
+        {"arm=rl": 1, "arm=more": 1, "arm=other": 1, "arm=plain": 1, "arm=sft": 0.96}
+    )
+
+
+def test_a_cold_start_on_references_samples_nothing(tmp_path: Path) -> None:
+    stages = {"cold": ["objective=cold_start"], "rl": ["objective=grpo", "trainer.steps=6"]}
+    (tmp_path / "conf" / "pipeline").mkdir(parents=True)
+    own(tmp_path / "conf", stages)
+    arms = {"mine": ["pipeline=mine"], "plain": ["objective=grpo"]}
+    more: dict[str, object] = {"factors": {"arm": arms}, "control": {"arm": "mine"}, "primary": None}
+    sweep, lines, conf = ablation(tmp_path, match="samples", **more)
+    matched = matched_sweep(sweep, lines, config_dir=conf, functions=None)
+    assert {job.levels["arm"]: job.config.trainer.steps for job in matched.jobs} == {"mine": 6, "plain": 6}
 
 
 def test_the_declaration_lists_the_stages(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from harness.launch.expand import expand
 from harness.launch.pretrained import num_weights, pretrained_warnings, purpose, usual_rate
 from harness.launch.run import main
 from harness.schema.model_config import ModelConfig
-from harness.schema.run_config import RunConfig
+from harness.schema.run_config import ConfigError, RunConfig
 from harness.schema.settings import as_meant
 from tests.unit.harness.tiny import untrained_base
 
@@ -97,6 +97,62 @@ def test_they_are_overrides_of_the_run_and_said(folder: Path, capsys: pytest.Cap
     assert (
         "defaults of a pretrained model, unless you set them: data.template=chat" in capsys.readouterr().err
     )
+
+
+def stages_of(folder: Path, made: dict[str, list[str]], *more: str) -> dict[str, tuple[Any, ...]]:
+    """Settings of each stage of a pipeline, and by which template it is measured."""
+    (folder / "conf" / "pipeline").mkdir(parents=True, exist_ok=True)
+    text = json.dumps({"pipeline": {"name": "mine", "stages": made}})  # which is YAML too
+    (folder / "conf" / "pipeline" / "mine.yaml").write_text(f"# @package _global_\n{text}\n")
+    lines = ["data=jsonl", "data.path=own.jsonl", "model=smollm2_135m_instruct", "pipeline=mine", *more]
+    job = expand(lines, multirun=False, config_dir=str(folder / "conf")).jobs[0]
+    composer = Composer(str(folder / "conf"))
+    assert composer.configs(job.overrides) == [stage.config for stage in job.stages]  # as a worker does
+    return {
+        stage.config.stage.name: (*settings(stage.config), stage.config.measured_data.template)
+        for stage in job.stages
+        if stage.config.stage
+    }
+
+
+def test_stages_of_a_pipeline_get_what_a_run_gets(folder: Path) -> None:
+    made = {"sft": ["objective=sft_rejection"], "rl": ["objective=grpo"]}
+    whole = ("chat", 1024, 1024, 0.6, 0.95, "1e-05", "chat")
+    assert stages_of(folder, made) == {"sft": whole, "rl": whole}
+    # What one stage sets stays, and the others get the default; what all are given is nobody's default.
+    made["sft"] += ["trainer.lr=5e-4", "rollout.max_new_tokens=80"]
+    assert stages_of(folder, made) == {"sft": ("chat", 80, 1024, 0.6, 0.95, "0.0005", "chat"), "rl": whole}
+    given = ("data.template=question", "pipeline.rl.trainer.lr=3e-5", "eval.temperature=1")
+    assert stages_of(folder, made, *given) == {
+        "sft": ("question", 80, 1024, 1.0, 1.0, "0.0005", "question"),
+        "rl": ("question", 1024, 1024, 1.0, 1.0, "3e-05", "question"),
+    }
+    lora = [*made["rl"], "trainer.lora={rank: 8, alpha: 16}"]
+    assert stages_of(folder, {**made, "rl": lora})["rl"][5] == "0.0001"
+
+
+def test_a_teachers_stage_has_its_own_rate_and_the_pipelines_template(folder: Path) -> None:
+    made = {
+        "teacher": ["start=base", "model=qwen2_5_7b", "objective=grpo"],
+        "sft": ["start=base", "objective=distill", "objective.teacher.stage=teacher"],
+    }
+    assert stages_of(folder, made) == {
+        "teacher": ("chat", 1024, 1024, 0.6, 0.95, "1e-06", "chat"),
+        "sft": ("chat", 1024, 1024, 0.6, 0.95, "1e-05", "chat"),
+    }
+
+
+def test_a_template_of_one_stage_alone_leaves_none_to_measure_by(folder: Path) -> None:
+    made = {"sft": ["objective=sft_rejection", "data.template=boxed_answer"], "rl": ["objective=grpo"]}
+    with pytest.raises(ConfigError, match=r"data\.template: a stage of the pipeline sets it"):
+        stages_of(folder, made)
+    assert stages_of(folder, made, "pipeline.rl.data.template=chat")["rl"][0] == "chat"
+
+
+def test_the_shipped_pipelines_of_a_pretrained_model_set_their_own(folder: Path) -> None:
+    lines = ["data=jsonl", "data.path=own.jsonl", "pipeline=smollm2_r1_zero", "eval.splits=[]"]
+    config = expand(lines, multirun=False).jobs[0].config
+    assert settings(config) == ("r1_zero", 256, 256, 1.0, 1.0, "3e-05")
 
 
 @pytest.mark.parametrize(

@@ -205,11 +205,27 @@ def message(*overrides: str) -> str:
         (["objective.teacher.path=/a/model"], ["teacher=/a/model: nothing asks for one"]),
         (
             ["objective=distill", "objective.teacher={path: null}"],
-            ["objective.teacher", "path, pretrain_steps: neither is given"],
+            ["objective.teacher", "path, model, pretrain_steps, stage: none is given"],
         ),
         (
             ["objective=distill", "objective.teacher={path: /a, pretrain_steps: 9}"],
-            ["path, pretrain_steps: both are given"],
+            ["path and model, pretrain_steps are given: they are two teachers"],
+        ),
+        (
+            ["objective=distill", "objective.teacher.stage=rl"],
+            ["objective.teacher.stage=rl without a pipeline that has such a stage"],
+        ),
+        (
+            [
+                "objective=distill",
+                "objective.teacher.model=smollm2_135m",
+                "objective.teacher.pretrain_steps=9",
+            ],
+            ["pretrain_steps=9 with model=smollm2_135m, which is pretrained already; leave it out"],
+        ),
+        (
+            ["objective=distill", "objective.teacher.model=ladder_q"],
+            ["objective.teacher.model=ladder_q: no such preset in conf/model; did you mean ladder_"],
         ),
         (
             ["objective=distill", "objective.teacher={path: null, pretrain_steps: 9}", *FOLDER],

@@ -94,8 +94,9 @@ CASES: dict[str, tuple[str, ...]] = {
     "truncated=mask": (),
     "fail_reward=-1.0": ("truncated=fail",),
 }
-# A folder: test_teacher.py. Functions in a file: test_own_function.py.
-ELSEWHERE = {"teacher.path", *(path for path in paths(ObjectiveConfig) if ".custom." in path)}
+# A folder, a model: test_teacher.py. A stage: test_pipeline.py. Functions in a file: test_own_function.py.
+ELSEWHERE = {"teacher.path", "teacher.model", "teacher.stage"}
+ELSEWHERE |= {*(path for path in paths(ObjectiveConfig) if ".custom." in path)}
 SECTIONS = {path.rsplit(".", 1)[0] for path in paths(ObjectiveConfig) if "." in path}
 
 

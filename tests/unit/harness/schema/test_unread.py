@@ -15,7 +15,6 @@ from harness.launch.run import main
 from harness.schema.run_config import ConfigError, RunConfig
 from harness.schema.section import Section, sections_in
 from harness.schema.settings import paths
-from harness.schema.stage_config import StageConfig
 from harness.schema.unread import unread
 
 ROWS = [{"problem": f"{i}+{i}", "answer": 2 * i, "split": s} for i in range(4) for s in ("train", "test")]
@@ -150,11 +149,11 @@ def composed(lines: list[str], file: str) -> RunConfig:
 
 
 def ruled(kind: type[Section], prefix: str = "") -> Iterator[str]:
-    """Every setting with a rule, by the schema alone; a stage's place is composed, never typed."""
+    """Every setting with a rule, by the schema alone; parts of a composed field are never typed."""
     yield from (f"{prefix}{field}" for rule in kind.used for field in rule.fields)
     for name, field in kind.model_fields.items():
-        for inner in sections_in(field.annotation):
-            if inner not in (kind, StageConfig):
+        for inner in () if name in kind.composed else sections_in(field.annotation):
+            if inner is not kind:
                 yield from ruled(inner, f"{prefix}{name}.")
 
 
