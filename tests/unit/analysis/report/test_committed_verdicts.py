@@ -34,7 +34,7 @@ def study(name: str) -> Committed:
 
 
 def gains(name: str, arms: list[str], shared_with: Sequence[str] = ()) -> np.ndarray:
-    """Mean over arms of the avg@k gain, by seed, straight from evaluations.csv; of seeds that all arms have."""
+    """Mean over arms of the avg@k gain, by seed, from evaluations.csv; of seeds that all arms have."""
     frame = pd.read_csv(ROOT / "outputs" / "reference" / name / "evaluations.csv")
     frame = frame[frame["task"].isin(["aime_gen_test_k", "reasoning_k"])].sort_values("step")
     if "main" in frame:
