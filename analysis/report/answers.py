@@ -53,8 +53,15 @@ def control_arms(study: Study, primary: Primary) -> tuple[str, list[str]]:
 
 
 def _helped(study: Study, primary: Primary, k: int) -> list[str]:
-    """Did training help? The control's gain at the training temperature and greedily; on which problems."""
+    """Did training help? The control's gain at the training temperature and greedily; on which problems.
+
+    Where the control is a null, which nothing is learnt from, that of the declared contrast.
+    """
     name, labels = control_arms(study, primary)
+    contrast = study.record.primary.get("contrast")
+    if name in (declared(study).get("nulls") or []) and contrast is not None:
+        arms = [a.label for a in study.record.arms if a.levels.get(primary.factor or "") == contrast]
+        name, labels = (contrast, arms) if arms else (name, labels)
     row = next(iter(final_rows(study, labels[0], primary.task).values()), None)
     found = family_gain(study, primary, labels, name)
     if row is None or found is None:
@@ -88,7 +95,7 @@ def _differences(study: Study, primary: Primary, results: list[ArmResult], k: in
         lines = [f"{measure}, in points: " + "; ".join(best) + "."] if best else ["No finished run yet."]
     nulls = set(declared(study).get("nulls") or [])
     return lines + [
-        f"{r.label} is a null control, whose gain over the base ought to be 0: "
+        f"{r.label} is a null control, which ought not to gain over its base: "
         f"{interval_text(r.gain, signed=True)} points."
         for r in results
         if r.gain is not None and r.levels.get(primary.factor or "") in nulls

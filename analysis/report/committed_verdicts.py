@@ -18,7 +18,7 @@ from analysis.report.committed import Committed
 from analysis.stats.contrast import Context, Judged, Measured, judged
 from analysis.stats.families import Largest, largest_family, over_families
 from analysis.stats.inference import holm
-from analysis.stats.intervals import Interval, paired_t
+from analysis.stats.intervals import Interval, paired_t, welch_t
 from analysis.stats.margins import Margin
 from analysis.stats.sequential import Looks
 from analysis.stats.verdict import Movement
@@ -59,9 +59,11 @@ def contrast_of(study: Committed, level: str, metric: str) -> Judged | None:
         return None
     declared = study.plan.get("declared", {}).get("margin")
     margin = Margin.read(declared)
+    level_of = float(study.plan["primary"].get("level", 0.95))
     context = Context(
         margin=margin if margin is None or margin.of_gain else QUARTER,
-        level=float(study.plan["primary"].get("level", 0.95)),
+        level=level_of,
+        unpaired=_unpaired(study, pairs, metric, level_of),
         p_value=_adjusted(study, metric).get((factor, level)),
         at_floor=all(_at_floor(study, arm, metric) for pair in pairs for arm in pair),
         hardly_moved=all(_movement(study, [pair[i] for pair in pairs]).hardly for i in (0, 1)),
@@ -109,6 +111,14 @@ def _measured(study: Committed, pairs: Pairs, metric: str) -> Measured | None:
     return Measured(differences, gains[0], gains[1], effects, names if effects is not None else ())
 
 
+def _unpaired(study: Committed, pairs: Pairs, metric: str, level: float = 0.95) -> Interval | None:
+    """Welch's t over the two sides' seeds, in a study that declared that its seeds do not pair."""
+    if study.plan.get("declared", {}).get("pairing") != "unpaired":
+        return None
+    sides = [_mean([study.accuracy[pair[i]].after[metric] for pair in pairs]) for i in (0, 1)]
+    return welch_t(*(list(side.values()) for side in sides), level=level) if all(sides) else None
+
+
 def _mean(columns: list[pd.Series[Any]]) -> dict[str, float]:
     """Seed -> mean over the columns, of seeds that all have."""
     means = pd.concat(columns, axis=1).dropna().mean(axis=1)
@@ -146,9 +156,12 @@ def _adjusted(study: Committed, metric: str) -> dict[tuple[str, str], float]:
         for level in levels:
             if len(factors) == 1 and family and level not in family:
                 continue
-            measured = _measured(study, pairs_of(study, factor, level), metric)
-            found = paired_t(list(measured.differences.values())) if measured else None
-            if found is not None and found.p_value is not None:
+            pairs = pairs_of(study, factor, level)
+            measured = _measured(study, pairs, metric)
+            if measured is None:
+                continue
+            found = _unpaired(study, pairs, metric) or paired_t(list(measured.differences.values()))
+            if found.p_value is not None:
                 p = found.p_value
                 p_values[factor, level] = p if looks is None else looks.p_value(p, found.n)
     return dict(zip(p_values, holm(list(p_values.values())), strict=True))

@@ -33,7 +33,6 @@ INTRODUCTION = (
 FIGURES = ("ordered", "checkpoints", "differences")
 # Folder or file -> (what it holds, the command that makes it where the file does not say so).
 MEASURES = {
-    "quickstart_clean": ("the quickstart with a base that was trained on clean derivations", ""),
     "reward_models": ("best of k by outcome and process reward models, against a majority vote", ""),
     "lm_eval_agreement/disagreements.csv": (
         "answers that this grader and lm-eval's filters grade differently, and who is right",

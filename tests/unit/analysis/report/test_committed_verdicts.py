@@ -155,6 +155,19 @@ def test_holm_is_over_what_the_study_declared() -> None:
     assert pairs_of(study("conservative"), "clip", "none") == []
 
 
+def test_a_study_whose_seeds_do_not_pair_is_judged_by_welch() -> None:
+    ours = Committed.read(ROOT / "outputs" / "reference" / "quickstart")
+    frame = pd.read_csv(ROOT / "outputs" / "reference" / "quickstart" / "evaluations.csv")
+    frame = frame[(frame["task"] == "aime_gen_test_k") & (frame["step"] > 0) & frame["main"]]
+    right, flip = (frame[frame["arm"] == f"reward={arm}"]["avg"] for arm in ("right answers", "coin flip"))
+    test = sps.ttest_ind(right, flip, equal_var=False)
+    judged = contrast_of(ours, "right answers", "avg")
+    assert judged is not None and judged.evidence.p_value == pytest.approx(test.pvalue)
+    ends, expected = judged.evidence.difference, test.confidence_interval()
+    assert (ends.low, ends.high) == pytest.approx((expected.low, expected.high))
+    assert f"[{100 * expected.low:.1f}, {100 * expected.high:.1f}]" == "[4.6, 9.5]"
+
+
 def test_families_are_those_of_the_generator_in_its_order() -> None:
     data = yaml.safe_load((ROOT / "conf" / "data" / "aime_gen_mini.yaml").read_text())
     problems = load_split(DataConfig.model_validate(data), "test")

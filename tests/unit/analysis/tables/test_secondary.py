@@ -70,10 +70,25 @@ def test_a_declared_null_is_answered_for(make_study) -> None:
     said = [a for a in build_report(study, figures=False).answers if "null control" in a]
     gains = {r.label: r.gain for r in arm_results(study, primary_of(study)) if "sft" in r.label}
     assert said == [
-        f"{label} is a null control, whose gain over the base ought to be 0: "
+        f"{label} is a null control, which ought not to gain over its base: "
         f"{interval_text(gain, signed=True)} points."
         for label, gain in gains.items()
     ]
+
+
+def test_whether_training_helped_is_not_asked_of_a_null(make_study) -> None:
+    folder = make_study()
+    primary = {"factor": "objective", "contrast": "grpo"}
+    declare(folder, primary=primary)
+    assert (
+        build_report(load_study(folder), figures=False)
+        .answers[0]
+        .startswith("Did training help? sft_rejection ")
+    )
+    declare(folder, primary=primary, declared={"nulls": ["sft_rejection"]})
+    answers = build_report(load_study(folder), figures=False).answers
+    assert answers[0].startswith("Did training help? grpo ")
+    assert not any("gain of sft_rejection" in line for line in answers)
 
 
 def test_the_declared_contrast_is_answered_first(make_study) -> None:
