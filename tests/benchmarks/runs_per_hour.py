@@ -36,13 +36,12 @@ def launch(*arguments: str) -> float:
     return time.perf_counter() - started
 
 
-def measure(layout: str, seeds: int, extra: list[str], folder: Path) -> dict[str, Any]:
+def measure(layout: str, seeds: int, extra: list[str], folder: Path, study: str) -> dict[str, Any]:
     """One layout: runs an hour, and where a run's time goes on each kind of device."""
-    common = [*RUN, *extra, f"output_dir={folder}"]
-    launch(*common, "objective=grpo", "study=first", f"seed={10**6}")
     settings = [f"hydra.launcher.{setting}" for setting in layout.split()]
-    seconds = launch("-m", *common, ARMS, f"seed=range({seeds})", "study=timed", *settings)
-    runs = [read_run(path) for path in run_folders(folder / "timed")]
+    lines = [*RUN, *extra, f"output_dir={folder}", ARMS, f"seed=range({seeds})", f"study={study}"]
+    seconds = launch("-m", *lines, *settings)
+    runs = [read_run(path) for path in run_folders(folder / study)]
     found = {device: [r for r in runs if r.hardware["device"] == device] for device in ("cuda", "cpu")}
     return {
         "layout": layout,
@@ -66,16 +65,17 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=24, help="runs of each arm")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="what the record names")
     parser.add_argument("--json", type=Path)
+    parser.add_argument(
+        "--folder", type=Path, help="of outputs, which may hold the base (default: temporary)"
+    )
     parser.add_argument("settings", nargs="*", help="further settings of every run, such as trainer.steps=2")
     options = parser.parse_args()
-    rows = []
-    for layout in options.layout or [""]:
-        with tempfile.TemporaryDirectory() as folder:
-            rows.append(measure(layout, options.seeds, options.settings, Path(folder)))
-        row = rows[-1]
-        print(
-            f"{layout or 'default'}: {row['runs_per_hour']} runs an hour, {row['runs']} in {row['seconds']} s"
-        )
+    with tempfile.TemporaryDirectory() as temporary:
+        measure_all(options, options.folder or Path(temporary))
+
+
+def record(options: argparse.Namespace, rows: list[dict[str, Any]]) -> None:
+    """Write the rows so far: a machine may be gone before the last."""
     found = {
         "command": "python -m " + " ".join(["tests.benchmarks.runs_per_hour", *sys.argv[1:]]),
         "device": hardware(options.device),
@@ -87,6 +87,20 @@ def main() -> None:
     }
     if options.json:
         options.json.write_text(json.dumps(found, indent=1) + "\n")
+
+
+def measure_all(options: argparse.Namespace, folder: Path) -> None:
+    """Every layout, after a run that makes the base where `folder` has none."""
+    made = [*RUN, *options.settings, f"output_dir={folder}", "objective=grpo", "study=first", f"seed={10**6}"]
+    launch(*made)
+    rows = []
+    for number, layout in enumerate(options.layout or [""]):
+        row = measure(layout, options.seeds, options.settings, folder, f"timed{number}")
+        rows.append(row)
+        print(
+            f"{layout or 'default'}: {row['runs_per_hour']} runs an hour, {row['runs']} in {row['seconds']} s"
+        )
+        record(options, rows)
 
 
 if __name__ == "__main__":
