@@ -7,17 +7,14 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
+from harness.schema.advantage_config import COMPARED, AdvantageConfig
+from harness.schema.loss_config import Level, LossConfig, TISConfig
 from harness.schema.offline_config import OfflineConfig
 from harness.schema.reward_config import ProcessRewardModelConfig, RewardConfig, RewardModelConfig
-from harness.schema.section import Check, Name, Section, Used
+from harness.schema.section import Check, Name, NonNegativeFloat, Section, Used
 from harness.schema.slots import (
-    COMPARED,
-    AdvantageConfig,
     KLConfig,
-    Level,
-    LossConfig,
     SelectionConfig,
-    TISConfig,
     UpdatesConfig,
     ValueConfig,
 )
@@ -63,6 +60,8 @@ class ObjectiveConfig(Section):
     """An output cut at the length limit keeps its reward, gets fail_reward, has no loss, or is left out."""
     fail_reward: float = 0.0
     """Reward of a truncated output with truncated=fail."""
+    entropy_coef: NonNegativeFloat = 0.0
+    """Entropy bonus: the loss of each token less this times the policy's entropy there, in nats; 0: none."""
 
     @property
     def asks_teacher(self) -> list[str]:
@@ -94,6 +93,11 @@ class ObjectiveConfig(Section):
     def _accepts(self) -> bool:
         """Whether a reward above `advantage.threshold` decides what is trained on."""
         return self.selection.fn == "accepted" or self.advantage.fn == "accepted_only"
+
+    @property
+    def reads_threshold(self) -> bool:
+        """Whether a reward is compared with `advantage.threshold`."""
+        return self._accepts or self.advantage.fn == "signed"
 
     @property
     def _slot_of_whole_rewards(self) -> str:
@@ -181,7 +185,7 @@ class ObjectiveConfig(Section):
             "advantage.fn=gae",
         ),
         Check(
-            lambda c: c.advantage.threshold and not c._accepts,
+            lambda c: c.advantage.threshold and not c.reads_threshold,
             "advantage.threshold={c.advantage.threshold:g} means nothing to advantage.fn={c.advantage.fn} "
             "with selection.fn={c.selection.fn}; set 0, or selection.fn=accepted",
         ),
@@ -224,6 +228,10 @@ class ObjectiveConfig(Section):
             lambda c: c.loss.fn in ("nll", "policy_gradient") and c.ratio != "token",
             "ratio={c.ratio} means nothing to loss.fn={c.loss.fn}, which has none; set token, or "
             "loss.fn=surrogate",
+        ),
+        Check(
+            lambda c: c.loss.fn == "gmpo" and c.ratio != "token",
+            "ratio={c.ratio} with loss.fn=gmpo, which takes the mean over an output itself; set token",
         ),
         # The teacher is asked for and given.
         Check(

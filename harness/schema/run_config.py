@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import ValidationError
 
 from harness.records.records import BASES
+from harness.schema.advantage_config import COMPARED
 from harness.schema.corpus_config import BY_NAME, BY_PARTS, Corpus
 from harness.schema.data_config import DataConfig
 from harness.schema.eval_config import EvalConfig
@@ -22,7 +23,6 @@ from harness.schema.objective_config import ObjectiveConfig
 from harness.schema.objective_warnings import WARNINGS
 from harness.schema.prompts import CHAT
 from harness.schema.section import Check, Name, Positive, Section, Seed, Used, messages, sections_in
-from harness.schema.slots import COMPARED
 from harness.schema.stage_config import StageConfig
 from harness.schema.tracking_config import TrackingConfig
 from harness.schema.trainer_config import RolloutConfig, TrainerConfig
@@ -151,6 +151,11 @@ class RunConfig(Section):
             lambda c: c.rollout.group_size == 1 and c.objective.advantage.fn in COMPARED,
             "rollout.group_size=1 with objective.advantage.fn={c.objective.advantage.fn}: one sample "
             "has no group to compare with; use group_size >= 2 or advantage.fn=raw_reward",
+        ),
+        Check(
+            lambda c: (c.objective.advantage.k or 0) > c.rollout.group_size,
+            "objective.advantage.k={c.objective.advantage.k} exceeds rollout.group_size="
+            "{c.rollout.group_size}; lower k",
         ),
         Check(
             lambda c: c.rollout.group_size == 1 and c.objective.selection.fn == "dynamic",

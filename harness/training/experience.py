@@ -12,9 +12,9 @@ import torch
 from harness.grading.grade import grade
 from harness.objectives import rewards
 from harness.objectives.selection import drop_zero_variance, needs_refill, truncated
+from harness.schema.advantage_config import COMPARED
 from harness.schema.objective_config import ObjectiveConfig
 from harness.schema.prompts import own_answer
-from harness.schema.slots import COMPARED
 from harness.seeds import derive
 from harness.training.ahead import GradingAhead
 from harness.training.distributed import all_gather_list, rank_slice

@@ -55,6 +55,7 @@ CASES: dict[str, tuple[str, list[str], list[str]]] = {
     "objective.kl.estimator": ("k1", ["objective.kl.coef=0"], ["objective.kl.placement=reward"]),
     "objective.kl.placement": ("reward", ["objective.kl.coef=0"], LADDER),
     "objective.kl.against": ("old", ["objective.kl.coef=0"], LADDER),
+    "objective.kl.ratio_weighted": ("true", ["objective.kl.coef=0"], LADDER),
     "objective.kl.reference": ("teacher", [], ["objective=distill_on_policy", "objective.teacher.path=/t"]),
     "objective.truncated": ("drop", ["objective=cold_start"], LADDER),
     "rollout.prompts_per_step": ("16", ["objective=cold_start"], LADDER),
