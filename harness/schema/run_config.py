@@ -113,6 +113,11 @@ class RunConfig(Section):
         return any(model is not None for model in learned) or bool(self.eval.rerank)
 
     @property
+    def old_is_sampler(self) -> bool:
+        """Whether the old policy of ratios is the one that sampled, steps ago, with the engine's logprobs."""
+        return self.rollout.lag > 0 and self.objective.tis is None
+
+    @property
     def _taken_benchmark(self) -> str | None:
         """The first benchmark with the name of one of the data's own tasks."""
         own = {f"{self.measured_data.dataset}_{split}" for split in self.eval.splits}
@@ -174,6 +179,11 @@ class RunConfig(Section):
             ),
             "objective.updates.minibatches={c.objective.updates.minibatches} exceeds "
             "rollout.prompts_per_step={c.rollout.prompts_per_step}; a minibatch holds whole groups",
+        ),
+        Check(
+            lambda c: c.rollout.lag >= c.trainer.steps and not c.objective.offline,
+            "rollout.lag={c.rollout.lag} with trainer.steps={c.trainer.steps}: every batch would be sampled "
+            "from the base; lower it, or use objective=sft_rejection_offline",
         ),
         Check(
             lambda c: c._pretrains_teacher and not c.model.is_ladder,

@@ -81,7 +81,8 @@ def update(
     tally = _Tally()
     for index, part in enumerate(parts):
         step_rows = part[active[part]]
-        step = partial(accumulate, models, batch, part, step_rows, kl_coef=kl_coef, on_policy=index == 0)
+        on_policy = index == 0 and not config.old_is_sampler
+        step = partial(accumulate, models, batch, part, step_rows, kl_coef=kl_coef, on_policy=on_policy)
         (metrics, logprobs), config = halving(step, config, models.trained, longest=longest)
         if logprobs is not None:
             batch = _with_old_logprobs(batch, step_rows, logprobs)
@@ -207,8 +208,12 @@ def _with_logprobs(
     models: Models, batch: Batch, rows: Tensor, ref_rows: Tensor, config: RunConfig, phase: Phase
 ) -> _Scored:
     """The batch with the old logprobs of `rows` and the reference logprobs of `ref_rows`."""
-    ref_logprobs, passes = batch.ref_logprobs, [(models.policy, rows)]
-    old_logprobs = batch_logprobs(models.policy, batch, rows, config)
+    ref_logprobs, passes = batch.ref_logprobs, []
+    if config.old_is_sampler:
+        old_logprobs = batch.sampler_logprobs
+    else:
+        old_logprobs = batch_logprobs(models.policy, batch, rows, config)
+        passes.append((models.policy, rows))
     if models.reference is not None:
         with phase("reference"):
             ref_logprobs = batch_logprobs(models.reference, batch, ref_rows, config)
