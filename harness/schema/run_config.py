@@ -118,6 +118,11 @@ class RunConfig(Section):
         return self.rollout.lag > 0 and self.objective.tis is None
 
     @property
+    def _num_fresh(self) -> int:
+        """Problems that the steps sample where none may come twice; 0 where they may."""
+        return self.trainer.steps * self.rollout.prompts_per_step if self.data.fresh else 0
+
+    @property
     def _taken_benchmark(self) -> str | None:
         """The first benchmark with the name of one of the data's own tasks."""
         own = {f"{self.measured_data.dataset}_{split}" for split in self.eval.splits}
@@ -179,6 +184,16 @@ class RunConfig(Section):
             ),
             "objective.updates.minibatches={c.objective.updates.minibatches} exceeds "
             "rollout.prompts_per_step={c.rollout.prompts_per_step}; a minibatch holds whole groups",
+        ),
+        Check(
+            lambda c: c._num_fresh > (c.data.num_train or 0),
+            "data.fresh with data.num_train={c.data.num_train}: trainer.steps x rollout.prompts_per_step is "
+            "{c._num_fresh}; set data.num_train={c._num_fresh}, or data.fresh=false",
+        ),
+        Check(
+            lambda c: c.data.fresh and c.objective.selection.fn == "dynamic",
+            "data.fresh with objective.selection.fn=dynamic, which draws more problems, some of them again; "
+            "use selection.fn=all",
         ),
         Check(
             lambda c: c.rollout.lag >= c.trainer.steps and not c.objective.offline,

@@ -51,6 +51,7 @@ CASES: dict[str, tuple[str, list[str], list[str]]] = {
     "data.bad_rows": ("leave_out", MIXTURE, FILE),
     "data.order": ("seeded", MIXTURE, LADDER),
     "data.data_seed": ("3", FILE, [*FILE, "data.order=seeded"]),
+    "data.fresh": ("true", [*FILE, "data.num_train=9999"], [*LADDER, "data.num_train=9999"]),
     "data.drop_share": ("0.9", FILE, [*FILE, "data.drop_contaminated=[gsm8k]"]),
     "objective.kl.estimator": ("k1", ["objective.kl.coef=0"], ["objective.kl.placement=reward"]),
     "objective.kl.placement": ("reward", ["objective.kl.coef=0"], LADDER),
