@@ -62,6 +62,9 @@ class ObjectiveConfig(Section):
     """Reward of a truncated output with truncated=fail."""
     entropy_coef: NonNegativeFloat = 0.0
     """Entropy bonus: the loss of each token less this times the policy's entropy there, in nats; 0: none."""
+    fp32_head: bool = False
+    """Multiply by the output head in float32, in sampling, updates and reference (ScaleRL, arXiv:2510.13786);
+    for dtype=bfloat16. Evaluation is not changed."""
 
     @property
     def asks_teacher(self) -> list[str]:
@@ -275,6 +278,12 @@ class ObjectiveConfig(Section):
     )
 
     used: ClassVar[tuple[Used[ObjectiveConfig], ...]] = (
+        Used(
+            ("fp32_head",),
+            lambda c, run: run.dtype == "bfloat16" and run.rollout.engine == "native",
+            "float32 does it already and vLLM never (dtype={run.dtype}, engine={run.rollout.engine}); leave "
+            "it out, or set dtype=bfloat16 and engine=native",
+        ),
         Used(
             ("truncated",),
             lambda c, run: not c.uses_references,

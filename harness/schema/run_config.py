@@ -134,8 +134,9 @@ class RunConfig(Section):
         limits = {"rollout": self.rollout.max_new_tokens, "eval": self.eval.max_new_tokens}
         limits |= {f"eval.benchmarks.{b.name}": b.max_new_tokens for b in self.eval.benchmarks}
         dims = self.model.dims
-        too_long = (item for item in limits.items() if dims and item[1] >= dims.max_position_embeddings)
-        return next(too_long, None)
+        return next(
+            (item for item in limits.items() if dims and item[1] >= dims.max_position_embeddings), None
+        )
 
     @property
     def _chat(self) -> str | None:
@@ -192,13 +193,11 @@ class RunConfig(Section):
         ),
         Check(
             lambda c: c.data.fresh and c.objective.selection.fn == "dynamic",
-            "data.fresh with objective.selection.fn=dynamic, which draws more problems, some of them again; "
-            "use selection.fn=all",
+            "data.fresh with objective.selection.fn=dynamic, which may draw one again; use selection.fn=all",
         ),
         Check(
             lambda c: c.rollout.lag >= c.trainer.steps and not c.objective.offline,
-            "rollout.lag={c.rollout.lag} with trainer.steps={c.trainer.steps}: every batch would be sampled "
-            "from the base; lower it, or use objective=sft_rejection_offline",
+            "rollout.lag={c.rollout.lag} with trainer.steps={c.trainer.steps}: no sample is new; lower it",
         ),
         Check(
             lambda c: c._pretrains_teacher and not c.model.is_ladder,

@@ -237,7 +237,7 @@ def _entropy_bonus(
     if not coef:
         return None
     assert states
-    entropy = chunked_entropy(states[0], policy.head_weight, temperature=config.rollout.temperature)
+    entropy = chunked_entropy(*policy.head_factors(states[0]), temperature=config.rollout.temperature)
     return EntropyBonus(coef, unpack(entropy, packed.at, *packed.shape))
 
 

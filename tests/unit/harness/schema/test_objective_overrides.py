@@ -104,6 +104,7 @@ CASES: dict[str, tuple[str, ...]] = {
     "truncated=mask": (),
     "fail_reward=-1.0": ("truncated=fail",),
     "entropy_coef=0.01": (),
+    "fp32_head=true": (),
 }
 # A folder, a model: test_teacher.py. A stage: test_pipeline.py. Functions in a file: test_own_function.py.
 ELSEWHERE = {"teacher.path", "teacher.model", "teacher.stage"}

@@ -58,6 +58,7 @@ CASES: dict[str, tuple[str, list[str], list[str]]] = {
     "objective.kl.against": ("old", ["objective.kl.coef=0"], LADDER),
     "objective.kl.ratio_weighted": ("true", ["objective.kl.coef=0"], LADDER),
     "objective.kl.reference": ("teacher", [], ["objective=distill_on_policy", "objective.teacher.path=/t"]),
+    "objective.fp32_head": ("true", LADDER, ["dtype=bfloat16"]),
     "objective.truncated": ("drop", ["objective=cold_start"], LADDER),
     "rollout.lag": ("1", ["objective=sft_rejection_offline"], LADDER),
     "rollout.prompts_per_step": ("16", ["objective=cold_start"], LADDER),

@@ -162,7 +162,7 @@ def test_stored_batches_come_back_as_they_were(tmp_path: Path) -> None:
     [
         (
             ["rollout.lag=2", "trainer.steps=2"],
-            "rollout.lag=2 with trainer.steps=2: every batch would be sampled",
+            "rollout.lag=2 with trainer.steps=2: no sample is new",
         ),
         (["rollout.lag=-1"], "rollout.lag=-1"),
     ],
