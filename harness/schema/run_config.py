@@ -8,21 +8,21 @@ it: at that default it stays outside `run_id`, so adding one never renames a fin
 
 from __future__ import annotations
 
-import difflib
 from typing import Any, ClassVar, Literal
 
 from pydantic import ValidationError
 
 from harness.records.records import BASES
 from harness.schema.advantage_config import COMPARED
-from harness.schema.corpus_config import BY_NAME, BY_PARTS, Corpus
+from harness.schema.corpus_config import Corpus
 from harness.schema.data_config import DataConfig
 from harness.schema.eval_config import EvalConfig
+from harness.schema.explain import explain
 from harness.schema.model_config import ModelConfig
 from harness.schema.objective_config import ObjectiveConfig
 from harness.schema.objective_warnings import WARNINGS
 from harness.schema.prompts import CHAT
-from harness.schema.section import Check, Name, Positive, Section, Seed, Used, messages, sections_in
+from harness.schema.section import Check, Name, Positive, Section, Seed, Used, messages
 from harness.schema.stage_config import StageConfig
 from harness.schema.tracking_config import TrackingConfig
 from harness.schema.trainer_config import RolloutConfig, TrainerConfig
@@ -260,62 +260,4 @@ def validate(data: dict[str, Any], *, where: str = "") -> RunConfig:
     try:
         return RunConfig.model_validate(data)
     except ValidationError as error:
-        raise ConfigError(where + explain(error)) from None
-
-
-def explain(error: ValidationError, *, at: tuple[str, ...] = ()) -> str:
-    """One line for the first three errors: field, value, remedy. `at`: where a RunConfig has such data."""
-    # A misspelt field makes others missing: it comes first.
-    found = sorted(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
-    return "; ".join(_explain(e, at) for e in found[:3])
-
-
-def _explain(error: Any, at: tuple[str, ...]) -> str:
-    place = tuple(part for part in error["loc"] if part not in (BY_NAME, BY_PARTS))
-    path = ".".join(str(part) for part in place)
-    value = "null" if error["input"] is None else _shown(error["input"])
-    if error["type"] == "extra_forbidden":
-        known = _fields_at((*at, *place[:-1]))
-        return f"{path}: no such setting{did_you_mean(str(place[-1]), known)}"
-    if error["type"] == "missing":
-        return f"{path}: missing; give it as {path}=..."
-    if error["type"] == "value_error":
-        prefix = f"{path}." if path else ""
-        return prefix + str(error["ctx"]["error"])
-    message = error["msg"][0].lower() + error["msg"][1:]
-    if error["type"] == "literal_error":
-        allowed = [word.strip("'") for word in error["ctx"]["expected"].replace(" or ", ", ").split(", ")]
-        near = did_you_mean(str(value), allowed)
-        return f"{path}={value}: not one of {', '.join(allowed)}{near if 'did you mean' in near else ''}"
-    if error["type"] == "model_type":
-        fields = [f"{path}.{name}" for name in _fields_at((*at, *place))]
-        return f"{path}={value}: it holds settings of its own; set {' or '.join(fields[:2])}"
-    if error["type"] == "greater_than":
-        return f"{path}={value}: give a number greater than {error['ctx']['gt']:g}"
-    return f"{path}={value}: {message}"
-
-
-def _shown(value: Any) -> str:
-    """A value as it is typed, and no whole dictionary."""
-    text = str(value).lower() if isinstance(value, bool) else str(value)
-    return text if len(text) <= 100 else f"{text[:60]}..."
-
-
-def _fields_at(location: tuple[Any, ...]) -> list[str]:
-    kind: Any = RunConfig
-    for part in location:
-        if isinstance(part, int):
-            continue  # of a list
-        field = getattr(kind, "model_fields", {}).get(part)
-        kind = next(iter(sections_in(getattr(field, "annotation", None))), None)
-    return list(getattr(kind, "model_fields", {}))
-
-
-def did_you_mean(word: str, names: list[str]) -> str:
-    """The nearest names, as the end of a message; when none is near, the whole list, if it is short."""
-    near = difflib.get_close_matches(word, names, n=3, cutoff=0.5)
-    if near:
-        return f"; did you mean {' or '.join(near)}?"
-    if len(names) > 20:
-        return "; --help lists what there is"
-    return f"; known: {', '.join(sorted(names))}" if names else ""
+        raise ConfigError(where + explain(error, RunConfig)) from None
