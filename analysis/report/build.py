@@ -20,6 +20,7 @@ from analysis.study.declaration import declaration_lines
 from analysis.study.design import design_notes
 from analysis.study.discovery import discoveries
 from analysis.study.load import Study
+from analysis.study.saturation import saturations
 from analysis.study.transfer import transfers
 from analysis.tables.anatomy import anatomy_problems_table, anatomy_table, anatomy_text
 from analysis.tables.arms import arm_table
@@ -34,6 +35,7 @@ from analysis.tables.rates import area_effects_table, choices_table, response_ta
 from analysis.tables.retention import retention_table
 from analysis.tables.runs import config_table, runs_table
 from analysis.tables.samples import sample_rows
+from analysis.tables.saturation import saturation_table
 from analysis.tables.secondary import finding_table, pilot_table, variance_table, views_table
 from analysis.tables.stages import stages_table
 from analysis.tables.table import Table, csv_text, markdown_text
@@ -97,7 +99,8 @@ def _sections(
         choices_table(study),
         pilot_table(study),
     )
-    learning = (trend_table(study, primary, results), *rates)
+    ends = saturation_table(study, primary, saturations(study, primary, results))
+    learning = (trend_table(study, primary, results), ends, *rates)
     said = [*declaration_lines(study), *anatomy_text(study, found)]
     changed = (measures_table(results), decomposition_table(results))
 

@@ -29,7 +29,8 @@ from harness.records.lines import write_samples
 from harness.records.progress import quiet
 from harness.records.records import EvalRecord, samples_of, write_record
 from harness.schema.eval_config import BenchmarkConfig
-from harness.schema.run_config import ConfigError, explain
+from harness.schema.explain import explain
+from harness.schema.run_config import ConfigError, RunConfig
 from harness.types import Problem, Rollout
 
 if TYPE_CHECKING:
@@ -177,7 +178,7 @@ def _benchmarks(text: str) -> list[BenchmarkConfig]:
     try:
         return TypeAdapter(list[BenchmarkConfig]).validate_python(yaml.safe_load(text))
     except ValidationError as error:
-        raise ConfigError(f"--benchmarks: {explain(error, at=('eval', 'benchmarks'))}") from None
+        raise ConfigError(f"--benchmarks: {explain(error, RunConfig, at=('eval', 'benchmarks'))}") from None
 
 
 def _load(model: str, arguments: str, settings: dict[str, Any]) -> LM:

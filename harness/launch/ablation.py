@@ -12,7 +12,8 @@ from harness.launch.draws import base_lines
 from harness.launch.rates import RateGrid, as_text
 from harness.launch.seed_rule import Until
 from harness.records.looks import SeedRule
-from harness.schema.run_config import ConfigError, did_you_mean
+from harness.schema.explain import did_you_mean
+from harness.schema.run_config import ConfigError
 from harness.schema.section import Section, Seed
 from harness.schema.settings import STAGE_SETTING, is_setting, nearest
 

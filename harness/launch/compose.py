@@ -20,6 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from harness.launch import pipeline
 from harness.launch.syntax import MAX_RUNS, parse, swept_values
+from harness.schema.explain import did_you_mean
 from harness.schema.own_function import freeze
 from harness.schema.presets import (
     CONF,
@@ -30,7 +31,7 @@ from harness.schema.presets import (
     with_own_presets,
     with_teacher,
 )
-from harness.schema.run_config import ConfigError, RunConfig, did_you_mean, validate
+from harness.schema.run_config import ConfigError, RunConfig, validate
 from harness.schema.settings import STAGE_SETTING, is_setting, nearest, suggestion
 
 NO_GROUPS = ("hydra", CORPORA.name)  # a corpus is a setting, which a preset's name or settings may fill

@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harness.launch.ablation import AblationSpec, levels_of
-from harness.schema.run_config import ConfigError, did_you_mean
+from harness.schema.explain import did_you_mean
+from harness.schema.run_config import ConfigError
 from harness.schema.settings import is_setting
 
 Levels = dict[str, list[str]]

@@ -21,7 +21,8 @@ from pydantic import Field, ValidationError, model_validator
 
 from harness.identity import run_id
 from harness.model.files.teacher_files import check_teacher
-from harness.schema.run_config import ConfigError, RunConfig, did_you_mean
+from harness.schema.explain import did_you_mean
+from harness.schema.run_config import ConfigError, RunConfig
 from harness.schema.section import Name, Section
 from harness.schema.settings import STAGE_SETTING
 

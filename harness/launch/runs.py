@@ -6,7 +6,7 @@ from pathlib import Path
 
 from harness.records.published import BASES
 from harness.records.records import run_folders
-from harness.schema.run_config import did_you_mean
+from harness.schema.explain import did_you_mean
 
 RECORD = "run.json"
 

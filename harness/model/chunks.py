@@ -9,3 +9,4 @@ MIN_CHUNK_TOKENS = 256  # whatever the vocabulary: each chunk adds to the whole 
 # for microbatches of 16,384 tokens of a vocabulary of 152k.
 MAX_SAVED_ELEMENTS = 5 << 29
 RETENTION_CHUNK_ELEMENTS = 1 << 24  # log-probabilities of two models, compared over the whole vocabulary
+ENTROPY_CHUNK_ELEMENTS = 1 << 24  # of an entropy with a gradient, whose chunks are computed twice

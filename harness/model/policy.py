@@ -92,12 +92,14 @@ class Policy(nn.Module):
     """A decoder-only transformer. Uninitialised: `init_policy` or `load_pretrained` fills it.
 
     `recompute_layers` trades a second forward pass for the layers' activations (gradient checkpointing).
+    `fp32_head` multiplies states and output head in float32, in whatever precision they are kept.
     """
 
     def __init__(self, dims: ModelDims, *, dtype: torch.dtype, device: torch.device | str) -> None:
         super().__init__()
         self.dims = dims
         self.recompute_layers = False
+        self.fp32_head = False
         with torch.device("meta"):
             self.model = Decoder(dims)
             self.lm_head = None
@@ -110,6 +112,16 @@ class Policy(nn.Module):
     def head_weight(self) -> Tensor:
         """[V, D]: the output head's, or the embedding's where they are tied."""
         return self.model.embed_tokens.weight if self.lm_head is None else self.lm_head.weight
+
+    def head_factors(self, states: Tensor) -> tuple[Tensor, Tensor]:
+        """Hidden states [n, D] and the head's weight [V, D], whose product are the logits."""
+        weight = self.head_weight
+        return (states.float(), weight.float()) if self.fp32_head else (states, weight)
+
+    def logits(self, states: Tensor) -> Tensor:
+        """Logits [n, V] of hidden states [n, D] after the final norm."""
+        states, weight = self.head_factors(states)
+        return states @ weight.t()
 
     def rotations(self, num_positions: int) -> Tensor:
         """exp(i position ω), complex64 [at least num_positions, Dh/2]; RoPE, arXiv:2104.09864."""
@@ -236,8 +248,7 @@ def token_logprobs(
     if states_out is not None:
         states_out.append(states)
     flat, entropy = chunked_logprobs(
-        states,
-        policy.head_weight,
+        *policy.head_factors(states),
         rows.targets,
         temperature,
         with_entropy=with_entropy,

@@ -7,6 +7,8 @@ float32 mean of seven 1.2s is not 1.2, and dividing that residue by a tiny std t
 
 from __future__ import annotations
 
+import math
+from math import comb
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -27,6 +29,11 @@ def raw_reward(*, rewards: Tensor, group_ids: Tensor) -> Tensor:
 def accepted_only(*, rewards: Tensor, group_ids: Tensor, threshold: float) -> Tensor:
     """A_i = 1 if r_i > threshold else 0: rejection-sampled SFT as a policy gradient. [B] -> [B]."""
     return (rewards > threshold).to(rewards.dtype)
+
+
+def signed(*, rewards: Tensor, group_ids: Tensor, threshold: float) -> Tensor:
+    """A_i = 1 if r_i > threshold else -1, without a baseline (arXiv:2506.01347, 2503.14286). [B] -> [B]."""
+    return torch.where(rewards > threshold, 1.0, -1.0).to(rewards.dtype)
 
 
 def group_centered(*, rewards: Tensor, group_ids: Tensor) -> Tensor:
@@ -78,6 +85,49 @@ def max_rl(*, rewards: Tensor, group_ids: Tensor) -> Tensor:
     return torch.where(mean > 0, centred / torch.where(mean > 0, mean, 1.0), 0.0)
 
 
+def pass_at_k(*, rewards: Tensor, group_ids: Tensor, k: int, std: Std, eps: float) -> Tensor:
+    """A_i = (mean of best rewards of k-subsets with i - mean of those of all) / (std + eps). [B] -> [B].
+
+    The subsets are of i's group, the best reward is a subset's largest, std is the population one over all
+    subsets, or none. For rewards in {0, 1} these are the advantages of pass@k training in closed form
+    (arXiv:2508.10751 eq. 14, 15); with k = 1 those of `group_normalized`. A group whose subsets all have the
+    same best reward gives exactly 0. Raises ValueError for a group of fewer than k.
+    """
+    group = _Groups(rewards, group_ids)
+    if bool((group.size < k).any()):
+        smallest = int(group.size.min())
+        raise ValueError(
+            f"advantage.k={k}: a group holds {smallest} samples; lower k or raise the group size"
+        )
+    advantages = torch.zeros_like(rewards)
+    for number in range(len(group.size)):
+        rows = (group.index == number).nonzero().squeeze(1)
+        advantages[rows] = _best_of_subsets(rewards[rows], k=k, std=std, eps=eps).to(rewards.dtype)
+    return advantages
+
+
+def _best_of_subsets(rewards: Tensor, *, k: int, std: Std, eps: float) -> Tensor:
+    """`pass_at_k` of one group, float64. The best of a subset is the one of the highest rank j = 0...n-1."""
+    size = len(rewards)
+    ranked, order = rewards.double().sort()
+    if ranked[k - 1] == ranked[-1]:  # the lowest best reward is the highest
+        return torch.zeros_like(ranked)
+
+    def share(count: Callable[[int], int], whole: int) -> Tensor:
+        return torch.tensor([count(j) / whole for j in range(size)], dtype=torch.float64)
+
+    of_all = share(lambda j: comb(j, k - 1), comb(size, k))  # subsets whose best has rank j
+    with_i = comb(size - 1, k - 1)
+    is_best = share(lambda j: comb(j, k - 1), with_i)  # of those with i: i has rank j and is best
+    below = share(lambda j: comb(j - 1, k - 2) if k > 1 and j else 0, with_i)  # i is below rank j, the best
+    mean = (of_all * ranked).sum()
+    beaten = _sum_from_here(below * ranked) - below * ranked
+    centred = is_best * ranked + beaten - mean
+    if std != "none":
+        centred = centred / ((of_all * (ranked - mean).square()).sum().sqrt() + eps)
+    return torch.empty_like(centred).scatter_(0, order, centred)
+
+
 def reinforce_pp(*, token_rewards: Tensor, completion_mask: Tensor, eps: float) -> Tensor:
     """A_t = (R_t - mean) / (std + eps) over all tokens of the batch, R_t = sum over s >= t of r_s. [B, T].
 
@@ -120,11 +170,27 @@ def process_supervision(
     return torch.where(completion_mask.bool(), _sum_from_here(normalised), 0.0)
 
 
-def keep_sign(advantages: Tensor, *, sign: Literal["both", "positive", "negative"]) -> Tensor:
-    """Advantages of one sign, 0 elsewhere: good outputs alone, or bad ones alone (arXiv:2506.01347)."""
-    if sign == "both":
+def weigh_signs(advantages: Tensor, *, positive: float, negative: float) -> Tensor:
+    """Advantages times a weight for each sign: 1 and 0 are good outputs alone, 0 and 1 bad ones alone.
+
+    W-REINFORCE (arXiv:2506.01347) is 0.1 and 1 on `signed` advantages.
+    """
+    return advantages * torch.full_like(advantages, negative).masked_fill(advantages > 0, positive)
+
+
+def top_entropy(advantages: Tensor, *, entropy: Tensor, completion_mask: Tensor, share: float) -> Tensor:
+    """Advantages of the `share` of the batch's tokens with the highest entropy, 0 elsewhere. All [B, T].
+
+    arXiv:2506.01939: tokens at or above the entropy of rank ceil(share x tokens) keep theirs; the
+    others stay in the denominators.
+    """
+    mask = completion_mask.bool()
+    inside = entropy[mask]  # [num_tokens]
+    if inside.numel() == 0:
         return advantages
-    return advantages.clamp(min=0.0) if sign == "positive" else advantages.clamp(max=0.0)
+    rank = max(1, math.ceil(share * inside.numel() - 1e-9))
+    least = inside.sort(descending=True).values[rank - 1]
+    return torch.where(mask & (entropy >= least), advantages, 0.0)
 
 
 def whiten(advantages: Tensor, *, completion_mask: Tensor, eps: float) -> Tensor:
@@ -173,8 +239,10 @@ class _Groups:
 ADVANTAGES: dict[str, Callable[..., Tensor]] = {
     "raw_reward": raw_reward,
     "accepted_only": accepted_only,
+    "signed": signed,
     "group_centered": group_centered,
     "group_normalized": group_normalized,
     "rloo": rloo,
     "max_rl": max_rl,
+    "pass_at_k": pass_at_k,
 }

@@ -2,6 +2,7 @@
 
 Every loss has the same tensors, [B, T], so that they are interchangeable: `logprobs` (current policy, has
 grad), `ratio` (from `importance_ratio`, has grad) and `advantages`; each ignores what its equation lacks.
+Those of WHOLE_OUTPUTS take `completion_mask`, too.
 Each returns (loss [B, T], metrics of [B, T]); the reducer masks padding and divides once for the whole
 optimiser step.
 """
@@ -52,16 +53,26 @@ def importance_ratio(
 
 @torch.no_grad()
 def truncated_importance_weight(
-    *, old_logprobs: Tensor, sampler_logprobs: Tensor, completion_mask: Tensor, cap: float, level: RatioLevel
+    *,
+    old_logprobs: Tensor,
+    sampler_logprobs: Tensor,
+    completion_mask: Tensor,
+    cap: float,
+    level: RatioLevel,
+    drop_outside: bool = False,
+    floor: float = 0.0,
 ) -> Tensor:
     """min(pi_old / pi_sampler, cap), no gradient, [B, T]: weighs a loss on another engine's samples.
 
     Truncated importance sampling (Ionides 2008; for sampler-trainer mismatch, Yao et al. 2025). 1 where the
-    two agree. The levels are those of `importance_ratio`.
+    two agree. The levels are those of `importance_ratio`. With `drop_outside` the weight is the ratio within
+    [floor, cap] and 0 outside: tokens (IcePop, arXiv:2510.18855), or whole outputs, are left out.
     """
     ratio = importance_ratio(
         logprobs=old_logprobs, old_logprobs=sampler_logprobs, completion_mask=completion_mask, level=level
     )
+    if drop_outside:
+        return torch.where((ratio >= floor) & (ratio <= cap), ratio, 0.0)
     return ratio.clamp(max=cap)
 
 
@@ -121,6 +132,56 @@ def cispo(*, logprobs: Tensor, ratio: Tensor, advantages: Tensor, clip_low: floa
     return -weight * advantages * logprobs, metrics
 
 
+def sapo(*, logprobs: Tensor, ratio: Tensor, advantages: Tensor, tau_low: float, tau_high: float) -> Loss:
+    """-4/tau sigmoid(tau (ratio - 1)) A, tau_high where A > 0, else tau_low (SAPO, arXiv:2511.20347).
+
+    A soft clip: the weight of the gradient is ratio at 1 and falls smoothly on both sides, faster with tau.
+    """
+    tau = torch.full_like(ratio, tau_low).masked_fill(advantages > 0, tau_high)
+    gate = 4 / tau * torch.sigmoid(tau * (ratio - 1))
+    return -gate * advantages, {"ratio": ratio.detach()}
+
+
+def gmpo(
+    *,
+    logprobs: Tensor,
+    ratio: Tensor,
+    advantages: Tensor,
+    completion_mask: Tensor,
+    clip_low: float,
+    clip_high: float,
+) -> Loss:
+    """-A exp(mean of an output's clipped log ratios): the geometric mean (GMPO, arXiv:2507.20673).
+
+    A token's log ratio is held at clip_high where A > 0, and at -clip_low where A < 0. The gradient is each
+    token's own, sg[mean] / sg[ratio] x ratio, as that of the ratio `sequence_mean`.
+    """
+    log_ratio = ratio.log()  # 0 outside the completion
+    low = (log_ratio < -clip_low) & (advantages < 0)
+    high = (log_ratio > clip_high) & (advantages > 0)
+    held = torch.where(low, -clip_low, torch.where(high, clip_high, log_ratio))  # [B, T]
+    mean = held.detach().sum(-1, keepdim=True) / completion_mask.sum(-1, keepdim=True).clamp(min=1)  # [B, 1]
+    geometric = torch.where(completion_mask, (mean + (held - held.detach())).exp(), 1.0)
+    metrics = {
+        "ratio": ratio.detach(),
+        "clip_frac": (low | high).to(ratio.dtype),
+        "clip_low_frac": low.to(ratio.dtype),
+        "clip_high_frac": high.to(ratio.dtype),
+    }
+    return -geometric * advantages, metrics
+
+
+def topr(*, logprobs: Tensor, ratio: Tensor, advantages: Tensor) -> Loss:
+    """-A log pi where A > 0, -sg[min(ratio, 1)] A log pi where A < 0 (TOPR, arXiv:2503.14286).
+
+    For samples of another policy: good outputs count in full, a bad one the less the policy still gives it.
+    The paper's ratio is that of the whole output: ratio=sequence, reduce=sequence_sum.
+    """
+    ratio = ratio.detach()
+    weight = torch.where(advantages < 0, ratio.clamp(max=1.0), 1.0)
+    return -weight * advantages * logprobs, {"ratio": ratio, "clip_frac": (weight != ratio).to(ratio.dtype)}
+
+
 def _exp(log_ratio: Tensor) -> Tensor:
     return log_ratio.clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO).exp()
 
@@ -131,4 +192,8 @@ LOSSES: dict[str, Callable[..., Loss]] = {
     "surrogate": surrogate,
     "ppo_clip": ppo_clip,
     "cispo": cispo,
+    "sapo": sapo,
+    "gmpo": gmpo,
+    "topr": topr,
 }
+WHOLE_OUTPUTS = ("gmpo",)

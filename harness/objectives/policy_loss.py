@@ -44,6 +44,16 @@ gspo                   -1/G sum_i min(s_i A_i, clip(s_i) A_i), s_i = (pi(o_i) / 
 cispo                  -1/(sum_i |o_i|) sum_i sum_t sg[clip(r_t)] A_it log pi(o_it)
                        (arXiv:2506.13585 eq. 4, 5)
 max_rl                 -E_t[clip_t(A)], A_i = (R_i - mean R) / mean R (arXiv:2602.02710)
+pass_k                 -E_t[clip_t(A)], A_i the mean over the k-subsets of the group with o_i of their best
+                       reward, less that over all of them, over its std (arXiv:2508.10751)
+w_reinforce            -1/G sum_i A_i sum_t log pi(o_it), A_i = 0.1 for a right output, -1 for a wrong one
+                       (W-REINFORCE, arXiv:2506.01347)
+sapo                   -1/G sum_i 1/|o_i| sum_t 4/tau sigmoid(tau (r_t - 1)) A_i, tau by the sign of A_i
+                       (arXiv:2511.20347), A as in grpo
+gmpo                   -1/G sum_i A_i (product over t of the clipped r_t) ** (1/|o_i|) (arXiv:2507.20673),
+                       A as in grpo
+topr                   -1/G sum_i w_i A_i sum_t log pi(o_it), A_i = ±1, w_i = 1 if A_i > 0 and else
+                       min(pi(o_i) / pi_old(o_i), 1), without gradient (arXiv:2503.14286)
 """
 
 from __future__ import annotations
@@ -54,7 +64,13 @@ from typing import TYPE_CHECKING, Literal
 import torch
 
 from harness.objectives.kl import ESTIMATORS, k3
-from harness.objectives.losses import LOSSES, RatioLevel, importance_ratio, truncated_importance_weight
+from harness.objectives.losses import (
+    LOSSES,
+    WHOLE_OUTPUTS,
+    RatioLevel,
+    importance_ratio,
+    truncated_importance_weight,
+)
 from harness.types import LossOutput
 
 if TYPE_CHECKING:
@@ -65,10 +81,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class SamplerCorrection:
-    """The slot `tis`: every token's loss is weighed by min(pi_old / pi_sampler, cap), at this level."""
+    """The slot `tis`: every token's loss is weighed by min(pi_old / pi_sampler, cap), at this level.
+
+    With `drop_outside` the weight is the ratio within [floor, cap], and 0 outside.
+    """
 
     cap: float
     level: RatioLevel = "token"
+    drop_outside: bool = False
+    floor: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +97,23 @@ class KLPenalty:
     """The slot `kl` where it is a term of the loss: coef * estimator, k1, k2, k3 or exact.
 
     `against` "old" is PPO's penalty KL(pi_old || pi), whose roles are swapped because the samples are
-    pi_old's. The estimator "exact" takes `exact` [B, T], nats, from `kl.exact`.
+    pi_old's. The estimator "exact" takes `exact` [B, T], nats, from `kl.exact`. `ratio_weighted`: times
+    pi / pi_old of each token, with its gradient (DeepSeek-V3.2, arXiv:2512.02556).
     """
 
     estimator: str
     coef: float
     against: Literal["ref", "old"] = "ref"
     exact: Tensor | None = None
+    ratio_weighted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class EntropyBonus:
+    """The slot `entropy_coef`: the loss less coef * entropy [B, T], nats, whose gradient acts."""
+
+    coef: float
+    entropy: Tensor
 
 
 def policy_loss(
@@ -98,14 +129,15 @@ def policy_loss(
     ref_logprobs: Tensor | None = None,
     tis: SamplerCorrection | None = None,
     kl: KLPenalty | None = None,
+    bonus: EntropyBonus | None = None,
 ) -> LossOutput:
-    """loss(ratio, advantages) * truncated sampler weight + KL penalty, unreduced. See losses.py and kl.py.
+    """loss(ratio, advantages) * truncated sampler weight + KL - entropy, unreduced. See losses.py and kl.py.
 
     Tensors [B, T], nats; `advantages` [B] or [B, T]. Padding may hold anything, NaN included: it is read as
     0. `kl` None: no KL term (a KL in the reward belongs to the advantages). Metrics: the loss's own, `kl` (k3
-    to the reference, if any), `kl_old` (k3 of KL(pi_old || pi)), `tis_weight`. Raises ValueError when a
-    tensor that a slot needs is absent. `loss` is a name of LOSSES, or a function that takes `completion_mask`
-    as well.
+    to the reference, if any), `kl_old` (k3 of KL(pi_old || pi)), `tis_weight`, `entropy_exact` (of a bonus).
+    Raises ValueError when a tensor that a slot needs is absent. `loss` is a name of LOSSES, or a function
+    that takes `completion_mask` as well.
     """
     mask = completion_mask.bool()
     logprobs, old_logprobs = _zero_outside(logprobs, mask), _zero_outside(old_logprobs, mask)
@@ -116,10 +148,9 @@ def policy_loss(
         logprobs=logprobs, old_logprobs=old_logprobs, completion_mask=mask, level=ratio
     )  # [B, T]
     given = {"logprobs": logprobs, "ratio": weights, "advantages": advantages}
-    if isinstance(loss, str):
-        total, metrics = LOSSES[loss](**given, **loss_params)
-    else:
-        total, metrics = loss(**given, completion_mask=mask)
+    if not isinstance(loss, str) or loss in WHOLE_OUTPUTS:
+        given["completion_mask"] = mask
+    total, metrics = (LOSSES[loss] if isinstance(loss, str) else loss)(**given, **loss_params)
     metrics["kl_old"] = k3(logprobs=old_logprobs, ref_logprobs=logprobs.detach())
     if tis is not None:
         weight = _sampler_weight(tis, old_logprobs, sampler_logprobs, mask)  # [B, T]
@@ -129,6 +160,9 @@ def policy_loss(
         metrics["kl"] = k3(logprobs=logprobs.detach(), ref_logprobs=ref_logprobs)
     if kl is not None:
         total = total + kl.coef * _penalty(kl, logprobs, old_logprobs, ref_logprobs)
+    if bonus is not None:
+        entropy = _zero_outside(bonus.entropy, mask)
+        total, metrics["entropy_exact"] = total - bonus.coef * entropy, entropy.detach()
     return LossOutput(loss=total, metrics=metrics)
 
 
@@ -143,6 +177,8 @@ def _sampler_weight(
         completion_mask=mask,
         cap=tis.cap,
         level=tis.level,
+        drop_outside=tis.drop_outside,
+        floor=tis.floor,
     )
 
 
@@ -155,7 +191,14 @@ def _penalty(kl: KLPenalty, logprobs: Tensor, old_logprobs: Tensor, ref_logprobs
         return ESTIMATORS[kl.estimator](logprobs=old_logprobs, ref_logprobs=logprobs)
     if ref_logprobs is None:
         raise ValueError(f"kl.estimator: {kl.estimator} needs a reference policy's logprobs; set kl: null")
-    return ESTIMATORS[kl.estimator](logprobs=logprobs, ref_logprobs=ref_logprobs)
+    estimate = ESTIMATORS[kl.estimator](logprobs=logprobs, ref_logprobs=ref_logprobs)
+    if not kl.ratio_weighted:
+        return estimate
+    everywhere = torch.ones_like(logprobs, dtype=torch.bool)  # both are 0 outside the completion
+    ratio = importance_ratio(
+        logprobs=logprobs, old_logprobs=old_logprobs, completion_mask=everywhere, level="token"
+    )
+    return ratio * estimate
 
 
 def _zero_outside(x: Tensor, mask: Tensor) -> Tensor:

@@ -151,7 +151,7 @@ def decode_step(
         x = torch.addmm(x, attended, layer.output)
         gate, up = (F.rms_norm(x, size, layer.post_norm, eps) @ layer.gate_up).chunk(2, dim=-1)
         x = torch.addmm(x, F.silu(gate).mul_(up), layer.down)
-    return F.rms_norm(x, size, policy.model.norm.weight, eps) @ policy.head_weight.t()
+    return policy.logits(F.rms_norm(x, size, policy.model.norm.weight, eps))
 
 
 def _head_bias(bias: Tensor, kv_heads: int, group: int) -> Tensor:

@@ -65,7 +65,7 @@ def warm_engine(
     if warm:
         load_weights(policy, read_weights(weights) if original is None else original.state_dict())
         policy.zero_grad(set_to_none=True)
-        policy.recompute_layers = False
+        policy.recompute_layers = policy.fp32_head = False
         engine.load_weights(policy.state_dict().items())
         if device == "cpu":
             engine.release()  # as in a fresh process, to the bit: a CPU allocates its buffers in no time

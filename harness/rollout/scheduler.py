@@ -135,7 +135,7 @@ class Scheduler:
         states = policy.hidden(packed, cache)  # [N, D]
         lengths = lengths.to(self.device)
         ends = lengths.cumsum(0)  # [U]
-        logits = pack(states, ends - 1) @ policy.head_weight.t()  # [U, V]
+        logits = policy.logits(pack(states, ends - 1))  # [U, V]
 
         slots = [slot for group in members for slot in group]
         drawn = [uniforms(self.active[slot].seed, self.params.max_new_tokens) for slot in slots]

@@ -125,6 +125,8 @@ class DataConfig(Section):
     are balanced over families and levels, and fewer are part of more."""
     num_families: Positive | None = None
     """Take the num_train problems from this many families or subjects; null: from all."""
+    fresh: bool = False
+    """No problem is trained on twice: the launch refuses a num_train below what all steps sample."""
     drop_contaminated: list[Published] = Field(default=[])
     """Evaluation sets whose problems no training problem may share (harness/data/contamination.py)."""
     drop_share: Annotated[float, Field(gt=0, le=1)] = 0.5
@@ -222,6 +224,10 @@ class DataConfig(Section):
             lambda c: c._fewer and not c.num_train,
             "{c._fewer} with num_train={c.num_train}: it makes a fixed number of problems out of fewer; "
             "set num_train",
+        ),
+        Check(
+            lambda c: c.fresh and (c.num_distinct or c.dose),
+            "fresh with num_distinct or dose, which train on problems again; leave one out",
         ),
         Check(
             lambda c: c.num_distinct and c.num_train and c.num_distinct > c.num_train,

@@ -65,6 +65,11 @@ USED: tuple[Used[Any], ...] = (
         "out, or give it to data.components.<name> of a mixture",
     ),
     Used(
+        ("fresh",),
+        lambda c, run: (c._is_generated or c._is_mixture) and run.objective.offline is None,
+        "only generated problems are sampled without end, during training; leave it out",
+    ),
+    Used(
         ("drop_share",),
         lambda c, run: c.drop_contaminated or c.perturb_draws,
         "no data.drop_contaminated or perturb_draws is given; give one, or leave it out",

@@ -7,17 +7,14 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
+from harness.schema.advantage_config import COMPARED, AdvantageConfig
+from harness.schema.loss_config import Level, LossConfig, TISConfig
 from harness.schema.offline_config import OfflineConfig
 from harness.schema.reward_config import ProcessRewardModelConfig, RewardConfig, RewardModelConfig
-from harness.schema.section import Check, Name, Section, Used
+from harness.schema.section import Check, Name, NonNegativeFloat, Section, Used
 from harness.schema.slots import (
-    COMPARED,
-    AdvantageConfig,
     KLConfig,
-    Level,
-    LossConfig,
     SelectionConfig,
-    TISConfig,
     UpdatesConfig,
     ValueConfig,
 )
@@ -63,6 +60,11 @@ class ObjectiveConfig(Section):
     """An output cut at the length limit keeps its reward, gets fail_reward, has no loss, or is left out."""
     fail_reward: float = 0.0
     """Reward of a truncated output with truncated=fail."""
+    entropy_coef: NonNegativeFloat = 0.0
+    """Entropy bonus: the loss of each token less this times the policy's entropy there, in nats; 0: none."""
+    fp32_head: bool = False
+    """Multiply by the output head in float32, in sampling, updates and reference (ScaleRL, arXiv:2510.13786);
+    for dtype=bfloat16. Evaluation is not changed."""
 
     @property
     def asks_teacher(self) -> list[str]:
@@ -94,6 +96,11 @@ class ObjectiveConfig(Section):
     def _accepts(self) -> bool:
         """Whether a reward above `advantage.threshold` decides what is trained on."""
         return self.selection.fn == "accepted" or self.advantage.fn == "accepted_only"
+
+    @property
+    def reads_threshold(self) -> bool:
+        """Whether a reward is compared with `advantage.threshold`."""
+        return self._accepts or self.advantage.fn == "signed"
 
     @property
     def _slot_of_whole_rewards(self) -> str:
@@ -181,7 +188,7 @@ class ObjectiveConfig(Section):
             "advantage.fn=gae",
         ),
         Check(
-            lambda c: c.advantage.threshold and not c._accepts,
+            lambda c: c.advantage.threshold and not c.reads_threshold,
             "advantage.threshold={c.advantage.threshold:g} means nothing to advantage.fn={c.advantage.fn} "
             "with selection.fn={c.selection.fn}; set 0, or selection.fn=accepted",
         ),
@@ -225,6 +232,10 @@ class ObjectiveConfig(Section):
             "ratio={c.ratio} means nothing to loss.fn={c.loss.fn}, which has none; set token, or "
             "loss.fn=surrogate",
         ),
+        Check(
+            lambda c: c.loss.fn == "gmpo" and c.ratio != "token",
+            "ratio={c.ratio} with loss.fn=gmpo, which takes the mean over an output itself; set token",
+        ),
         # The teacher is asked for and given.
         Check(
             lambda c: c.asks_teacher and c.teacher is None,
@@ -267,6 +278,12 @@ class ObjectiveConfig(Section):
     )
 
     used: ClassVar[tuple[Used[ObjectiveConfig], ...]] = (
+        Used(
+            ("fp32_head",),
+            lambda c, run: run.dtype == "bfloat16" and run.rollout.engine == "native",
+            "float32 does it already and vLLM never (dtype={run.dtype}, engine={run.rollout.engine}); leave "
+            "it out, or set dtype=bfloat16 and engine=native",
+        ),
         Used(
             ("truncated",),
             lambda c, run: not c.uses_references,

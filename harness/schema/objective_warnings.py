@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from harness.schema.loss_config import CLIPPED
 from harness.schema.objective_config import ObjectiveConfig
 from harness.schema.section import Check
-from harness.schema.slots import CLIPPED
 
 
 def _updates_once(objective: ObjectiveConfig) -> bool:
@@ -53,7 +53,7 @@ WARNINGS: tuple[Check[ObjectiveConfig], ...] = (
         "ratio=token, or an advantage of whole outputs such as rloo",
     ),
     Check(
-        lambda c: c.ratio == "sequence" and c.reduce != "sequence_mean",
+        lambda c: c.ratio == "sequence" and c.reduce != "sequence_mean" and c.loss.fn != "topr",
         "objective.ratio=sequence with reduce={c.reduce}: each token carries its whole output's term, which "
         "weights it by length; use reduce=sequence_mean",
     ),

@@ -8,21 +8,21 @@ it: at that default it stays outside `run_id`, so adding one never renames a fin
 
 from __future__ import annotations
 
-import difflib
 from typing import Any, ClassVar, Literal
 
 from pydantic import ValidationError
 
 from harness.records.records import BASES
-from harness.schema.corpus_config import BY_NAME, BY_PARTS, Corpus
+from harness.schema.advantage_config import COMPARED
+from harness.schema.corpus_config import Corpus
 from harness.schema.data_config import DataConfig
 from harness.schema.eval_config import EvalConfig
+from harness.schema.explain import explain
 from harness.schema.model_config import ModelConfig
 from harness.schema.objective_config import ObjectiveConfig
 from harness.schema.objective_warnings import WARNINGS
 from harness.schema.prompts import CHAT
-from harness.schema.section import Check, Name, Positive, Section, Seed, Used, messages, sections_in
-from harness.schema.slots import COMPARED
+from harness.schema.section import Check, Name, Positive, Section, Seed, Used, messages
 from harness.schema.stage_config import StageConfig
 from harness.schema.tracking_config import TrackingConfig
 from harness.schema.trainer_config import RolloutConfig, TrainerConfig
@@ -113,6 +113,16 @@ class RunConfig(Section):
         return any(model is not None for model in learned) or bool(self.eval.rerank)
 
     @property
+    def old_is_sampler(self) -> bool:
+        """Whether the old policy of ratios is the one that sampled, steps ago, with the engine's logprobs."""
+        return self.rollout.lag > 0 and self.objective.tis is None
+
+    @property
+    def _num_fresh(self) -> int:
+        """Problems that the steps sample where none may come twice; 0 where they may."""
+        return self.trainer.steps * self.rollout.prompts_per_step if self.data.fresh else 0
+
+    @property
     def _taken_benchmark(self) -> str | None:
         """The first benchmark with the name of one of the data's own tasks."""
         own = {f"{self.measured_data.dataset}_{split}" for split in self.eval.splits}
@@ -124,8 +134,9 @@ class RunConfig(Section):
         limits = {"rollout": self.rollout.max_new_tokens, "eval": self.eval.max_new_tokens}
         limits |= {f"eval.benchmarks.{b.name}": b.max_new_tokens for b in self.eval.benchmarks}
         dims = self.model.dims
-        too_long = (item for item in limits.items() if dims and item[1] >= dims.max_position_embeddings)
-        return next(too_long, None)
+        return next(
+            (item for item in limits.items() if dims and item[1] >= dims.max_position_embeddings), None
+        )
 
     @property
     def _chat(self) -> str | None:
@@ -153,6 +164,11 @@ class RunConfig(Section):
             "has no group to compare with; use group_size >= 2 or advantage.fn=raw_reward",
         ),
         Check(
+            lambda c: (c.objective.advantage.k or 0) > c.rollout.group_size,
+            "objective.advantage.k={c.objective.advantage.k} exceeds rollout.group_size="
+            "{c.rollout.group_size}; lower k",
+        ),
+        Check(
             lambda c: c.rollout.group_size == 1 and c.objective.selection.fn == "dynamic",
             "rollout.group_size=1 with objective.selection.fn=dynamic: one sample never differs from "
             "itself, so nothing would be kept; use group_size >= 2 or selection.fn=all",
@@ -169,6 +185,19 @@ class RunConfig(Section):
             ),
             "objective.updates.minibatches={c.objective.updates.minibatches} exceeds "
             "rollout.prompts_per_step={c.rollout.prompts_per_step}; a minibatch holds whole groups",
+        ),
+        Check(
+            lambda c: c._num_fresh > (c.data.num_train or 0),
+            "data.fresh with data.num_train={c.data.num_train}: trainer.steps x rollout.prompts_per_step is "
+            "{c._num_fresh}; set data.num_train={c._num_fresh}, or data.fresh=false",
+        ),
+        Check(
+            lambda c: c.data.fresh and c.objective.selection.fn == "dynamic",
+            "data.fresh with objective.selection.fn=dynamic, which may draw one again; use selection.fn=all",
+        ),
+        Check(
+            lambda c: c.rollout.lag >= c.trainer.steps and not c.objective.offline,
+            "rollout.lag={c.rollout.lag} with trainer.steps={c.trainer.steps}: no sample is new; lower it",
         ),
         Check(
             lambda c: c._pretrains_teacher and not c.model.is_ladder,
@@ -231,62 +260,4 @@ def validate(data: dict[str, Any], *, where: str = "") -> RunConfig:
     try:
         return RunConfig.model_validate(data)
     except ValidationError as error:
-        raise ConfigError(where + explain(error)) from None
-
-
-def explain(error: ValidationError, *, at: tuple[str, ...] = ()) -> str:
-    """One line for the first three errors: field, value, remedy. `at`: where a RunConfig has such data."""
-    # A misspelt field makes others missing: it comes first.
-    found = sorted(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
-    return "; ".join(_explain(e, at) for e in found[:3])
-
-
-def _explain(error: Any, at: tuple[str, ...]) -> str:
-    place = tuple(part for part in error["loc"] if part not in (BY_NAME, BY_PARTS))
-    path = ".".join(str(part) for part in place)
-    value = "null" if error["input"] is None else _shown(error["input"])
-    if error["type"] == "extra_forbidden":
-        known = _fields_at((*at, *place[:-1]))
-        return f"{path}: no such setting{did_you_mean(str(place[-1]), known)}"
-    if error["type"] == "missing":
-        return f"{path}: missing; give it as {path}=..."
-    if error["type"] == "value_error":
-        prefix = f"{path}." if path else ""
-        return prefix + str(error["ctx"]["error"])
-    message = error["msg"][0].lower() + error["msg"][1:]
-    if error["type"] == "literal_error":
-        allowed = [word.strip("'") for word in error["ctx"]["expected"].replace(" or ", ", ").split(", ")]
-        near = did_you_mean(str(value), allowed)
-        return f"{path}={value}: not one of {', '.join(allowed)}{near if 'did you mean' in near else ''}"
-    if error["type"] == "model_type":
-        fields = [f"{path}.{name}" for name in _fields_at((*at, *place))]
-        return f"{path}={value}: it holds settings of its own; set {' or '.join(fields[:2])}"
-    if error["type"] == "greater_than":
-        return f"{path}={value}: give a number greater than {error['ctx']['gt']:g}"
-    return f"{path}={value}: {message}"
-
-
-def _shown(value: Any) -> str:
-    """A value as it is typed, and no whole dictionary."""
-    text = str(value).lower() if isinstance(value, bool) else str(value)
-    return text if len(text) <= 100 else f"{text[:60]}..."
-
-
-def _fields_at(location: tuple[Any, ...]) -> list[str]:
-    kind: Any = RunConfig
-    for part in location:
-        if isinstance(part, int):
-            continue  # of a list
-        field = getattr(kind, "model_fields", {}).get(part)
-        kind = next(iter(sections_in(getattr(field, "annotation", None))), None)
-    return list(getattr(kind, "model_fields", {}))
-
-
-def did_you_mean(word: str, names: list[str]) -> str:
-    """The nearest names, as the end of a message; when none is near, the whole list, if it is short."""
-    near = difflib.get_close_matches(word, names, n=3, cutoff=0.5)
-    if near:
-        return f"; did you mean {' or '.join(near)}?"
-    if len(names) > 20:
-        return "; --help lists what there is"
-    return f"; known: {', '.join(sorted(names))}" if names else ""
+        raise ConfigError(where + explain(error, RunConfig)) from None

@@ -9,8 +9,9 @@ from functools import lru_cache
 from pathlib import Path
 
 from harness.schema.data_config import DataConfig
+from harness.schema.explain import did_you_mean
 from harness.schema.presets import CONF
-from harness.schema.run_config import RunConfig, did_you_mean
+from harness.schema.run_config import RunConfig
 from harness.schema.section import Section, sections_in
 
 COMPONENT = "data.components."  # the names below it are the user's

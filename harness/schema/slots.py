@@ -1,20 +1,16 @@
 """The schema of an objective's slots, each with what it can get wrong by itself. Imports no torch.
 
-The rewards are in reward_config.py; objective_config.py says which slots go together.
+Rewards are in reward_config.py, advantages in advantage_config.py, losses in loss_config.py;
+objective_config.py says which slots go together.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from harness.schema.own_function import OWN_GOES_WITH_CUSTOM, OwnFunction
 from harness.schema.section import Check, NonNegativeFloat, Positive, PositiveFloat, Section, Share, Used
-
-Level = Literal["token", "sequence", "sequence_mean"]
-CLIPPED = ("ppo_clip", "cispo")
-COMPARED = ("group_normalized", "group_centered", "rloo", "max_rl", "process")
 
 
 class SelectionConfig(Section):
@@ -56,107 +52,6 @@ class SelectionConfig(Section):
     )
 
 
-class AdvantageConfig(Section):
-    """How rewards become advantages."""
-
-    fn: Literal[
-        "accepted_only",
-        "raw_reward",
-        "group_centered",
-        "group_normalized",
-        "rloo",
-        "reinforce_pp",
-        "max_rl",
-        "gae",
-        "process",
-        "custom",
-    ]
-    """Estimator of the advantage (harness.objectives.advantages); custom: the function of `custom`."""
-    custom: OwnFunction | None = None
-    """An advantage of your own, `(rewards, group_ids) -> advantages`, each [B]; for fn=custom."""
-    std: Literal["none", "sample", "population"] = "none"
-    """Standard deviation that divides, with G - 1 (sample) or G (population); none: no division."""
-    eps: NonNegativeFloat = 0.0
-    """Added to the standard deviation."""
-    threshold: float = 0.0
-    """A reward above this is accepted."""
-    sign: Literal["both", "positive", "negative"] = "both"
-    """Advantages of the other sign become 0; their rows still count in the denominator."""
-
-    @property
-    def params(self) -> dict[str, Any]:
-        """The keywords that `fn` takes beside rewards and group_ids."""
-        takes = {"accepted_only": ["threshold"], "group_normalized": ["std", "eps"]}
-        return {name: getattr(self, name) for name in takes.get(self.fn, [])}
-
-    @property
-    def _has_needless_std(self) -> bool:
-        return self.fn not in ("group_normalized", "process") and self.std != "none"
-
-    checks: ClassVar[tuple[Check[AdvantageConfig], ...]] = (
-        Check(
-            lambda c: c._has_needless_std and c.eps and c.fn != "reinforce_pp",
-            "std={c.std} means nothing to fn={c.fn}; set none, and eps=0",
-        ),
-        Check(lambda c: c._has_needless_std, "std={c.std} means nothing to fn={c.fn}; set none"),
-        Check(
-            lambda c: c.eps and c.std == "none" and c.fn != "reinforce_pp",
-            "eps={c.eps:g} means nothing to fn={c.fn} with std=none; set eps=0",
-        ),
-        Check(
-            lambda c: c.fn == "accepted_only" and c.sign != "both",
-            "sign={c.sign} with fn=accepted_only, whose advantages are 1 or 0; set both",
-        ),
-        *OWN_GOES_WITH_CUSTOM,
-    )
-
-
-class LossConfig(Section):
-    """The policy's loss at each token (harness.objectives.losses)."""
-
-    fn: Literal["nll", "policy_gradient", "surrogate", "ppo_clip", "cispo", "custom"]
-    """Loss that is minimised: -log p on positive advantages, -A log p, -r A, one clipped, or `custom`'s."""
-    custom: OwnFunction | None = None
-    """A loss of your own: `(logprobs, ratio, advantages, completion_mask) -> loss`, all [B, T]."""
-    clip_low: PositiveFloat | None = None
-    """Ratios are clipped below 1 - clip_low. For fn=ppo_clip and cispo, which need both bounds."""
-    clip_high: PositiveFloat | None = None
-    """Ratios are clipped above 1 + clip_high."""
-    dual_clip: Annotated[float, Field(gt=1)] | None = None
-    """Bound c of the loss where the advantage is negative, at most c |A|; null: none. For fn=ppo_clip."""
-
-    @property
-    def params(self) -> dict[str, float | None]:
-        """The keywords that `fn` takes beside its tensors."""
-        takes = {"ppo_clip": ["clip_low", "clip_high", "dual_clip"], "cispo": ["clip_low", "clip_high"]}
-        return {name: getattr(self, name) for name in takes.get(self.fn, [])}
-
-    checks: ClassVar[tuple[Check[LossConfig], ...]] = (
-        Check(
-            lambda c: c.fn in CLIPPED and None in (c.clip_low, c.clip_high),
-            "fn={c.fn} needs clip_low and clip_high; 0.2 is PPO's for both",
-        ),
-        Check(
-            lambda c: c.fn not in CLIPPED and (c.clip_low, c.clip_high) != (None, None),
-            "clip_low, clip_high mean nothing to fn={c.fn}; set null",
-        ),
-        Check(
-            lambda c: c.fn != "ppo_clip" and c.dual_clip is not None,
-            "dual_clip={c.dual_clip:g} means nothing to fn={c.fn}; set null",
-        ),
-        *OWN_GOES_WITH_CUSTOM,
-    )
-
-
-class TISConfig(Section):
-    """Truncated importance sampling: every loss is multiplied by min(pi_old / pi_sampler, cap)."""
-
-    cap: PositiveFloat
-    """Largest weight."""
-    level: Level
-    """Ratio of each token, of the whole output, or the geometric mean over its tokens."""
-
-
 class KLConfig(Section):
     """A KL penalty. The KL to the base is measured in every arm, whatever the coefficient."""
 
@@ -179,6 +74,9 @@ class KLConfig(Section):
     """The other policy. base: the model that the run begins from; in a pipeline's later stage that is the
     checkpoint of the stage before, as in R1. untrained: the base of the pipeline's first stage. teacher with
     estimator=exact is on-policy distillation."""
+    ratio_weighted: bool = False
+    """Multiply the estimate by pi / pi_old of each token, with its gradient: value and gradient are then
+    unbiased for KL(policy || reference) at each token, also after an update (DeepSeek-V3.2)."""
 
     @property
     def uses_reference(self) -> bool:
@@ -214,6 +112,16 @@ class KLConfig(Section):
             "horizon={c.horizon} means nothing without target; set target or null",
         ),
         Check(
+            lambda c: c.ratio_weighted and (c.against == "old" or c.placement == "reward"),
+            "ratio_weighted with against={c.against}, placement={c.placement}: only a KL to the reference in "
+            "the loss is on other samples than the policy's; set against=ref and placement=loss, or false",
+        ),
+        Check(
+            lambda c: c.ratio_weighted and c.estimator in ("k2", "exact"),
+            "ratio_weighted with estimator={c.estimator}: k2 stays biased and exact needs no samples; use k3 "
+            "or k1, or ratio_weighted=false",
+        ),
+        Check(
             lambda c: c.reference == "teacher" and (not c.uses_reference or c.refresh_every is not None),
             "reference=teacher needs coef above 0, against=ref and refresh_every=null: the teacher stays",
         ),
@@ -229,7 +137,7 @@ class KLConfig(Section):
 
     used: ClassVar[tuple[Used[KLConfig], ...]] = (
         Used(
-            ("estimator", "placement", "against"),
+            ("estimator", "placement", "against", "ratio_weighted"),
             lambda c, run: c.coef,
             "there is no KL penalty (objective.kl.coef=0)",
             warn=True,

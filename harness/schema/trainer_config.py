@@ -56,6 +56,10 @@ class RolloutConfig(Section):
     max_sampler_kl: PositiveFloat | None = None
     """Largest `sampler_trainer_kl` in nats/token, above which a run stops; null: 1e-5 where the engine
     computes in float32, else 0.01."""
+    lag: NonNegative = 0
+    """Steps by which the weights that sample are older than those that train; 0: none. The ratio is then to
+    the policy that sampled, by its own logprobs; with objective.tis it stays to the policy that begins the
+    update, and tis weighs by that one's ratio to the sampling policy."""
     release: bool = False
     """Free the engine's memory while gradients are computed: its cache, and of vLLM on a GPU the weights."""
 
@@ -67,6 +71,11 @@ class RolloutConfig(Section):
     )
 
     used: ClassVar[tuple[Used[RolloutConfig], ...]] = (
+        Used(
+            ("lag",),
+            lambda c, run: run.objective.offline is None,
+            "nothing is sampled during training (objective.offline is given); leave it out",
+        ),
         Used(
             ("prompts_per_step",),
             lambda c, run: not run.objective.uses_references,

@@ -8,7 +8,8 @@
     gae            values; a KL if in the reward   -coef × KL of each token, the outcome's reward at the last
                                                    (arXiv:2203.02155), then GAE (arXiv:1506.02438)
 
-The KL is the sampling policy's to the reference. Nothing here writes into a Batch: functions return another.
+The weights of either sign act last (`sign`, `positive_weight`, `negative_weight`). The KL is the sampling
+policy's to the reference. Nothing here writes into a Batch: functions return another.
 """
 
 from __future__ import annotations
@@ -20,7 +21,13 @@ import torch
 from torch import Tensor
 
 from harness.objectives import kl
-from harness.objectives.advantages import ADVANTAGES, keep_sign, process_supervision, reinforce_pp, whiten
+from harness.objectives.advantages import (
+    ADVANTAGES,
+    process_supervision,
+    reinforce_pp,
+    weigh_signs,
+    whiten,
+)
 from harness.objectives.selection import accepted
 from harness.objectives.value import gae
 from harness.schema.objective_config import ObjectiveConfig
@@ -70,12 +77,13 @@ def with_advantages(
         advantages = per_row[:, None] * mask
     if objective.selection.fn == "accepted":
         advantages = torch.where(_accepted_rows(groups, objective)[:, None], advantages, 0.0)
-    return replace(batch, advantages=keep_sign(advantages, sign=slot.sign), returns=returns)
+    return replace(batch, advantages=weigh_signs(advantages, **slot.sign_weights), returns=returns)
 
 
 def active_rows(batch: Batch, objective: ObjectiveConfig) -> Tensor:
     """Rows that have a gradient, indices [b]: the others stay in the denominator but need no forward pass."""
-    if objective.kl.in_loss or objective.value is not None or objective.loss.custom is not None:
+    acts_everywhere = objective.kl.in_loss or objective.entropy_coef
+    if acts_everywhere or objective.value is not None or objective.loss.custom is not None:
         return torch.arange(len(batch.lengths))
     return (batch.advantages != 0).any(-1).nonzero().squeeze(1)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
@@ -26,9 +25,9 @@ def exact_kl(policy: Policy, reference: Policy, rows: Rows, *, temperature: floa
         ref_states = states_before(reference, rows)  # [M, D]
 
     def chunk_kl(states: Tensor, ref_states: Tensor) -> Tensor:
-        log_softmax = (widened(F.linear(states, policy.head_weight)) / temperature).log_softmax(-1)  # [m, V]
+        log_softmax = (widened(policy.logits(states)) / temperature).log_softmax(-1)  # [m, V]
         with torch.no_grad():
-            logits = widened(F.linear(ref_states, reference.head_weight)) / temperature
+            logits = widened(reference.logits(ref_states)) / temperature
             ref_log_softmax = logits.log_softmax(-1)  # [m, V]
         return kl.exact(log_softmax=log_softmax, ref_log_softmax=ref_log_softmax)  # [m]
 

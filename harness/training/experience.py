@@ -12,9 +12,9 @@ import torch
 from harness.grading.grade import grade
 from harness.objectives import rewards
 from harness.objectives.selection import drop_zero_variance, needs_refill, truncated
+from harness.schema.advantage_config import COMPARED
 from harness.schema.objective_config import ObjectiveConfig
 from harness.schema.prompts import own_answer
-from harness.schema.slots import COMPARED
 from harness.seeds import derive
 from harness.training.ahead import GradingAhead
 from harness.training.distributed import all_gather_list, rank_slice
@@ -207,8 +207,8 @@ def select(groups: Sequence[ScoredGroup], objective: ObjectiveConfig) -> list[Sc
     return list(groups)
 
 
-def refill(run: Run, groups: Sequence[ScoredGroup]) -> list[Problem]:
-    """The problems to sample next in this step, none when it has what it wants or may not sample more.
+def refill(run: Run, groups: Sequence[ScoredGroup], step: int) -> list[Problem]:
+    """The problems to sample next for a step, none when it has what it wants or may not sample more.
 
     They are drawn from the problems that the step has not sampled, in an order of the step's own, so that the
     next step's problems are those of an arm that never refills.
@@ -224,6 +224,6 @@ def refill(run: Run, groups: Sequence[ScoredGroup]) -> list[Problem]:
         max_sampled=int(selection.max_sampled * wanted),
     )
     sampled = {group.problem.id for group in groups}
-    generator = torch.Generator().manual_seed(derive(run.seeds["data_order"], "refill", run.counters.step))
+    generator = torch.Generator().manual_seed(derive(run.seeds["data_order"], "refill", step))
     order = torch.randperm(len(run.problems), generator=generator).tolist()
     return [run.problems[i] for i in order if run.problems[i].id not in sampled][:num]

@@ -13,10 +13,13 @@ import torch
 from torch import Tensor
 
 from harness.model.attention import pads
+from harness.model.entropy import chunked_entropy
+from harness.model.fused import unpack
 from harness.model.policy import Policy, joined, token_logprobs
 from harness.model.rows import Prompts, Rows, pack_rows, to_device
-from harness.objectives.policy_loss import KLPenalty, SamplerCorrection, policy_loss
+from harness.objectives.policy_loss import EntropyBonus, KLPenalty, SamplerCorrection, policy_loss
 from harness.objectives.reduce import counted_rows, denominator, reduce
+from harness.schema.loss_config import TISConfig
 from harness.schema.run_config import RunConfig
 from harness.training.batching import move, shared_microbatches, take
 from harness.training.critic import critic_loss
@@ -32,6 +35,19 @@ def batch_logprobs(policy: Policy, batch: Batch, rows: Tensor, config: RunConfig
     """Logprobs [B, T] of `rows` under `policy`, 0 elsewhere, on the CPU."""
     device = policy.head_weight.device
     return by_microbatch(batch, rows, config, lambda packed: _logprobs(policy, packed, config), device=device)
+
+
+@torch.no_grad()
+def batch_entropy(policy: Policy, batch: Batch, config: RunConfig) -> Tensor:
+    """Entropy [B, T] of the policy's distribution at each completion token, nats, 0 elsewhere, on the CPU."""
+    rows, temperature = torch.arange(len(batch.lengths)), config.rollout.temperature
+
+    def entropy(packed: Rows) -> Tensor:
+        found = token_logprobs(policy, packed, temperature=temperature, with_entropy=True)[1]
+        assert found is not None
+        return found
+
+    return by_microbatch(batch, rows, config, entropy, device=policy.head_weight.device)
 
 
 @torch.no_grad()
@@ -148,11 +164,11 @@ def _backward(
     and weight decay would act. Every rank knows the denominators, so all decide alike.
     """
     objective, mask, value = config.objective, micro.completion_mask, models.value
-    states: list[Tensor] | None = [] if value is not None and value.trunk is None else None
+    shares_states = (value is not None and value.trunk is None) or objective.entropy_coef
+    states: list[Tensor] | None = [] if shares_states else None
     logprobs = _logprobs(models.policy, packed, config, states)
     if step.on_policy:
         micro = replace(micro, old_logprobs=logprobs.detach())
-    tis = objective.tis
     own = objective.loss.custom
     output = policy_loss(
         loss=objective.loss.fn if own is None else own_loss(own),
@@ -164,8 +180,9 @@ def _backward(
         completion_mask=mask,
         sampler_logprobs=micro.sampler_logprobs,
         ref_logprobs=micro.ref_logprobs,
-        tis=None if tis is None else SamplerCorrection(tis.cap, tis.level),
+        tis=_sampler_correction(objective.tis),
         kl=_kl_penalty(models, packed, config, step.kl_coef),
+        bonus=_entropy_bonus(models.policy, packed, config, states),
     )
     loss = logprobs.new_zeros(())
     if step.num_tokens and step.denominator:
@@ -177,7 +194,12 @@ def _backward(
         per_token["sampler_gap"] = (micro.sampler_logprobs - micro.old_logprobs).abs()
     if (slot := objective.value) is not None and value is not None and step.num_tokens:
         critic = critic_loss(
-            value, models.policy, micro, packed, states=states[0] if states else None, clip=slot.clip
+            value,
+            models.policy,
+            micro,
+            packed,
+            states=states[0] if states and value.trunk is None else None,
+            clip=slot.clip,
         )
         per_token |= critic.metrics
         loss = loss + slot.coef * torch.where(mask, critic.loss, 0.0).sum() / step.num_tokens
@@ -198,7 +220,25 @@ def _kl_penalty(models: Models, packed: Rows, config: RunConfig, kl_coef: float)
         assert models.reference is not None
         temperature = config.rollout.temperature
         exact = exact_kl(models.policy, models.reference, packed, temperature=temperature)  # [b, t]
-    return KLPenalty(kl.estimator, kl_coef, kl.against, exact)
+    return KLPenalty(kl.estimator, kl_coef, kl.against, exact, kl.ratio_weighted)
+
+
+def _sampler_correction(tis: TISConfig | None) -> SamplerCorrection | None:
+    if tis is None:
+        return None
+    return SamplerCorrection(tis.cap, tis.level, tis.outside == "drop", tis.floor or 0.0)
+
+
+def _entropy_bonus(
+    policy: Policy, packed: Rows, config: RunConfig, states: list[Tensor] | None
+) -> EntropyBonus | None:
+    """The entropy term of the loss, from the states [M, D] that predict the wanted tokens; None without."""
+    coef = config.objective.entropy_coef
+    if not coef:
+        return None
+    assert states
+    entropy = chunked_entropy(*policy.head_factors(states[0]), temperature=config.rollout.temperature)
+    return EntropyBonus(coef, unpack(entropy, packed.at, *packed.shape))
 
 
 def _logprobs(

@@ -24,7 +24,8 @@ from harness.training.references import reference_rows
 from harness.training.rollout_metrics import rollout_metrics
 from harness.training.run_state import Run
 from harness.training.teacher import Teacher
-from harness.types import Grade, Rollout, ScoredGroup
+from harness.training.waiting import rollout_of
+from harness.types import Grade, ScoredGroup
 
 
 class Offline:
@@ -127,10 +128,6 @@ def read_accepted(folder: Path) -> list[dict[str, Any]]:
 
 
 def _group(run: Run, row: dict[str, Any]) -> ScoredGroup:
-    stored = row["rollout"]
-    stored["completion_ids"] = tuple(stored["completion_ids"])
-    if stored["sampler_logprobs"] is not None:
-        stored["sampler_logprobs"] = tuple(stored["sampler_logprobs"])
-    rollout, grade = Rollout(**stored), Grade(**row["grade"])
+    rollout, grade = rollout_of(row["rollout"]), Grade(**row["grade"])
     problem = next(p for p in run.problems if p.id == rollout.problem_id)
     return ScoredGroup(problem, run.prompts[problem.id], (rollout,), (grade,), (row["reward"],))

@@ -23,6 +23,7 @@ from harness.training.memory import explained
 from harness.training.models import Models
 from harness.training.retention import Retention
 from harness.training.step_costs import StepCosts
+from harness.training.waiting import Sampled
 from harness.types import Problem, Prompt, Rollout, RolloutEngine, StepReward
 
 
@@ -80,6 +81,7 @@ class Run:
     `sampler` is what the engine samples from, whole and as of the last `sync`: the policy itself, unless that
     is sharded over several processes. `prompts` are by problem id, `seeds` by stream. `start` is the folder
     of the weights that training begins from: the base's, or the last checkpoint of the stage before.
+    `waiting` are the batches that later steps train on (`rollout.lag`).
     """
 
     config: RunConfig
@@ -97,6 +99,7 @@ class Run:
     counters: Counters
     learned_rewards: LearnedRewards = field(default_factory=LearnedRewards)
     current: CurrentStep = field(default_factory=CurrentStep)
+    waiting: list[Sampled] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.meter = Meter(self.device, self._add_phase)

@@ -16,6 +16,7 @@ from harness.training import checkpoint
 from harness.training.distributed import rank
 from harness.training.offline import read_accepted
 from harness.training.run_state import Run
+from harness.training.waiting import restored, stored
 
 
 def save(run: Run) -> None:
@@ -29,7 +30,11 @@ def save(run: Run) -> None:
         step=step,
         policy=run.models.policy,
         optimizer=run.optimizer,
-        trainer={**run.counters.state_dict(), "metrics_sha256": _digest(leading_lines(metrics)[:step])},
+        trainer={
+            **run.counters.state_dict(),
+            **({"waiting": stored(run.waiting)} if run.waiting else {}),
+            "metrics_sha256": _digest(leading_lines(metrics)[:step]),
+        },
         others=run.other_modules,
     )
 
@@ -45,6 +50,7 @@ def restore(run: Run) -> None:
     )
     if state is not None:
         run.counters.load_state_dict(state)
+        run.waiting = restored(state.get("waiting", []), run.problems, run.prompts)
 
 
 def _check_beside(run: Run, trainer: dict[str, Any]) -> None:

@@ -44,6 +44,10 @@ def setup(config: RunConfig, *, base: Path, folder: Path, device: str, start: Pa
     untrained = original if config.start is None else load_policy(config, base / "model", device)
     policy = _policy(config, start, sampler, device)
     policy.recompute_layers = config.trainer.gradient_checkpointing
+    reference = _reference(config, start, original, untrained, device)
+    for model in (policy, sampler, reference):
+        if model is not None:
+            model.fp32_head = config.objective.fp32_head
     problems = load_split(config.data, "train")
     if len(problems) < config.rollout.prompts_per_step and not config.objective.uses_references:
         raise ConfigError(
@@ -55,7 +59,7 @@ def setup(config: RunConfig, *, base: Path, folder: Path, device: str, start: Pa
         config=config,
         folder=folder,
         start=start,
-        models=Models(policy, _reference(config, start, original, untrained, device), value),
+        models=Models(policy, reference, value),
         sampler=sampler,
         optimizer=_optimizer(config, policy, value),
         engine=engine,

@@ -27,6 +27,7 @@ from harness.training.run_state import Run
 from harness.training.saving import publish, save
 from harness.training.sync import max_kl, sync
 from harness.training.update import UpdateResult, adapted_coef, update
+from harness.training.waiting import Sampled, fill
 from harness.types import ScoredGroup
 
 MAX_SKIPPED_IN_A_ROW = 5
@@ -58,7 +59,7 @@ def train(
     run.current.progress = lambda note: report("training", counters.step, total, note)
     while counters.step < total:
         run.begin_step()
-        groups, metrics = offline.batch(counters.step) if offline else sample_and_grade(run)
+        groups, metrics = offline.batch(counters.step) if offline else next_batch(run, total=total)
         release_engine(run)
         metrics |= update_policy(run, groups, total=total)
         counters.step += 1
@@ -80,16 +81,36 @@ def train(
                 evaluate(run)
 
 
-def sample_and_grade(run: Run) -> tuple[list[ScoredGroup], Metrics]:
-    """Sample, grade and select one step's groups: (those to train on, metrics of all that were sampled)."""
+def next_batch(run: Run, *, total: int) -> tuple[list[ScoredGroup], Metrics]:
+    """The groups of the current step and their metrics, sampled now or, with `rollout.lag`, steps ago."""
+    step, lag = run.counters.step, run.config.rollout.lag
+    if not lag:
+        return sample_and_grade(run, step)
+    fill(
+        run.waiting,
+        step=step,
+        lag=lag,
+        total=total,
+        sample=lambda ahead: Sampled(*sample_and_grade(run, ahead), at=step),
+    )
+    batch = run.waiting.pop(0)
+    return batch.groups, batch.metrics | {"lag": float(step - batch.at)}
+
+
+def sample_and_grade(run: Run, step: int | None = None) -> tuple[list[ScoredGroup], Metrics]:
+    """Sample, grade and select one step's groups: (those to train on, metrics of all that were sampled).
+
+    `step` None is the current one; that of a later step is sampled by the current policy, too.
+    """
+    step = run.counters.step if step is None else step
     groups: list[ScoredGroup] = []
-    problems = problems_at(run, run.counters.step)
+    problems = problems_at(run, step)
     while problems:
         with run.timed("sample"):
-            rollouts = sample(run, problems, run.counters.step, first_place=len(groups))
+            rollouts = sample(run, problems, step, first_place=len(groups))
         with run.timed("grade"):
             groups += score(run, problems, rollouts)
-        problems = refill(run, groups)
+        problems = refill(run, groups, step)
     selected = select(groups, run.config.objective)[: run.config.rollout.prompts_per_step]
     metrics: Metrics = rollout_metrics(groups, learned_steps=run.learned_rewards.steps is not None)
     for model in run.learned_rewards.scorers:

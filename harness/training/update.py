@@ -12,6 +12,7 @@ from torch import Tensor
 
 from harness.model.dims import forward_flops
 from harness.model.policy import Policy
+from harness.objectives.advantages import top_entropy
 from harness.objectives.kl import adaptive_coef, k3, proportional_coef
 from harness.objectives.value import explained_variance
 from harness.schema.objective_config import ObjectiveConfig
@@ -21,7 +22,7 @@ from harness.training.batching import minibatches, work
 from harness.training.critic import token_values
 from harness.training.exact_kl import exact_kl
 from harness.training.flops import trained_flops, value_flops
-from harness.training.gradient import accumulate, batch_logprobs, by_microbatch
+from harness.training.gradient import accumulate, batch_entropy, batch_logprobs, by_microbatch
 from harness.training.memory import halving
 from harness.training.models import Models
 from harness.training.optim import guarded_step, lr_at
@@ -80,7 +81,8 @@ def update(
     tally = _Tally()
     for index, part in enumerate(parts):
         step_rows = part[active[part]]
-        step = partial(accumulate, models, batch, part, step_rows, kl_coef=kl_coef, on_policy=index == 0)
+        on_policy = index == 0 and not config.old_is_sampler
+        step = partial(accumulate, models, batch, part, step_rows, kl_coef=kl_coef, on_policy=on_policy)
         (metrics, logprobs), config = halving(step, config, models.trained, longest=longest)
         if logprobs is not None:
             batch = _with_old_logprobs(batch, step_rows, logprobs)
@@ -178,18 +180,40 @@ def _score(
     if needs_model_scores(objective):
         rows = torch.arange(len(batch.lengths))
         scored = _with_logprobs(models, batch, rows, rows, config, phase)
-        return _with_model_advantages(models, scored, config, kl_coef)
-    rows = active_rows(batch, objective)
-    later = rows[~torch.isin(rows, first)]
-    return _with_logprobs(models, batch, later, rows, config, phase)
+        scored = _with_model_advantages(models, scored, config, kl_coef)
+    else:
+        rows = active_rows(batch, objective)
+        later = rows[~torch.isin(rows, first)]
+        scored = _with_logprobs(models, batch, later, rows, config, phase)
+    return scored if objective.advantage.entropy_share is None else _at_high_entropy(models, scored, config)
+
+
+def _at_high_entropy(models: Models, scored: _Scored, config: RunConfig) -> _Scored:
+    """The scored batch with the advantages of its tokens of the highest entropy alone."""
+    share, batch = config.objective.advantage.entropy_share, scored.batch
+    assert share is not None
+    entropy = batch_entropy(models.policy, batch, config)
+    advantages = top_entropy(
+        batch.advantages, entropy=entropy, completion_mask=batch.completion_mask, share=share
+    )
+    return _Scored(
+        replace(batch, advantages=advantages),
+        tokens=scored.tokens + int(batch.lengths.sum()),
+        flops=scored.flops
+        + forward_flops(models.policy.dims, **work(batch, torch.arange(len(batch.lengths)))),
+    )
 
 
 def _with_logprobs(
     models: Models, batch: Batch, rows: Tensor, ref_rows: Tensor, config: RunConfig, phase: Phase
 ) -> _Scored:
     """The batch with the old logprobs of `rows` and the reference logprobs of `ref_rows`."""
-    ref_logprobs, passes = batch.ref_logprobs, [(models.policy, rows)]
-    old_logprobs = batch_logprobs(models.policy, batch, rows, config)
+    ref_logprobs, passes = batch.ref_logprobs, []
+    if config.old_is_sampler:
+        old_logprobs = batch.sampler_logprobs
+    else:
+        old_logprobs = batch_logprobs(models.policy, batch, rows, config)
+        passes.append((models.policy, rows))
     if models.reference is not None:
         with phase("reference"):
             ref_logprobs = batch_logprobs(models.reference, batch, ref_rows, config)

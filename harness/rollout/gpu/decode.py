@@ -60,17 +60,17 @@ class SlotDecoder:
         self.temperature, self.top_p = torch.ones(1, device=self.device), torch.ones(1, device=self.device)
         self.rotations = torch.view_as_real(policy.rotations(columns))  # [columns, Dh/2, 2]
         self.layers: list[FusedLayer] = fuse(policy)
-        self._head = weight.data_ptr()
+        self._head = (weight.data_ptr(), policy.fp32_head)
         self._graphs: dict[tuple[int, SamplingParams], torch.cuda.CUDAGraph] = {}
 
     def _integers(self, size: int) -> Tensor:
         return torch.zeros(size, dtype=torch.long, device=self.device)
 
     def fits(self, num_slots: int, columns: int, max_new_tokens: int) -> bool:
-        """Whether the buffers serve such a call, and the weights lie where the graphs read them."""
+        """Whether the buffers serve such a call, and the graphs read the head where and as it is."""
         mine = (self.num_slots, self.columns, self.max_new_tokens)
         large = all(a >= b for a, b in zip(mine, (num_slots, columns, max_new_tokens), strict=True))
-        return large and self.policy.head_weight.data_ptr() == self._head
+        return large and (self.policy.head_weight.data_ptr(), self.policy.fp32_head) == self._head
 
     def refresh(self) -> None:
         """Take the policy's weights as they are now into the joined copies, in place: graphs stay valid."""
@@ -163,7 +163,7 @@ class SlotDecoder:
             x = torch.addmm(x, attended, layer.output)
             gate_up = F.rms_norm(x, size, layer.post_norm, eps) @ layer.gate_up
             x = torch.addmm(x, swiglu(gate_up), layer.down)
-        return F.rms_norm(x, size, policy.model.norm.weight, eps) @ policy.head_weight.t()
+        return policy.logits(F.rms_norm(x, size, policy.model.norm.weight, eps))
 
 
 def _sampling(params: SamplingParams) -> SamplingParams:

@@ -16,13 +16,18 @@ from harness.objectives.advantages import (
     process_supervision,
     reinforce_pp,
     rloo,
+    signed,
+    top_entropy,
+    weigh_signs,
 )
 
 PARAMS = {
     "accepted_only": {"threshold": 0.5},
+    "signed": {"threshold": 0.5},
     "group_normalized": {"std": "sample", "eps": 1e-6},
+    "pass_at_k": {"k": 2, "std": "population", "eps": 1e-6},
 }
-COMPARING = ["group_centered", "group_normalized", "rloo", "max_rl"]
+COMPARING = ["group_centered", "group_normalized", "rloo", "max_rl", "pass_at_k"]
 
 
 def one_success_in(size: int) -> dict[str, torch.Tensor]:
@@ -45,6 +50,30 @@ def test_one_success_in_eight() -> None:
 def test_a_reward_at_the_threshold_is_not_accepted() -> None:
     rewards, group_ids = torch.tensor([1.0, 0.5, 0.0]), torch.zeros(3, dtype=torch.long)
     assert accepted_only(rewards=rewards, group_ids=group_ids, threshold=0.5).tolist() == [1.0, 0.0, 0.0]
+    assert signed(rewards=rewards, group_ids=group_ids, threshold=0.5).tolist() == [1.0, -1.0, -1.0]
+
+
+def test_each_sign_has_its_weight() -> None:
+    found = weigh_signs(torch.tensor([[2.0, 0.0], [-3.0, -1.0]]), positive=0.1, negative=2.0)
+    torch.testing.assert_close(found, torch.tensor([[0.2, 0.0], [-6.0, -2.0]]))
+
+
+def test_tokens_of_high_entropy_keep_their_advantages() -> None:
+    # Five tokens inside, entropies 5, 4, 3, 3, 1; the 9s are padding. ceil(.3 x 5) = 2 tokens: 5 and 4.
+    # ceil(.6 x 5) = 3: the entropy of rank 3 is 3, and both that have it stay.
+    entropy = torch.tensor([[9.0, 3.0, 5.0], [4.0, 1.0, 3.0]])
+    mask = torch.tensor([[0, 1, 1], [1, 1, 1]])
+    advantages = torch.tensor([[0.0, 2.0, 2.0], [-1.0, -1.0, -1.0]])
+    pair = {"entropy": entropy, "completion_mask": mask}
+    assert top_entropy(advantages, share=0.3, **pair).tolist() == [[0.0, 0.0, 2.0], [-1.0, 0.0, 0.0]]
+    assert top_entropy(advantages, share=0.6, **pair).tolist() == [[0.0, 2.0, 2.0], [-1.0, 0.0, -1.0]]
+    assert torch.equal(top_entropy(advantages, share=1 - 1e-12, **pair), advantages)  # the limit: all of them
+    least = top_entropy(advantages, share=1e-9, **pair)  # at least one
+    assert least.tolist() == [[0.0, 0.0, 2.0], [0.0, 0.0, 0.0]]
+    nothing = torch.zeros(2, 3, dtype=torch.long)
+    assert torch.equal(
+        top_entropy(advantages, share=0.5, entropy=entropy, completion_mask=nothing), advantages
+    )
 
 
 def test_eps_is_added_to_the_std() -> None:
@@ -63,7 +92,7 @@ def test_eps_is_added_to_the_std() -> None:
 def test_equal_rewards_give_exactly_0(name: str) -> None:
     """The float32 mean of seven 1.2s is not 1.2: without the rule the residue over a tiny std is a signal."""
     rewards, group_ids = torch.full((7,), 1.2), torch.zeros(7, dtype=torch.long)
-    params = {"std": "sample", "eps": 0.0} if name == "group_normalized" else {}
+    params = PARAMS.get(name, {}) | ({"eps": 0.0} if name in PARAMS else {})
     advantages = ADVANTAGES[name](rewards=rewards, group_ids=group_ids, **params)
     assert advantages.tolist() == [0.0] * 7
 

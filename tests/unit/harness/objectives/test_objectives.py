@@ -50,6 +50,17 @@ HAND: dict[str, tuple[float, float | None]] = {
     "dr_grpo": (0.00625, None),
     # -1.25 x .707107 + .565685 + .707107, / 3 tokens; with its bounds swapped, 1.2 and .72, .122565
     "dapo": (0.129636, None),
+    # the only pair of the group holds the right output: nothing to compare (test_pass_at_k.py has more)
+    "pass_k": (0.0, None),
+    # A = .1, -1: (-.1 ln .6 + ln .2 + ln .5) / 2
+    "w_reinforce": (-1.125751, None),
+    # A = 1, -1; the bad output's ratio is .5: (-ln .6 + .5 (ln .2 + ln .5)) / 2
+    "topr": (-0.320233, None),
+    # 4 sigmoid(.25) = 2.248706; 4 / 1.05 sigmoid(-.525) = 1.415938 and 2 / 1.05 = 1.904762, mean 1.660350:
+    # .707106 (-2.248706 + 1.660350) / 2; with its taus swapped, .707106 (-2.248 + 1.755) / 2
+    "sapo": (-0.208015, None),
+    # log ratios .223144; -.693147 held at -.4, and 0: .707106 (-1.25 + exp(-.2)) / 2
+    "gmpo": (-0.152476, None),
     # whole outputs, A = ±1: -1.2 and .8, / 2
     "rloo": (-0.2, None),
     # A of tokens with rewards 1, 0, 0: mean 1/3, std .471405: 1.414214, -.707107 twice:
@@ -186,7 +197,9 @@ def test_limit_nothing_to_learn_is_exactly_nothing(name: str) -> None:
     """No gradient, not a small one: equal rewards, none accepted, a right critic, student = teacher."""
     nothing = ("sft_rejection", "sft_rejection_offline", "cold_start", "distill", "distill_on_policy")
     reward = 0.0 if name in nothing else 1.2
-    config = config_of(name, *without_kl(name))
+    # Without a baseline right outputs teach, too: of the wrong ones alone there is none.
+    bad = ("objective.advantage.sign=negative", "objective.advantage.positive_weight=1")
+    config = config_of(name, *without_kl(name), *(bad if name in ("w_reinforce", "topr") else ()))
     (made,) = groups_of([reward] * 7, [3] * 7, 7)
     made = replace(made, step_rewards=tuple(((0, reward),) for _ in range(7)))
     mask = torch.tensor([[0.0, 1.0, 1.0, 1.0]]).expand(7, 4)

@@ -37,7 +37,9 @@ REWARDS: dict[str, tuple[str, ...]] = {
 # Two groups of three outputs of 1, 3 and 1 tokens, so that one output of each has a statement.
 SAMPLED = [[1.0, 0.0, 0.0, 1.0, 1.0, 0.0], [1.0] * 6, [0.0] * 6]
 STEPS = ("grpo_process", "grpo_prm")
-COMPARED_BY_OUTPUT = ("cispo", "dapo", "dr_grpo", "grpo", "grpo_format_only", "gspo", "pg", "rloo")
+COMPARED_BY_OUTPUT = (
+    *("cispo", "dapo", "dr_grpo", "gmpo", "grpo", "grpo_format_only", "gspo", "pass_k", "pg", "rloo", "sapo"),
+)
 ACCEPTING = ("cold_start", "distill", "sft_rejection", "sft_rejection_offline")
 TEACH_WITHOUT_IT = (
     "dapo",

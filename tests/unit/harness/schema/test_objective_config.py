@@ -237,6 +237,47 @@ def message(*overrides: str) -> str:
             ["reference=teacher needs coef above 0"],
         ),
         (["objective.tis.cap=0", "objective.tis.level=token"], ["objective.tis.cap=0", "greater than 0"]),
+        (["objective.tis={cap: 2, level: token, floor: 0.5}"], ["floor=0.5", "set outside=drop"]),
+        (["objective.tis={cap: 2, level: token, outside: drop, floor: 1}"], ["floor=1 drops", "below 1"]),
+        (["objective.tis={cap: 1, level: token, outside: drop}"], ["cap=1 with outside=drop", "above 1"]),
+        (["objective.advantage.k=2"], ["k=2 means nothing to fn=group_normalized"]),
+        (["objective=pass_k", "objective.advantage.k=null"], ["k=null with fn=pass_at_k", "k=4"]),
+        (["objective=pass_k", "objective.advantage.std=sample"], ["std=sample with fn=pass_at_k"]),
+        (["objective=pass_k", "objective.advantage.k=99"], ["k=99 exceeds rollout.group_size=", "lower k"]),
+        (["objective.advantage.positive_weight=-1"], ["positive_weight=-1", "greater than or equal to 0"]),
+        (
+            ["objective.advantage.positive_weight=0", "objective.advantage.negative_weight=0"],
+            ["positive_weight=0, negative_weight=0", "no advantage is left"],
+        ),
+        (
+            ["objective.advantage.sign=negative", "objective.advantage.positive_weight=0.1"],
+            ["positive_weight=0.1 means nothing with sign=negative"],
+        ),
+        (
+            ["objective.advantage.sign=positive", "objective.advantage.negative_weight=0.1"],
+            ["negative_weight=0.1 means nothing with sign=positive"],
+        ),
+        (
+            ["objective=sft_rejection", "objective.advantage.positive_weight=0.1"],
+            ["positive_weight=0.1", "fn=accepted_only", "trainer.lr"],
+        ),
+        (["objective.advantage.entropy_share=1"], ["entropy_share=1", "less than 1"]),
+        (["objective.loss.tau_low=1"], ["tau_low, tau_high mean nothing to fn=ppo_clip"]),
+        (["objective=sapo", "objective.loss.tau_high=null"], ["fn=sapo needs tau_low and tau_high"]),
+        (["objective=gmpo", "objective.ratio=sequence"], ["ratio=sequence with loss.fn=gmpo", "set token"]),
+        (
+            ["objective=gmpo", "objective.loss.clip_low=null"],
+            ["fn=gmpo needs clip_low and clip_high"],
+        ),
+        (
+            ["objective.kl.ratio_weighted=true", "objective.kl.estimator=k2"],
+            ["ratio_weighted with estimator=k2", "use k3"],
+        ),
+        (
+            ["objective.kl.ratio_weighted=true", "objective.kl.placement=reward"],
+            ["ratio_weighted with against=ref, placement=reward"],
+        ),
+        (["objective.entropy_coef=-0.1"], ["entropy_coef=-0.1", "greater than or equal to 0"]),
         (
             ["objective=sft_rejection_offline", "objective.tis.cap=2", "objective.tis.level=token"],
             ["tis with offline", "set tis=null"],

@@ -21,6 +21,7 @@ OFFLINE = (*ACCEPTED, "reduce_over=accepted", "updates.minibatches=1", "offline=
 GAE = ("advantage.fn=gae", "advantage.std=none", "advantage.eps=0")
 VALUE = (*GAE, "value={shared_trunk: false, gamma: 1.0, lam: 1.0, coef: 1.0}")
 LONGER = ("kl.reference=teacher", "teacher={path: null, pretrain_steps: 9}")
+SAPO = ("loss={fn: sapo, tau_low: 1.0, tau_high: 1.0, clip_low: null, clip_high: null}",)
 # The setting under test, and what it takes beside it.
 CASES: dict[str, tuple[str, ...]] = {
     "name=mine": (),
@@ -48,11 +49,17 @@ CASES: dict[str, tuple[str, ...]] = {
     "advantage.eps=0.001": (),
     "advantage.threshold=0.5": ("selection.fn=accepted",),
     "advantage.sign=negative": (),
+    "advantage.positive_weight=0.1": (),
+    "advantage.negative_weight=0.1": (),
+    "advantage.entropy_share=0.2": (),
+    "advantage.k=2": ("advantage.fn=pass_at_k", "advantage.std=none", "advantage.eps=0"),
     "ratio=sequence_mean": (),
     "loss.fn=cispo": (),
     "loss.clip_low=0.1": (),
     "loss.clip_high=0.3": (),
     "loss.dual_clip=3.0": (),
+    "loss.tau_low=1.05": SAPO,
+    "loss.tau_high=1.5": SAPO,
     "kl.estimator=exact": (),
     "kl.placement=reward": (),
     "kl.coef=0.1": (),
@@ -61,6 +68,7 @@ CASES: dict[str, tuple[str, ...]] = {
     "kl.horizon=100": ("kl.target=0.01",),
     "kl.refresh_every=4": (),
     "kl.reference=teacher": LONGER,
+    "kl.ratio_weighted=true": (),
     "reduce=constant": (),
     "reduce_over=nonzero": (),
     "updates.epochs=3": (),
@@ -72,6 +80,8 @@ CASES: dict[str, tuple[str, ...]] = {
     "offline.format=r1": (*OFFLINE, "offline.sampler=reference"),
     "tis.cap=3.0": ("tis={cap: 2.0, level: token}",),
     "tis.level=sequence": ("tis={cap: 2.0, level: token}",),
+    "tis.outside=drop": ("tis={cap: 2.0, level: token}",),
+    "tis.floor=0.5": ("tis={cap: 2.0, level: token, outside: drop}",),
     "value.shared_trunk=true": VALUE,
     "value.gamma=0.9": VALUE,
     "value.lam=0.9": VALUE,
@@ -93,6 +103,8 @@ CASES: dict[str, tuple[str, ...]] = {
     "process_reward_model.estimate=soft": (*PROCESS, "process_reward_model.labels=monte_carlo"),
     "truncated=mask": (),
     "fail_reward=-1.0": ("truncated=fail",),
+    "entropy_coef=0.01": (),
+    "fp32_head=true": (),
 }
 # A folder, a model: test_teacher.py. A stage: test_pipeline.py. Functions in a file: test_own_function.py.
 ELSEWHERE = {"teacher.path", "teacher.model", "teacher.stage"}

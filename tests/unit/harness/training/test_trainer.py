@@ -130,7 +130,7 @@ def test_a_step_without_a_difference_makes_no_update(tmp_path: Path, monkeypatch
 
 
 def test_refill_asks_for_nothing_elsewhere(tmp_path: Path) -> None:
-    assert refill(run_on_untrained_base(tmp_path), []) == []
+    assert refill(run_on_untrained_base(tmp_path), [], 0) == []
 
 
 def test_dynamic_by_accuracy_looks_at_answers() -> None:
