@@ -69,10 +69,10 @@ def _execute(config: RunConfig, stop_at: int | None = None) -> None:
     if stop_at is not None:
         original = trainer.sample_and_grade
 
-        def stopping(run: object) -> object:
+        def stopping(run: object, step: int | None = None) -> object:
             if run.counters.step == stop_at:  # type: ignore[attr-defined]
                 raise RuntimeError("stopped here")
-            return original(run)  # type: ignore[arg-type]
+            return original(run, step)  # type: ignore[arg-type]
 
         trainer.sample_and_grade = stopping  # type: ignore[assignment]
     outcome = execute(config, overrides=[], report=quiet)
