@@ -69,11 +69,7 @@ def run_all(
     outcomes: dict[str, Outcome] = {}
     try:
         while pending or active:
-            while barred := _barred(pending, outcomes):
-                for work, outcome in barred:
-                    pending.remove(work)
-                    outcomes[work.name] = outcome
-                    display.end(work.name, *outcome)
+            _end_barred(pending, outcomes, display)
             ready = _ready(pending, outcomes, works)
             while found := matcher.match(_free(idle, seats), ready, [*pending, *_works(active)]):
                 place, work = found
@@ -123,6 +119,15 @@ def _barred(pending: Sequence[Work], outcomes: Mapping[str, Outcome]) -> list[tu
     """The jobs that wait for a stage that did not finish, and what becomes of them: the same."""
     found = [(work, unfinished(work.stages, outcomes)) for work in pending]
     return [(work, not_started(stage, outcomes[stage])) for work, stage in found if stage is not None]
+
+
+def _end_barred(pending: list[Work], outcomes: dict[str, Outcome], display: Display) -> None:
+    """End the stages whose beginning was not to be, and those after them."""
+    while barred := _barred(pending, outcomes):
+        for work, outcome in barred:
+            pending.remove(work)
+            outcomes[work.name] = outcome
+            display.end(work.name, *outcome)
 
 
 def _free(
