@@ -29,10 +29,11 @@ from harness.launch.status import (
     skip_note,
     start_of,
     teacher_of,
+    written_folders,
 )
 from harness.launch.tracking import Tracker
 from harness.records.lines import read_metrics, write_sums
-from harness.records.locks import Held, hold
+from harness.records.locks import Held, hold, hold_all
 from harness.records.progress import Reporter
 from harness.records.published import verify
 from harness.records.reasons import is_disk_full, reason_of
@@ -219,10 +220,11 @@ def _evaluate_missing(
     report: Reporter,
     clock: Clock,
 ) -> None:
-    """Evaluate the base, a stage's start and every checkpoint asked for, where a record is missing.
+    """Evaluate every checkpoint asked for, a stage's start and the base, where a record is missing.
 
-    Time and memory count as the run's, but not those of the base, whose evaluations all its runs share, and
-    of a stage's start, which are the stage before's.
+    The base comes last: what other runs need as well is often there by then. Time and memory count as the
+    run's, but not those of the base, whose evaluations all its runs share, and of a stage's start, which are
+    the stage before's.
     """
 
     def book(phase: str, seconds: float, peak: int) -> None:
@@ -230,14 +232,12 @@ def _evaluate_missing(
         record.peak_memory[phase] = max(record.peak_memory.get(phase, 0), peak)
 
     meter = Meter(torch.device(device), book)
-    steps = checkpoints_to_evaluate(config, record.steps_done)
-    places = [(folder, step, record.run_id) if step else (base, 0, None) for step in steps]
-    if begun_from is not None:
-        places.insert(1, (*begun_from, begun_from[0].name))
-    for owner, step, run in places:
+    steps = [step for step in checkpoints_to_evaluate(config, record.steps_done) if step]
+    before = [(*begun_from, begun_from[0].name)] if begun_from else []
+    for owner, step, run in [*((folder, s, record.run_id) for s in steps), *before, (base, 0, None)]:
         weights = weights_folder(owner, step) if step else base / "model"
         timed = meter.phase("evaluate") if owner == folder else clock.stopped()
-        with timed, hold(owner / "eval", wait=True):
+        with timed, hold_all(written_folders(config, owner, step)):
             if is_evaluated(config, step, owner):
                 continue
             verify(weights, checkpoint.identity(owner, step) if step else None)
@@ -245,6 +245,7 @@ def _evaluate_missing(
             with explained("evaluate", config, policy.dims, policy.head_weight.dtype):
                 _evaluate(config, engine, codec.prompt_ids, owner, step, run, report)
             _evaluate_lm_eval(config, weights, owner, step, run, report)
+    begin_peak(torch.device(device))  # what evaluating the base took is not the run's
 
 
 def _evaluate_lm_eval(

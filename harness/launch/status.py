@@ -66,6 +66,12 @@ def sampling_folders(config: RunConfig, folder: Path, step: int) -> list[Path]:
     return _folders(folder, step, list(sampling_keys(config).values()))
 
 
+def written_folders(config: RunConfig, folder: Path, step: int) -> list[Path]:
+    """Every folder that an evaluation of this checkpoint may write to."""
+    others = [path.parent for path in lm_eval_records(config, folder, step).values()]
+    return [*evaluation_folders(config, folder, step), *sampling_folders(config, folder, step), *others]
+
+
 def _folders(folder: Path, step: int, keys: list[str]) -> list[Path]:
     return [folder / "eval" / f"{checkpoint_name(step)}-{key}" for key in dict.fromkeys(keys)]
 

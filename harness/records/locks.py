@@ -6,8 +6,8 @@ import fcntl
 import os
 import shutil
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from harness.records.published import make_folder
@@ -45,3 +45,12 @@ def hold(folder: Path, *, wait: bool = False) -> Iterator[None]:
             yield
         finally:
             fcntl.flock(file, fcntl.LOCK_UN)
+
+
+@contextmanager
+def hold_all(folders: Iterable[Path]) -> Iterator[None]:
+    """Hold several folders, waiting for each in order of name: no two processes wait for each other."""
+    with ExitStack() as stack:
+        for folder in sorted(set(folders)):
+            stack.enter_context(hold(folder, wait=True))
+        yield

@@ -17,7 +17,9 @@ from harness.launch import bookkeeping, status
 from harness.launch import execute as module
 from harness.launch.bookkeeping import resolve_device
 from harness.launch.execute import execute
+from harness.launch.status import evaluation_folders
 from harness.records.lines import MetricsWriter
+from harness.records.locks import hold
 from harness.records.records import NewerRecord, RunRecord, read_run, write_json, write_record
 from harness.schema.run_config import RunConfig
 from harness.training.accounting import resident_bytes
@@ -252,7 +254,15 @@ def test_a_split_that_is_missing_is_evaluated_without_training_again(
     monkeypatch.setattr(module, "evaluate", lambda engine, *, step, **_: asked.append(step))
     monkeypatch.setattr(module, "train", raising(AssertionError("trained again")))
     assert execute(more, overrides=[], report=Reports()) == "finished"
-    assert asked == [0, 4]
+    assert asked == [4, 0]  # the base last: another run may have done it by then
+
+
+@pytest.mark.timeout(60)  # a run that waits for the folder waits for ever
+def test_a_run_waits_for_no_evaluation_of_the_base_but_its_own(config: RunConfig) -> None:
+    """Runs of other seeds, or at other temperatures, evaluate the same base at the same time."""
+    others = evaluation_folders(config.model_copy(update={"seed": 1}), base_folder(config), 0)
+    with hold(base_folder(config) / "eval"), hold(others[0]):
+        assert execute(config, overrides=[], report=Reports()) == "finished"
 
 
 def test_checkpoints_that_were_never_kept_do_not_break_a_finished_run(config: RunConfig) -> None:
@@ -293,8 +303,6 @@ def test_cuda_without_a_gpu_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_held_folder_is_left_alone(config: RunConfig) -> None:
-    from harness.records.locks import hold
-
     reports = Reports()
     with hold(run_folder(config)):
         assert execute(config, overrides=[], report=reports) == "held"

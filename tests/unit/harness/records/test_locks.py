@@ -6,12 +6,15 @@ import multiprocessing
 import os
 import signal
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
 
-from harness.records.locks import Held, hold
+from harness.records import locks
+from harness.records.locks import Held, hold, hold_all
 
 CONTEXT = multiprocessing.get_context("fork")
 
@@ -102,3 +105,35 @@ def test_a_refused_process_clears_nothing(tmp_path: Path) -> None:
     assert (tmp_path / ".run.json.77.tmp").exists()
     pipe.send("done")
     process.join(20)
+
+
+def test_several_folders_are_held_at_once_and_in_one_order(tmp_path: Path) -> None:
+    """Two processes that ask for the same two in opposite order would wait for each other for ever."""
+    taken: list[str] = []
+
+    @contextmanager
+    def noted(folder: Path, *, wait: bool) -> Iterator[None]:
+        assert wait
+        taken.append(folder.name)
+        yield
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(locks, "hold", noted)
+        with hold_all([tmp_path / "b", tmp_path / "a", tmp_path / "b"]):
+            assert taken == ["a", "b"]
+    process, pipe, _ = start(tmp_path / "a")
+    with hold_all([tmp_path / "b"]):  # not kept waiting by a holder of another
+        pass
+    waiter = CONTEXT.Process(target=_wait_for_all, args=(tmp_path,), daemon=True)
+    waiter.start()
+    waiter.join(0.3)
+    assert waiter.is_alive() and not (tmp_path / "entered").exists()
+    pipe.send("done")
+    waiter.join(20)
+    assert waiter.exitcode == 0 and (tmp_path / "entered").exists()
+    process.join(20)
+
+
+def _wait_for_all(folder: Path) -> None:
+    with hold_all([folder / "b", folder / "a"]):
+        (folder / "entered").touch()
