@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from analysis.report.alike import alike_lines, is_alike
 from analysis.report.verdict_text import beside_text, family_text, gain_text, ratio_text, verdict_text
 from analysis.stats.intervals import Interval
 from analysis.stats.text import interval_text
@@ -25,10 +26,11 @@ def answers(study: Study, primary: Primary, results: list[ArmResult]) -> list[st
     k = next((int(r.means["k"] or 0) for r in results if r.means["k"]), 0)
     helped = _helped(study, primary, k)
     lines = helped[:1]
-    if primary.criterion == "gain":
-        lines += gain_answers(
-            study, primary, f"{measure_name(primary.metric, k)} on {study.task_text(primary.task)}"
-        )
+    measure = f"{measure_name(primary.metric, k)} on {study.task_text(primary.task)}"
+    if is_alike(study.record.factors):
+        lines += alike_lines(study.folder, results, measure)
+    elif primary.criterion == "gain":
+        lines += gain_answers(study, primary, measure)
     else:
         lines += _differences(study, primary, results, k)
     lines += [*helped[1:], *_sure(study, primary, results)]

@@ -35,7 +35,8 @@ from harness.records import records
 from harness.records.declarations import FILE as DECLARATION
 from harness.records.looks import FILE as LOOKS
 
-MAX_BYTES, MAX_BYTES_OF_ALL = 1_000_000, 6_000_000  # of one study, of outputs/reference: commits are for ever
+MAX_BYTES = 1_000_000  # of one study: commits are for ever
+MAX_BYTES_OF_ALL = 12_000_000  # of outputs/reference
 FIGURES = (
     "anatomy",
     "differences",

@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.report.alike import is_alike, rejections_text
 from analysis.report.committed import SMOKE_SEEDS, Committed
 from analysis.report.committed_verdicts import contrast_of, gain_families
 from analysis.report.verdict_text import beside_text, family_text, verdict_text
@@ -35,6 +36,8 @@ def sentence(study: Committed) -> str:
         text = trends + _gaining(study)
     else:
         text = _contrast(study) + _below_constant(study) + _gaining(study)
+    if is_alike(study.plan.get("factors", {})):
+        return " ".join(filter(None, [f"{smoke}{text}.", rejections_text(study.folder)]))
     return f"{smoke}{text}.{_families(study)}"
 
 
