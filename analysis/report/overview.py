@@ -58,6 +58,7 @@ MEASURES = {
     "bench/rl_step_smollm2.json": ("the same for SmolLM2-135M", "rl_step --model FOLDER"),
     "bench/step_profile.json": ("where the time of a training step goes", "rl_step"),
     "bench/rollout.json": ("tokens sampled per second, native engine and vLLM", ""),
+    "bench/runs_per_hour.json": ("runs an hour of a study that used every GPU of a host", ""),
     "bench/sampler_gap_cpu.json": ("KL between sampler and trainer logprobs, CPU", ""),
     "bench/sampler_gap_gpu.json": ("KL between sampler and trainer logprobs, GPU", ""),
     "bench/sweep_overhead.json": ("start-up time of runs in one process and in fresh ones", "sweep_overhead"),

@@ -5,6 +5,11 @@
 Each --layout is settings of hydra.launcher; without one it is the default. Every layout launches a sweep of
 GRPO and SFT over the seeds. The base and its evaluations are made before, by a run that is not counted; the
 launch's own start and end are. `by_device`: seconds of one run's phases, mean over the runs of a device.
+
+    python -m tests.benchmarks.runs_per_hour --study outputs/calibration --gpus 2 --json rates.json
+
+reads it off studies that were run for their own sake instead: from a study's declaration, which is written
+before its first run, to the end of its last.
 """
 
 from __future__ import annotations
@@ -15,13 +20,15 @@ import subprocess
 import sys
 import tempfile
 import time
+from datetime import datetime
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from harness.launch.launcher import num_cores
 from harness.records.code_state import code_state, hardware, packages
-from harness.records.records import RunRecord, read_run, run_folders
+from harness.records.declarations import read_declaration
+from harness.records.records import RunRecord, read_run, read_study, run_folders
 
 RUN = ("model=ladder_xs", "trainer.steps=24", "tracking.mode=disabled")
 ARMS = "objective=grpo,sft_rejection"
@@ -52,6 +59,29 @@ def measure(layout: str, seeds: int, extra: list[str], folder: Path, study: str)
     }
 
 
+def of_study(folder: Path, gpus: int) -> dict[str, Any]:
+    """A finished study's runs an hour. Raises ValueError for one whose runs did not all finish."""
+    plan, declared = read_study(folder), read_declaration(folder)
+    runs = [read_run(path) for path in run_folders(folder)]
+    if declared is None or not runs or any(run.status != "finished" for run in runs):
+        raise ValueError(f"--study {folder}: need a declaration, and runs that have all finished")
+    started = datetime.fromisoformat(declared.entries[0].time)
+    seconds = (max(datetime.fromisoformat(str(run.finished)) for run in runs) - started).total_seconds()
+    found = {device: [r for r in runs if r.hardware["device"] == device] for device in ("cuda", "cpu")}
+    return {
+        "study": folder.name,
+        "command_of_study": plan.command,
+        "steps": sorted({run.steps_done for run in runs}),
+        "device": {**runs[0].hardware, "gpus": gpus},
+        "commit": runs[0].code["commit"],
+        "versions": runs[0].packages,
+        "runs": len(runs),
+        "seconds": seconds,
+        "runs_per_hour": round(3600 * len(runs) / seconds),
+        "by_device": {device: phases(own) for device, own in found.items() if own},
+    }
+
+
 def phases(runs: list[RunRecord]) -> dict[str, float]:
     """Number of runs and mean seconds of each phase."""
     names = sorted({name for run in runs for name in run.seconds})
@@ -69,15 +99,28 @@ def main() -> None:
         "--folder", type=Path, help="of outputs, which may hold the base (default: temporary)"
     )
     parser.add_argument("settings", nargs="*", help="further settings of every run, such as trainer.steps=2")
+    parser.add_argument("--study", type=Path, action="append", help="a finished study to read; several times")
+    parser.add_argument("--gpus", type=int, default=1, help="GPUs of the studies: no record has it")
     options = parser.parse_args()
+    if options.study:
+        rows = [of_study(folder, options.gpus) for folder in options.study]
+        found = {"command": command(), "rows": rows}
+        print("\n".join(f"{row['study']}: {row['runs_per_hour']:,} runs an hour" for row in rows))
+        if options.json:
+            options.json.write_text(json.dumps(found, indent=1) + "\n")
+        return
     with tempfile.TemporaryDirectory() as temporary:
         measure_all(options, options.folder or Path(temporary))
+
+
+def command() -> str:
+    return "python -m " + " ".join(["tests.benchmarks.runs_per_hour", *sys.argv[1:]])
 
 
 def record(options: argparse.Namespace, rows: list[dict[str, Any]]) -> None:
     """Write the rows so far: a machine may be gone before the last."""
     found = {
-        "command": "python -m " + " ".join(["tests.benchmarks.runs_per_hour", *sys.argv[1:]]),
+        "command": command(),
         "device": hardware(options.device),
         "cores": num_cores(),
         "commit": code_state()["commit"],
