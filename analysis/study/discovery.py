@@ -11,7 +11,7 @@ import numpy as np
 from analysis.stats.crossing import Crossing, crossing, pass_at_every_k
 from analysis.stats.discovery import Novelty, beyond_base, beyond_by_chance, novelty
 from analysis.stats.intervals import Interval, paired_t
-from analysis.stats.ratio import ratio_of_means
+from analysis.stats.ratio import share_of_gain
 from analysis.study.anatomy import own_best
 from analysis.study.contrasts import Primary, declared, evaluated_tasks, final_rows, has, what_varies
 from analysis.study.load import Study
@@ -152,7 +152,7 @@ def _of_ceiling(study: Study, label: str, task: str, settings: Any) -> Interval 
     if not seeds:
         return None
     ours, most = ([arm[s][CHAIN] - base[s][CHAIN] for s in seeds] for arm, base in cells)
-    return ratio_of_means(ours, most, **settings)
+    return share_of_gain(ours, most, **settings)
 
 
 def _ceiling(study: Study, label: str) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from analysis.stats.ratio import UNBOUNDED
 from analysis.stats.text import interval_text, number_text, points
 from analysis.study.discovery import Discovery
 from analysis.study.load import Study
@@ -74,7 +75,7 @@ def _with_chance(share: Any, chance: float | None) -> str:
 
 def _ceiling_text(row: Discovery) -> str:
     share = row.of_ceiling
-    if share is None:
+    if share is None or share.reason == UNBOUNDED:
         return "—"
     text = f"{100 * share.estimate:.0f} %"
     if share.low is not None and share.high is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from analysis.stats.ratio import UNBOUNDED
 from analysis.stats.text import interval_text
 from analysis.study.anatomy import BEST
 from analysis.study.contrasts import METRICS, Primary
@@ -14,8 +15,8 @@ from analysis.tables.table import Table, to_frame
 
 NOTE = (
     "Gains over the untrained base, points, on {task} and on families that training never sees; transfer is "
-    "the second as a share of the first, with Fieller's interval over seeds (none where the first gain is "
-    "not told from 0). Own best: each model at its own temperature and top-p, chosen on validation in each "
+    "the second as a share of the first, with Fieller's interval over seeds (— where the first gain is "
+    "not told from 0, or is a loss). Own best: each model at its own temperature and top-p, chosen on validation in each "
     "seed. What a base knows of these families is in the table of every split."
 )
 
@@ -50,7 +51,7 @@ def transfer_table(study: Study, primary: Primary, found: Sequence[Transfer]) ->
 
 
 def _ratio_text(row: Transfer) -> str:
-    if row.ratio is None:
+    if row.ratio is None or row.ratio.reason == UNBOUNDED:
         return "—"
     text = f"{row.ratio.estimate:.2f}"
     if row.ratio.low is not None and row.ratio.high is not None:
