@@ -16,8 +16,8 @@ def beyond_base(arm: ArrayLike, base: ArrayLike, *, arm_samples: int, base_sampl
 
     `arm` and `base` [P] count hits of each problem; all pass rates are unbiased. The mean over problems is a
     floor: with k = base_samples a problem's own pass@k is 0 or 1, and one that the base solves once in a
-    thousand samples is often found 0 of 256 times. Without the floor an untrained model with a hit there would
-    count. Raises ValueError for different numbers of problems, counts outside 0..n, or k outside
+    thousand samples is often found 0 of 256 times. Without the floor an untrained model with a hit there
+    would count. Raises ValueError for different numbers of problems, counts outside 0..n, or k outside
     1..base_samples.
     """
     first, second = np.asarray(arm, dtype=int), np.asarray(base, dtype=int)

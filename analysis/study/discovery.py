@@ -31,8 +31,9 @@ class Discovery:
     `value` and `base` are shares of valid chains, `gain` their difference, `over_best` that to the base at
     its own best sampling. `beyond` are problems whose trained pass@1 exceeds the base's pass@`k`, by valid
     chains and, in `beyond_right`, by right answers; `chance` and `chance_right` what the base has over
-    itself. `base_pass` is the base's pass@`k` by valid chains and `crossing` by these, too. `new`, `unseen` and `rarer` are shares of the valid chains of a
-    seed. `of_ceiling` is the gain as a share of the ceiling's.
+    itself. `base_pass` is the base's pass@`k` by valid chains and `crossing` by these, too. `new`, `unseen`
+    and `rarer` are shares of the valid chains of a seed. `of_ceiling` is the gain as a share of the
+    ceiling's.
     """
 
     task: str

@@ -15,13 +15,14 @@ from analysis.tables.table import Table, to_frame
 NOTE = (
     "A valid chain is a right answer reached by right steps with sourced operands through every part of the "
     "problem. Shares in points, with intervals over seeds. Gain: over the untrained base at the same "
-    "sampling; over its best: over the base at its own best temperature, by validation. Base at k: the base's "
-    "pass@{k} by valid chains. Beyond the base: problems whose pass@1 after training exceeds the base's "
-    "pass@{k} there and its mean over problems, by valid chains and by right answers; in parentheses what one "
-    "half of the base's samples has over the other. Base overtakes at k: by valid chains, up to {n}. New templates: share of the valid chains whose derivation, numbers blotted out, is "
-    "in none of the base's {n} samples of that problem, and of any problem; rarer: those new ones with log p "
-    "under the base below log(1/{n}); log p: mean over new ones, nats a completion. Of the ceiling: the "
-    "gain as a share of that of training on true derivations, with Fieller's interval."
+    "sampling; over its best: over the base at its own best temperature, by validation. Base at k: the base's"
+    " pass@{k} by valid chains. Beyond the base: problems whose pass@1 after training exceeds the base's "
+    "pass@{k} there and its mean over problems, by valid chains and by right answers; in parentheses what one"
+    " half of the base's samples has over the other. Base overtakes at k: by valid chains, up to {n}. New "
+    "templates: share of the valid chains whose derivation, numbers blotted out, is in none of the base's {n}"
+    " samples of that problem, and of any problem; rarer: those new ones with log p under the base below "
+    "log(1/{n}); log p: mean over new ones, nats a completion. Of the ceiling: the gain as a share of that of"
+    " training on true derivations, with Fieller's interval."
 )
 COLUMNS = [
     "problems",

@@ -15,9 +15,9 @@ from analysis.tables.table import Table, to_frame
 
 NOTE = (
     "Gains over the untrained base, points, on {task} and on families that training never sees; transfer is "
-    "the second as a share of the first, with Fieller's interval over seeds (— where the first gain is "
-    "not told from 0, or is a loss). Own best: each model at its own temperature and top-p, chosen on validation in each "
-    "seed. What a base knows of these families is in the table of every split."
+    "the second as a share of the first, with Fieller's interval over seeds (— where the first gain is not "
+    "told from 0, or is a loss). Own best: each model at its own temperature and top-p, chosen on validation "
+    "in each seed. What a base knows of these families is in the table of every split."
 )
 
 

@@ -27,8 +27,8 @@ def test_problems_beyond_the_base_by_hand() -> None:
 
 
 def test_an_untrained_model_is_not_beyond_itself() -> None:
-    # Problems that are solved once in 1,500 samples: the base's pass@256 is 1 − (1 − 1/1500)^256 = 16 %, and a
-    # second set of its own samples solves 0.84 × 0.16 = 13 % that the first did not, by one hit of 256 each
+    # Problems that are solved once in 1,500 samples: the base's pass@256 is 1 − (1 − 1/1500)^256 = 16 %, and
+    # a second set of its own samples solves 0.84 × 0.16 = 13 % that the first did not, by one hit of 256 each
     rng = np.random.default_rng(0)
     first, second = rng.binomial(256, 1 / 1500, size=(2, 400))
     assert np.mean((first == 0) & (second > 0)) > 0.1

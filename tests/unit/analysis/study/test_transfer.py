@@ -77,4 +77,4 @@ def test_losses_have_no_ratio(make_study: Callable[..., Path]) -> None:
     avg = next(row for row in lost if row.measure == "avg")
     assert avg.trained.estimate < 0 and avg.untrained.estimate < 0 and avg.ratio is None
     (table,) = [t for t in build_report(study, figures=False).tables if t.name == "transfer"]
-    assert [row[-1] for row in table.cells if row[0].startswith("objective=grpo")][0] == "—"
+    assert next(row[-1] for row in table.cells if row[0].startswith("objective=grpo")) == "—"
