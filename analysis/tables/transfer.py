@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from analysis.stats.ratio import UNBOUNDED
 from analysis.stats.text import interval_text
 from analysis.study.anatomy import BEST
 from analysis.study.contrasts import METRICS, Primary
@@ -51,7 +50,7 @@ def transfer_table(study: Study, primary: Primary, found: Sequence[Transfer]) ->
 
 
 def _ratio_text(row: Transfer) -> str:
-    if row.ratio is None or row.ratio.reason == UNBOUNDED:
+    if row.ratio is None or row.trained.low is None or row.trained.low <= 0:
         return "—"
     text = f"{row.ratio.estimate:.2f}"
     if row.ratio.low is not None and row.ratio.high is not None:
