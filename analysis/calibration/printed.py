@@ -42,6 +42,7 @@ ESTIMATORS = {
     "margins.tost_share": "TOST",
     "metrics.avg_at_k": "standard error",
     "ratio.ratio_of_means": "Fieller",
+    "ratio.share_of_gain": "Fieller",
     "verdict.judge": "verdict",
 }
 # Estimators whose results no report prints as an interval or a p, with the reason.

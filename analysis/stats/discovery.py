@@ -12,32 +12,35 @@ from analysis.stats.crossing import pass_at_every_k
 
 
 def beyond_base(arm: ArrayLike, base: ArrayLike, *, arm_samples: int, base_samples: int, k: int) -> float:
-    """Share of problems whose pass@1 after training exceeds the base's pass@k, both unbiased.
+    """Share of problems whose pass@1 after training exceeds the base's pass@k there, and its mean.
 
-    `arm` and `base` [P] count hits of each problem. With k = base_samples the base's pass@k is 0 or 1, so
-    that these are the problems that the base never solves and the trained model does. Raises ValueError for
-    different numbers of problems, counts outside 0..n, or k outside 1..base_samples.
+    `arm` and `base` [P] count hits of each problem; all pass rates are unbiased. The mean over problems is a
+    floor: with k = base_samples a problem's own pass@k is 0 or 1, and one that the base solves once in a
+    thousand samples is often found 0 of 256 times. Without the floor an untrained model with a hit there
+    would count. Raises ValueError for different numbers of problems, counts outside 0..n, or k outside
+    1..base_samples.
     """
     first, second = np.asarray(arm, dtype=int), np.asarray(base, dtype=int)
     if first.shape != second.shape or not 1 <= k <= base_samples:
         raise ValueError(f"k={k}: give 1 to {base_samples}, and counts of the same problems")
     one = np.array([pass_at_every_k([count], arm_samples)[0] for count in first])  # [P]
     many = np.array([pass_at_every_k([count], base_samples)[k - 1] for count in second])  # [P]
-    return float(np.mean(one > many + 1e-12))
+    return float(np.mean(one > np.maximum(many, many.mean()) + 1e-12))
 
 
 def beyond_by_chance(base: ArrayLike, *, samples: int) -> float:
     """Mean of `beyond_base` for one half of the base's samples against the other, over all ways to halve.
 
     With h = floor(n / 2) samples in the half that stands for the base, a problem with c hits of n counts
-    where that half has none and the other has some: C(n−c, h) / C(n, h) for c ≥ 1, and 0 for c = 0. Raises
-    ValueError for fewer than two samples.
+    where that half has none, C(n−c, h) / C(n, h), if the c hits are more of the other half than the mean
+    pass@h. Raises ValueError for fewer than two samples.
     """
     if samples < 2:
         raise ValueError(f"samples={samples}: two or more are needed to halve them")
-    counts = np.asarray(base, dtype=int)
-    missed = np.array([1 - pass_at_every_k([count], samples)[samples // 2 - 1] for count in counts])  # [P]
-    return float(np.mean(np.where(counts > 0, missed, 0.0)))
+    counts, half = np.asarray(base, dtype=int), samples // 2
+    solved = np.array([pass_at_every_k([count], samples)[half - 1] for count in counts])  # [P]
+    counted = counts / (samples - half) > solved.mean() + 1e-12  # never with c = 0
+    return float(np.mean(np.where(counted, 1 - solved, 0.0)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,3 +60,14 @@ def ratio_of_means(
         method=FIELLER,
         varies=varies,
     )
+
+
+def share_of_gain(
+    parts: ArrayLike, gains: ArrayLike, *, level: float = 0.95, varies: str = SEEDS
+) -> Interval | None:
+    """`ratio_of_means` where the mean gain is above 0, else None.
+
+    A share of a loss is no share: two losses have a ratio above 0 as two gains do.
+    """
+    ratio = ratio_of_means(parts, gains, level=level, varies=varies)
+    return ratio if float(np.mean(np.asarray(gains, dtype=float))) > 0 else None

@@ -14,7 +14,7 @@ import numpy as np
 from analysis.stats.coverage import half_coverage
 from analysis.stats.crossing import Crossing, crossing, pass_at_every_k
 from analysis.stats.intervals import Interval, paired_t
-from analysis.stats.ratio import ratio_of_means
+from analysis.stats.ratio import share_of_gain
 from analysis.stats.strata import standardised_shares
 from analysis.study.bases import over_seeds, untrained_bases
 from analysis.study.by_problem import ByProblem
@@ -172,7 +172,7 @@ def _sharpening(main: tuple[Rows, Rows], best: tuple[Rows, Rows], settings: Any)
     if not seeds:
         return None
     gain, left = ([arm[s]["avg"] - base[s]["avg"] for s in seeds] for arm, base in (main, best))
-    return ratio_of_means(np.subtract(gain, left), gain, **settings)
+    return share_of_gain(np.subtract(gain, left), gain, **settings)
 
 
 def _crossing(pairs: Sequence[Pair], level: float) -> Crossing | None:

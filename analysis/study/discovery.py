@@ -11,7 +11,7 @@ import numpy as np
 from analysis.stats.crossing import Crossing, crossing, pass_at_every_k
 from analysis.stats.discovery import Novelty, beyond_base, beyond_by_chance, novelty
 from analysis.stats.intervals import Interval, paired_t
-from analysis.stats.ratio import ratio_of_means
+from analysis.stats.ratio import share_of_gain
 from analysis.study.anatomy import own_best
 from analysis.study.contrasts import Primary, declared, evaluated_tasks, final_rows, has, what_varies
 from analysis.study.load import Study
@@ -31,8 +31,9 @@ class Discovery:
     `value` and `base` are shares of valid chains, `gain` their difference, `over_best` that to the base at
     its own best sampling. `beyond` are problems whose trained pass@1 exceeds the base's pass@`k`, by valid
     chains and, in `beyond_right`, by right answers; `chance` and `chance_right` what the base has over
-    itself. `crossing` is by valid chains. `new`, `unseen` and `rarer` are shares of the valid chains of a
-    seed. `of_ceiling` is the gain as a share of the ceiling's.
+    itself. `base_pass` is the base's pass@`k` by valid chains and `crossing` by these, too. `new`, `unseen`
+    and `rarer` are shares of the valid chains of a seed. `of_ceiling` is the gain as a share of the
+    ceiling's.
     """
 
     task: str
@@ -46,6 +47,7 @@ class Discovery:
     beyond_right: Interval | None = None
     chance: float | None = None
     chance_right: float | None = None
+    base_pass: Interval | None = None
     crossing: Crossing | None = None
     new: Interval | None = None
     unseen: Interval | None = None
@@ -105,6 +107,9 @@ def _beyond(pairs: Sequence[tuple[Any, Any]], k: int, settings: Any) -> dict[str
             for (base, arm), (n_base, n_arm) in zip(hits, sizes, strict=True)
         ]
         found[f"beyond{end}"] = paired_t(shares, **settings)
+        if chains:
+            passes = [pass_at_every_k(base, n)[k - 1] for (base, _), (n, _) in zip(hits, sizes, strict=True)]
+            found["base_pass"] = paired_t(passes, **settings)
         if min(n for n, _ in sizes) > 1:
             by_chance = [
                 beyond_by_chance(base, samples=n) for (base, _), (n, _) in zip(hits, sizes, strict=True)
@@ -148,7 +153,7 @@ def _of_ceiling(study: Study, label: str, task: str, settings: Any) -> Interval 
     if not seeds:
         return None
     ours, most = ([arm[s][CHAIN] - base[s][CHAIN] for s in seeds] for arm, base in cells)
-    return ratio_of_means(ours, most, **settings)
+    return share_of_gain(ours, most, **settings)
 
 
 def _ceiling(study: Study, label: str) -> str | None:

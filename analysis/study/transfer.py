@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from analysis.stats.intervals import Interval, paired_t
-from analysis.stats.ratio import ratio_of_means
+from analysis.stats.ratio import share_of_gain
 from analysis.study.anatomy import BEST, own_best
 from analysis.study.contrasts import Primary, evaluated_tasks, final_rows, has, what_varies
 from analysis.study.load import Study
@@ -20,7 +20,7 @@ HELDOUT = "heldout"  # the split of families that training never sees
 class Transfer:
     """Gains of one arm in one measure on trained and on untrained families, and their ratio by Fieller.
 
-    `ratio` is None where the gain on trained families is 0.
+    `ratio` is None where the mean gain on trained families is not above 0.
     """
 
     label: str
@@ -51,7 +51,7 @@ def _transfer(
 ) -> Transfer:
     settings: Any = {"level": primary.level, "varies": what_varies(study)}
     trained, untrained = zip(*pairs, strict=True)
-    ratio = ratio_of_means(untrained, trained, **settings)
+    ratio = share_of_gain(untrained, trained, **settings)
     return Transfer(label, measure, paired_t(trained, **settings), paired_t(untrained, **settings), ratio)
 
 

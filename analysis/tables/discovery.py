@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from analysis.stats.ratio import UNBOUNDED
 from analysis.stats.text import interval_text, number_text, points
 from analysis.study.discovery import Discovery
 from analysis.study.load import Study
@@ -14,13 +15,14 @@ from analysis.tables.table import Table, to_frame
 NOTE = (
     "A valid chain is a right answer reached by right steps with sourced operands through every part of the "
     "problem. Shares in points, with intervals over seeds. Gain: over the untrained base at the same "
-    "sampling; over its best: over the base at its own best temperature, by validation. Beyond the base: "
-    "problems whose pass@1 after training exceeds the base's pass@{k}, by valid chains and by right answers; "
-    "in parentheses what one half of the base's samples has over the other. Base overtakes at k: by valid "
-    "chains, up to {n}. New templates: share of the valid chains whose derivation, numbers blotted out, is "
-    "in none of the base's {n} samples of that problem, and of any problem; rarer: those new ones with log p "
-    "under the base below log(1/{n}); log p: mean over new ones, nats a completion. Of the ceiling: the "
-    "gain as a share of that of training on true derivations, with Fieller's interval."
+    "sampling; over its best: over the base at its own best temperature, by validation. Base at k: the base's"
+    " pass@{k} by valid chains. Beyond the base: problems whose pass@1 after training exceeds the base's "
+    "pass@{k} there and its mean over problems, by valid chains and by right answers; in parentheses what one"
+    " half of the base's samples has over the other. Base overtakes at k: by valid chains, up to {n}. New "
+    "templates: share of the valid chains whose derivation, numbers blotted out, is in none of the base's {n}"
+    " samples of that problem, and of any problem; rarer: those new ones with log p under the base below "
+    "log(1/{n}); log p: mean over new ones, nats a completion. Of the ceiling: the gain as a share of that of"
+    " training on true derivations, with Fieller's interval."
 )
 COLUMNS = [
     "problems",
@@ -28,6 +30,7 @@ COLUMNS = [
     "valid chains",
     "gain",
     "over its best",
+    "base at k",
     "beyond the base",
     "beyond, right answers",
     "base overtakes at k",
@@ -49,6 +52,7 @@ def discovery_table(study: Study, found: Sequence[Discovery]) -> Table:
             interval_text(row.value),
             interval_text(row.gain, signed=True),
             interval_text(row.over_best, signed=True),
+            interval_text(row.base_pass),
             _with_chance(row.beyond, row.chance),
             _with_chance(row.beyond_right, row.chance_right),
             row.crossing.text if row.crossing else "—",
@@ -72,7 +76,7 @@ def _with_chance(share: Any, chance: float | None) -> str:
 
 def _ceiling_text(row: Discovery) -> str:
     share = row.of_ceiling
-    if share is None:
+    if share is None or share.reason == UNBOUNDED:
         return "—"
     text = f"{100 * share.estimate:.0f} %"
     if share.low is not None and share.high is not None:
@@ -86,6 +90,7 @@ def _raw(row: Discovery) -> dict[str, Any]:
     for name in (
         "gain",
         "over_best",
+        "base_pass",
         "beyond",
         "beyond_right",
         "new",

@@ -14,9 +14,9 @@ from analysis.tables.table import Table, to_frame
 
 NOTE = (
     "Gains over the untrained base, points, on {task} and on families that training never sees; transfer is "
-    "the second as a share of the first, with Fieller's interval over seeds (none where the first gain is "
-    "not told from 0). Own best: each model at its own temperature and top-p, chosen on validation in each "
-    "seed. What a base knows of these families is in the table of every split."
+    "the second as a share of the first, with Fieller's interval over seeds (— where the first gain is not "
+    "told from 0, or is a loss). Own best: each model at its own temperature and top-p, chosen on validation "
+    "in each seed. What a base knows of these families is in the table of every split."
 )
 
 
@@ -50,7 +50,7 @@ def transfer_table(study: Study, primary: Primary, found: Sequence[Transfer]) ->
 
 
 def _ratio_text(row: Transfer) -> str:
-    if row.ratio is None:
+    if row.ratio is None or row.trained.low is None or row.trained.low <= 0:
         return "—"
     text = f"{row.ratio.estimate:.2f}"
     if row.ratio.low is not None and row.ratio.high is not None:

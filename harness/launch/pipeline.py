@@ -131,6 +131,11 @@ def chosen(spec: PipelineSpec | None, stage: Any, lines: Lines) -> list[str]:
             raise ConfigError(f"stage={stage}: there are no stages; choose pipeline=NAME")
         return []
     names = list(spec.stages)
+    if isinstance(stage, list):
+        listed = ",".join(map(str, stage))
+        raise ConfigError(
+            f"stage=[{listed}]: a run ends with one stage; for a run of each type stage={listed}"
+        )
     if stage is not None and stage not in names:
         hint = did_you_mean(str(stage), names)
         raise ConfigError(f"stage={stage}: pipeline={spec.name} has no such stage{hint}")

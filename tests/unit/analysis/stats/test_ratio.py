@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.stats as sps
 
-from analysis.stats.ratio import UNBOUNDED, ratio_of_means
+from analysis.stats.ratio import UNBOUNDED, ratio_of_means, share_of_gain
 
 
 def accepted(x: np.ndarray, y: np.ndarray, rho: float, level: float = 0.95) -> bool:
@@ -60,3 +60,12 @@ def test_what_has_no_ratio_or_no_spread() -> None:
     assert exact is not None and exact.estimate == 0.5 and exact.low is None and "no spread" in exact.reason
     with pytest.raises(ValueError, match="denominators: 1 values, numerators have 2"):
         ratio_of_means([1.0, 2.0], [1.0])
+
+
+def test_a_share_of_a_loss_is_none() -> None:
+    parts, gains = [2.0, 3.0, 2.5], [4.0, 6.5, 5.0]
+    assert share_of_gain(parts, gains) == ratio_of_means(parts, gains)
+    lost, losses = [-2.0, -3.0, -2.5], [-4.0, -6.5, -5.0]  # their ratio is that of the gains: 7.5 / 15.5
+    ratio = ratio_of_means(lost, losses)
+    assert ratio is not None and ratio.estimate == pytest.approx(7.5 / 15.5) and ratio.low is not None
+    assert share_of_gain(lost, losses) is None

@@ -94,16 +94,14 @@ def test_gain_in_valid_chains_is_a_paired_t(folder: Path) -> None:
 def test_problems_beyond_the_base_are_those_that_it_never_solves(folder: Path) -> None:
     row = found_in(folder, GRPO)
     for name, field in (("beyond", "valid_chains"), ("beyond_right", "correct")):
-        by_seed = [
-            np.mean(
-                [
-                    any(a) and not any(b)
-                    for b, a in zip(getattr(base, field), getattr(arm, field), strict=True)
-                ]
-            )
-            for base, arm in records_of(folder, "grpo")
-        ]
+        by_seed, passes = [], []
+        for base, arm in records_of(folder, "grpo"):
+            marks = list(zip(getattr(base, field), getattr(arm, field), strict=True))
+            passes.append(np.mean([any(b) for b, _ in marks]))  # of all of its samples
+            by_seed.append(np.mean([np.mean(a) > passes[-1] and not any(b) for b, a in marks]))
         interval = getattr(row, name)
+        if name == "beyond":
+            assert row.base_pass is not None and row.base_pass.estimate == pytest.approx(np.mean(passes))
         assert row.k == K and interval.estimate == pytest.approx(np.mean(by_seed))
     assert row.chance is not None and row.chance_right is not None and 0 < row.chance < 0.5
 

@@ -62,3 +62,19 @@ def test_without_such_a_split_there_is_none(make_study: Callable[..., Path]) -> 
         path.unlink()
     study = load_study(folder)
     assert transfers(study, primary_of(study)) == []
+
+
+def test_losses_have_no_ratio(make_study: Callable[..., Path]) -> None:
+    folder = make_study(models=("xs",))
+    rewritten(folder)
+    for path in folder.glob("grpo-*/eval/*/aime_gen_*.json"):
+        record = records.read_eval(path)
+        record.correct = [[0] * len(row) for row in record.correct]
+        record.answers = [["wrong"] * len(row) for row in record.correct]
+        records.write_record(path, record)
+    study = load_study(folder)
+    lost = [row for row in transfers(study, primary_of(study)) if row.label.startswith("objective=grpo")]
+    avg = next(row for row in lost if row.measure == "avg")
+    assert avg.trained.estimate < 0 and avg.untrained.estimate < 0 and avg.ratio is None
+    (table,) = [t for t in build_report(study, figures=False).tables if t.name == "transfer"]
+    assert next(row[-1] for row in table.cells if row[0].startswith("objective=grpo")) == "—"
