@@ -108,25 +108,32 @@ class Committed:
         return self.table("arms")
 
     @cached_property
-    def accuracy(self) -> dict[str, Ends]:
-        """Each arm's accuracies on the task that it is judged by, before and after training.
+    def main_rows(self) -> pd.DataFrame:
+        """Rows of evaluations.csv on the task that arms are judged by, at the main protocol.
 
-        Empty without evaluations.csv, or if runs are judged at another checkpoint than the last. Raises
-        ValueError for several such tasks.
+        Empty without that file, or if runs are judged at another checkpoint than the last. Raises ValueError
+        for several such tasks.
         """
         frame = self.table("evaluations")
         if "main" in frame:  # samplings at other temperatures stand beside it
             frame = frame[frame["main"]]
         if frame.empty or self.plan.get("declared", {}).get("checkpoint", "last") != "last":
-            return {}
+            return pd.DataFrame()
         primary = self.plan["primary"]
         wanted = primary.get("task") or primary.get("split") or "test"
         frame = frame[(frame["task"] == wanted) | (frame["split"] == wanted)].sort_values(["seed", "step"])
         if frame["task"].nunique() > 1:
             tasks = ", ".join(sorted(set(frame["task"])))
             raise ValueError(f"{self.folder / 'evaluations.csv'}: several tasks on {wanted}: {tasks}")
+        return frame
+
+    @cached_property
+    def accuracy(self) -> dict[str, Ends]:
+        """Each arm's accuracies before and after training: of `main_rows`."""
+        if self.main_rows.empty:
+            return {}
         found = {}
-        for arm, rows in frame.groupby("arm"):
+        for arm, rows in self.main_rows.groupby("arm"):
             before, trained = rows[rows["step"] == 0], rows[rows["step"] > 0]
             if len(before) and len(trained):
                 # Last of each seed: a run over epochs of accepted samples may end a step earlier.

@@ -50,9 +50,12 @@ def families_of(study: Committed) -> list[str | None]:
     return [str(name) for name in known]
 
 
-def contrast_of(study: Committed, level: str, metric: str) -> Judged | None:
-    """The verdict on a level of the primary factor against the control; None where its files do not say."""
-    factor = study.factor
+def contrast_of(study: Committed, level: str, metric: str, factor: str | None = None) -> Judged | None:
+    """The verdict on a level of a factor (None: the primary one) against the control.
+
+    None where the study's files do not say.
+    """
+    factor = factor or study.factor
     pairs = pairs_of(study, factor, level)
     measured = _measured(study, pairs, metric)
     if measured is None:

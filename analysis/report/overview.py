@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analysis.report.all_arms import directions, gains
+from analysis.report.claims import claims_section
 from analysis.report.committed import FILE, Committed, command_at
 from analysis.report.sentences import sentence
 from analysis.report.together import together_section
@@ -77,7 +78,8 @@ def overview(folder: Path, rows: pd.DataFrame | None = None) -> str:
         )
     studies = [Committed.read(path.parent) for path in paths]
     asked = [study.question for study in studies]
-    arms = _all_arms(gains(folder) if rows is None else rows)
+    arms = claims_section(studies)
+    arms += _all_arms(gains(folder) if rows is None else rows)
     arms += together_section(studies)
     parts = [*arms, *(_section(study, asked.count(study.question) > 1) for study in studies)]
     return "\n\n".join([INTRODUCTION, *parts, *_measures(folder)]) + "\n"

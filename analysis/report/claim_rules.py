@@ -1,0 +1,178 @@
+"""Rules by which the committed studies decide the seed's claims: a word and a sentence each.
+
+A rule takes those of its studies that are committed, one at least, best first; it gives None where their
+files do not say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from analysis.report.committed import Committed
+from analysis.report.committed_verdicts import contrast_of
+from analysis.report.verdict_text import size_text, word_text
+from analysis.stats.contrast import Judged
+from analysis.stats.intervals import MIN_SEEDS, Interval, paired_t
+from analysis.stats.text import interval_bounds, interval_text
+
+SUPPORTED, REFUTED, UNDECIDED = "supported", "refuted", "undecided"
+MARGIN_OF_VALID = 0.02  # of right answers with steps, share whose derivation is valid
+ENDS = ("", "_low", "_high")
+Rule = Callable[[Sequence[Committed]], tuple[str, str] | None]
+
+
+def conservative(studies: Sequence[Committed]) -> tuple[str, str] | None:
+    study = studies[0]
+    clip, penalty = contrast_of(study, "0.2", "avg", "clip"), contrast_of(study, "0.04", "avg", "kl")
+    if clip is None or penalty is None:
+        return None
+    words = {judged.verdict.word for judged in (clip, penalty)}
+    word = SUPPORTED if "better" in words else REFUTED if words <= {"equivalent", "worse"} else UNDECIDED
+    text = f"At each seed's best rate accuracy is {_size(clip)} with clipping and {_size(penalty)} with KL."
+    return word, text + _range_of_rates(study)
+
+
+def _range_of_rates(study: Committed) -> str:
+    """What clip and penalty, each alone, add to the mean over all rates."""
+    areas = study.table("area_effects")
+    if areas.empty:
+        return ""
+    alone = areas[areas["where"].astype(str).str.endswith("=none")].set_index("factor")
+    if set(alone.index) != {"clip", "kl"}:
+        return ""
+    shown = {
+        f: interval_bounds(*alone.loc[f, ["estimate", "low", "high"]].astype(float)) for f in alone.index
+    }
+    adds = f"each alone adds {shown['clip']} and {shown['kl']} points"
+    return f" They forgive a high rate: over the whole grid of rates, {adds}."
+
+
+def grows_with(factor: str, what: str) -> Rule:
+    """Judge by how the gain over the base grows with a numeric factor, or with the model's parameters."""
+
+    def judged(studies: Sequence[Committed]) -> tuple[str, str] | None:
+        study, arms = studies[0], _along(studies[0], factor)
+        slopes = [
+            _slope({x: _gain(study, arm, metric) for x, arm in arms.items()}) for metric in ("avg", "greedy")
+        ]
+        return _growth(slopes, what)
+
+    return judged
+
+
+def with_steps(studies: Sequence[Committed]) -> tuple[str, str] | None:
+    study = studies[0]
+    rows = study.main_rows
+    if rows.empty:
+        return None
+    trained = rows[(rows["arm"] == _control_arm(study)) & (rows["step"] > 0)]
+    slopes = [
+        _slope({float(str(step)): at.set_index("seed")[metric] for step, at in trained.groupby("step")})
+        for metric in ("avg", "greedy")
+    ]
+    return _growth(slopes, "steps")
+
+
+def _growth(slopes: Sequence[Interval | None], what: str) -> tuple[str, str] | None:
+    sampled, greedy = slopes
+    if sampled is None or greedy is None:
+        return None
+    up = [slope.low is not None and slope.low > 0 for slope in (sampled, greedy)]
+    word = SUPPORTED if all(up) else UNDECIDED if any(up) else REFUTED
+    return word, (
+        f"Ten times the {what} add {interval_text(sampled, signed=True)} points to sampled accuracy and "
+        f"{interval_text(greedy, signed=True)} to greedy accuracy."
+    )
+
+
+def _along(study: Committed, factor: str) -> dict[float, str]:
+    """Arms along a factor, by its number or the model's parameters; other factors as in the control."""
+    levels = study.plan["factors"].get(factor, [])
+    trends = study.table("trends")
+    if factor == "model" and not trends.empty:
+        shown = trends[trends["factor"].str.startswith("model")]["levels"]
+        numbers = [float(x) for x in str(shown.iloc[0]).split()] if len(shown) else []
+    else:
+        numbers = [float(level) for level in levels]
+    control = {name: level for name, level in study.plan["control"].items() if name != factor}
+    found = {}
+    for arm in study.plan["arms"]:
+        if all(arm["levels"].get(name) == level for name, level in control.items()):
+            found[numbers[levels.index(arm["levels"][factor])]] = arm["label"]
+    return found
+
+
+def _gain(study: Committed, arm: str, metric: str) -> pd.Series[float]:
+    ends = study.accuracy[arm]
+    return ends.after[metric] - ends.before[metric]
+
+
+def _slope(by_x: Mapping[float, pd.Series[float]]) -> Interval | None:
+    """Slope over log10 x in each seed, t over seeds; None for fewer than two points or three seeds."""
+    frame = pd.DataFrame({np.log10(x): values for x, values in by_x.items() if x > 0}).dropna()
+    if frame.shape[1] < 2 or len(frame) < MIN_SEEDS:
+        return None
+    return paired_t([float(np.polyfit(frame.columns, row, 1)[0]) for row in frame.to_numpy()])
+
+
+def generalises(studies: Sequence[Committed]) -> tuple[str, str] | None:
+    study = studies[0]
+    rows = study.table("transfer")
+    control = _control_arm(study)
+    if rows.empty or control is None:
+        return None
+    by_measure = rows[rows["arm"] == control].set_index("measure").to_dict("index")
+    ratio, low, high = (100 * float(by_measure["avg"][f"ratio{end}"]) for end in ENDS)
+    if np.isnan(low):
+        return UNDECIDED, "There is no gain on trained families that could reach others."
+    word = REFUTED if low > 50 else SUPPORTED if high < 25 else UNDECIDED
+    best = by_measure["best"]
+    gains = [
+        interval_bounds(*(float(best[f"{side}{end}"]) for end in ENDS), signed=True)
+        for side in ("trained", "untrained")
+    ]
+    return word, (
+        "Families that the base knows and training leaves out gain "
+        f"{ratio:.0f} % [{low:.0f}, {high:.0f}] of what trained ones gain at temperature 1. "
+        f"With base and arm each at its own best temperature trained families gain {gains[0]} points and "
+        f"untrained ones {gains[1]}."
+    )
+
+
+def factual(studies: Sequence[Committed]) -> tuple[str, str] | None:
+    found = {}
+    for study in studies:
+        rows = study.table("anatomy_problems")
+        own = rows[rows["arm"] == _control_arm(study)] if len(rows) else rows
+        if len(own) and not np.isnan(own.iloc[0]["valid_change_low"]):
+            found[study.name] = [float(own.iloc[0][f"valid_change{end}"]) for end in ENDS]
+    if not found:
+        return None
+    fell = any(high < 0 for _, _, high in found.values())
+    kept = all(low > -MARGIN_OF_VALID for _, low, _ in found.values())
+    shown = "; ".join(f"{interval_bounds(*x, signed=True)} points in `{name}`" for name, x in found.items())
+    return SUPPORTED if fell else REFUTED if kept else UNDECIDED, (
+        "Of right answers with steps, the share with a valid derivation, within family and level, changes "
+        f"by {shown} (control arms)."
+    )
+
+
+def _control_arm(study: Committed) -> str | None:
+    found = [a["label"] for a in study.plan["arms"] if a["levels"] == study.plan["control"]]
+    return found[0] if found else None
+
+
+def thesis(studies: Sequence[Committed]) -> tuple[str, str] | None:
+    judged = contrast_of(studies[0], "grpo", "avg")
+    if judged is None:
+        return None
+    word = {"equivalent": SUPPORTED, "better": REFUTED, "worse": REFUTED}.get(judged.verdict.word, UNDECIDED)
+    return word, f"With each at its own best rate, GRPO's accuracy is {_size(judged)}."
+
+
+def _size(judged: Judged) -> str:
+    """`1.5 points higher [1.1, 1.9] (equivalent)`."""
+    return f"{size_text(judged.evidence.difference)} ({word_text(judged)})"

@@ -1,0 +1,123 @@
+"""What the seed claimed, each claim judged by its rule from the committed studies' files alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from analysis.report import claim_rules
+from analysis.report.claim_rules import Rule
+from analysis.report.committed import SMOKE_SEEDS, Committed
+
+NOT_RUN = "not run"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim, the studies that can decide it, best first, the rule, and where it might come out otherwise.
+
+    Without a `decide` no study has decided it yet.
+    """
+
+    text: str
+    studies: tuple[str, ...]
+    rule: str
+    larger: str
+    decide: Rule | None = None
+
+
+CLAIMS = (
+    Claim(
+        "Cause 1: a conservative objective (clipping, a KL penalty) makes the gain",
+        ("conservative",),
+        "supported if one of them is better than neither; refuted if both are equivalent to it, or worse",
+        "long runs at high rates, where the same terms may decide whether a run survives",
+        claim_rules.conservative,
+    ),
+    Claim(
+        "Cause 2: a large policy makes the gain",
+        ("model_size",),
+        "supported if sampled and greedy gains both grow with the parameters; refuted if neither does",
+        "sizes from 0.1 to 30 billion with bases of equal accuracy (ablation `size` is not built)",
+        claim_rules.grows_with("model", "parameters"),
+    ),
+    Claim(
+        "Cause 3: many steps make the gain",
+        ("step_count",),
+        "supported if sampled and greedy accuracy both grow with steps; refuted if neither does",
+        "thousands of steps on problems that the base cannot yet solve",
+        claim_rules.with_steps,
+    ),
+    Claim(
+        "Cause 3: diverse problems make the gain",
+        ("diversity",),
+        "supported if sampled and greedy gains both grow with the problems; refuted if neither does",
+        "millions of problems of many fields",
+        claim_rules.grows_with("data.num_distinct", "different problems"),
+    ),
+    Claim(
+        "Doubt 1: the gain does not reach problems that training has not seen",
+        ("transfer", "conservative"),
+        "supported if untrained families gain less than a quarter of what trained ones do (upper end); "
+        "refuted if they gain more than half (lower end)",
+        "benchmarks published after the model's training data were collected",
+        claim_rules.generalises,
+    ),
+    Claim(
+        "Doubt 2: answers become right, derivations do not",
+        ("step_count", "conservative", "bridge", "quickstart"),
+        "supported if the share of valid derivations falls in one of the studies; refuted if it falls by "
+        "less than 2 points in all (lower end)",
+        "proofs, where a right answer is no evidence for the steps",
+        claim_rules.factual,
+    ),
+    Claim(
+        "GRPO is hardly different from fine-tuning on the model's own right answers",
+        ("step_count",),
+        "supported if the two are equivalent; refuted if one is better",
+        "a model that explores more than it has seen, where wrong answers carry information",
+        claim_rules.thesis,
+    ),
+    Claim(
+        "Self-evolution: answers alone lead a model to derivations that no one showed it",
+        ("self_evolution",),
+        "conf/ablation/self_evolution.yaml states it",
+        "the same design on a pretrained model with composites that its corpus lacks",
+    ),
+    Claim(
+        "A small model learns more from a larger one's outputs than from its own reinforcement learning",
+        ("distillation",),
+        "conf/ablation/distillation.yaml states it",
+        "a 135M student and a teacher of several billion parameters",
+    ),
+    Claim(
+        "Reasoning keeps improving with steps where general tasks level off (DeepSeek-V2)",
+        (),
+        "slopes over the last octaves of steps, bases matched at 30 %",
+        "thousands of steps on a pretrained model",
+    ),
+)
+
+
+def claims_section(studies: Sequence[Committed]) -> list[str]:
+    """The section of the findings page: a paragraph a claim. Smoke tests decide nothing."""
+    known = {study.name: study for study in studies if study.seeds > SMOKE_SEEDS}
+    return [
+        "## What the seed claimed",
+        "This project began from a text with three causes, two doubts, and remarks of its author on GRPO, on "
+        "self-evolution and on distillation. Each is judged by the rule beside it, at the size of these "
+        "studies: transformers of 0.2 to 10 million parameters on generated problems.",
+        *(_paragraph(claim, [known[name] for name in claim.studies if name in known]) for claim in CLAIMS),
+    ]
+
+
+def _paragraph(claim: Claim, studies: Sequence[Committed]) -> str:
+    found = claim.decide(studies) if claim.decide and studies else None
+    preset = f"Preset: `ablation={claim.studies[0]}`." if claim.studies else "There is no preset yet."
+    word, said = found or (NOT_RUN, preset)
+    used = [study for study in studies if f"`{study.name}`" in said] or studies[:1] if found else []
+    links = ", ".join(f"[{study.name}]({study.name}/report.md)" for study in used)
+    return (
+        f"**{claim.text}: {word}.** {said}{f' {links}.' if links else ''} Rule: {claim.rule}. It may come "
+        f"out otherwise with {claim.larger}."
+    )

@@ -1,0 +1,211 @@
+"""Each word that a rule can give is reached by a constructed study; a claim without one is not run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from analysis.report import claim_rules
+from analysis.report.claims import CLAIMS, claims_section
+from analysis.report.committed import Committed
+
+SEEDS = range(6)
+NOISE = (0.001, -0.001, 0.002, -0.002, 0.0005, -0.0005)  # by seed; sums to 0
+Ends = Mapping[str, tuple[float, float]]  # metric -> before, after
+
+
+def committed(
+    folder: Path,
+    factors: dict[str, list[str]],
+    control: dict[str, str],
+    arms: dict[str, tuple[dict[str, str], list[tuple[int, dict[str, float]]]]],
+    *,
+    seeds: int = 6,
+) -> Committed:
+    """A committed study; `arms`: label -> (levels, (step, accuracies)). Noise differs by arm and step."""
+    folder.mkdir()
+    plan = {
+        "factors": factors,
+        "control": control,
+        "primary": {"factor": next(iter(factors)), "split": "test", "metric": "avg"},
+        "declared": {"margin": {"share": 0.25}},
+        "arms": [{"label": label, "levels": levels} for label, (levels, _) in arms.items()],
+    }
+    (folder / "study.json").write_text(json.dumps(plan))
+    finding = {"question": "Does it?", "answer": "yes", "seeds": seeds}
+    (folder / "finding.json").write_text(json.dumps(finding))
+    rows = [
+        {"arm": label, "seed": seed, "step": step, "task": "t", "split": "test"}
+        | {name: value + (place + 1) * (number + 1) * NOISE[seed] for name, value in values.items()}
+        for place, (label, (_, steps)) in enumerate(arms.items())
+        for number, (step, values) in enumerate(steps)
+        for seed in SEEDS
+    ]
+    pd.DataFrame(rows).to_csv(folder / "evaluations.csv", index=False)
+    return Committed.read(folder)
+
+
+def accuracies(avg: float, greedy: float = 0.5) -> dict[str, float]:
+    return {"avg": avg, "greedy": greedy, "pass": 0.8}
+
+
+BASE = (0, accuracies(0.2))
+
+
+def conservative(folder: Path, *, clip: float, kl: float) -> Committed:
+    """A control that gains 10 points; `clip` and `kl` are what each adds to it."""
+    arms = {
+        f"{c}, {k}": (
+            {"clip": c, "kl": k},
+            [BASE, (24, accuracies(0.3 + clip * (c != "none") + kl * (k != "none")))],
+        )
+        for c in ("none", "0.2")
+        for k in ("none", "0.04")
+    }
+    factors = {"clip": ["none", "0.2"], "kl": ["none", "0.04"]}
+    return committed(folder, factors, {"clip": "none", "kl": "none"}, arms)
+
+
+@pytest.mark.parametrize(
+    "clip, kl, word",
+    [
+        (0.01, 0.0, "refuted"),  # 1 point, within a quarter of 10
+        (0.05, 0.0, "supported"),
+        (0.0, 0.05, "supported"),
+        (-0.05, 0.0, "refuted"),
+    ],
+)
+def test_a_conservative_objective(tmp_path: Path, clip: float, kl: float, word: str) -> None:
+    study = conservative(tmp_path / "conservative", clip=clip, kl=kl)
+    found = claim_rules.conservative([study])
+    assert found is not None and found[0] == word
+    assert f"{100 * abs(clip):.1f} points {'lower' if clip < 0 else 'higher'}" in found[1]
+    assert "grid of rates" not in found[1]  # no area was committed
+    pd.DataFrame(
+        [
+            {"factor": "clip", "where": "kl=none", "estimate": 0.047, "low": 0.041, "high": 0.054},
+            {"factor": "clip", "where": "kl=0.04", "estimate": 0.9, "low": 0.8, "high": 1.0},
+            {"factor": "kl", "where": "clip=none", "estimate": 0.04, "low": 0.035, "high": 0.045},
+        ]
+    ).to_csv(study.folder / "area_effects.csv", index=False)
+    again = claim_rules.conservative([study])
+    assert again is not None and "each alone adds 4.7 [4.1, 5.4] and 4.0 [3.5, 4.5] points" in again[1]
+
+
+def sizes(folder: Path, gains: dict[str, tuple[float, float]]) -> Committed:
+    """Arms of 10, 100 and 1,000 problems with (sampled, greedy) gains; another factor is at its control."""
+    arms: dict[str, Any] = {
+        f"{number}, {other}": (
+            {"data.num_distinct": number, "other": other},
+            [BASE, (48, accuracies(0.2 + (avg if other == "a" else 0.9), 0.5 + greedy))],
+        )
+        for number, (avg, greedy) in gains.items()
+        for other in ("a", "b")
+    }
+    factors = {"data.num_distinct": list(gains), "other": ["a", "b"]}
+    return committed(folder, factors, {"data.num_distinct": "1000", "other": "a"}, arms)
+
+
+@pytest.mark.parametrize(
+    "greedy, avg, word",
+    [(0.02, 0.03, "supported"), (0.0, 0.03, "undecided"), (-0.02, -0.01, "refuted")],
+)
+def test_what_grows_with_a_number(tmp_path: Path, greedy: float, avg: float, word: str) -> None:
+    """A gain of i times a step at 10^i problems has that slope a factor of ten."""
+    gains = {str(10**i): (i * avg, i * greedy) for i in (1, 2, 3)}
+    found = claim_rules.grows_with("data.num_distinct", "problems")([sizes(tmp_path / "diversity", gains)])
+    assert found is not None and found[0] == word
+    assert f"Ten times the problems add {100 * avg:+.1f} [".replace("-", "−") in found[1]
+
+
+def test_steps_are_read_within_the_control_arm(tmp_path: Path) -> None:
+    steps = [(s, accuracies(0.2 + 0.05 * i, 0.5 + 0.01 * i)) for i, s in enumerate((10, 100, 1000), 1)]
+    flat = [(s, accuracies(0.9)) for s in (10, 100, 1000)]
+    arms: dict[str, Any] = {"sft": ({"arm": "sft"}, [BASE, *steps]), "grpo": ({"arm": "grpo"}, [BASE, *flat])}
+    study = committed(tmp_path / "s", {"arm": ["sft", "grpo"]}, {"arm": "sft"}, arms)
+    found = claim_rules.with_steps([study])
+    assert found is not None and found[0] == "supported"
+    assert "add +5.0 [" in found[1] and "and +1.0 [" in found[1]
+
+
+@pytest.mark.parametrize(
+    "ratio, word",
+    [
+        ((0.9, 0.7, 1.1), "refuted"),
+        ((0.1, 0.0, 0.2), "supported"),
+        ((0.4, 0.2, 0.6), "undecided"),
+        ((0.4, None, None), "undecided"),
+    ],
+)
+def test_whether_a_gain_reaches_untrained_families(
+    tmp_path: Path, ratio: tuple[float | None, ...], word: str
+) -> None:
+    study = conservative(tmp_path / "conservative", clip=0.0, kl=0.0)
+    ends = ("", "_low", "_high")
+    row = {"arm": "none, none", "measure": "avg"} | dict(zip((f"ratio{e}" for e in ends), ratio, strict=True))
+    gains = {f"{side}{end}": 0.01 for side in ("trained", "untrained") for end in ends}
+    others = [{**row, "arm": "0.2, none", "ratio": 9.0}, {**row, "measure": "best", **gains}]
+    pd.DataFrame([row, *others]).to_csv(study.folder / "transfer.csv", index=False)
+    found = claim_rules.generalises([study])
+    assert found is not None and found[0] == word
+    if ratio[1] is not None:
+        assert f"gain {100 * (ratio[0] or 0):.0f} % [" in found[1] and "+1.0 [+1.0, +1.0]" in found[1]
+
+
+@pytest.mark.parametrize(
+    "changes, word",
+    [
+        ([(0.01, -0.01, 0.03), (0.0, -0.019, 0.02)], "refuted"),
+        ([(0.01, -0.01, 0.03), (0.0, -0.021, 0.02)], "undecided"),
+        ([(0.01, -0.01, 0.03), (-0.03, -0.05, -0.01)], "supported"),
+    ],
+)
+def test_whether_derivations_become_valid(
+    tmp_path: Path, changes: list[tuple[float, float, float]], word: str
+) -> None:
+    studies = []
+    for number, change in enumerate(changes):
+        study = conservative(tmp_path / f"study{number}", clip=0.0, kl=0.0)
+        names = [f"valid_change{end}" for end in ("", "_low", "_high")]
+        rows = [
+            {"arm": "none, none"} | dict(zip(names, change, strict=True)),
+            {"arm": "0.2, none"} | dict(zip(names, (-0.9, -0.9, -0.9), strict=True)),
+        ]
+        pd.DataFrame(rows).to_csv(study.folder / "anatomy_problems.csv", index=False)
+        studies.append(study)
+    found = claim_rules.factual(studies)
+    assert found is not None and found[0] == word and "in `study0`; " in found[1]
+    assert claim_rules.factual([conservative(tmp_path / "bare", clip=0.0, kl=0.0)]) is None
+
+
+@pytest.mark.parametrize("difference, word", [(0.01, "supported"), (0.05, "refuted"), (-0.05, "refuted")])
+def test_grpo_against_fine_tuning(tmp_path: Path, difference: float, word: str) -> None:
+    arms: dict[str, Any] = {
+        "sft": ({"objective": "sft"}, [BASE, (24, accuracies(0.3))]),
+        "grpo": ({"objective": "grpo"}, [BASE, (24, accuracies(0.3 + difference))]),
+    }
+    study = committed(tmp_path / "s", {"objective": ["sft", "grpo"]}, {"objective": "sft"}, arms)
+    found = claim_rules.thesis([study])
+    assert found is not None and found[0] == word
+
+
+def test_a_claim_without_its_study_is_not_run_and_a_smoke_test_decides_nothing(tmp_path: Path) -> None:
+    study = conservative(tmp_path / "conservative", clip=0.0, kl=0.0)
+    first = "**Cause 1: a conservative objective (clipping, a KL penalty) makes the gain: "
+    shown = claims_section([study])
+    assert len(shown) == 2 + len(CLAIMS)
+    assert shown[2].startswith(f"{first}refuted.**") and "[conservative](conservative/report.md)" in shown[2]
+    assert [": not run.**" in text for text in shown[3:]] == [True] * (len(CLAIMS) - 1)
+    assert "Preset: `ablation=self_evolution`." in "".join(shown)
+    smoke = Committed(study.folder, study.name, study.question, study.answer, seeds=3)
+    assert claims_section([smoke])[2].startswith(f"{first}not run.**")
+
+
+def test_every_preset_that_is_named_exists() -> None:
+    conf = Path(__file__).resolve().parents[4] / "conf" / "ablation"
+    assert [name for claim in CLAIMS for name in claim.studies if not (conf / f"{name}.yaml").exists()] == []
