@@ -15,7 +15,9 @@ from analysis.study.gains import gain_answers
 from analysis.study.headlines import headlines, missing_contrast
 from analysis.study.load import Study
 from analysis.study.looks import looks_text
+from analysis.study.transfer import HELDOUT, transfers
 from analysis.study.verdicts import ContrastVerdict, contrast_verdicts
+from analysis.tables.transfer import transfer_answers
 
 
 def answers(study: Study, primary: Primary, results: list[ArmResult]) -> list[str]:
@@ -33,6 +35,8 @@ def answers(study: Study, primary: Primary, results: list[ArmResult]) -> list[st
         lines += gain_answers(study, primary, measure)
     else:
         lines += _differences(study, primary, results, k)
+    if study.record.primary.get("split") == HELDOUT:
+        lines += transfer_answers(study, transfers(study, primary))
     lines += [*helped[1:], *_sure(study, primary, results)]
     if dead := [f"{r.label} ({'; '.join(r.flags)})" for r in results if r.flags]:
         lines.append("Flagged arms, whose numbers may mean nothing: " + ", ".join(dead) + ".")
@@ -57,10 +61,13 @@ def control_arms(study: Study, primary: Primary) -> tuple[str, list[str]]:
 def _helped(study: Study, primary: Primary, k: int) -> list[str]:
     """Did training help? The control's gain at the training temperature and greedily; on which problems.
 
-    Where the control is a null, which nothing is learnt from, that of the declared contrast.
+    Where the control is a null, which nothing is learnt from, that of the declared contrast or, by the
+    criterion `gain`, of the first level of the family.
     """
     name, labels = control_arms(study, primary)
     contrast = study.record.primary.get("contrast")
+    if primary.criterion == "gain":
+        contrast = next(iter(declared(study).get("family") or []), None)
     if name in (declared(study).get("nulls") or []) and contrast is not None:
         arms = [a.label for a in study.record.arms if a.levels.get(primary.factor or "") == contrast]
         name, labels = (contrast, arms) if arms else (name, labels)

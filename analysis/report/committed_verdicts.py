@@ -22,6 +22,7 @@ from analysis.stats.intervals import Interval, paired_t, welch_t
 from analysis.stats.margins import Margin
 from analysis.stats.sequential import Looks
 from analysis.stats.verdict import Movement
+from analysis.study.contrasts import CHAINS
 from analysis.study.looks import looks_of
 
 QUARTER = Margin(0.25, of_gain=True)
@@ -178,6 +179,8 @@ def _looks(study: Committed) -> Looks | None:
 def _at_floor(study: Committed, arm: str, metric: str) -> bool:
     after = study.accuracy[arm].after
     column = "avg" if metric == "pass" else metric
+    if column in after and metric in CHAINS:
+        return bool(after[column].mean() <= 0)
     if column not in after or "best_constant" not in after:
         return False
     return bool(after[column].mean() <= after["best_constant"].mean())

@@ -146,7 +146,10 @@ def _difference(ours: Rows, theirs: Rows, primary: Primary, varies: str) -> tupl
     shared = shared_seeds([(ours, theirs)], metric)
     if not shared:
         return None, "not paired: no seed in both on the same problems"
-    if metric in ("maj", "pass") and len({rows[s]["k"] for rows in (ours, theirs) for s in shared}) > 1:
+    if (
+        metric in ("maj", "pass", "chain_pass")
+        and len({rows[s]["k"] for rows in (ours, theirs) for s in shared}) > 1
+    ):
         return None, f"not paired: another k, on which {METRICS[metric]} depends"
     d = paired_t([theirs[s][metric] - ours[s][metric] for s in shared], level=primary.level, varies=varies)
     return d, interval_text(d, signed=True) + (f" ({d.reason})" if d.reason else "")

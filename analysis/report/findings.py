@@ -16,7 +16,9 @@ from analysis.study.declaration import declaration_of
 from analysis.study.gains import gain_finding
 from analysis.study.headlines import missing_contrast
 from analysis.study.load import Study
+from analysis.study.transfer import HELDOUT, transfers
 from analysis.study.verdicts import ContrastVerdict, contrast_verdicts
+from analysis.tables.transfer import transfer_answers
 from analysis.tables.trends import trend_sentences, trend_table
 from harness.records.reading import read_json
 
@@ -50,6 +52,9 @@ def finding(study: Study, primary: Primary, results: list[ArmResult]) -> dict[st
         if primary.criterion == "gain"
         else _difference(study, primary, results, measure, contrasts)
     )
+    if study.record.primary.get("split") == HELDOUT:
+        said = transfer_answers(study, transfers(study, primary))
+        answer += "".join(f"; {line[0].lower()}{line[1:].rstrip('.')}" for line in said)
     answer += "".join(f"; flagged: {arms} ({flag})" for flag, arms in _flagged(results).items())
     answer += "".join(f"; {said}" for said in trend_sentences(trend_table(study, primary, results)))
     answer += _calibrated(study.folder / "calibration.json")

@@ -18,6 +18,7 @@ from analysis.report.verdict_text import beside_text, family_text, verdict_text
 from analysis.stats.families import HALF
 from analysis.stats.intervals import paired_t
 from analysis.stats.text import interval_bounds, points
+from analysis.study.contrasts import CHAINS
 from analysis.tables.trends import DIFFERENCE, GAIN
 
 CONTRAST = re.compile(r"(?:^|largest: )([^:;]+?) − ([^:;]+?): (\S+)(?: \[(\S+), (\S+)\])? points (\S+) on ")
@@ -56,13 +57,17 @@ def _families(study: Committed) -> str:
 
 
 def at_floor(study: Committed) -> bool:
-    """True if no arm beats the best constant answer."""
+    """True if no arm beats the best constant answer; none has a valid chain, where those are counted."""
     arms = study.arms
+    if study.plan.get("primary", {}).get("metric") in CHAINS:
+        return not arms.empty and bool((arms["estimate"] <= 0).all())
     return not arms.empty and bool((arms["estimate"] <= arms["best_constant"]).all())
 
 
 def _floor(study: Committed) -> str:
     arms = study.arms
+    if study.plan.get("primary", {}).get("metric") in CHAINS:
+        return "at the floor: no arm has a valid chain"
     return (
         f"at the floor: no arm ({_range(arms['estimate'])} %) is above the best constant answer "
         f"({points(arms['best_constant'].max())} %)"

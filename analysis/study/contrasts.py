@@ -26,7 +26,15 @@ if TYPE_CHECKING:
     import pandas as pd
 
 CRITERIA = ("difference", "gain")
-METRICS = {"avg": "avg@k", "greedy": "greedy", "maj": "maj@k", "pass": "pass@k", "chain": "valid chains@k"}
+METRICS = {
+    "avg": "avg@k",
+    "greedy": "greedy",
+    "maj": "maj@k",
+    "pass": "pass@k",
+    "chain": "valid chains@k",
+    "chain_pass": "pass@k by valid chains",
+}
+CHAINS = ("chain", "chain_pass")  # measures of derivations, not of answers
 FLAG_TEXT = {
     "no_reward_variance": "no reward variance",
     "all_truncated": "everything truncated",
@@ -191,7 +199,7 @@ def _arm_result(study: Study, primary: Primary, label: str, levels: dict[str, st
         means=_means(study, rows, runs),
         choice=paired_t([p.from_choice for p in parts], level=level, varies=varies) if parts else None,
         skill=paired_t([p.from_skill for p in parts], level=level, varies=varies) if parts else None,
-        flags=_flags(study, label, rows, values),
+        flags=_flags(study, label, rows, metric),
     )
 
 
@@ -225,7 +233,18 @@ def _means(study: Study, rows: Rows, runs: pd.DataFrame) -> dict[str, float | No
     return means
 
 
-def _flags(study: Study, label: str, rows: Rows, values: list[float]) -> list[str]:
+def at_floor(rows: Rows, metric: str) -> bool:
+    """True if the arm's mean is not above the best constant answer; of pass@k, its avg@k.
+
+    A constant answer has no steps, so that of valid chains the floor is 0.
+    """
+    name = "avg" if metric == "pass" else metric
+    known = [row for row in rows.values() if has(row, name)]
+    constant = 0.0 if metric in CHAINS else sum(float(row["best_constant"]) for row in known)
+    return sum(float(row[name]) for row in known) <= constant
+
+
+def _flags(study: Study, label: str, rows: Rows, metric: str) -> list[str]:
     runs = study.runs[study.runs["arm"] == label]
     flags = sorted({FLAG_TEXT.get(flag, flag) for flags in runs["flags"] for flag in flags})
     steps = study.steps[study.steps["arm"] == label]
@@ -233,9 +252,8 @@ def _flags(study: Study, label: str, rows: Rows, values: list[float]) -> list[st
         flags.append("NaN reward")
     if rows and all(r["truncated"] == 1 for r in rows.values()) and FLAG_TEXT["all_truncated"] not in flags:
         flags.append("everything truncated in evaluation")
-    constant = [float(r["best_constant"]) for r in rows.values()]
-    if values and np.mean(values) <= np.mean(constant):
-        flags.append("not above the best constant answer")
+    if any(has(r, metric) for r in rows.values()) and at_floor(rows, metric):
+        flags.append("no valid chain" if metric in CHAINS else "not above the best constant answer")
     if len(runs) and not len(rows):
         flags.append("no finished, evaluated run")
     return flags

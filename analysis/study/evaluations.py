@@ -124,6 +124,7 @@ def summarise(record: records.EvalRecord) -> dict[str, Any]:
         "step_validity": 1 - sum(map(sum, record.num_wrong_steps)) / steps if steps else None,
         **_answers_against_steps(record),
         "chain": None if record.valid_chains is None else _mean(record.valid_chains),
+        "chain_pass": None if record.valid_chains is None else _share_with_one(record.valid_chains),
         "length": _mean(record.lengths),
         "truncated": _mean(record.truncated),
         "best_constant": record.best_constant,
@@ -187,6 +188,11 @@ def _answers_against_steps(record: records.EvalRecord) -> dict[str, float | None
     sound, blind = (found.count(0) / len(found) if found else None for found in errors)
     rest = None if sound is None else 1 - sound
     return {"sound": sound, "right_wrong_step": rest, "wrong_right_steps": blind}
+
+
+def _share_with_one(rows: list[list[int]]) -> float | None:
+    """Share of rows that hold a 1."""
+    return sum(map(any, rows)) / len(rows) if rows else None
 
 
 def _mean(rows: list[list[int]]) -> float | None:

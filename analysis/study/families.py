@@ -44,13 +44,14 @@ def by_seed(cells: Cells, metric: str) -> dict[str, float]:
 
 
 def problem_scores(row: pd.Series[Any], metric: str) -> NDArray[np.float64] | None:
-    """Score on each problem: right share of its samples, greedy answer, any right; None for maj@k."""
+    """Score on each problem: right share of its samples, greedy answer, any right, chains; None for maj@k."""
     if metric == "avg":
         return np.array(row["per_problem"], dtype=float)
     if metric == "pass":
         return np.array([float(value > 0) for value in row["per_problem"]])
-    if metric == "chain" and row["by_problem"].chains is not None:
-        return np.array(row["by_problem"].chains.mean(axis=1))
+    chains = row["by_problem"].chains
+    if metric in ("chain", "chain_pass") and chains is not None:
+        return np.array(chains.mean(axis=1) if metric == "chain" else chains.any(axis=1), dtype=float)
     if metric == "greedy" and len(row["greedy_problems"]):
         return np.array(row["greedy_problems"], dtype=float)
     return None

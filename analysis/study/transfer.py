@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from analysis.stats.intervals import Interval, paired_t
 from analysis.stats.ratio import share_of_gain
@@ -14,6 +14,8 @@ from analysis.study.pairs import Rows
 
 MEASURES = ("avg", BEST, "greedy")
 HELDOUT = "heldout"  # the split of families that training never sees
+STAYS, CARRIES = 0.25, 0.5  # ratios below the one and above the other decide
+Word = Literal["stays", "carries over", "undecided"]
 
 
 @dataclass(frozen=True)
@@ -29,17 +31,35 @@ class Transfer:
     untrained: Interval
     ratio: Interval | None
 
+    @property
+    def claimed(self) -> Interval | None:
+        """The ratio, where the gain on trained families is told from 0."""
+        return self.ratio if self.trained.low is not None and self.trained.low > 0 else None
+
+    @property
+    def word(self) -> Word | None:
+        """Whether the gain carries over to untrained families; None where no ratio is claimed."""
+        ratio = self.claimed
+        if ratio is None or ratio.low is None or ratio.high is None:
+            return None
+        return "stays" if ratio.high < STAYS else "carries over" if ratio.low > CARRIES else "undecided"
+
 
 def transfers(study: Study, primary: Primary) -> list[Transfer]:
-    """Every arm and measure, over the seeds that have both gains; none without a split of such families."""
+    """Every arm and measure, over the seeds that have both gains; none without a split of such families.
+
+    Trained families are those of the primary task or, where that is of untrained ones, of the test.
+    """
     tasks = evaluated_tasks(study)
     other = next((task for task, split in tasks.items() if split == HELDOUT), None)
-    if other is None or other == primary.task:
+    own = next((task for task, split in tasks.items() if split == "test"), None)
+    own = own if primary.task == other else primary.task
+    if other is None or own is None:
         return []
     found = []
     for label in (arm.label for arm in study.record.arms):
         for measure in MEASURES:
-            seen = _gains(study, label, primary.task, measure)
+            seen = _gains(study, label, own, measure)
             unseen = _gains(study, label, other, measure)
             if seeds := [seed for seed in seen if seed in unseen]:
                 found.append(_transfer(study, primary, label, measure, [(seen[s], unseen[s]) for s in seeds]))

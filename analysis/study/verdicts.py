@@ -13,8 +13,8 @@ from analysis.stats.verdict import Movement
 from analysis.study.contrasts import (
     ArmResult,
     Primary,
-    Rows,
     arm_results,
+    at_floor,
     declared,
     final_rows,
     has,
@@ -105,7 +105,7 @@ def judged_pairs(
         p_value=p_value,
         unpaired=None if is_paired(study) else plain_contrast(study, cells, metric, level=primary.level),
         looks=study.looks,
-        at_floor=all(_at_floor(rows, metric) for pair in cells for rows in pair),
+        at_floor=all(at_floor(rows, metric) for pair in cells for rows in pair),
         hardly_moved=all(_movement(own, [drift.get(a, {}) for a in labels]).hardly for own, labels in sides),
     )
     return judged(measured, context)
@@ -120,11 +120,3 @@ def _movement(cells: Cells, drifts: Sequence[Mapping[str, float]]) -> Movement:
     )
     kept = [value for drift in drifts for value in drift.values()]
     return Movement(*(float(np.mean(known)) if known else None for known in (gains, before, after, kept)))
-
-
-def _at_floor(rows: Rows, metric: str) -> bool:
-    """True if the arm's mean is not above the best constant answer; of pass@k, its avg@k."""
-    name = "avg" if metric == "pass" else metric
-    known = [row for row in rows.values() if has(row, name)]
-    mean, constant = (sum(float(row[column]) for row in known) for column in (name, "best_constant"))
-    return mean <= constant

@@ -46,7 +46,7 @@ class Primary(Section):
     """Levels to compare each with the one before it."""
     split: str = "test"
     """Split, or benchmark, that decides."""
-    metric: Literal["avg", "greedy", "maj", "pass", "chain"] = "avg"
+    metric: Literal["avg", "greedy", "maj", "pass", "chain", "chain_pass"] = "avg"
     """Accuracy that decides, at the evaluation's k."""
     level: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
     """Confidence level of the interval."""

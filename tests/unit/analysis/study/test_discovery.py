@@ -13,9 +13,10 @@ import scipy.stats as sps
 from analysis.figures.discovery import discovery as discovery_figure
 from analysis.report.build import build_report
 from analysis.stats.ratio import ratio_of_means
-from analysis.study.contrasts import primary_of
+from analysis.study.contrasts import arm_results, primary_of
 from analysis.study.discovery import Discovery, discoveries
 from analysis.study.load import load_study
+from analysis.study.verdicts import contrast_verdicts
 from analysis.tables.discovery import discovery_table
 from harness.records import records
 from harness.records.records import EvalRecord
@@ -170,6 +171,41 @@ def test_chains_can_be_the_primary_measure(folder: Path) -> None:
     assert primary_of(loaded).metric == "chain"
     report = build_report(loaded, figures=False)
     assert any("valid chains@4" in line for line in report.answers)
+
+
+@pytest.mark.parametrize("metric", ["chain", "chain_pass"])
+def test_the_floor_of_valid_chains_is_none_and_not_a_constant_answer(folder: Path, metric: str) -> None:
+    """A constant answer that is right on every problem has no step, and so no valid chain."""
+    for path in folder.glob("*/eval/*/aime_gen_test.json"):
+        record = records.read_eval(path)
+        record.best_constant = 1.0
+        records.write_record(path, record)
+    study = records.read_study(folder)
+    study.primary = {"factor": "objective", "contrast": "grpo", "split": "test", "metric": metric}
+    study.control = {"objective": "sft_rejection"}
+    records.write_record(folder / "study.json", study)
+    loaded = load_study(folder)
+    primary = primary_of(loaded)
+    results = arm_results(loaded, primary)
+    assert all("not above the best constant answer" not in r.flags for r in results)
+    (verdict,) = contrast_verdicts(loaded, primary, results)
+    assert not verdict.primary.evidence.at_floor
+    by_hand = [
+        np.mean([(any(row) if metric == "chain_pass" else np.mean(row)) for row in arm.valid_chains or []])
+        for _, arm in records_of(folder, "grpo")
+    ]
+    grpo = next(r for r in results if "grpo" in r.label)
+    assert grpo.estimate is not None and grpo.estimate.estimate == pytest.approx(np.mean(by_hand))
+
+    for path in folder.glob("*/eval/*/aime_gen_test.json"):
+        record = records.read_eval(path)
+        record.valid_chains = [[0] * len(row) for row in record.correct]
+        records.write_record(path, record)
+    loaded = load_study(folder)
+    results = arm_results(loaded, primary)
+    assert all("no valid chain" in r.flags for r in results)
+    (verdict,) = contrast_verdicts(loaded, primary, results)
+    assert verdict.primary.evidence.at_floor
 
 
 def test_lists_of_another_length_are_refused(folder: Path) -> None:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from analysis.report.build import build_report
+from analysis.stats.intervals import paired_t
 from analysis.stats.ratio import ratio_of_means
 from analysis.study.contrasts import primary_of
 from analysis.study.load import load_study
-from analysis.study.transfer import transfers
+from analysis.study.transfer import Transfer, transfers
 from harness.records import records
 
 
@@ -53,7 +55,7 @@ def test_transfer_is_the_ratio_of_gains_over_the_base(make_study: Callable[..., 
         assert wanted is not None and row.ratio is not None
         assert (row.ratio.estimate, row.ratio.low) == pytest.approx((wanted.estimate, wanted.low))
     (table,) = [t for t in build_report(study, figures=False).tables if t.name == "transfer"]
-    assert len(table.cells) == 4 and table.columns[-1] == "transfer"
+    assert len(table.cells) == 4 and table.columns[-2:] == ["transfer", "the gain"]
 
 
 def test_without_such_a_split_there_is_none(make_study: Callable[..., Path]) -> None:
@@ -77,4 +79,49 @@ def test_losses_have_no_ratio(make_study: Callable[..., Path]) -> None:
     avg = next(row for row in lost if row.measure == "avg")
     assert avg.trained.estimate < 0 and avg.untrained.estimate < 0 and avg.ratio is None
     (table,) = [t for t in build_report(study, figures=False).tables if t.name == "transfer"]
-    assert next(row[-1] for row in table.cells if row[0].startswith("objective=grpo")) == "—"
+    assert next(row[-2] for row in table.cells if row[0].startswith("objective=grpo")) == "—"
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "word"),
+    [
+        (0.05, 0.2, "stays"),
+        (0.55, 0.8, "carries over"),
+        (0.3, 0.45, "undecided"),
+        (0.2, 0.6, "undecided"),
+        (None, None, None),
+    ],
+)
+def test_a_gain_stays_or_carries_over_by_the_whole_interval(
+    low: float | None, high: float | None, word: str | None
+) -> None:
+    trained = paired_t([0.05, 0.06, 0.07])
+    ratio = replace(paired_t([0.4, 0.5, 0.6]), low=low, high=high)
+    assert Transfer("grpo", "avg", trained, trained, ratio).word == word
+    unclear = paired_t([-0.05, 0.06, 0.01])  # its interval holds 0
+    assert Transfer("grpo", "avg", unclear, trained, ratio).word is None
+
+
+def test_untrained_families_can_be_the_primary_split_and_the_answer_has_the_ratio(
+    make_study: Callable[..., Path],
+) -> None:
+    folder = make_study(models=("xs",))
+    rewritten(folder)
+    before = {(t.label, t.measure): t.ratio for t in _transfers(folder)}
+    plan = records.read_study(folder)
+    plan.primary = {"factor": "objective", "criterion": "gain", "split": "heldout", "metric": "avg"}
+    plan.declared = {**plan.declared, "family": ["grpo"]}
+    records.write_record(folder / "study.json", plan)
+    assert {(t.label, t.measure): t.ratio for t in _transfers(folder)} == before
+    found = [t for t in _transfers(folder) if t.claimed is not None]
+    study = load_study(folder)
+    lines = [
+        line for line in build_report(study, figures=False).answers if line.startswith("Share of the gain")
+    ]
+    assert found and len(lines) == len({t.label for t in found})
+    assert f"{found[0].ratio.estimate:.2f}" in lines[0]  # type: ignore[union-attr]
+
+
+def _transfers(folder: Path) -> list[Transfer]:
+    study = load_study(folder)
+    return transfers(study, primary_of(study))
