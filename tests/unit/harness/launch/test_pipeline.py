@@ -134,7 +134,7 @@ def test_training_on_a_problem_that_is_measured_is_refused(tmp_path: Path) -> No
         ),
         (
             ("pipeline=two", "stage=[cold_start,rl]"),
-            "stage=[cold_start,rl]: a run ends with one; for a run of each type stage=cold_start,rl",
+            "stage=[cold_start,rl]: a run ends with one stage; for a run of each type stage=cold_start,rl",
         ),
         (("pipeline=two", "pipeline.r.trainer.lr=1"), "pipeline=two has no such stage; did you mean rl"),
         (
