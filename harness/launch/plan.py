@@ -228,7 +228,9 @@ def _time_lines(sweep: Sweep, todo: dict[str, str], records: Sequence[RunRecord]
     ]
     used = min(workers, max(1, len(left)))
     seconds = max([makespan(parts, used), *one]) + (START_SECONDS if left else 0.0)
-    return [f"Bases to make: {names}", f"Expected: {duration(seconds)} on {_count(used, 'worker')}"]
+    tasks = list(dict.fromkeys(asked.task for c in left for asked in c.eval.lm_eval))
+    more = [f"Not counted: the time of lm-eval on {', '.join(tasks)}"] if tasks else []
+    return [f"Bases to make: {names}", f"Expected: {duration(seconds)} on {_count(used, 'worker')}", *more]
 
 
 def _base_evaluations(left: Sequence[RunConfig], records: Sequence[RunRecord]) -> list[float]:

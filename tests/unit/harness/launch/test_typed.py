@@ -196,6 +196,16 @@ def test_a_run_is_not_shared_out_over_workers(tmp_path: Path, capsys: pytest.Cap
     assert one.split()[1] == three.split()[1]  # each worker has one run, after the base that all share
 
 
+def test_a_plan_says_that_tasks_of_lm_eval_are_not_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.evaluation.lm_eval_tasks.check_lm_eval", lambda asked: None)  # needs the hub
+    given = [*TINY, f"output_dir={tmp_path}", "--plan"]
+    assert main(given) == 0 and "Not counted" not in capsys.readouterr().out
+    assert main([*given, "eval.lm_eval=[arc_easy,hellaswag]"]) == 0
+    assert "Not counted: the time of lm-eval on arc_easy, hellaswag\n" in capsys.readouterr().out
+
+
 def test_recorded_commands_find_the_groups_again(tmp_path: Path) -> None:
     (tmp_path / "behaviour.json").write_text("{}")
     common = [*TINY, f"output_dir={tmp_path}", "study=s"]
