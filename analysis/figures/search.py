@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import altair as alt
@@ -30,7 +31,7 @@ def search_curves(study: Study, primary: Primary) -> Figure | None:
     series = list(dict.fromkeys(point.label for point in shown))
     spec = curves(
         rows,
-        x=log_x("tokens a problem", [row["x"] for row in rows], "~s", base=2),
+        x=log_x("tokens a problem", _ticks([row["x"] for row in rows]), "~s", base=2),
         title="accuracy, points",
         series=series,
         panels=names if len(names) > 1 else (),
@@ -44,6 +45,12 @@ def search_curves(study: Study, primary: Primary) -> Figure | None:
     )
     title = f"What the same tokens buy: sampling and search, {seeds_text(study)}"
     return Figure("search", title, caption, spec, (2, 1) if len(names) > 1 else (1, 1))
+
+
+def _ticks(values: list[float]) -> list[float]:
+    """Powers of two from the smallest value to the largest."""
+    low, high = math.floor(math.log2(max(1.0, min(values)))), math.ceil(math.log2(max(values)))
+    return [2.0**power for power in range(low, high + 1)]
 
 
 def _row(study: Study, primary: Primary, point: SearchPoint, *, panelled: bool) -> Row:

@@ -14,6 +14,7 @@ from harness.records.lines import read_samples
 from harness.records.search import SearchRecord, read_search, search_paths, trees_of
 
 GREEDY = "greedy"
+ORDER = "greedy best_of_n weighted_vote beam mcts"  # of the rows and the legend
 VOTE = ("best_of_n", "rollout")  # a majority vote: plain sampling, which others are compared with
 Seeds = dict[str, float]  # seed -> mean over problems
 
@@ -65,7 +66,8 @@ def search_points(study: Study, primary: Primary) -> list[SearchPoint]:
     names = list(dict.fromkeys(point.who for point in points))
     order = sorted(names, key=lambda who: not who.startswith("base"))  # the others as they stand
     points += _greedy(study, primary, order, {point.split for point in points})
-    return sorted(points, key=lambda p: (order.index(p.who), p.split, p.label != GREEDY))
+    points.sort(key=lambda p: (order.index(p.who), p.split, ORDER.find(p.fn), p.label, p.budget or 0))
+    return points
 
 
 def _enter(point: SearchPoint, seed: str, record: SearchRecord, place: int) -> None:

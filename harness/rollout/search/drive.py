@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from harness.grading.find.extraction import Rule
 from harness.grading.score import vote_of
 from harness.rollout.search.methods import search
 from harness.rollout.search.outputs import Ask, Draw, Found, Judge, Output
@@ -20,10 +21,26 @@ Judged = Callable[[Sequence[int], Sequence[Rollout]], list[float]]
 
 @dataclass(frozen=True)
 class Reader:
-    """How a problem's outputs are read: the codec's `decode`, its end tokens, and the grader's rules."""
+    """How outputs are read: the codec's `decode` and the grader's rules. What was read once is kept."""
 
     decode: Callable[[Sequence[int]], str]
-    rules: tuple[Any, ...]
+    rules: tuple[Rule, ...]
+    kept: dict[Any, Any] = field(default_factory=dict)
+
+    def steps(self, ids: tuple[int, ...], text: str) -> tuple[int, ...]:
+        """Numbers of tokens up to each step's end, rising."""
+        if (ids, text) not in self.kept:
+            found = statements(ids, text, decode=self.decode)
+            self.kept[ids, text] = tuple(sorted({place + 1 for place, _ in found}))
+        ends: tuple[int, ...] = self.kept[ids, text]
+        return ends
+
+    def vote(self, text: str, *, exact: bool) -> str | None:
+        """The answer's class; None where no answer is found."""
+        if (text, exact) not in self.kept:
+            self.kept[text, exact] = vote_of(text, self.rules, exact)
+        answer: str | None = self.kept[text, exact]
+        return answer
 
 
 @dataclass(frozen=True)
@@ -102,14 +119,14 @@ class Searcher:
         """The given tokens and the drawn ones as one completion, with its steps and its vote."""
         ids, stopped = (*ask.ids, *rollout.completion_ids), rollout.finish_reason == "stop"
         text = own_answer(self.reader.decode(ids[: len(ids) - stopped]), prompt.template)
-        steps = statements(ids[: len(ids) - stopped], text, decode=self.reader.decode)
+        by_steps = self.config.fn in ("beam", "mcts")  # others need no steps, which take long to find
         complete = stopped or len(ids) >= self.params.max_new_tokens
         return Output(
             ids=ids,
             logprobs=(*ask.logprobs, *(rollout.sampler_logprobs or ())),
             text=text,
-            ends=tuple(sorted({place + 1 for place, _ in steps})),
-            answer=vote_of(text, self.reader.rules, problem.exact) if complete else None,
+            ends=self.reader.steps(ids[: len(ids) - stopped], text) if by_steps else (),
+            answer=self.reader.vote(text, exact=problem.exact) if complete else None,
             complete=complete,
             stopped=stopped,
             num_given=len(ask.ids),
