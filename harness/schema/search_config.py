@@ -41,7 +41,7 @@ class SearchConfig(Section):
     """beam: steps kept; it samples beams x width steps at a time."""
     step_tokens: Positive = 16
     """beam with value=process: tokens sampled before a look for the step's end."""
-    parallel: Positive = 4
+    parallel: Positive = 8
     """mcts: simulations of one problem that are decoded together."""
     c_init: PositiveFloat = 1.25
     """mcts: PUCT's constant of exploration where few have visited (AlphaZero's 1.25)."""

@@ -50,8 +50,8 @@ SEARCH_CHECKS: tuple[Check[Any], ...] = (
     Check(
         lambda c: _biased(c) and c.objective.loss.fn not in _RATIO_FREE,
         "rollout.search.fn={c.rollout.search.fn} with objective.loss.fn={c.objective.loss.fn}: outputs "
-        "that a search has chosen are not the policy's, so pi / pi_old corrects nothing; set "
-        "objective.loss.fn=policy_gradient, or rollout.search.train=drawn with take=last",
+        "that a search has chosen are not the policy's, so pi / pi_old corrects nothing; use objective=pg or "
+        "sft_rejection, which take no ratio, or rollout.search.train=drawn with take=last",
     ),
     Check(
         lambda c: _biased(c) and c.objective.kl.uses_reference and c.objective.kl.estimator != "exact",

@@ -61,7 +61,7 @@ def _run(config: SearchConfig, found: Found) -> Generator[Draw | Judge, Any, Non
         steps = distinct(continued)
         yield from _value_steps(config, found, whole, steps)
         for step in steps:
-            step.place, own = len(found.rows), step.outputs[0].ids[step.start : step.length]
+            step.place, own = len(found.rows), step.outputs[0].part(step.start, step.length)
             found.rows.append(
                 row(step.parent, own, visits=len(step.outputs), value=step.value, complete=step.over)
             )

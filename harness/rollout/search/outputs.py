@@ -39,6 +39,10 @@ class Output:
         """Tokens that its simulation sampled."""
         return len(self.ids) - self.num_given
 
+    def part(self, start: int, end: int) -> tuple[int, ...]:
+        """Tokens from one place to another, without the end token."""
+        return self.ids[start : min(end, len(self.ids) - self.stopped)]
+
 
 @dataclass(frozen=True, slots=True)
 class Ask:

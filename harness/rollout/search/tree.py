@@ -146,7 +146,7 @@ class Tree:
                     None if above is None else places[id(above)],
                     ()
                     if above is None or node.output is None
-                    else node.output.ids[above.length : node.length],
+                    else node.output.part(above.length, node.length),
                     visits=node.visits,
                     value=node.mean,
                     complete=node.terminal,

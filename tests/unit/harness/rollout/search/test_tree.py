@@ -64,7 +64,7 @@ def test_six_simulations_by_hand() -> None:
     assert tree.depth() == 2
     # The tree for a reader: depth first, each with its own step's tokens and its parent's place.
     rows = tree.rows()
-    assert ["".join(map(chr, row["ids"])) for row in rows] == ["", "a;", "x.", "z.", "b;", "y.", "w."]
+    assert ["".join(map(chr, row["ids"])) for row in rows] == ["", "a;", "x", "z", "b;", "y", "w"]
     assert [row["parent"] for row in rows] == [None, 0, 1, 1, 0, 4, 4]
     assert [row["complete"] for row in rows] == [False, False, True, True, False, True, True]
 
