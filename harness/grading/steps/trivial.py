@@ -18,7 +18,7 @@ def is_trivial(step: Step) -> bool:
     """
     left, right = (re.sub(r"\s", "", side) for side in (step.lhs, step.rhs))
     found = _ONE_OPERATION.fullmatch(step.lhs.strip())
-    if found is None:
+    if left == right or found is None:
         return left == right
     a, sign, b = float(found[1]), found[2], float(found[3])
     if sign in _SUM:
