@@ -152,10 +152,10 @@ def _sampling_lines(configs: Sequence[RunConfig]) -> list[str]:
             )
     for c in configs:
         if c.eval.search:
-            names = "; ".join(f"{s.label} to {s.most:,} tokens" for s in c.eval.search)
+            most = max(search.most for search in c.eval.search)
             lines.append(
-                f"Searches, {len(c.eval.search)} a checkpoint and base, by tokens a problem: {names}: "
-                f"{search_tokens(c):,} tokens in all"
+                f"eval.search: {len(c.eval.search)} of each checkpoint and base, up to {most:,} tokens a "
+                f"problem: {search_tokens(c):,} tokens together"
             )
     return list(dict.fromkeys(lines))
 

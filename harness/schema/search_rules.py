@@ -16,13 +16,10 @@ product of the policy's probabilities, and is not known. What stays right, and w
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from harness.schema.search_config import RolloutSearchConfig
 from harness.schema.section import Check
-
-if TYPE_CHECKING:
-    from harness.schema.run_config import RunConfig
 
 _RATIO_FREE = ("nll", "policy_gradient")
 _OF_INDEPENDENT = ("gae", "pass_at_k", "max_rl")
@@ -33,13 +30,13 @@ def is_plain(search: RolloutSearchConfig) -> bool:
     return search.fn == "best_of_n" and search.take == "last"
 
 
-def _biased(c: RunConfig) -> RolloutSearchConfig | None:
+def _biased(c: Any) -> RolloutSearchConfig | None:
     """The search, where whole outputs are trained on that are not the policy's."""
-    search = c.rollout.search
+    search: RolloutSearchConfig | None = c.rollout.search
     return search if search is not None and not is_plain(search) and search.train == "outputs" else None
 
 
-def _needs(c: RunConfig) -> str | None:
+def _needs(c: Any) -> str | None:
     """The learned model that a value asks for and the objective does not train."""
     search = c.rollout.search
     name = {"outcome": "reward_model", "process": "process_reward_model"}.get(search.value if search else "")

@@ -42,9 +42,8 @@ def make_batch(groups: Sequence[ScoredGroup], *, pad_id: int, mask_truncated: bo
     for row, (_, prompt, rollout) in enumerate(rows):
         start, end = len(prompt), lengths[row]
         input_ids[row, :end] = torch.from_numpy(np.array(prompt + rollout.completion_ids, dtype=np.int64))
-        completion_mask[row, start + rollout.num_given : end] = not (
-            mask_truncated and rollout.finish_reason == "length"
-        )
+        completion_mask[row, start:end] = not (mask_truncated and rollout.finish_reason == "length")
+        completion_mask[row, start : start + rollout.num_given] = False
         if rollout.sampler_logprobs is not None:
             sampler_logprobs[row, start:end] = torch.from_numpy(
                 np.array(rollout.sampler_logprobs, dtype=np.float32)
