@@ -69,7 +69,8 @@ def sampling_folders(config: RunConfig, folder: Path, step: int) -> list[Path]:
 
 def written_folders(config: RunConfig, folder: Path, step: int) -> list[Path]:
     """Every folder that an evaluation of this checkpoint may write to."""
-    others = [path.parent for path in lm_eval_records(config, folder, step).values()]
+    apart = lm_eval_records(config, folder, step) | search_records(config, folder, step)
+    others = [path.parent for path in apart.values()]
     return [*evaluation_folders(config, folder, step), *sampling_folders(config, folder, step), *others]
 
 
