@@ -103,7 +103,7 @@ def evaluate_search(
 def missing_searches(
     config: RunConfig, folder: Path, checkpoint: str
 ) -> list[tuple[EvalSearchConfig, str, Path]]:
-    """Those of `search_files` whose record is not there or damaged."""
+    """`search_files`, less those whose record is there and whole."""
     found = []
     for asked, split, path in search_files(config, folder, checkpoint):
         try:

@@ -1,4 +1,4 @@
-"""Which objectives may train on samples of a search: rules over a whole run's config. Imports no torch.
+"""Rules over a whole run's config: objectives that may train on samples of a search. Imports no torch.
 
 A search prefers some outputs, so its samples are not the policy's: P(output) under the search is not the
 product of the policy's probabilities, and is not known. What stays right, and what is refused:

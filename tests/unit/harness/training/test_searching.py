@@ -66,7 +66,7 @@ def test_best_of_n_that_takes_the_last_is_plain_sampling(tmp_path: Path) -> None
 
 
 def test_the_best_outputs_are_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of the outputs that a larger budget finds those of the highest value, here the shortest."""
+    """`best` takes the outputs of the highest value that a larger budget finds, here the shortest."""
 
     def shortest(*_: Any, **__: Any) -> Any:
         return lambda places, rollouts: [1 / (1 + len(r.completion_ids)) for r in rollouts]
