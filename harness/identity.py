@@ -19,6 +19,7 @@ from harness.records.records import BASES, NewerRecord, RecordError, read_base, 
 from harness.schema.corpus_config import corpus_name
 from harness.schema.eval_config import BenchmarkConfig, LmEvalConfig
 from harness.schema.run_config import RunConfig
+from harness.schema.search_config import EvalSearchConfig
 from harness.seeds import all_streams
 
 
@@ -101,7 +102,7 @@ def eval_key(config: RunConfig) -> str:
     other than the native one: it draws other samples from the same seeds.
     """
     apart = {"splits", "at_steps", "rerank", "outcome_model", "process_model", "benchmarks", "base_templates"}
-    apart |= {"temperatures", "top_ps", "lm_eval"}
+    apart |= {"temperatures", "top_ps", "lm_eval", "search"}
     settings = config.eval.model_dump(exclude_defaults=True, exclude=apart)
     if config.eval.rerank:
         whole = config.eval.model_dump()
@@ -144,6 +145,20 @@ def benchmark_key(config: RunConfig, benchmark: BenchmarkConfig) -> str:
     } | _engine(config)
     if benchmark.limit is not None:
         identity["sample"] = [benchmark.limit, SAMPLE_SEED]
+    return digest({**identity, "seed": config.seed, "replicate": config.replicate})
+
+
+def search_key(config: RunConfig, asked: EvalSearchConfig) -> str:
+    """Names the protocol of one of `eval.search`: its settings, the sampling's, its model's training."""
+    identity = {
+        **asked.model_dump(exclude={"name", "splits"}),
+        **config.eval.model_dump(include={"temperature", "top_p", "max_new_tokens", "max_train_problems"}),
+        "data": data_fingerprint(config.measured_data),
+        "dtype": config.dtype,
+        "threads": config.threads,
+    } | _engine(config)
+    if asked.learned:
+        identity["model"] = [config.eval.k, config.eval.model_dump()[f"{asked.value}_model"]]
     return digest({**identity, "seed": config.seed, "replicate": config.replicate})
 
 

@@ -66,7 +66,8 @@ class Rollout:
 
     `completion_ids` [N] includes the end token when `finish_reason` is "stop"; `text` excludes it.
     `sampler_logprobs` [N] are the engine's, nats, of logits / temperature. `policy_step` is the number of
-    optimiser steps behind the weights that sampled it.
+    optimiser steps behind the weights that sampled it. The first `num_given` tokens were not drawn with the
+    others, but chosen by a search among earlier samples.
 
     Example, the first sample and the second:
         Rollout("toy/0", 0, completion_ids=(4, 1), text="4",
@@ -82,6 +83,7 @@ class Rollout:
     sampler_logprobs: tuple[float, ...] | None
     finish_reason: FinishReason
     policy_step: int = 0
+    num_given: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +113,12 @@ class RolloutEngine(Protocol):
         seeds: Sequence[int],
         policy_step: int = 0,
         on_end: OnEnd | None = None,
+        limits: Sequence[int] | None = None,
     ) -> list[Rollout]:
         """Sample one rollout per (prompt, seed) pair, in order; a group is the same prompt given G times.
 
-        A rollout's random numbers depend on its own seed alone, never on what else is in the call.
+        A rollout's random numbers depend on its own seed alone, never on what else is in the call. `limits`
+        are the most tokens of each, `params.max_new_tokens` at most; None: that for all.
         `sample_idx` counts the earlier prompts of the call with the same `problem_id`. `on_end(place,
         tokens)` is called as each request ends, in any order: tokens without the end token, before a stop
         string is looked for. It must return at once.

@@ -11,6 +11,7 @@ from analysis.figures.evaluations import decomposition, derivations, kept, split
 from analysis.figures.families import families
 from analysis.figures.figure import Figure
 from analysis.figures.problems import problems
+from analysis.figures.search import search_curves, search_tree
 from analysis.figures.stages import stages
 from analysis.figures.training import diagnostics, learning_curves, learning_rates
 from analysis.study.contrasts import ArmResult, Primary
@@ -36,5 +37,7 @@ def all_figures(study: Study, primary: Primary, results: Sequence[ArmResult]) ->
         kept(study, primary, results),
         derivations(study, primary, results),
         problems(study, primary, results),
+        search_curves(study, primary),
+        search_tree(study),
     ]
     return [figure for figure in made if figure is not None]

@@ -21,6 +21,7 @@ from analysis.study.design import design_notes
 from analysis.study.discovery import discoveries
 from analysis.study.load import Study
 from analysis.study.saturation import saturations
+from analysis.study.search import search_points
 from analysis.study.transfer import transfers
 from analysis.tables.anatomy import anatomy_problems_table, anatomy_table, anatomy_text
 from analysis.tables.arms import arm_table
@@ -36,6 +37,7 @@ from analysis.tables.retention import retention_table
 from analysis.tables.runs import config_table, runs_table
 from analysis.tables.samples import sample_rows
 from analysis.tables.saturation import saturation_table
+from analysis.tables.search import search_table, search_text
 from analysis.tables.secondary import finding_table, pilot_table, variance_table, views_table
 from analysis.tables.stages import stages_table
 from analysis.tables.table import Table, csv_text, markdown_text
@@ -104,6 +106,9 @@ def _sections(
     said = [*declaration_lines(study), *anatomy_text(study, found)]
     changed = (measures_table(results), decomposition_table(results))
 
+    searched = (study, primary, search_points(study, primary))
+    bought = search_table(*searched)
+
     def section(
         title: str, *figures: str, tables: Iterable[Table] = (), text: Iterable[str] = ()
     ) -> ReportSection:
@@ -117,6 +122,7 @@ def _sections(
         section("Stage by stage", "stages", tables=[stages_table(study, primary, results)]),
         section("On which problems", "families", tables=places),
         section("Learning", "learning_rates", "checkpoints", "ordered", "learning_curves", tables=learning),
+        section("What search buys", "search", "search_tree", tables=[bought], text=search_text(*searched)),
         section("How answers are reached", "decomposition", tables=changed),
         section("Derivations", "derivations"),
         section("Does it hold elsewhere", "splits", tables=elsewhere, text=[] if gap.cells else [NO_TWINS]),

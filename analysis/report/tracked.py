@@ -28,7 +28,7 @@ BLOCK = 32_768
 UNGROUPED = "wandb"  # the study of runs without a group
 REPORT = "report"
 OF_STUDY = ("study.json", DECLARATION, LOOKS)
-KEPT = ("run.json", *OF_STUDY, "eval/", "lm_eval/", f"{records.BASES}/")
+KEPT = ("run.json", *OF_STUDY, "eval/", "lm_eval/", "search/", f"{records.BASES}/")
 NON_FINITE: dict[Any, float] = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 STATES = {"finished": "finished", "running": "running", "crashed": "failed", "failed": "failed"}
 

@@ -114,6 +114,7 @@ def summarise(record: records.EvalRecord) -> dict[str, Any]:
         "se_sampling": avg.errors[0],
         "se_problems": avg.errors[1],
         "greedy": sum(greedy) / len(greedy) if greedy else None,
+        "greedy_length": _mean([record.greedy_lengths]) if record.greedy_lengths else None,
         "maj": vote_accuracy(record.correct, record.answers, record.k),  # type: ignore[arg-type]
         "pass": curve[record.k],
         "pass_curve": curve,

@@ -9,10 +9,12 @@ from typing import Any
 
 from harness.data.documents import benchmark_data, problems_to_evaluate
 from harness.grading.find.extraction import Rule
-from harness.identity import benchmark_key, digest, eval_key, sampling_keys
+from harness.identity import benchmark_key, digest, eval_key, sampling_keys, search_key
+from harness.records.search import search_path
 from harness.schema.data_config import DataConfig
 from harness.schema.eval_config import BenchmarkConfig
 from harness.schema.run_config import RunConfig
+from harness.schema.search_config import EvalSearchConfig
 from harness.types import Problem
 
 TASKS = Path(__file__).resolve().parents[2] / "tasks"
@@ -154,3 +156,15 @@ def benchmark_task(benchmark: BenchmarkConfig, *, template: str, key: str) -> Ev
         limit=benchmark.limit,
         **benchmark.model_dump(include={"k", "temperature", "top_p", "max_new_tokens", "greedy"}),
     )
+
+
+def search_files(
+    config: RunConfig, folder: Path, checkpoint: str
+) -> list[tuple[EvalSearchConfig, str, Path]]:
+    """(search, split, path of its record) of each that a checkpoint is asked for."""
+    name = config.measured_data.dataset
+    return [
+        (asked, split, search_path(folder, checkpoint, search_key(config, asked), f"{name}_{split}"))
+        for asked in config.eval.search
+        for split in asked.splits
+    ]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from harness.grading.compare.forms import literal_text
-from harness.grading.find.extraction import Rule
+from harness.grading.find.extraction import Rule, extract
 from harness.grading.grade import answer_class, grade
 from harness.grading.steps.check import MAX_TEXT_CHARS, check_steps
 
@@ -56,6 +56,12 @@ def score(
         last_step_answers=report.last_yields_answer,
         statements=tuple((skipped + s.start, skipped + s.end, s.ok) for s in report.steps),
     )
+
+
+def vote_of(completion: str, rules: tuple[Rule, ...], exact: bool = False) -> str | None:
+    """The vote of a completion, as `Score.vote`, without a look at any reference."""
+    found = extract(completion, rules).answer
+    return None if found is None else literal_text(found) if exact else answer_class(found)
 
 
 def votes(scores: Sequence[Score]) -> list[str | None]:

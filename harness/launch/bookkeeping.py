@@ -17,6 +17,7 @@ from harness.identity import (
     lm_eval_key,
     run_id,
     sampling_keys,
+    search_key,
     streams_of,
     teacher_base,
     teacher_stage,
@@ -100,6 +101,7 @@ def new_record(config: RunConfig, folder: Path, overrides: Sequence[str]) -> Run
         eval_keys={
             **{task.task_name(): task.key for task in eval_tasks(config) if not task.further},
             **{f"lm_eval/{asked.task}": lm_eval_key(config, asked) for asked in config.eval.lm_eval},
+            **{f"search/{i}": search_key(config, asked) for i, asked in enumerate(config.eval.search)},
         },
         sampling_keys={f"{t:g}, {p:g}": key for (t, p), key in sampling_keys(config).items()},
         nondeterminism="GPU reductions and kernel choice" if device == "cuda" else None,

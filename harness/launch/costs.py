@@ -11,6 +11,7 @@ from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
+from harness.data.documents import problems_to_evaluate
 from harness.data.load import load_split
 from harness.evaluation.eval_tasks import eval_tasks
 from harness.launch.launcher import has_gpu
@@ -77,9 +78,12 @@ def sampled_tokens(config: RunConfig) -> int:
     rollout = config.rollout
     if config.objective.uses_references:
         return 0
-    samples = config.trainer.steps * rollout.prompts_per_step * rollout.group_size
-    refilled = config.objective.selection.max_sampled or 1
-    return int(samples * refilled) * rollout.max_new_tokens
+    problems = int(
+        config.trainer.steps * rollout.prompts_per_step * (config.objective.selection.max_sampled or 1)
+    )
+    if rollout.search is not None:
+        return problems * max(rollout.search.most, rollout.group_size * rollout.max_new_tokens)
+    return problems * rollout.group_size * rollout.max_new_tokens
 
 
 def estimate(config: RunConfig, records: Sequence[RunRecord] = ()) -> Estimate:
@@ -217,6 +221,28 @@ def _workload_of(record: RunRecord) -> Workload:
 
 def _eval_tokens(config: RunConfig) -> tuple[int, int]:
     """The most tokens that one checkpoint's evaluation samples, and further ones that the base alone has."""
+    tokens = once = 0
+    for task in eval_tasks(config):
+        known = _known_size(config, task.label)
+        num_problems = len(task.problems()) if known is None else known
+        most = num_problems * (task.k + task.greedy) * task.max_new_tokens
+        tokens, once = (tokens, once + most) if task.base_only else (tokens + most, once)
+    # A search spends its budget, where _stated expects half of every completion's limit.
+    return tokens + int(search_tokens(config) / TYPICAL_LENGTH), once
+
+
+def search_tokens(config: RunConfig) -> int:
+    """Tokens that a checkpoint's searches spend, what the last output of each problem is over apart."""
+    data, most = config.measured_data, config.eval.max_train_problems
+    return sum(
+        asked.most * (_known_size(config, split) or len(problems_to_evaluate(data, split, most)))
+        for asked in config.eval.search
+        for split in asked.splits
+    )
+
+
+def _known_size(config: RunConfig, split: str) -> int | None:
+    """Problems of a split of generated data, whose making takes seconds; None for what is to be counted."""
     data = config.measured_data
     sizes = {
         "train": data.num_train,
@@ -225,13 +251,7 @@ def _eval_tokens(config: RunConfig) -> tuple[int, int]:
         "test": data.num_test,
         "heldout": data.num_heldout,
     }
-    tokens = once = 0
-    for task in eval_tasks(config):
-        known = sizes.get(task.label) if data.dataset == "aime_gen" else None  # making them takes seconds
-        num_problems = len(task.problems()) if known is None else known
-        most = num_problems * (task.k + task.greedy) * task.max_new_tokens
-        tokens, once = (tokens, once + most) if task.base_only else (tokens + most, once)
-    return tokens, once
+    return sizes.get(split) if data.dataset == "aime_gen" else None
 
 
 def finished_records(output_dir: str) -> list[RunRecord]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -15,17 +15,14 @@ import torch
 
 from harness.bases.pretrain import ensure_base
 from harness.data.load import data_report
-from harness.evaluation.base_logprobs import base_scorer
-from harness.evaluation.evaluate import evaluate
-from harness.identity import base_folder, base_id, bases_of, run_folder, streams_of, weights_folder
+from harness.identity import bases_of, run_folder, weights_folder
 from harness.launch.bookkeeping import close_record, dead_flags, new_record, resolve_device
+from harness.launch.evaluating import evaluate_by_lm_eval, evaluate_engine
 from harness.launch.signals import preempted, saving, was_interrupt
 from harness.launch.status import (
-    checkpoint_name,
     checkpoints_to_evaluate,
     finished,
     is_evaluated,
-    mark_evaluated,
     skip_note,
     start_of,
     teacher_of,
@@ -39,7 +36,6 @@ from harness.records.published import verify
 from harness.records.reasons import is_disk_full, reason_of
 from harness.records.records import RunRecord, write_record, write_text
 from harness.reward_models.in_training import add_reward_models
-from harness.reward_models.rerank import scorers
 from harness.rollout import process_cache as warm
 from harness.rollout.engines import warm_engine
 from harness.schema.config_text import config_text
@@ -51,7 +47,6 @@ from harness.training.run_state import Run
 from harness.training.setup import setup
 from harness.training.step_costs import rates
 from harness.training.trainer import train
-from harness.types import RolloutEngine
 
 Outcome = Literal["finished", "failed", "skipped", "held"]
 
@@ -206,7 +201,7 @@ def _train(
 
 def _evaluate_now(run: Run, *, run_id: str, report: Reporter, tracker: Tracker) -> None:
     step = run.counters.step
-    _evaluate(run.config, run.engine, run.codec.prompt_ids, run.folder, step, run_id, report)
+    evaluate_engine(run.config, run.engine, run.codec, run.folder, step, run_id, report)
     tracker.log_evaluations(run.folder, step)
 
 
@@ -243,57 +238,6 @@ def _evaluate_missing(
             verify(weights, checkpoint.identity(owner, step) if step else None)
             policy, engine, codec = warm_engine(config, weights, device)
             with explained("evaluate", config, policy.dims, policy.head_weight.dtype):
-                _evaluate(config, engine, codec.prompt_ids, owner, step, run, report)
-            _evaluate_lm_eval(config, weights, owner, step, run, report)
+                evaluate_engine(config, engine, codec, owner, step, run, report)
+            evaluate_by_lm_eval(config, weights, owner, step, run, report)
     begin_peak(torch.device(device))  # what evaluating the base took is not the run's
-
-
-def _evaluate_lm_eval(
-    config: RunConfig, weights: Path, folder: Path, step: int, run_id: str | None, report: Reporter
-) -> None:
-    """Run `eval.lm_eval` on saved weights, and write down that it was done."""
-    if not config.eval.lm_eval:
-        return
-    from harness.evaluation.lm_eval_tasks import evaluate_lm_eval
-
-    what = f"lm-eval on step {step}" if step else "lm-eval on the base"
-    evaluate_lm_eval(
-        config,
-        weights,
-        folder=folder,
-        checkpoint=checkpoint_name(step),
-        step=step,
-        run_id=run_id,
-        base_id=base_id(config),
-        device=resolve_device(config),
-        progress=lambda task, done, total: report(what, done, total, task),
-    )
-    mark_evaluated(config, folder, step)
-
-
-def _evaluate(
-    config: RunConfig,
-    engine: RolloutEngine,
-    encode: Callable[[str, str], list[int]],
-    folder: Path,
-    step: int,
-    run_id: str | None,
-    report: Reporter,
-) -> None:
-    streams = streams_of(config)
-    what = f"evaluating step {step}" if step else "evaluating the base"
-    evaluate(
-        engine,
-        config=config,
-        encode=encode,
-        checkpoint=checkpoint_name(step),
-        step=step,
-        folder=folder,
-        run_id=run_id,
-        base_id=base_id(config),
-        eval_seed=streams["eval_sampling"],
-        progress=lambda task, done, total: report(what, done, total, task),
-        scorers=lambda: scorers(config, base_folder(config), resolve_device(config)),
-        base_scorer=lambda: base_scorer(config, base_folder(config), resolve_device(config)),
-    )
-    mark_evaluated(config, folder, step)

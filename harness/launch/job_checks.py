@@ -55,7 +55,10 @@ def check_jobs(jobs: Sequence[Job]) -> None:
         (_check_own_functions, id),
         (lambda c: check_data(c.data), _data),
         (check_references, lambda c: (_data(c), _objective(c))),
-        (_check_splits, lambda c: (c.measured_data.model_dump_json(), *c.eval.splits)),
+        (
+            _check_splits,
+            lambda c: (c.measured_data.model_dump_json(), *c.eval.splits, *map(repr, c.eval.search)),
+        ),
         (_check_kept_text, lambda c: c.model.kept_text),
         (check_corpus, id),
         (lambda c: _check_prompts(c, codecs[_model(c)]), lambda c: (_model(c), _data(c))),
@@ -206,6 +209,12 @@ def _check_splits(config: RunConfig) -> None:
             f"eval.temperatures, eval.top_ps: data={data.name} has no validation problems to choose "
             "the best one by; leave both out"
         )
+    for asked in config.eval.search:
+        if empty := [split for split in asked.splits if is_empty(split)]:
+            raise ConfigError(
+                f"eval.search: {asked.label} with splits=[{','.join(asked.splits)}]: data={data.name} has no "
+                f"problems of the split {empty[0]}; name others"
+            )
     if set(config.eval.splits) == set(SPLITS):
         return
     for split in config.eval.splits:

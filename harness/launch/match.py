@@ -57,13 +57,18 @@ def check_match(spec: AblationSpec | None, jobs: Sequence[Job]) -> None:
             f"ablation.match={spec.match} with lr_grid.select=pooled, whose pilot has other steps; "
             "let each seed choose its rate (select: per_seed), or drop match"
         )
-    for objective in (config.objective for config in configs):
+    for objective, search in ((config.objective, config.rollout.search) for config in configs):
         where = f"ablation.match={spec.match} with objective={objective.name}"
         if objective.uses_references or (objective.offline is not None and spec.match == "updates"):
             raise ConfigError(
                 f"{where}: its updates are epochs over "
                 + ("reference solutions" if objective.uses_references else "what is accepted")
                 + ", and trainer.steps does not set them; drop the arm, or match"
+            )
+        if spec.match == "samples" and search is not None:
+            raise ConfigError(
+                f"ablation.match=samples with rollout.search={search.fn}, which samples tokens by its "
+                f"budget and not outputs; use match: flops or updates, or set trainer.steps and the budgets"
             )
         if spec.match == "samples" and objective.selection.fn == "dynamic":
             raise ConfigError(
@@ -85,7 +90,11 @@ def measuring_sweep(sweep: Sweep, overrides: Sequence[str], *, config_dir: str |
         "eval.k": "1",
         "eval.greedy": "false",
         **dict.fromkeys(
-            ("eval.at_steps", "eval.rerank", "eval.base_templates", "eval.benchmarks", "eval.lm_eval"), "[]"
+            (
+                *("eval.at_steps", "eval.rerank", "eval.base_templates", "eval.benchmarks"),
+                *("eval.lm_eval", "eval.search"),
+            ),
+            "[]",
         ),
     }
     replaced = {*own, f"{last}trainer.steps"}  # what every stage has is that of the stages before, too

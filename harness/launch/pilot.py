@@ -74,6 +74,7 @@ def pilot_of(sweep: Sweep, overrides: Sequence[str], *, config_dir: str | None =
         "eval.base_templates": "[]",
         "eval.benchmarks": "[]",
         "eval.lm_eval": "[]",
+        "eval.search": "[]",
     }
     lines = [line for line in without_until(overrides) if line.lstrip("+").partition("=")[0] not in own]
     lines += [f"{key}={value}" for key, value in own.items()]

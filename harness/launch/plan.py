@@ -9,7 +9,7 @@ from typing import Any
 from harness.identity import base_id, base_made, bases_of, eval_key, streams_of
 from harness.launch.ablation import AblationSpec, GainShare
 from harness.launch.arm_checks import differences
-from harness.launch.costs import START_SECONDS, estimate, finished_records, makespan
+from harness.launch.costs import START_SECONDS, estimate, finished_records, makespan, search_tokens
 from harness.launch.expand import Sweep
 from harness.launch.jobs import Job
 from harness.launch.levels import gap_lines
@@ -141,7 +141,7 @@ def _declared(sweep: Sweep) -> list[str]:
 
 
 def _sampling_lines(configs: Sequence[RunConfig]) -> list[str]:
-    """What `eval.temperatures` adds to each evaluated checkpoint, once for arms that agree."""
+    """What `eval.temperatures` and `eval.search` add to each checkpoint, once for arms that agree."""
     lines = []
     for c in configs:
         if found := c.eval.samplings:
@@ -149,6 +149,13 @@ def _sampling_lines(configs: Sequence[RunConfig]) -> list[str]:
             lines.append(
                 f"Sampled also at temperature {pairs}: {1 + len(found)} times the samples of each checkpoint "
                 "and base, best one by validation"
+            )
+    for c in configs:
+        if c.eval.search:
+            most = max(search.most for search in c.eval.search)
+            lines.append(
+                f"eval.search: {len(c.eval.search)} of each checkpoint and base, up to {most:,} tokens a "
+                f"problem: {search_tokens(c):,} tokens together"
             )
     return list(dict.fromkeys(lines))
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, model_validator
 
-from harness.evaluation.eval_tasks import EvalTask, eval_tasks
+from harness.evaluation.eval_tasks import EvalTask, eval_tasks, search_files
 from harness.identity import (
     base_folder,
     benchmark_key,
@@ -30,6 +30,7 @@ from harness.records.records import (
     samples_of,
     write_json,
 )
+from harness.records.search import read_whole_search
 from harness.schema.eval_config import LmEvalConfig
 from harness.schema.run_config import RunConfig
 
@@ -68,7 +69,8 @@ def sampling_folders(config: RunConfig, folder: Path, step: int) -> list[Path]:
 
 def written_folders(config: RunConfig, folder: Path, step: int) -> list[Path]:
     """Every folder that an evaluation of this checkpoint may write to."""
-    others = [path.parent for path in lm_eval_records(config, folder, step).values()]
+    apart = lm_eval_records(config, folder, step) | search_records(config, folder, step)
+    others = [path.parent for path in apart.values()]
     return [*evaluation_folders(config, folder, step), *sampling_folders(config, folder, step), *others]
 
 
@@ -80,6 +82,7 @@ def _asked(config: RunConfig, step: int) -> set[str]:
     found = {*config.eval.splits, *(f"{b.name}-{benchmark_key(config, b)}" for b in config.eval.benchmarks)}
     controls = {f"{name} as {t}" for name in found for t in config.eval.base_templates}
     found |= {_lm_eval_name(config, asked) for asked in config.eval.lm_eval}
+    found |= set(search_records(config, Path(), step))
     found |= {f"{split}-{key}" for split in config.eval.splits for key in sampling_keys(config).values()}
     return found if step else found | controls
 
@@ -97,6 +100,12 @@ def lm_eval_records(config: RunConfig, folder: Path, step: int) -> dict[str, Pat
     }
 
 
+def search_records(config: RunConfig, folder: Path, step: int) -> dict[str, Path]:
+    """Paths of a checkpoint's records of `eval.search`, by what a .done file calls them."""
+    files = search_files(config, folder, checkpoint_name(step))
+    return {f"search {path.parent.name.rpartition('-')[2]} {split}": path for _, split, path in files}
+
+
 def mark_evaluated(config: RunConfig, folder: Path, step: int) -> None:
     """Write down that every split and benchmark asked for was evaluated, and which records that left."""
     path = _done_file(config, folder, step)
@@ -106,7 +115,8 @@ def mark_evaluated(config: RunConfig, folder: Path, step: int) -> None:
         earlier = Done(asked=[], records=[])
     now = [_short(record) for _, record in _record_paths(config, folder, step)]
     records = {name for name in [*(earlier.records or []), *now] if (folder / "eval" / name).exists()}
-    waiting = {name for name, record in lm_eval_records(config, folder, step).items() if not record.exists()}
+    apart = lm_eval_records(config, folder, step) | search_records(config, folder, step)
+    waiting = {name for name, record in apart.items() if not record.exists()}
     asked = (_asked(config, step) | set(earlier.asked)) - waiting
     write_json(path, {"asked": sorted(asked), "records": sorted(records)})
 
@@ -182,6 +192,8 @@ def unevaluated(config: RunConfig, step: int, folder: Path | None = None) -> str
                 )  # the numbers stand without completions
         for record in lm_eval_records(config, folder, step).values():
             read_lm_eval(record)
+        for record in search_records(config, folder, step).values():
+            read_whole_search(record)
     except RecordError as error:
         return error.what
     return None

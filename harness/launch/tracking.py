@@ -14,13 +14,14 @@ from typing import Any, Literal
 
 from harness.identity import digest
 from harness.launch.bookkeeping import final_numbers
-from harness.launch.status import evaluation_folders, lm_eval_records, sampling_folders
+from harness.launch.status import evaluation_folders, lm_eval_records, sampling_folders, search_records
 from harness.launch.tensorboard import Board
 from harness.records.declarations import FILE as DECLARATION
 from harness.records.lines import read_completions
 from harness.records.lm_eval import lm_eval_paths
 from harness.records.looks import FILE as LOOKS
 from harness.records.records import BASES, RunRecord, eval_paths, read_eval, samples_of
+from harness.records.search import search_paths
 from harness.records.sections import EVALUATIONS, STEP, sectioned
 from harness.schema.config_text import config_text
 from harness.schema.corpus_config import corpus_name
@@ -180,11 +181,15 @@ class Tracker:
         found = {path.relative_to(folder).as_posix(): path for path in eval_paths(folder)}
         return found | {f"{BASES}/{path.relative_to(base.parent).as_posix()}": path for path in of_base}
 
-    def _of_lm_eval(self, record: RunRecord, folder: Path) -> dict[str, Path]:
-        """Records of lm-eval's tasks, of the run and its base, by their names at W&B."""
+    def _apart(self, record: RunRecord, folder: Path) -> dict[str, Path]:
+        """Records of lm-eval's tasks and of searches, of the run and its base, by their names at W&B."""
         base = self._base(record)
-        found = {path.relative_to(folder).as_posix(): path for path in lm_eval_paths(folder)}
-        asked = lm_eval_records(self.config, base, 0).values()
+        own = [*lm_eval_paths(folder), *search_paths(folder)]
+        found = {path.relative_to(folder).as_posix(): path for path in own}
+        asked = [
+            *lm_eval_records(self.config, base, 0).values(),
+            *search_records(self.config, base, 0).values(),
+        ]
         return found | {f"{BASES}/{path.relative_to(base.parent).as_posix()}": path for path in asked}
 
     def _table(self, record: RunRecord, folder: Path) -> None:
@@ -220,7 +225,7 @@ class Tracker:
         files = {"run.json": folder / "run.json", "study.json": folder.parent / "study.json"}
         files |= {name: folder.parent / name for name in (DECLARATION, LOOKS)}
         files[base.as_posix()] = Path(self.config.output_dir) / base
-        files |= self._of_lm_eval(record, folder) | self._records(record, folder)
+        files |= self._apart(record, folder) | self._records(record, folder)
         for name, path in files.items():
             if path.exists():
                 place = Path(self.run.dir) / name

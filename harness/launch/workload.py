@@ -54,7 +54,12 @@ def workload(config: dict[str, Any], *, on_gpu: bool) -> Workload:
     updates = objective.get("updates") or {}
     offline = objective.get("offline") or {}
     references = offline.get("sampler") == "reference"
-    samples = steps * int(rollout["prompts_per_step"]) * int(rollout["group_size"])
+    samples, longest = (
+        steps * int(rollout["prompts_per_step"]) * int(rollout["group_size"]),
+        int(rollout["max_new_tokens"]),
+    )
+    if search := rollout.get("search"):  # at the typical half of the limit an output
+        samples = max(samples, steps * int(rollout["prompts_per_step"]) * 2 * search["budget"][0] // longest)
     if references:
         samples = int(offline["epochs"]) * int(config["data"].get("num_train") or 100)
     lengths = [int(asked["max_new_tokens"]), *(int(b["max_new_tokens"]) for b in asked.get("benchmarks", ()))]
@@ -65,7 +70,7 @@ def workload(config: dict[str, Any], *, on_gpu: bool) -> Workload:
         has_reference=_penalty(objective) == "ref",
         steps=steps,
         samples=samples,
-        longest=int(rollout["max_new_tokens"]),
+        longest=longest,
         passes=int(updates.get("epochs", 1)),
         checkpoints=len({*range(every, steps + 1, every), steps}),
         evaluations=1 + len([s for s in asked.get("at_steps", ()) if s < steps]),
@@ -115,6 +120,10 @@ def _answers(config: dict[str, Any]) -> int:
         trained = split in ("train", "perturbed")
         size = int(data.get("num_train" if trained else f"num_{split}") or 100)
         number += (min(size, most) if trained and most else size) * each
+    for search in asked.get("search", ()):
+        longest = int(asked["max_new_tokens"])  # a budget buys about twice as many outputs as at this length
+        sizes = [int(data.get(f"num_{split}") or 100) for split in search["splits"]]
+        number += sum(sizes) * max(1, 2 * max(search["budget"]) // longest)
     for benchmark in asked.get("benchmarks", ()):
         number += int(benchmark.get("limit") or 100) * (int(benchmark["k"]) + bool(benchmark["greedy"]))
     return number

@@ -26,6 +26,8 @@ _BEGINNINGS = {
     "rm_": "reward_model",
     "prm_": "reward_model",
     "kept_": "kept",
+    "search_": "rollout",
+    "derivation_": "rollout",
 }
 _SECTION = {name: section for section, names in _NAMES.items() for name in names}
 SECTIONS = (OTHERS, *_NAMES, "reward_model", "kept", EVALUATIONS)

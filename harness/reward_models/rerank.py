@@ -34,13 +34,15 @@ from harness.types import Prompt, Rollout, SamplingParams
 Scorer = Callable[[Sequence[Prompt], Sequence[Rollout]], list[float]]
 
 
-def scorers(config: RunConfig, base: Path, device: str) -> Mapping[str, Scorer]:
-    """A scorer of outputs for each name in `eval.rerank`, trained now where the base has none.
+def scorers(
+    config: RunConfig, base: Path, device: str, kinds: Sequence[str] | None = None
+) -> Mapping[str, Scorer]:
+    """A scorer of outputs for each of `kinds` (None: `eval.rerank`), trained now where the base has none.
 
     outcome  P(right) at the last token; process  the least P(right) over the steps, the answer included
     """
     found: dict[str, Scorer] = {}
-    for kind in config.eval.rerank:
+    for kind in config.eval.rerank if kinds is None else kinds:
         identity = verifier_identity(config, kind)
         seed = derive(stream_seed("base", seed=0, base_seed=config.base_seed, replicate=0), "verifier", kind)
         model = classifier_on(base / "model", seed=derive(seed, "head"), device=device)

@@ -23,10 +23,14 @@ _STEPS_BETWEEN_TEXT_CHECKS = 16
 
 @dataclass(slots=True)
 class _Row:
-    """Columns of an active row: `start` of its prompt's first token, `first` of its first sampled one."""
+    """Columns of an active row: `start` of its prompt's first token, `first` of its first sampled one.
+
+    `limit` are the most tokens that it samples.
+    """
 
     start: int
     first: int
+    limit: int
 
 
 class ColumnSampler:
@@ -60,7 +64,8 @@ class ColumnSampler:
     def start(self, prefill: Prefill) -> None:
         """Copy the prompts' cache to the columns before the present one and sample the first tokens there."""
         slots, column, rows = self.slots, self.column, prefill.slots
-        self.rows |= {slot: _Row(column - length, column) for slot, length in prefill.lengths.items()}
+        for slot, length in prefill.lengths.items():
+            self.rows[slot] = _Row(column - length, column, prefill.limits[slot])
         back = torch.arange(prefill.width, 0, -1, device=self.device)  # [P]
         source = prefill.ends[:, None] - back  # [n, P] packed
         source.clamp_(min=0)  # columns before a shorter prompt: masked, so any finite content will do
@@ -102,10 +107,8 @@ class ColumnSampler:
         return by
 
     def ended(self) -> set[int] | None:
-        """Rows with an end token or `max_new_tokens` tokens, if a look is due or a row is full."""
-        full = {
-            i for i, row in self.rows.items() if self.column - row.first + 1 >= self.params.max_new_tokens
-        }
+        """Rows with an end token or as many tokens as they may have, if a look is due or a row is full."""
+        full = {i for i, row in self.rows.items() if self.column - row.first + 1 >= row.limit}
         self.look_is_due = self.turn % STEPS_BETWEEN_CHECKS[self.device.type] == 0 or bool(full)
         self.text_is_due = self.turn % _STEPS_BETWEEN_TEXT_CHECKS == 0
         self.turn += 1
@@ -118,7 +121,7 @@ class ColumnSampler:
         tokens, logprobs = [], []
         for slot in slots:
             first = self.rows[slot].first
-            last = min(self.column + 1, first + self.params.max_new_tokens)
+            last = min(self.column + 1, first + self.rows[slot].limit)
             ids = self.slots.tokens[slot, first:last].tolist()
             ids = ids[: next((i + 1 for i, token in enumerate(ids) if token in self.eos_token_ids), None)]
             tokens.append(ids)

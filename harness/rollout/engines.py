@@ -24,7 +24,7 @@ from harness.types import RolloutEngine
 # Settings of `rollout` that an engine gets with each call, not when it is built.
 RUN_ROLLOUT = (
     *("prompts_per_step", "group_size", "max_new_tokens", "temperature", "top_p", "top_k", "keep"),
-    "max_sampler_kl",
+    *("max_sampler_kl", "search", "step_metrics"),
 )
 _end_tokens: dict[tuple[str, ...], tuple[int, ...]] = {}  # by the files' content: reading them takes long
 

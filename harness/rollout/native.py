@@ -70,10 +70,12 @@ class NativeEngine:
         seeds: Sequence[int],
         policy_step: int = 0,
         on_end: OnEnd | None = None,
+        limits: Sequence[int] | None = None,
     ) -> list[Rollout]:
         """See `RolloutEngine`. Raises ValueError for requests that cannot fit or make sense."""
-        check_requests(prompts, params, seeds, max_positions=self.policy.dims.max_position_embeddings)
-        requests = make_requests(prompts, seeds, on_end)
+        positions = self.policy.dims.max_position_embeddings
+        check_requests(prompts, params, seeds, max_positions=positions, limits=limits)
+        requests = make_requests(prompts, seeds, on_end, params=params, limits=limits)
         if requests:
             with torch.inference_mode():
                 self._sample(requests, params)
@@ -86,7 +88,8 @@ class NativeEngine:
         if self._uses_kernels:
             from harness.rollout.gpu.slots import SlotSampler
 
-            decoder = self._decoder_for(capacity, max_prompt + params.max_new_tokens, params.max_new_tokens)
+            longest = max(len(request.prompt) + request.limit for request in requests)
+            decoder = self._decoder_for(capacity, longest, params.max_new_tokens)
             sampler = SlotSampler(decoder, params, capacity=capacity, eos_token_ids=self._eos)
         else:
             columns = max_prompt + params.max_new_tokens

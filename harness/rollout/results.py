@@ -18,6 +18,7 @@ class Request:
 
     prompt: tuple[int, ...]
     seed: int
+    limit: int
     on_end: Callable[[list[int]], None] | None = None
     tokens: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
@@ -30,30 +31,48 @@ class Request:
 
 
 def check_requests(
-    prompts: Sequence[Prompt], params: SamplingParams, seeds: Sequence[int], *, max_positions: int
+    prompts: Sequence[Prompt],
+    params: SamplingParams,
+    seeds: Sequence[int],
+    *,
+    max_positions: int,
+    limits: Sequence[int] | None = None,
 ) -> None:
     """Raises ValueError for requests that cannot fit or make sense."""
     if len(prompts) != len(seeds):
         raise ValueError(f"seeds has {len(seeds)} entries; give one to each of {len(prompts)} prompts")
     if params.max_new_tokens < 1:
         raise ValueError(f"max_new_tokens is {params.max_new_tokens}; sample at least one token")
+    most = [params.max_new_tokens] * len(prompts) if limits is None else limits
+    if len(most) != len(prompts) or not all(1 <= limit <= params.max_new_tokens for limit in most):
+        raise ValueError(
+            f"limits is {most}; give each of {len(prompts)} prompts one from 1 to {params.max_new_tokens}"
+        )
     if params.temperature < 0 or not 0 < params.top_p <= 1 or params.top_k < 0:
         raise ValueError(f"params is {params}; need temperature >= 0, 0 < top_p <= 1 and top_k >= 0")
-    for prompt in prompts:
+    for prompt, limit in zip(prompts, most, strict=True):
         if not prompt.token_ids:
             raise ValueError(f"token_ids of {prompt.problem_id!r} is empty; a prompt needs a token")
-        if len(prompt.token_ids) + params.max_new_tokens > max_positions:
+        if len(prompt.token_ids) + limit > max_positions:
             raise ValueError(
-                f"max_new_tokens is {params.max_new_tokens}; with the {len(prompt.token_ids)} tokens of "
+                f"max_new_tokens is {limit}; with the {len(prompt.token_ids)} tokens of "
                 f"{prompt.problem_id!r} it passes max_position_embeddings {max_positions}"
             )
 
 
-def make_requests(prompts: Sequence[Prompt], seeds: Sequence[int], on_end: OnEnd | None) -> list[Request]:
+def make_requests(
+    prompts: Sequence[Prompt],
+    seeds: Sequence[int],
+    on_end: OnEnd | None,
+    *,
+    params: SamplingParams,
+    limits: Sequence[int] | None = None,
+) -> list[Request]:
     """One request a prompt; `on_end` is called with the index of each that ends."""
+    most = [params.max_new_tokens] * len(prompts) if limits is None else limits
     return [
-        Request(prompt.token_ids, seed, None if on_end is None else partial(on_end, place))
-        for place, (prompt, seed) in enumerate(zip(prompts, seeds, strict=True))
+        Request(prompt.token_ids, seed, limit, None if on_end is None else partial(on_end, place))
+        for place, (prompt, seed, limit) in enumerate(zip(prompts, seeds, most, strict=True))
     ]
 
 

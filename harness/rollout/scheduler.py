@@ -25,12 +25,14 @@ from harness.types import SamplingParams
 class Prefill:
     """Prompts that were computed together, each distinct one once, for the n slots that continue them.
 
-    `lengths` maps a slot to the tokens of its prompt, P at most (`width`), in the order of the tensors' rows:
-    slots [n]; begins and ends [n], where a slot's prompt stands among the N packed tokens; `cache`, for each
-    layer, keys and values [N, KV, Dh]; logits [n, V] of the first token; uniforms [n, max_new_tokens].
+    `lengths` maps a slot to the tokens of its prompt, P at most (`width`), in the order of the tensors' rows,
+    `limits` to the most tokens that it may sample: slots [n]; begins and ends [n], where a slot's prompt
+    stands among the N packed tokens; `cache`, for each layer, keys and values [N, KV, Dh]; logits [n, V] of
+    the first token; uniforms [n, max_new_tokens].
     """
 
     lengths: dict[int, int]
+    limits: dict[int, int]
     width: int
     slots: Tensor
     begins: Tensor
@@ -142,6 +144,7 @@ class Scheduler:
         prompt_of = torch.tensor([u for u, group in enumerate(members) for _ in group], device=self.device)
         return Prefill(
             lengths={slot: len(self.active[slot].prompt) for slot in slots},
+            limits={slot: self.active[slot].limit for slot in slots},
             width=width,
             slots=torch.tensor(slots, device=self.device),
             begins=(ends - lengths)[prompt_of],

@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from harness.schema.presets import preset
 from harness.schema.prompts import TemplateName
 from harness.schema.reward_config import ProcessRewardModelConfig, RewardModelConfig
+from harness.schema.search_config import EvalSearchConfig
 from harness.schema.section import Check, Name, NonNegative, Positive, PositiveFloat, Section, Used
 
 Split = Literal["train", "perturbed", "validation", "validation_perturbed", "test", "heldout"]
@@ -134,6 +135,17 @@ class EvalConfig(Section):
     base_templates: list[TemplateName] = Field(default=[])
     """Templates under which the base alone is measured too: what a template gives is no gain of training."""
 
+    search: list[EvalSearchConfig] = Field(default=[])
+    """Searches over derivation steps on the base and each checkpoint, `{fn: mcts, value: process, budget:
+    [64, 256]}`, each with a key and records of its own (harness/rollout/search/)."""
+
+    @property
+    def reward_models(self) -> list[Literal["outcome", "process"]]:
+        """The reward models of the base that choose samples, or give a search its values."""
+        asked = {*self.rerank, *(search.value for search in self.search)}
+        kinds: tuple[Literal["outcome", "process"], ...] = ("outcome", "process")
+        return [kind for kind in kinds if kind in asked]
+
     @property
     def samplings(self) -> list[tuple[float, float]]:
         """(temperature, top_p) of each further sampling: the product of both lists less the main protocol."""
@@ -161,9 +173,14 @@ class EvalConfig(Section):
         return next((name for i, name in enumerate(names) if name in names[:i]), None)
 
     @property
+    def _same_search(self) -> str | None:
+        """The first search that stands twice."""
+        return next((s.label for i, s in enumerate(self.search) if s in self.search[:i]), None)
+
+    @property
     def _untrained(self) -> str | None:
-        """The first model of `rerank` without settings for its training."""
-        return next((kind for kind in self.rerank if getattr(self, f"{kind}_model") is None), None)
+        """The first reward model that is asked for, without settings for its training."""
+        return next((kind for kind in self.reward_models if getattr(self, f"{kind}_model") is None), None)
 
     checks: ClassVar[tuple[Check[EvalConfig], ...]] = (
         Check(
@@ -190,8 +207,12 @@ class EvalConfig(Section):
             "or leave it out",
         ),
         Check(
+            lambda c: c._same_search,
+            "search: {c._same_search} stands twice with the same settings; give each once",
+        ),
+        Check(
             lambda c: c._untrained,
-            "rerank={c._untrained} with {c._untrained}_model=null; give its training as "
+            "{c._untrained} values (rerank, search) with {c._untrained}_model=null; give its training as "
             "conf/eval/default.yaml does",
         ),
     )
@@ -199,8 +220,9 @@ class EvalConfig(Section):
     used: ClassVar[tuple[Used[EvalConfig], ...]] = tuple(
         Used(
             (f"{kind}_model",),
-            lambda c, run, kind=kind: kind in c.rerank,  # type: ignore[misc]
-            f"no such model is trained; add {kind} to eval.rerank, or leave it out",
+            lambda c, run, kind=kind: kind in c.reward_models,  # type: ignore[misc]
+            f"no such model is trained; add {kind} to eval.rerank, ask for a search with value={kind}, or "
+            f"leave it out",
         )
         for kind in ("outcome", "process")
     )

@@ -22,6 +22,7 @@ from harness.schema.model_config import ModelConfig
 from harness.schema.objective_config import ObjectiveConfig
 from harness.schema.objective_warnings import WARNINGS
 from harness.schema.prompts import CHAT
+from harness.schema.search_rules import SEARCH_CHECKS
 from harness.schema.section import Check, Name, Positive, Section, Seed, Used, messages
 from harness.schema.stage_config import StageConfig
 from harness.schema.tracking_config import TrackingConfig
@@ -110,7 +111,7 @@ class RunConfig(Section):
         """Whether the base is sampled for a reward model, in training or evaluation."""
         objective = self.objective
         learned = (objective.reward_model, objective.process_reward_model)
-        return any(model is not None for model in learned) or bool(self.eval.rerank)
+        return any(model is not None for model in learned) or bool(self.eval.reward_models)
 
     @property
     def old_is_sampler(self) -> bool:
@@ -233,6 +234,7 @@ class RunConfig(Section):
             lambda c: c._chat,
             "template {c._chat} with model.source=ladder: no chat template; use question",
         ),
+        *SEARCH_CHECKS,
     )
 
     used: ClassVar[tuple[Used[RunConfig], ...]] = (

@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar, Literal, get_args
 
 from pydantic import Field
 
+from harness.schema.search_config import RolloutSearchConfig
 from harness.schema.section import (
     Check,
     NonNegative,
@@ -60,6 +61,12 @@ class RolloutConfig(Section):
     """Steps by which the weights that sample are older than those that train; 0: none. The ratio is then to
     the policy that sampled, by its own logprobs; with objective.tis it stays to the policy that begins the
     update, and tis weighs by that one's ratio to the sampling policy."""
+    search: RolloutSearchConfig | None = None
+    """Take samples from a search, `{fn: mcts, value: oracle, budget: 640}`; null: independent samples."""
+    step_metrics: bool = False
+    """Measure the statements of derivations at each step (`derivation_*`); where steps are rewarded it is
+    done
+    anyway."""
     release: bool = False
     """Free the engine's memory while gradients are computed: its cache, and of vLLM on a GPU the weights."""
 
@@ -73,6 +80,17 @@ class RolloutConfig(Section):
     used: ClassVar[tuple[Used[RolloutConfig], ...]] = (
         Used(
             ("lag",),
+            lambda c, run: run.objective.offline is None,
+            "nothing is sampled during training (objective.offline is given); leave it out",
+        ),
+        Used(
+            ("search",),
+            lambda c, run: run.objective.offline is None or run.objective.offline.sampler == "base",
+            "samples are not the policy's (objective.offline.sampler={run.objective.offline.sampler}); "
+            "leave it out",
+        ),
+        Used(
+            ("step_metrics",),
             lambda c, run: run.objective.offline is None,
             "nothing is sampled during training (objective.offline is given); leave it out",
         ),

@@ -27,7 +27,8 @@ def make_batch(groups: Sequence[ScoredGroup], *, pad_id: int, mask_truncated: bo
     `old_logprobs` and `advantages` are zeros until they are known. `sampler_logprobs` are zeros when no
     rollout has any. `mask_truncated` takes the tokens of outputs cut at the length limit out of the mask:
     such a row has no loss, but it still counts as a row and its reward still shapes its group's baseline.
-    Raises ValueError for no rollouts at all, or when only some have sampler_logprobs.
+    Tokens that a rollout was given (`num_given`) are out of the mask, too: the policy did not draw them
+    freely. Raises ValueError for no rollouts at all, or when only some have sampler_logprobs.
     """
     rows = [(g, group.prompt.token_ids, r) for g, group in enumerate(groups) for r in group.rollouts]
     if not rows:
@@ -42,6 +43,7 @@ def make_batch(groups: Sequence[ScoredGroup], *, pad_id: int, mask_truncated: bo
         start, end = len(prompt), lengths[row]
         input_ids[row, :end] = torch.from_numpy(np.array(prompt + rollout.completion_ids, dtype=np.int64))
         completion_mask[row, start:end] = not (mask_truncated and rollout.finish_reason == "length")
+        completion_mask[row, start : start + rollout.num_given] = False
         if rollout.sampler_logprobs is not None:
             sampler_logprobs[row, start:end] = torch.from_numpy(
                 np.array(rollout.sampler_logprobs, dtype=np.float32)

@@ -64,6 +64,7 @@ def check_supported(config: RunConfig, processes: int) -> None:
         "objective.offline": objective.offline is not None,
         "objective.reward_model": objective.reward_model is not None,
         "objective.process_reward_model": objective.process_reward_model is not None,
+        "rollout.search": config.rollout.search is not None,
         "rollout.engine=vllm": config.rollout.engine == "vllm",
         "trainer.on_oom=halve_microbatch": config.trainer.on_oom != "raise",
         "trainer.optimizer=adamw_8bit": config.trainer.optimizer != "adamw",

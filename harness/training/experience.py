@@ -20,6 +20,7 @@ from harness.training.ahead import GradingAhead
 from harness.training.distributed import all_gather_list, rank_slice
 from harness.training.own_functions import own_reward
 from harness.training.run_state import Run
+from harness.training.searching import searched
 from harness.training.step_rewards import step_rewards
 from harness.types import Grade, OnEnd, Problem, Prompt, Rollout, SamplingParams, ScoredGroup, StepReward
 
@@ -40,9 +41,12 @@ def sample(run: Run, problems: Sequence[Problem], step: int, *, first_place: int
     """`group_size` completions of each problem from the current policy.
 
     A problem's place in the step names its random numbers; `first_place` counts the problems that the step
-    has sampled before these. Each process samples its slice of the problems and gathers the others'.
+    has sampled before these. Each process samples its slice of the problems and gathers the others'. With
+    `rollout.search` they are what a search found.
     """
     rollout = run.config.rollout
+    if rollout.search is not None:
+        return searched(run, problems, step, first_place=first_place)
     params = SamplingParams(
         max_new_tokens=rollout.max_new_tokens, temperature=rollout.temperature, logprobs=True
     )

@@ -23,6 +23,7 @@ from harness.training.experience import problems_at, sample, score, select
 from harness.training.references import reference_rows
 from harness.training.rollout_metrics import rollout_metrics
 from harness.training.run_state import Run
+from harness.training.searching import search_metrics
 from harness.training.teacher import Teacher
 from harness.training.waiting import rollout_of
 from harness.types import Grade, ScoredGroup
@@ -101,7 +102,7 @@ class Offline:
                 f"no sample of the {self.settings.sampler} was accepted, so there is nothing to train on; "
                 f"use a better {self.settings.sampler}"
             )
-        metrics = {**rollout_metrics(groups), "accepted_samples": len(rows)}
+        metrics = {**rollout_metrics(groups), **search_metrics(run), "accepted_samples": len(rows)}
         return [{"owner": run.folder.name, "metrics": metrics}, *rows]
 
 

@@ -46,6 +46,10 @@ class StepScorer(Protocol):
         """(index among the completion's tokens, P(right)) of each step of each output."""
         ...
 
+    def score(self, prompts: Sequence[Prompt], rollouts: Sequence[Rollout]) -> list[float]:
+        """The least P(right) over an output's steps, in (0, 1)."""
+        ...
+
 
 @dataclass
 class LearnedRewards:
@@ -65,12 +69,14 @@ class CurrentStep:
     """What concerns the step at hand alone; a resumed run begins it anew.
 
     `progress` says what the step is doing. `ahead` grades outputs while others are still being sampled.
+    `searched` adds up what its searches did (`searching`).
     `last_check` are the tokens and logprobs [N] of the last check of the engine's weights (`sync`).
     """
 
     costs: StepCosts = field(default_factory=StepCosts)
     progress: Callable[[str], None] = lambda note: None
     ahead: GradingAhead | None = None
+    searched: dict[str, float] = field(default_factory=dict)
     last_check: tuple[Tensor, Tensor, Tensor] | None = None
 
 

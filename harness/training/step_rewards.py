@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Callable, Sequence
 
-from harness.grading.steps.check import MAX_TEXT_CHARS, check_steps
+from harness.rollout.statements import statements
 from harness.types import Rollout, StepReward
 
 
@@ -17,11 +16,5 @@ def step_rewards(
     The reward stands at the token that completes the statement's last character. An output without a
     statement that can be checked has no step rewards.
     """
-    ids = rollout.completion_ids
-    offset = max(0, len(rollout.text) - MAX_TEXT_CHARS)
-    rewards = []
-    for step in check_steps(rollout.text).steps:
-        # The number of tokens whose text reaches the step's end; text grows with its tokens.
-        num = bisect_left(range(len(ids)), offset + step.end, key=lambda n: len(decode(ids[: n + 1])))
-        rewards.append((min(num, len(ids) - 1), weight * step.ok))
-    return tuple(rewards)
+    found = statements(rollout.completion_ids, rollout.text, decode=decode)
+    return tuple((place, weight * step.ok) for place, step in found)

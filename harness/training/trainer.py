@@ -18,6 +18,7 @@ from harness.seeds import derive
 from harness.training.advantages import build_batch
 from harness.training.batching import work
 from harness.training.counters import Counters
+from harness.training.derivation_metrics import derivation_metrics, reads_derivations
 from harness.training.distributed import broadcast_from_rank0, hub_weights, rank
 from harness.training.experience import problems_at, refill, sample, score, select
 from harness.training.memory import with_microbatch
@@ -25,6 +26,7 @@ from harness.training.offline import Offline
 from harness.training.rollout_metrics import rollout_metrics
 from harness.training.run_state import Run
 from harness.training.saving import publish, save
+from harness.training.searching import search_metrics
 from harness.training.sync import max_kl, sync
 from harness.training.update import UpdateResult, adapted_coef, update
 from harness.training.waiting import Sampled, fill
@@ -113,6 +115,9 @@ def sample_and_grade(run: Run, step: int | None = None) -> tuple[list[ScoredGrou
         problems = refill(run, groups, step)
     selected = select(groups, run.config.objective)[: run.config.rollout.prompts_per_step]
     metrics: Metrics = rollout_metrics(groups, learned_steps=run.learned_rewards.steps is not None)
+    metrics |= search_metrics(run)
+    if reads_derivations(run.config):
+        metrics |= derivation_metrics(groups)
     for model in run.learned_rewards.scorers:
         metrics |= model.metrics
     if len(selected) != len(groups):

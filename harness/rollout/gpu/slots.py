@@ -44,7 +44,8 @@ class SlotSampler:
             decoder.keys[layer, slots, :, :width] = keys[source].transpose(1, 2)
             decoder.values[layer, slots, :, :width] = values[source].transpose(1, 2)
         decoder.uniforms[slots, : self.params.max_new_tokens] = prefill.uniforms
-        decoder.limits[slots] = self.params.max_new_tokens
+        limits = [prefill.limits[slot] for slot in prefill.lengths]
+        decoder.limits[slots] = torch.tensor(limits, device=decoder.device)
         decoder.num_made[slots] = 0
         decoder.positions[slots] = prefill.ends - prefill.begins - 1
         decoder.done[slots] = 0

@@ -159,7 +159,7 @@ class Core:
         arrival = time.time()
         for request in requests:
             own = copy.copy(shared)
-            own.seed = request.seed
+            own.seed, own.max_tokens = request.seed, request.limit
             name = str(next(self._counter))
             yield (
                 name,

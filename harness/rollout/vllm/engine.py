@@ -90,15 +90,16 @@ class VllmEngine:
         seeds: Sequence[int],
         policy_step: int = 0,
         on_end: OnEnd | None = None,
+        limits: Sequence[int] | None = None,
     ) -> list[Rollout]:
         """See `RolloutEngine`. Raises ValueError for requests that cannot fit or make sense."""
-        check_requests(prompts, params, seeds, max_positions=self._max_positions)
+        check_requests(prompts, params, seeds, max_positions=self._max_positions, limits=limits)
         if params.logprobs and (params.top_p < 1 or params.top_k > 0):
             raise ValueError(
                 f"logprobs with top_p={params.top_p:g}, top_k={params.top_k}: vLLM gives those of the "
                 "truncated distribution; set top_p=1 and top_k=0, or logprobs=False"
             )
-        requests = make_requests(prompts, seeds, on_end)
+        requests = make_requests(prompts, seeds, on_end, params=params, limits=limits)
         if requests:
             core = self._core()
             if core.owner() is not self:

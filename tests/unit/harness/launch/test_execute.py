@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError
 
 from harness.identity import base_folder, run_folder, weights_folder
-from harness.launch import bookkeeping, status
+from harness.launch import bookkeeping, evaluating, status
 from harness.launch import execute as module
 from harness.launch.bookkeeping import resolve_device
 from harness.launch.execute import execute
@@ -41,7 +41,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunConfig:
     found = configure(f"output_dir={tmp_path}", "eval.splits=[test]")
     untrained_base(base_folder(found))
     monkeypatch.setattr(module, "ensure_base", lambda config, report: base_folder(config))
-    monkeypatch.setattr(module, "evaluate", lambda engine, **keywords: [])
+    monkeypatch.setattr(evaluating, "evaluate", lambda engine, **keywords: [])
     monkeypatch.setattr(module, "train", trained)
     return found
 
@@ -80,7 +80,9 @@ def test_a_runs_phases_add_up_to_its_time_without_what_its_base_took(
         return base_folder(config)
 
     monkeypatch.setattr(module, "ensure_base", made)
-    monkeypatch.setattr(module, "evaluate", lambda engine, **asked: time.sleep(0.4 if asked["step"] else 1.0))
+    monkeypatch.setattr(
+        evaluating, "evaluate", lambda engine, **asked: time.sleep(0.4 if asked["step"] else 1.0)
+    )
     began = time.perf_counter()
     assert execute(config, overrides=[], report=Reports()) == "finished"
     wall = time.perf_counter() - began
@@ -99,7 +101,7 @@ def test_a_runs_peak_memory_is_not_an_earlier_runs_of_the_process(
     def needs_memory(engine: object, **_: object) -> None:
         b"x" * (4 * 10**8)
 
-    monkeypatch.setattr(module, "evaluate", needs_memory)
+    monkeypatch.setattr(evaluating, "evaluate", needs_memory)
     before = resident_bytes()
     assert execute(config, overrides=[], report=Reports()) == "finished"
     record = read_run(run_folder(config))
@@ -113,7 +115,7 @@ def test_memory_that_runs_out_in_the_last_evaluation_names_it(
     def out(engine: object, **_: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
-    monkeypatch.setattr(module, "evaluate", out)
+    monkeypatch.setattr(evaluating, "evaluate", out)
     assert execute(config, overrides=[], report=Reports()) == "failed"
     reason = read_run(run_folder(config)).reason or ""
     assert "out of memory in evaluate" in reason and "rollout.max_batch_size" in reason
@@ -251,7 +253,7 @@ def test_a_split_that_is_missing_is_evaluated_without_training_again(
         update={"eval": config.eval.model_copy(update={"splits": ["test", "validation"]})}
     )
     asked: list[int] = []
-    monkeypatch.setattr(module, "evaluate", lambda engine, *, step, **_: asked.append(step))
+    monkeypatch.setattr(evaluating, "evaluate", lambda engine, *, step, **_: asked.append(step))
     monkeypatch.setattr(module, "train", raising(AssertionError("trained again")))
     assert execute(more, overrides=[], report=Reports()) == "finished"
     assert asked == [4, 0]  # the base last: another run may have done it by then

@@ -237,7 +237,7 @@ def test_records_of_lm_evals_tasks_are_sent_with_those_of_the_base(tmp_path: Pat
     for path in (before, after):
         path.parent.mkdir(parents=True)
         path.touch()
-    sent = Tracker(config)._of_lm_eval(record_of(base_id="b1"), run)
+    sent = Tracker(config)._apart(record_of(base_id="b1"), run)
     assert sent == {
         f"lm_eval/{after.parent.name}/ifeval.json": after,
         f"bases/b1/lm_eval/{before.parent.name}/ifeval.json": before,

@@ -232,3 +232,22 @@ def test_requests_that_cannot_be_served_name_the_field() -> None:
     with pytest.raises(ValueError, match="top_p"):
         engine.generate([_prompt(1)], params=SamplingParams(max_new_tokens=1, top_p=0.0), seeds=[0])
     assert engine.generate([], params=good, seeds=[]) == []
+
+
+def test_each_request_has_its_own_limit_and_the_tokens_of_one_without() -> None:
+    policy, prompts = random_policy(LLAMA), _ragged_prompts(9)
+    params, limits = SamplingParams(max_new_tokens=10, logprobs=True), [1, 10, 3, 7, 2, 10, 5, 1, 4]
+    for size in (64, 2):  # all at once, and with rows that are refilled
+        whole = _engine(policy, size=size).generate(prompts, params=params, seeds=range(9))
+        found = _engine(policy, size=size).generate(prompts, params=params, seeds=range(9), limits=limits)
+        for rollout, other, limit in zip(found, whole, limits, strict=True):
+            assert rollout.completion_ids == other.completion_ids[:limit]
+            assert rollout.sampler_logprobs == pytest.approx(other.sampler_logprobs[:limit], abs=1e-5)
+            assert rollout.finish_reason == "length"
+
+
+@pytest.mark.parametrize("limits", [[0, 3], [3, 11], [3]])
+def test_a_limit_lies_between_one_token_and_the_calls_own(limits: list[int]) -> None:
+    engine, params = _engine(random_policy(LLAMA)), SamplingParams(max_new_tokens=10)
+    with pytest.raises(ValueError, match=r"limits is .*; give each of 2 prompts one from 1 to 10"):
+        engine.generate(_ragged_prompts(2), params=params, seeds=range(2), limits=limits)

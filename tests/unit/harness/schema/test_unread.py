@@ -20,6 +20,7 @@ from harness.schema.unread import unread
 ROWS = [{"problem": f"{i}+{i}", "answer": 2 * i, "split": s} for i in range(4) for s in ("train", "test")]
 COMPOSER = Composer()
 LADDER: list[str] = []
+SEARCH = "{fn: mcts, value: oracle, budget: 9}"
 FOLDER = ["model=folder", "model.path=/a/model"]
 HUB = ["model=hub", "model.hub_id=a/b"]
 MIXTURE = ["data=reasoning_general_mini"]
@@ -61,6 +62,8 @@ CASES: dict[str, tuple[str, list[str], list[str]]] = {
     "objective.fp32_head": ("true", LADDER, ["dtype=bfloat16"]),
     "objective.truncated": ("drop", ["objective=cold_start"], LADDER),
     "rollout.lag": ("1", ["objective=sft_rejection_offline"], LADDER),
+    "rollout.search": (SEARCH, ["objective=cold_start"], ["objective=sft_rejection_offline"]),
+    "rollout.step_metrics": ("true", ["objective=sft_rejection_offline"], LADDER),
     "rollout.prompts_per_step": ("16", ["objective=cold_start"], LADDER),
     "rollout.group_size": ("4", ["objective=cold_start"], ["objective=cold_start", "eval.rerank=[outcome]"]),
     "trainer.steps": ("7", ["objective=cold_start"], ["objective=sft_rejection_offline"]),

@@ -109,8 +109,9 @@ def decoding() -> None:
         prompts = [Prompt(str(i), "t", "", ids) for i, ids in enumerate(texts)]
         params = SamplingParams(max_new_tokens=4, temperature=1.3, top_p=top_p, logprobs=True)
         plain = NativeEngine(policy, eos_token_ids=(3, 5), decode=str, max_batch_size=3)
-        expected = plain.generate(prompts, params=params, seeds=range(4))
-        requests = [Request(prompt.token_ids, seed) for seed, prompt in enumerate(prompts)]
+        limits = [4, 2, 3, 4]
+        expected = plain.generate(prompts, params=params, seeds=range(4), limits=limits)
+        requests = [Request(p.token_ids, seed, limits[seed]) for seed, p in enumerate(prompts)]
         with torch.inference_mode():
             decoder = SlotDecoder(policy, num_slots=3, columns=8, max_new_tokens=4)
             eos = frozenset((3, 5))
