@@ -64,10 +64,10 @@ _BEHIND = "not started, since the stage before it, "
 def not_started(start: str, outcome: tuple[str, str]) -> tuple[str, str]:
     """(outcome, reason) of a stage whose start is not there: what became of that run, and its name."""
     ended, why = outcome
-    what = ended if ended in ("held", "interrupted") else "failed"
+    what = "interrupted" if ended == "interrupted" else "failed"
     if is_behind(why):  # what it waited for was not started either
         return what, why
-    return what, f"{_BEHIND}{start}, {'is ' if ended == 'held' else ''}{ended}" + (f": {why}" if why else "")
+    return what, f"{_BEHIND}{start}, {ended}" + (f": {why}" if why else "")
 
 
 def unfinished(stages: Iterable[str], outcomes: Mapping[str, tuple[str, str]]) -> str | None:

@@ -32,6 +32,7 @@ HYDRA = {
 COMMANDS = {
     "export": ("harness.launch.export:main", "write a run's model in the hub's layout, with a model card"),
     "clean": ("harness.launch.clean:main", "remove the failed runs of a study, once it was asked"),
+    "attach": ("harness.launch.attach:main", "follow a study's jobs on a Slurm cluster"),
     "init": ("harness.launch.init:main", "write a commented ablation of your own to begin from"),
 }
 
@@ -92,7 +93,7 @@ def _groups(config_dir: str | None) -> str:
     for group in sorted(p.name for p in (ROOT / "conf").iterdir() if p.is_dir() and p.name != "hydra"):
         options = " | ".join(sorted({p.stem for root in roots for p in (root / group).glob("*.yaml")}))
         lines.append(f"  {group:<11} {options}")
-    lines.append("  hydra/launcher  process | joblib | submitit_local | submitit_slurm | ray")
+    lines.append("  hydra/launcher  process | slurm | ray")
     return "\n".join(lines)
 
 

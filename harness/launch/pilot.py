@@ -19,18 +19,21 @@ from harness.launch.costs import estimate, finished_records, makespan
 from harness.launch.declaration import declare
 from harness.launch.expand import Sweep, expand
 from harness.launch.jobs import Functions, Job
+from harness.launch.launchers import workers_of
 from harness.launch.pipeline import LAST
 from harness.launch.rates import SPLIT, RateGrid, rate_key
 from harness.launch.seed_rule import without_until
-from harness.launch.status import evaluation_folders, finished
-from harness.launch.sweep import plan, run_sweep, study_folder, workers_of
+from harness.launch.status import evaluation_folders, finished, readable
+from harness.launch.sweep import plan, run_sweep, study_folder
 from harness.launch.until import rule_of, run_until
+from harness.records.locks import study_lock
 from harness.records.progress import duration
 from harness.records.reading import RecordError
 from harness.records.records import read_eval
 from harness.schema.run_config import ConfigError
 
-HELD = 3  # exit code: another process holds a run
+FAILED = 1  # exit code
+DIVERGED = "TrainingError: "  # how the reason begins of a run that failed by its own training
 
 
 @dataclass(frozen=True)
@@ -94,13 +97,20 @@ def run_with_pilot(
     config_dir: str | None,
     functions: Functions,
 ) -> int:
-    """The pilot, the choice, the runs that are reported; what is finished is skipped. The exit code."""
+    """The pilot, the choice, the runs that are reported; what is finished is skipped. The exit code.
+
+    Stops before the choice where a run of the pilot has no number for another reason than its training.
+    """
     grid = _grid(sweep)
     if any(finished(job.config) is None for job in pilot.runs):  # the study learns from its pilot first
-        declare(sweep, study_folder(sweep))
+        with study_lock(study_folder(sweep)):
+            declare(sweep, study_folder(sweep))
     code = run_sweep(pilot, overrides=overrides, functions=functions, reported=False)
-    if code == HELD:
-        return code
+    if lacking := _lacking(pilot):
+        for line in lacking:
+            print(f"pilot: {line}", file=sys.stderr)
+        print("pilot: no rate is chosen without these; launch again to run them", file=sys.stderr)
+        return code or FAILED
     choices = choose(pilot, grid)
     for choice in choices:
         print(f"{choice.arm or 'all runs'}: {_said(choice)}", file=sys.stderr)
@@ -110,6 +120,18 @@ def run_with_pilot(
     if rule := rule_of(chosen):
         return run_until(chosen, rule, config_dir=config_dir, **settings) or code
     return run_sweep(chosen, **settings) or code
+
+
+def _lacking(pilot: Sweep) -> list[str]:
+    """The runs without a number whose training is not to blame: a machine must not decide on a rate."""
+    found = []
+    for job in pilot.jobs:
+        record = readable(run_folder(job.config))
+        reason = (record.reason if record else None) or "it did not run"
+        if finished(job.config) is None and not reason.startswith(DIVERGED):
+            arm = arm_key({k: v for k, v in job.levels.items() if k != _rate_key(pilot)}) or "all runs"
+            found.append(f"{arm}, trainer.lr={job.config.trainer.lr:g}, seed {job.config.seed}: {reason}")
+    return found
 
 
 def plan_with_pilot(sweep: Sweep, pilot: Sweep, *, overrides: Sequence[str], config_dir: str | None) -> str:

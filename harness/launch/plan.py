@@ -48,8 +48,11 @@ def by_arm(jobs: Sequence[Job]) -> dict[str, list[Job]]:
     return arms
 
 
-def describe(sweep: Sweep, todo: dict[str, str], *, workers: int) -> str:
-    """The text of `--plan`. `todo` says by run id what a launch would do: run, resume, skip or evaluate."""
+def describe(sweep: Sweep, todo: dict[str, str], *, workers: int, here: bool = True) -> str:
+    """The text of `--plan`. `todo` says by run id what a launch would do: run, resume, skip or evaluate.
+
+    `here`: runs start on this machine, whose memory then stands beside theirs.
+    """
     records = finished_records(sweep.jobs[0].config.output_dir)
     arms = by_arm(sweep.jobs)
     first = [jobs[0].config for jobs in arms.values()]
@@ -79,7 +82,11 @@ def describe(sweep: Sweep, todo: dict[str, str], *, workers: int) -> str:
     lines += _sampling_lines(first)
     lines += ["", *_time_lines(sweep, todo, records, workers)]
     every = [stage.config for jobs in arms.values() for stage in jobs[0].stages]
-    lines += ["", "Memory of a run, GiB:", *dict.fromkeys(f"  {preflight.describe(c)}" for c in every)]
+    lines += [
+        "",
+        "Memory of a run, GiB:",
+        *dict.fromkeys(f"  {preflight.describe(c, here=here)}" for c in every),
+    ]
     if unknown := sorted({c.model.name for c in first if not_reached(c.model)}):
         lines += [f"The hub was not reached about {', '.join(unknown)}: its runs get other names once it is."]
     if len(arms) > 1:

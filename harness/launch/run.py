@@ -97,7 +97,7 @@ def _run(options: argparse.Namespace, overrides: list[str], functions: Functions
     """Compose every run, warn, then print the configs or go on to `_launch`."""
     from harness.launch.compose import Composer
     from harness.launch.expand import expand
-    from harness.launch.hydra_launchers import check_launcher
+    from harness.launch.launchers import check_launcher
     from harness.model.files.source import planning
     from harness.schema.own_function import forget
     from harness.schema.settings import as_meant
@@ -158,9 +158,13 @@ def _launch(
 
 
 def _is_sweep(sweep: Sweep, options: argparse.Namespace) -> bool:
-    """Whether a launcher starts the runs, and not this process its only one."""
+    """Whether a launcher starts the runs, and not this process its only one: a cluster's always does."""
+    from harness.launch.launchers import is_local
+
     with_pilot = sweep.spec is not None and sweep.spec.lr_grid is not None
-    return bool(len(sweep.jobs) > 1 or options.multirun or sweep.factors or with_pilot)
+    if len(sweep.jobs) > 1 or options.multirun or sweep.factors or with_pilot:
+        return True
+    return not is_local(sweep)
 
 
 def _check_torchrun(sweep: Sweep) -> None:
@@ -191,7 +195,7 @@ def _check_trackers(sweep: Sweep) -> None:
 
 def _check_memory(sweep: Sweep) -> None:
     """Raises ValueError for a run that does not fit into this machine's memory; seeds do not matter."""
-    from harness.launch.hydra_launchers import is_local
+    from harness.launch.launchers import is_local
     from harness.model.preflight import check_fits
 
     if not is_local(sweep):

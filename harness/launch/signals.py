@@ -22,6 +22,10 @@ class Preempted(KeyboardInterrupt):
     """The machine is about to be taken away; the message says by which signal."""
 
 
+class Left(Preempted):
+    """The launch ended, and its jobs go on elsewhere."""
+
+
 class _Notice:
     """What this process was told: when and by which signal, and whether a training loop looks at it."""
 
@@ -63,6 +67,11 @@ def _told(number: int, _: Any) -> None:
 def preempted() -> bool:
     """Whether the training loop is asked to save its state and end."""
     return _Notice.at is not None
+
+
+def announced() -> int:
+    """The signal that ended this process's run; 0 where there was none."""
+    return _Notice.signal if _Notice.at is not None else 0
 
 
 @contextmanager

@@ -8,36 +8,27 @@ from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from harness.data.load import data_fingerprint
 from harness.identity import base_id, bases_of, digest, run_folder, run_id, streams_of
 from harness.launch.costs import estimate, finished_records
 from harness.launch.declaration import declare
 from harness.launch.expand import Sweep
-from harness.launch.hydra_launchers import (
-    PROCESS,
-    is_local,
-    launcher_settings,
-    make_launcher,
-    master_config,
-)
-from harness.launch.jobs import DONE, Functions, Job, is_behind, not_started, unfinished
-from harness.launch.launcher import num_cores, own_code_first, places
-from harness.launch.pipeline import typed
+from harness.launch.jobs import DONE, Functions, Job, is_behind
+from harness.launch.launchers import is_local, run_works, workers_of
 from harness.launch.plan import describe
 from harness.launch.results import headline, report_command, run_names, sync_lines
-from harness.launch.status import decide, decision_text, finished
+from harness.launch.signals import Left
+from harness.launch.status import decide, decision_text
 from harness.launch.study import merged_study, write_study
+from harness.launch.works import works_of
 from harness.records.code_state import code_state
-from harness.records.locks import Held, hold
+from harness.records.locks import Held, hold, study_lock
 from harness.records.progress import Display, duration
 from harness.records.reading import RecordError, visible
 from harness.records.records import NewerRecord, RunRecord, Status, read_run, write_record
 from harness.schema.run_config import RunConfig
-
-if TYPE_CHECKING:
-    from hydra.plugins.launcher import Launcher
 
 
 def plan(sweep: Sweep) -> str:
@@ -45,21 +36,11 @@ def plan(sweep: Sweep) -> str:
     if sweep.factors or len(sweep.jobs) > 1:
         merged_study(sweep, study_folder(sweep), command="")
     todo = {job.run_id: decide(job.config)[0] for job in sweep.runs}
-    return describe(sweep, todo, workers=workers_of(sweep))
+    return describe(sweep, todo, workers=workers_of(sweep), here=is_local(sweep))
 
 
 def study_folder(sweep: Sweep) -> Path:
     return Path(sweep.jobs[0].config.output_dir) / sweep.jobs[0].config.study
-
-
-def workers_of(sweep: Sweep) -> int:
-    """How many runs a launch has at once on this machine. Raises ConfigError for settings that do not fit."""
-    settings = launcher_settings(master_config(sweep))
-    threads = max(job.config.threads for job in sweep.runs)
-    if settings.pop("_target_") != PROCESS:
-        return settings.get("workers") or max(1, num_cores() // threads)
-    settings.pop("silence")
-    return len(places(sweep.jobs[0].config.device, threads, **settings))
 
 
 def run_sweep(
@@ -70,16 +51,16 @@ def run_sweep(
     pilot: Sequence[dict[str, Any]] = (),
     reported: bool = True,
 ) -> int:
-    """Launch what is not finished. Returns the exit code: 0 all finished, 1 any failed, 3 any held elsewhere.
+    """Launch what is not finished. Returns the exit code: 0 all finished, 1 any not.
 
+    Runs that another launch of the study has under way are waited for: both launches end with all of them.
     `pilot` says how each arm got its learning rate, for the study's record. A study that is `reported` is
-    declared before its first run. Raises ConfigError when the study
-    on disk is of another kind, KeyboardInterrupt after stopping the runs.
+    declared before its first run. Raises ConfigError when the study on disk is of another kind,
+    KeyboardInterrupt after stopping the runs.
     """
     workers_of(sweep)  # refuse what the launcher cannot do before anything is written
     study = study_folder(sweep)
     command = f"python -m harness {shlex.join(['-m', *sweep.composer.flags, *overrides])}"
-    record = merged_study(sweep, study, command=command, pilot=pilot)
     records = finished_records(sweep.jobs[0].config.output_dir)
     costs = {job.run_id: estimate(job.config, records).seconds for job in sweep.runs}
     costs |= {
@@ -89,9 +70,11 @@ def run_sweep(
     todo = sorted(
         (job for job in sweep.runs if decided[job.run_id][0] != "skip"), key=lambda j: -costs[j.run_id]
     )
-    write_study(study, record, needed=bool(todo))
-    if todo and reported:
-        declare(sweep, study)
+    with study_lock(study, needed=bool(todo)):
+        record = merged_study(sweep, study, command=command, pilot=pilot)
+        write_study(study, record, needed=bool(todo))
+        if todo and reported:
+            declare(sweep, study)
     began = datetime.now(UTC)
     configs = {job.run_id: job.config for job in todo}
     names = run_names(sweep.runs, with_rates=bool(sweep.grid))
@@ -112,61 +95,19 @@ def _launch(
     sweep: Sweep, jobs: Sequence[Job], display: Display, costs: dict[str, float], functions: Functions
 ) -> dict[str, tuple[str, str]]:
     """(outcome, reason) of each job, whatever became of its process."""
-    launcher = make_launcher(
-        sweep, display=display, costs=costs, functions=functions, sides=_sides(sweep.runs)
-    )
-    outcomes: dict[str, tuple[str, str]] = {}
-    # Our own launcher knows what waits for what; others are given the stages one after another.
-    for wave in [jobs] if is_local(sweep) else _waves(jobs):
-        found = {job.run_id: unfinished(job.config.waits_for, outcomes) for job in wave}
-        barred = {name: not_started(stage, outcomes[stage]) for name, stage in found.items() if stage}
-        outcomes |= barred
-        for name, ended in barred.items():
-            display.end(name, *ended)
-        outcomes |= _launch_wave(launcher, [j for j in wave if j.run_id not in barred], display)
+    works = works_of(jobs, flags=sweep.composer.flags, functions=functions, costs=costs)
+    display.expect({work.name: work.cost for work in works if work.is_base})
+    try:
+        ended = run_works(sweep, works, display=display, study=study_folder(sweep), sides=_sides(sweep.runs))
+    except KeyboardInterrupt as error:
+        for job in jobs if not isinstance(error, Left) else ():
+            mark(job.config, "interrupted", "stopped by the user; launch again to go on")
+        raise
+    outcomes = {job.run_id: ended[job.run_id] for job in jobs}
     for job in jobs:
         outcome, reason = outcomes[job.run_id]
         if outcome == "failed":
             mark(job.config, "failed", reason)
-    return outcomes
-
-
-def _waves(jobs: Sequence[Job]) -> list[list[Job]]:
-    """The jobs by how many others they wait for, one after another."""
-    waits = {job.run_id: job.config.waits_for for job in jobs}
-
-    def depth(name: str) -> int:
-        return max((1 + depth(stage) for stage in waits[name] if stage in waits), default=0)
-
-    by: dict[int, list[Job]] = {}
-    for job in jobs:
-        by.setdefault(depth(job.run_id), []).append(job)
-    return [by[number] for number in sorted(by)]
-
-
-def _launch_wave(launcher: Launcher, jobs: Sequence[Job], display: Display) -> dict[str, tuple[str, str]]:
-    """(outcome, reason) of each job, from one call of the launcher."""
-    if not jobs:
-        return {}
-    try:
-        with own_code_first(max(job.config.threads for job in jobs)):
-            returns = launcher.launch([typed(job.overrides) for job in jobs], 0)
-    except KeyboardInterrupt:
-        for job in jobs:
-            mark(job.config, "interrupted", "stopped by the user; launch again to go on")
-        raise
-    except Exception as error:  # a launcher that gives up, as joblib does when a worker is killed
-        display.say(f"the launcher gave up: {type(error).__name__}: {error}".splitlines()[0])
-        return {job.run_id: _from_record(job.config, "its launcher gave up") for job in jobs}
-    outcomes = {}
-    for job, ended in zip(jobs, returns, strict=True):
-        value = ended._return_value
-        if isinstance(value, tuple):
-            outcomes[job.run_id] = value
-        elif isinstance(value, Exception):
-            outcomes[job.run_id] = ("failed", f"{type(value).__name__}: {value}".splitlines()[0])
-        else:
-            outcomes[job.run_id] = (str(value), "")
     return outcomes
 
 
@@ -179,13 +120,6 @@ def _sides(jobs: Sequence[Job]) -> dict[int, bool]:
             if device is not None:
                 found.setdefault(job.config.seed, device != "cpu")
     return found
-
-
-def _from_record(config: RunConfig, otherwise: str) -> tuple[str, str]:
-    if finished(config) is not None:
-        return "finished", ""
-    mark(config, "failed", otherwise)
-    return "failed", otherwise
 
 
 def mark(config: RunConfig, status: Status, reason: str) -> None:
@@ -245,6 +179,4 @@ def _summary(sweep: Sweep, outcomes: dict[str, tuple[str, str]], study: Path, se
     if counts.keys() & {"finished", "skipped"}:
         for line in [*sync_lines([job.config for job in sweep.jobs]), f"next: {report_command(study)}"]:
             print(line, file=sys.stderr)
-    if counts.keys() - {"finished", "skipped", "held"}:
-        return 1
-    return 3 if "held" in counts else 0
+    return 1 if counts.keys() - {"finished", "skipped"} else 0

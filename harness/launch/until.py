@@ -22,7 +22,8 @@ from harness.launch.costs import estimate, finished_records
 from harness.launch.expand import Sweep, expand
 from harness.launch.jobs import Functions
 from harness.launch.launcher import own_code_first
-from harness.launch.sweep import run_sweep, study_folder, workers_of
+from harness.launch.launchers import workers_of
+from harness.launch.sweep import run_sweep, study_folder
 from harness.records.code_state import code_state
 from harness.records.looks import FILE, Look, Looks, SeedRule, Seen, read_looks
 from harness.records.progress import duration

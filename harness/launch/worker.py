@@ -72,7 +72,7 @@ def serve(jobs: Connection, messages: Connection, device: str | None) -> None:
     with suppress(EOFError, KeyboardInterrupt):
         while True:
             work = jobs.recv()
-            send("result", *_run(work, send))
+            send("result", *run_work(work, send))
     messages.close()
 
 
@@ -84,7 +84,7 @@ def _beat(send: Callable[..., None]) -> None:
             time.sleep(BEAT)
 
 
-def _run(work: Work, send: Callable[..., None]) -> Outcome:
+def run_work(work: Work, send: Callable[..., None]) -> Outcome:
     """Pin threads, send the job's output to its log, run it, say how it ended."""
     with suppress(OSError):  # the disk is full: then the output goes to the parent's
         _redirect(work.log)

@@ -36,6 +36,7 @@ PRELOAD = [
 ]
 GRACE = 20.0  # seconds a child has to stop: more than it gives the step under way
 SILENCE = 300.0  # seconds without a sign of life after which a child counts as hung
+HELD_AGAIN = 5.0  # seconds until a run is tried again that another launch has under way
 
 
 def run_all(
@@ -58,6 +59,9 @@ def run_all(
     child. That is replaced when a run failed: an error on a GPU may leave the whole process unable to use
     it. A child without a sign of life for `silence` seconds (it is stopped, or stuck in the kernel) is
     killed, and its job has failed. `sides` (seed -> on a GPU?) and which place takes what: Matcher.
+
+    A run that another launch of the study has under way is tried again until that one ends: then it is
+    skipped, or goes on here.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_preload(works))
@@ -67,10 +71,13 @@ def run_all(
     active: dict[str, _Child] = {}
     idle: list[_Child] = []
     outcomes: dict[str, Outcome] = {}
+    again: dict[str, float] = {}  # held run -> when to try it
     try:
         while pending or active:
             _end_barred(pending, outcomes, display)
-            ready = _ready(pending, outcomes, works)
+            ready = [
+                w for w in _ready(pending, outcomes, works) if again.get(w.name, 0.0) <= time.monotonic()
+            ]
             while found := matcher.match(_free(idle, seats), ready, [*pending, *_works(active)]):
                 place, work = found
                 if isinstance(place, _Child):
@@ -81,13 +88,19 @@ def run_all(
                     child = _Child(context, place)
                 ready.remove(work)
                 pending.remove(work)
-                display.start(work.name)
+                if work.name not in again:
+                    display.start(work.name)
                 active[work.name] = child
                 child.start(work)
             for name in _ended(active, display, silence):
                 child = active.pop(name)
-                outcomes[name] = child.outcome()
-                display.end(name, *outcomes[name])
+                ended = child.outcome()
+                if ended[0] == "held":
+                    pending.append(child.work)
+                    _await(name, ended[1], again, display)
+                else:
+                    outcomes[name] = ended
+                    display.end(name, *ended)
                 if child.usable:
                     idle.append(child)
                 else:
@@ -99,6 +112,14 @@ def run_all(
         for child in idle:
             child.close()
     return outcomes
+
+
+def _await(name: str, holder: str, again: dict[str, float], display: Display) -> None:
+    """Set when a held run is tried again, and say once who has it."""
+    if name not in again:
+        display.say(f"{display.name(name)}  {holder}; waiting for it")
+        display.update(name, "waiting", 0, 0)
+    again[name] = time.monotonic() + HELD_AGAIN
 
 
 def _preload(works: Sequence[Work]) -> list[str]:

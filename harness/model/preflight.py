@@ -223,13 +223,17 @@ def system_memory() -> int | None:
     return free
 
 
-def estimate(config: RunConfig) -> tuple[Needs, str, int | None] | None:
-    """(needs, device, free bytes there) of a run; None while its dimensions are not known."""
+def estimate(config: RunConfig, *, here: bool = True) -> tuple[Needs, str, int | None] | None:
+    """(needs, device, free bytes there) of a run; None while its dimensions are not known.
+
+    Not `here`: on a node with a GPU unless device=cpu, whose free bytes are not known.
+    """
     dims = shape(config.model, vocab_size=LADDER_VOCABULARY)
     if dims is None:
         return None
-    device = device_of(config)
-    return needs(config, dims, device), device, gpu_memory() if device == "cuda" else system_memory()
+    device = device_of(config) if here else "cpu" if config.device == "cpu" else "cuda"
+    free = gpu_memory if device == "cuda" else system_memory
+    return needs(config, dims, device), device, free() if here else None
 
 
 def check_packages(config: RunConfig) -> None:
@@ -280,9 +284,9 @@ def remedies(config: RunConfig) -> str:
     return ", ".join(text.format(c=config) for applies, text in _REMEDIES if applies(config))
 
 
-def describe(config: RunConfig) -> str:
+def describe(config: RunConfig, *, here: bool = True) -> str:
     """Describe a model's memory in one line of `--plan`."""
-    found = estimate(config)
+    found = estimate(config, here=here)
     if found is None:
         return f"{config.model.name}: memory unknown until its config.json is downloaded"
     need, device, free = found

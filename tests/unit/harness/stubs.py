@@ -66,7 +66,11 @@ def execute(config: RunConfig, *, overrides: list[str], report: Reporter) -> str
     if action == "fail":
         record(config, "failed", reason="the loss is NaN")
         return "failed"
-    if action == "hold":
+    if action == "diverge":
+        record(config, "failed", reason="TrainingError: 3 steps in a row had a gradient that is not finite")
+        return "failed"
+    if action == "hold" and not (held := run_folder(config) / "held.txt").exists():  # once
+        held.touch()
         report("held", 0, 1, "process 12 on host")
         return "held"
     mark_evaluated(config, base_folder(config), 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -143,6 +144,29 @@ def test_a_failed_rate_is_out_of_the_running(tmp_path: Path, monkeypatch: pytest
     gone |= {("grpo", lr, 100) for lr in (1e-3, 1e-4)}
     with pytest.raises(ConfigError, match="no learning rate of the arm objective=grpo,model=tiny"):
         choose(found, grid)
+
+
+def test_a_machine_does_not_decide_on_a_rate(launch, tmp_path: Path, capsys) -> None:
+    """A run of the pilot that was killed, or failed not by its training, stops the launch."""
+    kill = json.dumps({"grpo-tiny-s101": "kill"})
+    assert launch(behaviour=kill) == 1
+    said = capsys.readouterr().err
+    for rate in ("0.001", "0.0001", "1e-05"):
+        assert f"pilot: objective=grpo,model=tiny, trainer.lr={rate}, seed 101: killed by signal 9" in said
+    assert "no rate is chosen without these; launch again to run them" in said
+    assert not list((tmp_path / "s").glob("*/run.json")) and "best on validation" not in said
+    assert launch() == 0  # launched again, they run
+    assert "best on validation" in capsys.readouterr().err
+
+
+def test_a_rate_whose_training_diverged_is_out_and_the_rest_goes_on(
+    launch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from harness.training.trainer import TrainingError
+
+    assert f"{TrainingError.__name__}: " == pilot.DIVERGED
+    assert launch(behaviour=json.dumps({"-s101-": "diverge"})) == 1  # the study's own runs are done
+    assert list((tmp_path / "s").glob("*/run.json"))
 
 
 def test_rates_that_all_fail_alike_are_a_tie_and_no_edge(

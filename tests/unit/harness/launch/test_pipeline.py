@@ -299,11 +299,8 @@ def test_a_sweep_runs_what_others_begin_from_first_and_once(launch, tmp_path: Pa
     assert launch("-m", "pipeline=two,three", "seed=0,1") == 0 and calls(tmp_path) == []
 
 
-@pytest.mark.parametrize("launcher", [(), ("hydra/launcher=joblib",)], ids=["ours", "joblib"])
-def test_a_failed_stage_costs_what_begins_from_it_alone(launch, launcher, tmp_path: Path, capsys) -> None:
-    if launcher:
-        pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
-    lines = ("-m", "pipeline=three", "seed=0,1", *launcher)
+def test_a_failed_stage_costs_what_begins_from_it_alone(launch, tmp_path: Path, capsys) -> None:
+    lines = ("-m", "pipeline=three", "seed=0,1")
     assert launch(*lines, behaviour={"grpo-tiny-s0": "fail"}) == 1
     runs = {p.parent.name.rsplit("-", 1)[0]: read_run(p.parent) for p in (tmp_path / "s").glob("*/run.json")}
     assert {name: record.status for name, record in runs.items()} == {
@@ -324,19 +321,21 @@ def test_a_failed_stage_costs_what_begins_from_it_alone(launch, launcher, tmp_pa
     assert [name.rsplit("-", 1)[0] for name in calls(tmp_path)] == ["grpo-tiny-s0", "dapo-tiny-s0"]
 
 
-def test_a_held_stage_holds_what_begins_from_it(launch, tmp_path: Path, capsys) -> None:
-    assert launch("-m", "pipeline=three", "seed=0", behaviour={"sft_rejection": "hold"}) == 3
-    assert [name for name in calls(tmp_path) if "-b0-" not in name] == [
-        name for name in calls(tmp_path) if name.startswith("sft_rejection")
-    ]
-    assert capsys.readouterr().err.count("not started, since the stage before it, sft_rejection") >= 2
+def test_what_begins_from_a_stage_of_another_launch_waits_for_it(
+    launch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.launch.workers.HELD_AGAIN", 0.1)
+    assert launch("-m", "pipeline=three", "seed=0", behaviour={"sft_rejection": "hold"}) == 0
+    names = [name.rsplit("-", 1)[0] for name in calls(tmp_path) if "-b0-" not in name]
+    first = "sft_rejection_offline-tiny-s0"
+    assert names == [first, first, "grpo-tiny-s0", "dapo-tiny-s0"]
 
 
 def test_the_reason_names_the_stage_that_failed_first() -> None:
     first = not_started("a", ("failed", "the loss is NaN"))
     assert first == ("failed", "not started, since the stage before it, a, failed: the loss is NaN")
     assert not_started("b", first) == first
-    assert not_started("a", ("held", "process 12"))[0] == "held"
+    assert not_started("a", ("interrupted", ""))[0] == "interrupted"
     assert not_started("a", ("some launcher's word", ""))[0] == "failed"
 
 

@@ -65,9 +65,9 @@ def test_escapes_in_an_error_are_written_out(capsys) -> None:
         (["-m", "seed=0,1", "hydra.launcher.workers=0"], "hydra.launcher.workers=0"),
         (
             ["-m", "seed=0,1", "hydra.launcher.per_gpu=null"],
-            "hydra.launcher.per_gpu=None: give a positive number",
+            "hydra.launcher.per_gpu=null: input should be a valid integer",
         ),
-        (["-m", "seed=0,1", "hydra/launcher=nosuch"], "installed launchers: "),
+        (["-m", "seed=0,1", "hydra/launcher=nosuch"], "launchers: process, ray, slurm"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(

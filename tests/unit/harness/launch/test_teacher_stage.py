@@ -14,7 +14,6 @@ from harness.launch.expand import Sweep, expand
 from harness.launch.match import check_match, matched_sweep
 from harness.launch.plan import describe
 from harness.launch.run import main
-from harness.launch.sweep import _waves
 from harness.records.records import read_run
 from harness.schema.run_config import ConfigError, RunConfig
 from tests.unit.harness.launch.test_pipeline import COMMON, ablation, own
@@ -158,7 +157,6 @@ def test_a_sweep_trains_the_teacher_first_and_once(tmp_path: Path) -> None:
     sweep = sweep_of(tmp_path, "pipeline.sft.trainer.steps=3,4", "seed=0,1")
     # 2 arms x 2 seeds x (sft, rl), and a teacher a seed.
     assert len(sweep.runs) == 2 * 2 * 2 + 2
-    assert [len(wave) for wave in _waves(sweep.runs)] == [2, 4, 4]
     lines = ("-m", "pipeline.sft.trainer.steps=3,4", "seed=0,1", "hydra.launcher.workers=3")
     assert launch(tmp_path, *lines) == 0
     done = calls(tmp_path / "out")
@@ -169,12 +167,9 @@ def test_a_sweep_trains_the_teacher_first_and_once(tmp_path: Path) -> None:
             assert other is None or done.index(other) < done.index(name)
 
 
-@pytest.mark.parametrize("launcher", [(), ("hydra/launcher=joblib",)], ids=["ours", "joblib"])
-def test_a_failed_teacher_costs_its_pupils_alone(launcher: tuple[str, ...], tmp_path: Path) -> None:
-    if launcher:
-        pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+def test_a_failed_teacher_costs_its_pupils_alone(tmp_path: Path) -> None:
     own(tmp_path, TAUGHT)
-    assert launch(tmp_path, "-m", "seed=0,1", *launcher, behaviour={"grpo-tiny2-s0": "fail"}) == 1
+    assert launch(tmp_path, "-m", "seed=0,1", behaviour={"grpo-tiny2-s0": "fail"}) == 1
     places = (tmp_path / "out" / "s").glob("*/run.json")
     found = {(r.config["stage"]["name"], r.config["seed"]): r for r in (read_run(p.parent) for p in places)}
     assert {key: record.status for key, record in found.items()} == {

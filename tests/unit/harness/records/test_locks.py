@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import multiprocessing
 import os
 import signal
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
@@ -14,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from harness.records import locks
-from harness.records.locks import Held, hold, hold_all
+from harness.records.locks import STUDY_LOCK, Held, hold, hold_all, study_lock
 
 CONTEXT = multiprocessing.get_context("fork")
 
@@ -137,3 +140,67 @@ def test_several_folders_are_held_at_once_and_in_one_order(tmp_path: Path) -> No
 def _wait_for_all(folder: Path) -> None:
     with hold_all([folder / "b", folder / "a"]):
         (folder / "entered").touch()
+
+
+def _add_ones(study: Path, number: int) -> None:
+    """Read, wait, write: loses additions unless one process does it at a time."""
+    for _ in range(number):
+        with study_lock(study):
+            found = int((study / "sum").read_text())
+            time.sleep(0.001)
+            (study / "sum").write_text(str(found + 1))
+
+
+def test_what_launches_merge_is_theirs_one_at_a_time(tmp_path: Path) -> None:
+    (tmp_path / "sum").write_text("0")
+    processes = [CONTEXT.Process(target=_add_ones, args=(tmp_path, 20)) for _ in range(4)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+    assert (tmp_path / "sum").read_text() == "80"
+
+
+def test_the_study_lock_takes_no_run_and_none_of_its_unfinished_files(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    process, pipe, _ = start(run)
+    unfinished = run / ".metrics.jsonl.abc.tmp"
+    unfinished.write_text("a run is writing this")
+    with study_lock(tmp_path):
+        assert unfinished.exists()
+    pipe.send("done")
+    process.join(20)
+    with hold(run):  # whose own next holder removes it
+        assert not unfinished.exists()
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS])
+def test_a_file_system_without_locks_is_refused_with_a_remedy(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    for lock in (hold(tmp_path / "run"), study_lock(tmp_path)):
+        with pytest.raises(OSError, match=r"no locks \(flock\): mount it with them") as caught, lock:
+            pytest.fail("not held")
+        assert "set output_dir to one that has" in str(caught.value)
+        assert Path(caught.value.filename).name in (".lock", STUDY_LOCK)
+    with study_lock(tmp_path, needed=False):  # nothing to run: nothing to lose
+        pass
+
+
+def test_an_error_of_the_work_inside_is_no_error_of_the_lock(tmp_path: Path) -> None:
+    with pytest.raises(BlockingIOError, match="inside"), hold(tmp_path):
+        raise BlockingIOError("inside")
+    with pytest.raises(OSError, match="inside"), study_lock(tmp_path, needed=False):
+        raise OSError("inside")
+
+
+def test_who_holds_a_lock_is_said_with_its_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "4711")
+    with hold(tmp_path):
+        said = (tmp_path / ".lock").read_text()
+    assert said.startswith(f"process {os.getpid()} on {socket.gethostname()} since 2")
+    assert said.endswith(" UTC, Slurm job 4711")
