@@ -87,6 +87,10 @@ def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
             ["trainer.lr=range(1,1000)", "seed=range(0,1000)", "-m"],
             "999 trainer.lr × 1000 seed: 999,000 runs",
         ),
+        (
+            ["-m", "ablation=diversity,contamination"],
+            "error: ablation=diversity,contamination: a launch makes one study; launch one after another",
+        ),
     ],
 )
 def test_what_is_typed_wrong_is_one_line_for_a_launch_and_its_plan(
