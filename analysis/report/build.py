@@ -28,6 +28,7 @@ from analysis.tables.arms import arm_table
 from analysis.tables.discovery import discovery_table
 from analysis.tables.families import families_table
 from analysis.tables.groups import group_tables
+from analysis.tables.interactions import interactions_table
 from analysis.tables.lm_eval import lm_eval_table
 from analysis.tables.measures import decomposition_table, measures_table, splits_table, templates_table
 from analysis.tables.memorisation import memorisation_table
@@ -86,6 +87,7 @@ def _sections(
         arm_table(study, primary, results),
         path_table(study, primary),
         main_effects_table(study, primary),
+        interactions_table(study, primary),
         finding_table(study, primary, results),
     )
     moved = transfer_table(study, primary, transfers(study, primary))
