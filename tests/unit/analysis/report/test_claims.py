@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -95,6 +96,29 @@ def test_a_conservative_objective(tmp_path: Path, clip: float, kl: float, word: 
     ).to_csv(study.folder / "area_effects.csv", index=False)
     again = claim_rules.conservative([study])
     assert again is not None and "each alone adds 4.7 [4.1, 5.4] and 4.0 [3.5, 4.5] points" in again[1]
+
+
+@pytest.mark.parametrize(
+    "clip, kl, word",
+    [
+        ("equivalent", "undecided", "undecided"),
+        ("cannot tell", "worse", "undecided"),
+        ("worse", "equivalent", "refuted"),
+        ("cannot tell", "better", "supported"),
+    ],
+)
+def test_one_of_two_contrasts_refutes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clip: str, kl: str, word: str
+) -> None:
+    words = {"clip": clip, "kl": kl}
+
+    def judged(study: Committed, level: str, metric: str, factor: str) -> SimpleNamespace:
+        return SimpleNamespace(verdict=SimpleNamespace(word=words[factor]))
+
+    monkeypatch.setattr(claim_rules, "contrast_of", judged)
+    monkeypatch.setattr(claim_rules, "_size", lambda judged: "so much")
+    found = claim_rules.conservative([conservative(tmp_path / "conservative", clip=0.0, kl=0.0)])
+    assert found is not None and found[0] == word
 
 
 def sizes(folder: Path, gains: dict[str, tuple[float, float]]) -> Committed:
