@@ -18,6 +18,7 @@ class ProcessSettings(Section):
     """Processes of this machine (harness/launch/workers.py)."""
 
     name: Literal["process"]
+    """The launcher, as hydra/launcher=process names it."""
     workers: Positive | None
     """Runs at once; null: one a GPU, or on CPUs as many as cores / threads."""
     warm: bool
@@ -34,11 +35,15 @@ class SlurmSettings(Section):
     """Jobs of a Slurm cluster (harness/launch/slurm.py)."""
 
     name: Literal["slurm"]
+    """The launcher, as hydra/launcher=slurm names it."""
     partition: str | None
-    """Partition; null: the cluster's default. So account, qos and constraint."""
+    """Partition of the jobs; null: the cluster's default."""
     account: str | None
+    """Account that is charged; null: the user's own."""
     qos: str | None
+    """Quality of service; null: the cluster's default."""
     constraint: str | None
+    """Features that a node must have, as sbatch's --constraint; null: any node."""
     timeout_min: Positive
     """Time limit of a job in minutes; a run that needs longer is saved, requeued and resumed."""
     signal_delay_s: Positive
@@ -86,6 +91,7 @@ class RaySettings(Section):
     """Tasks of a Ray cluster (harness/launch/ray_tasks.py)."""
 
     name: Literal["ray"]
+    """The launcher, as hydra/launcher=ray names it."""
     address: str | None
     """The cluster: auto, host:port or ray://host:port; null: a Ray on this machine alone, for the launch."""
     cpus: Positive | None

@@ -45,11 +45,11 @@ KILLS = [
     ("harness.training.saving", "copy_tokenizer", 1, "after"),  # a checkpoint folder half written
     ("harness.training.trainer", "save", 1, "before"),
     ("harness.launch.execute", "write_record", 2, "before"),
-    ("harness.launch.execute", "evaluate", 1, "before"),
+    ("harness.launch.evaluating", "evaluate", 1, "before"),
     ("harness.evaluation.evaluate", "write_samples", 1, "before"),
     ("harness.records.published", "os.replace", 6, "before"),  # a record's file half written
     ("harness.evaluation.evaluate", "write_samples", 3, "after"),
-    ("harness.launch.execute", "evaluate", 2, "after"),
+    ("harness.launch.evaluating", "evaluate", 2, "after"),
     ("harness.launch.execute", "dead_flags", 1, "before"),
 ]
 

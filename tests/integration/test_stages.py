@@ -45,14 +45,14 @@ LINES = (
 KILLS: list[Kill] = [
     ("harness.training.offline", "write_samples", 1, "after"),  # of the cold start, before its first update
     ("harness.training.trainer", "publish", 1, "before"),
-    ("harness.launch.execute", "evaluate", 1, "before"),
+    ("harness.launch.evaluating", "evaluate", 1, "before"),
     ("harness.training.setup", "load_policy", 2, "after"),  # the second stage has its start, and no step
     ("harness.training.trainer", "sample", 2, "after"),
     ("harness.training.saving", "copy_tokenizer", 1, "after"),
-    ("harness.launch.execute", "evaluate", 1, "before"),
+    ("harness.launch.evaluating", "evaluate", 1, "before"),
     ("harness.training.update", "guarded_step", 1, "after"),  # of the third
     ("harness.training.trainer", "save", 1, "after"),
-    ("harness.launch.execute", "evaluate", 1, "after"),
+    ("harness.launch.evaluating", "evaluate", 1, "after"),
     ("harness.launch.execute", "dead_flags", 1, "before"),
 ]
 
