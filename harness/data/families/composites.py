@@ -1,9 +1,11 @@
 """Composites: an atom of the value of another atom, two or three deep; a name reads from the outside in.
 
-`divisors_gcd_mod` asks for the number of divisors of the gcd of a remainder and a number. They are meant as
-problems whose derivations no pretraining text holds (conf/corpus/composites.yaml), though each atom's are
-known: does training on answers alone find the chain? Every value on the way differs from the answer and from
-the numbers of the statement, so a right chain has to compute it; `Derivation.parts` has those values.
+`divisors_gcd_mod` asks for the number of divisors of the gcd of a remainder and a number. Some are meant as
+problems whose derivations no pretraining text holds, though each atom's are known, and, in
+conf/corpus/discovery.yaml, those of other composites: does training on answers alone find the chain? A
+product outside gives many different answers, which are seldom guessed. Every value on the way differs from
+the answer and from the numbers of the statement, so a right chain has to compute it; `Derivation.parts` has
+those values.
 """
 
 from __future__ import annotations
@@ -36,6 +38,23 @@ NAMES = (
     "divisors_gcd_mod",
     "gcd_mod_product",
     "product_digits_product",
+    "product_mod",
+    "product_divisors",
+    "digits_gcd",
+    "gcd_digits",
+    "mod_gcd",
+    "mod_digits",
+    "product_gcd_mod",
+    "product_digits_mod",
+    "product_mod_product",
+    "product_gcd_digits",
+    "product_gcd_product",
+    "product_digits_gcd",
+    "mod_mod",
+    "product_product",
+    "product_mod_gcd",
+    "product_mod_digits",
+    "product_mod_mod",
 )
 _COMMUTATIVE = ("product", "gcd")
 _LEAST_VALUE = 3  # of the answer and of each part: smaller ones are guessed too often

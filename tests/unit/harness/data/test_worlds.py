@@ -7,8 +7,10 @@ from collections import Counter
 
 import pytest
 
+from harness.data.aime_gen import best_constant
 from harness.data.families.instance import FAMILIES, LEVELS, generate
 from harness.data.load import check_corpus, check_data, corpus, load_split
+from harness.grading.steps.chain import chain_of
 from harness.identity import base_id, base_identity
 from harness.launch.compose import Composer
 from harness.schema.run_config import ConfigError, RunConfig
@@ -218,3 +220,75 @@ def test_a_base_of_the_transfer_world_knows_families_that_are_not_trained() -> N
         assert shapes_of([name], (1, 2)) & seen, name
     texts = {p.text for split in SPLITS for p in load_split(config.data, split)}
     assert not texts & {text for text, _ in documents("data=transfer", num=6000)}
+
+
+DISCOVERY = ["data=discovery", "corpus=discovery"]
+_ATOM = re.compile(r"(gcd)\(#,#\)|(digits)\(#\)|(divisors) of #")
+_PAIR = re.compile(r"#(\*| mod )#")
+_BRACKET = re.compile(r"(?<![a-z])\(#\)")
+
+
+def operations(text: str) -> tuple[str, ...]:
+    """Atoms of a terse statement from the inside out: each is crossed out once its operands are numbers."""
+    found: list[str] = []
+    rest = shape(text)
+    while rest != "#":
+        place = _BRACKET.search(rest) or _ATOM.search(rest) or _PAIR.search(rest)
+        assert place, rest
+        if name := next((part for part in place.groups() if part), None):
+            found.append({"*": "product", " mod ": "mod"}.get(name, name))
+        rest = rest[: place.start()] + "#" + rest[place.end() :]
+    return tuple(found)
+
+
+def targets() -> list[str]:
+    data = configured(*DISCOVERY).data
+    return [*data.families, *data.heldout_families]
+
+
+def chains_in(text: str, done: str) -> set[str]:
+    """Templates of all runs of steps of a derivation, as if every number before a run were given.
+
+    `p*p;s0 mod p` is a product and the remainder of it, wherever its numbers came from.
+    """
+    steps = done.split(";")[:-1]
+    results = [step.rpartition("=")[2] for step in steps]
+    found = set()
+    for start in range(len(steps)):
+        for end in range(start + 1, len(steps) + 1):
+            given = " ".join([text, *results[:start]])
+            run, answer = ";".join(steps[start:end]), results[end - 1]
+            found.add(re.sub(r"p\d+", "p", chain_of(run, problem=given, answer=answer).template))
+    return found
+
+
+def test_the_discovery_corpus_shows_two_atoms_at_most_and_no_target() -> None:
+    lists = configured(*DISCOVERY).corpus.families  # type: ignore[union-attr]
+    assert set(lists.absent) == set(targets()) and not lists.direct
+    found = {operations(text) for text, _ in documents(*DISCOVERY)}
+    assert found == {tuple(reversed(name.removeprefix("atom_").split("_"))) for name in lists.worked}
+    aimed = {tuple(reversed(name.split("_"))) for name in targets()}
+    assert max(map(len, found)) == 2 and not found & aimed
+    # nor do two atoms that a target of two is made of stand together in another order
+    pairs = {frozenset(one) for one in found if len(one) == 2}
+    assert not pairs & {frozenset(one) for one in aimed if len(one) == 2}
+
+
+@pytest.mark.parametrize("name", targets())
+def test_no_derivation_of_the_discovery_corpus_holds_the_steps_of_a_target(name: str) -> None:
+    shown = {chain for text, done in documents(*DISCOVERY, num=400) for chain in chains_in(text, done or "")}
+    whole = set()
+    for seed in range(40):
+        one = generate(name, 1, seed)
+        done = ";".join([*one.steps, rf"\boxed{{{one.answer}}}"])
+        chain = chain_of(done, problem=one.terse, answer=str(one.answer), parts=one.parts)
+        assert chain.valid
+        whole.add(re.sub(r"p\d+", "p", chain.template))
+        assert whole & chains_in(one.terse, done)  # the search finds a derivation where there is one
+    assert len(shown) > 20 and not whole & shown
+
+
+def test_the_targets_of_the_discovery_world_are_seldom_guessed() -> None:
+    # the likeliest answer has 3.6 and 5.4 % in the two families: 5.4 % of 96 are 5.2 +- 2.2; two of these
+    problems = load_split(configured(*DISCOVERY).data, "test")
+    assert len(problems) == 96 and best_constant(problems)[1] <= 9.6 / 96
