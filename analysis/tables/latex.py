@@ -6,6 +6,7 @@ left out from the right, and a comment in the file names them.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 GREEK = "Sigma Delta Pi alpha beta gamma delta epsilon theta kappa lambda mu pi rho sigma tau phi"
@@ -31,10 +32,12 @@ LATEX = {
     "‖": r"$\|$",
     **dict(zip("ΣΔΠαβγδεθκλμπρστφ", (f"$\\{name}$" for name in GREEK.split()), strict=True)),
     "\n": " ",
+    "\u00a0": "~",
 }
 WIDTH = 345.0  # pt: the text of LaTeX's article class
 FIRST, OTHER = 0.34, 0.22  # shares of the width above which a column's text is broken into lines
 SEPARATION = 6.0  # pt between two columns
+GLUED = re.compile(r"\([^()]*\d\]\)|\[[^\[\]]*\d\]")  # an interval, with the gain in front of it
 _TRANSLATE = str.maketrans(LATEX)
 _WIDE, _NARROW = "mwMW—%@&ABCDEFGHKNOPQRUVXYZ−±×→Δ≥≤", " ijlftr.,;:!|'()[]-I"
 
@@ -59,7 +62,7 @@ def latex_table(
 
     The leading columns that fit `width`, in points, are shown; a first column of long names is broken.
     """
-    rows = [list(columns), *map(list, cells)]
+    rows = [list(columns), *([_glued(cell) for cell in row] for row in cells)]
     sizes = [_column(place, [row[place] for row in rows], width) for place in range(len(columns))]
     shown = _fitting([size for size, _ in sizes], width)
     spec = "".join(kind for _, kind in sizes[:shown])
@@ -91,6 +94,11 @@ def latex_table(
     )
 
 
+def _glued(text: str) -> str:
+    """No line is broken inside an interval."""
+    return GLUED.sub(lambda found: found.group().replace(" ", "\u00a0"), text)
+
+
 def escaped_comment(text: str) -> str:
     return " ".join(text.split())
 
@@ -105,7 +113,7 @@ def _column(place: int, texts: Sequence[str], width: float) -> tuple[float, str]
     needed, most = max(map(text_width, texts)), (FIRST if place == 0 else OTHER) * width
     if needed <= most:
         return needed, "l" if place == 0 else "r"
-    longest_word = max((text_width(word) for text in texts for word in text.split()), default=0.0)
+    longest_word = max((text_width(word) for text in texts for word in text.split(" ")), default=0.0)
     size = max(most, longest_word + 4.0)  # no word is broken
     kind = r">{\raggedright\arraybackslash}" if place == 0 else r">{\raggedleft\arraybackslash}"
     return size, f"{kind}p{{{size:.0f}pt}}"

@@ -46,9 +46,11 @@ class Table:
     def only(self, columns: Sequence[str]) -> Table:
         """The table with these columns, in this order. Raises ValueError for one that it has not.
 
-        A column is named whole, or by a beginning that no other has.
+        A column is named whole, or by a beginning that no other has. The first says what a row is: it comes
+        first where it is not named.
         """
         places = [self._place(name) for name in columns]
+        places = places if 0 in places else [0, *places]
         cells = [[row[place] for place in places] for row in self.cells]
         chosen = [self.columns[place] for place in places]
         return replace(self, columns=chosen, cells=cells, terminal_columns=None)

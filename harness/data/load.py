@@ -180,8 +180,8 @@ def check_corpus(config: RunConfig) -> None:
     if not any(part.families for part in grammar(config.measured_data)):
         raise ConfigError(
             f"data={config.measured_data.name} with model={config.model.name}: that model is pretrained on "
-            "generated problems, and these are not; choose a pretrained model, or say what to pretrain on: "
-            "data.families, data.levels"
+            "generated problems, and these are not; choose a pretrained model, or say what to pretrain on, "
+            "such as data.families=[gcd] data.levels=[1] (it then knows nothing of your problems)"
         )
     try:
         next(corpus(config, num_documents=1, seed=0))

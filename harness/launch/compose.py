@@ -25,6 +25,7 @@ from harness.schema.own_function import freeze
 from harness.schema.presets import (
     CONF,
     CORPORA,
+    check_model_name,
     corpus_settings,
     weighed,
     with_components,
@@ -52,6 +53,8 @@ class Composer:
         self.extra = Path(config_dir).absolute() if config_dir else None
         if self.extra and not self.extra.is_dir():
             raise ConfigError(f"--config-dir {config_dir}: no such folder")
+        if self.extra and not any(self.extra.glob("*/*.yaml")):
+            raise ConfigError(f"--config-dir {config_dir}: no GROUP/NAME.yaml in it (objective/mine.yaml)")
         # What a command needs to find the same groups again.
         self.flags = [f"--config-dir={config_dir}"] if config_dir else []
         self.search = [f"hydra.searchpath=[file://{self.extra}]"] if self.extra else []
@@ -243,6 +246,7 @@ class Composer:
         try:
             values["data"] = with_components(values["data"], folders)
             if only is None:
+                check_model_name(values["model"], [f.with_name("model") for f in folders])
                 values["objective"] = with_teacher(
                     values["objective"], [f.with_name("model") for f in folders]
                 )

@@ -51,7 +51,18 @@ def ending(config: RunConfig) -> list[str]:
         for each in found.measures[:2]:  # sampled and greedy
             lines.append(f"{found.label} {each.name}: {_against_base(each)}{_change(each)}")
         lines += ["brackets: 95 % over problems; this run alone, one seed says nothing of the method"]
-    return [*lines, f"results: {folder}", *sync_lines([config]), f"next: {report_command(folder.parent)}"]
+    lines += [*flag_lines([config]), f"results: {folder}"]
+    return [*lines, *sync_lines([config]), f"next: {report_command(folder.parent)}"]
+
+
+def flag_lines(configs: Sequence[RunConfig]) -> list[str]:
+    """`flagged: no_reward_variance (3 runs); ...`: numbers that may mean nothing; empty without any."""
+    found: Counter[str] = Counter()
+    for config in configs:
+        with suppress(RecordError):
+            found.update(read_run(run_folder(config)).flags)
+    runs = [f"{flag} ({n} run{'s' * (n > 1)})" for flag, n in sorted(found.items())]
+    return [f"flagged: {', '.join(runs)}; what to try: harness/README.md#flags"] if runs else []
 
 
 def sync_lines(configs: Sequence[RunConfig]) -> list[str]:

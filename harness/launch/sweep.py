@@ -18,7 +18,7 @@ from harness.launch.expand import Sweep
 from harness.launch.jobs import DONE, Functions, Job, is_behind
 from harness.launch.launchers import is_local, run_works, workers_of
 from harness.launch.plan import describe
-from harness.launch.results import headline, report_command, run_names, sync_lines
+from harness.launch.results import flag_lines, headline, report_command, run_names, sync_lines
 from harness.launch.signals import Left
 from harness.launch.status import decide, decision_text
 from harness.launch.study import merged_study, write_study
@@ -177,6 +177,8 @@ def _summary(sweep: Sweep, outcomes: dict[str, tuple[str, str]], study: Path, se
     text = ", ".join(f"{n} {outcome}" for outcome, n in counts.items())
     print(f"{study}: {text} in {duration(seconds)}", file=sys.stderr)
     if counts.keys() & {"finished", "skipped"}:
-        for line in [*sync_lines([job.config for job in sweep.jobs]), f"next: {report_command(study)}"]:
+        flagged = flag_lines([job.config for job in sweep.runs])
+        waiting = sync_lines([job.config for job in sweep.jobs])
+        for line in [*flagged, *waiting, f"next: {report_command(study)}"]:
             print(line, file=sys.stderr)
     return 1 if counts.keys() - {"finished", "skipped"} else 0

@@ -10,11 +10,21 @@ from pydantic import ValidationError
 from harness.schema.corpus_config import BY_NAME, BY_PARTS
 from harness.schema.section import Section, sections_in
 
+GROUPS = ("model", "objective", "data", "rollout", "trainer", "eval", "tracking")
+
 
 def explain(error: ValidationError, root: type[Section], *, at: tuple[str, ...] = ()) -> str:
     """One line for the first three errors: field, value, remedy. `at`: where `root` has such data."""
     # A misspelt field makes others missing: it comes first.
     found = sorted(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
+    slots = [e["loc"][-1] for e in found if e["type"] == "missing" and e["loc"][:-1] == ("objective",)]
+    if len(slots) > 1:  # a YAML of the user's own: all slots at once, and a file that has them
+        found = [e for e in found if e["type"] != "missing" or e["loc"][:-1] != ("objective",)]
+        lacking = (
+            f"objective: it lacks {', '.join(map(str, slots))}; conf/objective/grpo.yaml has every slot: "
+            "begin from a copy"
+        )
+        return "; ".join([lacking, *(_explain(e, root, at) for e in found[:2])])
     return "; ".join(_explain(e, root, at) for e in found[:3])
 
 
@@ -37,6 +47,11 @@ def _explain(error: Any, root: type[Section], at: tuple[str, ...]) -> str:
         return f"{path}={value}: not one of {', '.join(allowed)}{near if 'did you mean' in near else ''}"
     if error["type"] == "model_type":
         fields = [f"{path}.{name}" for name in _fields_at(root, (*at, *place))]
+        if path in GROUPS and isinstance(value, str):
+            return (
+                f"{path}={value}: {path} is a group, and a file sets its fields; to choose an option write "
+                f"`defaults: [{{override /{path}: {value}}}]`, or give {path}={value} on the command line"
+            )
         return f"{path}={value}: it holds settings of its own; set {' or '.join(fields[:2])}"
     if error["type"] == "greater_than":
         return f"{path}={value}: give a number greater than {error['ctx']['gt']:g}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,32 @@ def with_teacher(objective: Mapping[str, Any], folders: Sequence[Path]) -> dict[
         return dict(objective)
     full = preset(name, folders, field="objective.teacher.model")
     return {**objective, "teacher": {**teacher, "model": full}}
+
+
+def check_model_name(model: Any, folders: Sequence[Path]) -> None:
+    """Raises ValueError for a model that has the name of one preset and the dimensions of another.
+
+    A file that writes `model: {name: ladder_m}` sets the name alone: the run would be called what it is not.
+    """
+    if not isinstance(model, Mapping) or (dims := model.get("dims")) is None:
+        return
+    name = model.get("name")
+    paths = [path for folder in folders for path in sorted(folder.glob("*.yaml"))]
+    own = next((path for path in paths if path.stem == name), None)
+    if own is None or _dims(own.read_text(encoding="utf-8")) == dims:
+        return
+    if (twin := next((p.stem for p in paths if _dims(p.read_text(encoding="utf-8")) == dims), None)) is None:
+        return  # dimensions of the user's own
+    raise ValueError(
+        f"model.name={name}: only the name is set, the dimensions are those of {twin}; choose the "
+        f"option: model={name}, in a file `defaults: [{{override /model: {name}}}]`"
+    )
+
+
+@lru_cache(maxsize=256)
+def _dims(text: str) -> Any:
+    found = yaml.safe_load(text)
+    return found.get("dims") if isinstance(found, Mapping) else None
 
 
 def weighed(parts: Any) -> Any:

@@ -40,6 +40,7 @@ def test_columns_are_chosen_by_name_or_its_beginning() -> None:
     chosen = table().only(["seeds", "avg@4", "arm", "p", "average"])
     assert chosen.columns == ["seeds", "avg@4", "arm", "p", "average length"]
     assert chosen.cells[0][:2] == ["3", "1.0"]
+    assert table().only(["seeds"]).columns == ["arm", "seeds"]  # a row says whose it is
     for name, words in (("av", "several columns begin so"), ("x", "no such column"), ("", "several|no such")):
         with pytest.raises(ValueError, match=words):
             table().only([name])
@@ -59,6 +60,14 @@ def test_what_does_not_fit_is_broken_or_left_out_and_named() -> None:
     assert next(line for line in narrow if line.endswith(r"\\")).count("&") == 0
 
 
+def test_no_line_is_broken_inside_an_interval() -> None:
+    """Only a bracket that ends in a digit and what stands with it in parentheses; other text is free."""
+    cells = [["grpo (a, b)", "35.7 (−2.1 [−3.6, −0.6])", "1.0 [0.5, 1.5] and much more text than fits it"]]
+    text = latex_table("t", "T", ["arm", "gain", "other"], cells, width=300.0)
+    assert r"35.7 ($-$2.1~[$-$3.6,~$-$0.6])" in text and "1.0 [0.5,~1.5] and" in text
+    assert "grpo (a, b)" in text
+
+
 def test_caption_and_label_are_given_or_the_tables_own() -> None:
     assert r"\caption{A title}" in table().latex() and r"\label{tab:t}" in table().latex()
     named = table().latex(caption="50 % & more", label="tab:mine")
@@ -73,7 +82,7 @@ def test_the_command_gives_columns_caption_and_label(make_study, capsys: pytest.
         "--format",
         "latex",
         "--columns",
-        "arm, gain",
+        "gain",
         "--caption",
         "Gains",
         "--label",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from harness.launch.expand import expand
 from harness.launch.init import TEMPLATE
 from harness.launch.rates import RateGrid
 from harness.launch.run import main
+from harness.schema.run_config import ConfigError
 
 README = Path(__file__).resolve().parents[4] / "conf" / "README.md"
 
@@ -112,3 +114,53 @@ def test_a_preset_of_ones_own_may_be_a_benchmark(folder: Path, capsys: pytest.Ca
     (folder / "rows.jsonl").unlink()
     assert main([*arguments, "--config"]) == 2
     assert "eval.benchmarks.mine: data.path=rows.jsonl" in capsys.readouterr().err
+
+
+def objective_in(page: str) -> str:
+    return re.findall(r"```yaml\n(name: .*?)```", page, re.S)[0]
+
+
+@pytest.mark.parametrize("page", ["README.md", "README.ja.md"])
+def test_the_objective_shown_to_a_newcomer_runs_elsewhere(folder: Path, page: str) -> None:
+    """Copied under another name it is grpo, slot by slot; a slot less is named, all of them at once."""
+    text = objective_in((README.parents[1] / page).read_text(encoding="utf-8"))
+    path = folder / "own" / "objective" / "mine.yaml"
+    path.parent.mkdir(parents=True)
+    path.write_text(text.replace("name: grpo ", "name: mine "))
+    (mine,) = expand(["objective=mine"], multirun=False, config_dir="own").runs
+    (theirs,) = expand(["objective=grpo"], multirun=False).runs
+    assert mine.config.objective.name == "mine"
+    assert mine.config.objective.model_copy(update={"name": "grpo"}) == theirs.config.objective
+    slots = ("selection", "ratio", "updates")
+    path.write_text("".join(line for line in text.splitlines(True) if not line.startswith(slots)))
+    with pytest.raises(ConfigError, match=r"lacks selection, ratio, updates; conf/objective/grpo\.yaml has"):
+        expand(["objective=mine"], multirun=False, config_dir="own")
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("model: ladder_m", "model is a group, .* `defaults: \\[{override /model: ladder_m}\\]`"),
+        ("model: {name: ladder_m}", "only the name is set, the dimensions are those of ladder_xs"),
+        ("defaults: [{override /model: ladder_m}]", ""),
+        ("model: {name: my_model}", ""),
+    ],
+)
+def test_a_file_cannot_call_a_model_what_it_is_not(folder: Path, line: str, said: str) -> None:
+    """ladder_m has 5 layers, ladder_xs, which is the default, 4."""
+    path = folder / "own" / "experiment" / "mine.yaml"
+    path.parent.mkdir(parents=True)
+    path.write_text(f"# @package _global_\n{line}\n")
+    if said:
+        with pytest.raises(ConfigError, match=said):
+            expand(["experiment=mine"], multirun=False, config_dir="own")
+        return
+    (run,) = expand(["experiment=mine"], multirun=False, config_dir="own").runs
+    layers = run.config.model.dims.num_layers if run.config.model.dims else None
+    assert (run.config.model.name, layers) in (("ladder_m", 5), ("my_model", 4))
+
+
+def test_a_folder_without_groups_is_refused(folder: Path) -> None:
+    (folder / "mine.yaml").write_text("name: mine\n")
+    with pytest.raises(ConfigError, match=r"--config-dir \.: no GROUP/NAME\.yaml in it"):
+        expand([], multirun=False, config_dir=".")

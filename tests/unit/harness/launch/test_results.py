@@ -8,7 +8,7 @@ import pytest
 
 from harness.identity import base_folder, run_folder
 from harness.launch.jobs import Job
-from harness.launch.results import ending, headline, run_name, run_names, sync_lines
+from harness.launch.results import ending, flag_lines, headline, run_name, run_names, sync_lines
 from harness.records.records import write_record
 from harness.schema.run_config import RunConfig
 from tests.unit.harness.launch.test_measured import AFTER, BEFORE, evaluation, run_record
@@ -80,3 +80,17 @@ def test_numbers_that_cannot_be_read_are_left_to_the_report(config: RunConfig) -
     assert headline(config) == "" and len(ending(config)) == 2
     (run_folder(config) / "run.json").unlink()
     assert headline(config) == ""
+
+
+def test_flags_of_runs_are_counted_at_the_end(tmp_path: Path) -> None:
+    """Two of three runs had no reward variance, one of them was cut throughout; the fourth never ran."""
+    configs = [configure(f"output_dir={tmp_path}", f"seed={seed}") for seed in range(4)]
+    flags = (["no_reward_variance"], ["all_truncated", "no_reward_variance"], [])
+    for config, found in zip(configs, flags, strict=False):
+        run_folder(config).mkdir(parents=True)
+        record = run_record(run_id=run_folder(config).name, flags=found)
+        write_record(run_folder(config) / "run.json", record)
+    assert flag_lines(configs) == [
+        "flagged: all_truncated (1 run), no_reward_variance (2 runs); what to try: harness/README.md#flags"
+    ]
+    assert flag_lines(configs[2:]) == [] and ending(configs[0])[-3].startswith("flagged: no_reward")
