@@ -180,8 +180,8 @@ def _sorted(composer: Composer, overrides: Sequence[str]) -> Overrides:
     several = {key: (composer.values(o), o.is_sweep_override()) for key, o, _ in rest}
     swept = {key: values for key, (values, is_sweep) in several.items() if len(values) > 1 or is_sweep}
     fixed = [line for key, _, line in rest if key not in swept]
-    if several := swept.get("ablation"):
-        raise ConfigError(f"ablation={','.join(several)}: a launch makes one study; launch one after another")
+    if named := swept.get("ablation"):
+        raise ConfigError(f"ablation={','.join(named)}: a launch makes one study; launch one after another")
     return Overrides(levels, launcher, swept, fixed, {key for key, _, _ in rest}, until)
 
 
