@@ -46,11 +46,10 @@ def interactions(study: Study, primary: Primary) -> list[Interaction]:
 
 def _interactions(study: Study, primary: Primary, factor: str) -> Iterator[Interaction]:
     control, factors = study.record.control, study.record.factors
-    for level in factors.get(factor, []):
-        for other, levels in factors.items():
-            for at in levels:
-                if other == factor or level == control[factor] or at in (None, control.get(other)):
-                    continue
+    others = {name: levels for name, levels in factors.items() if name != factor and name in control}
+    for level in (name for name in factors.get(factor, []) if name != control[factor]):
+        for other, levels in others.items():
+            for at in (name for name in levels if name != control[other]):
                 sides = [_cells(study, primary, factor, level, other, x) for x in (at, control[other])]
                 shared = [rest for rest in sides[0] if rest in sides[1]]
                 here, there = ([side[rest] for rest in shared] for side in sides)

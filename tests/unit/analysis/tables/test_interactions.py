@@ -98,3 +98,12 @@ def test_settings_of_a_third_factor_are_averaged_where_both_sides_have_them(stud
 def test_one_factor_has_none(make_study: Callable[..., Path]) -> None:
     loaded = load_study(make_study(models=("xs",)))
     assert interactions_table(loaded, primary_of(loaded)).cells == []
+
+
+def test_a_factor_without_a_control_level_has_none(study: Path) -> None:
+    """As in a study that several launches made by hand."""
+    record = read_study(study)
+    record.control = {"objective": "sft_rejection"}
+    write_record(study / "study.json", record)
+    loaded = load_study(study)
+    assert interactions(loaded, primary_of(loaded)) == []
