@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +150,7 @@ def test_a_template_of_one_stage_alone_leaves_none_to_measure_by(folder: Path) -
     assert stages_of(folder, made, "pipeline.rl.data.template=chat")["rl"][0] == "chat"
 
 
+@pytest.mark.skipif("MATH_DATA_DIR" not in os.environ, reason="MATH_DATA_DIR is not set")
 def test_the_shipped_pipelines_of_a_pretrained_model_set_their_own(folder: Path) -> None:
     lines = ["data=jsonl", "data.path=own.jsonl", "pipeline=smollm2_r1_zero", "eval.splits=[]"]
     config = expand(lines, multirun=False).jobs[0].config
