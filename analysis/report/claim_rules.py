@@ -125,21 +125,26 @@ def generalises(studies: Sequence[Committed]) -> tuple[str, str] | None:
     if rows.empty or control is None:
         return None
     by_measure = rows[rows["arm"] == control].set_index("measure").to_dict("index")
-    ratio, low, high = (100 * float(by_measure["avg"][f"ratio{end}"]) for end in ENDS)
-    if np.isnan(low):
-        return UNDECIDED, "There is no gain on trained families that could reach others."
-    word = REFUTED if low > 50 else SUPPORTED if high < 25 else UNDECIDED
-    best = by_measure["best"]
+    sampled, best = by_measure["avg"], by_measure["best"]
+    said = "Families that the base knows and training leaves out"
+    if not np.isnan(float(sampled["ratio_low"])):
+        shown = [100 * float(sampled[f"ratio{end}"]) for end in ENDS]
+        share = f"{shown[0]:.0f} % [{shown[1]:.0f}, {shown[2]:.0f}]"
+        said += f" gain {share} of what trained ones gain at temperature 1."
+    else:
+        said += " have no ratio at temperature 1: no gain of trained ones is shown there."
     gains = [
         interval_bounds(*(float(best[f"{side}{end}"]) for end in ENDS), signed=True)
         for side in ("trained", "untrained")
     ]
-    return word, (
-        "Families that the base knows and training leaves out gain "
-        f"{ratio:.0f} % [{low:.0f}, {high:.0f}] of what trained ones gain at temperature 1. "
-        f"With base and arm each at its own best temperature trained families gain {gains[0]} points and "
-        f"untrained ones {gains[1]}."
+    said += (
+        " With base and arm each at its own best temperature trained families gain "
+        f"{gains[0]} points and untrained ones {gains[1]}."
     )
+    low, high = float(best["ratio_low"]), float(best["ratio_high"])
+    if np.isnan(low):
+        return UNDECIDED, f"{said} There it is no gain that could reach others."
+    return REFUTED if low > 0.5 else SUPPORTED if high < 0.25 else UNDECIDED, said
 
 
 def factual(studies: Sequence[Committed]) -> tuple[str, str] | None:

@@ -10,6 +10,7 @@ from analysis.report.claim_rules import Rule
 from analysis.report.committed import SMOKE_SEEDS, Committed
 
 NOT_RUN = "not run"
+OLDER = "The study is older and decides nothing: one draw of problems and one pilot served all its seeds."
 
 
 @dataclass(frozen=True)
@@ -58,8 +59,8 @@ CLAIMS = (
     Claim(
         "Doubt 1: the gain does not reach problems that training has not seen",
         ("transfer", "conservative"),
-        "supported if untrained families gain less than a quarter of what trained ones do (upper end); "
-        "refuted if they gain more than half (lower end)",
+        "at own best temperature, supported if untrained families gain less than a quarter of what trained "
+        "ones do (upper end); refuted if they gain more than half (lower end)",
         "benchmarks published after the model's training data were collected",
         claim_rules.generalises,
     ),
@@ -106,7 +107,8 @@ def claims_section(studies: Sequence[Committed]) -> list[str]:
         "## What the seed claimed",
         "This project began from a text with three causes, two doubts, and remarks of its author on GRPO, on "
         "self-evolution and on distillation. Each is judged by the rule beside it, at the size of these "
-        "studies: transformers of 0.2 to 10 million parameters on generated problems.",
+        "studies: transformers of 0.2 to 10 million parameters on generated problems. Unless a sentence says "
+        "otherwise, accuracy is that of samples at temperature 1.",
         *(_paragraph(claim, [known[name] for name in claim.studies if name in known]) for claim in CLAIMS),
     ]
 
@@ -115,6 +117,8 @@ def _paragraph(claim: Claim, studies: Sequence[Committed]) -> str:
     found = claim.decide(studies) if claim.decide and studies else None
     preset = f"Preset: `ablation={claim.studies[0]}`." if claim.studies else "There is no preset yet."
     word, said = found or (NOT_RUN, preset)
+    if found and any(study.plan["declared"].get("draws") != "per_seed" for study in studies[:1]):
+        word, said = claim_rules.UNDECIDED, f"{said} {OLDER}"
     used = [study for study in studies if f"`{study.name}`" in said] or studies[:1] if found else []
     links = ", ".join(f"[{study.name}]({study.name}/report.md)" for study in used)
     return (

@@ -78,11 +78,7 @@ def evaluate_search(
             key=search_key(config, asked),
             task=path.stem,
             split=split,
-            label=asked.label,
-            fn=asked.fn,
-            value=asked.value,
-            search=asked.model_dump(),
-            uses_reference=asked.value == "oracle",
+            **_asked_fields(asked),
             checkpoint=path.parent.name,
             step=step,
             run_id=run_id,
@@ -98,6 +94,17 @@ def evaluate_search(
         write_record(path, record)
         written.append(record)
     return written
+
+
+def _asked_fields(asked: EvalSearchConfig) -> dict[str, Any]:
+    """The fields of a record that say which search it was."""
+    return {
+        "label": asked.label,
+        "fn": asked.fn,
+        "value": asked.value,
+        "search": asked.model_dump(),
+        "uses_reference": asked.value == "oracle",
+    }
 
 
 def missing_searches(

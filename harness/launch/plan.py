@@ -82,11 +82,8 @@ def describe(sweep: Sweep, todo: dict[str, str], *, workers: int, here: bool = T
     lines += _sampling_lines(first)
     lines += ["", *_time_lines(sweep, todo, records, workers)]
     every = [stage.config for jobs in arms.values() for stage in jobs[0].stages]
-    lines += [
-        "",
-        "Memory of a run, GiB:",
-        *dict.fromkeys(f"  {preflight.describe(c, here=here)}" for c in every),
-    ]
+    memory = dict.fromkeys(f"  {preflight.describe(c, here=here)}" for c in every)
+    lines += ["", "Memory of a run, GiB:", *memory]
     if unknown := sorted({c.model.name for c in first if not_reached(c.model)}):
         lines += [f"The hub was not reached about {', '.join(unknown)}: its runs get other names once it is."]
     if len(arms) > 1:
@@ -236,10 +233,8 @@ def _time_lines(sweep: Sweep, todo: dict[str, str], records: Sequence[RunRecord]
         one.append(
             sum(estimate(c, records).seconds for c in chain) + sum(spent.get(name, 0.0) for name in needed)
         )
-    parts = [estimate(c, records).seconds for c in left] + [
-        *spent.values(),
-        *_base_evaluations(left, records),
-    ]
+    parts = [estimate(c, records).seconds for c in left]
+    parts += [*spent.values(), *_base_evaluations(left, records)]
     used = min(workers, max(1, len(left)))
     seconds = max([makespan(parts, used), *one]) + (START_SECONDS if left else 0.0)
     tasks = list(dict.fromkeys(asked.task for c in left for asked in c.eval.lm_eval))

@@ -80,12 +80,7 @@ def run_all(
             ]
             while found := matcher.match(_free(idle, seats), ready, [*pending, *_works(active)]):
                 place, work = found
-                if isinstance(place, _Child):
-                    idle.remove(place)
-                    child = place
-                else:
-                    seats.remove(place)
-                    child = _Child(context, place)
+                child = _child_at(place, context, idle, seats)
                 ready.remove(work)
                 pending.remove(work)
                 if work.name not in again:
@@ -112,6 +107,15 @@ def run_all(
         for child in idle:
             child.close()
     return outcomes
+
+
+def _child_at(place: Any, context: Any, idle: list[_Child], seats: list[str | None]) -> _Child:
+    """Take an idle child, or start one at a free seat."""
+    if isinstance(place, _Child):
+        idle.remove(place)
+        return place
+    seats.remove(place)
+    return _Child(context, place)
 
 
 def _await(name: str, holder: str, again: dict[str, float], display: Display) -> None:

@@ -24,17 +24,15 @@ class SearchConfig(Section):
 
     fn: SearchFn
     """best_of_n: independent outputs, the one of the highest value. weighted_vote: the answer with the
-    largest
-    sum of values. beam: the best steps go on (arXiv:2408.03314). mcts: PUCT over steps (arXiv:1712.01815)."""
+    largest sum of values. beam: the best steps go on (arXiv:2408.03314). mcts: PUCT over steps
+    (arXiv:1712.01815)."""
     value: SearchValue
     """What an output is worth. outcome, process: a learned model's P(right), of the whole or of its worst
-    step.
-    rollout: the share of the problem's outputs with the same answer, so best_of_n takes a majority vote.
-    oracle: 1 if right, else 0, by the reference answer: a ceiling, and in training the reward."""
+    step. rollout: the share of the problem's outputs with the same answer, so best_of_n takes a majority
+    vote. oracle: 1 if right, else 0, by the reference answer: a ceiling, and in training the reward."""
     budget: list[Positive] = Field(min_length=1)
     """Tokens sampled a problem. What began before they were spent is finished and counted. Of a list the
-    largest
-    is searched, and the smaller are read off on the way."""
+    largest is searched, and the smaller are read off on the way."""
     width: Positive = 4
     """mcts: samples drawn at a node before it counts as expanded. beam: continuations of each step kept."""
     beams: Positive = 4

@@ -34,7 +34,7 @@ def committed(
         "factors": factors,
         "control": control,
         "primary": {"factor": next(iter(factors)), "split": "test", "metric": "avg"},
-        "declared": {"margin": {"share": 0.25}},
+        "declared": {"margin": {"share": 0.25}, "draws": "per_seed"},
         "arms": [{"label": label, "levels": levels} for label, (levels, _) in arms.items()],
     }
     (folder / "study.json").write_text(json.dumps(plan))
@@ -169,16 +169,22 @@ def test_steps_are_read_within_the_control_arm(tmp_path: Path) -> None:
 def test_whether_a_gain_reaches_untrained_families(
     tmp_path: Path, ratio: tuple[float | None, ...], word: str
 ) -> None:
+    """The gain at own best temperatures decides; one at temperature 1 may be sharpening alone."""
     study = conservative(tmp_path / "conservative", clip=0.0, kl=0.0)
     ends = ("", "_low", "_high")
-    row = {"arm": "none, none", "measure": "avg"} | dict(zip((f"ratio{e}" for e in ends), ratio, strict=True))
     gains = {f"{side}{end}": 0.01 for side in ("trained", "untrained") for end in ends}
-    others = [{**row, "arm": "0.2, none", "ratio": 9.0}, {**row, "measure": "best", **gains}]
-    pd.DataFrame([row, *others]).to_csv(study.folder / "transfer.csv", index=False)
+    own = dict(zip((f"ratio{e}" for e in ends), ratio, strict=True))
+    sampled = dict(zip((f"ratio{e}" for e in ends), (0.9, 0.7, 1.1), strict=True))
+    rows = [
+        {"arm": "none, none", "measure": "avg", **sampled, **gains},
+        {"arm": "none, none", "measure": "best", **own, **gains},
+        {"arm": "0.2, none", "measure": "best", "ratio": 9.0, "ratio_low": 9.0, "ratio_high": 9.0},
+    ]
+    pd.DataFrame(rows).to_csv(study.folder / "transfer.csv", index=False)
     found = claim_rules.generalises([study])
     assert found is not None and found[0] == word
-    if ratio[1] is not None:
-        assert f"gain {100 * (ratio[0] or 0):.0f} % [" in found[1] and "+1.0 [+1.0, +1.0]" in found[1]
+    assert "gain 90 % [70, 110] of" in found[1] and "+1.0 [+1.0, +1.0]" in found[1]
+    assert ("no gain that could reach others" in found[1]) == (ratio[1] is None)
 
 
 @pytest.mark.parametrize(
@@ -228,6 +234,15 @@ def test_a_claim_without_its_study_is_not_run_and_a_smoke_test_decides_nothing(t
     assert "Preset: `ablation=self_evolution`." in "".join(shown)
     smoke = Committed(study.folder, study.name, study.question, study.answer, seeds=3)
     assert claims_section([smoke])[2].startswith(f"{first}not run.**")
+
+
+def test_a_study_with_one_draw_for_all_seeds_decides_nothing(tmp_path: Path) -> None:
+    study = conservative(tmp_path / "conservative", clip=0.05, kl=0.0)
+    assert "gain: supported.**" in claims_section([study])[2]
+    path = study.folder / "study.json"
+    path.write_text(path.read_text().replace(', "draws": "per_seed"', ""))
+    older = claims_section([Committed.read(study.folder)])[2]
+    assert "gain: undecided.**" in older and "The study is older and decides nothing" in older
 
 
 def test_every_preset_that_is_named_exists() -> None:
