@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from harness.model.dims import ModelDims, num_parameters
-from harness.model.preflight import needs, remedies
+from harness.model.needs import needs
+from harness.model.preflight import remedies
 from harness.schema.run_config import RunConfig
 
 T = TypeVar("T")

@@ -22,7 +22,7 @@ from harness.records.lines import read_metrics
 from harness.records.records import eval_paths, read_run
 from harness.schema.run_config import ConfigError, RunConfig
 from harness.training.batching import shared_microbatches
-from harness.training.distributed import check_supported, destroy_process_group, rank_slice
+from harness.training.distributed import check_supported, destroy_process_group
 from tests.reproducible import reproducible
 from tests.unit.harness.training.test_batching import lengths_batch
 
