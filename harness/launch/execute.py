@@ -19,7 +19,7 @@ from harness.identity import bases_of, run_folder, weights_folder
 from harness.launch.bookkeeping import close_record, dead_flags, new_record, resolve_device
 from harness.launch.evaluating import evaluate_by_lm_eval, evaluate_engine
 from harness.launch.following import dismiss, follow, lead_evaluation, lead_training, leading
-from harness.launch.signals import preempted, saving, was_interrupt
+from harness.launch.signals import hold_back, preempted, saving, was_interrupt
 from harness.launch.status import (
     checkpoints_to_evaluate,
     finished,
@@ -64,7 +64,10 @@ def execute(config: RunConfig, *, overrides: Sequence[str], report: Reporter) ->
                 dismiss()
                 report("skipped", 1, 1, skip_note(earlier))
                 return "skipped"
-            return _execute(config, folder, device, overrides, report)
+            try:
+                return _execute(config, folder, device, overrides, report)
+            finally:
+                hold_back(False)
     except Held as error:
         dismiss()
         report("held", 0, 1, str(error))
@@ -95,6 +98,7 @@ def _execute(
         record.status, record.reason = "finished", None
         (folder / "error.txt").unlink(missing_ok=True)  # of an earlier attempt
     except (KeyboardInterrupt, Exception) as error:
+        hold_back()  # torchrun ends the processes of one that is gone: this one is recorded before
         if was_interrupt(error) or isinstance(error, BrokenPipeError):  # nobody reads what it says
             why = str(error) if isinstance(error, KeyboardInterrupt) else ""
             record.status, record.reason = (
@@ -105,7 +109,7 @@ def _execute(
                 print(f"error: {unwritten}", file=sys.stderr)
             tracker.finish(record, folder)
             raise KeyboardInterrupt(why) from error
-        record.status, record.reason = "failed", reason_of(error)
+        record.status, record.reason = "failed", distributed.lost_peer(error) or reason_of(error)
         with suppress(OSError):  # the reason stands in the record, whatever became of the folder
             write_text(folder / "error.txt", traceback.format_exc()) if not is_disk_full(error) else None
     if record.status != "finished":
@@ -117,7 +121,7 @@ def _execute(
     return "finished" if record.status == "finished" else "failed"
 
 
-def _lose(folder: Path, record: RunRecord, clock: Clock, reason: str) -> None:
+def _lose(folder: Path, record: RunRecord, clock: Clock, lost: int, reason: str) -> None:
     """Record a run that ends because another of its processes is gone; this one ends at once."""
     record.status, record.reason = "failed", reason
     close_record(folder, record, clock)

@@ -6,6 +6,7 @@ Process 0 says what comes next: `(TRAIN, base, start)`, `(EVALUATE, weights)` or
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,6 +33,7 @@ _END: Any = ()
 
 def follow(config: RunConfig, folder: Path, device: str) -> Literal["finished"]:
     """Do what process 0 says until it says no more. An error is recorded if process 0 cannot any more."""
+    distributed.on_loss(partial(_record_loss, folder))
     try:
         while order := distributed.broadcast_from_rank0(_END):
             what, *places = order
@@ -43,7 +45,9 @@ def follow(config: RunConfig, folder: Path, device: str) -> Literal["finished"]:
                 engine.follow()
         return "finished"
     except Exception as error:
-        _record_failure(folder, f"process {distributed.rank()}: {reason_of(error)}")
+        _record_failure(
+            folder, distributed.lost_peer(error) or f"process {distributed.rank()}: {reason_of(error)}"
+        )
         raise
     finally:
         distributed.destroy_process_group()  # a process that ends with its group's threads running can abort
@@ -91,6 +95,14 @@ def _train(config: RunConfig, folder: Path, base: Path, start: Path, *, device: 
 def _evaluate(run: Run) -> None:
     assert isinstance(run.engine, SharedEngine)
     run.engine.follow()
+
+
+def _record_loss(folder: Path, lost: int, reason: str) -> None:
+    """Record that process 0 gives no sign of life; it may be stopped with its lock on the folder."""
+    record = read_run(folder)
+    if lost == 0 and record.status == "running":
+        record.status, record.reason = "failed", reason
+        write_record(folder / "run.json", record)
 
 
 def _record_failure(folder: Path, reason: str) -> None:

@@ -27,6 +27,12 @@ T = TypeVar("T")
 # How long others wait for a process that is alive and works alone: it pretrains a base, or runs lm-eval.
 PATIENCE = timedelta(hours=24)
 
+# What gloo, NCCL and the store say where another process has ended or does not answer.
+_LOST = (
+    *("Connection closed by peer", "Connection reset by peer", "Broken pipe", "Connection refused"),
+    *("Timed out waiting", "Socket Timeout", "NCCL communicator was aborted", "remote process exited"),
+)
+
 
 class _State:
     """This process's patient group and heartbeat, where it is one of several."""
@@ -77,10 +83,19 @@ def destroy_process_group() -> None:
         dist.destroy_process_group()
 
 
-def on_loss(record: Callable[[str], None]) -> None:
-    """Call `record(reason)` before this process ends because another is gone."""
+def on_loss(record: Callable[[int, str], None]) -> None:
+    """Call `record(rank, reason)` before this process ends because that other one is gone."""
     if _State.heartbeat is not None:
         _State.heartbeat.on_loss = record
+
+
+def lost_peer(error: BaseException) -> str | None:
+    """Why a run failed whose exchange between processes did; None where another error ended it."""
+    said = str(error)
+    if world_size() == 1 or not isinstance(error, RuntimeError) or not any(x in said for x in _LOST):
+        return None
+    found = next(x for x in _LOST if x in said)
+    return f"another of {world_size()} processes is gone ({found}); launch again to go on"
 
 
 def check_supported(config: RunConfig, processes: int) -> None:

@@ -26,7 +26,7 @@ class Heartbeat:
 
     def __init__(self, rank: int, number: int, *, limit: float) -> None:
         self.rank, self.number, self.limit = rank, number, limit
-        self.on_loss: Callable[[str], None] = lambda reason: None
+        self.on_loss: Callable[[int, str], None] = lambda lost, reason: None
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
         self._store = _store(limit)
@@ -78,7 +78,7 @@ class Heartbeat:
         )
         print(f"error: {reason}", file=sys.stderr, flush=True)
         with suppress(Exception):  # whatever the record says, this process must end
-            self.on_loss(reason)
+            self.on_loss(other, reason)
         os._exit(EXIT_CODE)
 
     def _beat(self, count: int) -> None:

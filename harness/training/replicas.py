@@ -16,6 +16,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+# Under their names of before PyTorch 2.13 where it is older.
+_reduce_scatter = getattr(dist, "reduce_scatter_single", None) or dist.reduce_scatter_tensor
+_all_gather = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
 BUCKET_ELEMENTS = 2**25  # of all processes together: 128 MiB of float32
 AHEAD = 2  # buckets that are filled or under way
 
@@ -71,7 +74,7 @@ class ReplicaAdamW(torch.optim.AdamW):
                 assert piece.part.parameter.grad is not None
                 _fill(sent, piece, piece.part.parameter.grad)
             received = whole[done : done + size]
-            under_way.append((dist.reduce_scatter_tensor(received, sent.view(-1), async_op=True), sent))
+            under_way.append((_reduce_scatter(received, sent.view(-1), async_op=True), sent))
             done += size
             if len(under_way) == AHEAD:
                 under_way.pop(0)[0].wait()
@@ -123,7 +126,7 @@ class ReplicaAdamW(torch.optim.AdamW):
                 own = piece.part.share.view(-1)[piece.start : piece.end]
                 sent[piece.at : piece.at + own.numel()].copy_(own)
             received = torch.empty(ranks * size, dtype=sent.dtype, device=sent.device)
-            work = dist.all_gather_into_tensor(received, sent, async_op=True)
+            work = _all_gather(received, sent, async_op=True)
             under_way.append((work, sent, received.view(ranks, size), pieces))
             if len(under_way) == AHEAD:
                 finish()
