@@ -14,7 +14,7 @@ def num_processes() -> int:
 
 
 def num_processes_here() -> int:
-    """Those of them on this machine."""
+    """Processes of the run on this machine."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", num_processes()))
 
 

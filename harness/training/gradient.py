@@ -68,6 +68,8 @@ def by_microbatch(
 
     `in_step`: a model that it asks has its weights in shards, so that every process must make as many passes.
     """
+    if not len(rows):
+        return torch.zeros_like(batch.old_logprobs)
     meet()
     whole = torch.zeros_like(batch.old_logprobs, device=device)
     padded = pads(device, getattr(torch, config.dtype))

@@ -121,13 +121,13 @@ def copy_weights(source: Policy, target: Policy) -> None:
         for mine, theirs in zip(target.parameters(), source.parameters(), strict=True):
             mine.to_local().copy_(theirs.to_local())  # type: ignore[attr-defined]
         return
-    if is_sharded(target):
-        own = dict(target.named_parameters())
-        reshard(target)
-        for name, x in hub_weights(source):
+    reshard(target)  # then its parameters are the shards
+    own = dict(target.named_parameters())
+    for name, x in hub_weights(source):
+        if is_sharded(target):
             _copy_shard(own[name], x)
-        return
-    target.load_state_dict(dict(hub_weights(source)))
+        else:
+            own[name].copy_(x)
 
 
 def _copy_shard(parameter: Any, whole: Tensor) -> None:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from harness.training.distributed import world_size
 from harness.training.optim import wide_and_narrow
-from harness.training.parallel import mesh
+from harness.training.parallel import mesh, reshard
 
 MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 FOLDER = "shares"
@@ -49,6 +49,8 @@ def collect(
     `modules` are those that the optimiser updates. With `names`, those of a saved state, moments are made
     where there are none yet.
     """
+    for module in (*modules.values(), *others.values()):
+        reshard(module)  # what a pass has gathered are other tensors than those that are trained
     state: dict[str, Tensor] = {}
     for name, parameter in trained(modules):
         held = _held(parameter, optimizer)
