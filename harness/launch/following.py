@@ -10,12 +10,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from harness.launch.signals import preempted, saving
+from harness.launch.signals import hold_back, preempted, saving
 from harness.model.files.codec import Codec
 from harness.model.policy import Policy
 from harness.records.locks import Held, hold
 from harness.records.reading import RecordError
-from harness.records.reasons import reason_of
 from harness.records.records import read_run, write_record
 from harness.reward_models.in_training import add_reward_models
 from harness.rollout.engines import warm_engine
@@ -44,13 +43,13 @@ def follow(config: RunConfig, folder: Path, device: str) -> Literal["finished"]:
                 assert isinstance(engine, SharedEngine)
                 engine.follow()
         return "finished"
-    except Exception as error:
-        _record_failure(
-            folder, distributed.lost_peer(error) or f"process {distributed.rank()}: {reason_of(error)}"
-        )
+    except BaseException as error:  # also the signal by which torchrun ends it once process 0 is gone
+        hold_back()
+        _record_failure(folder, distributed.lost_peer(error) or f"process {distributed.rank()}: {error}")
         raise
     finally:
-        distributed.destroy_process_group()  # a process that ends with its group's threads running can abort
+        hold_back(False)
+        distributed.destroy_process_group()  # a process that ends with its group's threads running c
 
 
 def dismiss() -> None:

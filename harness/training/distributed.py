@@ -65,7 +65,6 @@ def init_process_group(device: str, *, timeout: float = 60.0) -> str:
         dist.init_process_group(
             "nccl" if device != "cpu" else "gloo",
             timeout=timedelta(seconds=max(timeout, 1.0)),
-            device_id=None if device == "cpu" else torch.device(device),
         )
         _State.patient = dist.new_group(backend="gloo", timeout=PATIENCE)
         _State.heartbeat = Heartbeat(rank(), world_size(), limit=timeout)
@@ -91,11 +90,12 @@ def on_loss(record: Callable[[int, str], None]) -> None:
 
 def lost_peer(error: BaseException) -> str | None:
     """Why a run failed whose exchange between processes did; None where another error ended it."""
-    said = str(error)
-    if world_size() == 1 or not isinstance(error, RuntimeError) or not any(x in said for x in _LOST):
-        return None
-    found = next(x for x in _LOST if x in said)
-    return f"another of {world_size()} processes is gone ({found}); launch again to go on"
+    seen: BaseException | None = error
+    while seen is not None and world_size() > 1:
+        if isinstance(seen, RuntimeError) and (found := [x for x in _LOST if x in str(seen)]):
+            return f"another of {world_size()} processes is gone ({found[0]}); launch again to go on"
+        seen = seen.__cause__ or seen.__context__
+    return None
 
 
 def check_supported(config: RunConfig, processes: int) -> None:
@@ -110,6 +110,11 @@ def check_supported(config: RunConfig, processes: int) -> None:
         raise ConfigError(
             f"{', '.join(found)}: not supported over {processes} processes; run it in one (no torchrun)"
         )
+
+
+def patient_group() -> Any:
+    """The group on the CPU whose exchanges may wait long; None, PyTorch's default, in a single process."""
+    return _State.patient
 
 
 def meet() -> None:

@@ -9,6 +9,7 @@ process's `state.pt` holds the same numbers, and either kind of state can be gon
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from harness.training.distributed import world_size
+from harness.training.distributed import patient_group, world_size
 from harness.training.optim import wide_and_narrow
 from harness.training.parallel import mesh, reshard
 
@@ -51,17 +52,18 @@ def collect(
     """
     for module in (*modules.values(), *others.values()):
         reshard(module)  # what a pass has gathered are other tensors than those that are trained
+    over = mesh(next(modules["policy"].parameters()).device.type) if hasattr(optimizer, "parts") else None
     state: dict[str, Tensor] = {}
     for name, parameter in trained(modules):
         held = _held(parameter, optimizer)
-        state[name] = _shared(held, parameter, optimizer)
+        state[name] = _shared(held, parameter, over)
         moments = optimizer.state[held]
         if not moments and names is not None and f"{name}.step" in names:
             moments |= {m: torch.zeros_like(held) for m in MOMENTS[:2]}
             moments["step"] = torch.zeros((), dtype=torch.float32, device=held.device)
         for moment in MOMENTS if moments else ():
             x = moments[moment]
-            state[f"{name}.{moment}"] = x if moment == "step" else _shared(x, parameter, optimizer)
+            state[f"{name}.{moment}"] = x if moment == "step" else _shared(x, parameter, over)
     for module_name, module in others.items():
         state |= {f"{module_name}.{name}": x for name, x in module.state_dict().items()}
     return state
@@ -71,16 +73,19 @@ def save(folder: Path, state: Mapping[str, Tensor]) -> None:
     """Write this process's shares into `folder`; every process must call it."""
     from torch.distributed import checkpoint
 
-    checkpoint.save(dict(state), storage_writer=checkpoint.FileSystemWriter(folder))
+    writer = checkpoint.FileSystemWriter(folder)
+    checkpoint.save(dict(state), storage_writer=writer, process_group=patient_group())
 
 
 def load(folder: Path, state: Mapping[str, Tensor]) -> None:
     """Fill the tensors of `state` from the shares of any number of processes."""
     from torch.distributed import checkpoint
 
-    checkpoint.load(
-        dict(state), storage_reader=checkpoint.FileSystemReader(folder), no_dist=world_size() == 1
-    )
+    alone = world_size() == 1
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="torch.distributed is disabled")  # as it is meant
+        reader = checkpoint.FileSystemReader(folder)
+        checkpoint.load(dict(state), storage_reader=reader, process_group=patient_group(), no_dist=alone)
 
 
 def shapes(folder: Path) -> dict[str, tuple[int, ...]]:
@@ -135,14 +140,14 @@ def _held(parameter: nn.Parameter, optimizer: Any) -> Tensor:
     return master
 
 
-def _shared(x: Tensor, parameter: nn.Parameter, optimizer: Any) -> Tensor:
-    """A replica's share as the DTensor that it is a part of; anything else as it is."""
-    if not hasattr(optimizer, "parts"):
+def _shared(x: Tensor, parameter: nn.Parameter, over: Any) -> Tensor:
+    """A replica's share as the DTensor that it is a part of, over a mesh; anything else as it is."""
+    if over is None:
         return x.detach()
     from torch.distributed.tensor import DTensor, Shard
 
     shape, stride = parameter.shape, parameter.stride()
-    return DTensor.from_local(x, mesh(x.device.type), [Shard(0)], run_check=False, shape=shape, stride=stride)
+    return DTensor.from_local(x, over, [Shard(0)], run_check=False, shape=shape, stride=stride)
 
 
 def fits(saved: Mapping[str, Sequence[int]], state: Mapping[str, Tensor]) -> bool:
