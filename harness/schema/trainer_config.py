@@ -175,4 +175,10 @@ class TrainerConfig(Section):
             "objective.offline.epochs and batch_size say how long reference solutions are trained on",
             warn=True,
         ),
+        Used(
+            ("parallel", "rank_timeout"),
+            lambda c, run: (c.processes or 1) > 1,
+            "one process has the run; start it with torchrun",
+            warn=True,
+        ),
     )

@@ -203,7 +203,7 @@ def test_processes_that_do_not_fit_are_refused_with_their_number(monkeypatch: py
     monkeypatch.setattr(preflight, "gpu_memory", lambda: None)
     monkeypatch.setattr(preflight, "system_memory", lambda: 64 * 2**30)
     config = COMPOSER.config(["model=qwen2_5_7b", "data=gsm8k", "device=cpu"])
-    with pytest.raises(ConfigError, match="each of 2 processes .* this cpu has 32.0 GiB free"):
+    with pytest.raises(ConfigError, match=r"each of 2 processes .* this cpu has 32\.0 GiB free"):
         check_fits(config)
     assert "for each of 2 processes" in describe(config)
     monkeypatch.delenv("WORLD_SIZE")
