@@ -51,10 +51,14 @@ def _process(rank: int, port: int, work: Callable[..., None], arguments: tuple[o
 
 def over_two(work: Callable[..., None], *arguments: object) -> None:
     """What torchrun does, in processes that come from this one."""
+    mp.start_processes(_process, (free_port(), work, arguments), nprocs=2, start_method="spawn")
+
+
+def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    mp.start_processes(_process, (port, work, arguments), nprocs=2, start_method="spawn")
+        port: int = free.getsockname()[1]
+    return port
 
 
 def run_once(config: RunConfig, stop_at: int | None = None, placement: str | None = None) -> None:
@@ -80,8 +84,10 @@ def run_once(config: RunConfig, stop_at: int | None = None, placement: str | Non
             trainer.sample_and_grade = original
 
 
-def run_all(configs: Sequence[RunConfig], placement: str) -> None:
-    for config in configs:
+def run_all(configs: Sequence[RunConfig], ports: Sequence[int], placement: str) -> None:
+    """One run after another in the same processes, which meet anew for each."""
+    for config, port in zip(configs, ports, strict=True):
+        os.environ["MASTER_PORT"] = str(port)
         run_once(config, None, placement)
 
 

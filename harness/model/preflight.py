@@ -56,6 +56,7 @@ def unable_in_shards(config: RunConfig) -> list[str]:
         "objective.value": config.objective.value is not None,
         "trainer.optimizer=adamw_8bit": config.trainer.optimizer != "adamw",
         "trainer.lora": config.trainer.lora is not None,
+        "trainer.on_oom=halve_microbatch": config.trainer.on_oom != "raise",
     }
     return [name for name, is_used in used.items() if is_used]
 

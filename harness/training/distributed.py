@@ -102,13 +102,9 @@ def check_supported(config: RunConfig, processes: int) -> None:
     """Raise ConfigError for settings that work in one process alone, where there are more."""
     if processes == 1:
         return
-    unable = {
-        "rollout.engine=vllm": config.rollout.engine == "vllm",
-        "trainer.on_oom=halve_microbatch": config.trainer.on_oom != "raise",
-    }
-    if found := [name for name, used in unable.items() if used]:
+    if config.rollout.engine == "vllm":
         raise ConfigError(
-            f"{', '.join(found)}: not supported over {processes} processes; run it in one (no torchrun)"
+            f"rollout.engine=vllm: not supported over {processes} processes; run it in one (no torchrun)"
         )
 
 

@@ -26,6 +26,7 @@ from harness.training.batching import move, shared_microbatches, take
 from harness.training.critic import critic_loss
 from harness.training.distributed import all_reduce_dict, all_reduce_sum, meet, rank, world_size
 from harness.training.exact_kl import exact_kl
+from harness.training.memory import out_of_memory_together
 from harness.training.models import Models
 from harness.training.own_functions import own_loss
 from harness.training.parallel import is_sharded
@@ -73,10 +74,11 @@ def by_microbatch(
     meet()
     whole = torch.zeros_like(batch.old_logprobs, device=device)
     padded = pads(device, getattr(torch, config.dtype))
-    for part, counts in _microbatches(batch, rows, config, padded, in_step=in_step):
-        values = compute(_pack(batch, part, padded, device))
-        if counts:
-            _put(whole, part, values)
+    with out_of_memory_together(config):
+        for part, counts in _microbatches(batch, rows, config, padded, in_step=in_step):
+            values = compute(_pack(batch, part, padded, device))
+            if counts:
+                _put(whole, part, values)
     return all_reduce_sum(whole, device).cpu()
 
 
@@ -145,7 +147,7 @@ def accumulate(
     # Gradients in shards are means over the processes: times their number they add up to the whole.
     whole = float(world_size()) if is_sharded(models.policy) else 1.0
     meet()
-    with joined(models.policy):
+    with out_of_memory_together(config), joined(models.policy):
         for part, counts in _microbatches(batch, rows, config, padded, in_step=models.in_step):
             scale = whole if counts else 0.0
             micro, packed = take(on_device, part), _pack(batch, part, padded, device)

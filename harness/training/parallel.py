@@ -27,7 +27,7 @@ from harness.training.distributed import broadcast_from_rank0, world_size
 
 
 def placement_of(config: RunConfig, dims: ModelDims, device: str) -> Placement:
-    """Where weights lie in this run's processes: process 0 decides, by the memory of its machine."""
+    """Decide how weights lie in this run's processes, by the memory of process 0's machine."""
     if world_size() == 1:
         return Placement()
     return broadcast_from_rank0(place(config, dims, device.partition(":")[0], processes=world_size()))

@@ -55,38 +55,41 @@ class Retention:
             found = own_text(config, base, codec, folder, seed) if rank() == 0 else None
             documents = broadcast_from_rank0(found)
         self.parts = _parts(documents)
+        self.num_idle = _num_parts(len(documents)) - len(self.parts)
 
     @torch.no_grad()
     def measure(self, policy: Policy) -> dict[str, float]:
         """`kept_loss`, `kept_kl_forward` and `kept_kl_reverse` of a policy."""
         chunk = max(1, RETENTION_CHUNK_ELEMENTS // policy.dims.vocab_size)
         sums = [0.0] * 4  # loss, forward, reverse, tokens
-        for (input_ids, lengths, mask), counts in self.parts:
+        for input_ids, lengths, mask in self.parts:
             states, targets = _states(policy, input_ids, lengths, mask)  # [M, D], [M]
             base_states, _ = _states(self.base, input_ids, lengths, mask)
-            for at in range(0, len(targets) if counts else 0, chunk):
+            for at in range(0, len(targets), chunk):
                 piece = slice(at, at + chunk)
                 ours = _log_softmax(policy, states[piece])  # [m, V]
                 base = _log_softmax(self.base, base_states[piece])
                 sums[0] -= float(ours.gather(1, targets[piece, None]).sum())
                 sums[1] += float((base.exp() * (base - ours)).sum())
                 sums[2] += float((ours.exp() * (ours - base)).sum())
-            sums[3] += len(targets) if counts else 0
+            sums[3] += len(targets)
+        for _ in range(self.num_idle):  # a base in shards is gathered by all processes, pass for pass
+            _states(self.base, *pad([([0, 0], 1)]))
         reshard(self.base)
         whole = all_reduce_sum(torch.tensor(sums, dtype=torch.float64), policy.head_weight.device)
         *sums, num_tokens = whole.tolist()
         return {name: x / num_tokens for name, x in zip(NAMES, sums, strict=True)}
 
 
-def _parts(documents: list[Document]) -> list[tuple[tuple[torch.Tensor, torch.Tensor, torch.Tensor], bool]]:
-    """This process's share of the documents as padded rows, each with whether it counts.
-
-    Every process has equally many, since a base in shards is gathered for each.
-    """
+def _parts(documents: list[Document]) -> list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+    """This process's share of the documents, as padded rows."""
     own = list(stride(documents))
-    counted = [(pad(own[i : i + ROWS]), True) for i in range(0, len(own), ROWS)]
-    most = math.ceil(math.ceil(len(documents) / world_size()) / ROWS)
-    return counted + [(pad(documents[:1]), False)] * (most - len(counted))
+    return [pad(own[i : i + ROWS]) for i in range(0, len(own), ROWS)]
+
+
+def _num_parts(num_documents: int) -> int:
+    """Parts of the process that has most."""
+    return math.ceil(math.ceil(num_documents / world_size()) / ROWS)
 
 
 def _states(

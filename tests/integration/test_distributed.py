@@ -17,13 +17,9 @@ from safetensors.torch import load_file
 
 from harness.bases.pretrain import ensure_base
 from harness.identity import base_folder, run_folder
-from harness.launch.compose import Composer
 from harness.records.records import eval_paths, read_eval, read_run, samples_of
-from harness.schema.run_config import ConfigError, RunConfig
-from harness.training.batching import shared_microbatches
-from harness.training.distributed import check_supported, destroy_process_group, gather_strided, stride
-from tests.ranks import LINES, PLACEMENTS, config_at, over_two, quiet, rows, run_all, run_once
-from tests.unit.harness.training.test_batching import lengths_batch
+from harness.schema.run_config import RunConfig
+from tests.ranks import PLACEMENTS, config_at, free_port, over_two, quiet, rows, run_all, run_once
 
 NAMES = (
     "loss",
@@ -80,6 +76,7 @@ OFFLINE = (
     "objective.offline.epochs=2",
     "objective.advantage.threshold=-1",
 )
+SEARCHED = ("objective=sft_rejection", "objective.advantage.threshold=-1")
 PPO = ("objective=ppo", "objective.reward.accuracy=0", "objective.reward.length_penalty=1")
 LIFTED = {
     "critic": PPO,
@@ -89,6 +86,7 @@ LIFTED = {
     "offline": OFFLINE,
     "reward model": ("objective=rlhf_ppo", "objective.reward_model.num_problems=8"),
     "process reward model": ("objective=grpo_prm", "objective.process_reward_model.num_problems=8"),
+    "search": (*SEARCHED, "rollout.search={fn: mcts, value: oracle, budget: 60, parallel: 2}"),
     "exact KL": ("objective.kl={estimator: exact, placement: loss, coef: 0.05}",),
 }
 
@@ -104,7 +102,7 @@ def runs_of_two(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder: Path = tmp_path_factory.mktemp("two")
     configs = [lifted(name, folder, "two") for name in LIFTED]
     ensure_base(configs[0], quiet)
-    over_two(run_all, configs, "replicas")
+    over_two(run_all, configs, [free_port() for _ in configs], "replicas")
     return folder
 
 
@@ -134,7 +132,7 @@ def test_a_state_is_gone_on_from_by_another_number_of_processes(tmp_path: Path) 
 
 @pytest.mark.timeout(600)
 def test_evaluation_over_two_processes_gives_the_numbers_of_one(tmp_path: Path) -> None:
-    """Of the same weights: a finished run's checkpoints and its base, evaluated again elsewhere."""
+    """Evaluate the same weights: a finished run's checkpoints and its base, evaluated again elsewhere."""
     lines = ("trainer.steps=1", "eval.k=4", "eval.splits=[validation,test]", "eval.temperatures=[0.7]")
     one, two = config_at(tmp_path / "a", *lines), config_at(tmp_path / "b", *lines)
     ensure_base(one, quiet)
@@ -228,70 +226,31 @@ def test_replicas_exchange_once_an_optimiser_step_whatever_the_microbatches(
     assert json.loads((tmp_path / "counts.json").read_text())
 
 
-def test_what_needs_one_process_is_refused_with_its_name() -> None:
-    compose = Composer().config
-    check_supported(compose([*LINES]), 2)
-    for line in ("trainer.on_oom=halve_microbatch", "rollout.engine=vllm"):
-        with pytest.raises(ConfigError, match=line.partition("=")[0]):
-            check_supported(compose(["experiment=smoke", line]), 2)
+def _run_out_once(config: RunConfig) -> None:
+    """Let process 1 alone run out of memory in its second step's backward pass, once."""
+    from harness.training import gradient
+
+    original, calls = gradient._backward, Counter[str]()
+
+    def backward(*args: Any, **kwargs: Any) -> Any:
+        calls["backward"] += 1
+        if dist.get_rank() == 1 and calls["backward"] == 6:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return original(*args, **kwargs)
+
+    gradient._backward = backward
+    run_once(config, None, "replicas")
+    assert calls["backward"] > 6
 
 
-def test_the_command_refuses_before_anything_is_loaded(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    from harness.launch.run import main
-
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    assert main([*LINES, "rollout.engine=vllm", f"output_dir={tmp_path}/out"]) == 2
-    (line,) = capsys.readouterr().err.strip().splitlines()
-    assert "rollout.engine=vllm: not supported over 2 processes; run it in one" in line
-    assert not (tmp_path / "out").exists()
-
-
-def test_shares_are_dealt_out_in_turn_and_put_together_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    from harness.training import distributed
-
-    monkeypatch.setattr(distributed, "world_size", lambda: 3)
-    dealt = []
-    for rank in range(3):
-        monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
-        dealt.append(list(stride("abcdefg")))
-    assert dealt == [["a", "d", "g"], ["b", "e"], ["c", "f"]]
-
-    def gathered(boxes: list[Any], own: list[str], group: object) -> None:
-        boxes[:] = dealt
-
-    monkeypatch.setattr(dist, "all_gather_object", gathered)
-    assert "".join(gather_strided(dealt[0])) == "abcdefg"
-
-
-def test_microbatches_are_dealt_out_back_and_forth() -> None:
-    batch = lengths_batch([9, 3, 7, 5, 8])
-    rows = torch.tensor([0, 1, 2, 4])
-
-    def shares(**how: Any) -> list[list[tuple[list[int], bool]]]:
-        found = [
-            shared_microbatches(batch, token_budget=9, rows=rows, rank=r, world_size=3, **how)
-            for r in range(3)
-        ]
-        return [[(micro.tolist(), counts) for micro, counts in part] for part in found]
-
-    # 9 8 7 3 by length: the third process has 7 and, as the deal turns round, 3.
-    assert shares(in_step=False) == [[([0], True)], [([4], True)], [([2], True), ([1], True)]]
-    # In step, the others repeat the shortest row, which does not count.
-    idle = ([1], False)
-    assert shares() == [[([0], True), idle], [([4], True), idle], [([2], True), ([1], True)]]
-    few = shared_microbatches(batch, token_budget=9, rows=rows[:1], rank=2, world_size=3, in_step=False)
-    assert [(m.tolist(), counts) for m, counts in few] == [([0], False)]  # all have a gradient
-    alone = shared_microbatches(batch, token_budget=18, rows=rows, rank=0, world_size=1)
-    assert [m.tolist() for m, _ in alone] == [[0, 4], [2, 1]] and all(counts for _, counts in alone)
-
-
-def test_a_run_of_one_process_leaves_another_librarys_group_alone(tmp_path: Path) -> None:
-    """vLLM, which lives on from run to run, makes one of its own process."""
-    dist.init_process_group("gloo", init_method=f"file://{tmp_path / 'group'}", rank=0, world_size=1)
-    try:
-        destroy_process_group()
-        assert dist.is_initialized()
-    finally:
-        dist.destroy_process_group()
+@pytest.mark.timeout(300)
+def test_processes_halve_their_microbatches_together(tmp_path: Path) -> None:
+    lines = ("trainer.steps=3", "trainer.on_oom=halve_microbatch", "eval.splits=[]", "trainer.lr=1e-4")
+    one, two = config_at(tmp_path, *lines, "study=one"), config_at(tmp_path, *lines, "study=two")
+    ensure_base(one, quiet)
+    run_once(one)
+    over_two(_run_out_once, two)
+    halved = [row.pop("microbatch_tokens", None) for row in rows(two)]
+    assert [x for x in halved if x is not None] == [150.0], halved
+    for a, b in zip(rows(one), rows(two), strict=True):
+        assert b["grad_norm"] == pytest.approx(a["grad_norm"], rel=1e-4)
