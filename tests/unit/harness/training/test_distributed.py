@@ -14,6 +14,7 @@ from harness.schema.run_config import ConfigError
 from harness.training.batching import shared_microbatches
 from harness.training.distributed import check_supported, destroy_process_group, gather_strided, stride
 from harness.training.parallel import check_placement
+from harness.types import Prompt, Rollout, SamplingParams
 from tests.ranks import LINES, PLACEMENTS
 from tests.unit.harness.training.test_batching import lengths_batch
 
@@ -94,3 +95,46 @@ def test_a_run_of_one_process_leaves_another_librarys_group_alone(tmp_path: Path
         assert dist.is_initialized()
     finally:
         dist.destroy_process_group()
+
+
+def test_an_engine_of_several_processes_takes_its_turns_and_numbers_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Process 1 of 2 asks its engine for every second request, and hears of them by their own places."""
+    from harness.training import distributed, shared_engine
+
+    asked: list[Any] = []
+
+    class Engine:
+        def generate(self, prompts: Any, **how: Any) -> list[Rollout]:
+            asked.append([p.text for p in prompts] + list(how["seeds"]) + list(how["limits"]))
+            for i in range(len(prompts)):
+                how["on_end"](i, [i])
+            return [
+                Rollout(p.problem_id, 0, (1,), str(s), None, "stop")
+                for p, s in zip(prompts, how["seeds"], strict=True)
+            ]
+
+    monkeypatch.setattr(distributed, "world_size", lambda: 2)
+    monkeypatch.setattr(distributed, "rank", lambda: 1)
+    others = [Rollout("a", 0, (1,), "10", None, "stop"), Rollout("b", 0, (1,), "12", None, "stop")]
+    monkeypatch.setattr(
+        dist, "all_gather_object", lambda boxes, own, group: boxes.__setitem__(slice(None), [others, own])
+    )
+    heard: list[tuple[int, list[int]]] = []
+    prompts = [Prompt(problem, f"{problem}{i}", "", (1,)) for i, problem in enumerate("aabb")]
+    found = shared_engine.SharedEngine(Engine()).generate(  # type: ignore[arg-type]
+        prompts,
+        params=SamplingParams(max_new_tokens=9),
+        seeds=[10, 11, 12, 13],
+        limits=[1, 2, 3, 4],
+        on_end=lambda place, tokens: heard.append((place, tokens)),
+    )
+    assert asked == [["a1", "b3", 11, 13, 2, 4]]
+    assert heard == [(1, [0]), (3, [1])]
+    assert [(r.problem_id, r.sample_idx, r.text) for r in found] == [
+        ("a", 0, "10"),
+        ("a", 1, "11"),
+        ("b", 0, "12"),
+        ("b", 1, "13"),
+    ]
