@@ -122,7 +122,7 @@ def test_an_engine_of_several_processes_takes_its_turns_and_numbers_all(
         dist, "all_gather_object", lambda boxes, own, group: boxes.__setitem__(slice(None), [others, own])
     )
     heard: list[tuple[int, list[int]]] = []
-    prompts = [Prompt(problem, f"{problem}{i}", "", (1,)) for i, problem in enumerate("aabb")]
+    prompts = [Prompt(problem, "", f"{problem}{i}", (1,)) for i, problem in enumerate("aabb")]
     found = shared_engine.SharedEngine(Engine()).generate(  # type: ignore[arg-type]
         prompts,
         params=SamplingParams(max_new_tokens=9),
