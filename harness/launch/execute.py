@@ -18,7 +18,8 @@ from harness.data.load import data_report
 from harness.identity import bases_of, run_folder, weights_folder
 from harness.launch.bookkeeping import close_record, dead_flags, new_record, resolve_device
 from harness.launch.evaluating import evaluate_by_lm_eval, evaluate_engine
-from harness.launch.signals import preempted, saving, was_interrupt
+from harness.launch.following import dismiss, follow, lead_evaluation, lead_training, leading
+from harness.launch.signals import hold_back, preempted, saving, was_interrupt
 from harness.launch.status import (
     checkpoints_to_evaluate,
     finished,
@@ -37,7 +38,6 @@ from harness.records.reasons import is_disk_full, reason_of
 from harness.records.records import RunRecord, write_record, write_text
 from harness.reward_models.in_training import add_reward_models
 from harness.rollout import process_cache as warm
-from harness.rollout.engines import warm_engine
 from harness.schema.config_text import config_text
 from harness.schema.run_config import RunConfig
 from harness.training import checkpoint, distributed
@@ -55,39 +55,25 @@ def execute(config: RunConfig, *, overrides: Sequence[str], report: Reporter) ->
     """Start a run, resume it, or skip it if it is finished. Everything it does is in its folder."""
     folder = run_folder(config)
     torch.set_num_threads(config.threads)
-    device = distributed.init_process_group(resolve_device(config))
+    device = distributed.init_process_group(resolve_device(config), timeout=config.trainer.rank_timeout)
     if distributed.rank() > 0:
-        return _follow(config, folder, device)
+        return follow(config, folder, device)
     try:
         with hold(folder):
             if (earlier := finished(config)) is not None:
+                dismiss()
                 report("skipped", 1, 1, skip_note(earlier))
                 return "skipped"
-            return _execute(config, folder, overrides, report)
+            try:
+                return _execute(config, folder, device, overrides, report)
+            finally:
+                hold_back(False)
     except Held as error:
+        dismiss()
         report("held", 0, 1, str(error))
         return "held"
     finally:
         distributed.destroy_process_group()
-
-
-def _follow(config: RunConfig, folder: Path, device: str) -> Outcome:
-    """Train as a process other than the first: its share of each step, without a record."""
-    try:
-        if found := distributed.broadcast_from_rank0(""):
-            base, start = map(Path, found.split("\n"))
-            run = setup(config, base=base, start=start, folder=folder, device=device)
-            with saving():
-                train(
-                    run,
-                    report=lambda *_: None,
-                    log=lambda _: None,
-                    evaluate=lambda _: None,
-                    preempted=preempted,
-                )
-        return "finished"
-    finally:
-        distributed.destroy_process_group()  # a process that ends with its group's threads running can abort
 
 
 def _commits(record: RunRecord) -> str:
@@ -95,9 +81,12 @@ def _commits(record: RunRecord) -> str:
     return f"begun by commit {begun}, this is {(record.code['commit'] or 'unknown')[:10]}"
 
 
-def _execute(config: RunConfig, folder: Path, overrides: Sequence[str], report: Reporter) -> Outcome:
+def _execute(
+    config: RunConfig, folder: Path, device: str, overrides: Sequence[str], report: Reporter
+) -> Outcome:
     clock = Clock()
     record, tracker = new_record(config, folder, overrides), Tracker(config)
+    distributed.on_loss(partial(_lose, folder, record, clock))
     begin_peak(torch.device(record.hardware["device"]))  # forget the peaks of this process's earlier runs
     try:
         write_text(folder / "config.yaml", config_text(config))
@@ -105,10 +94,11 @@ def _execute(config: RunConfig, folder: Path, overrides: Sequence[str], report: 
         write_record(folder / "run.json", record)
         if record.code.get("earlier_commits"):
             report("resuming", 0, 1, _commits(record))
-        _run(config, folder, record, report, clock, tracker)
+        _run(config, folder, record, device, report, clock, tracker)
         record.status, record.reason = "finished", None
         (folder / "error.txt").unlink(missing_ok=True)  # of an earlier attempt
     except (KeyboardInterrupt, Exception) as error:
+        hold_back()  # torchrun ends the processes of one that is gone: this one is recorded before
         if was_interrupt(error) or isinstance(error, BrokenPipeError):  # nobody reads what it says
             why = str(error) if isinstance(error, KeyboardInterrupt) else ""
             record.status, record.reason = (
@@ -119,7 +109,7 @@ def _execute(config: RunConfig, folder: Path, overrides: Sequence[str], report: 
                 print(f"error: {unwritten}", file=sys.stderr)
             tracker.finish(record, folder)
             raise KeyboardInterrupt(why) from error
-        record.status, record.reason = "failed", reason_of(error)
+        record.status, record.reason = "failed", distributed.lost_peer(error) or reason_of(error)
         with suppress(OSError):  # the reason stands in the record, whatever became of the folder
             write_text(folder / "error.txt", traceback.format_exc()) if not is_disk_full(error) else None
     if record.status != "finished":
@@ -131,21 +121,33 @@ def _execute(config: RunConfig, folder: Path, overrides: Sequence[str], report: 
     return "finished" if record.status == "finished" else "failed"
 
 
+def _lose(folder: Path, record: RunRecord, clock: Clock, lost: int, reason: str) -> None:
+    """Record a run that ends because another of its processes is gone; this one ends at once."""
+    record.status, record.reason = "failed", reason
+    close_record(folder, record, clock)
+
+
 def _run(
-    config: RunConfig, folder: Path, record: RunRecord, report: Reporter, clock: Clock, tracker: Tracker
+    config: RunConfig,
+    folder: Path,
+    record: RunRecord,
+    device: str,
+    report: Reporter,
+    clock: Clock,
+    tracker: Tracker,
 ) -> None:
     """Make the bases, train, evaluate, and keep `record` up to date."""
-    device = distributed.init_process_group(resolve_device(config))
     trained = record.steps_done and weights_folder(folder, record.steps_done).exists()
     begun_from = _begun_from(config, needed=not trained)
     with clock.stopped():  # bases are shared: base.json has their time
         base, *_ = [ensure_base(needed, report) for needed in bases_of(config)]
     record.wandb_id = tracker.start(record, folder)
     start = base / "model" if begun_from is None else weights_folder(*begun_from)
-    distributed.broadcast_from_rank0("" if trained else f"{base}\n{start}")
     if not trained:
+        lead_training(base, start)
         _train(config, folder, base, start, record, device, report, clock, tracker)
     _evaluate_missing(config, folder, base, begun_from, record, device, report, clock)
+    dismiss()
     record.flags = dead_flags(read_metrics(folder / "metrics.jsonl"))
     if not config.objective.reward.weights:  # there is no reward that could vary
         record.flags = [flag for flag in record.flags if flag != "no_reward_variance"]
@@ -182,6 +184,7 @@ def _train(
     """Set the run up and train it; `record` gets what it used, also where it fails."""
     report("loading", 0, 1, config.model.name)
     run = setup(config, base=base, start=start, folder=folder, device=device)
+    record.hardware["parallel"] = run.placement.name
     add_reward_models(run)
     spent = clock.seconds - sum(run.current.costs.seconds.values())
     run.counters.add_phase("setup", spent, run.meter.outside)
@@ -201,7 +204,8 @@ def _train(
 
 def _evaluate_now(run: Run, *, run_id: str, report: Reporter, tracker: Tracker) -> None:
     step = run.counters.step
-    evaluate_engine(run.config, run.engine, run.codec, run.folder, step, run_id, report)
+    with leading(run.engine):
+        evaluate_engine(run.config, run.engine, run.codec, run.folder, step, run_id, report)
     tracker.log_evaluations(run.folder, step)
 
 
@@ -236,8 +240,9 @@ def _evaluate_missing(
             if is_evaluated(config, step, owner):
                 continue
             verify(weights, checkpoint.identity(owner, step) if step else None)
-            policy, engine, codec = warm_engine(config, weights, device)
-            with explained("evaluate", config, policy.dims, policy.head_weight.dtype):
+            policy, engine, codec = lead_evaluation(config, weights, device)
+            dims, dtype = policy.dims, policy.head_weight.dtype
+            with explained("evaluate", config, dims, dtype), leading(engine):
                 evaluate_engine(config, engine, codec, owner, step, run, report)
             evaluate_by_lm_eval(config, weights, owner, step, run, report)
     begin_peak(torch.device(device))  # what evaluating the base took is not the run's

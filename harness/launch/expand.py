@@ -22,6 +22,7 @@ from harness.launch.compose import Composer, may_choose
 from harness.launch.draws import drawn_configs
 from harness.launch.job_checks import check_jobs
 from harness.launch.jobs import Job, all_runs
+from harness.launch.launcher_settings import shared_by
 from harness.launch.levels import choose, control_levels, is_named, lines_of
 from harness.launch.pipeline import STAGE, key_of
 from harness.launch.rates import check_validation, rates_per_seed
@@ -128,6 +129,8 @@ def expand(
     """
     composer = Composer(config_dir, max_runs=max_runs)
     given = _sorted(composer, overrides)
+    if (number := shared_by(composer, given.launcher)) > 1 and "trainer.processes" not in given.keys:
+        given.fixed.append(f"trainer.processes={number}")  # sums in another order give other numbers
     raw = OmegaConf.to_container(composer.raw(given.fixed))
     own = "seed" in given.keys
     spec = read_spec(raw.get("ablation"), _ablation_file(composer, given), given.until, own_seeds=own)  # type: ignore[union-attr]

@@ -8,18 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from hydra import initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
-from hydra.errors import HydraException
-from hydra.types import RunMode
-from omegaconf import OmegaConf
-
 from harness.launch.expand import Sweep
 from harness.launch.launcher import own_code_first, places, run_here
+from harness.launch.launcher_settings import launcher_settings, processes_of
 from harness.launch.worker import Outcome, Work
 from harness.records.progress import Display
-from harness.schema.launcher_config import LauncherSettings, ProcessSettings, SlurmSettings, read_launcher
-from harness.schema.presets import CONF
+from harness.schema.launcher_config import LauncherSettings, ProcessSettings, SlurmSettings
 from harness.schema.run_config import ConfigError
 
 LAUNCHER = "hydra.launcher"
@@ -57,22 +51,7 @@ def is_local(sweep: Sweep) -> bool:
 
 def settings_of(sweep: Sweep) -> LauncherSettings:
     """The launcher's settings. Raises ConfigError for one that does not exist, or values it cannot take."""
-    overrides = [*sweep.composer.search, *sweep.launcher]
-    GlobalHydra.instance().clear()
-    initialize_config_dir(str(CONF), version_base="1.3")
-    hydra = GlobalHydra.instance().hydra
-    assert hydra is not None
-    try:
-        config = hydra.compose_config(
-            "config", overrides, run_mode=RunMode.MULTIRUN, with_log_configuration=False
-        )
-    except HydraException as error:
-        text = " ".join(str(error).split("\n")[:2])
-        known = ", ".join(sweep.composer.options("hydra/launcher"))
-        raise ConfigError(f"{', '.join(sweep.launcher)}: {text}; launchers: {known}") from None
-    fields = OmegaConf.to_container(config.hydra.launcher, resolve=True)
-    assert isinstance(fields, dict)
-    return read_launcher({str(name): value for name, value in fields.items()})
+    return launcher_settings(sweep.composer, sweep.launcher)
 
 
 def workers_of(sweep: Sweep) -> int:
@@ -81,7 +60,7 @@ def workers_of(sweep: Sweep) -> int:
     threads = max(job.config.threads for job in sweep.runs)
     if isinstance(settings, ProcessSettings):
         return len(places(sweep.jobs[0].config.device, threads, settings))
-    number = settings.processes * (settings.nodes if isinstance(settings, SlurmSettings) else 1)
+    number = processes_of(settings)
     if number > 1:
         from harness.training.distributed import check_supported
 

@@ -87,6 +87,11 @@ def saving() -> Iterator[None]:
         done.set()
 
 
+def hold_back(held: bool = True) -> None:
+    """Only note a first signal that comes from now on, as the run ends anyway and is recorded; or no more."""
+    _Notice.loop = held
+
+
 def _hurry(done: threading.Event) -> None:
     """Repeat a signal that was held back for STEP_GRACE seconds: the second one counts."""
     while not done.wait(0.2):

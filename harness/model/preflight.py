@@ -6,181 +6,41 @@ Peak bytes in training, part by part; on a CPU within a factor of 1.5 of what wa
 
 from __future__ import annotations
 
-import os
-import subprocess
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import lru_cache
 from importlib.util import find_spec
-from pathlib import Path
 
-from harness.model.chunks import (
-    CHUNK_ELEMENTS,
-    MAX_SAVED_ELEMENTS,
-    MIN_CHUNK_TOKENS,
-    RETENTION_CHUNK_ELEMENTS,
-)
-from harness.model.dims import ModelDims, num_parameters
+from harness.model.dims import ModelDims
 from harness.model.files.source import shape
-from harness.model.files.teacher_files import teacher_dims
+from harness.model.machine import gpu_memory, gpu_total, num_processes, num_processes_here, system_memory
+from harness.model.needs import (
+    GIB,
+    LADDER_VOCABULARY,
+    LONGEST_PROMPT_TOKENS,
+    TYPICAL_PROMPT_TOKENS,
+    Needs,
+    Placement,
+    needs,
+)
 from harness.schema.run_config import ConfigError, RunConfig
 
-# Tokens of a prompt, before prompts are known: the longest decides memory, a typical one decides time.
-LONGEST_PROMPT_TOKENS = 256
-TYPICAL_PROMPT_TOKENS = 40  # a terse generated problem; a document of the corpus is about as long
-LADDER_VOCABULARY = 1000
-_GIB = 2**30
-_RUNTIME = {"cpu": 0.4 * _GIB, "cuda": 0.8 * _GIB}  # PyTorch itself; CUDA's context and kernels
-_BYTES_PER_LOGIT = 12.0  # float32: the logit, and what a chunk or a sampling step computes from it
-_VLLM_CPU = 0.4 * _GIB  # its packages and buffers, measured with a tiny model; its cache is resident at once
-
-
-@dataclass(frozen=True)
-class Needs:
-    """Bytes by part, and the peak: all of `always`, with the larger of what sampling and training add."""
-
-    always: dict[str, float]
-    sampling: dict[str, float]
-    training: dict[str, float]
-
-    @property
-    def total(self) -> float:
-        return sum(self.always.values()) + max(sum(self.sampling.values()), sum(self.training.values()))
-
-    @property
-    def parts(self) -> dict[str, float]:
-        return {**self.always, **self.sampling, **self.training}
-
-
-def needs(config: RunConfig, dims: ModelDims, device: str) -> Needs:
-    """Memory of a run on `device`, cpu or cuda. vLLM's share is of this machine's GPU, or of 80 GiB."""
-    size, whole = (4 if config.dtype == "float32" else 2), float(num_parameters(dims))
-    trained = _trained(config, dims)
-    always = {"PyTorch": _RUNTIME[device], "policy": whole * size}
-    always |= {"optimizer": _moments(config, dims, trained) + trained * (4 if size < 4 else 0)}
-    if config.trainer.lora is None:
-        always["base"] = whole * size  # the reference, and what is kept is measured against
-    if config.start is not None:
-        always["untrained base"] = whole * size  # what is kept is measured against it, not a stage's start
-    if config.objective.kl.refresh_every is not None:
-        always["another reference"] = whole * size
-    teacher = teacher_dims(config.objective, config.model, vocab_size=LADDER_VOCABULARY)
-    if teacher is not None:
-        always["teacher"] = float(num_parameters(teacher)) * size
-    value = config.objective.value
-    if value is not None and not value.shared_trunk:
-        always["value model"] = whole * (2 * size + 8 + (4 if size < 4 else 0))
-    learned = (config.objective.reward_model, config.objective.process_reward_model)
-    always |= {"reward models": 16 * whole} if any(x is not None for x in learned) else {}
-    joined = _joined(dims) * size
-    engine_always, sampling = _engine(config, dims, device, size)
-    always |= engine_always
-    if teacher is not None and "offline.sampler" in config.objective.asks_teacher:
-        sampling["teacher's keys and values"] = _cache(config, teacher, size)
-    training = {
-        "gradients": trained * size * (2 if size < 4 else 1),
-        "joined weights and gradients": joined * (2 if config.trainer.lora is None else 1),
-        "activations": _activations(config, dims, size),
-        "logits": _logits(config, dims, device, size) + dims.vocab_size * dims.hidden_size * 4.0,
-    }
-    return Needs(always, sampling, training)
-
-
-def _engine(
-    config: RunConfig, dims: ModelDims, device: str, size: int
-) -> tuple[dict[str, float], dict[str, float]]:
-    """Bytes that the sampler holds always, and those that it holds only while it samples."""
-    rollout, whole = config.rollout, float(num_parameters(dims))
-    if rollout.engine == "native":
-        sampling = {
-            "sampler's joined weights": _joined(dims) * size,
-            "logits of a sampled token": _rows(config) * dims.vocab_size * _BYTES_PER_LOGIT,
-        }
-        cache = {"keys and values": _cache(config, dims, size)}
-        return ({}, sampling | cache) if rollout.release else (cache, sampling)
-    if device == "cuda":
-        share = {"vLLM's share": rollout.vllm.memory * (gpu_total() or 80 * _GIB)}
-        return ({}, share) if rollout.release else (share, {})
-    cache_gib = float(os.environ.get("VLLM_CPU_KVCACHE_SPACE", "1"))
-    size = {"auto": size, "float32": 4, "bfloat16": 2}[rollout.vllm.dtype]
-    return {
-        "vLLM": _VLLM_CPU,
-        "vLLM's weights": whole * size,
-        "vLLM's keys and values": cache_gib * _GIB,
-    }, {}
-
-
-def _moments(config: RunConfig, dims: ModelDims, trained: float) -> float:
-    """Bytes of AdamW's moments; of 8 bits, but of an embedding's 32 (`training.optim`)."""
-    if config.trainer.optimizer == "adamw":
-        return 8 * trained
-    return 2 * trained + (6.0 * dims.vocab_size * dims.hidden_size if config.trainer.lora is None else 0.0)
-
-
-def _trained(config: RunConfig, dims: ModelDims) -> float:
-    """Parameters that the optimiser updates: all, or those of the adapters."""
-    lora = config.trainer.lora
-    if lora is None:
-        return float(num_parameters(dims))
-    query, key, inner = (
-        dims.num_heads * dims.head_dim,
-        dims.num_kv_heads * dims.head_dim,
-        dims.intermediate_size,
-    )
-    ends = {"q_proj": query, "k_proj": key, "v_proj": key, "gate_proj": inner, "up_proj": inner}
-    both = {name: dims.hidden_size + end for name, end in ends.items()}
-    both |= {"o_proj": query + dims.hidden_size, "down_proj": inner + dims.hidden_size}
-    return float(lora.rank * dims.num_layers * sum(both[name] for name in lora.targets))
-
-
-def _joined(dims: ModelDims) -> float:
-    """Elements of the joined projections: queries with keys and values, gate with up."""
-    heads = dims.num_heads + 2 * dims.num_kv_heads
-    return float(dims.num_layers * dims.hidden_size * (heads * dims.head_dim + 2 * dims.intermediate_size))
-
-
-def _rows(config: RunConfig) -> int:
-    """Sequences that are sampled together."""
-    rollout = config.rollout
-    return min(rollout.max_batch_size, rollout.prompts_per_step * rollout.group_size)
-
-
-def _cache(config: RunConfig, dims: ModelDims, size: int) -> float:
-    tokens = LONGEST_PROMPT_TOKENS + config.rollout.max_new_tokens
-    if _rows(config) < config.rollout.prompts_per_step * config.rollout.group_size:
-        tokens += max(64, tokens // 2)  # rows are refilled
-    return 2.0 * dims.num_layers * _rows(config) * dims.num_kv_heads * dims.head_dim * tokens * size
-
-
-def _logits(config: RunConfig, dims: ModelDims, device: str, size: int) -> float:
-    """Bytes of logits alive in training: a CPU's largest chunk; on a GPU the whole microbatch's if they are
-    saved for the backward pass, else a chunk's."""
-    if device == "cpu":
-        head = max(CHUNK_ELEMENTS["cpu"], MIN_CHUNK_TOKENS * dims.vocab_size)
-        return _BYTES_PER_LOGIT * max(RETENTION_CHUNK_ELEMENTS, head)
-    elements = _microbatch(config) * dims.vocab_size
-    return size * (elements if elements <= MAX_SAVED_ELEMENTS else CHUNK_ELEMENTS["cuda"])
-
-
-def _microbatch(config: RunConfig) -> float:
-    """Tokens of the largest microbatch: a row is never split."""
-    longest = LONGEST_PROMPT_TOKENS + config.rollout.max_new_tokens
-    return float(max(config.trainer.microbatch_tokens, longest))
-
-
-def _activations(config: RunConfig, dims: ModelDims, size: int) -> float:
-    """Bytes that a microbatch saves for its backward pass.
-
-    A layer saves its two norms' inputs and outputs, queries, keys, values, attention's output twice, gate and
-    up, and their product.
-    """
-    tokens = _microbatch(config)
-    attention = (3 * dims.num_heads + 2 * dims.num_kv_heads) * dims.head_dim
-    layer = 4 * dims.hidden_size + attention + 3 * dims.intermediate_size
-    backward = 2 * dims.hidden_size + attention + 4 * dims.intermediate_size  # of the layer at work
-    if config.trainer.gradient_checkpointing:
-        return tokens * size * (dims.num_layers * dims.hidden_size + layer + backward)
-    return tokens * size * (dims.num_layers * layer + backward)
+__all__ = [
+    "LADDER_VOCABULARY",
+    "LONGEST_PROMPT_TOKENS",
+    "TYPICAL_PROMPT_TOKENS",
+    "Needs",
+    "Placement",
+    "check_fits",
+    "check_packages",
+    "describe",
+    "device_of",
+    "estimate",
+    "needs",
+    "place",
+    "remedies",
+    "unable_in_shards",
+]
+# Of a machine's memory, what replicas may be foretold to take: an estimate is not exact.
+ROOM = 0.92
 
 
 def device_of(config: RunConfig) -> str:
@@ -190,50 +50,60 @@ def device_of(config: RunConfig) -> str:
     return "cuda" if gpu_memory() is not None else "cpu"
 
 
-def gpu_memory() -> int | None:
-    """Free bytes of the first GPU, as its driver says when first asked; None without one."""
-    return _gpu("memory.free")
+def unable_in_shards(config: RunConfig) -> list[str]:
+    """Settings of a run that its processes can share as replicas alone."""
+    used = {
+        "objective.value": config.objective.value is not None,
+        "trainer.optimizer=adamw_8bit": config.trainer.optimizer != "adamw",
+        "trainer.lora": config.trainer.lora is not None,
+        "trainer.on_oom=halve_microbatch": config.trainer.on_oom != "raise",
+    }
+    return [name for name, is_used in used.items() if is_used]
 
 
-def gpu_total() -> int | None:
-    """All bytes of the first GPU; None without one."""
-    return _gpu("memory.total")
+def place(config: RunConfig, dims: ModelDims, device: str, *, processes: int) -> Placement:
+    """The first of these that is foretold to fit into ROOM of a process's memory, else the last.
+
+    Replicas, replicas with the frozen weights in shards, all in shards; of these what `trainer.parallel` and
+    the other settings allow. A GPU counts with all its memory, so that like machines choose alike.
+    """
+    if processes == 1:
+        return Placement()
+    replicas = [Placement(processes)]
+    if config.trainer.lora is None:  # else the base is the policy's own
+        replicas.append(Placement(processes, frozen_sharded=True))
+    shards = [Placement(processes, sharded=True, frozen_sharded=True)]
+    allowed = {"replicas": replicas, "sharded": shards, "auto": replicas + shards}[config.trainer.parallel]
+    if unable_in_shards(config) and config.trainer.parallel == "auto":
+        allowed = replicas
+    here = gpu_total() if device == "cuda" else system_memory()
+    if here is None:
+        return allowed[0]
+    memory = here if device == "cuda" else here / min(processes, num_processes_here())
+    fitting = (x for x in allowed if needs(config, dims, device, x).total <= ROOM * memory)
+    return next(fitting, allowed[-1])
 
 
-@lru_cache(maxsize=2)
-def _gpu(field: str) -> int | None:
-    command = ["nvidia-smi", f"--query-gpu={field}", "--format=csv,noheader,nounits"]
-    try:
-        found = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout.split()
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return int(found[0]) * 2**20 if found and found[0].isdigit() else None
+def _processes(config: RunConfig, *, here: bool) -> int:
+    """Processes that share a run: those that are there, or, planned for elsewhere, those it is named for."""
+    return num_processes() if num_processes() > 1 or here else config.trainer.processes or 1
 
 
-def system_memory() -> int | None:
-    """Bytes that a process may still have: the system's, or less where a control group says so."""
-    try:
-        lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
-        free = int(lines["MemAvailable"].split()[0]) * 1024
-    except (OSError, KeyError, ValueError):
-        return None
-    limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
-    if limit.exists() and used.exists() and (most := limit.read_text().strip()).isdigit():
-        free = min(free, int(most) - int(used.read_text()))
-    return free
+def estimate(config: RunConfig, *, here: bool = True) -> tuple[Needs, str, int | None, Placement] | None:
+    """(needs, device, free bytes there, placement) of each process; None while dimensions are not known.
 
-
-def estimate(config: RunConfig, *, here: bool = True) -> tuple[Needs, str, int | None] | None:
-    """(needs, device, free bytes there) of a run; None while its dimensions are not known.
-
-    Not `here`: on a node with a GPU unless device=cpu, whose free bytes are not known.
+    Not `here`: on a node with a GPU unless device=cpu, whose free bytes are not known. Processes on one CPU
+    have an even share of its free bytes.
     """
     dims = shape(config.model, vocab_size=LADDER_VOCABULARY)
     if dims is None:
         return None
     device = device_of(config) if here else "cpu" if config.device == "cpu" else "cuda"
-    free = gpu_memory if device == "cuda" else system_memory
-    return needs(config, dims, device), device, free() if here else None
+    placement = place(config, dims, device, processes=_processes(config, here=here))
+    free = (gpu_memory() if device == "cuda" else system_memory()) if here else None
+    if free is not None and device == "cpu":
+        free //= min(placement.processes, num_processes_here())
+    return needs(config, dims, device, placement), device, free, placement
 
 
 def check_packages(config: RunConfig) -> None:
@@ -247,12 +117,12 @@ def check_fits(config: RunConfig) -> None:
     found = estimate(config)
     if found is None:
         return
-    need, device, free = found
+    need, device, free, placement = found
     if free is not None and need.total > free:
         largest = sorted(need.parts.items(), key=lambda part: -part[1])[:3]
         raise ConfigError(
-            f"model={config.model.name}: a run takes about {need.total / _GIB:.1f} GiB and this {device} has "
-            f"{free / _GIB:.1f} GiB free; most is {_named(dict(largest))}; {remedies(config)}"
+            f"model={config.model.name}: {_who(placement)} takes about {need.total / GIB:.1f} GiB and this "
+            f"{device} has {free / GIB:.1f} GiB free; most is {_named(dict(largest))}; {remedies(config)}"
         )
 
 
@@ -289,12 +159,19 @@ def describe(config: RunConfig, *, here: bool = True) -> str:
     found = estimate(config, here=here)
     if found is None:
         return f"{config.model.name}: memory unknown until its config.json is downloaded"
-    need, device, free = found
-    have = "" if free is None else f" of {free / _GIB:.1f} free"
-    return (
-        f"{config.model.name}: about {need.total / _GIB:.1f} GiB{have} on the {device}: {_named(need.parts)}"
-    )
+    need, device, free, placement = found
+    each = "" if placement.processes == 1 else f" for {_who(placement)}"
+    have = "" if free is None else f" of {free / GIB:.1f} free"
+    total = f"{need.total / GIB:.1f} GiB{have} on the {device}{each}"
+    return f"{config.model.name}: about {total}: {_named(need.parts)}"
+
+
+def _who(placement: Placement) -> str:
+    """The process whose memory is meant."""
+    if placement.processes == 1:
+        return "a run"
+    return f"each of {placement.processes} processes ({placement.name})"
 
 
 def _named(parts: dict[str, float]) -> str:
-    return ", ".join(f"{name} {value / _GIB:.2f}" for name, value in parts.items())
+    return ", ".join(f"{name} {value / GIB:.2f}" for name, value in parts.items())

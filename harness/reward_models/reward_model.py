@@ -14,6 +14,7 @@ from harness.reward_models.graded import Source, graded
 from harness.schema.reward_config import RewardModelConfig
 from harness.seeds import derive
 from harness.training.critic import ValueModel, init_value
+from harness.training.distributed import broadcast_from_rank0, rank
 from harness.types import Prompt, Rollout, SamplingParams
 
 if TYPE_CHECKING:
@@ -108,13 +109,25 @@ def source_of(run: Run) -> Source:
 
 
 def in_run(run: Run, name: str, model: ValueModel, made: Callable[[], dict[str, float]]) -> dict[str, float]:
-    """The metrics of the model in the run's folder `name`, which `made` trains once; its cost counts once."""
+    """The metrics of the model in the run's folder `name`, which `made` trains once; its cost counts once.
+
+    Several processes train it alike, since they sample together; process 0 puts it there.
+    """
 
     def fitted() -> dict[str, Any]:
         metrics = made()
         return {"metrics": metrics, "cost": run.counters.costs()}
 
-    found = trained_once(run.folder / name, model, fitted, owner=run.folder.name)
+    def leading() -> dict[str, Any]:
+        broadcast_from_rank0(True)
+        return fitted()
+
+    if rank() > 0:
+        while broadcast_from_rank0(False):
+            fitted()
+    found = trained_once(run.folder / name, model, leading, owner=run.folder.name)
+    if rank() == 0:
+        broadcast_from_rank0(False)
     if run.counters.step == 0:  # killed since it was trained, or not: what it cost is counted once
         run.counters.load_state_dict(found["cost"])
     metrics: dict[str, float] = found["metrics"]

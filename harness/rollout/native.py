@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -52,9 +52,16 @@ class NativeEngine:
     def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> None:
         """Copy foreign tensors (hub names) into the shared policy in place.
 
-        A policy with adapters is sampled as it is: merged weights have no place in it.
+        A policy with adapters is sampled as it is: merged weights have no place in it. An iterator's tensors
+        are taken one after another, since each may be gone when the next one comes.
         """
-        if not has_adapters(self.policy):
+        if isinstance(weights, Iterator):
+            own = self.policy.state_dict()
+            with torch.no_grad():
+                for name, tensor in weights:
+                    own.pop(name).copy_(tensor)
+            assert not own, sorted(own)
+        elif not has_adapters(self.policy):
             load_weights(self.policy, dict(weights))
 
     def release(self) -> None:

@@ -157,12 +157,28 @@ class TrainerConfig(Section):
     """Store each layer's input alone and compute the layer again in the backward pass, to save memory."""
     lora: LoraConfig | None = None
     """Train low-rank adapters; null: every weight."""
+    processes: Positive | None = None
+    """Processes that the run is named for, since sums in another order give other numbers; null: those that
+    torchrun or the launcher starts. To resume a run with another number, give the one it was begun with."""
+    parallel: Literal["auto", "replicas", "sharded"] = "auto"
+    """How several processes share a run: each with all weights and a share of the optimiser's state, which
+    takes one reduction an optimiser step, or with shards of the weights too (FSDP2), which are gathered for
+    each microbatch; auto: replicas where the memory foretold fits, else sharded."""
+    rank_timeout: PositiveFloat = 60.0
+    """Seconds without a sign of life from one of several processes, or in one exchange between them, after
+    which the others end."""
 
     used: ClassVar[tuple[Used[TrainerConfig], ...]] = (
         Used(
             ("steps",),
             lambda c, run: not run.objective.uses_references,
             "objective.offline.epochs and batch_size say how long reference solutions are trained on",
+            warn=True,
+        ),
+        Used(
+            ("parallel", "rank_timeout"),
+            lambda c, run: (c.processes or 1) > 1,
+            "one process has the run; start it with torchrun",
             warn=True,
         ),
     )

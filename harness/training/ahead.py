@@ -31,16 +31,17 @@ class GradingAhead:
     def on_end(self) -> OnEnd:
         return self._ended
 
-    def grades(self, texts: Sequence[str]) -> list[Grade]:
+    def grades(self, texts: Sequence[str], places: Sequence[int] | None = None) -> list[Grade]:
         """The grade of every output's text, in order; those not begun while the engine decoded begin now.
 
-        Raises what a comparison raised.
+        `places` are the outputs' among the step's, None: all of them. Raises what a comparison raised.
         """
-        for place, text in enumerate(texts):
+        places = range(len(texts)) if places is None else places
+        for place, text in zip(places, texts, strict=True):
             begun = self.futures.get(place)
             if begun is None or begun.cancel() or begun.result()[0] != text:  # a stop string cuts a text
                 self.futures[place] = self.threads.submit(self._grade, place, text)
-        grades = [self.futures[place].result()[1] for place in range(len(texts))]
+        grades = [self.futures[place].result()[1] for place in places]
         self.threads.shutdown()
         return grades
 

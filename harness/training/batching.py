@@ -189,20 +189,31 @@ def _by_prompt(rows: Sequence[_Row]) -> Callable[[_Row], tuple[int, ...]]:
 
 
 def shared_microbatches(
-    batch: Batch, *, token_budget: int, rows: Tensor, rank: int, world_size: int, padded: bool = True
+    batch: Batch,
+    *,
+    token_budget: int,
+    rows: Tensor,
+    rank: int,
+    world_size: int,
+    padded: bool = True,
+    in_step: bool = True,
 ) -> list[tuple[Tensor, bool]]:
-    """This rank's `microbatches` of `rows`, each with whether it counts; every rank has equally many.
+    """This rank's `microbatches` of `rows`, each with whether it counts.
 
-    Rows are dealt out by length, so loads are alike. A rank with fewer microbatches repeats the shortest row,
-    which does not count (False): gathering sharded weights needs the same number of passes on every rank.
+    Rows are dealt out by length, back and forth, so loads are alike. With `in_step` every rank has equally
+    many, as gathering sharded weights needs; without, each has one at least, so that all have gradients. What
+    is missing is the shortest row again, which does not count (False).
     """
     order = rows[torch.argsort(batch.lengths[rows], descending=True, stable=True)]
-    dealt = [
-        microbatches(batch, token_budget=token_budget, rows=order[r::world_size], padded=padded)
-        for r in range(world_size)
-    ]
+    turns = torch.arange(len(order)) % (2 * world_size)
+    owner = torch.minimum(turns, 2 * world_size - 1 - turns)  # 0 1 2 2 1 0 0 1 2 …
+    ranks = range(world_size) if in_step else [rank]
+    dealt = {
+        r: microbatches(batch, token_budget=token_budget, rows=order[owner == r], padded=padded)
+        for r in ranks
+    }
     mine = dealt[rank]
-    idle = max(map(len, dealt)) - len(mine)
+    idle = max(1 if len(order) else 0, *map(len, dealt.values())) - len(mine)
     return [*((part, True) for part in mine), *[(order[-1:], False)] * idle]
 
 

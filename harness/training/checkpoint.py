@@ -3,6 +3,7 @@
 Random streams are functions of (seed, step), so weights, optimiser and counters are the whole state.
 
     <folder>/resume/step_000008/{state.pt, trainer.json}    the newest alone; a killed run resumes from it
+                               {shares/, trainer.json}      the same of several processes (`training.shares`)
     <folder>/checkpoints/step_000024/                       hub format, for evaluation and for other tools
 """
 
@@ -19,7 +20,8 @@ from torch import nn
 
 from harness.records.published import RESUME, Damaged, publish, reading, remove, verify, warn
 from harness.records.records import clean
-from harness.training.distributed import load_whole, rank, sharded_state, whole_state, whole_weights
+from harness.training import shares
+from harness.training.distributed import broadcast_from_rank0, rank
 
 State = dict[str, Any]
 
@@ -36,25 +38,36 @@ def save_resume(
     policy: nn.Module,
     optimizer: torch.optim.Optimizer,
     trainer: State,
+    trained: Mapping[str, nn.Module] | None = None,
     others: Mapping[str, nn.Module] | None = None,
 ) -> None:
     """Write the state after `step` beside the previous one, then drop that; a kill leaves one of them whole.
 
-    `others` are further modules that training changes: a value model, a reference that is refreshed. Tensors
-    are written whole, so that any number of processes can resume from them; process 0 writes.
+    `trained` are further modules that the optimiser updates, a value model; `others` those that change beside
+    it, a reference that is refreshed. Every process must call it: each writes its shares, or process 0 all.
     """
-    state: State = {"policy": dict(whole_weights(policy)), "optimizer": whole_state(optimizer)}
-    state |= {name: module.state_dict() for name, module in (others or {}).items()}
-    if rank() > 0:
+    parts = {"policy": policy, **(trained or {})}
+    target = folder / RESUME / f"step_{step:06d}"
+    if together := shares.in_shares(optimizer):
+        state: State = dict(shares.collect(parts, optimizer, others or {}))
+    elif rank() > 0:
         return
+    else:
+        state = {name: module.state_dict() for name, module in {**parts, **(others or {})}.items()}
+        state["optimizer"] = optimizer.state_dict()
 
     def write(temporary: Path) -> None:
-        # Through a file of ours: given a path, torch hides a full disk behind a RuntimeError.
-        with (temporary / "state.pt").open("wb") as file:
-            torch.save(state, file)
+        if together:
+            shares.save(broadcast_from_rank0(temporary) / shares.FOLDER, state)
+        else:
+            # Through a file of ours: given a path, torch hides a full disk behind a RuntimeError.
+            with (temporary / "state.pt").open("wb") as file:
+                torch.save(state, file)
         (temporary / "trainer.json").write_text(json.dumps(clean({"step": step, **trainer})))
 
-    target = folder / RESUME / f"step_{step:06d}"
+    if rank() > 0:
+        shares.save(broadcast_from_rank0(Path()) / shares.FOLDER, state)
+        return
     publish(target, write, identity=identity(folder, step), again=True)
     for other in target.parent.iterdir():
         if other != target:
@@ -66,48 +79,90 @@ def load_resume(
     *,
     policy: nn.Module,
     optimizer: torch.optim.Optimizer,
+    trained: Mapping[str, nn.Module] | None = None,
     others: Mapping[str, nn.Module] | None = None,
     check: Callable[[State], None] = lambda trainer: None,
 ) -> State | None:
     """Fill modules and optimiser from the newest whole state. Returns its trainer.json; None without one.
 
     A state that is damaged, another run's, or refused by `check(trainer)` with Damaged is left out with a
-    warning before anything is filled: training then begins earlier, and ends with the same numbers.
+    warning before anything is filled: training then begins earlier, and ends with the same numbers. Where
+    several processes have the state in shares, process 0 checks for all.
     """
-    modules = {"policy": policy, **(others or {})}
-    for found in sorted((folder / RESUME).glob("step_*"), reverse=True):
+    parts, beside = {"policy": policy, **(trained or {})}, others or {}
+    together = shares.in_shares(optimizer)
+
+    def judged(found: Path) -> tuple[State | None]:
         try:
-            state, trainer = _read(folder, found, modules)
+            trainer = _checked(folder, found)
             check(trainer)
-            with reading(found / "state.pt"):
-                optimizer.load_state_dict(
-                    sharded_state(optimizer, state["optimizer"])
-                )  # all of it or nothing
+            return (trainer,)
         except Damaged as error:
-            warn(f"{error.what}; {found} is left out, and training starts earlier")
+            _left_out(error, found)
+            return (None,)
+
+    places = sorted((folder / RESUME).glob("step_*"), reverse=True)
+    for found in broadcast_from_rank0(places) if together else places:
+        if together:
+            (trainer,) = broadcast_from_rank0(judged(found) if rank() == 0 else None)
+        else:
+            (trainer,) = judged(found)
+        if trainer is None:
             continue
-        load_whole(policy, state["policy"])
-        for name, module in (others or {}).items():
-            module.load_state_dict(state[name])
-        return trainer
+        try:
+            _fill(found, parts, optimizer, beside)
+            return trainer
+        except Damaged as error:  # every process reads the same files and comes here
+            _left_out(error, found)
     return None
 
 
-def _read(folder: Path, found: Path, modules: Mapping[str, nn.Module]) -> tuple[State, State]:
-    """Read (state.pt, trainer.json) of a saved state whose tensors fit `modules`. Raises Damaged."""
+def _left_out(error: Damaged, found: Path) -> None:
+    if rank() == 0:
+        warn(f"{error.what}; {found} is left out, and training starts earlier")
+
+
+def _checked(folder: Path, found: Path) -> State:
+    """Read trainer.json of a saved state whose files are what was written. Raises Damaged."""
     with reading(found):
         step = int(found.name.removeprefix("step_"))
     verify(found, identity(folder, step))
     with reading(found / "trainer.json"):
-        trainer = json.loads((found / "trainer.json").read_text())
+        trainer: State = json.loads((found / "trainer.json").read_text())
         if not isinstance(trainer, dict) or trainer.get("step") != step:
             raise ValueError(f"it is not that of step {step}")
-    with reading(found / "state.pt"):
-        state = torch.load(found / "state.pt", weights_only=True, map_location="cpu")
-        for name, module in modules.items():
-            if _shapes(state[name]) != _shapes(module.state_dict()):
+    return trainer
+
+
+def _fill(
+    found: Path,
+    parts: Mapping[str, nn.Module],
+    optimizer: torch.optim.Optimizer,
+    others: Mapping[str, nn.Module],
+) -> None:
+    """Fill modules and optimiser from a saved state, of this kind or the other. Raises Damaged."""
+    place = found / shares.FOLDER
+    if place.exists():
+        with reading(place):
+            saved = shares.shapes(place)
+            state = shares.collect(parts, optimizer, others, names=set(saved))
+            if not shares.fits(saved, state):
+                raise ValueError("its tensors are another model's")
+            shares.load(place, state)
+        return shares.finish(optimizer)
+    in_shares = shares.in_shares(optimizer)
+    with reading(found / "state.pt"):  # mapped, every process reads its share alone
+        whole = torch.load(found / "state.pt", weights_only=True, map_location="cpu", mmap=in_shares)
+        for name, module in {**parts, **others}.items():
+            if _shapes(whole[name]) != _shapes(module.state_dict()):
                 raise ValueError(f"its {name} is another model")
-    return state, trainer
+        if in_shares:
+            named = shares.from_whole(whole, parts)
+            shares.fill(shares.collect(parts, optimizer, others, names=set(named)), named)
+            return shares.finish(optimizer)
+        optimizer.load_state_dict(whole["optimizer"])  # all of it or nothing
+    for name, module in {**parts, **others}.items():
+        module.load_state_dict(whole[name])
 
 
 def _shapes(state: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:

@@ -1,29 +1,44 @@
-"""One run over several processes under torchrun: sharded weights (FSDP2), shared work, one record.
+"""One run over several processes under torchrun: what they exchange, and how they notice that one is gone.
 
-Every process samples and grades its slice of a step's prompts and gathers the others', so that all hold the
-same groups, advantages and denominators; then each takes its slice of the rows through forward and backward,
-and gradients are summed. Weights, gradients and optimiser state lie in shards; the sampler, the reference and
-the base that retention is measured against are whole in every process. Process 0 writes.
+Every process computes the same step. Each samples and grades its share of the requests and takes its share
+of the rows through forward and backward; what all need is gathered, and gradients are summed. How weights
+and the optimiser's state lie in the processes is the affair of `parallel`. Process 0 writes.
+
+Two groups of processes. Tensors go through PyTorch's default one, whose exchanges end within
+`trainer.rank_timeout` once all have come. Objects, and waiting for one that pretrains, samples or writes
+alone, go through a patient one on the CPU; that a process is gone shows there by `heartbeat`.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import Tensor
 
-from harness.model.lora import hub_state
-from harness.model.policy import Policy
 from harness.schema.run_config import ConfigError, RunConfig
+from harness.training.heartbeat import Heartbeat
 
 T = TypeVar("T")
-# How long other processes wait for process 0, which pretrains a base or evaluates alone.
+# How long others wait for a process that is alive and works alone: it pretrains a base, or runs lm-eval.
 PATIENCE = timedelta(hours=24)
+
+# What gloo, NCCL and the store say where another process has ended or does not answer.
+_LOST = (
+    *("Connection closed by peer", "Connection reset by peer", "Broken pipe", "Connection refused"),
+    *("Timed out waiting", "Socket Timeout", "NCCL communicator was aborted", "remote process exited"),
+)
+
+
+class _State:
+    """This process's patient group and heartbeat, where it is one of several."""
+
+    patient: Any = None
+    heartbeat: Heartbeat | None = None
 
 
 def world_size() -> int:
@@ -36,44 +51,75 @@ def rank() -> int:
     return dist.get_rank() if dist.is_initialized() else 0
 
 
-def init_process_group(device: str) -> str:
-    """Join torchrun's other processes, if it started this one. Returns the device to use, `cuda:1` say."""
+def init_process_group(device: str, *, timeout: float = 60.0) -> str:
+    """Join torchrun's other processes, if it started this one. Returns the device to use, `cuda:1` say.
+
+    `timeout` seconds without a sign of life from another process, this one ends.
+    """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return device
     if device == "cuda":
         device = f"cuda:{os.environ['LOCAL_RANK']}"
         torch.cuda.set_device(device)
     if not dist.is_initialized():
-        dist.init_process_group("nccl" if device != "cpu" else "gloo", timeout=PATIENCE)
+        dist.init_process_group(
+            "nccl" if device != "cpu" else "gloo",
+            timeout=timedelta(seconds=max(timeout, 1.0)),
+        )
+        _State.patient = dist.new_group(backend="gloo", timeout=PATIENCE)
+        _State.heartbeat = Heartbeat(rank(), world_size(), limit=timeout)
+        dist.barrier(group=_State.patient)  # every process's first beat is there
+        _State.heartbeat.start()
     return device
 
 
 def destroy_process_group() -> None:
     """Leave torchrun's group: a vLLM that lives on in this process has one of its own."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and dist.is_initialized():
+        if _State.heartbeat is not None:
+            _State.heartbeat.stop()
+        _State.heartbeat = _State.patient = None
         dist.destroy_process_group()
+
+
+def on_loss(record: Callable[[int, str], None]) -> None:
+    """Call `record(rank, reason)` before this process ends because that other one is gone."""
+    if _State.heartbeat is not None:
+        _State.heartbeat.on_loss = record
+
+
+def lost_peer(error: BaseException) -> str | None:
+    """Why a run failed whose exchange between processes did; None where another error ended it."""
+    seen: BaseException | None = error
+    while seen is not None and world_size() > 1:
+        if isinstance(seen, RuntimeError) and (found := [x for x in _LOST if x in str(seen)]):
+            return f"another of {world_size()} processes is gone ({found[0]}); launch again to go on"
+        seen = seen.__cause__ or seen.__context__
+    return None
 
 
 def check_supported(config: RunConfig, processes: int) -> None:
     """Raise ConfigError for settings that work in one process alone, where there are more."""
     if processes == 1:
         return
-    objective = config.objective
-    unable = {
-        "objective.value": objective.value is not None,
-        "objective.offline": objective.offline is not None,
-        "objective.reward_model": objective.reward_model is not None,
-        "objective.process_reward_model": objective.process_reward_model is not None,
-        "rollout.search": config.rollout.search is not None,
-        "rollout.engine=vllm": config.rollout.engine == "vllm",
-        "trainer.on_oom=halve_microbatch": config.trainer.on_oom != "raise",
-        "trainer.optimizer=adamw_8bit": config.trainer.optimizer != "adamw",
-        "trainer.lora": config.trainer.lora is not None,
-    }
-    if found := [name for name, used in unable.items() if used]:
+    if config.rollout.engine == "vllm":
         raise ConfigError(
-            f"{', '.join(found)}: not supported over {processes} processes; run it in one (no torchrun)"
+            f"rollout.engine=vllm: not supported over {processes} processes; run it in one (no torchrun)"
         )
+
+
+def patient_group() -> Any:
+    """The group on the CPU whose exchanges may wait long; None, PyTorch's default, in a single process."""
+    return _State.patient
+
+
+def meet() -> None:
+    """Wait until every process has come here; nothing in a single process.
+
+    An exchange of tensors that follows is then a matter of seconds, however long one process worked.
+    """
+    if world_size() > 1:
+        dist.barrier(group=_State.patient)
 
 
 def broadcast_from_rank0(value: T | None) -> T:
@@ -82,23 +128,30 @@ def broadcast_from_rank0(value: T | None) -> T:
         assert value is not None
         return value
     box: list[Any] = [value]
-    dist.broadcast_object_list(box, src=0)
+    dist.broadcast_object_list(box, src=0, group=_State.patient)
     return box[0]
 
 
-def rank_slice(items: Sequence[T]) -> tuple[int, Sequence[T]]:
-    """(start, items[start:end]) of this rank: the ranks' slices are even, consecutive and in order."""
-    each, rest = divmod(len(items), world_size())
-    first = rank() * each + min(rank(), rest)
-    return first, items[first : first + each + (rank() < rest)]
+def stride(items: Sequence[T]) -> Sequence[T]:
+    """Deal out items in turn: this rank's are every `world_size()`-th, so that groups are shared evenly."""
+    return items[rank() :: world_size()]
 
 
-def all_gather_list(items: Sequence[T]) -> list[T]:
-    """Every rank's items in one list, in the order of ranks: the inverse of `rank_slice`."""
+def gather_strided(items: Sequence[T]) -> list[T]:
+    """Every rank's items in the order from which `stride` dealt them out."""
     if world_size() == 1:
         return list(items)
     boxes: list[Any] = [None] * world_size()
-    dist.all_gather_object(boxes, list(items))
+    dist.all_gather_object(boxes, list(items), group=_State.patient)
+    return [box[turn] for turn in range(len(boxes[0])) for box in boxes if turn < len(box)]
+
+
+def all_gather_list(items: Sequence[T]) -> list[T]:
+    """Every rank's items in one list, in the order of ranks."""
+    if world_size() == 1:
+        return list(items)
+    boxes: list[Any] = [None] * world_size()
+    dist.all_gather_object(boxes, list(items), group=_State.patient)
     return [item for box in boxes for item in box]
 
 
@@ -106,6 +159,7 @@ def all_reduce_sum(x: Tensor, device: torch.device) -> Tensor:
     """Sum a tensor over the ranks, by way of `device`; x itself in a single process."""
     if world_size() == 1:
         return x
+    meet()
     moved = x.to(device)
     dist.all_reduce(moved)
     return moved.to(x.device)
@@ -119,91 +173,3 @@ def all_reduce_dict(sums: dict[str, Tensor], device: torch.device) -> dict[str, 
     zero = torch.zeros((), device=device, dtype=torch.float64)
     stacked = torch.stack([sums.get(name, zero).to(device, torch.float64) for name in names])
     return dict(zip(names, all_reduce_sum(stacked, device).tolist(), strict=True))
-
-
-def shard(policy: Policy, dtype: torch.dtype) -> Policy:
-    """Shard a float32 policy in place over the processes, layer by layer; it computes in `dtype`.
-
-    The shards are the float32 masters: weights are rounded when they are gathered, and gradients are reduced
-    in float32.
-    """
-    from torch.distributed.device_mesh import init_device_mesh
-    from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
-
-    device = policy.head_weight.device.type
-    mesh = init_device_mesh(device, (world_size(),))
-    precision = MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=torch.float32)
-    for layer in policy.model.layers:
-        fully_shard(layer, mesh=mesh, mp_policy=precision)
-    # The root's weights (embedding, head) are read after `hidden` returns: they stay until the backward pass.
-    fully_shard(policy, mesh=mesh, mp_policy=precision, reshard_after_forward=False)
-    register_fsdp_forward_method(policy, "hidden")
-    return policy
-
-
-def hub_weights(policy: Policy) -> Iterable[tuple[str, Tensor]]:
-    """(name, tensor) of the weights an engine loads: whole, under the hub's names, adapters merged."""
-    return hub_state(policy).items() if world_size() == 1 else whole_weights(policy)
-
-
-def whole_weights(policy: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Gather (name, whole tensor) one at a time; every process must iterate to the end."""
-    _reshard(policy)
-    for name, tensor in policy.state_dict().items():
-        yield name, whole(tensor)
-
-
-def _reshard(policy: nn.Module) -> None:
-    """Shard the root's weights again: a forward pass without gradient leaves them gathered."""
-    reshard: Any = getattr(policy, "reshard", None)
-    if reshard is not None:
-        reshard()
-
-
-def whole(tensor: Any) -> Any:
-    """Gather a sharded tensor; anything else as it is."""
-    return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
-
-
-def whole_state(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """The optimiser's state dict with whole tensors, as one process would write it."""
-    state = optimizer.state_dict()
-    if world_size() == 1:
-        return state
-    inner = {i: {k: whole(x) for k, x in found.items()} for i, found in state["state"].items()}
-    return {**state, "state": inner}
-
-
-def sharded_state(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> dict[str, Any]:
-    """The optimiser's state dict with each tensor sharded like its parameter."""
-    if world_size() == 1:
-        return state
-    from torch.distributed.tensor import DTensor, distribute_tensor
-
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-
-    def cut(parameter: Tensor, x: Any) -> Any:
-        if isinstance(parameter, DTensor) and isinstance(x, Tensor) and x.shape == parameter.shape:
-            return distribute_tensor(x.to(parameter.device), parameter.device_mesh, parameter.placements)
-        return x
-
-    inner = {i: {k: cut(parameters[i], x) for k, x in found.items()} for i, found in state["state"].items()}
-    return {**state, "state": inner}
-
-
-def load_whole(policy: nn.Module, weights: dict[str, Tensor]) -> None:
-    """Copy whole tensors into the policy, sharded or not."""
-    if world_size() == 1:
-        policy.load_state_dict(weights)
-        return
-    from torch.distributed.tensor import DTensor, distribute_tensor
-
-    _reshard(policy)
-    own = policy.state_dict()
-    cut = {
-        name: distribute_tensor(x.to(own[name].device), own[name].device_mesh, own[name].placements)
-        if isinstance(own[name], DTensor)
-        else x
-        for name, x in weights.items()
-    }
-    policy.load_state_dict(cut)

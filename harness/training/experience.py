@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import count
+from itertools import count, repeat
 from typing import Any
 
 import torch
@@ -17,7 +17,7 @@ from harness.schema.objective_config import ObjectiveConfig
 from harness.schema.prompts import own_answer
 from harness.seeds import derive
 from harness.training.ahead import GradingAhead
-from harness.training.distributed import all_gather_list, rank_slice
+from harness.training.distributed import gather_strided, stride, world_size
 from harness.training.own_functions import own_reward
 from harness.training.run_state import Run
 from harness.training.searching import searched
@@ -41,8 +41,7 @@ def sample(run: Run, problems: Sequence[Problem], step: int, *, first_place: int
     """`group_size` completions of each problem from the current policy.
 
     A problem's place in the step names its random numbers; `first_place` counts the problems that the step
-    has sampled before these. Each process samples its slice of the problems and gathers the others'. With
-    `rollout.search` they are what a search found.
+    has sampled before these. With `rollout.search` they are what a search found.
     """
     rollout = run.config.rollout
     if rollout.search is not None:
@@ -50,18 +49,19 @@ def sample(run: Run, problems: Sequence[Problem], step: int, *, first_place: int
     params = SamplingParams(
         max_new_tokens=rollout.max_new_tokens, temperature=rollout.temperature, logprobs=True
     )
-    before, own = rank_slice(problems)
     seeds = [
         derive(run.seeds["rollout"], step, place, index)
-        for place in range(first_place + before, first_place + before + len(own))
+        for place in range(first_place, first_place + len(problems))
         for index in range(rollout.group_size)
     ]
-    own_prompts = [run.prompts[p.id] for p in own for _ in range(rollout.group_size)]
-    policy_step, on_end = run.counters.num_updates, _on_end(run, own)
-    rollouts = all_gather_list(
-        run.engine.generate(own_prompts, params=params, seeds=seeds, policy_step=policy_step, on_end=on_end)
+    prompts = [run.prompts[p.id] for p in problems for _ in range(rollout.group_size)]
+    rollouts = run.engine.generate(
+        prompts,
+        params=params,
+        seeds=seeds,
+        policy_step=run.counters.num_updates,
+        on_end=_on_end(run, problems),
     )
-    prompts = [run.prompts[r.problem_id] for r in rollouts]
     tokens = run.counters.tokens
     tokens["prompt"] = tokens.get("prompt", 0) + sum(len(p.token_ids) for p in prompts)
     run.count("sampled", prompts, rollouts)
@@ -70,7 +70,7 @@ def sample(run: Run, problems: Sequence[Problem], step: int, *, first_place: int
 
 def _on_end(run: Run, problems: Sequence[Problem]) -> OnEnd:
     """Report how many samples have ended and, where comparing answers takes long, begin to grade them."""
-    total, number = len(problems) * run.config.rollout.group_size, count(1)
+    total, number = len(problems) * run.config.rollout.group_size // world_size(), count(1)
     ahead = run.current.ahead = _grading_ahead(run, problems)
 
     def on_end(place: int, tokens: list[int]) -> None:
@@ -101,55 +101,70 @@ def score(
     `group_size` None is that of the config. With `truncated: fail` an output that was cut has `fail_reward`.
     """
     objective, size = run.config.objective, group_size or run.config.rollout.group_size
-    prompts = [run.prompts[r.problem_id] for r in rollouts]
-    learned, steps = _learned_rewards(run, prompts, rollouts), _step_rewards(run, prompts, rollouts)
-    start, own = rank_slice(problems)
-    grades = _grades(run, own, rollouts[start * size : (start + len(own)) * size], size)
-    reward, own_of = _reward_of(run), run.config.objective.reward.custom
-    own_term = None if own_of is None or not own_of.weight else own_reward(own_of)
+    for _ in run.learned_rewards.scorers:
+        prompts = [run.prompts[r.problem_id] for r in rollouts]
+        run.count("judged", prompts, rollouts, passes_with_head=0.0, passes_without_head=1.0)
+    judged = gather_strided(_judged(run, problems, rollouts, size))
     groups = []
-    for place, problem in enumerate(own):
-        first = (start + place) * size
-        at, graded = slice(first, first + size), tuple(grades[place * size : (place + 1) * size])
-        terms = None
-        if own_term is not None:
-            terms = tuple(map(own_term, rollouts[at], graded, [problem] * size))
-        rewards = tuple(
-            map(reward, rollouts[at], graded, [problem] * size, learned[at], terms or [0.0] * size)
+    for place, problem in enumerate(problems):
+        at = slice(place * size, (place + 1) * size)
+        grades, rewards, terms, steps = zip(*judged[at], strict=True)
+        groups.append(
+            ScoredGroup(
+                problem,
+                run.prompts[problem.id],
+                tuple(rollouts[at]),
+                grades,
+                rewards,
+                None if steps[0] is None else steps,
+                None if terms[0] is None else terms,
+            )
         )
-        step_rewards = None if steps is None else tuple(steps[at])
-        prompt = run.prompts[problem.id]
-        group = ScoredGroup(problem, prompt, tuple(rollouts[at]), graded, rewards, step_rewards, terms)
-        groups.append(group)
-    groups = all_gather_list(groups)
     if objective.truncated == "fail":
         return truncated(groups, rule="fail", fail_reward=objective.fail_reward, min_group_size=1)
     return groups
 
 
-def _grades(run: Run, problems: Sequence[Problem], rollouts: Sequence[Rollout], size: int) -> list[Grade]:
-    """The grade of every rollout's own answer: those begun while the engine decoded, or all of them now."""
+_Judged = tuple[Grade, float, float | None, tuple[StepReward, ...] | None]
+
+
+def _judged(run: Run, problems: Sequence[Problem], rollouts: Sequence[Rollout], size: int) -> list[_Judged]:
+    """(grade, reward, the user's own term, rewards of steps) of this process's share of the rollouts."""
+    places = stride(range(len(rollouts)))
+    own = [rollouts[i] for i in places]
+    of, prompts = [problems[i // size] for i in places], [run.prompts[r.problem_id] for r in own]
+    learned, steps = _learned_rewards(run, prompts, own), _step_rewards(run, prompts, own)
+    grades = _grades(run, of, own, places)
+    reward, own_of = _reward_of(run), run.config.objective.reward.custom
+    own_term = None if own_of is None or not own_of.weight else own_reward(own_of)
+    terms: list[float | None] = [None] * len(own)
+    if own_term is not None:
+        terms = list(map(own_term, own, grades, of))
+    rewards = map(reward, own, grades, of, learned, [term or 0.0 for term in terms])
+    return list(zip(grades, rewards, terms, steps or repeat(None, len(own)), strict=True))
+
+
+def _grades(
+    run: Run, problems: Sequence[Problem], rollouts: Sequence[Rollout], places: Sequence[int]
+) -> list[Grade]:
+    """The grade of every rollout's own answer: those begun while the engine decoded, or all of them now.
+
+    `problems` are one a rollout, `places` the rollouts' in the whole step.
+    """
     ahead, run.current.ahead = run.current.ahead, None
     data = run.config.data
     texts = [own_answer(r.text, data.template) for r in rollouts]
     if ahead is not None:
-        return ahead.grades(texts)
+        return ahead.grades(texts, places)
+    rules = tuple(data.answer_rules)
     return [
-        grade(
-            text,
-            problems[i // size].answer,
-            rules=tuple(data.answer_rules),
-            use_symbolic=data.symbolic,
-            exact=problems[i // size].exact,
-        )
-        for i, text in enumerate(texts)
+        grade(text, problem.answer, rules=rules, use_symbolic=data.symbolic, exact=problem.exact)
+        for text, problem in zip(texts, problems, strict=True)
     ]
 
 
 def _learned_rewards(run: Run, prompts: Sequence[Prompt], rollouts: Sequence[Rollout]) -> list[float]:
     """P(right) of each output by the learned reward model; zeros without one."""
-    for _ in run.learned_rewards.scorers:
-        run.count("judged", prompts, rollouts, passes_with_head=0.0, passes_without_head=1.0)
     model = run.learned_rewards.output
     return [0.0] * len(rollouts) if model is None else model.score(prompts, rollouts)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -23,10 +24,12 @@ from harness.schema.loss_config import TISConfig
 from harness.schema.run_config import RunConfig
 from harness.training.batching import move, shared_microbatches, take
 from harness.training.critic import critic_loss
-from harness.training.distributed import all_reduce_dict, all_reduce_sum, rank, world_size
+from harness.training.distributed import all_reduce_dict, all_reduce_sum, meet, rank, world_size
 from harness.training.exact_kl import exact_kl
+from harness.training.memory import out_of_memory_together
 from harness.training.models import Models
 from harness.training.own_functions import own_loss
+from harness.training.parallel import is_sharded
 from harness.types import Batch
 
 
@@ -34,7 +37,8 @@ from harness.types import Batch
 def batch_logprobs(policy: Policy, batch: Batch, rows: Tensor, config: RunConfig) -> Tensor:
     """Logprobs [B, T] of `rows` under `policy`, 0 elsewhere, on the CPU."""
     device = policy.head_weight.device
-    return by_microbatch(batch, rows, config, lambda packed: _logprobs(policy, packed, config), device=device)
+    compute = partial(_logprobs, policy, config=config)
+    return by_microbatch(batch, rows, config, compute, device=device, in_step=is_sharded(policy))
 
 
 @torch.no_grad()
@@ -47,7 +51,8 @@ def batch_entropy(policy: Policy, batch: Batch, config: RunConfig) -> Tensor:
         assert found is not None
         return found
 
-    return by_microbatch(batch, rows, config, entropy, device=policy.head_weight.device)
+    device = policy.head_weight.device
+    return by_microbatch(batch, rows, config, entropy, device=device, in_step=is_sharded(policy))
 
 
 @torch.no_grad()
@@ -58,14 +63,22 @@ def by_microbatch(
     compute: Callable[[Rows], Tensor],
     *,
     device: torch.device,
+    in_step: bool,
 ) -> Tensor:
-    """`compute` [b, t] of each microbatch of `rows`, put together: [B, T] on the CPU, 0 elsewhere."""
+    """`compute` [b, t] of each microbatch of `rows`, put together: [B, T] on the CPU, 0 elsewhere.
+
+    `in_step`: a model that it asks has its weights in shards, so that every process must make as many passes.
+    """
+    if not len(rows):
+        return torch.zeros_like(batch.old_logprobs)
+    meet()
     whole = torch.zeros_like(batch.old_logprobs, device=device)
     padded = pads(device, getattr(torch, config.dtype))
-    for part, counts in _microbatches(batch, rows, config, padded):
-        values = compute(_pack(batch, part, padded, device))
-        if counts:
-            _put(whole, part, values)
+    with out_of_memory_together(config):
+        for part, counts in _microbatches(batch, rows, config, padded, in_step=in_step):
+            values = compute(_pack(batch, part, padded, device))
+            if counts:
+                _put(whole, part, values)
     return all_reduce_sum(whole, device).cpu()
 
 
@@ -80,7 +93,9 @@ def _pack(batch: Batch, rows: Tensor, padded: bool, device: torch.device) -> Row
     return pack_rows(micro.input_ids, micro.lengths, micro.completion_mask, prompts=prompts, device=device)
 
 
-def _microbatches(batch: Batch, rows: Tensor, config: RunConfig, padded: bool) -> list[tuple[Tensor, bool]]:
+def _microbatches(
+    batch: Batch, rows: Tensor, config: RunConfig, padded: bool, *, in_step: bool
+) -> list[tuple[Tensor, bool]]:
     """This process's microbatches of `rows`, and whether each counts or only keeps the processes in step."""
     return shared_microbatches(
         batch,
@@ -89,6 +104,7 @@ def _microbatches(batch: Batch, rows: Tensor, config: RunConfig, padded: bool) -
         rank=rank(),
         world_size=world_size(),
         padded=padded,
+        in_step=in_step,
     )
 
 
@@ -128,10 +144,12 @@ def accumulate(
     device = models.policy.head_weight.device
     old = torch.zeros_like(batch.old_logprobs, device=device) if on_policy else None
     on_device, padded = move(batch, device), pads(device, getattr(torch, config.dtype))
-    with joined(models.policy):
-        for part, counts in _microbatches(batch, rows, config, padded):
-            # Sharded gradients are means over the processes: times their number they add up to the whole.
-            scale = float(world_size()) if counts else 0.0
+    # Gradients in shards are means over the processes: times their number they add up to the whole.
+    whole = float(world_size()) if is_sharded(models.policy) else 1.0
+    meet()
+    with out_of_memory_together(config), joined(models.policy):
+        for part, counts in _microbatches(batch, rows, config, padded, in_step=models.in_step):
+            scale = whole if counts else 0.0
             micro, packed = take(on_device, part), _pack(batch, part, padded, device)
             metrics, logprobs = _backward(models, micro, packed, config, step, scale=scale)
             if old is not None and counts:

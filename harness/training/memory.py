@@ -11,8 +11,10 @@ import torch
 from torch import nn
 
 from harness.model.dims import ModelDims, num_parameters
-from harness.model.preflight import needs, remedies
+from harness.model.needs import needs
+from harness.model.preflight import remedies
 from harness.schema.run_config import RunConfig
+from harness.training.distributed import all_gather_list, world_size
 
 T = TypeVar("T")
 _GIB = 2**30
@@ -97,6 +99,26 @@ def halving(
         if torch.cuda.is_initialized():
             torch.cuda.empty_cache()
         config = with_microbatch(config, max(longest, tokens // 2))
+
+
+@contextmanager
+def out_of_memory_together(config: RunConfig) -> Iterator[None]:
+    """With `on_oom: halve_microbatch`, let every process run out of memory if one does inside the block.
+
+    Then all begin again with smaller microbatches, and none waits for another in an exchange that follows.
+    """
+    if world_size() == 1 or config.trainer.on_oom != "halve_microbatch":
+        yield
+        return
+    own: RuntimeError | None = None
+    try:
+        yield
+    except RuntimeError as error:
+        if not ran_out(error):
+            raise
+        own = error
+    if any(all_gather_list([own is not None])):
+        raise own or OutOfMemory("another process ran out of memory")
 
 
 def with_microbatch(config: RunConfig, tokens: int) -> RunConfig:

@@ -8,6 +8,7 @@ from torch import nn
 
 from harness.model.policy import Policy
 from harness.training.critic import ValueModel
+from harness.training.parallel import is_sharded
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,11 @@ class Models:
     policy: Policy
     reference: Policy | None = None
     value: ValueModel | None = None
+
+    @property
+    def in_step(self) -> bool:
+        """Whether weights lie in shards, which several processes gather together, pass for pass."""
+        return is_sharded(self.policy) or (self.reference is not None and is_sharded(self.reference))
 
     @property
     def trained(self) -> list[nn.Module]:

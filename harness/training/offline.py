@@ -19,6 +19,7 @@ from harness.records.progress import Reporter
 from harness.records.published import COST, Damaged, reading, remedy, remove, unseal, warn
 from harness.records.records import write_json
 from harness.seeds import derive
+from harness.training.distributed import broadcast_from_rank0, meet, rank
 from harness.training.experience import problems_at, sample, score, select
 from harness.training.references import reference_rows
 from harness.training.rollout_metrics import rollout_metrics
@@ -45,16 +46,13 @@ class Offline:
         run = self.run
         path = accepted_file(run.folder)
         cost = path.with_name(COST)  # what a clock decides stands apart from what is compared
-        if run.counters.step == 0:  # no update has been made yet: the policy is still the base
-            try:
-                read_accepted(run.folder)
-            except Damaged as error:
-                if path.exists():
-                    warn(f"{error.what}; it is sampled anew")
-                    remove(path)
-                accepted_rows = self._sample(report)
+        missing = run.counters.step == 0 and rank() == 0 and _is_missing(run.folder, path)
+        if broadcast_from_rank0(missing):  # no update has been made yet: the policy is still the base
+            accepted_rows = self._sample(report)
+            if rank() == 0:
                 write_json(cost, run.counters.costs())
                 write_samples(path, accepted_rows)
+            meet()
         made, *rows = read_accepted(run.folder)
         if run.counters.step == 0:  # a run killed since the sampling counts its cost once, too
             with reading(cost):
@@ -104,6 +102,18 @@ class Offline:
             )
         metrics = {**rollout_metrics(groups), **search_metrics(run), "accepted_samples": len(rows)}
         return [{"owner": run.folder.name, "metrics": metrics}, *rows]
+
+
+def _is_missing(folder: Path, path: Path) -> bool:
+    """Whether the samples must be drawn; what is damaged is removed, with a warning."""
+    try:
+        read_accepted(folder)
+        return False
+    except Damaged as error:
+        if path.exists():
+            warn(f"{error.what}; it is sampled anew")
+            remove(path)
+        return True
 
 
 def accepted_file(folder: Path) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,7 @@ def adamw(
     weight_decay: float,
     others: Sequence[tuple[nn.Module, float]] = (),
     bits: Literal[8, 32] = 32,
+    replicas: bool = False,
 ) -> torch.optim.Optimizer:
     """AdamW (arXiv:1711.05101); norms and biases (one dimension) are not decayed.
 
@@ -28,12 +29,14 @@ def adamw(
     float32 are updated through masters. With `bits` 8 the moments of tensors of 4,096 numbers and more are
     kept in 8 bits, by blocks (arXiv:2110.02861), but those of embeddings in 32, as in its stable embedding
     layer and in transformers' Trainer; raises ValueError where bitsandbytes is not installed.
+
+    With `replicas` the weights are those of one of several processes, whose gradients are summed; masters and
+    moments are shared out (`training.replicas`), but those of 8 bits, which every process has whole.
     """
     groups: list[dict[str, Any]] = []
     modules = [(module, 1.0), *others]
     for each, scale in modules:
-        parameters = [p for p in each.parameters() if p.requires_grad]
-        wide, narrow = [p for p in parameters if p.ndim > 1], [p for p in parameters if p.ndim <= 1]
+        wide, narrow = ([p for _, p in found] for found in wide_and_narrow(each))
         groups += [
             {"params": wide, "weight_decay": weight_decay, "lr_scale": scale},
             {"params": narrow, "weight_decay": 0.0, "lr_scale": scale},
@@ -45,9 +48,23 @@ def adamw(
             group["full_moments"] = [i for i, p in enumerate(group["params"]) if p in embeddings]
         eight = _adamw_8bit()
         kind = type("Master8bit", (_Masters, eight), {}) if low else eight
-        optimizer: torch.optim.Optimizer = kind(groups, lr=lr, betas=betas, eps=eps)
-        return optimizer
+        optimizer: Any = kind(groups, lr=lr, betas=betas, eps=eps)
+        optimizer.sums_gradients = replicas
+        return cast(torch.optim.Optimizer, optimizer)
+    if replicas:
+        from harness.training.replicas import ReplicaAdamW
+
+        return ReplicaAdamW(groups, lr=lr, betas=betas, eps=eps, fused=True)
     return (MasterAdamW if low else torch.optim.AdamW)(groups, lr=lr, betas=betas, eps=eps, fused=True)
+
+
+_Named = list[tuple[str, nn.Parameter]]
+
+
+def wide_and_narrow(module: nn.Module) -> tuple[_Named, _Named]:
+    """A module's trained parameters, in the optimiser's order: those of two dimensions, then the rest."""
+    named = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
+    return [(n, p) for n, p in named if p.ndim > 1], [(n, p) for n, p in named if p.ndim <= 1]
 
 
 def _adamw_8bit() -> Any:
@@ -87,15 +104,15 @@ class _Masters(torch.optim.Optimizer):
 
     def __init__(self, groups: list[dict[str, Any]], **settings: Any) -> None:
         own = [p for group in groups for p in group["params"]]
-        self._masters = {p: p.detach().float().clone() for p in own if p.dtype != torch.float32}
+        self.masters = {p: p.detach().float().clone() for p in own if p.dtype != torch.float32}
         super().__init__(
-            [{**g, "params": [self._masters.get(p, p) for p in g["params"]]} for g in groups], **settings
+            [{**g, "params": [self.masters.get(p, p) for p in g["params"]]} for g in groups], **settings
         )
 
     @torch.no_grad()
     def widen_gradients(self) -> None:
         """Move the gradients of low-precision parameters to their masters, in float32."""
-        live = [(p, master) for p, master in self._masters.items() if p.grad is not None]
+        live = [(p, master) for p, master in self.masters.items() if p.grad is not None]
         if not live:
             return
         gradients = [torch.empty_like(master) for _, master in live]
@@ -108,24 +125,30 @@ class _Masters(torch.optim.Optimizer):
         assert closure is None
         self.widen_gradients()
         super().step()
-        live = [(p, master) for p, master in self._masters.items() if master.grad is not None]
+        live = [(p, master) for p, master in self.masters.items() if master.grad is not None]
         if live:
             torch._foreach_copy_([p for p, _ in live], [master for _, master in live])
         for _, master in live:
             master.grad = None
 
+    @torch.no_grad()
+    def round_masters(self) -> None:
+        """Set every low-precision parameter to its master, rounded."""
+        if self.masters:
+            torch._foreach_copy_(list(self.masters), list(self.masters.values()))
+
     def zero_grad(self, set_to_none: bool = True) -> None:
         super().zero_grad(set_to_none)
-        for parameter in self._masters:
+        for parameter in self.masters:
             parameter.grad = None
 
     def state_dict(self) -> dict[str, Any]:
-        return {**super().state_dict(), "masters": list(self._masters.values())}
+        return {**super().state_dict(), "masters": list(self.masters.values())}
 
     @torch.no_grad()
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         rest = dict(state_dict)
-        for (parameter, master), saved in zip(self._masters.items(), rest.pop("masters"), strict=True):
+        for (parameter, master), saved in zip(self.masters.items(), rest.pop("masters"), strict=True):
             master.copy_(saved)
             parameter.copy_(master)
         super().load_state_dict(rest)
@@ -170,13 +193,10 @@ def guarded_step(
 ) -> tuple[float, bool]:
     """Clip to a global gradient norm and step; a non-finite gradient skips the step instead.
 
-    Returns (gradient norm before clipping, whether the step was taken) and clears the gradients.
+    Returns (gradient norm before clipping, whether the step was taken) and clears the gradients. Those of
+    replicas are summed first.
     """
-    live = [p for p in parameters if p.grad is not None]
-    grad_norm = _total_norm([p.grad for p in live if p.grad is not None])
-    if isinstance(optimizer, _Masters):  # scaled in bfloat16, a gradient would be rounded a second time
-        optimizer.widen_gradients()
-        live = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+    live, grad_norm = _reduced(optimizer, parameters)
     nn.utils.clip_grads_with_norm_(live, max_grad_norm, grad_norm)
     finite = bool(torch.isfinite(grad_norm))
     if finite:
@@ -185,3 +205,29 @@ def guarded_step(
         optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     return float(grad_norm), finite
+
+
+def _reduced(
+    optimizer: torch.optim.Optimizer, parameters: Iterable[Tensor] | Sequence[Tensor]
+) -> tuple[list[Tensor], Tensor]:
+    """(what the optimiser steps on, each with its whole gradient; their norm)."""
+    if (reduce := getattr(optimizer, "reduce_gradients", None)) is not None:
+        grad_norm: Tensor = reduce()
+        return _with_gradient(optimizer), grad_norm
+    live = [p for p in parameters if p.grad is not None]
+    if getattr(optimizer, "sums_gradients", False):
+        from harness.training.replicas import sum_gradients
+
+        if isinstance(optimizer, _Masters):
+            optimizer.widen_gradients()
+        live = _with_gradient(optimizer)
+        sum_gradients([p.grad for p in live if p.grad is not None])
+    grad_norm = _total_norm([p.grad for p in live if p.grad is not None])
+    if isinstance(optimizer, _Masters):  # scaled in bfloat16, a gradient would be rounded a second time
+        optimizer.widen_gradients()
+        live = _with_gradient(optimizer)
+    return live, grad_norm
+
+
+def _with_gradient(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    return [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]

@@ -9,6 +9,7 @@ base's own distribution is kept, not how well the model predicts anyone's langua
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import torch
@@ -25,11 +26,14 @@ from harness.rollout.native import NativeEngine
 from harness.schema.run_config import RunConfig
 from harness.seeds import derive, stream_seed
 from harness.training.corpus import Document, encode_corpus, pad
+from harness.training.distributed import all_reduce_sum, broadcast_from_rank0, rank, stride, world_size
+from harness.training.parallel import reshard
 from harness.types import Prompt, SamplingParams
 
 NUM_DOCUMENTS = 128
 NUM_PASSAGES, PASSAGE_TOKENS = 16, 128  # for a pretrained model
 ROWS = 32
+NAMES = ("kept_loss", "kept_kl_forward", "kept_kl_reverse")
 
 
 class Retention:
@@ -48,15 +52,16 @@ class Retention:
         elif config.model.kept_text is not None:
             documents = passages(Path(config.model.kept_text), codec)
         else:
-            documents = own_text(config, base, codec, folder, seed)
-        self.parts = [pad(documents[i : i + ROWS]) for i in range(0, len(documents), ROWS)]
+            found = own_text(config, base, codec, folder, seed) if rank() == 0 else None
+            documents = broadcast_from_rank0(found)
+        self.parts = _parts(documents)
+        self.num_idle = _num_parts(len(documents)) - len(self.parts)
 
     @torch.no_grad()
     def measure(self, policy: Policy) -> dict[str, float]:
         """`kept_loss`, `kept_kl_forward` and `kept_kl_reverse` of a policy."""
-        loss = forward = reverse = 0.0
-        num_tokens = 0
         chunk = max(1, RETENTION_CHUNK_ELEMENTS // policy.dims.vocab_size)
+        sums = [0.0] * 4  # loss, forward, reverse, tokens
         for input_ids, lengths, mask in self.parts:
             states, targets = _states(policy, input_ids, lengths, mask)  # [M, D], [M]
             base_states, _ = _states(self.base, input_ids, lengths, mask)
@@ -64,15 +69,27 @@ class Retention:
                 piece = slice(at, at + chunk)
                 ours = _log_softmax(policy, states[piece])  # [m, V]
                 base = _log_softmax(self.base, base_states[piece])
-                loss -= float(ours.gather(1, targets[piece, None]).sum())
-                forward += float((base.exp() * (base - ours)).sum())
-                reverse += float((ours.exp() * (ours - base)).sum())
-            num_tokens += len(targets)
-        return {
-            "kept_loss": loss / num_tokens,
-            "kept_kl_forward": forward / num_tokens,
-            "kept_kl_reverse": reverse / num_tokens,
-        }
+                sums[0] -= float(ours.gather(1, targets[piece, None]).sum())
+                sums[1] += float((base.exp() * (base - ours)).sum())
+                sums[2] += float((ours.exp() * (ours - base)).sum())
+            sums[3] += len(targets)
+        for _ in range(self.num_idle):  # a base in shards is gathered by all processes, pass for pass
+            _states(self.base, *pad([([0, 0], 1)]))
+        reshard(self.base)
+        whole = all_reduce_sum(torch.tensor(sums, dtype=torch.float64), policy.head_weight.device)
+        *sums, num_tokens = whole.tolist()
+        return {name: x / num_tokens for name, x in zip(NAMES, sums, strict=True)}
+
+
+def _parts(documents: list[Document]) -> list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+    """This process's share of the documents, as padded rows."""
+    own = list(stride(documents))
+    return [pad(own[i : i + ROWS]) for i in range(0, len(own), ROWS)]
+
+
+def _num_parts(num_documents: int) -> int:
+    """Parts of the process that has most."""
+    return math.ceil(math.ceil(num_documents / world_size()) / ROWS)
 
 
 def _states(

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from harness.model.dims import ModelDims, forward_flops
 from harness.model.files.codec import Codec
+from harness.model.needs import ALONE, Placement
 from harness.model.policy import Policy
 from harness.schema.run_config import RunConfig
 from harness.training.accounting import Meter
@@ -87,7 +88,8 @@ class Run:
     `sampler` is what the engine samples from, whole and as of the last `sync`: the policy itself, unless that
     is sharded over several processes. `prompts` are by problem id, `seeds` by stream. `start` is the folder
     of the weights that training begins from: the base's, or the last checkpoint of the stage before.
-    `waiting` are the batches that later steps train on (`rollout.lag`).
+    `waiting` are the batches that later steps train on (`rollout.lag`). `placement` is how weights lie in the
+    run's processes.
     """
 
     config: RunConfig
@@ -106,6 +108,7 @@ class Run:
     learned_rewards: LearnedRewards = field(default_factory=LearnedRewards)
     current: CurrentStep = field(default_factory=CurrentStep)
     waiting: list[Sampled] = field(default_factory=list)
+    placement: Placement = ALONE
 
     def __post_init__(self) -> None:
         self.meter = Meter(self.device, self._add_phase)
@@ -116,13 +119,18 @@ class Run:
         return self.models.policy.head_weight.device
 
     @property
+    def trained_modules(self) -> dict[str, nn.Module]:
+        """Modules that the optimiser updates beside the policy: the value model."""
+        value = self.models.value
+        return {} if value is None else {"value": value}
+
+    @property
     def other_modules(self) -> dict[str, nn.Module]:
-        """Modules that training changes beside the policy: the value model, a reference that is refreshed."""
-        value, reference = self.models.value, self.models.reference
-        modules: dict[str, nn.Module] = {} if value is None else {"value": value}
-        if reference is not None and self.config.objective.kl.refresh_every is not None:
-            modules["reference"] = reference
-        return modules
+        """Modules that change and that the optimiser does not update: a reference that is refreshed."""
+        reference = self.models.reference
+        if reference is None or self.config.objective.kl.refresh_every is None:
+            return {}
+        return {"reference": reference}
 
     def encode(self, text: str) -> list[int]:
         """A completion's tokens; a prompt's are the codec's under the template."""

@@ -35,6 +35,7 @@ def save(run: Run) -> None:
             **({"waiting": stored(run.waiting)} if run.waiting else {}),
             "metrics_sha256": _digest(leading_lines(metrics)[:step]),
         },
+        trained=run.trained_modules,
         others=run.other_modules,
     )
 
@@ -45,6 +46,7 @@ def restore(run: Run) -> None:
         run.folder,
         policy=run.models.policy,
         optimizer=run.optimizer,
+        trained=run.trained_modules,
         others=run.other_modules,
         check=lambda trainer: _check_beside(run, trainer),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
@@ -11,22 +12,31 @@ import torch
 from harness.data.load import data_fingerprint, load_split
 from harness.identity import digest, streams_of, teacher_folder
 from harness.model.files.codec import Codec
-from harness.model.files.hub import load_pretrained
+from harness.model.files.folder import folder_dims
 from harness.model.lora import WithoutAdapters
+from harness.model.needs import Placement
 from harness.model.policy import Policy
 from harness.rollout.engines import adapted_engine, engine_key, load_policy, warm_engine
-from harness.rollout.process_cache import cached
+from harness.rollout.process_cache import cached, drop
 from harness.schema.prompts import make_prompt
 from harness.schema.run_config import ConfigError, RunConfig
 from harness.seeds import derive
 from harness.training.counters import Counters
 from harness.training.critic import ValueModel, init_value
-from harness.training.distributed import check_supported, hub_weights, shard, world_size
+from harness.training.distributed import check_supported, world_size
 from harness.training.models import Models
 from harness.training.optim import adamw
+from harness.training.parallel import (
+    check_placement,
+    hub_weights,
+    load_sharded,
+    placement_of,
+    shard,
+)
 from harness.training.retention import Retention
 from harness.training.run_state import Run
 from harness.training.saving import restore
+from harness.training.shared_engine import SharedEngine
 from harness.types import Problem, Prompt, RolloutEngine
 
 
@@ -36,16 +46,16 @@ def setup(config: RunConfig, *, base: Path, folder: Path, device: str, start: Pa
     `start` is the folder of a stage's first weights, by default the base's.
     """
     check_supported(config, world_size())
-    seeds = streams_of(config)
-    start = base / "model" if start is None else start
+    seeds, start = streams_of(config), base / "model" if start is None else start
+    placement = placement_of(config, folder_dims(start), device)
+    check_placement(config, placement)
     sampler, original, engine, codec = _start_models(
         config, start, device, seed=derive(seeds["init"], "lora")
     )
-    untrained = original if config.start is None else load_policy(config, base / "model", device)
-    policy = _policy(config, start, sampler, device)
+    policy = load_sharded(start, getattr(torch, config.dtype), device) if placement.sharded else sampler
     policy.recompute_layers = config.trainer.gradient_checkpointing
-    reference = _reference(config, start, original, untrained, device)
-    for model in (policy, sampler, reference):
+    frozen = _frozen(config, base, start, original, codec, device, placement)
+    for model in (policy, sampler, frozen.reference):
         if model is not None:
             model.fp32_head = config.objective.fp32_head
     problems = load_split(config.data, "train")
@@ -59,22 +69,51 @@ def setup(config: RunConfig, *, base: Path, folder: Path, device: str, start: Pa
         config=config,
         folder=folder,
         start=start,
-        models=Models(policy, reference, value),
+        models=Models(policy, frozen.reference, value),
         sampler=sampler,
-        optimizer=_optimizer(config, policy, value),
-        engine=engine,
+        optimizer=_optimizer(config, policy, value, placement),
+        engine=engine if world_size() == 1 else SharedEngine(engine),
         codec=codec,
         problems=problems,
         prompts={},
         seeds=seeds,
-        retention=Retention(config, untrained, codec, base),
+        retention=frozen.retention,
         counters=Counters(config.objective.kl.coef, config.trainer.microbatch_tokens),
+        placement=placement,
     )
     run.prompts = _prompts(config, problems, codec, start, device)
     restore(run)
     with run.timed("start"):
-        engine.load_weights(hub_weights(policy))
+        run.engine.load_weights(hub_weights(policy))
     return run
+
+
+@dataclass(frozen=True)
+class _Frozen:
+    """What no optimiser updates: the reference of KL terms, and what retention is measured by."""
+
+    reference: Policy | None
+    retention: Retention
+
+
+def _frozen(
+    config: RunConfig,
+    base: Path,
+    start: Path,
+    original: Policy,
+    codec: Codec,
+    device: str,
+    placement: Placement,
+) -> _Frozen:
+    """Load the frozen models, sharded where they do not fit whole; `original` are the first weights."""
+    untrained = original if config.start is None else load_policy(config, base / "model", device)
+    reference = _reference(config, start, original, untrained, device)
+    retention = Retention(config, untrained, codec, base)
+    if placement.frozen_sharded:
+        drop("base")
+        for model in {id(x): x for x in (original, untrained, reference) if x is not None}.values():
+            shard(model.requires_grad_(False), getattr(torch, config.dtype), device)
+    return _Frozen(reference, retention)
 
 
 def _prompts(
@@ -104,14 +143,6 @@ def _start_models(
         original, _ = cached("base", key, lambda: load_policy(config, start, device))
         policy, engine, codec = warm_engine(config, start, device, original=original)
     return policy, original, engine, codec
-
-
-def _policy(config: RunConfig, start: Path, sampler: Policy, device: str) -> Policy:
-    """The policy to train: the sampler itself, or float32 shards of a copy over several processes."""
-    if world_size() == 1:
-        return sampler
-    masters = load_pretrained(start, dtype=torch.float32, device=device)
-    return shard(masters, getattr(torch, config.dtype))
 
 
 def _reference(
@@ -146,7 +177,9 @@ def _value_model(
     return init_value(policy.dims.hidden_size, trunk=trunk, seed=seed).to(device)
 
 
-def _optimizer(config: RunConfig, policy: Policy, value: ValueModel | None) -> torch.optim.Optimizer:
+def _optimizer(
+    config: RunConfig, policy: Policy, value: ValueModel | None, placement: Placement
+) -> torch.optim.Optimizer:
     trainer, slot = config.trainer, config.objective.value
     return adamw(
         policy,
@@ -156,4 +189,5 @@ def _optimizer(config: RunConfig, policy: Policy, value: ValueModel | None) -> t
         weight_decay=trainer.weight_decay,
         others=[] if value is None or slot is None else [(value, slot.lr_scale)],
         bits=8 if trainer.optimizer == "adamw_8bit" else 32,
+        replicas=placement.processes > 1 and not placement.sharded,
     )

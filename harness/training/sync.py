@@ -11,8 +11,8 @@ from harness.model.policy import token_logprobs
 from harness.model.rows import pack_rows
 from harness.schema.run_config import RunConfig
 from harness.seeds import derive
-from harness.training.distributed import hub_weights
 from harness.training.experience import problems_at
+from harness.training.parallel import hub_weights
 from harness.training.run_state import Run
 from harness.types import SamplingParams
 

@@ -14,8 +14,10 @@ from harness.model.files.teacher_files import same_vocabulary
 from harness.rollout.native import NativeEngine
 from harness.schema.prompts import make_prompt
 from harness.seeds import derive
+from harness.training.distributed import world_size
 from harness.training.run_state import Run
-from harness.types import Problem, Rollout, SamplingParams
+from harness.training.shared_engine import SharedEngine
+from harness.types import Problem, Rollout, RolloutEngine, SamplingParams
 
 
 class Teacher:
@@ -29,12 +31,13 @@ class Teacher:
         )
         policy = load_pretrained(folder, dtype=getattr(torch, run.config.dtype), device=run.device)
         self.dims = policy.dims
-        self.engine = NativeEngine(
+        engine = NativeEngine(
             policy,
             eos_token_ids=self.codec.eos_token_ids,
             decode=self.codec.decode,
             max_batch_size=run.config.rollout.max_batch_size,
         )
+        self.engine: RolloutEngine = engine if world_size() == 1 else SharedEngine(engine)
 
     def sample(self, problems: Sequence[Problem], step: int) -> list[Rollout]:
         """Sample `group_size` outputs of each problem, in the student's tokens, without sampler_logprobs.

@@ -19,10 +19,12 @@ from harness.training.advantages import build_batch
 from harness.training.batching import work
 from harness.training.counters import Counters
 from harness.training.derivation_metrics import derivation_metrics, reads_derivations
-from harness.training.distributed import broadcast_from_rank0, hub_weights, rank
+from harness.training.distributed import all_gather_list, broadcast_from_rank0, rank
 from harness.training.experience import problems_at, refill, sample, score, select
 from harness.training.memory import with_microbatch
 from harness.training.offline import Offline
+from harness.training.parallel import copy_weights
+from harness.training.replicas import checksum
 from harness.training.rollout_metrics import rollout_metrics
 from harness.training.run_state import Run
 from harness.training.saving import publish, save
@@ -50,7 +52,7 @@ def train(
 ) -> None:
     """Train from the current step to the last. Raises TrainingError when the run cannot go on.
 
-    Every process trains; process 0 alone logs, publishes and evaluates. Once `preempted` says so, the step
+    Every process trains and evaluates; process 0 alone logs and publishes. Once `preempted` says so, the step
     under way is saved and KeyboardInterrupt raised.
     """
     counters, writer = run.counters, MetricsWriter(run.folder / "metrics.jsonl")
@@ -78,7 +80,7 @@ def train(
         save_weights(run, total=total, asked=stop)
         if stop:
             raise KeyboardInterrupt(f"stopped by a signal after step {counters.step}, which is saved")
-        if rank() == 0 and counters.step in run.config.eval.at_steps and counters.step < total:
+        if counters.step in run.config.eval.at_steps and counters.step < total:
             with run.timed("evaluate"):
                 evaluate(run)
 
@@ -215,7 +217,7 @@ def refresh_reference(run: Run) -> None:
     every = run.config.objective.kl.refresh_every
     if every is not None and run.counters.step % every == 0:
         assert run.models.reference is not None
-        run.models.reference.load_state_dict(dict(hub_weights(run.models.policy)))
+        copy_weights(run.models.policy, run.models.reference)
 
 
 def measure_retention(run: Run, *, total: int) -> dict[str, float]:
@@ -239,10 +241,24 @@ def save_weights(run: Run, *, total: int, asked: bool = False) -> None:
     """
     evaluated = run.counters.step in run.config.eval.at_steps
     with run.timed("save"):
+        if is_checkpoint(run, total):
+            check_replicas(run)
         if rank() == 0 and (evaluated or run.counters.step == total):
             publish(run)
         if asked or evaluated or is_checkpoint(run, total):
             save(run)
+
+
+def check_replicas(run: Run) -> None:
+    """Raise TrainingError unless the weights of replicas are the same, to the bit."""
+    if run.placement.processes == 1 or run.placement.sharded:
+        return
+    found = all_gather_list([checksum(list(run.models.policy.parameters()))])
+    if len(set(found)) > 1:
+        raise TrainingError(
+            f"the weights of processes differ after step {run.counters.step}: their sums are {found}; launch "
+            "again to go on from the last checkpoint"
+        )
 
 
 def write_rollouts(run: Run, groups: Sequence[ScoredGroup]) -> None:

@@ -232,10 +232,11 @@ def _with_model_advantages(models: Models, scored: _Scored, config: RunConfig, k
     rows, device, kl_exact = torch.arange(len(batch.lengths)), policy.head_weight.device, None
     if (reference := models.reference) is not None and objective.kl.in_reward and estimator == "exact":
         kl = partial(exact_kl, policy, reference, temperature=config.rollout.temperature)
-        kl_exact = by_microbatch(batch, rows, config, kl, device=device)  # [B, T]
+        kl_exact = by_microbatch(batch, rows, config, kl, device=device, in_step=models.in_step)  # [B, T]
     if models.value is not None:
         values = partial(token_values, models.value, policy)
-        batch = replace(batch, values=by_microbatch(batch, rows, config, values, device=device))
+        found = by_microbatch(batch, rows, config, values, device=device, in_step=models.in_step)
+        batch = replace(batch, values=found)
         flops += value_flops(models.value, work(batch, rows))
     batch = with_advantages(batch, objective, kl_coef=kl_coef, kl_exact=kl_exact)
     return replace(scored, batch=batch, flops=flops)

@@ -40,9 +40,9 @@ def write_model(folder: Path, shape: str, device: str = "cuda") -> None:
     from tokenizers import Tokenizer, models, pre_tokenizers
 
     from harness.model.files.hub import save_pretrained
-    from tests.benchmarks.shapes import LADDER_L, QWEN_0_5B, SMOLLM2_135M, random_policy
+    from tests.benchmarks.shapes import BY_NAME, random_policy
 
-    dims = {"qwen2.5-0.5b": QWEN_0_5B, "smollm2-135m": SMOLLM2_135M, "ladder-l": LADDER_L}[shape]
+    dims = BY_NAME[shape]
     save_pretrained(random_policy(dims, dtype=torch.bfloat16, device=device), folder, eos_token_ids=(1,))
     vocab = {"<pad>": 0, "<eos>": 1} | {f"w{i}": i for i in range(2, dims.vocab_size)}
     tokenizer = Tokenizer(models.WordLevel(vocab, unk_token="<pad>"))

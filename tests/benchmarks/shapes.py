@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
 from harness.model.dims import ModelDims
@@ -20,6 +22,18 @@ QWEN_0_5B = model_dims(
     max_position_embeddings=32768,
     rope_theta=1e6,
     rms_norm_eps=1e-6,
+)
+QWEN_1_5B = replace(
+    QWEN_0_5B, hidden_size=1536, intermediate_size=8960, num_layers=28, num_heads=12, head_dim=128
+)
+QWEN_7B = replace(
+    QWEN_1_5B,
+    hidden_size=3584,
+    intermediate_size=18944,
+    num_heads=28,
+    num_kv_heads=4,
+    vocab_size=152064,
+    tie_word_embeddings=False,
 )
 SMOLLM2_135M = model_dims(
     hidden_size=576,
@@ -42,6 +56,13 @@ LADDER_L = model_dims(
     vocab_size=700,
     max_position_embeddings=2048,
 )
+BY_NAME = {
+    "qwen2.5-0.5b": QWEN_0_5B,
+    "qwen2.5-1.5b": QWEN_1_5B,
+    "qwen2.5-7b": QWEN_7B,
+    "smollm2-135m": SMOLLM2_135M,
+    "ladder-l": LADDER_L,
+}
 
 
 def random_policy(dims: ModelDims, *, dtype: torch.dtype, device: str, std: float = 0.02) -> Policy:

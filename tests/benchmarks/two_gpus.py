@@ -1,23 +1,30 @@
-"""One run on one GPU and over two (FSDP2 under torchrun): the same trajectory, and how fast.
+"""One run on one GPU and over two, under torchrun: seconds a step, memory, and whether they agree.
 
-    python -m tests.benchmarks.two_gpus --out two_gpus.json [--shape smollm2-135m] [--steps 10]
+    python -m tests.benchmarks.two_gpus --out two_gpus.json [--sizes 1.5b-512 1.5b-2048 7b-2048 agree]
 
-Twice the loop of `training.trainer` on random weights, no files needed: in float32, where both must agree,
-and in bfloat16 for the tokens a second. Both sample, but two processes train on the tokens that one sampled:
-their own are others before long, as random weights leave tokens so alike that rounding chooses. Stated
-beforehand, for every step: grad_norm within 0.5 % of one GPU's, loss within 1e-4. Exit code 1 if one is not.
+The loop of `training.trainer` on random weights, no files needed. Every output has the length of its size,
+whatever is sampled; the first step, which compiles, is left out. A size of one GPU alone or of two alone is
+taken with --processes; what is measured is written at once, beside what --out already holds. 7b-2048 does not
+fit one GPU: its memory there is the estimate of the preflight.
+
+agree: twice 6 steps in float32, which must agree. Two processes train on the tokens that one sampled: their
+own are others before long, as random weights leave tokens so alike that rounding chooses. Stated beforehand,
+for every step: grad_norm within 0.5 % of one GPU's, loss within 1e-4. Exit code 1 if one is not.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import pickle
 import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,23 +32,48 @@ if TYPE_CHECKING:
     from harness.training.run_state import Run
     from harness.types import Problem, Rollout
 
-PROMPTS, SAMPLES, TOKENS = 32, 8, 128
+
+@dataclass(frozen=True)
+class Size:
+    """A model's shape and the work of a step."""
+
+    shape: str
+    prompts: int
+    samples: int
+    tokens: int
+    dtype: str = "bfloat16"
+    steps: int = 4
+    microbatch_tokens: int = 16384
+    checkpointing: bool = False
+    fits_one: bool = True
+
+
+SIZES = {
+    "1.5b-512": Size("qwen2.5-1.5b", 32, 8, 512),
+    "1.5b-2048": Size("qwen2.5-1.5b", 16, 8, 2048),
+    "7b-2048": Size(
+        "qwen2.5-7b", 8, 8, 2048, steps=3, microbatch_tokens=8192, checkpointing=True, fits_one=False
+    ),
+    "agree": Size("smollm2-135m", 32, 8, 128, dtype="float32", steps=6, microbatch_tokens=8192),
+    "tiny": Size("ladder-l", 4, 4, 16, dtype="float32", steps=3, microbatch_tokens=512),
+}
+TIMED = ("1.5b-512", "1.5b-2048", "7b-2048")
 RELATIVE = {"grad_norm": 0.005}
 ABSOLUTE = {"loss": 1e-4}
-TYPES = ("float32", "bfloat16")
 
 
-def overrides(folder: Path, out: Path, dtype: str, steps: int, device: str) -> list[str]:
+def overrides(size: Size, folder: Path, out: Path, device: str, parallel: str) -> list[str]:
     return [
-        *("model=folder", f"model.path={folder / 'model'}", f"dtype={dtype}", f"device={device}"),
+        *("model=folder", f"model.path={folder / 'model'}", f"dtype={size.dtype}", f"device={device}"),
         *("data=jsonl", f"data.path={folder / 'problems.jsonl'}", "data.answer_range=null"),
         *("objective=dr_grpo", "objective.reward={accuracy: 0.0, random: 1.0}"),
-        "objective.updates={epochs: 1, minibatches: 2}",
-        *(f"rollout.prompts_per_step={PROMPTS}", f"rollout.group_size={SAMPLES}"),
-        *(f"rollout.max_new_tokens={TOKENS}", "rollout.max_batch_size=256"),
-        *("trainer.microbatch_tokens=8192", f"trainer.steps={steps}", "trainer.lr=1e-5"),
-        *("trainer.warmup_steps=0", "trainer.checkpoint_every=1000", "eval.splits=[]"),
-        *("tracking.mode=disabled", f"output_dir={out}"),
+        *(f"rollout.prompts_per_step={size.prompts}", f"rollout.group_size={size.samples}"),
+        *(f"rollout.max_new_tokens={size.tokens}", "rollout.max_batch_size=256"),
+        f"rollout.release={str(not size.fits_one).lower()}",
+        *(f"trainer.microbatch_tokens={size.microbatch_tokens}", f"trainer.steps={size.steps}"),
+        f"trainer.gradient_checkpointing={str(size.checkpointing).lower()}",
+        *("trainer.lr=1e-5", "trainer.warmup_steps=0", "trainer.checkpoint_every=1000", "eval.splits=[]"),
+        *(f"trainer.parallel={parallel}", "tracking.mode=disabled", f"output_dir={out}"),
     ]
 
 
@@ -66,32 +98,61 @@ def replay(kept: Path) -> None:
     changed.sample = replayed
 
 
-def worker(folder: Path, out: Path, dtype: str, steps: int, device: str) -> None:
-    """In every process of torchrun: train; the first writes the metrics of each step."""
+def worker(names: Sequence[str], folder: Path, out: Path, device: str, parallel: str) -> None:
+    """In every process of torchrun: train each size; the first writes the metrics of its steps."""
+    import torch
+
     from harness.launch.expand import expand
+    from harness.training import trainer
     from harness.training.distributed import destroy_process_group, init_process_group, rank
     from harness.training.setup import setup
-    from harness.training.trainer import train
+    from harness.training.shared_engine import SharedEngine
 
-    (job,) = expand(overrides(folder, out, dtype, steps, device), multirun=False).jobs
+    changed: Any = trainer  # a step alone is timed: neither retention nor what is written at its end
+    changed.save_weights = lambda *_, **__: None
+    changed.measure_retention = lambda *_, **__: {}
     device = init_process_group(device)
-    replay(folder / f"rollouts_{dtype}")
-    run = setup(job.config, base=folder, folder=out / "run", device=device)
-    rows: list[dict[str, Any]] = []
-    train(run, report=lambda *_: None, log=rows.append, evaluate=lambda _: None)
-    if rank() == 0:
-        (out / "rows.json").write_text(json.dumps(rows))
+    for name in names:
+        size = SIZES[name]
+        if name == "agree":
+            replay(folder / "rollouts")
+        (job,) = expand(
+            overrides(size, folder, out / name, device.partition(":")[0], parallel), multirun=False
+        ).jobs
+        run = setup(job.config, base=folder, folder=out / name / "run", device=device)
+        engine: Any = run.engine.engine if isinstance(run.engine, SharedEngine) else run.engine
+        engine._eos = frozenset()  # every output has the length of its size
+        rows: list[dict[str, Any]] = []
+        times = [time.perf_counter()]
+
+        def log(metrics: dict[str, Any], rows: Any = rows, times: Any = times) -> None:
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+            times.append(time.perf_counter())
+            rows.append(metrics)
+
+        trainer.train(run, report=lambda *_: None, log=log, evaluate=lambda _: None)
+        if rank() == 0:
+            seconds = [b - a for a, b in itertools.pairwise(times)]
+            found = {"rows": rows, "seconds": seconds, "placement": asdict(run.placement)}
+            (out / f"{name}.json").write_text(json.dumps(found))
+        del run, engine
     destroy_process_group()
 
 
-def trajectory(folder: Path, dtype: str, processes: int, steps: int, device: str) -> list[dict[str, Any]]:
+def trained(
+    names: Sequence[str], folder: Path, processes: int, device: str, parallel: str
+) -> dict[str, dict[str, Any]]:
+    """What `worker` found for each size, in so many processes."""
     with tempfile.TemporaryDirectory() as out:
         command = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-        command += ["-m", "tests.benchmarks.two_gpus", "--worker", str(folder), out]
-        command += ["--dtype", dtype, "--steps", str(steps), "--device", device]
-        subprocess.run([sys.executable, *command], check=True)
-        found: list[dict[str, Any]] = json.loads((Path(out) / "rows.json").read_text())
-        return found
+        command += ["-m", "tests.benchmarks.two_gpus", "--worker", str(folder), out, "--sizes", *names]
+        command += ["--device", device, "--parallel", parallel if processes > 1 else "auto"]
+        done = subprocess.run([sys.executable, *command], check=False)
+        found = {name: Path(out) / f"{name}.json" for name in names}
+        if done.returncode:
+            print(f"{', '.join(names)} on {processes}: exit code {done.returncode}", file=sys.stderr)
+        return {name: json.loads(path.read_text()) for name, path in found.items() if path.exists()}
 
 
 def apart(one: list[dict[str, Any]], two: list[dict[str, Any]]) -> list[str]:
@@ -105,81 +166,114 @@ def apart(one: list[dict[str, Any]], two: list[dict[str, Any]]) -> list[str]:
     return found
 
 
-def speed(rows: list[dict[str, Any]]) -> dict[str, float]:
-    """Medians after the first step, which compiles, and before the last, which also publishes."""
-    middle = rows[1:-1]
-    seconds = [sum(v for k, v in row.items() if k.startswith("seconds_")) for row in middle]
-    rates = ("sampled_per_second", "trained_per_second", "mfu", "seconds_train", "seconds_sample")
-    found = {name: statistics.median(row[name] for row in middle) for name in rates if name in middle[0]}
-    found["step_s"] = statistics.median(seconds)
-    found["peak_gb"] = max(v for row in rows for k, v in row.items() if k.startswith("peak_memory")) / 1e9
-    return found
-
-
-def measure(shape: str, steps: int, device: str, dtypes: Sequence[str]) -> dict[str, Any]:
-    from harness.model.files.codec import Codec
-    from harness.records.code_state import code_state, hardware, packages
-    from tests.benchmarks.rl_step import write_model, write_problems
-
-    found: dict[str, Any] = {
-        "device": hardware(device),
-        "commit": code_state()["commit"],
-        "versions": packages(),
-        "settings": {
-            "shape": shape,
-            "prompts": PROMPTS,
-            "samples": SAMPLES,
-            "tokens": TOKENS,
-            "steps": steps,
-        },
-        "tolerance": {"relative": RELATIVE, "absolute": ABSOLUTE},
+def speed(found: dict[str, Any]) -> dict[str, Any]:
+    """Medians of the steps after the first, which compiles; the largest memory of all."""
+    rows = found["rows"][1:]
+    names = [n for n in rows[0] if n.startswith("seconds_") or n in ("mfu", "sampled_tokens", "sampler_gap")]
+    return {
+        **{name: statistics.median(row[name] for row in rows) for name in names},
+        "steps_s": found["seconds"][1:],
+        "step_s": statistics.median(found["seconds"][1:]),
+        "first_s": found["seconds"][0],
+        "peak_gb": max(v for row in found["rows"] for k, v in row.items() if k.startswith("peak_memory"))
+        / 1e9,
+        "placement": found["placement"],
     }
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        write_model(folder / "model", shape, device)
-        codec = Codec.from_folder(folder / "model")
-        vocab = json.loads((folder / "model" / "config.json").read_text())["vocab_size"]
-        encode = type("Vocabulary", (), {"vocab": range(vocab)})
-        write_problems(folder / "problems.jsonl", encode, codec.decode)
-        for dtype in dtypes:
-            rows = {n: trajectory(folder, dtype, n, steps, device) for n in (1, 2)}
-            names = ("step", *RELATIVE, *ABSOLUTE)
-            found[dtype] = {
-                "one": {**speed(rows[1]), "trajectory": [{k: r[k] for k in names} for r in rows[1]]},
-                "two": {**speed(rows[2]), "trajectory": [{k: r[k] for k in names} for r in rows[2]]},
-                "apart": apart(rows[1], rows[2]),
-            }
+
+
+def summary(size: Size, entry: dict[str, Any]) -> dict[str, Any]:
+    """A size's entry with its seconds on one GPU and two, and their ratio, as far as they are known."""
+    entry["settings"] = asdict(size)
+    for number in ("one", "two"):
+        if number in entry:
+            entry[f"{number}_s"] = entry[number]["step_s"]
+    if {"one_s", "two_s"} <= entry.keys():
+        entry["speedup"] = entry["one_s"] / entry["two_s"]
+    return entry
+
+
+def estimated(size: Size, device: str) -> float:
+    """GB that one process would need, by the preflight."""
+    from harness.launch.compose import Composer
+    from harness.model.needs import needs
+    from tests.benchmarks.shapes import BY_NAME
+
+    config = Composer().config(
+        [
+            *("experiment=smoke", f"dtype={size.dtype}", f"rollout.max_new_tokens={size.tokens}"),
+            *(f"rollout.prompts_per_step={size.prompts}", f"rollout.group_size={size.samples}"),
+            f"trainer.microbatch_tokens={size.microbatch_tokens}",
+            *("rollout.release=true", f"trainer.gradient_checkpointing={str(size.checkpointing).lower()}"),
+        ]
+    )
+    return needs(config, BY_NAME[size.shape], device).total / 1e9
+
+
+def write_inputs(folder: Path, shape: str, device: str) -> None:
+    """A model with random weights and problems, by a process that leaves the GPU as it was."""
+    code = (
+        "import json, sys; from pathlib import Path; from harness.model.files.codec import Codec\n"
+        "from tests.benchmarks.rl_step import write_model, write_problems\n"
+        "folder, shape, device = Path(sys.argv[1]), *sys.argv[2:]\n"
+        "write_model(folder / 'model', shape, device); codec = Codec.from_folder(folder / 'model')\n"
+        "vocab = json.loads((folder / 'model' / 'config.json').read_text())['vocab_size']\n"
+        "encode = type('Vocabulary', (), {'vocab': range(vocab)})\n"
+        "write_problems(folder / 'problems.jsonl', encode, codec.decode)\n"
+    )
+    subprocess.run([sys.executable, "-c", code, str(folder), shape, device], check=True)
+
+
+def measure(
+    names: Sequence[str], processes: Sequence[int], out: Path | None, device: str, parallel: str
+) -> Any:
+    """Measure the sizes, those of a shape in the same processes; what is known is written after each."""
+    from harness.records.code_state import code_state, hardware, packages
+
+    found: dict[str, Any] = json.loads(out.read_text()) if out and out.exists() else {}
+    found = {"sizes": found.get("sizes", {})}
+    found |= {"device": hardware(device), "commit": code_state()["commit"], "versions": packages()}
+    found |= {"tolerance": {"relative": RELATIVE, "absolute": ABSOLUTE}, "parallel": parallel}
+    for shape in dict.fromkeys(SIZES[name].shape for name in names):
+        with tempfile.TemporaryDirectory() as temporary:
+            write_inputs(Path(temporary), shape, device)
+            rows: dict[int, Any] = {}
+            for number in processes:
+                same = [n for n in names if SIZES[n].shape == shape and (number > 1 or SIZES[n].fits_one)]
+                rows[number] = trained(same, Path(temporary), number, device, parallel) if same else {}
+                for name, result in rows[number].items():
+                    entry = found["sizes"].setdefault(name, {})
+                    entry["one" if number == 1 else "two"] = speed(result)
+                    if not SIZES[name].fits_one:
+                        entry["one_needs_gb"] = estimated(SIZES[name], device)
+                    summary(SIZES[name], entry)
+                    if name in ("agree", "tiny") and number == 2 and name in rows.get(1, {}):
+                        entry["apart"] = apart(rows[1][name]["rows"], result["rows"])
+                if out:
+                    out.write_text(json.dumps(found, indent=1) + "\n")
     return found
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--out", type=Path)
-    parser.add_argument("--shape", default="smollm2-135m")
-    parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=TIMED)
+    parser.add_argument("--processes", nargs="+", type=int, choices=[1, 2], default=[1, 2])
+    parser.add_argument("--parallel", choices=["auto", "replicas", "sharded"], default="auto")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cuda")
-    parser.add_argument("--dtypes", nargs="+", choices=TYPES, default=TYPES)
     parser.add_argument("--worker", nargs=2, type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--dtype", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
-        worker(*options.worker, options.dtype, options.steps, options.device)
+        folder, out = options.worker
+        worker(options.sizes, folder, out, options.device, options.parallel)
         return 0
-    found = measure(options.shape, options.steps, options.device, options.dtypes)
-    if options.out:
-        options.out.write_text(json.dumps(found, indent=1) + "\n")
-    for dtype in options.dtypes:
-        for name, x in found[dtype].items():
-            if name != "apart":
-                print(
-                    f"{dtype}, {name} process(es): {x['step_s']:.2f} s a step, sampled "
-                    f"{x['sampled_per_second']:.0f}/s, trained {x['trained_per_second']:.0f}/s"
-                )
-    if "float32" not in found:
-        return 0
-    apart_by = found["float32"]["apart"]
-    print("\n".join(apart_by) or "float32 trajectories agree within the stated tolerance")
-    return 1 if apart_by else 0
+    found = measure(options.sizes, options.processes, options.out, options.device, options.parallel)
+    code = 0
+    for name, x in found["sizes"].items():
+        said = [f"{n}: {x[n]['step_s']:.2f} s, {x[n]['peak_gb']:.1f} GB" for n in ("one", "two") if n in x]
+        print(f"{name}: {'; '.join(said)}; speedup {x.get('speedup', float('nan')):.2f}")
+        print("\n".join(x.get("apart", [])))
+        code = 1 if x.get("apart") else code
+    return code
 
 
 if __name__ == "__main__":

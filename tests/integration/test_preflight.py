@@ -10,9 +10,10 @@ import pytest
 
 from harness.launch.compose import Composer
 from harness.launch.expand import expand
+from harness.model import needs as needs_module
 from harness.model import preflight
 from harness.model.files.source import shape
-from harness.model.preflight import LADDER_VOCABULARY, check_fits, describe, needs
+from harness.model.preflight import LADDER_VOCABULARY, Placement, check_fits, describe, needs, place
 from harness.schema.run_config import ConfigError, RunConfig
 
 FACTOR = 1.5
@@ -89,7 +90,7 @@ def test_every_part_moves_with_its_setting() -> None:
 
 
 def test_vllm_holds_its_share_of_a_gpu_or_its_own_cache_and_weights(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(preflight, "gpu_total", lambda: 80 * 2**30)
+    monkeypatch.setattr(needs_module, "gpu_total", lambda: 80 * 2**30)
     dims = shape(configure().model, vocab_size=LADDER_VOCABULARY)
     assert dims is not None
     lines = ("rollout.engine=vllm", "rollout.vllm.memory=0.25")
@@ -145,6 +146,70 @@ def test_a_run_that_cannot_fit_is_refused_with_the_number(monkeypatch: pytest.Mo
     ):
         assert part in text
     assert "8.0 free on the cpu" in describe(config)
+
+
+def test_each_of_several_processes_has_its_share() -> None:
+    # Qwen2.5-7B, 7.616e9 parameters: float32 masters and moments (12 bytes) are shared out, bfloat16 weights
+    # (2) are whole in each process for sampling; gradients are whole in replicas, in shards float32.
+    config = COMPOSER.config(["model=qwen2_5_7b", "data=gsm8k", "dtype=bfloat16"])
+    dims = shape(config.model)
+    assert dims is not None
+    parameters = 7.616e9
+    by_kind = {
+        "replicas": Placement(4),
+        "frozen": Placement(4, frozen_sharded=True),
+        "sharded": Placement(4, sharded=True, frozen_sharded=True),
+    }
+    for kind, placement in by_kind.items():
+        parts = needs(config, dims, "cuda", placement).parts
+        assert parts["policy"] == pytest.approx(2 * parameters, rel=1e-3)
+        assert parts["optimizer"] == pytest.approx(12 * parameters / 4, rel=1e-3)
+        assert parts["base"] == pytest.approx(2 * parameters / (1 if kind == "replicas" else 4), rel=1e-3)
+        gradients = 4 * parameters / 4 + (0 if kind == "sharded" else 2 * parameters)
+        assert parts["gradients"] == pytest.approx(gradients, rel=1e-3)
+    alone, four = (needs(config, dims, "cuda", Placement(n)).parts for n in (1, 4))
+    assert four["keys and values"] < alone["keys and values"] or config.rollout.max_batch_size <= 8
+    eight = COMPOSER.config(["model=qwen2_5_7b", "data=gsm8k", "trainer.optimizer=adamw_8bit"])
+    whole = [needs(eight, dims, "cuda", Placement(n)).parts["optimizer"] for n in (1, 4)]
+    assert whole[0] == whole[1]
+
+
+def test_weights_are_placed_by_the_first_way_that_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = ["model=qwen2_5_7b", "data=gsm8k", "dtype=bfloat16", "rollout.release=true"]
+    config = COMPOSER.config([*lines, "trainer.gradient_checkpointing=true"])
+    dims = shape(config.model)
+    assert dims is not None
+
+    def placed(gib: int, *more: str, processes: int = 2) -> tuple[bool, bool]:
+        monkeypatch.setattr(preflight, "gpu_total", lambda: gib * 2**30)
+        asked = COMPOSER.config([*lines, "trainer.gradient_checkpointing=true", *more])
+        found = place(asked, dims, "cuda", processes=processes)
+        assert found.processes == processes
+        return found.sharded, found.frozen_sharded
+
+    sizes = [placed(gib) for gib in range(60, 260, 4)]
+    assert list(dict.fromkeys(sizes)) == [(True, True), (False, True), (False, False)]
+    assert placed(80) == (True, True) and placed(240) == (False, False)
+    assert placed(240, "trainer.parallel=sharded") == (True, True)
+    assert placed(80, "trainer.parallel=replicas") == (False, True)
+    assert placed(80, "trainer.lora={rank: 4, alpha: 8}") == (False, False)  # in shards there are no adapters
+    assert place(config, dims, "cuda", processes=1) == Placement()
+    monkeypatch.setattr(preflight, "gpu_total", lambda: None)
+    assert place(config, dims, "cuda", processes=2) == Placement(2)
+
+
+def test_processes_that_do_not_fit_are_refused_with_their_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(preflight, "gpu_memory", lambda: None)
+    monkeypatch.setattr(preflight, "system_memory", lambda: 64 * 2**30)
+    config = COMPOSER.config(["model=qwen2_5_7b", "data=gsm8k", "device=cpu"])
+    with pytest.raises(ConfigError, match=r"each of 2 processes .* this cpu has 32\.0 GiB free"):
+        check_fits(config)
+    assert "for each of 2 processes" in describe(config)
+    monkeypatch.delenv("WORLD_SIZE")
+    named = COMPOSER.config(["model=qwen2_5_7b", "data=gsm8k", "trainer.processes=8"])
+    assert "for each of 8 processes (replicas)" in describe(named, here=False)  # planned for elsewhere
+    assert "processes" not in describe(named)  # here it is one
 
 
 def test_adapters_without_their_package_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ from pydantic.fields import FieldInfo
 
 from harness.identity import base_id, eval_key, run_folder, run_id
 from harness.launch.compose import Composer
+from harness.launch.expand import expand
 from harness.schema import run_config as schema
 from harness.schema.run_config import RunConfig
 
@@ -41,6 +42,8 @@ def write_problems(path: Path, answer: int) -> Path:
         "eval.at_steps=[2]",
         "eval.splits=[test]",
         "trainer.checkpoint_every=1",
+        "trainer.rank_timeout=5",
+        "trainer.processes=1",
         "rollout.keep=0",
         "rollout.keep=9",
         "device=cpu",
@@ -68,6 +71,8 @@ def test_where_and_how_it_is_watched_does_not_rename_a_run(override: str) -> Non
         "rollout.temperature=0.9",
         "trainer.lr=1e-3",
         "trainer.steps=5",
+        "trainer.processes=2",
+        "trainer.parallel=sharded",
         "model.pretrain.steps=61",
         "model.dims.num_layers=3",
     ],
@@ -143,6 +148,21 @@ def test_an_evaluation_has_a_key_of_its_own(override: str) -> None:
 @pytest.mark.parametrize("override", ["eval.splits=[test]", "eval.at_steps=[1]", "objective=pg"])
 def test_which_splits_and_checkpoints_are_evaluated_is_not_the_protocol(override: str) -> None:
     assert eval_key(configure(override)) == eval_key(configure())
+
+
+def test_processes_that_share_a_run_are_part_of_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    def started(number: int, *lines: str, multirun: bool = False) -> str:
+        monkeypatch.setenv("WORLD_SIZE", str(number))
+        (job,) = expand(["experiment=smoke", *lines], multirun=multirun).jobs
+        return job.run_id
+
+    alone, two, four = (started(n) for n in (1, 2, 4))
+    assert len({alone, two, four}) == 3
+    assert started(4, "trainer.processes=2") == started(1, "trainer.processes=2") == two  # it goes on with it
+    assert started(2, "trainer.processes=1") == alone
+    slurm = ("hydra/launcher=slurm", "hydra.launcher.processes=2", "hydra.launcher.nodes=2")
+    assert started(1, *slurm, multirun=True) == four
+    assert started(1, "hydra/launcher=slurm", multirun=True) == alone
 
 
 def test_the_folder_is_output_dir_study_and_run_id() -> None:

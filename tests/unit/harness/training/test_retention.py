@@ -35,7 +35,7 @@ def policy(seed: int) -> Policy:
 
 def kept(base: Policy) -> Retention:
     measured = Retention.__new__(Retention)
-    measured.base = base
+    measured.base, measured.num_idle = base, 0
     measured.parts = [pad(DOCUMENTS[:2]), pad(DOCUMENTS[2:])]
     return measured
 

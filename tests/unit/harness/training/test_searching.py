@@ -15,7 +15,6 @@ from harness.records.lines import read_metrics
 from harness.schema.run_config import ConfigError
 from harness.training.advantages import build_batch
 from harness.training.batching import make_batch
-from harness.training.distributed import check_supported
 from harness.training.experience import sample
 from harness.training.run_state import Run
 from harness.training.searching import search_metrics
@@ -184,5 +183,3 @@ def test_a_search_that_nothing_reads_is_refused() -> None:
     reference = configure("objective=cold_start", MCTS)
     with pytest.raises(ConfigError, match=r"rollout\.search=\.\.\.: nothing reads it"):
         check_jobs([Job((), {}, reference)])
-    with pytest.raises(ConfigError, match=r"rollout\.search: not supported over 2 processes"):
-        check_supported(configure(*SFT, MCTS), 2)
