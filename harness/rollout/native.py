@@ -1,4 +1,4 @@
-"""Sample with the policy's own weights: static cache, shared prompts, refilled and compacted rows."""
+"""Sample with the policy's own weights: shared prompts, refilled rows, a cache of pages on a GPU."""
 
 from __future__ import annotations
 
@@ -27,7 +27,9 @@ class NativeEngine:
 
     Up to `max_batch_size` requests decode together; a request's uniform numbers come from its seed alone, so
     its batch mates reach it only through float rounding of differently blocked matmuls. `decode` turns token
-    ids into text. Prompts are prefilled at most `prefill_tokens` (padded) at a time.
+    ids into text. Prompts are prefilled at most `prefill_tokens` (padded) at a time. On a GPU at most
+    `cache_tokens` tokens' keys and values are held (None: all that the requests may need); where they do not
+    fit, requests wait, which changes no sample.
     """
 
     def __init__(
@@ -38,9 +40,11 @@ class NativeEngine:
         decode: Callable[[Sequence[int]], str],
         max_batch_size: int,
         prefill_tokens: int = 16384,
+        cache_tokens: int | None = None,
     ) -> None:
         if max_batch_size < 1:
             raise ValueError(f"max_batch_size is {max_batch_size}; at least one request must fit")
+        self._cache_tokens = cache_tokens
         self.policy = policy
         self._decode = decode
         self._max_batch_size = max_batch_size
@@ -88,8 +92,8 @@ class NativeEngine:
         if self._uses_kernels:
             from harness.rollout.gpu.slots import SlotSampler
 
-            longest = max(len(request.prompt) + request.limit for request in requests)
-            decoder = self._decoder_for(capacity, longest, params.max_new_tokens)
+            lengths = [len(request.prompt) + request.limit for request in requests]
+            decoder = self._decoder_for(capacity, lengths, params.max_new_tokens)
             sampler = SlotSampler(decoder, params, capacity=capacity, eos_token_ids=self._eos)
         else:
             columns = max_prompt + params.max_new_tokens
@@ -115,16 +119,23 @@ class NativeEngine:
         head_dim = self.policy.dims.head_dim
         return self.policy.head_weight.is_cuda and head_dim >= 16 and head_dim & (head_dim - 1) == 0
 
-    def _decoder_for(self, num_slots: int, columns: int, max_new_tokens: int) -> SlotDecoder:
-        """Reuse the GPU's buffers and graphs unless they are too small or the weights have moved."""
-        from harness.rollout.gpu.decode import SlotDecoder
+    def _decoder_for(self, num_slots: int, lengths: list[int], max_new_tokens: int) -> SlotDecoder:
+        """Reuse the GPU's buffers and graphs unless they are too small or the weights have moved.
 
+        The cache holds the longest requests together, or one of them and what `cache_tokens` allows.
+        """
+        from harness.rollout.gpu.decode import SlotDecoder
+        from harness.rollout.gpu.pages import pages_of
+
+        pages = sorted(map(pages_of, lengths))[-num_slots:]
+        num_pages = sum(pages)
+        if self._cache_tokens is not None:
+            num_pages = max(pages[-1], min(num_pages, pages_of(self._cache_tokens)))
+        wanted = {"num_slots": num_slots, "columns": max(lengths), "num_pages": num_pages}
         have = self._decoder
-        if have is None or not have.fits(num_slots, columns, max_new_tokens):
+        if have is None or not have.fits(max_new_tokens=max_new_tokens, **wanted):
             have = self._decoder = None  # its memory is free before the new one asks for its own
-            have = self._decoder = SlotDecoder(
-                self.policy, num_slots=num_slots, columns=columns, max_new_tokens=max_new_tokens
-            )
+            have = self._decoder = SlotDecoder(self.policy, max_new_tokens=max_new_tokens, **wanted)
         return have
 
     def _slots_for(self, *, rows: int, columns: int, max_new_tokens: int) -> Slots:

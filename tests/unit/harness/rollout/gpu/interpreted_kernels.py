@@ -12,8 +12,10 @@ import torch.nn.functional as F
 
 from harness.model import fused, kernels
 from harness.model.head import _KernelLogprobs
-from harness.rollout.gpu import decode as gpu_decode
+from harness.model.policy import Policy
+from harness.rollout.gpu.attention import attend
 from harness.rollout.gpu.decode import SlotDecoder
+from harness.rollout.gpu.pages import DUMMY_PAGE, PAGE
 from harness.rollout.gpu.sampling import draw
 from harness.rollout.gpu.slots import SlotSampler
 from harness.rollout.native import NativeEngine
@@ -21,6 +23,7 @@ from harness.rollout.results import Request
 from harness.rollout.scheduler import Scheduler
 from harness.types import Prompt, SamplingParams
 from tests.unit.harness.model.test_policy import DIMS, random_policy
+from tests.unit.harness.rollout.gpu.plain import pages_in_any_order, plain_attention
 from tests.unit.harness.rollout.test_sampling import nucleus_of
 
 
@@ -100,30 +103,57 @@ def nucleus() -> None:
     assert 0 <= int(diverged) < 9
 
 
+def attention() -> None:
+    """Rows of other lengths, pages in any order, one program a row or several: against plain softmax."""
+    torch.manual_seed(5)
+    heads, kv_heads, head_dim = 6, 2, 16
+    lengths = [1, PAGE, PAGE + 1, 5 * PAGE, 9 * PAGE - 1]
+    pages, table = pages_in_any_order(lengths)
+    keys = torch.randn(len(pages) + 1, kv_heads, PAGE, head_dim)
+    values = torch.randn_like(keys)
+    keys[DUMMY_PAGE], values[DUMMY_PAGE] = float("nan"), float("nan")
+    positions, row_slot = torch.tensor(lengths) - 1, torch.tensor([3, 0, 4, 2, 1, 4])
+    queries = torch.randn(len(row_slot), heads, head_dim)
+    expected = plain_attention(queries, keys, values, table, positions, row_slot)
+    for splits in (1, 2, 4):
+        found = attend(
+            queries, keys, values, table=table, positions=positions, row_slot=row_slot, splits=splits
+        )
+        close(found, expected)
+
+
+def paged(policy: Policy, pages: int, requests: list[Request], params: SamplingParams) -> SlotSampler:
+    """Sample the requests in three slots and so many pages."""
+    eos = frozenset((3, 5))
+    with torch.inference_mode():
+        columns = max(len(r.prompt) + r.limit for r in requests)
+        decoder = SlotDecoder(policy, num_slots=3, columns=columns, max_new_tokens=4, num_pages=pages)
+        sampler = SlotSampler(decoder, params, capacity=3, eos_token_ids=eos)
+        Scheduler(
+            sampler,
+            requests,
+            params,
+            capacity=3,
+            eos_token_ids=eos,
+            has_stop=lambda _: False,
+            prefill_tokens=256,
+        ).run()
+    return sampler
+
+
 def decoding() -> None:
-    """Refilled slots, shared prompts, ends and budgets: the same tokens as the CPU's engine, row by row."""
-    gpu_decode._MAX_SPLITS = 2
-    for name, top_p in (("llama", 1.0), ("qwen3", 0.8)):
+    """Refilled slots, shared prompts, ends, budgets, paused slots: the CPU's engine's tokens, row by row."""
+    tail = tuple(range(6, 61)) + (7,) * 7  # 62 tokens: the fourth new one is on another page
+    for name, top_p, pages in (("llama", 1.0, 4), ("qwen3", 0.8, 2)):
         policy = random_policy(dataclasses.replace(DIMS[name], num_layers=1, head_dim=8))
-        texts = [(5, 9, 11), (7,), (5, 9, 11), (3, 4, 8, 2)]
+        texts = [(*tail, 9), (7,), (*tail, 9), (3, 4, 8, 2)]
         prompts = [Prompt(str(i), "t", "", ids) for i, ids in enumerate(texts)]
         params = SamplingParams(max_new_tokens=4, temperature=1.3, top_p=top_p, logprobs=True)
         plain = NativeEngine(policy, eos_token_ids=(3, 5), decode=str, max_batch_size=3)
         limits = [4, 2, 3, 4]
         expected = plain.generate(prompts, params=params, seeds=range(4), limits=limits)
         requests = [Request(p.token_ids, seed, limits[seed]) for seed, p in enumerate(prompts)]
-        with torch.inference_mode():
-            decoder = SlotDecoder(policy, num_slots=3, columns=8, max_new_tokens=4)
-            eos = frozenset((3, 5))
-            Scheduler(
-                SlotSampler(decoder, params, capacity=3, eos_token_ids=eos),
-                requests,
-                params,
-                capacity=3,
-                eos_token_ids=eos,
-                has_stop=lambda _: False,
-                prefill_tokens=8,
-            ).run()
+        paged(policy, pages, requests, params)
         for request, rollout in zip(requests, expected, strict=True):
             assert tuple(request.tokens) == rollout.completion_ids
             assert request.finish_reason == rollout.finish_reason
@@ -135,5 +165,6 @@ if __name__ == "__main__":
     logprobs()
     frozen_head()
     nucleus()
+    attention()
     decoding()
     print("equal")
