@@ -22,6 +22,9 @@ from harness.schema.run_config import RunConfig
 from harness.schema.search_config import EvalSearchConfig
 from harness.seeds import all_streams
 
+# Settings of `objective`, `rollout` and `trainer` that change no number.
+_APART = ("keep", "checkpoint_every", "path", "max_sampler_kl", "release", "cache_memory")
+
 
 def digest(value: Any, length: int = 8) -> str:
     """SHA-256 of canonical JSON, shortened."""
@@ -52,9 +55,7 @@ def base_id(config: RunConfig) -> str:
 def run_identity(config: RunConfig) -> dict[str, Any]:
     """Everything that decides a run's result; not paths, tracking, launcher and evaluation."""
     sections = {
-        name: getattr(config, name).model_dump(
-            exclude_defaults=True, exclude={"keep", "checkpoint_every", "path", "max_sampler_kl", "release"}
-        )
+        name: getattr(config, name).model_dump(exclude_defaults=True, exclude=set(_APART))
         for name in ("objective", "rollout", "trainer")
     }
     for slot in ("reward", "advantage", "loss"):

@@ -47,8 +47,16 @@ def load_policy(config: RunConfig, weights: Path, device: str) -> Policy:
 
 def _engine(rollout: RolloutConfig, policy: Policy, shared: dict[str, Any]) -> RolloutEngine:
     if rollout.engine == "native":
-        return NativeEngine(policy, **shared)
+        return NativeEngine(policy, **shared, cache_bytes=_cache_bytes(rollout, policy))
     return VllmEngine(policy, **shared, **rollout.vllm.model_dump(), sleep=rollout.release)
+
+
+def _cache_bytes(rollout: RolloutConfig, policy: Policy) -> float | None:
+    """Most bytes of keys and values on a GPU; None on a CPU."""
+    device = policy.head_weight.device
+    if device.type != "cuda":
+        return None
+    return rollout.cache_memory * torch.cuda.get_device_properties(device).total_memory
 
 
 def warm_engine(

@@ -27,9 +27,9 @@ class NativeEngine:
 
     Up to `max_batch_size` requests decode together; a request's uniform numbers come from its seed alone, so
     its batch mates reach it only through float rounding of differently blocked matmuls. `decode` turns token
-    ids into text. Prompts are prefilled at most `prefill_tokens` (padded) at a time. On a GPU at most
-    `cache_tokens` tokens' keys and values are held (None: all that the requests may need); where they do not
-    fit, requests wait, which changes no sample.
+    ids into text. Prompts are prefilled at most `prefill_tokens` (padded) at a time. On a GPU keys and
+    values take at most `cache_bytes` (None: all that the requests may need); where they do not fit, requests
+    wait, which changes no sample.
     """
 
     def __init__(
@@ -40,11 +40,11 @@ class NativeEngine:
         decode: Callable[[Sequence[int]], str],
         max_batch_size: int,
         prefill_tokens: int = 16384,
-        cache_tokens: int | None = None,
+        cache_bytes: float | None = None,
     ) -> None:
         if max_batch_size < 1:
             raise ValueError(f"max_batch_size is {max_batch_size}; at least one request must fit")
-        self._cache_tokens = cache_tokens
+        self._cache_bytes = cache_bytes
         self.policy = policy
         self._decode = decode
         self._max_batch_size = max_batch_size
@@ -122,15 +122,16 @@ class NativeEngine:
     def _decoder_for(self, num_slots: int, lengths: list[int], max_new_tokens: int) -> SlotDecoder:
         """Reuse the GPU's buffers and graphs unless they are too small or the weights have moved.
 
-        The cache holds the longest requests together, or one of them and what `cache_tokens` allows.
+        The cache has the pages of the longest requests together, or as many as `cache_bytes` allows, and at
+        least those of one.
         """
-        from harness.rollout.gpu.decode import SlotDecoder
+        from harness.rollout.gpu.decode import SlotDecoder, page_bytes
         from harness.rollout.gpu.pages import pages_of
 
         pages = sorted(map(pages_of, lengths))[-num_slots:]
         num_pages = sum(pages)
-        if self._cache_tokens is not None:
-            num_pages = max(pages[-1], min(num_pages, pages_of(self._cache_tokens)))
+        if self._cache_bytes is not None:
+            num_pages = max(pages[-1], min(num_pages, int(self._cache_bytes / page_bytes(self.policy))))
         wanted = {"num_slots": num_slots, "columns": max(lengths), "num_pages": num_pages}
         have = self._decoder
         if have is None or not have.fits(max_new_tokens=max_new_tokens, **wanted):

@@ -50,6 +50,9 @@ class RolloutConfig(Section):
     """Must be 0, no limit, for the same reason."""
     max_batch_size: Positive
     """Completions that decode at once; it bounds memory and changes no result."""
+    cache_memory: Annotated[float, Field(gt=0, lt=1)] = 0.3
+    """Largest share of a GPU's memory for the keys and values of engine=native; completions that find no room
+    wait, which changes no result."""
     keep: NonNegative = 0
     """Completions of each step that are written to disk for a reader."""
     vllm: VllmConfig = VllmConfig()
@@ -72,12 +75,21 @@ class RolloutConfig(Section):
 
     checks: ClassVar[tuple[Check[RolloutConfig], ...]] = (
         Check(
+            lambda c: c.engine != "native" and c.cache_memory != 0.3,
+            "cache_memory is set with engine={c.engine}, which has vllm.memory; leave it out",
+        ),
+        Check(
             lambda c: c.engine != "vllm" and c.vllm != VllmConfig(),
             "vllm.* is set with engine={c.engine}; set engine=vllm, or leave vllm out",
         ),
     )
 
     used: ClassVar[tuple[Used[RolloutConfig], ...]] = (
+        Used(
+            ("cache_memory",),
+            lambda c, run: run.device != "cpu",
+            "device={run.device}: a CPU's cache has room for every completion; leave it out",
+        ),
         Used(
             ("lag",),
             lambda c, run: run.objective.offline is None,

@@ -2,7 +2,7 @@
 
     python -m tests.benchmarks.decode_attention [--only 1.5b-4096 --tune]
 
-One layer's cache. A figure is the median of graph replays; bytes are those of the rows' keys and values, once.
+One layer's cache. A figure is the median of graph replays; bytes are those of all keys and values, once.
 The first line of each case is the rule of `harness.rollout.gpu.attention`; --tune tries others beside it.
 """
 

@@ -16,9 +16,7 @@ import torch
 
 from harness.rollout.native import NativeEngine
 from harness.types import Prompt, SamplingParams
-from tests.benchmarks.shapes import LADDER_L, QWEN_0_5B, SMOLLM2_135M, random_policy
-
-SHAPES = {"qwen2.5-0.5b": QWEN_0_5B, "smollm2-135m": SMOLLM2_135M, "ladder_l": LADDER_L}
+from tests.benchmarks.shapes import SHAPES, random_policy
 
 
 def prompts(count: int, samples: int, vocab: int, length: int) -> list[Prompt]:
@@ -74,20 +72,23 @@ def time_steps(engine: NativeEngine, rows: int, params: SamplingParams, length: 
     """Replays of one graph with every row at the same context; slots are done, so nothing is written out."""
     decoder = engine._decoder
     assert decoder is not None
+    own = torch.arange(decoder.table[:rows].numel(), device=decoder.device) + 1  # each row's own pages
+    decoder.table[:rows] = own.clamp(max=decoder.num_pages).view(rows, -1)
     start_event, end_event = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     for context in (length, length + params.max_new_tokens // 2, length + params.max_new_tokens - 2):
         decoder.positions.fill_(context)
         decoder.done.fill_(1)
-        decoder.step(rows, params)
+        splits = decoder.splits(rows, context + 1)
+        decoder.step(rows, splits, params)
         start_event.record()
         for _ in range(20):
-            decoder.step(rows, params)
+            decoder.step(rows, splits, params)
         end_event.record()
         torch.cuda.synchronize()
         print(json.dumps({"context": context, "step_ms": round(start_event.elapsed_time(end_event) / 20, 3)}))
     if profile:
         with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as trace:
-            decoder.step(rows, params)
+            decoder.step(rows, splits, params)
             torch.cuda.synchronize()
         table = trace.key_averages().table(sort_by="self_cuda_time_total", row_limit=20)
         print("\n".join(row[:60] + row[-110:] for row in table.splitlines()), flush=True)

@@ -21,6 +21,19 @@ QWEN_0_5B = model_dims(
     rope_theta=1e6,
     rms_norm_eps=1e-6,
 )
+QWEN_1_5B = model_dims(
+    architecture="qwen2",
+    hidden_size=1536,
+    intermediate_size=8960,
+    num_layers=28,
+    num_heads=12,
+    num_kv_heads=2,
+    head_dim=128,
+    vocab_size=151936,
+    max_position_embeddings=131072,
+    rope_theta=1e6,
+    rms_norm_eps=1e-6,
+)
 SMOLLM2_135M = model_dims(
     hidden_size=576,
     intermediate_size=1536,
@@ -42,6 +55,12 @@ LADDER_L = model_dims(
     vocab_size=700,
     max_position_embeddings=2048,
 )
+SHAPES = {
+    "qwen2.5-0.5b": QWEN_0_5B,
+    "qwen2.5-1.5b": QWEN_1_5B,
+    "smollm2-135m": SMOLLM2_135M,
+    "ladder_l": LADDER_L,
+}
 
 
 def random_policy(dims: ModelDims, *, dtype: torch.dtype, device: str, std: float = 0.02) -> Policy:

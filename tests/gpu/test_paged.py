@@ -41,6 +41,7 @@ def test_requests_that_wait_for_pages_get_the_same_samples() -> None:
     """In float32, where a step of other rows rounds too little to change a token; 24 rows and room for 5."""
     pytest.importorskip("pydantic")
     from harness.rollout.gpu import slots
+    from harness.rollout.gpu.decode import page_bytes
     from harness.rollout.native import NativeEngine
     from harness.types import Prompt, SamplingParams
     from tests.benchmarks.shapes import random_policy
@@ -70,10 +71,8 @@ def test_requests_that_wait_for_pages_get_the_same_samples() -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(slots.SlotSampler, "__init__", watched)
         found = []
-        for tokens in (None, 2000):
-            engine = NativeEngine(
-                policy, eos_token_ids=(5,), decode=str, max_batch_size=24, cache_tokens=tokens
-            )
+        for size in (None, 32 * page_bytes(policy)):  # the longest has 8 pages
+            engine = NativeEngine(policy, eos_token_ids=(5,), decode=str, max_batch_size=24, cache_bytes=size)
             found.append(engine.generate(prompts, params=params, seeds=range(24), limits=limits))
     assert made[0].num_pauses == 0 and made[1].num_pauses > 0
     for a, b in zip(*found, strict=True):

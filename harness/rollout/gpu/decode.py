@@ -34,6 +34,12 @@ def graph_rows(num_rows: int, capacity: int) -> int:
     return min(size, max(capacity, 1))
 
 
+def page_bytes(policy: Policy) -> int:
+    """Bytes of a page's keys and values in all layers."""
+    dims = policy.dims
+    return 2 * dims.num_layers * dims.num_kv_heads * PAGE * dims.head_dim * policy.head_weight.element_size()
+
+
 class SlotDecoder:
     """Everything a decoding step reads and writes, for `num_slots` sequences of at most `columns` tokens.
 

@@ -1,6 +1,6 @@
 """Pages of the key-value cache: which slot holds which, and which slots wait when they run out.
 
-A page holds the keys and values of `PAGE` consecutive tokens of one sequence. A slot has as many as its tokens
+A page holds the keys and values of `PAGE` consecutive tokens of a sequence. A slot has as many as its tokens
 need, and gets the next ones before the steps that write there. When none are left, the shortest slots are
 paused: their pages are copied to the host's memory and given to the others, and copied back, to the bit, once
 there is room. So a cache of any size that holds one longest sequence yields the same samples. Plain Python.

@@ -86,7 +86,7 @@ class SlotSampler:
         decoder.take(slots, *decoder.draw(prefill.logits, first, self.params))
 
     def _cells(self, prefill: Prefill) -> tuple[Tensor, Tensor, Tensor]:
-        """Of all prompts' tokens [M]: the place among the packed ones, the page, and the place in it."""
+        """Locate all prompts' tokens [M]: among the packed ones, their page, and their place in it."""
         device = self.decoder.device
         lengths = torch.tensor(list(prefill.lengths.values()))
         number = torch.repeat_interleave(torch.arange(len(lengths)), lengths)  # [M] of the slot

@@ -142,7 +142,7 @@ def paged(policy: Policy, pages: int, requests: list[Request], params: SamplingP
 
 
 def decoding() -> None:
-    """Refilled slots, shared prompts, ends, budgets, paused slots: the CPU's engine's tokens, row by row."""
+    """Refilled slots, shared prompts, ends, budgets, few pages: the CPU's engine's tokens, row by row."""
     tail = tuple(range(6, 61)) + (7,) * 7  # 62 tokens: the fourth new one is on another page
     for name, top_p, pages in (("llama", 1.0, 4), ("qwen3", 0.8, 2)):
         policy = random_policy(dataclasses.replace(DIMS[name], num_layers=1, head_dim=8))
