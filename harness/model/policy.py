@@ -18,11 +18,12 @@ from torch.utils.checkpoint import checkpoint
 
 from harness.model.attention import attend
 from harness.model.dims import ModelDims, flops_per_token, num_non_embedding_parameters, num_parameters
-from harness.model.fused import residual_norm, rms_norm, rotate, spread, swiglu, unpack
+from harness.model.fused import residual_norm, rms_norm, rotate, spread, swiglu, unpack, widened
 from harness.model.head import chunked_logprobs
 from harness.model.lora import low_rank, plus
 from harness.model.projections import MLP, Attention, Norm
 from harness.model.rows import Layout, Rows, pack_rows
+from harness.model.wide import head_logits
 
 __all__ = [
     "ModelDims",
@@ -92,7 +93,7 @@ class Policy(nn.Module):
     """A decoder-only transformer. Uninitialised: `init_policy` or `load_pretrained` fills it.
 
     `recompute_layers` trades a second forward pass for the layers' activations (gradient checkpointing).
-    `fp32_head` multiplies states and output head in float32, in whatever precision they are kept.
+    `fp32_head` leaves the product of states and output head in float32, in whatever precision they are kept.
     """
 
     def __init__(self, dims: ModelDims, *, dtype: torch.dtype, device: torch.device | str) -> None:
@@ -114,14 +115,18 @@ class Policy(nn.Module):
         return self.model.embed_tokens.weight if self.lm_head is None else self.lm_head.weight
 
     def head_factors(self, states: Tensor) -> tuple[Tensor, Tensor]:
-        """Hidden states [n, D] and the head's weight [V, D], whose product are the logits."""
+        """Hidden states [n, D] and the head's weight [V, D], whose product are the logits.
+
+        With `fp32_head` in float32, but on a GPU, which multiplies them as they are (`harness.model.wide`).
+        """
         weight = self.head_weight
-        return (states.float(), weight.float()) if self.fp32_head else (states, weight)
+        if self.fp32_head and not states.is_cuda:
+            return widened(states), widened(weight)
+        return states, weight
 
     def logits(self, states: Tensor) -> Tensor:
         """Logits [n, V] of hidden states [n, D] after the final norm."""
-        states, weight = self.head_factors(states)
-        return states @ weight.t()
+        return head_logits(*self.head_factors(states), fp32=self.fp32_head)
 
     def rotations(self, num_positions: int) -> Tensor:
         """exp(i position ω), complex64 [at least num_positions, Dh/2]; RoPE, arXiv:2104.09864."""
@@ -253,6 +258,7 @@ def token_logprobs(
         temperature,
         with_entropy=with_entropy,
         chunk_tokens=chunk_tokens,
+        fp32=policy.fp32_head,
     )
     logprobs = unpack(flat, rows.at, *rows.shape)
     return logprobs, unpack(entropy, rows.at, *rows.shape) if entropy is not None else None

@@ -57,7 +57,7 @@ def logprobs() -> None:
     found, normalisers, entropy = kernels.logprobs_of(logits, targets, 0.7)
     close(found, picked.detach())
     close(entropy, -(reference.exp() * reference).sum(1).detach())
-    close(kernels.logits_gradient_(logits, targets, normalisers, grad, 0.7), wide.grad)
+    close(kernels.logits_gradient(logits, targets, normalisers, grad, 0.7, out=logits), wide.grad)
 
 
 def frozen_head() -> None:
@@ -68,10 +68,30 @@ def frozen_head() -> None:
         gradients = []
         for trained in (True, False):
             states, weight = start.clone().requires_grad_(), table.clone().requires_grad_(trained)
-            _KernelLogprobs.apply(states, weight, targets, 0.7, chunk, keep)[0].square().sum().backward()
+            found, _ = _KernelLogprobs.apply(states, weight, targets, 0.7, chunk, keep, False)
+            found.square().sum().backward()
             assert (weight.grad is not None) == trained
             gradients.append(states.grad)
         torch.testing.assert_close(*gradients, rtol=0, atol=0)
+
+
+def wide_head() -> None:
+    """A head in float32 under bfloat16, kept or computed again, in one chunk or several: against float64."""
+    torch.manual_seed(6)
+    start, table, targets = torch.randn(6, 16).bfloat16(), torch.randn(40, 16).bfloat16(), torch.arange(6)
+    weights = torch.tensor([1.0, -2.0, 0.5, 0.0, 3.0, 1.0])
+    states, weight = start.double().requires_grad_(), table.double().requires_grad_()
+    expected = (states @ weight.t() / 0.7).log_softmax(-1)[torch.arange(6), targets]
+    (expected * weights).sum().backward()
+    for chunk, keep in ((6, True), (6, False), (4, True), (4, False)):
+        mine, own = start.clone().requires_grad_(), table.clone().requires_grad_()
+        found, _ = _KernelLogprobs.apply(mine, own, targets, 0.7, chunk, keep, True)
+        close(found.detach(), expected.detach())
+        (found * weights).sum().backward()
+        for a, b in ((mine, states), (own, weight)):
+            assert a.grad is not None and b.grad is not None and a.grad.dtype == torch.bfloat16
+            error = float((a.grad.double() - b.grad).norm() / b.grad.norm())
+            assert error < 6e-3, (chunk, keep, error)
 
 
 def nucleus() -> None:
@@ -164,6 +184,7 @@ if __name__ == "__main__":
     elementwise()
     logprobs()
     frozen_head()
+    wide_head()
     nucleus()
     attention()
     decoding()
