@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from harness.model.chunks import CHUNK_ELEMENTS, MAX_SAVED_ELEMENTS, MIN_CHUNK_TOKENS
-from harness.model.fused import widened
+from harness.model.fused import uses_kernels, widened
 from harness.model.wide import head_logits, wide_product
 
 
@@ -95,12 +95,13 @@ class _KernelLogprobs(torch.autograd.Function):
         chunk: int,
         save: bool,
         fp32: bool,
+        exact: bool,
     ) -> tuple[Tensor, Tensor]:
         from harness.model import kernels
 
         results, saved = [], []
         for some, wanted in zip(states.split(chunk), targets.split(chunk), strict=True):
-            logits = head_logits(some, weight, fp32=fp32)
+            logits = head_logits(some, weight, fp32=fp32, exact=exact)
             found = kernels.logprobs_of(logits, wanted, temperature)
             results.append(found)
             if save and fp32:
@@ -109,7 +110,7 @@ class _KernelLogprobs(torch.autograd.Function):
             saved.append(logits if save else None)
         logprobs, normalisers, entropy = (torch.cat(parts) for parts in zip(*results, strict=True))
         ctx.save_for_backward(states, weight, targets, normalisers)
-        ctx.temperature, ctx.chunk, ctx.saved, ctx.fp32 = temperature, chunk, saved, fp32
+        ctx.temperature, ctx.chunk, ctx.saved, ctx.fp32, ctx.exact = temperature, chunk, saved, fp32, exact
         ctx.mark_non_differentiable(entropy)
         return logprobs, entropy
 
@@ -117,7 +118,7 @@ class _KernelLogprobs(torch.autograd.Function):
     @once_differentiable
     def backward(
         ctx: Any, grad: Tensor, _: Tensor
-    ) -> tuple[Tensor, Tensor | None, None, None, None, None, None]:
+    ) -> tuple[Tensor, Tensor | None, None, None, None, None, None, None]:
         states, weight, _, _ = ctx.saved_tensors
         grad_states, grad_weight = torch.empty_like(states), None
         saved = ctx.saved
@@ -132,12 +133,12 @@ class _KernelLogprobs(torch.autograd.Function):
                 grad_states[part] *= scale
             if ctx.needs_input_grad[1]:
                 if len(saved) == 1:
-                    return grad_states, slopes.t() @ some, None, None, None, None, None
-                product = wide_product(slopes.t(), some)
+                    return grad_states, slopes.t() @ some, *(None,) * 6
+                product = wide_product(slopes.t(), some) if ctx.fp32 else (slopes.t() @ some).float()
                 grad_weight = product if grad_weight is None else grad_weight.add_(product)
             del slopes
         whole = None if grad_weight is None else grad_weight.to(weight.dtype)
-        return grad_states, whole, None, None, None, None, None
+        return grad_states, whole, *(None,) * 6
 
 
 def _slopes(ctx: Any, saved: Tensor | None, part: slice, grad: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -147,7 +148,9 @@ def _slopes(ctx: Any, saved: Tensor | None, part: slice, grad: Tensor) -> tuple[
     states, weight, targets, normalisers = ctx.saved_tensors
     if saved is not None and ctx.fp32:
         return saved, grad[:, None]
-    logits = head_logits(states[part], weight, fp32=ctx.fp32) if saved is None else saved
+    logits = saved
+    if logits is None:
+        logits = head_logits(states[part], weight, fp32=ctx.fp32, exact=ctx.exact)
     narrow = torch.empty_like(logits, dtype=states.dtype) if logits.dtype != states.dtype else logits
     args = (logits, targets[part], normalisers[part], grad, ctx.temperature)
     return kernels.logits_gradient(*args, out=narrow), None
@@ -162,17 +165,19 @@ def chunked_logprobs(
     with_entropy: bool,
     chunk_tokens: int | None,
     fp32: bool = False,
+    exact: bool = False,
 ) -> tuple[Tensor, Tensor | None]:
     """log softmax(states weightᵀ / temperature)[targets] and the entropy or None, nats [M], float32 at least.
 
-    states [M, D], weight [V, D], targets [M]. `fp32` leaves a GPU's logits in float32. Gradients reach states
-    and weight; the entropy carries none.
+    states [M, D], weight [V, D], targets [M]. `fp32` and `exact`: see `harness.model.wide`. Gradients reach
+    states and weight; the entropy carries none.
     """
     chunk = chunk_tokens or max(MIN_CHUNK_TOKENS, CHUNK_ELEMENTS[states.device.type] // weight.shape[0])
-    if states.is_cuda and len(states):
+    if uses_kernels(states) and len(states):
         save = torch.is_grad_enabled() and len(states) * weight.shape[0] <= MAX_SAVED_ELEMENTS
         chunk = chunk_tokens or (chunk // 2 if fp32 else len(states) if save else chunk)
-        logprobs, entropy = _KernelLogprobs.apply(states, weight, targets, temperature, chunk, save, fp32)
+        options = (chunk, save, fp32, exact)
+        logprobs, entropy = _KernelLogprobs.apply(states, weight, targets, temperature, *options)
     else:
         args = (states, weight, targets, temperature, with_entropy, chunk)
         logprobs, entropy = _ChunkedLogprobs.apply(*args)

@@ -32,11 +32,16 @@ class _WideLogits(torch.autograd.Function):
         return grad @ weight, grad.t() @ states if ctx.needs_input_grad[1] else None
 
 
-def head_logits(states: Tensor, weight: Tensor, *, fp32: bool) -> Tensor:
+def head_logits(states: Tensor, weight: Tensor, *, fp32: bool, exact: bool = False) -> Tensor:
     """Logits [n, V] of states [n, D] and an output head's weight [V, D]; with `fp32`, as they are summed.
 
     Otherwise they are rounded to the states' type. So are the gradients of both, before they are multiplied.
+    `exact`: by the kernel of `harness.model.exact`.
     """
+    if exact:
+        from harness.model.exact import linear
+
+        return linear(states, weight, wide=fp32)
     if not fp32 or states.dtype == torch.float32:
         return states @ weight.t()
     if torch.is_grad_enabled():

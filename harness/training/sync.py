@@ -83,7 +83,7 @@ def check_contexts(run: Run) -> list[tuple[int, tuple[int, ...]]]:
     problems = [run.prompts[problem.id].token_ids for problem in problems_at(run, 0)]
     contexts = [(0, problems[i % len(problems)]) for i in range(CHECK_SAMPLES)]
     tokens = list(chain.from_iterable(problems))
-    longest = max(map(len, problems)) + run.config.rollout.max_new_tokens
+    longest = run.config.rollout.max_new_tokens  # without the prompt: a step's buffers hold these too
     longest = min(longest, run.models.policy.dims.max_position_embeddings)
     for depth in CHECK_DEPTHS:
         if depth + CHECK_TOKENS <= longest:

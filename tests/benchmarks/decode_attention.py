@@ -3,7 +3,7 @@
     python -m tests.benchmarks.decode_attention [--only 1.5b-4096 --tune]
 
 One layer's cache. A figure is the median of graph replays; bytes are those of all keys and values, once.
-The first line of each case is the rule of `harness.rollout.gpu.attention`; --tune tries others beside it.
+The first line of each case is the rule of `harness.model.paged_attention`; --tune tries others beside it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from harness.rollout.gpu import attention
+from harness.model import paged_attention
 from harness.rollout.gpu.pages import pages_of
 from tests.benchmarks.lengths import log_normal
 
@@ -49,7 +49,7 @@ def inputs(case: Case) -> dict[str, Tensor]:
     """Random queries and cache, every row's pages in any order."""
     torch.manual_seed(0)
     counts = [pages_of(length) for length in case.lengths]
-    shape = (sum(counts) + 1, case.kv_heads, attention.PAGE, case.head_dim)
+    shape = (sum(counts) + 1, case.kv_heads, paged_attention.PAGE, case.head_dim)
     order = torch.randperm(sum(counts)).to(torch.int32) + 1
     table = torch.zeros(len(counts), max(counts), dtype=torch.int32)
     for row, part in enumerate(order.split(counts)):
@@ -87,23 +87,23 @@ def milliseconds(call: Callable[[], Any]) -> float:
 def measure(name: str, case: Case, tune: bool) -> list[dict[str, Any]]:
     given = inputs(case)
     read = sum(case.lengths) * case.kv_heads * case.head_dim * 2 * 2
-    rule = attention.splits_of(len(case.lengths) * case.kv_heads, max(case.lengths))
-    tried = [(rule, attention.NUM_WARPS, 0)]
+    rule = paged_attention.splits_of(len(case.lengths) * case.kv_heads, max(case.lengths))
+    tried = [(rule, paged_attention.NUM_WARPS, 0)]
     if tune:
         tried += itertools.product(sorted({1, 2, 4, 8, 16, rule}), (4, 8), (2, 3, 4))
-    stages, warps, found = attention._stages, attention.NUM_WARPS, []
+    stages, warps, found = paged_attention._stages, paged_attention.NUM_WARPS, []
     for splits, num_warps, depth in tried:
-        attention.NUM_WARPS = num_warps
-        attention._stages = (lambda _, depth=depth: depth) if depth else stages
+        paged_attention.NUM_WARPS = num_warps
+        paged_attention._stages = (lambda _, depth=depth: depth) if depth else stages
         row: dict[str, Any] = {"case": name, "splits": splits, "warps": num_warps, "stages": depth or "rule"}
         try:
-            took = milliseconds(lambda splits=splits: attention.attend(**given, splits=splits))
+            took = milliseconds(lambda splits=splits: paged_attention.attend_pages(**given, splits=splits))
             row |= {"us": round(took * 1e3, 1), "gb_per_s": round(read / took / 1e6)}
         except Exception as error:  # a setting that needs more shared memory than there is
             row["failed"] = str(error)[:100]
         found.append(row)
         print(json.dumps(row), flush=True)
-    attention._stages, attention.NUM_WARPS = stages, warps
+    paged_attention._stages, paged_attention.NUM_WARPS = stages, warps
     return found
 
 

@@ -62,6 +62,7 @@ def sample(work: Work, shape: str) -> dict[str, Any]:
         eos_token_ids=(),
         decode=lambda _: "",
         max_batch_size=work.rows,
+        paged=True,
         cache_bytes=SHARE * MEMORY,
     )
     prompts = [
@@ -97,8 +98,8 @@ def sample(work: Work, shape: str) -> dict[str, Any]:
 
 def check() -> None:
     """Compare the paged kernels with plain attention on little, so that a broken one costs seconds."""
-    from harness.rollout.gpu.attention import attend
-    from harness.rollout.gpu.pages import PAGE
+    from harness.model.chunks import PAGE
+    from harness.model.paged_attention import attend_pages
     from tests.unit.harness.rollout.gpu.plain import pages_in_any_order, plain_attention
 
     lengths = [1, PAGE + 1, 1000]
@@ -111,7 +112,9 @@ def check() -> None:
     given = (queries, keys, values, table.cuda(), positions, row_slot)
     expected = plain_attention(*given)
     for splits in (1, 4):
-        found = attend(*given[:3], table=given[3], positions=positions, row_slot=row_slot, splits=splits)
+        found = attend_pages(
+            *given[:3], table=given[3], positions=positions, row_slot=row_slot, splits=splits
+        )
         error = float((found.double().cpu() - expected).norm() / expected.norm())
         if not error < 8e-3:
             sys.exit(f"attention over pages is off by {error:.2g} with splits={splits}; nothing is measured")

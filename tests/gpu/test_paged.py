@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from harness.rollout.gpu.attention import attend, splits_of
-from harness.rollout.gpu.pages import DUMMY_PAGE, PAGE
+from harness.model.chunks import PAGE
+from harness.model.paged_attention import attend_pages, splits_of
+from harness.rollout.gpu.pages import DUMMY_PAGE
 from tests.unit.harness.rollout.gpu.plain import pages_in_any_order, plain_attention
 
 if not torch.cuda.is_available():
@@ -30,7 +31,7 @@ def test_attention_over_pages_equals_softmax(name: str, dtype: torch.dtype) -> N
     table = table.cuda()
     expected = plain_attention(queries, keys, values, table, positions, row_slot)
     for splits in {1, 4, 64, splits_of(len(row_slot) * kv_heads, max(lengths))}:
-        found = attend(
+        found = attend_pages(
             queries, keys, values, table=table, positions=positions, row_slot=row_slot, splits=splits
         )
         error = (found.double().cpu() - expected).norm() / expected.norm()
@@ -40,8 +41,8 @@ def test_attention_over_pages_equals_softmax(name: str, dtype: torch.dtype) -> N
 def test_requests_that_wait_for_pages_get_the_same_samples() -> None:
     """In float32, where a step of other rows rounds too little to change a token; 24 rows and room for 5."""
     pytest.importorskip("pydantic")
-    from harness.rollout.gpu import slots
-    from harness.rollout.gpu.decode import page_bytes
+    from harness.rollout.gpu import paged_slots
+    from harness.rollout.gpu.paged_decode import page_bytes
     from harness.rollout.native import NativeEngine
     from harness.types import Prompt, SamplingParams
     from tests.benchmarks.shapes import random_policy
@@ -61,18 +62,19 @@ def test_requests_that_wait_for_pages_get_the_same_samples() -> None:
     prompts = [Prompt(str(i), "t", "", tuple(range(1, 20 + 7 * i))) for i in range(24)]
     params = SamplingParams(max_new_tokens=300, temperature=0.9, logprobs=True)
     limits = [60 + 10 * i for i in range(24)]
-    made: list[slots.SlotSampler] = []
-    init = slots.SlotSampler.__init__
+    made: list[paged_slots.PagedSampler] = []
+    init = paged_slots.PagedSampler.__init__
 
-    def watched(self: slots.SlotSampler, *args: object, **keywords: object) -> None:
+    def watched(self: paged_slots.PagedSampler, *args: object, **keywords: object) -> None:
         init(self, *args, **keywords)  # type: ignore[arg-type]
         made.append(self)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(slots.SlotSampler, "__init__", watched)
+        patch.setattr(paged_slots.PagedSampler, "__init__", watched)
         found = []
         for size in (None, 32 * page_bytes(policy)):  # the longest has 8 pages
-            engine = NativeEngine(policy, eos_token_ids=(5,), decode=str, max_batch_size=24, cache_bytes=size)
+            options = {"eos_token_ids": (5,), "decode": str, "max_batch_size": 24}
+            engine = NativeEngine(policy, **options, paged=True, cache_bytes=size)
             found.append(engine.generate(prompts, params=params, seeds=range(24), limits=limits))
     assert made[0].num_pauses == 0 and made[1].num_pauses > 0
     for a, b in zip(*found, strict=True):
@@ -81,3 +83,52 @@ def test_requests_that_wait_for_pages_get_the_same_samples() -> None:
         torch.testing.assert_close(
             torch.tensor(a.sampler_logprobs), torch.tensor(b.sampler_logprobs), rtol=0, atol=1e-4
         )
+
+
+@pytest.mark.parametrize("fp32_head", [False, True])
+def test_exact_logprobs_are_the_trainers_to_the_bit(fp32_head: bool) -> None:
+    """Samples of 24 and of 3 rows at once, their logprobs by the trainer in two packings, with and without."""
+    pytest.importorskip("pydantic")
+    from harness.model.policy import token_logprobs
+    from harness.model.rows import Prompts, pack_rows
+    from harness.rollout.native import NativeEngine
+    from harness.types import Prompt, SamplingParams
+    from tests.benchmarks.shapes import random_policy
+    from tests.shapes import model_dims
+
+    dims = model_dims(
+        architecture="qwen2",
+        hidden_size=256,
+        intermediate_size=320,
+        num_layers=3,
+        num_heads=4,
+        num_kv_heads=2,
+        head_dim=64,
+        vocab_size=9001,
+        max_position_embeddings=2048,
+        tie_word_embeddings=True,
+    )
+    policy = random_policy(dims, dtype=torch.bfloat16, device="cuda", std=0.05)
+    policy.exact, policy.fp32_head = True, fp32_head
+    prompts = [Prompt(str(i), "t", "", tuple(range(1, 9 + 40 * (i // 2)))) for i in range(24)]
+    params = SamplingParams(max_new_tokens=90, temperature=0.9, logprobs=True)
+    found = []
+    for rows in (24, 3):
+        engine = NativeEngine(policy, eos_token_ids=(5,), decode=str, max_batch_size=rows, paged=True)
+        found.append(engine.generate(prompts, params=params, seeds=range(24)))
+    assert [(r.completion_ids, r.sampler_logprobs) for r in found[0]] == [
+        (r.completion_ids, r.sampler_logprobs) for r in found[1]
+    ]
+    whole = [(*p.token_ids, *r.completion_ids) for p, r in zip(prompts, found[0], strict=True)]
+    for chosen in (range(24), range(7, 9)):
+        lengths = torch.tensor([len(whole[i]) for i in chosen])
+        begins = torch.tensor([len(prompts[i].token_ids) for i in chosen])
+        ids = torch.tensor([whole[i] + (0,) * (int(lengths.max()) - len(whole[i])) for i in chosen])
+        column = torch.arange(ids.shape[1])
+        mask = (column >= begins[:, None]) & (column < lengths[:, None])
+        for shared in (None, Prompts(torch.tensor([i // 2 for i in chosen]), begins, False)):
+            with torch.no_grad():
+                packed = pack_rows(ids, lengths, mask, prompts=shared, device="cuda")
+                logprobs, _ = token_logprobs(policy, packed, temperature=0.9)
+            expected = torch.tensor([x for i in chosen for x in found[0][i].sampler_logprobs or ()])
+            assert torch.equal(logprobs.cpu()[mask], expected)

@@ -1,7 +1,7 @@
-"""Decoding over slots on a GPU: a paged cache, fused weights, and one CUDA graph a number of rows.
+"""Decoding over slots on a GPU: static buffers, fused weights, and one CUDA graph a number of rows.
 
-A slot holds one sequence, whose keys and values lie in the pages that `table` names; each row of a step names
-its slot. The last slot is a dummy that is always done and pads a step to the size of its graph.
+A slot holds one sequence from column 0 on; each row of a step names its slot, and the last slot is a dummy
+that is always done and pads a step to the size of its graph.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ from harness.model.kernels import swiglu
 from harness.model.policy import Policy
 from harness.rollout.decode import FusedLayer, fuse
 from harness.rollout.gpu import kernels
-from harness.rollout.gpu.attention import attend, splits_of
-from harness.rollout.gpu.pages import DUMMY_PAGE, PAGE, pages_of
 from harness.rollout.gpu.sampling import draw
 from harness.rollout.sampling import sample
 from harness.types import SamplingParams
+
+_PROGRAMS_WANTED = 264  # two a multiprocessor: fewer rows than that share their keys among several
+_MAX_SPLITS = 16
 
 
 def graph_rows(num_rows: int, capacity: int) -> int:
@@ -34,32 +35,20 @@ def graph_rows(num_rows: int, capacity: int) -> int:
     return min(size, max(capacity, 1))
 
 
-def page_bytes(policy: Policy) -> int:
-    """Bytes of a page's keys and values in all layers."""
-    dims = policy.dims
-    return 2 * dims.num_layers * dims.num_kv_heads * PAGE * dims.head_dim * policy.head_weight.element_size()
-
-
 class SlotDecoder:
     """Everything a decoding step reads and writes, for `num_slots` sequences of at most `columns` tokens.
 
-    keys, values [L, pages + 1, KV, PAGE, Dh]; table [slots + 1, pages of `columns`] int32; per slot: tokens,
-    positions, num_made, limits, done, out_tokens and out_logprobs [slots + 1, max_new], uniforms
-    [slots + 1, max_new]; is_eos [V].
+    keys, values [L, slots + 1, KV, columns, Dh]; per slot: tokens, positions, num_made, limits, done,
+    out_tokens and out_logprobs [slots + 1, max_new], uniforms [slots + 1, max_new]; is_eos [V].
     """
 
-    def __init__(
-        self, policy: Policy, *, num_slots: int, columns: int, max_new_tokens: int, num_pages: int
-    ) -> None:
+    def __init__(self, policy: Policy, *, num_slots: int, columns: int, max_new_tokens: int) -> None:
         dims, weight = policy.dims, policy.head_weight
         self.policy, self.device = policy, weight.device
         self.num_slots, self.columns, self.max_new_tokens = num_slots, columns, max_new_tokens
-        self.num_pages = num_pages
-        shape = (dims.num_layers, num_pages + 1, dims.num_kv_heads, PAGE, dims.head_dim)
+        shape = self.cache_shape()
         self.keys = torch.zeros(shape, dtype=weight.dtype, device=self.device)
         self.values = torch.zeros_like(self.keys)
-        table = torch.full((num_slots + 1, pages_of(columns)), DUMMY_PAGE, dtype=torch.int32)
-        self.table = table.to(self.device)
         self.row_slot = self._integers(num_slots + 1).fill_(num_slots)
         self.tokens, self.positions = self._integers(num_slots + 1), self._integers(num_slots + 1)
         self.num_made, self.limits = self._integers(num_slots + 1), self._integers(num_slots + 1)
@@ -74,14 +63,18 @@ class SlotDecoder:
         self._head = (weight.data_ptr(), policy.fp32_head)
         self._graphs: dict[tuple[int, int, SamplingParams], torch.cuda.CUDAGraph] = {}
 
+    def cache_shape(self) -> tuple[int, ...]:
+        """Shape of the keys, and of the values."""
+        dims = self.policy.dims
+        return (dims.num_layers, self.num_slots + 1, dims.num_kv_heads, self.columns, dims.head_dim)
+
     def _integers(self, size: int) -> Tensor:
         return torch.zeros(size, dtype=torch.long, device=self.device)
 
-    def fits(self, num_slots: int, columns: int, max_new_tokens: int, num_pages: int) -> bool:
+    def fits(self, num_slots: int, columns: int, max_new_tokens: int) -> bool:
         """Whether the buffers serve such a call, and the graphs read the head where and as it is."""
-        mine = (self.num_slots, self.columns, self.max_new_tokens, self.num_pages)
-        asked = (num_slots, columns, max_new_tokens, num_pages)
-        large = all(a >= b for a, b in zip(mine, asked, strict=True))
+        mine = (self.num_slots, self.columns, self.max_new_tokens)
+        large = all(a >= b for a, b in zip(mine, (num_slots, columns, max_new_tokens), strict=True))
         return large and (self.policy.head_weight.data_ptr(), self.policy.fp32_head) == self._head
 
     def refresh(self) -> None:
@@ -92,56 +85,39 @@ class SlotDecoder:
                 if target is not None and target.data_ptr() != source.data_ptr():
                     target.copy_(source)
 
-    def splits(self, rows: int, longest: int) -> int:
-        """Programs that share a row's keys in a step of `rows` rows, the longest of `longest` tokens."""
-        return splits_of(rows * self.policy.dims.num_kv_heads, longest)
-
-    def step(self, rows: int, splits: int, params: SamplingParams) -> None:
+    def step(self, rows: int, params: SamplingParams) -> None:
         """One token for each of the first `rows` entries of `row_slot`; a graph replay on a GPU."""
         if self.device.type != "cuda":
-            self._step(rows, splits, params)
+            self._step(rows, params)
             return
-        key = (rows, splits, _sampling(params))
+        key = self.graph_key(rows, params)
         if key not in self._graphs:
-            self._graphs[key] = self._capture(rows, splits, params)
+            self._graphs[key] = self._capture(rows, params)
         self._graphs[key].replay()
 
-    def copy_out(self, pages: list[int]) -> Tensor:
-        """Keys and values of these pages on the host, [2, L, pages, KV, PAGE, Dh]."""
-        index = torch.tensor(pages, device=self.device)
-        shape = (2, self.keys.shape[0], len(pages), *self.keys.shape[2:])
-        held = torch.empty(shape, dtype=self.keys.dtype)
-        for layer in range(len(self.layers)):  # one at a time: the GPU has no room for a second copy
-            held[0, layer] = self.keys[layer, index].cpu()
-            held[1, layer] = self.values[layer, index].cpu()
-        return held
+    def graph_key(self, rows: int, params: SamplingParams) -> tuple[int, int, SamplingParams]:
+        """What a graph fixes, beside the buffers: rows, how their keys are shared out, and the sampling."""
+        return rows, 0, _sampling(params)
 
-    def copy_in(self, pages: list[int], held: Tensor) -> None:
-        """Write what `copy_out` returned to the first of these pages."""
-        index = torch.tensor(pages[: held.shape[2]], device=self.device)
-        for layer in range(len(self.layers)):
-            self.keys[layer].index_copy_(0, index, held[0, layer].to(self.device))
-            self.values[layer].index_copy_(0, index, held[1, layer].to(self.device))
-
-    def _capture(self, rows: int, splits: int, params: SamplingParams) -> torch.cuda.CUDAGraph:
+    def _capture(self, rows: int, params: SamplingParams) -> torch.cuda.CUDAGraph:
         """Record a step. The eager one before it compiles kernels; on dummy rows it changes nothing."""
         kept = self.row_slot.clone()
         self.row_slot.fill_(self.num_slots)
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
-            self._step(rows, splits, params)
+            self._step(rows, params)
         torch.cuda.current_stream().wait_stream(stream)
         self.row_slot.copy_(kept)
         graph = torch.cuda.CUDAGraph()
         pool = next(iter(self._graphs.values())).pool() if self._graphs else None
         with torch.cuda.graph(graph, pool=pool):
-            self._step(rows, splits, params)
+            self._step(rows, params)
         return graph
 
-    def _step(self, rows: int, splits: int, params: SamplingParams) -> None:
+    def _step(self, rows: int, params: SamplingParams) -> None:
         row_slot = self.row_slot[:rows]
-        logits = self._logits(row_slot, splits)
+        logits = self._logits(row_slot)
         uniforms = self.uniforms[row_slot, self.num_made[row_slot].clamp(max=self.max_new_tokens - 1)]
         self.take(row_slot, *self.draw(logits, uniforms, params))
 
@@ -167,41 +143,39 @@ class SlotDecoder:
             out_logprobs=self.out_logprobs,
         )
 
-    def _logits(self, row_slot: Tensor, splits: int) -> Tensor:
+    def _logits(self, row_slot: Tensor) -> Tensor:
         """Feed each row's token at its position; next logits [n, V]."""
-        policy, dims, eps = self.policy, self.policy.dims, self.policy.dims.rms_norm_eps
-        size = (dims.hidden_size,)
+        policy, eps = self.policy, self.policy.dims.rms_norm_eps
+        size = (policy.dims.hidden_size,)
         x = F.embedding(self.tokens[row_slot], policy.model.embed_tokens.weight)  # [n, D]
         for index, layer in enumerate(self.layers):
             normed = F.rms_norm(x, size, layer.input_norm, eps)
             bias = layer.qkv_bias
             qkv = normed @ layer.qkv if bias is None else torch.addmm(bias, normed, layer.qkv)
-            keys, values = self.keys[index], self.values[index]
-            queries = kernels.rope_into_cache(
-                qkv,
-                rotations=self.rotations,
-                positions=self.positions,
-                row_slot=row_slot,
-                table=self.table,
-                head_norm=layer.head_norm,
-                eps=eps,
-                keys=keys,
-                values=values,
-                num_heads=dims.num_heads,
-            )
-            attended = attend(
-                queries,
-                keys,
-                values,
-                table=self.table,
-                positions=self.positions,
-                row_slot=row_slot,
-                splits=splits,
-            )
-            x = torch.addmm(x, attended, layer.output)
+            x = torch.addmm(x, self.attended(index, qkv, row_slot), layer.output)
             gate_up = F.rms_norm(x, size, layer.post_norm, eps) @ layer.gate_up
             x = torch.addmm(x, swiglu(gate_up), layer.down)
         return policy.logits(F.rms_norm(x, size, policy.model.norm.weight, eps))
+
+    def attended(self, index: int, qkv: Tensor, row_slot: Tensor) -> Tensor:
+        """Put a layer's keys and values into the cache, attend to it: [n, (H + 2 KV) Dh] -> [n, H Dh]."""
+        dims, keys, values = self.policy.dims, self.keys[index], self.values[index]
+        programs = row_slot.shape[0] * dims.num_kv_heads
+        splits = min(_MAX_SPLITS, 1 << max(0, (_PROGRAMS_WANTED // programs).bit_length() - 1))
+        queries = kernels.rope_into_cache(
+            qkv,
+            rotations=self.rotations,
+            positions=self.positions,
+            row_slot=row_slot,
+            head_norm=self.layers[index].head_norm,
+            eps=dims.rms_norm_eps,
+            keys=keys,
+            values=values,
+            num_heads=dims.num_heads,
+        )
+        return kernels.attend(
+            queries, keys, values, positions=self.positions, row_slot=row_slot, splits=splits
+        )
 
 
 def _sampling(params: SamplingParams) -> SamplingParams:

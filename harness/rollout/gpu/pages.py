@@ -15,7 +15,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-PAGE = 64  # tokens; a program of the attention reads one page of one head at a time
+from harness.model.chunks import PAGE
+
 DUMMY_PAGE = 0  # what rows that only fill a graph read and write; no slot ever holds it
 
 

@@ -1,38 +1,16 @@
-"""Sample in a GPU's slots, several steps between looks. Nothing moves: a step's rows name their slots.
-
-Between two looks the host knows each slot's length without asking the GPU, so it can hand out the pages of
-the next steps beforehand, and pause slots where there are not enough.
-"""
+"""Sample in a GPU's slots, several steps between looks. Nothing moves: a step's rows name their slots."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from harness.rollout.gpu.decode import SlotDecoder, graph_rows
-from harness.rollout.gpu.pages import DUMMY_PAGE, Moves, Pages
 from harness.rollout.scheduler import Prefill
 from harness.types import SamplingParams
 
 STEPS_BETWEEN_CHECKS = 16  # a look at which rows have ended waits for the GPU
-
-
-@dataclass(slots=True)
-class _Row:
-    """Tokens of an active slot's prompt, those it has sampled if it has not ended, and the most it may."""
-
-    prompt: int
-    made: int
-    limit: int
-
-    @property
-    def columns(self) -> int:
-        """Tokens that the cache holds after the next steps: the last sampled one never gets there."""
-        position = self.prompt + self.made - 1
-        return max(position + 1, min(position + STEPS_BETWEEN_CHECKS, self.prompt + self.limit - 1))
 
 
 class SlotSampler:
@@ -47,14 +25,8 @@ class SlotSampler:
     ) -> None:
         self.decoder, self.params, self.capacity = decoder, params, capacity
         self.policy = decoder.policy
-        self.pages = Pages(decoder.num_pages)
-        self.rows: dict[int, _Row] = {}
-        self.running: list[int] = []  # slots of the next steps: active and not paused
-        self.splits = 1
-        self.num_pauses = 0
-        self._paused: dict[int, Tensor] = {}  # their keys and values, on the host
-        self._table = torch.full(decoder.table.shape, DUMMY_PAGE, dtype=torch.int32)
-        self._written: dict[int, int] = {}  # pages of each slot in the table
+        self.active: list[int] = []
+        self.steps_left = 0  # until the youngest row reaches its limit
         decoder.refresh()
         decoder.done.fill_(1)
         decoder.temperature.fill_(params.temperature if params.temperature > 0 else 1.0)
@@ -63,19 +35,13 @@ class SlotSampler:
         decoder.is_eos[sorted(eos_token_ids)] = 1
 
     def room(self, lengths: Sequence[int]) -> int:
-        """Count how many of the next prompts, of so many tokens each, the free pages can hold."""
-        return self.pages.room(lengths, STEPS_BETWEEN_CHECKS)
+        """Take all: every slot has its columns."""
+        return len(lengths)
 
     def start(self, prefill: Prefill) -> None:
-        """Copy the prompts' cache to the slots' pages and sample their first tokens."""
+        """Copy the prompts' cache to their slots and sample their first tokens."""
         decoder, slots = self.decoder, prefill.slots
-        for slot, length in prefill.lengths.items():
-            self.rows[slot] = _Row(length, 1, prefill.limits[slot])
-            self.pages.cover(slot, length)
-        source, page, place = self._cells(prefill)
-        for layer, (keys, values) in enumerate(prefill.cache):
-            decoder.keys[layer][page, :, place] = keys[source]
-            decoder.values[layer][page, :, place] = values[source]
+        self.fill(prefill)
         decoder.uniforms[slots, : self.params.max_new_tokens] = prefill.uniforms
         limits = [prefill.limits[slot] for slot in prefill.lengths]
         decoder.limits[slots] = torch.tensor(limits, device=decoder.device)
@@ -84,29 +50,24 @@ class SlotSampler:
         decoder.done[slots] = 0
         first = prefill.uniforms[:, 0].contiguous()
         decoder.take(slots, *decoder.draw(prefill.logits, first, self.params))
+        self.steps_left = self.params.max_new_tokens - 1
 
-    def _cells(self, prefill: Prefill) -> tuple[Tensor, Tensor, Tensor]:
-        """Locate all prompts' tokens [M]: among the packed ones, their page, and their place in it."""
-        device = self.decoder.device
-        lengths = torch.tensor(list(prefill.lengths.values()))
-        number = torch.repeat_interleave(torch.arange(len(lengths)), lengths)  # [M] of the slot
-        column = torch.arange(len(number)) - (lengths.cumsum(0) - lengths)[number]  # [M]
-        pages = torch.tensor([page for slot in prefill.lengths for page in self.pages.held[slot]])
-        counts = torch.tensor([len(self.pages.held[slot]) for slot in prefill.lengths])
-        page_size = self.decoder.keys.shape[3]
-        page = pages[(counts.cumsum(0) - counts)[number] + column // page_size]
-        source = prefill.begins[number.to(device)] + column.to(device)
-        return source, page.to(device), (column % page_size).to(device)
+    def fill(self, prefill: Prefill) -> None:
+        """Copy the prompts' cache to the slots' first columns."""
+        decoder, slots, width = self.decoder, prefill.slots, prefill.width
+        source = prefill.begins[:, None] + torch.arange(width, device=decoder.device)  # [n, P] packed
+        last = len(prefill.cache[0][0]) - 1
+        source.clamp_(max=last)  # after a shorter prompt: overwritten before it is read
+        for layer, (keys, values) in enumerate(prefill.cache):
+            decoder.keys[layer, slots, :, :width] = keys[source].transpose(1, 2)
+            decoder.values[layer, slots, :, :width] = values[source].transpose(1, 2)
 
     def advance(self) -> None:
         """Decode up to `STEPS_BETWEEN_CHECKS` steps, fewer where all rows reach their limit before."""
-        running = [self.rows[slot] for slot in self.running]
-        steps = min(STEPS_BETWEEN_CHECKS, max((row.limit - row.made for row in running), default=0))
-        rows = graph_rows(len(running), self.capacity)
-        for _ in range(steps):
-            self.decoder.step(rows, self.splits, self.params)
-        for row in running:
-            row.made = min(row.made + steps, row.limit)
+        rows = graph_rows(len(self.active), self.capacity)
+        for _ in range(min(STEPS_BETWEEN_CHECKS, self.steps_left)):
+            self.decoder.step(rows, self.params)
+            self.steps_left -= 1
 
     def ended(self) -> set[int]:
         """Slots that are done, unused ones among them."""
@@ -126,50 +87,15 @@ class SlotSampler:
         return tokens, [row[:count].tolist() for row, count in zip(scores, counts, strict=True)]
 
     def free(self, slots: Sequence[int]) -> None:
-        """Take the slots' pages back; mark as done those that a stop string may have ended."""
-        for slot in slots:
-            self.pages.release(slot)
-            self._paused.pop(slot, None)
-            self._written.pop(slot, None)
-            del self.rows[slot]
+        """Mark the slots as done; the device knows it already of those that no stop string ended."""
         if self.params.stop:
             self.decoder.done.index_fill_(0, torch.tensor(slots, device=self.decoder.device), 1)
 
     def arrange(self, active: Sequence[int], *, waiting: bool) -> dict[int, int]:
-        """Give active slots the pages of the next steps, and tell the device which slot each row works on.
-
-        Slots for which there are no pages wait; the rows after the last work on the dummy.
-        """
-        columns = {slot: self.rows[slot].columns for slot in active}
-        self._move(self.pages.plan(columns))
-        running = [slot for slot in active if slot not in self.pages.paused]
-        decoder = self.decoder
-        if self.running != running:
-            self.running = running
-            names = torch.full((decoder.num_slots + 1,), decoder.num_slots)
-            names[: len(running)] = torch.tensor(running, dtype=torch.long)
-            decoder.row_slot.copy_(names)
-        if running:
-            rows, longest = graph_rows(len(running), self.capacity), max(columns[slot] for slot in running)
-            self.splits = decoder.splits(rows, longest)
-            self._write_table()
+        """Tell the device which slot each row works on; the rows after the last work on the dummy."""
+        if self.active != active:
+            self.active = list(active)
+            names = torch.full((self.decoder.num_slots + 1,), self.decoder.num_slots)
+            names[: len(active)] = torch.tensor(self.active, dtype=torch.long)
+            self.decoder.row_slot.copy_(names)
         return {}
-
-    def _move(self, moves: Moves) -> None:
-        """Copy the paused slots' pages to the host, then those that go on back to the device."""
-        for slot, pages in moves.out.items():
-            self._paused[slot] = self.decoder.copy_out(pages)
-            self._written.pop(slot, None)
-        for slot, pages in moves.back.items():
-            self.decoder.copy_in(pages, self._paused.pop(slot))
-        self.num_pauses += len(moves.out)
-
-    def _write_table(self) -> None:
-        """Bring the device's table up to date with the running slots' pages; other rows are not read."""
-        grown = [slot for slot in self.running if len(self.pages.held[slot]) != self._written.get(slot)]
-        for slot in grown:
-            pages = self.pages.held[slot]
-            self._table[slot, : len(pages)] = torch.tensor(pages, dtype=torch.int32)
-            self._written[slot] = len(pages)
-        if grown:
-            self.decoder.table.copy_(self._table)

@@ -61,7 +61,7 @@ CASES: dict[str, tuple[str, list[str], list[str]]] = {
     "objective.kl.reference": ("teacher", [], ["objective=distill_on_policy", "objective.teacher.path=/t"]),
     "objective.fp32_head": ("true", LADDER, ["dtype=bfloat16"]),
     "objective.truncated": ("drop", ["objective=cold_start"], LADDER),
-    "rollout.cache_memory": ("0.4", ["device=cpu"], LADDER),
+    "rollout.cache": ("paged", ["device=cpu"], LADDER),
     "rollout.lag": ("1", ["objective=sft_rejection_offline"], LADDER),
     "rollout.search": (SEARCH, ["objective=cold_start"], ["objective=sft_rejection_offline"]),
     "rollout.step_metrics": ("true", ["objective=sft_rejection_offline"], LADDER),

@@ -11,11 +11,15 @@ import torch
 import torch.nn.functional as F
 
 from harness.model import fused, kernels
+from harness.model.chunks import PAGE
 from harness.model.head import _KernelLogprobs
+from harness.model.paged_attention import attend_pages
 from harness.model.policy import Policy
-from harness.rollout.gpu.attention import attend
+from harness.rollout.gpu import decode as gpu_decode
 from harness.rollout.gpu.decode import SlotDecoder
-from harness.rollout.gpu.pages import DUMMY_PAGE, PAGE
+from harness.rollout.gpu.paged_decode import PagedDecoder
+from harness.rollout.gpu.paged_slots import PagedSampler
+from harness.rollout.gpu.pages import DUMMY_PAGE
 from harness.rollout.gpu.sampling import draw
 from harness.rollout.gpu.slots import SlotSampler
 from harness.rollout.native import NativeEngine
@@ -68,7 +72,7 @@ def frozen_head() -> None:
         gradients = []
         for trained in (True, False):
             states, weight = start.clone().requires_grad_(), table.clone().requires_grad_(trained)
-            found, _ = _KernelLogprobs.apply(states, weight, targets, 0.7, chunk, keep, False)
+            found, _ = _KernelLogprobs.apply(states, weight, targets, 0.7, chunk, keep, False, False)
             found.square().sum().backward()
             assert (weight.grad is not None) == trained
             gradients.append(states.grad)
@@ -85,7 +89,7 @@ def wide_head() -> None:
     (expected * weights).sum().backward()
     for chunk, keep in ((6, True), (6, False), (4, True), (4, False)):
         mine, own = start.clone().requires_grad_(), table.clone().requires_grad_()
-        found, _ = _KernelLogprobs.apply(mine, own, targets, 0.7, chunk, keep, True)
+        found, _ = _KernelLogprobs.apply(mine, own, targets, 0.7, chunk, keep, True, False)
         close(found.detach(), expected.detach())
         (found * weights).sum().backward()
         for a, b in ((mine, states), (own, weight)):
@@ -136,19 +140,26 @@ def attention() -> None:
     queries = torch.randn(len(row_slot), heads, head_dim)
     expected = plain_attention(queries, keys, values, table, positions, row_slot)
     for splits in (1, 2, 4):
-        found = attend(
+        found = attend_pages(
             queries, keys, values, table=table, positions=positions, row_slot=row_slot, splits=splits
         )
         close(found, expected)
 
 
-def paged(policy: Policy, pages: int, requests: list[Request], params: SamplingParams) -> SlotSampler:
-    """Sample the requests in three slots and so many pages."""
+def sample_in_slots(
+    policy: Policy, pages: int | None, requests: list[Request], params: SamplingParams
+) -> None:
+    """Sample the requests in three slots: in so many pages, or in whole rows."""
     eos = frozenset((3, 5))
     with torch.inference_mode():
         columns = max(len(r.prompt) + r.limit for r in requests)
-        decoder = SlotDecoder(policy, num_slots=3, columns=columns, max_new_tokens=4, num_pages=pages)
-        sampler = SlotSampler(decoder, params, capacity=3, eos_token_ids=eos)
+        sizes = {"num_slots": 3, "columns": columns, "max_new_tokens": 4}
+        sampler: SlotSampler
+        if pages is None:
+            sampler = SlotSampler(SlotDecoder(policy, **sizes), params, capacity=3, eos_token_ids=eos)
+        else:
+            decoder = PagedDecoder(policy, **sizes, num_pages=pages)
+            sampler = PagedSampler(decoder, params, capacity=3, eos_token_ids=eos)
         Scheduler(
             sampler,
             requests,
@@ -158,13 +169,18 @@ def paged(policy: Policy, pages: int, requests: list[Request], params: SamplingP
             has_stop=lambda _: False,
             prefill_tokens=256,
         ).run()
-    return sampler
 
 
 def decoding() -> None:
     """Refilled slots, shared prompts, ends, budgets, few pages: the CPU's engine's tokens, row by row."""
     tail = tuple(range(6, 61)) + (7,) * 7  # 62 tokens: the fourth new one is on another page
-    for name, top_p, pages in (("llama", 1.0, 4), ("qwen3", 0.8, 2)):
+    gpu_decode._MAX_SPLITS = 2
+    for name, top_p, pages in (
+        ("llama", 1.0, 4),
+        ("qwen3", 0.8, 2),
+        ("qwen3", 0.8, None),
+        ("llama", 1.0, None),
+    ):
         policy = random_policy(dataclasses.replace(DIMS[name], num_layers=1, head_dim=8))
         texts = [(*tail, 9), (7,), (*tail, 9), (3, 4, 8, 2)]
         prompts = [Prompt(str(i), "t", "", ids) for i, ids in enumerate(texts)]
@@ -173,7 +189,7 @@ def decoding() -> None:
         limits = [4, 2, 3, 4]
         expected = plain.generate(prompts, params=params, seeds=range(4), limits=limits)
         requests = [Request(p.token_ids, seed, limits[seed]) for seed, p in enumerate(prompts)]
-        paged(policy, pages, requests, params)
+        sample_in_slots(policy, pages, requests, params)
         for request, rollout in zip(requests, expected, strict=True):
             assert tuple(request.tokens) == rollout.completion_ids
             assert request.finish_reason == rollout.finish_reason

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from harness.rollout.gpu.pages import DUMMY_PAGE, PAGE, pages_of
+from harness.model.chunks import PAGE
+from harness.rollout.gpu.pages import DUMMY_PAGE, pages_of
 
 
 def pages_in_any_order(lengths: list[int], *, width: int | None = None) -> tuple[list[int], Tensor]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 
-from harness.rollout.gpu.pages import PAGE, Moves, Pages, pages_of
+from harness.model.chunks import PAGE
+from harness.rollout.gpu.pages import Moves, Pages, pages_of
 
 STEPS = 16
 

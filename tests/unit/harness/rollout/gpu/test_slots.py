@@ -19,14 +19,15 @@ from tests.unit.harness.model.test_policy import random_policy
 
 pytest.importorskip("triton", reason="the decoder's module holds kernels")
 
-from harness.rollout.gpu.decode import SlotDecoder
-from harness.rollout.gpu.pages import DUMMY_PAGE, PAGE
-from harness.rollout.gpu.slots import SlotSampler
+from harness.model.chunks import PAGE
+from harness.rollout.gpu.paged_decode import PagedDecoder
+from harness.rollout.gpu.paged_slots import PagedSampler
+from harness.rollout.gpu.pages import DUMMY_PAGE
 
 BYTES_PER_TOKEN = 28_672  # of Qwen2.5-1.5B in bfloat16: 28 layers × 2 heads × 128 × 2 bytes, keys and values
 
 
-class Labelled(SlotDecoder):
+class Labelled(PagedDecoder):
     """A decoder that computes nothing: every token is 4, and a slot's cells hold labels.
 
     The cell of column c has the key `label` = 10,000 × request + c + 1 and the value -label. With `look`, a
@@ -41,7 +42,7 @@ class Labelled(SlotDecoder):
         self.look, self.num_steps = look, 0
         self.whose: dict[int, int] = {}  # slot -> request
 
-    def step(self, rows: int, splits: int, params: SamplingParams) -> None:
+    def step(self, rows: int, params: SamplingParams) -> None:
         slots = self.row_slot[:rows]
         self.num_steps += 1
         for slot in slots[slots < self.num_slots].tolist() if self.look else ():
@@ -93,7 +94,7 @@ def labelled_prefill(scheduler: Scheduler, decoder: Labelled, slots: list[int]) 
 
 def sampled(
     monkeypatch: pytest.MonkeyPatch, prompts: Sequence[int], limits: Sequence[int], **sizes: Any
-) -> tuple[list[Request], Labelled, SlotSampler]:
+) -> tuple[list[Request], Labelled, PagedSampler]:
     """Sample requests of so many prompt and new tokens to their end."""
     columns, capacity = max(a + b for a, b in zip(prompts, limits, strict=True)), sizes["num_slots"]
     decoder = Labelled(columns=columns, **sizes)
@@ -104,7 +105,7 @@ def sampled(
     monkeypatch.setattr(Scheduler, "_prefill", prefill)
     params = SamplingParams(max_new_tokens=max(limits))
     requests = [Request((2,) * n, i, limit) for i, (n, limit) in enumerate(zip(prompts, limits, strict=True))]
-    sampler = SlotSampler(decoder, params, capacity=capacity, eos_token_ids=frozenset())
+    sampler = PagedSampler(decoder, params, capacity=capacity, eos_token_ids=frozenset())
     scheduler = Scheduler(
         sampler,
         requests,

@@ -1,4 +1,4 @@
-"""Triton kernels of attention in one decoding step: one query a row over the pages of its slot.
+"""Triton kernels of attention for decoding: one query a row over the pages of its slot.
 
 A row's keys are shared out to `splits` programs, each of which reads its share page by page; a second kernel
 adds the shares up (FlashDecoding's scheme). Pages are found in `table`, which is read from device memory, as
@@ -12,7 +12,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from harness.rollout.gpu.pages import PAGE
+from harness.model.chunks import PAGE
 
 NUM_WARPS = 4
 LEAST_KEYS = 256  # of a program's share: fewer are read sooner than they are added up
@@ -152,7 +152,7 @@ def _stages(page_bytes: int) -> int:
     return 3 if page_bytes <= 16 * 1024 else 2 if page_bytes <= 32 * 1024 else 1
 
 
-def attend(
+def attend_pages(
     queries: Tensor,
     keys: Tensor,
     values: Tensor,
@@ -161,13 +161,14 @@ def attend(
     positions: Tensor,
     row_slot: Tensor,
     splits: int,
+    least: int = LEAST_KEYS,
 ) -> Tensor:
     """Softmax attention of one query a row over its slot's tokens 0 to position: [n, H, Dh] -> [n, H Dh].
 
     keys and values [pages, KV, PAGE, Dh] are one layer's cache; table [slots, most pages] int32 says where a
     slot's tokens are, positions [slots] how many there are but one, row_slot [n] whose slot a row reads.
-    `splits` programs share a row's keys. Each key-value head's queries are one matrix product, so a key is
-    read once a group.
+    `splits` programs share a row's keys, `least` or more each. Each key-value head's queries are one matrix
+    product, so a key is read once a group.
     """
     rows, heads, head_dim = queries.shape
     kv_heads = keys.shape[1]
@@ -187,7 +188,7 @@ def attend(
         PADDED=max(16, triton.next_power_of_2(group)),
         HEAD_DIM=head_dim,
         PAGE=PAGE,
-        LEAST=LEAST_KEYS,
+        LEAST=least,
         DIRECT=splits == 1,
         num_warps=NUM_WARPS,
         num_stages=_stages(PAGE * head_dim * keys.element_size()),
@@ -198,7 +199,7 @@ def attend(
             HEADS=heads,
             HEAD_DIM=head_dim,
             PAGE=PAGE,
-            LEAST=LEAST_KEYS,
+            LEAST=least,
             BLOCK=_SHARES_AT_ONCE,
         )
     return out.flatten(1)
