@@ -14,6 +14,7 @@ from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 
+from harness.model.cache_bytes import most_cache_bytes, takes_whole_rows
 from harness.model.chunks import (
     CHUNK_ELEMENTS,
     MAX_SAVED_ELEMENTS,
@@ -96,7 +97,8 @@ def _engine(
             "sampler's joined weights": _joined(dims) * size,
             "logits of a sampled token": _rows(config) * dims.vocab_size * _BYTES_PER_LOGIT,
         }
-        cache = {"keys and values": _cache(config, dims, size)}
+        most = most_cache_bytes(config, device, gpu_total())
+        cache = {"keys and values": min(most, _cache(config, dims, size))}
         return ({}, sampling | cache) if rollout.release else (cache, sampling)
     if device == "cuda":
         share = {"vLLM's share": rollout.vllm.memory * (gpu_total() or 80 * _GIB)}
@@ -153,8 +155,7 @@ def _cache(config: RunConfig, dims: ModelDims, size: int) -> float:
 
 
 def _logits(config: RunConfig, dims: ModelDims, device: str, size: int) -> float:
-    """Bytes of logits alive in training: a CPU's largest chunk; on a GPU the whole microbatch's if they are
-    saved for the backward pass, else a chunk's."""
+    """Bytes of logits alive in training: a largest chunk's, or a GPU's whole microbatch's that are saved."""
     if device == "cpu":
         head = max(CHUNK_ELEMENTS["cpu"], MIN_CHUNK_TOKENS * dims.vocab_size)
         return _BYTES_PER_LOGIT * max(RETENTION_CHUNK_ELEMENTS, head)
@@ -169,11 +170,8 @@ def _microbatch(config: RunConfig) -> float:
 
 
 def _activations(config: RunConfig, dims: ModelDims, size: int) -> float:
-    """Bytes that a microbatch saves for its backward pass.
-
-    A layer saves its two norms' inputs and outputs, queries, keys, values, attention's output twice, gate and
-    up, and their product.
-    """
+    """Bytes that a microbatch saves for its backward pass: in each layer two norms' inputs and outputs,
+    queries, keys, values, attention's output twice, gate and up, and their product."""
     tokens = _microbatch(config)
     attention = (3 * dims.num_heads + 2 * dims.num_kv_heads) * dims.head_dim
     layer = 4 * dims.hidden_size + attention + 3 * dims.intermediate_size
@@ -269,6 +267,7 @@ _REMEDIES: tuple[tuple[Callable[[RunConfig], bool], str], ...] = (
     (lambda c: True, "lower trainer.microbatch_tokens={c.trainer.microbatch_tokens}"),
     (lambda c: not c.trainer.gradient_checkpointing, "set trainer.gradient_checkpointing=true"),
     (lambda c: not c.rollout.release, "rollout.release=true"),
+    (lambda c: takes_whole_rows(c, device_of(c)), "rollout.cache=paged"),
     (lambda c: c.rollout.engine == "native", "lower rollout.max_batch_size={c.rollout.max_batch_size}"),
     (_takes_vllm_share, "lower rollout.vllm.memory={c.rollout.vllm.memory}"),
     (_takes_vllm_cache, "export VLLM_CPU_KVCACHE_SPACE= (GiB), lower"),

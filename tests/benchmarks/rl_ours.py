@@ -23,10 +23,18 @@ class Enough(Exception):
 
 
 def settings(
-    folder: Path, data: Path, out: Path, work: Work, *, steps: int, microbatch_tokens: int
+    folder: Path,
+    data: Path,
+    out: Path,
+    work: Work,
+    *,
+    steps: int,
+    microbatch_tokens: int,
+    more: Sequence[str],
 ) -> list[str]:
-    """Settings of our side, as overrides."""
+    """Settings of our side, as overrides, and `more` of them."""
     return [
+        *more,
         "model=folder",
         f"model.path={folder}",
         "data=jsonl",
@@ -81,16 +89,26 @@ def give_lengths(run: Any, work: Work) -> None:
 
 
 def ours(
-    folder: Path, data: Path, out: Path, work: Work, *, steps: int, microbatch_tokens: int, profile: bool
+    folder: Path,
+    data: Path,
+    out: Path,
+    work: Work,
+    *,
+    steps: int,
+    microbatch_tokens: int,
+    profile: bool = False,
+    more: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Our steps after the first, which compiles; with `profile` one more, whose training is profiled."""
+    """Our steps after the first, which compiles; with `profile` one more, whose training is profiled.
+
+    `more` are settings beside those that all sizes share.
+    """
     from harness.launch.expand import expand
     from harness.training import trainer
     from harness.training.setup import setup
 
-    overrides = settings(
-        folder, data, out, work, steps=steps + 1 + profile, microbatch_tokens=microbatch_tokens
-    )
+    sizes: dict[str, Any] = {"steps": steps + 1 + profile, "microbatch_tokens": microbatch_tokens}
+    overrides = settings(folder, data, out, work, **sizes, more=more)
     (job,) = expand(overrides, multirun=False).jobs
     base = out / "base"
     base.mkdir(parents=True)
@@ -108,7 +126,7 @@ def ours(
         rows.append(metrics)
         seconds = [b - a for a, b in itertools.pairwise(times)]
         found.update(first_s=seconds[0], step_s=seconds[1 : steps + 1], phases=_phases(rows[1 : steps + 1]))
-        found["microbatch_tokens"] = microbatch_tokens
+        found.update(microbatch_tokens=microbatch_tokens, more=list(more))
         peaks = (v for row in rows for k, v in row.items() if k.startswith("peak_memory"))
         found["peak_gb"], found["device_gb"] = max(peaks, default=0.0) / 1e9, memory.peak_gb
         print(json.dumps(found), flush=True)

@@ -4,9 +4,9 @@
     python -m tests.benchmarks.rl_step_long --parts tails-8k:ours tails-8k:trl tails-32k:sample
 
 16 prompts × 8 completions. forced-4k: each of 4,096 tokens. tails-8k, -16k and -32k: lengths from a
-log-normal with a mean of a quarter of the limit, the same for both sides. A part is case:side: ours, trl, or
-sample, our sampler alone in 80 GB. Parts that were measured before at this commit stay in the file; after
---budget seconds nothing is begun.
+log-normal with a mean of a quarter of the limit, the same for both sides. A part is case:side: ours (with
+each --cache), trl (with each --trl), or sample, our sampler alone in 80 GB. Parts that were measured before
+at this commit stay in the file; after --budget seconds nothing is begun.
 """
 
 from __future__ import annotations
@@ -132,6 +132,7 @@ def arguments_of() -> argparse.Namespace:
     parser.add_argument("--tokens", type=int, help="limit of a completion in place of the case's")
     parser.add_argument("--steps", type=int, default=3, help="steps that count, each side")
     parser.add_argument("--microbatch-tokens", type=int, default=16384)
+    parser.add_argument("--cache", nargs="+", default=["whole", "paged"], choices=["whole", "paged"])
     parser.add_argument("--trl", nargs="*", default=["4:on:0.3"], metavar="MICROBATCH:LIGER:MEMORY")
     parser.add_argument("--budget", type=float, default=560.0, help="seconds for all parts")
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
@@ -153,7 +154,8 @@ def one_side(args: argparse.Namespace) -> None:
     out = args.work / f"{args.side}-{os.getpid()}"
     if args.side == "ours":
         tokens = args.microbatch_tokens
-        ours(folder, data, out, work, steps=args.steps, microbatch_tokens=tokens, profile=False)
+        more = [f"rollout.cache={args.cache[0]}"]
+        ours(folder, data, out, work, steps=args.steps, microbatch_tokens=tokens, more=more)
     elif args.side == "trl":
         trl(folder, data, out, work, steps=args.steps, setting=args.trl[0])
     else:
@@ -184,16 +186,16 @@ def measure(args: argparse.Namespace, result: dict[str, Any], end: float) -> Non
     same += ["--microbatch-tokens", str(args.microbatch_tokens)]
     same += ["--prompts", str(args.prompts)] if args.prompts else []
     same += ["--tokens", str(args.tokens)] if args.tokens else []
-    jobs = [
-        (part, setting) for part in args.parts for setting in (args.trl if part.endswith(":trl") else [""])
-    ]
+    settings = {"ours": args.cache, "trl": args.trl, "sample": [""]}
+    jobs = [(part, setting) for part in args.parts for setting in settings[part.split(":")[1]]]
     for part, setting in jobs:
         case, side = part.split(":")
         left = end - time.monotonic()
         if left < 30:
             print(f"{part} {setting}: not begun, {left:.0f} s are left", flush=True)
             continue
-        chosen = [*same, "--side", side, "--parts", part, *(["--trl", setting] if setting else [])]
+        option = {"ours": "--cache", "trl": "--trl"}.get(side)
+        chosen = [*same, "--side", side, "--parts", part, *([option, setting] if option else [])]
         print(f"{part} {setting}: begins, {left:.0f} s are left", flush=True)
         found, work = child("rl_step_long", chosen, left), work_of(args, case)
         if side == "ours":

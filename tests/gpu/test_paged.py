@@ -87,7 +87,7 @@ def test_requests_that_wait_for_pages_get_the_same_samples() -> None:
 
 @pytest.mark.parametrize("fp32_head", [False, True])
 def test_exact_logprobs_are_the_trainers_to_the_bit(fp32_head: bool) -> None:
-    """Samples of 24 and of 3 rows at once, their logprobs by the trainer in two packings, with and without."""
+    """Samples of 24 and of 3 rows at once; the trainer on all and on two of them, prompts shared or not."""
     pytest.importorskip("pydantic")
     from harness.model.policy import token_logprobs
     from harness.model.rows import Prompts, pack_rows
