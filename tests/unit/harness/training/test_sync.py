@@ -183,8 +183,29 @@ def test_the_engine_and_its_options_name_the_run_and_its_evaluations() -> None:
     assert len({eval_key(c) for c in (native, vllm, options)}) == 3
     # The check and the release of memory change no sample.
     assert run_id(configure("+rollout.max_sampler_kl=1", "+rollout.release=true")) == run_id(native)
+    paged = configure("+rollout.cache=paged")  # its kernels round in another way; its size does not matter
+    assert run_id(paged) != run_id(native)
+    assert run_id(configure("+rollout.cache=paged", "+rollout.cache_memory=0.5")) == run_id(paged)
 
 
-def test_options_of_another_engine_are_refused() -> None:
-    with pytest.raises(ConfigError, match="engine=native"):
-        configure("+rollout.vllm.memory=0.5")
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        (("+rollout.vllm.memory=0.5",), "engine=native"),
+        (("rollout.engine=vllm", "+rollout.cache=paged"), "options of engine=native"),
+        (("+rollout.cache_memory=0.5",), "set cache=paged"),
+        (("+rollout.exact=true",), "exact=true with cache=whole; set cache=paged"),
+        (
+            ("+rollout.exact=true", "+rollout.cache=paged", "+trainer.lora={rank: 2, alpha: 4}"),
+            "rollout.exact=true with trainer.lora",
+        ),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(lines: tuple[str, ...], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        configure(*lines)
+
+
+def test_exact_sampling_is_refused_where_there_is_no_gpu(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="its kernels need a GPU: set it to false on a CPU"):
+        run_on_untrained_base(tmp_path, "+rollout.cache=paged", "+rollout.exact=true")
