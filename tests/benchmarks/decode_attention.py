@@ -3,7 +3,8 @@
     python -m tests.benchmarks.decode_attention [--only 1.5b-4096 --tune]
 
 One layer's cache. A figure is the median of graph replays; bytes are those of all keys and values, once.
-The first line of each case is the rule of `harness.model.paged_attention`; --tune tries others beside it.
+The first line of each case is a cache of whole rows, the second the rule of `harness.model.paged_attention`;
+--tune tries others beside it.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ import torch
 from torch import Tensor
 
 from harness.model import paged_attention
+from harness.rollout.gpu import kernels
+from harness.rollout.gpu.decode import _MAX_SPLITS, _PROGRAMS_WANTED
 from harness.rollout.gpu.pages import pages_of
 from tests.benchmarks.lengths import log_normal
 
@@ -84,13 +87,31 @@ def milliseconds(call: Callable[[], Any]) -> float:
     return statistics.median(times)
 
 
+def whole_rows(name: str, case: Case, read: int) -> None:
+    """Time `harness.rollout.gpu.kernels.attend`, with the splits that `SlotDecoder` gives it."""
+    rows, programs = len(case.lengths), len(case.lengths) * case.kv_heads
+    shape = (rows, case.kv_heads, max(case.lengths), case.head_dim)
+    keys, values = (torch.randn(shape, dtype=torch.bfloat16, device="cuda") for _ in range(2))
+    queries = torch.randn(rows, case.heads, case.head_dim, dtype=torch.bfloat16, device="cuda")
+    where = {
+        "positions": torch.tensor(case.lengths, device="cuda") - 1,
+        "row_slot": torch.arange(rows, device="cuda"),
+    }
+    splits = min(_MAX_SPLITS, 1 << max(0, (_PROGRAMS_WANTED // programs).bit_length() - 1))
+    took = milliseconds(lambda: kernels.attend(queries, keys, values, **where, splits=splits))
+    row = {"case": name, "cache": "whole", "splits": splits, "us": round(took * 1e3, 1)}
+    print(json.dumps(row | {"gb_per_s": round(read / took / 1e6)}), flush=True)
+
+
 def measure(name: str, case: Case, tune: bool) -> list[dict[str, Any]]:
-    given = inputs(case)
     read = sum(case.lengths) * case.kv_heads * case.head_dim * 2 * 2
+    whole_rows(name, case, read)
+    torch.cuda.empty_cache()
+    given = inputs(case)
     rule = paged_attention.splits_of(len(case.lengths) * case.kv_heads, max(case.lengths))
     tried = [(rule, paged_attention.NUM_WARPS, 0)]
     if tune:
-        tried += itertools.product(sorted({1, 2, 4, 8, 16, rule}), (4, 8), (2, 3, 4))
+        tried += itertools.product(sorted({1, 2, 4, 8, 16, rule}), (4, 8), (3, 5, 6))
     stages, warps, found = paged_attention._stages, paged_attention.NUM_WARPS, []
     for splits, num_warps, depth in tried:
         paged_attention.NUM_WARPS = num_warps
