@@ -1,4 +1,4 @@
-"""Sample with the policy's own weights: shared prompts, refilled rows, a cache of pages on a GPU."""
+"""Sample with the policy's own weights: shared prompts, refilled rows; on a GPU, whole rows or pages."""
 
 from __future__ import annotations
 
