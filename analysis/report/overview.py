@@ -55,7 +55,6 @@ MEASURES = {
     "bench/reference_ahead.json": ("a step with the reference's logprobs computed during sampling", ""),
     "bench/resources.json": ("memory, files and threads over 200 runs in one process", "resources"),
     "bench/rl_step.json": ("seconds and use of the GPU of a whole training step", "rl_step"),
-    "bench/rl_step_long.json": ("steps with long outputs: seconds, decoding, memory", "rl_step_long"),
     "bench/rl_step_smollm2.json": ("the same for SmolLM2-135M", "rl_step --model FOLDER"),
     "bench/step_profile.json": ("where the time of a training step goes", "rl_step"),
     "bench/rollout.json": ("tokens sampled per second, native engine and vLLM", ""),
