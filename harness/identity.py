@@ -23,7 +23,7 @@ from harness.schema.search_config import EvalSearchConfig
 from harness.seeds import all_streams
 
 # Settings of `objective`, `rollout` and `trainer` that change no number.
-_APART = ("keep", "checkpoint_every", "path", "max_sampler_kl", "release", "rank_timeout")
+_APART = ("keep", "checkpoint_every", "path", "max_sampler_kl", "release", "rank_timeout", "cache_memory")
 
 
 def digest(value: Any, length: int = 8) -> str:

@@ -47,6 +47,7 @@ UNITS = {
     "kept_kl_forward": "nats/token",
     "kept_kl_reverse": "nats/token",
     "sampler_gap": "nats/token",
+    **{f"sampler_gap_{band}": "nats/token" for band in ("to_128", "to_512", "to_2k", "to_8k", "over_8k")},
     "sampler_trainer_kl": "nats/token",
     "clip_frac": "share of tokens",
     "clip_low_frac": "share of tokens",

@@ -27,6 +27,7 @@ _BEGINNINGS = {
     "prm_": "reward_model",
     "kept_": "kept",
     "search_": "rollout",
+    "sampler_gap_": "rollout",
     "derivation_": "rollout",
 }
 _SECTION = {name: section for section, names in _NAMES.items() for name in names}

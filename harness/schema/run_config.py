@@ -221,6 +221,11 @@ class RunConfig(Section):
             "eval.benchmarks: {c._taken_benchmark} is one of the data's own splits; change the name",
         ),
         Check(
+            lambda c: c.rollout.exact and c.trainer.lora is not None,
+            "rollout.exact=true with trainer.lora: the sampler merges adapters, the trainer does not; set "
+            "rollout.exact=false",
+        ),
+        Check(
             lambda c: c.trainer.lora is not None and c.objective.kl.refresh_every is not None,
             "objective.kl.refresh_every={c.objective.kl.refresh_every} with trainer.lora: the reference "
             "is the base without adapters and cannot move; set refresh_every=null",

@@ -50,6 +50,15 @@ class RolloutConfig(Section):
     """Must be 0, no limit, for the same reason."""
     max_batch_size: Positive
     """Completions that decode at once; it bounds memory and changes no result."""
+    cache: Literal["whole", "paged"] = "whole"
+    """Keys and values of engine=native on a GPU: whole rows, each with room for the longest completion, or
+    pages of 64 tokens that follow what is written."""
+    cache_memory: Annotated[float, Field(gt=0, lt=1)] = 0.3
+    """With cache=paged, the largest share of the GPU's memory for it; completions that find no room wait,
+    which changes no result."""
+    exact: bool = False
+    """Sample and train by kernels in which a token's logprob is the same bits in any batch (slower); needs
+    cache=paged."""
     keep: NonNegative = 0
     """Completions of each step that are written to disk for a reader."""
     vllm: VllmConfig = VllmConfig()
@@ -72,12 +81,29 @@ class RolloutConfig(Section):
 
     checks: ClassVar[tuple[Check[RolloutConfig], ...]] = (
         Check(
+            lambda c: c.engine != "native" and (c.cache != "whole" or c.exact),
+            "cache={c.cache}, exact={c.exact} with engine={c.engine}; they are options of engine=native",
+        ),
+        Check(
+            lambda c: c.cache != "paged" and c.cache_memory != 0.3,
+            "cache_memory is set with cache={c.cache}; set cache=paged, or leave it out",
+        ),
+        Check(
+            lambda c: c.exact and c.cache != "paged",
+            "exact=true with cache={c.cache}; set cache=paged",
+        ),
+        Check(
             lambda c: c.engine != "vllm" and c.vllm != VllmConfig(),
             "vllm.* is set with engine={c.engine}; set engine=vllm, or leave vllm out",
         ),
     )
 
     used: ClassVar[tuple[Used[RolloutConfig], ...]] = (
+        Used(
+            ("cache",),
+            lambda c, run: run.device != "cpu",
+            "device={run.device}: it is for a GPU's sampler; leave it out",
+        ),
         Used(
             ("lag",),
             lambda c, run: run.objective.offline is None,
