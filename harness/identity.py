@@ -22,6 +22,9 @@ from harness.schema.run_config import RunConfig
 from harness.schema.search_config import EvalSearchConfig
 from harness.seeds import all_streams
 
+# Settings that change no result: what is kept for a reader, paths, memory and machines.
+_APART = {"keep", "checkpoint_every", "path", "max_sampler_kl", "release", "verl"}
+
 
 def digest(value: Any, length: int = 8) -> str:
     """SHA-256 of canonical JSON, shortened."""
@@ -53,7 +56,8 @@ def run_identity(config: RunConfig) -> dict[str, Any]:
     """Everything that decides a run's result; not paths, tracking, launcher and evaluation."""
     sections = {
         name: getattr(config, name).model_dump(
-            exclude_defaults=True, exclude={"keep", "checkpoint_every", "path", "max_sampler_kl", "release"}
+            exclude_defaults=True,
+            exclude=_APART,
         )
         for name in ("objective", "rollout", "trainer")
     }

@@ -147,6 +147,7 @@ def _launch(
     _check_trackers(sweep)
     if options.plan:
         return FINISHED
+    _check_engine(sweep)
     with installed():
         if pilot is not None:
             return run_with_pilot(sweep, pilot, overrides=overrides, config_dir=folder, functions=calls)
@@ -191,6 +192,17 @@ def _check_trackers(sweep: Sweep) -> None:
 
     if any(job.config.tracking.also for job in sweep.jobs):
         check_installed()
+
+
+def _check_engine(sweep: Sweep) -> None:
+    """Raises ValueError where verl trains and is not installed."""
+    found = {
+        c.trainer.verl.python: c for c in (job.config for job in sweep.runs) if c.trainer.engine == "verl"
+    }
+    for config in found.values():
+        from harness.training.verl.engine import check_installed
+
+        check_installed(config)
 
 
 def _check_memory(sweep: Sweep) -> None:

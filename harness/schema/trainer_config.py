@@ -16,6 +16,7 @@ from harness.schema.section import (
     Section,
     Used,
 )
+from harness.schema.verl_config import VerlConfig
 
 
 class VllmConfig(Section):
@@ -78,6 +79,12 @@ class RolloutConfig(Section):
     )
 
     used: ClassVar[tuple[Used[RolloutConfig], ...]] = (
+        Used(
+            ("max_sampler_kl", "release"),
+            lambda c, run: run.trainer.engine == "native",
+            "verl hands weights over by itself, and frees its sampler while it trains (trainer.engine=verl); "
+            "leave it out",
+        ),
         Used(
             ("lag",),
             lambda c, run: run.objective.offline is None,
@@ -157,8 +164,24 @@ class TrainerConfig(Section):
     """Store each layer's input alone and compute the layer again in the backward pass, to save memory."""
     lora: LoraConfig | None = None
     """Train low-rank adapters; null: every weight."""
+    engine: Literal["native", "verl"] = "native"
+    """Program that trains: this project's own, or verl, over more GPUs than one host has (extra [verl])."""
+    verl: VerlConfig = VerlConfig()
+    """Machines of engine=verl."""
+
+    checks: ClassVar[tuple[Check[TrainerConfig], ...]] = (
+        Check(
+            lambda c: c.engine != "verl" and c.verl != VerlConfig(),
+            "verl.* is set with engine={c.engine}; set engine=verl, or leave verl out",
+        ),
+    )
 
     used: ClassVar[tuple[Used[TrainerConfig], ...]] = (
+        Used(
+            ("on_oom",),
+            lambda c, run: c.engine == "native",
+            "verl decides by itself what it does without memory (trainer.engine=verl); leave it out",
+        ),
         Used(
             ("steps",),
             lambda c, run: not run.objective.uses_references,
