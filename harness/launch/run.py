@@ -125,6 +125,7 @@ def _launch(
     sweep: Sweep, options: argparse.Namespace, overrides: list[str], functions: Functions | None
 ) -> int:
     """Plan or run, in one of three ways: a sweep after its pilot, a sweep, or one run in this process."""
+    from harness.launch.installed import check_engine, check_trackers
     from harness.launch.jobs import Functions
     from harness.launch.match import check_match, matched_sweep
     from harness.launch.pilot import pilot_of, plan_with_pilot, run_with_pilot
@@ -144,10 +145,10 @@ def _launch(
         more = ["", plan_lines(sweep, rule)] if rule else []
         print("\n".join([with_pilot or plan(sweep), *more]), flush=True)
     _check_memory(sweep)
-    _check_trackers(sweep)
+    check_trackers(sweep)
     if options.plan:
         return FINISHED
-    _check_engine(sweep)
+    check_engine(sweep)
     with installed():
         if pilot is not None:
             return run_with_pilot(sweep, pilot, overrides=overrides, config_dir=folder, functions=calls)
@@ -184,25 +185,6 @@ def _check_torchrun(sweep: Sweep) -> None:
     from harness.training.distributed import check_supported
 
     check_supported(sweep.jobs[0].config, processes)
-
-
-def _check_trackers(sweep: Sweep) -> None:
-    """Raises ValueError for a tracker that is asked for and not installed."""
-    from harness.launch.tensorboard import check_installed
-
-    if any(job.config.tracking.also for job in sweep.jobs):
-        check_installed()
-
-
-def _check_engine(sweep: Sweep) -> None:
-    """Raises ValueError where verl trains and is not installed."""
-    found = {
-        c.trainer.verl.python: c for c in (job.config for job in sweep.runs) if c.trainer.engine == "verl"
-    }
-    for config in found.values():
-        from harness.training.verl.engine import check_installed
-
-        check_installed(config)
 
 
 def _check_memory(sweep: Sweep) -> None:

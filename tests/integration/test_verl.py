@@ -1,4 +1,4 @@
-"""A run with trainer.engine=verl from the command line to its record, with a stand-in for verl's processes."""
+"""A run with trainer.engine=verl from its config to its record, with a stand-in for verl's processes."""
 
 from __future__ import annotations
 

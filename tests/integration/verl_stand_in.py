@@ -1,8 +1,8 @@
-"""A stand-in for `python -m verl.trainer.main_ppo`: reads the files that verl is given, leaves those it leaves.
+"""A stand-in for `python -m verl.trainer.main_ppo`: reads what verl is given, leaves what verl leaves.
 
-It samples by a rule and trains by adding a constant, so that what this project does around verl runs whole on a
-CPU. It says nothing about verl itself: tests/conformance/test_verl.py does. `STAND_IN_STOPS` names a step after
-which it fails, once.
+It samples by a rule and trains by adding a constant, so that what this project does around verl runs whole on
+a CPU. It says nothing about verl itself: tests/conformance/test_verl.py does. `STAND_IN_STOPS` names a step
+after which it fails, once.
 """
 
 from __future__ import annotations
