@@ -298,16 +298,3 @@ def test_a_committed_version_is_no_study_that_was_never_started(make_study, tmp_
     assert main(["list", str(kept.parent)]) == 0
     (line,) = [x for x in capsys.readouterr().out.splitlines() if "kept" in x.split()[:1]]
     assert line.split()[1] == "committed" and "Is GRPO better" in line
-
-
-def test_what_another_engine_does_otherwise_is_said_of_the_arms_that_it_trained(make_study) -> None:
-    folder = make_study(seeds=3, models=("xs",))
-    assert "another engine" not in notes(folder)
-    for seed in range(3):
-        change(folder / f"grpo-xs-s{seed}-abcd" / "run.json", unmatched=["seeds: intervals are wider"])
-    shutil.rmtree(folder / "grpo-xs-s2-abcd")  # one that was never started has no such list
-    text = notes(folder)
-    assert text.count("seeds: intervals are wider") == 1
-    assert "objective=grpo model=xs: seeds: intervals are wider" in text
-    others = "objective=sft_rejection model=xs"
-    assert f"objective=grpo model=xs trained on another engine than {others}: a difference" in text
