@@ -21,7 +21,7 @@ def unmatched_notes(study: Study) -> list[str]:
     lines = [f"{', '.join(names)}: {line}" for line, names in arms.items()]
     if named and others:
         lines.append(
-            f"{', '.join(named)} trained on another engine than {', '.join(others)}: a difference between them "
-            "is one of engines, too"
+            f"{', '.join(named)} trained on another engine than {', '.join(others)}: a difference between "
+            "them is one of engines, too"
         )
     return lines
