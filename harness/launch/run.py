@@ -190,12 +190,16 @@ def _check_torchrun(sweep: Sweep) -> None:
 def _check_memory(sweep: Sweep) -> None:
     """Raises ValueError for a run that does not fit into this machine's memory; seeds do not matter."""
     from harness.launch.launchers import is_local
+    from harness.model import verl_memory
     from harness.model.preflight import check_fits
 
     if not is_local(sweep):
         return
     for config in {job.config.model_dump_json(exclude={"seed"}): job.config for job in sweep.runs}.values():
-        check_fits(config)
+        if config.trainer.engine == "verl":
+            verl_memory.check_fits(config)
+        else:
+            check_fits(config)
 
 
 def _say_design(sweep: Sweep) -> None:
