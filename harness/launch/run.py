@@ -103,6 +103,8 @@ def _run(options: argparse.Namespace, overrides: list[str], functions: Functions
     from harness.schema.settings import as_meant
 
     forget()
+    if options.assume and not options.plan:
+        raise ValueError(f"--assume {options.assume[0]}: it is about a plan; add --plan")
     overrides = as_meant(overrides, Composer(options.config_dir).options)
     with planning() if options.plan else nullcontext():
         most = {} if options.max_runs is None else {"max_runs": options.max_runs}
@@ -130,7 +132,7 @@ def _launch(
     from harness.launch.match import check_match, matched_sweep
     from harness.launch.pilot import pilot_of, plan_with_pilot, run_with_pilot
     from harness.launch.signals import installed
-    from harness.launch.sweep import plan, run_sweep
+    from harness.launch.sweep import plan, run_sweep, simulated
     from harness.launch.until import plan_lines, rule_of, run_until
 
     folder, calls = options.config_dir, functions or Functions()
@@ -143,6 +145,7 @@ def _launch(
     if options.plan:
         with_pilot = pilot and plan_with_pilot(sweep, pilot, overrides=overrides, config_dir=folder)
         more = ["", plan_lines(sweep, rule)] if rule else []
+        more += ["", *simulated(sweep, options.assume)] if options.assume else []
         print("\n".join([with_pilot or plan(sweep), *more]), flush=True)
     _check_memory(sweep)
     check_trackers(sweep)
