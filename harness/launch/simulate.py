@@ -83,7 +83,7 @@ def _once(tasks: Sequence[Task], assumed: Assumed, random: Random, ratios: Seque
     clock = simpy.Environment()
     workers, outcome = simpy.PriorityResource(clock, capacity=assumed.workers), Outcome()
     ended = {task.name: clock.event() for task in tasks}
-    for task in tasks:
+    for task in sorted(tasks, key=_order):  # of those that are ready at once the first begins
         work = task.seconds * random.choice(ratios)
         clock.process(_life(clock, task, work, workers, ended, assumed, random, outcome))
     clock.run()
@@ -109,7 +109,7 @@ def _life(
     while done and saved < work:
         if assumed.queue:
             yield clock.timeout(random.expovariate(1 / assumed.queue))
-        with workers.request(priority=(not task.first, -task.seconds)) as place:
+        with workers.request(priority=_order(task)) as place:
             yield place
             slow = assumed.slow_factor if random.random() < assumed.slow_share else 1.0
             failure, preemption = (_next(random, rate) for rate in (assumed.failures, assumed.preemptions))
@@ -133,6 +133,11 @@ def _life(
         outcome.failed.append(task.name)
     outcome.makespan = max(outcome.makespan, clock.now)
     ended[task.name].succeed(done)
+
+
+def _order(task: Task) -> tuple[bool, float]:
+    """Bases first, then the longest."""
+    return not task.first, -task.seconds
 
 
 def _saved(reached: float, interval: float) -> float:
