@@ -27,7 +27,8 @@ SETTINGS = (
     "objective.reward.inverted=0",
     "trainer.warmup_steps=0",
     "objective.updates.minibatches=2",
-    "eval.at_steps=[2]",
+    "eval.at_steps=[1]",
+    "trainer.checkpoint_every=1",
 )
 
 
@@ -67,14 +68,14 @@ def test_a_whole_run_leaves_what_every_run_leaves(config: RunConfig) -> None:
     assert record.flops["trained"] == 3 * record.flops["sampled"]
     shown = list(read_samples(folder / "rollouts" / "step_000003.jsonl.gz"))
     assert len(shown) == config.rollout.keep and shown[0]["correct"] and not shown[1]["correct"]
-    assert {path.parent.name[:11] for path in eval_paths(folder)} == {"step_000002", "step_000004"}
+    assert {path.parent.name[:11] for path in eval_paths(folder)} == {"step_000001", "step_000004"}
 
 
 def test_its_checkpoints_are_verls_weights_in_our_layout(config: RunConfig) -> None:
     execute(config, overrides=[], report=quiet)
     folder = run_folder(config)
     start = load_file(base_folder(config) / "model" / "model.safetensors")
-    for step in (2, 4):
+    for step in (1, 4):
         found = load_file(weights_folder(folder, step) / "model.safetensors")
         assert all(torch.equal(found[name], x.float() + 0.001 * step) for name, x in start.items())
         assert (weights_folder(folder, step) / "tokenizer.json").exists()
@@ -85,6 +86,12 @@ def test_a_run_that_verl_leaves_is_failed_and_goes_on_from_its_checkpoint(
     config: RunConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It stops after step 3, whose checkpoint is that of step 2: step 3 is done again, and counted once."""
+    config = config.model_copy(
+        update={
+            "trainer": config.trainer.model_copy(update={"checkpoint_every": 2}),
+            "eval": config.eval.model_copy(update={"at_steps": [2]}),
+        }
+    )
     monkeypatch.setenv("STAND_IN_STOPS", "3")
     assert execute(config, overrides=[], report=quiet) == "failed"
     folder = run_folder(config)

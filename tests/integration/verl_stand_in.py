@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +55,17 @@ def main() -> None:
             if step % trainer["save_freq"] == 0 or step == trainer["total_training_steps"]:
                 _save(latest.parent / f"global_step_{step}", start, step)
                 latest.write_text(str(step))
+                _keep(latest.parent, trainer["max_actor_ckpt_to_keep"])
             if step == stops and first == 0:
                 sys.exit("RuntimeError: the stand-in was told to stop")
+
+
+def _keep(checkpoints: Path, most: int) -> None:
+    """Wait until a reader that looks at every checkpoint has had the time to, then drop the oldest."""
+    time.sleep(0.4)
+    steps = sorted(checkpoints.glob("global_step_*"), key=lambda path: int(path.name.rsplit("_", 1)[1]))
+    for path in steps[:-most]:
+        shutil.rmtree(path)
 
 
 def _sample(row: dict[str, Any], scorer: Scorer, number: int, step: int) -> None:

@@ -187,6 +187,7 @@ def _trainer(config: RunConfig, places: Places) -> dict[str, Any]:
         "balance_batch": minibatches == 1,  # it moves rows from one minibatch to another
         "save_freq": save_every(config),
         "default_local_dir": str(places.work / "checkpoints"),
+        "max_actor_ckpt_to_keep": 2,  # those to evaluate are exported as they appear
         "resume_mode": "auto",
         "val_before_train": False,
         "test_freq": -1,

@@ -21,7 +21,7 @@ from typing import Any
 import yaml
 
 from harness.data.load import load_split
-from harness.identity import streams_of
+from harness.identity import streams_of, weights_folder
 from harness.model.dims import ModelDims
 from harness.model.files.codec import Codec
 from harness.model.files.folder import folder_dims
@@ -107,6 +107,13 @@ class VerlRun:
         path = self.checkpoints / "latest_checkpointed_iteration.txt"
         return int(path.read_text()) if path.exists() else 0
 
+    def export(self) -> None:
+        """Publish the checkpoints to evaluate that verl has saved; it goes on from none before them."""
+        total, saved = self.config.trainer.steps, self.saved_step()
+        for step in (*(s for s in self.config.eval.at_steps if s < total), total):
+            if step <= saved and not weights_folder(self.folder, step).exists():
+                export(self.checkpoints, start=self.start, folder=self.folder, step=step)
+
     def read(self, log: Callable[[dict[str, Any]], None]) -> float | None:
         """Take over the steps that verl has done since the last look; the last one's accuracy."""
         rows, accuracy = verl_metrics(self.work), None
@@ -164,8 +171,7 @@ def train_on_verl(
     run.read(log)
     if run.counters.step < total or run.saved_step() < total:
         raise TrainingError(f"verl ended after step {run.counters.step} of {total}{_last_words(run.work)}")
-    for step in (*(s for s in config.eval.at_steps if s < total), total):
-        export(run.checkpoints, start=start, folder=folder, step=step)
+    run.export()
     shutil.rmtree(run.checkpoints, ignore_errors=True)
     return run.counters
 
@@ -193,6 +199,7 @@ def _run(
             note = "verl starts"
             while process.poll() is None:
                 accuracy = run.read(log)
+                run.export()
                 note = note if accuracy is None else f"accuracy {accuracy:.3f}"
                 report("training", run.counters.step, total, note)
                 if preempted():

@@ -74,7 +74,7 @@ def test_a_run_ends_after_its_tries_and_what_waits_for_it_with_it() -> None:
 
 
 def test_preemption_costs_the_start_and_the_queue_alone() -> None:
-    """Saved at the signal: no work is lost; each restart adds its start, while which it can be preempted too."""
+    """Saved at the signal: no work is lost, and a restart adds its start and its wait."""
     found = ends([Task("a", 1000.0)], 200, preemptions=30.0, retries=0)
     assert all(outcome.makespan == pytest.approx(1000.0) and not outcome.failed for outcome in found)
     assert mean(outcome.restarts for outcome in found) > 5
