@@ -1,4 +1,4 @@
-"""Two engines agree where their curves' difference is within the noise of seeds, and not where it is beyond."""
+"""Two engines agree where their curves' difference is within the noise of seeds, and not beyond it."""
 
 from __future__ import annotations
 

@@ -112,22 +112,9 @@ def test_rewards_and_grades_are_the_runs_own(tmp_path: Path, truncated: tuple[st
 
 
 def line(place: int, at: float, **fields: object) -> dict[str, object]:
-    plain = {
-        "problem_id": f"p{place}",
-        "num_tokens": 3,
-        "num_prompt_tokens": 5,
-        "reward": 1.0,
-        "correct": True,
-    }
-    return {
-        "place": place,
-        "at": at,
-        **plain,
-        "extracted": "1",
-        "finish_reason": "stop",
-        "text": "t",
-        **fields,
-    }
+    plain = {"problem_id": f"p{place}", "num_tokens": 3, "num_prompt_tokens": 5, "reward": 1.0}
+    graded = {"correct": True, "extracted": "1", "finish_reason": "stop", "text": "t"}
+    return {"place": place, "at": at, **plain, **graded, **fields}
 
 
 def test_a_step_is_complete_when_every_sample_has_its_line() -> None:
@@ -147,10 +134,8 @@ def test_of_a_problem_that_was_sampled_again_the_latest_lines_count(tmp_path: Pa
 
 def test_what_verl_does_again_is_forgotten(tmp_path: Path) -> None:
     """The first attempt got to step 3 and saved step 1; the second began at step 2."""
-    write_text(
-        tmp_path / "metrics-000.jsonl",
-        "".join(json.dumps({"step": s, "data": {"a": s}}) + "\n" for s in (1, 2, 3)),
-    )
+    rows = [json.dumps({"step": step, "data": {"a": step}}) + "\n" for step in (1, 2, 3)]
+    write_text(tmp_path / "metrics-000.jsonl", "".join(rows))
     for step in (1, 2, 3):
         folder = tmp_path / "outputs" / f"step_{step:06d}"
         folder.mkdir(parents=True)
@@ -163,15 +148,10 @@ def test_what_verl_does_again_is_forgotten(tmp_path: Path) -> None:
     assert len(attempts(tmp_path)) == 2
 
 
-def test_checkpoints_fall_on_every_step_to_evaluate() -> None:
-    assert (
-        save_every(configure("trainer.steps=40", "trainer.checkpoint_every=20", "eval.at_steps=[10,30]"))
-        == 10
-    )
-    assert (
-        save_every(configure("trainer.steps=40", "trainer.checkpoint_every=8", "eval.at_steps=[6,40]")) == 2
-    )
-    assert save_every(configure("trainer.steps=40", "trainer.checkpoint_every=8")) == 8
+@pytest.mark.parametrize("every, at, found", [(20, "[10,30]", 10), (8, "[6,40]", 2), (8, "[]", 8)])
+def test_checkpoints_fall_on_every_step_to_evaluate(every: int, at: str, found: int) -> None:
+    lines = ("trainer.steps=40", f"trainer.checkpoint_every={every}", f"eval.at_steps={at}")
+    assert save_every(configure(*lines)) == found
 
 
 @pytest.mark.parametrize(
