@@ -30,7 +30,7 @@ SHORT = (
     *("data.num_train=64", "data.num_validation=16", "data.num_test=16", "data.num_heldout=0"),
     *("rollout.prompts_per_step=16", "rollout.group_size=8", "rollout.max_new_tokens=60"),
     *("eval.splits=[test]", "eval.k=4", "eval.max_new_tokens=60", "eval.greedy=false"),
-    *("objective=sft_rejection,grpo", "trainer.steps=12,24"),
+    *("objective=sft_rejection,grpo", "trainer.steps=6,12"),
 )
 REPEATS = 400
 

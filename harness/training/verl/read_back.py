@@ -117,9 +117,9 @@ def drop_after(work: Path, step: int) -> None:
 def step_metrics(step: int, verl: dict[str, Any], of: Step, config: RunConfig) -> dict[str, float]:
     """One line of metrics.jsonl."""
     updates = config.objective.updates.epochs * config.objective.updates.minibatches
-    found = {name: float(verl[key]) for key, name in _UPDATE.items() if key in verl}
+    found = {name: _number(verl[key]) for key, name in _UPDATE.items() if key in verl}
     prefix = f"actor/{NAME}/"
-    found |= {key.removeprefix(prefix): float(x) for key, x in verl.items() if key.startswith(prefix)}
+    found |= {key.removeprefix(prefix): _number(x) for key, x in verl.items() if key.startswith(prefix)}
     skipped = 0.0 if math.isfinite(found.get("grad_norm", 0.0)) else 1.0
     seconds: dict[str, float] = seconds_of(verl)
     metrics = {
@@ -140,6 +140,11 @@ def step_metrics(step: int, verl: dict[str, Any], of: Step, config: RunConfig) -
     if "timing_s/step" in verl:
         metrics["gpu_seconds"] = float(verl["timing_s/step"]) * config.trainer.verl.num_gpus
     return metrics
+
+
+def _number(x: float | None) -> float:
+    """A metric of verl's; its log has null where one is not finite."""
+    return math.nan if x is None else float(x)
 
 
 def seconds_of(verl: dict[str, Any]) -> dict[str, float]:
