@@ -10,20 +10,23 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
 import time
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from harness.launch.costs import finished_records
+from harness.launch.costs import START_SECONDS, finished_records
 from harness.launch.expand import Sweep, expand
-from harness.launch.simulate import quantile, simulate
+from harness.launch.simulate import Assumed, Task, quantile, simulate
 from harness.launch.sizing import assumed_of, measured_ratios, tasks_of
 from harness.launch.status import decide
 from harness.launch.workload import workload
 from harness.records.code_state import code_state, hardware, packages
+from harness.records.records import read_run, run_folders
 
 SHORT = (
     *("model=ladder_xs", "model.pretrain.steps=20", "tracking.mode=disabled", "device=cpu"),
@@ -63,13 +66,23 @@ def simulated(sweep: Sweep) -> tuple[list[float], list[float]]:
     return [outcome.makespan for outcome in found], ratios
 
 
+def by_own_times(study: Path, workers: int) -> float:
+    """The simulated makespan where each run takes what it took: the error of the layout alone."""
+    records = [read_run(folder) for folder in run_folders(study)]
+    taken = [datetime.fromisoformat(r.finished or "") - datetime.fromisoformat(r.started) for r in records]
+    tasks = [Task(r.run_id, t.total_seconds()) for r, t in zip(records, taken, strict=True)]
+    (found,) = simulate(tasks, Assumed(workers=workers, restart=0.0), seed=0, repeats=1)
+    return found.makespan + START_SECONDS
+
+
 def measure(folder: Path, workers: int, seeds: int) -> dict[str, Any]:
     first, _ = sweep_of(folder, "100,101", "first", workers)
     launch(first)
     arguments, sweep = sweep_of(folder, ",".join(map(str, range(seeds))), "second", workers)
     makespans, ratios = simulated(sweep)
+    before = os.getloadavg()[0]
     seconds = launch(arguments)
-    middle = quantile(makespans, 0.5)
+    middle, own = quantile(makespans, 0.5), by_own_times(folder / "second", workers)
     return {
         "device": hardware("cpu"),
         "commit": code_state()["commit"],
@@ -79,8 +92,11 @@ def measure(folder: Path, workers: int, seeds: int) -> dict[str, Any]:
         "runs": len(sweep.runs),
         "ratios": ratios,
         "simulated_s": {"0.05": quantile(makespans, 0.05), "0.5": middle, "0.95": quantile(makespans, 0.95)},
+        "by_own_times_s": own,
         "measured_s": seconds,
         "error": middle / seconds - 1,
+        "error_by_own_times": own / seconds - 1,
+        "load_before_and_after": [before, os.getloadavg()[0]],
     }
 
 
@@ -97,7 +113,8 @@ def main() -> None:
     low, middle, high = found["simulated_s"].values()
     print(
         f"{found['runs']} runs on {found['workers']} workers: simulated {middle:.0f} s "
-        f"({low:.0f} to {high:.0f}), measured {found['measured_s']:.0f} s, error {found['error']:+.1%}"
+        f"({low:.0f} to {high:.0f}), by the runs' own times {found['by_own_times_s']:.0f} s, measured "
+        f"{found['measured_s']:.0f} s: {found['error']:+.1%} and {found['error_by_own_times']:+.1%}"
     )
 
 

@@ -60,7 +60,7 @@ def test_verls_dataset_reads_the_prompts_in_order(on_verl: Any, tmp_path: Path, 
 def test_verls_reward_is_the_graders(
     on_verl: Any, tmp_path: Path, start: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One output as verl's agent loop hands it to a reward manager: padded tensors and the row's own fields."""
+    """Hand over one output as verl does: padded tensors, and the fields of its row."""
     from omegaconf import OmegaConf
     from tensordict import TensorDict
     from verl.protocol import DataProto
