@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from harness.identity import base_folder, run_folder, weights_folder
+from harness.launch import execute as execute_module
 from harness.launch.compose import Composer
 from harness.launch.execute import execute
 from harness.launch.run import main
@@ -104,6 +107,30 @@ def test_a_run_that_verl_leaves_is_failed_and_goes_on_from_its_checkpoint(
     assert read_run(folder).tokens["sampled"] == sum(row["sampled_tokens"] for row in whole)
     assert {row["reward"] for row in whole} == {0.25}
     assert len(list((folder / "verl").glob("metrics-*.jsonl"))) == 2
+
+
+def test_a_run_that_is_preempted_ends_verl_and_goes_on(
+    config: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = run_folder(config)
+    told = lambda: len(read_metrics(folder / "metrics.jsonl")) >= 2  # noqa: E731
+    monkeypatch.setattr(execute_module, "preempted", told)
+    with pytest.raises(KeyboardInterrupt):
+        execute(config, overrides=[], report=quiet)
+    record = read_run(folder)
+    assert record.status == "interrupted" and "verl goes on from its checkpoint" in (record.reason or "")
+    monkeypatch.setattr(execute_module, "preempted", lambda: False)
+    assert execute(config, overrides=[], report=quiet) == "finished"
+    assert [row["step"] for row in read_metrics(folder / "metrics.jsonl")] == [1, 2, 3, 4]
+
+
+def test_a_verl_that_does_not_end_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "PATIENCE", 0.3)
+    command = ["sh", "-c", "trap '' TERM; echo ready; while :; do sleep 1; done"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True)
+    assert process.stdout is not None and process.stdout.readline() == b"ready\n"
+    engine._stop(process)
+    assert process.returncode == -signal.SIGKILL
 
 
 def test_another_version_is_refused_before_anything_starts(

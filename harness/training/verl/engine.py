@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,9 @@ from harness.training.verl.read_back import (
 )
 
 POLL = 2.0  # seconds between two looks at verl's metrics
-PATIENCE = 60.0  # seconds from the signal that stops verl to the one that kills it
+PATIENCE = (
+    8.0  # seconds from the signal that stops verl to the one that kills it: it saves nothing in between
+)
 _ASK = "from importlib.metadata import version; print(version('verl'))"
 
 
@@ -213,15 +216,17 @@ def _run(
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    """End verl and the processes that it started, Ray's on this machine included."""
-    for number, wait in ((signal.SIGTERM, PATIENCE), (signal.SIGKILL, PATIENCE)):
-        if process.poll() is not None:
-            return
-        os.killpg(process.pid, number)
-        try:
-            process.wait(wait)
-        except subprocess.TimeoutExpired:
-            continue
+    """End verl and the processes of its group; where a second signal comes meanwhile, at once."""
+    if process.poll() is not None:
+        return
+    try:
+        os.killpg(process.pid, signal.SIGTERM)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(PATIENCE)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
 
 def _last_words(work: Path) -> str:
