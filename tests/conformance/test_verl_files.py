@@ -93,6 +93,19 @@ def test_verls_reward_is_the_graders(
     asyncio.set_event_loop(None)
 
 
+def test_what_ends_an_output_is_read_as_vllm_reads_it(on_verl: Any, tmp_path: Path, start: Path) -> None:
+    """vLLM takes the file's end tokens by transformers' class."""
+    from transformers import GenerationConfig
+
+    from harness.training.verl.engine import VerlRun
+
+    run = VerlRun(on_verl("objective=grpo", "trainer.steps=3"), tmp_path / "run", start)
+    run.work.mkdir(parents=True)
+    run.prepare()
+    found = GenerationConfig.from_pretrained(run.work)
+    assert found.eos_token_id == list(Codec.from_folder(start).eos_token_ids)
+
+
 def test_what_verls_logger_writes_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from verl.utils.tracking import Tracking
 

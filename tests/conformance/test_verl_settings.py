@@ -55,6 +55,7 @@ def test_verl_takes_the_config(on_verl: Any, tmp_path: Path, overrides: tuple[st
     assert composed.data.train_batch_size == config.rollout.prompts_per_step
     rollout = composed.actor_rollout_ref.rollout
     assert (rollout.n, rollout.response_length) == (config.rollout.group_size, config.rollout.max_new_tokens)
+    assert rollout.engine_kwargs.vllm.generation_config == str(tmp_path)
     assert composed.ray_kwargs.ray_init.runtime_env.env_vars[CONFIG] == str(tmp_path / "config.json")
 
 

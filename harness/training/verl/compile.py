@@ -60,7 +60,7 @@ def verl_config(config: RunConfig, places: Places, *, longest_prompt: int) -> di
                 "fsdp_config": {"param_offload": machines.offload},
                 "ulysses_sequence_parallel_size": machines.sequence_parallel,
             },
-            "rollout": _rollout(config, longest_prompt),
+            "rollout": _rollout(config, places, longest_prompt),
         },
         "critic": {"enable": False},
         "algorithm": _algorithm(config),
@@ -142,7 +142,7 @@ def warmup_batches(config: RunConfig) -> int:
     return -(-config.trainer.warmup_steps // (updates.epochs * updates.minibatches)) or -1
 
 
-def _rollout(config: RunConfig, longest_prompt: int) -> dict[str, Any]:
+def _rollout(config: RunConfig, places: Places, longest_prompt: int) -> dict[str, Any]:
     rollout, machines = config.rollout, config.trainer.verl
     return {
         "name": "vllm",
@@ -156,6 +156,7 @@ def _rollout(config: RunConfig, longest_prompt: int) -> dict[str, Any]:
         "max_num_seqs": rollout.max_batch_size,
         "max_model_len": longest_prompt + rollout.max_new_tokens,
         "calculate_log_probs": True,
+        "engine_kwargs": {"vllm": {"generation_config": str(places.work)}},  # which tokens end an output
     }
 
 

@@ -1,12 +1,14 @@
 """Train one run with verl, in processes of its own, and read back what it leaves.
 
-RUN/verl/config.json, problems.json, train.parquet, verl.yaml    what verl is given
+RUN/verl/verl.yaml, train.parquet, generation_config.json        what verl is given
+        /config.json, problems.json                              what this project's part in it reads
         /metrics-<attempt>.jsonl, outputs/, output.log           what it and the reward leave
         /checkpoints/                                            its own; removed once weights are exported
 """
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -88,10 +90,13 @@ class VerlRun:
         """Write what verl is given for one more attempt."""
         config = self.config
         write_text(self.work / "config.json", config.model_dump_json(indent=1))
+        codec = Codec.from_folder(self.start)
+        ends = {"eos_token_id": list(codec.eos_token_ids)}
+        write_text(self.work / "generation_config.json", json.dumps(ends))
         longest = write_prompts(
             config,
             load_split(config.data, "train"),
-            Codec.from_folder(self.start),
+            codec,
             seed=streams_of(config)["data_order"],
             folder=self.work,
         )
