@@ -22,8 +22,11 @@ from harness.schema.run_config import RunConfig
 from harness.schema.search_config import EvalSearchConfig
 from harness.seeds import all_streams
 
-# Settings of `objective`, `rollout` and `trainer` that change no number.
-_APART = ("keep", "checkpoint_every", "path", "max_sampler_kl", "release", "rank_timeout", "cache_memory")
+# Settings that change no result: what is kept for a reader, paths, memory, patience and machines.
+_APART = {
+    *("keep", "checkpoint_every", "path", "max_sampler_kl", "release"),
+    *("rank_timeout", "cache_memory", "verl"),
+}
 
 
 def digest(value: Any, length: int = 8) -> str:
@@ -57,7 +60,7 @@ def run_identity(config: RunConfig) -> dict[str, Any]:
     sections = {
         name: getattr(config, name).model_dump(
             exclude_defaults=True,
-            exclude={*_APART, *({"processes"} if config.trainer.processes == 1 else ())},
+            exclude=_APART | ({"processes"} if config.trainer.processes == 1 else set()),
         )
         for name in ("objective", "rollout", "trainer")
     }

@@ -75,6 +75,9 @@ class RunRecord(Record):
     peak_memory: dict[str, Count] = Field(default_factory=dict)
     rates: dict[str, float] = Field(default_factory=dict)
     flags: list[str] = Field(default_factory=list)
+    unmatched: list[str] = Field(
+        default_factory=list
+    )  # what another engine did otherwise than this project's
     eval_keys: dict[str, str] = Field(default_factory=dict)
     sampling_keys: dict[str, str] = Field(default_factory=dict)
     wandb_id: str | None = None

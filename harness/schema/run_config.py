@@ -27,6 +27,7 @@ from harness.schema.section import Check, Name, Positive, Section, Seed, Used, m
 from harness.schema.stage_config import StageConfig
 from harness.schema.tracking_config import TrackingConfig
 from harness.schema.trainer_config import RolloutConfig, TrainerConfig
+from harness.schema.verl_rules import VERL_CHECKS
 
 
 class ConfigError(ValueError):
@@ -240,6 +241,7 @@ class RunConfig(Section):
             "template {c._chat} with model.source=ladder: no chat template; use question",
         ),
         *SEARCH_CHECKS,
+        *VERL_CHECKS,
     )
 
     used: ClassVar[tuple[Used[RunConfig], ...]] = (

@@ -16,6 +16,7 @@ from harness.schema.section import (
     Section,
     Used,
 )
+from harness.schema.verl_config import VerlConfig
 
 
 class VllmConfig(Section):
@@ -103,6 +104,12 @@ class RolloutConfig(Section):
             ("cache",),
             lambda c, run: run.device != "cpu",
             "device={run.device}: it is for a GPU's sampler; leave it out",
+        ),
+        Used(
+            ("max_sampler_kl", "release"),
+            lambda c, run: run.trainer.engine == "native",
+            "verl hands weights over by itself, and frees its sampler while it trains (trainer.engine=verl); "
+            "leave it out",
         ),
         Used(
             ("lag",),
@@ -193,8 +200,24 @@ class TrainerConfig(Section):
     rank_timeout: PositiveFloat = 60.0
     """Seconds without a sign of life from one of several processes, or in one exchange between them, after
     which the others end."""
+    engine: Literal["native", "verl"] = "native"
+    """Program that trains: this project's own, or verl, over more GPUs than one host has (extra [verl])."""
+    verl: VerlConfig = VerlConfig()
+    """Machines of engine=verl."""
+
+    checks: ClassVar[tuple[Check[TrainerConfig], ...]] = (
+        Check(
+            lambda c: c.engine != "verl" and c.verl != VerlConfig(),
+            "verl.* is set with engine={c.engine}; set engine=verl, or leave verl out",
+        ),
+    )
 
     used: ClassVar[tuple[Used[TrainerConfig], ...]] = (
+        Used(
+            ("on_oom",),
+            lambda c, run: c.engine == "native",
+            "verl decides by itself what it does without memory (trainer.engine=verl); leave it out",
+        ),
         Used(
             ("steps",),
             lambda c, run: not run.objective.uses_references,

@@ -23,6 +23,7 @@ LADDER: list[str] = []
 SEARCH = "{fn: mcts, value: oracle, budget: 9}"
 FOLDER = ["model=folder", "model.path=/a/model"]
 HUB = ["model=hub", "model.hub_id=a/b"]
+VERL = ["trainer.engine=verl", "dtype=bfloat16"]
 MIXTURE = ["data=reasoning_general_mini"]
 FILE = ["data=jsonl", "data.path=FILE"]
 HUB_SET = ["data=hub", "data.hub_id=a/b"]
@@ -67,6 +68,9 @@ CASES: dict[str, tuple[str, list[str], list[str]]] = {
     "rollout.step_metrics": ("true", ["objective=sft_rejection_offline"], LADDER),
     "rollout.prompts_per_step": ("16", ["objective=cold_start"], LADDER),
     "rollout.group_size": ("4", ["objective=cold_start"], ["objective=cold_start", "eval.rerank=[outcome]"]),
+    "rollout.max_sampler_kl": ("0.5", VERL, LADDER),
+    "rollout.release": ("true", VERL, LADDER),
+    "trainer.on_oom": ("halve_microbatch", VERL, LADDER),
     "trainer.steps": ("7", ["objective=cold_start"], ["objective=sft_rejection_offline"]),
     "eval.outcome_model": ("{num_problems: 9}", LADDER, ["eval.rerank=[outcome]"]),
     "eval.process_model": ("{num_problems: 9}", LADDER, ["eval.rerank=[process]"]),
@@ -94,6 +98,14 @@ OUTSIDE = {
     "rollout.max_sampler_kl",
     "rollout.release",
     "trainer.checkpoint_every",
+    "trainer.verl.nodes",
+    "trainer.verl.gpus",
+    "trainer.verl.tensor_parallel",
+    "trainer.verl.sequence_parallel",
+    "trainer.verl.offload",
+    "trainer.verl.memory",
+    "trainer.verl.python",
+    "trainer.verl.ray",
     "eval.splits",
     "eval.at_steps",
     "eval.base_templates",
