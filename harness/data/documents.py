@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from harness.data.load import load_split
+from harness.data.programs import check_programs
 from harness.data.stages import seeded, without_copies
 from harness.schema.data_config import DataConfig
 from harness.schema.eval_config import BenchmarkConfig
@@ -51,7 +52,9 @@ def check_benchmark(benchmark: BenchmarkConfig, template: str) -> None:
     """Raises ConfigError for a benchmark that cannot be loaded or holds no problems."""
     where = f"eval.benchmarks.{benchmark.name}"
     try:
-        problems = load_split(benchmark_data(benchmark, template), benchmark.split)
+        data = benchmark_data(benchmark, template)
+        problems = load_split(data, benchmark.split)
+        check_programs(data, problems)
     except ValidationError as error:
         first = error.errors()[0]
         raise ConfigError(f"{where}.{'.'.join(map(str, first['loc']))}: {first['msg']}") from None

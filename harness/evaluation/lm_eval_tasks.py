@@ -21,6 +21,7 @@ from harness.records.progress import quiet
 from harness.records.reading import RecordError
 from harness.records.records import write_record
 from harness.schema.eval_config import LmEvalConfig
+from harness.schema.prompts import CHAT
 from harness.schema.run_config import ConfigError, RunConfig
 
 
@@ -67,7 +68,7 @@ def evaluate_lm_eval(
         with quiet("lm_eval"):
             if asked.batch_size not in models:
                 models[asked.batch_size] = _model(config, weights, device, asked.batch_size)
-            found = _run(models[asked.batch_size], asked, chat=config.measured_data.template == "chat")
+            found = _run(models[asked.batch_size], asked, chat=config.measured_data.template in CHAT)
         record = LmEvalRecord(
             key=lm_eval_key(config, asked),
             task=asked.task,
@@ -77,7 +78,7 @@ def evaluate_lm_eval(
             base_id=base_id,
             limit=asked.limit,
             num_fewshot=asked.num_fewshot,
-            chat_template=config.measured_data.template == "chat",
+            chat_template=config.measured_data.template in CHAT,
             seconds=time.perf_counter() - start,
             lm_eval_version=version("lm_eval"),
             **_fields(found),

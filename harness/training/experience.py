@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from harness.grading.find.extraction import PROGRAM
 from harness.grading.grade import grade
 from harness.objectives import rewards
 from harness.objectives.selection import drop_zero_variance, needs_refill, truncated
@@ -82,9 +83,9 @@ def _on_end(run: Run, problems: Sequence[Problem]) -> OnEnd:
 
 
 def _grading_ahead(run: Run, problems: Sequence[Problem]) -> GradingAhead | None:
-    """Threads that grade while the engine decodes, for answers that are compared symbolically."""
+    """Threads that grade while the engine decodes, where formulas are compared or programs are run."""
     data = run.config.data
-    if not data.symbolic:
+    if not data.symbolic and tuple(data.answer_rules) != PROGRAM:
         return None
 
     def decode(tokens: list[int]) -> str:
