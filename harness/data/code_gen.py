@@ -1,8 +1,9 @@
 """Generated programming tasks: a small function to write, judged by tests that run (harness/grading/code).
 
 The counterpart of aime_gen for code: the same splits by the hash of a canonical form
-(harness/data/splits.py), the same balance over families x levels. A solution is one expression that goes on from `f=lambda x:`, short
-enough for a model whose vocabulary has single characters; a whole function in a block of code counts as well.
+(harness/data/splits.py), the same balance over families x levels. A solution is one expression that goes on
+from `f=lambda x:`, short enough for a model whose vocabulary has single characters; a whole function in a
+block of code counts as well.
 """
 
 from __future__ import annotations

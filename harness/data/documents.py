@@ -13,7 +13,7 @@ from harness.data.stages import seeded, without_copies
 from harness.schema.data_config import DataConfig
 from harness.schema.eval_config import BenchmarkConfig
 from harness.schema.presets import preset, with_components
-from harness.schema.prompts import render
+from harness.schema.prompts import CHAT, render
 from harness.schema.run_config import ConfigError
 from harness.types import Problem
 
@@ -41,7 +41,16 @@ def benchmark_data(benchmark: BenchmarkConfig, template: str) -> DataConfig:
         whole = DataConfig.model_validate(benchmark.own)
     else:
         whole = data_config(benchmark.task) if benchmark.path is None else _file_preset(benchmark)
-    return DataConfig.model_validate({**whole.model_dump(), "template": benchmark.template or template})
+    return DataConfig.model_validate(
+        {**whole.model_dump(), "template": benchmark.template or _default_template(whole, template)}
+    )
+
+
+def _default_template(data: DataConfig, template: str) -> str:
+    """`template`, but for programs: their own, or that of a model made for chat."""
+    if data.answer_rules != ["program"]:
+        return template
+    return "chat_code" if template in CHAT else data.template
 
 
 def _file_preset(benchmark: BenchmarkConfig) -> DataConfig:

@@ -21,7 +21,9 @@ from harness.data import (
     hmmt_feb25,
     hmmt_feb26,
     hmmt_nov25,
+    humaneval,
     math500,
+    mbpp,
     minerva,
     olympiadbench,
 )
@@ -44,6 +46,8 @@ PUBLISHED = {
     "minerva": minerva,
     "deepscaler": deepscaler,
     "dapo_17k": dapo_17k,
+    "humaneval": humaneval,
+    "mbpp": mbpp,
 }
 
 

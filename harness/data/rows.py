@@ -26,8 +26,9 @@ def problems_of(
 
     A row has `problem` (or `question`) and `answer`, or, where a program is asked for, `prompt` (or
     `problem`), `tests` and `entry_point` (harness/grading/code/program.py). It may have id, topic (or
-    subject), level, solution, pair_id and exact; a row without an id is called <prefix, else dataset>-<its number>. Bad rows go to
-    `bad_rows`, one line each; with None they raise ValueError, all in one.
+    subject), level, solution, pair_id and exact; a row without an id is called
+    <prefix, else dataset>-<its number>. Bad rows go to `bad_rows`, one line each; with None they raise
+    ValueError, all in one.
     """
     problems: list[Problem] = []
     places: dict[str, str] = {}

@@ -15,6 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from harness.evaluation.code_eval import confined
 from harness.identity import lm_eval_key
 from harness.records.lm_eval import LmEvalRecord, lm_eval_path, read_lm_eval
 from harness.records.progress import quiet
@@ -34,10 +35,20 @@ def check_lm_eval(asked: LmEvalConfig) -> None:
         hint = f"did you mean {' or '.join(near)}?" if near else "`lm-eval ls tasks` lists its tasks."
         raise ConfigError(f"{where}: lm-eval has no such task; {hint} Or give include_path")
     try:
-        _loaded(asked)
+        with confined(asked.task) as allowed:
+            tasks = _loaded(asked)["tasks"]
+    except ConfigError:
+        raise
     except Exception as error:  # a package, the hub, a YAML: each raises a family of its own
         reason = " ".join(str(error).split())[:300] or type(error).__name__
         raise ConfigError(f"{where}: cannot be loaded ({reason}); mend that, or leave the task out") from None
+    if unsafe := [
+        name for name, task in tasks.items() if getattr(task, "UNSAFE_CODE", False) and not allowed
+    ]:
+        raise ConfigError(
+            f"{where}: {unsafe[0]} runs what a model wrote, unconfined; leave it out (humaneval and mbpp, "
+            "asked for by name, are run confined)"
+        )
 
 
 def evaluate_lm_eval(
@@ -117,16 +128,18 @@ def _loaded(asked: LmEvalConfig) -> Any:
 def _run(lm: Any, asked: LmEvalConfig, *, chat: bool) -> Mapping[str, Any]:
     from lm_eval.evaluator import simple_evaluate
 
-    found: Mapping[str, Any] | None = simple_evaluate(
-        lm,
-        tasks=[asked.task],
-        task_manager=_manager(asked.include_path),
-        num_fewshot=asked.num_fewshot,
-        limit=asked.limit,
-        apply_chat_template=chat,
-        bootstrap_iters=0,
-        log_samples=True,
-    )
+    with confined(asked.task) as allowed:
+        found: Mapping[str, Any] | None = simple_evaluate(
+            lm,
+            tasks=[asked.task],
+            task_manager=_manager(asked.include_path),
+            num_fewshot=asked.num_fewshot,
+            limit=asked.limit,
+            apply_chat_template=chat,
+            bootstrap_iters=0,
+            log_samples=True,
+            confirm_run_unsafe_code=allowed,
+        )
     assert found is not None  # it is None in other processes than the first
     return found
 

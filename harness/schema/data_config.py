@@ -38,6 +38,8 @@ Published = Literal[
     "minerva",
     "deepscaler",
     "dapo_17k",
+    "humaneval",
+    "mbpp",
 ]
 Dataset = Literal["aime_gen", "general", "code_gen", "mixture", "jsonl", "hub", "function", Published]
 SPLITS = ("train", "perturbed", "validation", "test", "heldout")

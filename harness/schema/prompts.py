@@ -1,7 +1,7 @@
 r"""Prompt templates: one table for training and evaluation alike.
 
-A template is the text around a problem; `chat` and `chat_code` are a user's message, which the model's own chat
-template then wraps. How a prompt becomes tokens, with its special ones, is the affair of
+A template is the text around a problem; `chat` and `chat_code` are a user's message, which the model's own
+chat template then wraps. How a prompt becomes tokens, with its special ones, is the affair of
 harness/model/files/codec.py.
 """
 

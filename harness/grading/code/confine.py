@@ -1,9 +1,9 @@
 """What takes a process's rights away: namespaces, an empty root, no capabilities, few system calls, limits.
 
 `enter` gives a process and its children a network, processes, users and a file system of their own, in which
-nothing but Python's standard library can be read and nothing be written (Linux namespaces). `lock` then takes
-from one process all that is left: capabilities, and every system call but those that computing needs (seccomp).
-Either raises Refused where the kernel does not allow it; nothing runs with less.
+nothing but Python's standard library can be read and nothing be written (Linux namespaces). `lock` then
+takes from one process all that is left: capabilities, and every system call but those that computing needs
+(seccomp). Either raises Refused where the kernel does not allow it; nothing runs with less.
 """
 
 from __future__ import annotations

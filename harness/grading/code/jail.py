@@ -207,6 +207,7 @@ def _watch(null: int) -> None:
         pass
     program.end()
     os.kill(judge, signal.SIGKILL)
+    os.waitpid(judge, 0)
     write_all(1, verdict + b"\n")
 
 
@@ -249,7 +250,8 @@ def _run(source: bytes, given: int, taken: int) -> None:
     """The program's process: define what it defines, then answer calls. Nothing said here is believed."""
     confine.lock(memory=MEMORY, cpu_seconds=CPU_SECONDS)
     random.seed(0)
-    fault, space = "", {"__name__": "solution"}
+    fault = ""
+    space: dict[str, Any] = {"__name__": "solution"}
     try:
         exec(compile(source, "<program>", "exec", dont_inherit=True), space)
     except BaseException as error:

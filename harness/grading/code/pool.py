@@ -25,7 +25,7 @@ _PATIENCE = 15.0  # seconds beyond all limits after which a server is given up
 
 
 @dataclass(frozen=True, slots=True)
-class Tests:
+class Suite:
     """Tests of a program: each passes if it raises nothing.
 
     `setup` is code that they stand on. What they call and do not define (`entry_point`) is the program's.
@@ -40,7 +40,8 @@ class _Server:
     """One confined process that runs one program after another."""
 
     def __init__(self) -> None:
-        command = [sys.executable, "-I", "-S", "-c", _START.format(str(_ROOT))]
+        # Not -I: it would ignore the seed of hashes.
+        command = [sys.executable, "-P", "-s", "-S", "-c", _START.format(str(_ROOT))]
         self.process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -56,7 +57,7 @@ class _Server:
             reason = said.decode(errors="replace").strip().removeprefix("refused: ") or "it did not start"
             raise Refused(reason)
 
-    def run(self, program: str, tests: Tests) -> list[str]:
+    def run(self, program: str, tests: Suite) -> list[str]:
         """What came of each test. Raises OSError where the server is lost."""
         asked = encode({"entry_point": tests.entry_point, "tests": tests.tests, "setup": tests.setup})
         assert self.process.stdin is not None
@@ -97,7 +98,7 @@ class _Pool:
         for _ in range(WORKERS):
             self.idle.put(None)
 
-    def run(self, program: str, tests: Tests) -> list[str]:
+    def run(self, program: str, tests: Suite) -> list[str]:
         server = self.idle.get()
         try:
             server = server or _Server()
@@ -120,7 +121,7 @@ _lock = threading.Lock()
 _pools: list[_Pool] = []
 
 
-def run_tests(program: str, tests: Tests) -> list[str]:
+def run_tests(program: str, tests: Suite) -> list[str]:
     """Run a program against each test: `passed`, or the name of what was raised; `lost` without an answer.
 
     A thread may call it beside others. Raises Refused where this machine cannot confine a program.
@@ -137,7 +138,7 @@ def run_tests(program: str, tests: Tests) -> list[str]:
 def refusal() -> str | None:
     """Why no program can be run on this machine, in one line; None where it can."""
     try:
-        found = run_tests("def f():\n    return 1", Tests("f", ("assert f() == 1",)))
+        found = run_tests("def f():\n    return 1", Suite("f", ("assert f() == 1",)))
     except Refused as error:
         return str(error)
     return None if found == ["passed"] else f"a program that is right is {found[0]}"

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from harness.grading.code.pool import Tests, run_tests
+from harness.grading.code.pool import Suite, run_tests
 
 MAX_PROGRAM_CHARS = 65_536
 _FENCE = re.compile(r"```[ \t]*(?:[A-Za-z0-9_+-]*)[ \t]*\r?\n(?P<code>.*?)(?:\n[ \t]*```|\Z)", re.DOTALL)
@@ -31,12 +31,12 @@ _THOUGHT = "</think>"
 class Reference:
     """The tests of a problem, and the code that a completion may go on from."""
 
-    tests: Tests
+    tests: Suite
     prefix: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class TestReport:
+class SuiteReport:
     """What came of each test, in order: `passed`, or the name of what was raised."""
 
     outcomes: tuple[str, ...]
@@ -80,7 +80,7 @@ def reference_of(text: str) -> Reference:
     """What `reference_text` wrote. Raises ValueError for a reference that holds no tests."""
     try:
         row = json.loads(text)
-        tests = Tests(row["entry_point"], tuple(row["tests"]), row.get("setup", ""))
+        tests = Suite(row["entry_point"], tuple(row["tests"]), row.get("setup", ""))
         return Reference(tests, row.get("prefix", ""))
     except (TypeError, ValueError, KeyError, AttributeError):
         raise ValueError(
@@ -109,7 +109,7 @@ def whole_program(program: str, reference: Reference) -> str:
 
 
 @lru_cache(maxsize=1 << 16)
-def report(program: str, reference: str) -> TestReport:
+def report(program: str, reference: str) -> SuiteReport:
     """Run a program against the tests of a reference text. Raises ValueError, and Refused as `run_tests`."""
     known = reference_of(reference)
-    return TestReport(tuple(run_tests(whole_program(program, known), known.tests)))
+    return SuiteReport(tuple(run_tests(whole_program(program, known), known.tests)))

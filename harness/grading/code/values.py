@@ -11,7 +11,7 @@ from typing import Any
 
 PLAIN = (None.__class__, bool, str, float)
 _LARGE = 1 << 13_000  # Python's JSON reads 4,300 decimal digits; larger integers are written in base 16
-_SEQUENCES: dict[str, type] = {"list": list, "tuple": tuple, "set": set, "frozenset": frozenset}
+_SEQUENCES: dict[str, Any] = {"list": list, "tuple": tuple, "set": set, "frozenset": frozenset}
 
 
 class NotData(ValueError):
