@@ -37,7 +37,7 @@ def grade(
         raise ValueError(f"reference={reference!r} is empty: drop the problem or give it an answer")
     found = extract(completion, rules, unfinished_box=unfinished_box)
     if found.answer is None:
-        return Grade(correct=False, extracted=None, reason=found.reason)
+        return Grade(False, None, found.reason, tests=0.0 if rules == PROGRAM else None)
     if rules == PROGRAM:
         tests = report(found.answer, reference)
         return Grade(tests.share == 1, found.answer, f"program: {tests.reason}", tests.share)

@@ -51,7 +51,7 @@ def tests(*, rollout: Rollout, grade: Grade, problem: Problem) -> float:
 
     APPS calls it the test case average (arXiv:2105.09938 §4.2).
     """
-    return grade.tests
+    return grade.tests or 0.0
 
 
 def language_consistency(

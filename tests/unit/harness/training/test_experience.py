@@ -128,7 +128,11 @@ def test_programs_are_rewarded_by_the_tests_that_they_pass(tmp_path: Path) -> No
     ]
     expected = [(1.5, share) for share in shares]
     assert 0 < max(shares) < 0.5
-    assert [g.rewards for g in score(run, run.problems, rollouts)] == expected
+    groups = score(run, run.problems, rollouts)
+    assert [g.rewards for g in groups] == expected
+    mean = sum(1 + 2 * share for share in shares) / (2 * len(shares))
+    assert rollout_metrics(groups)["tests_passed"] == pytest.approx(mean)
+    assert "tests_passed" not in rollout_metrics([group("a", [1], [[2]], [1.0])])
     run.current.ahead = ahead = _grading_ahead(run, run.problems)
     assert ahead is not None and ahead.threads._max_workers == WORKERS
     for place in range(len(texts)):

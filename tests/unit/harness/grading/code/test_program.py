@@ -65,8 +65,8 @@ def test_the_grade_is_all_tests_and_their_share() -> None:
     found = grade("x+x%5*1", DOUBLE, rules=PROGRAM)
     assert (found.correct, found.reason) == (False, "program: 2/3 tests (TypeError)")
     assert found.tests == pytest.approx(2 / 3)
-    assert grade("", DOUBLE, rules=PROGRAM) == Grade(False, None, "no answer found")
-    assert not grade("x*2", DOUBLE, rules=DEFAULT_RULES).correct
+    assert grade("", DOUBLE, rules=PROGRAM) == Grade(False, None, "no answer found", 0.0)
+    assert grade("x*2", DOUBLE, rules=DEFAULT_RULES).tests is None
     with pytest.raises(ValueError, match="answer='4' holds no tests"):
         grade("x*2", "4", rules=PROGRAM)
 
