@@ -99,17 +99,19 @@ class _Pool:
             self.idle.put(None)
 
     def run(self, program: str, tests: Suite) -> list[str]:
-        server = self.idle.get()
+        """Run on an idle server; one that was left before it had answered is never used again."""
+        server, answered = self.idle.get(), None
         try:
             server = server or _Server()
-            return server.run(program, tests)
+            found = server.run(program, tests)
+            answered = server
+            return found
         except OSError:
-            if server is not None:
-                server.end()
-            server = None
             return ["lost"] * len(tests.tests)
         finally:
-            self.idle.put(server)
+            if server is not answered and server is not None:
+                server.end()
+            self.idle.put(answered)
 
     def end(self) -> None:
         while self.owner == os.getpid() and not self.idle.empty():

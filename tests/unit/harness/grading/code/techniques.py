@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import platform
+
 _SYSCALL = "import ctypes\nr = ctypes.CDLL(None).syscall({call})\nr >= 0 and LOOT.append(r)"
 _PATHS = {
     "passwd": "/etc/passwd",
@@ -183,8 +185,8 @@ def _network(port: int) -> dict[str, str]:
 
 
 def by_kind(canary: str, port: int) -> dict[str, dict[str, str]]:
-    """Kind -> name -> body."""
-    return {
+    """Kind -> name -> body. Calls by number are those of one machine."""
+    found = {
         "processes": _PROCESSES,
         "network": _network(port),
         "reading": _reads(canary),
@@ -193,4 +195,11 @@ def by_kind(canary: str, port: int) -> dict[str, dict[str, str]]:
         "privileges": {name: _SYSCALL.format(call=call) for name, call in _NUMBERS.items()},
         "time": _TIME,
         "memory": _MEMORY,
+    }
+    if platform.machine() == "x86_64":
+        return found
+    return {
+        kind: {name: body for name, body in table.items() if ".syscall(" not in body}
+        for kind, table in found.items()
+        if kind != "privileges"
     }

@@ -127,6 +127,23 @@ def test_a_lost_server_costs_one_program(monkeypatch: pytest.MonkeyPatch) -> Non
     assert run(DOUBLE, "assert f(1) == 2") == ["passed"]
 
 
+def test_a_server_that_was_interrupted_answers_no_other_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else its late answer would be the next program's verdict."""
+    wrong, right = "def f(x):\n    return x\n", DOUBLE
+    monkeypatch.setattr(pool, "_pools", [])
+    monkeypatch.setattr(pool, "WORKERS", 1)
+
+    def interrupted(self: pool._Server, until: float) -> bytes:
+        raise KeyboardInterrupt
+
+    assert run(right, "assert f(1) == 2") == ["passed"]
+    with monkeypatch.context() as patch:
+        patch.setattr(pool._Server, "_line", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run(right, "assert f(1) == 2")
+    assert run(wrong, "assert f(1) == 2") == ["AssertionError"]
+
+
 def test_servers_end_with_the_process_that_started_them() -> None:
     code = (
         "from harness.grading.code import pool\n"
