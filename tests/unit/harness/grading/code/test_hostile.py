@@ -43,6 +43,8 @@ def test_there_are_enough_and_all_differ() -> None:
     programs = [a.program for a in hostile.attempts("/canary", 9)]
     assert len(set(programs)) == len(programs) >= (400 if platform.machine() == "x86_64" else 300)
     assert len(KINDS) >= 13
+    for program in programs:
+        compile(program, "<hostile>", "exec")  # a mistake in one would be no attempt
 
 
 def test_a_solution_passes_and_loot_is_seen() -> None:
