@@ -13,7 +13,7 @@ from typing import Any
 
 from harness.data.documents import problems_to_evaluate
 from harness.data.load import load_split
-from harness.evaluation.eval_tasks import eval_tasks
+from harness.evaluation.eval_tasks import EvalTask, eval_tasks
 from harness.launch.launcher import has_gpu
 from harness.launch.workload import Workload, evaluation_seconds, seconds_of, workload
 from harness.model import preflight
@@ -22,12 +22,14 @@ from harness.model.files.source import shape
 from harness.model.files.teacher_files import teacher_dims
 from harness.records.reading import RecordError
 from harness.records.records import BASES, RunRecord, read_base, read_run
+from harness.schema.data_config import DataConfig
 from harness.schema.model_config import DimsConfig, PretrainConfig
 from harness.schema.run_config import RunConfig
 
 REFERENCE_SIZE = 0.18e6
 START_SECONDS = 8.0  # until the first run of a launch begins: the programs that it imports
 TYPICAL_LENGTH = 0.5  # completions as a share of the longest allowed
+PACE_RUNS = 20  # runs of other models, the newest, that say how fast this machine is
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,7 @@ def estimate(config: RunConfig, records: Sequence[RunRecord] = ()) -> Estimate:
     seconds, evaluation = _stated(config)
     source = f"stated rates of {(GPU if on_gpu else THREAD).name}"
     others = [r for r in records if (r.hardware.get("device") == "cuda") == on_gpu]
+    others = sorted(others, key=lambda r: r.finished or "")[-PACE_RUNS:]
     if factor := _pace(others):
         source = f"{_runs(others)} of other models"
     return Estimate(tokens, seconds * (factor or 1.0), base, evaluation * (factor or 1.0), source)
@@ -148,13 +151,19 @@ def _reference_tokens(config: RunConfig) -> int:
 
 def _pace(records: Sequence[RunRecord]) -> float | None:
     """What runs here took, over what the stated rates say: the median of these; None without a run."""
-    found = []
-    for record in records:
-        with suppress(ValueError):  # a config of another version, or data that is not there
+    found = [factor for factor in map(_factor, records) if factor is not None]
+    return median(found) if found else None
+
+
+def _factor(record: RunRecord) -> float | None:
+    name = (record.study, record.run_id, record.finished)
+    if name not in _factors:
+        _factors[name] = None  # for a config of another version, or data that is not there
+        with suppress(ValueError):
             stated, _ = _stated(RunConfig.model_validate(record.config))
             done = _workload_of(record)
-            found.append(seconds_of(record, done, done) / stated)
-    return median(found) if found else None
+            _factors[name] = seconds_of(record, done, done) / stated
+    return _factors[name]
 
 
 def _base_seconds(config: RunConfig) -> float:
@@ -209,7 +218,9 @@ def _on_gpu(config: RunConfig) -> bool:
     return config.device == "cuda" or has_gpu(config.device)
 
 
-_workloads: dict[tuple[str, str, str | None], Workload] = {}  # of records, which are counted often
+# Of records, which are asked for with every run of a sweep.
+_workloads: dict[tuple[str, str, str | None], Workload] = {}
+_factors: dict[tuple[str, str, str | None], float | None] = {}
 
 
 def _workload_of(record: RunRecord) -> Workload:
@@ -224,11 +235,23 @@ def _eval_tokens(config: RunConfig) -> tuple[int, int]:
     tokens = once = 0
     for task in eval_tasks(config):
         known = _known_size(config, task.label)
-        num_problems = len(task.problems()) if known is None else known
+        num_problems = _num_problems(task) if known is None else known
         most = num_problems * (task.k + task.greedy) * task.max_new_tokens
         tokens, once = (tokens, once + most) if task.base_only else (tokens + most, once)
     # A search spends its budget, where _stated expects half of every completion's limit.
     return tokens + int(search_tokens(config) / TYPICAL_LENGTH), once
+
+
+def _num_problems(task: EvalTask) -> int:
+    """Problems of a task. Seeds that draw problems of their own draw as many: one of them is counted."""
+    data = task.data.model_copy(update={"data_seed": 0}) if task.data.data_seed else task.data
+    num = _counted(data.model_dump_json(), task.split, task.max_train_problems)
+    return num if task.limit is None else min(num, task.limit)
+
+
+@lru_cache(maxsize=256)
+def _counted(data: str, split: str, most: int | None) -> int:
+    return len(problems_to_evaluate(DataConfig.model_validate_json(data), split, most))
 
 
 def search_tokens(config: RunConfig) -> int:

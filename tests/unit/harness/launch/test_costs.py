@@ -13,6 +13,7 @@ from harness.launch.costs import estimate, finished_records, makespan
 from harness.launch.run import main
 from harness.launch.workload import evaluation_seconds, seconds_of, workload
 from harness.records.records import BaseRecord, RunRecord, write_record
+from harness.schema.data_config import DataConfig
 from harness.schema.run_config import RunConfig
 from tests.unit.harness.launch.test_measured import run_record
 from tests.unit.harness.tiny import configure
@@ -114,6 +115,37 @@ def test_runs_of_the_shape_count_and_others_correct_the_stated_rates() -> None:
     assert found.seconds == pytest.approx(stated * 40 / of_wider)
     on_gpu = finished("model.dims.hidden_size=64", run_id="d", hardware={"device": "cuda"})
     assert estimate(config(), [on_gpu]).source == "stated rates of one CPU thread"
+
+
+def test_of_other_models_the_newest_runs_count() -> None:
+    wide = "model.dims.hidden_size=64"
+    new = [finished(wide, run_id=f"n{i}", finished=f"2026-01-01T00:01:{i:02d}+00:00") for i in range(20)]
+    old = [
+        finished(
+            wide, run_id=f"o{i}", seconds=SECONDS | {"train": 80.0}, finished=f"2025-01-01T00:00:{i:02d}"
+        )
+        for i in range(30)
+    ]
+    found = estimate(config(), [*new, *old])
+    assert found.source == "20 finished runs of other models"
+    assert found.seconds == pytest.approx(estimate(config(), new).seconds)
+
+
+def test_problems_are_counted_once_for_all_seeds_and_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    real, read = costs.problems_to_evaluate, []
+
+    def counted(data: DataConfig, split: str, *rest: Any) -> list[Any]:
+        read.append((data.data_seed, split))
+        return real(data, split, *rest)
+
+    monkeypatch.setattr(costs, "problems_to_evaluate", counted)
+    costs._counted.cache_clear()
+    seeds = [
+        configure("data=reasoning_general_mini", "eval.splits=[validation,test]", f"data.data_seed={seed}")
+        for seed in range(4)
+    ]
+    assert len({estimate(c).seconds for c in seeds}) == 1
+    assert read == [(0, "validation"), (0, "test")]
 
 
 def test_runs_of_the_same_kind_of_objective_come_first() -> None:
