@@ -121,6 +121,7 @@ def serve() -> None:
     for name in _COMMON:
         __import__(name)
     sys.path[:] = [library, f"{library}/lib-dynload"]
+    os.environ.clear()
     null = os.open("/dev/null", os.O_RDWR)
     try:
         confine.filter_of_calls()

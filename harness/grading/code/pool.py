@@ -42,12 +42,13 @@ class _Server:
     def __init__(self) -> None:
         # Not -I: it would ignore the seed of hashes.
         command = [sys.executable, "-P", "-s", "-S", "-c", _START.format(str(_ROOT))]
+        libraries = {name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ}
         self.process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env={"PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1"},
+            env={**libraries, "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1"},
             cwd="/",
             bufsize=0,
         )
