@@ -55,10 +55,8 @@ def grows_with(factor: str, what: str) -> Rule:
 
     def judged(studies: Sequence[Committed]) -> tuple[str, str] | None:
         study, arms = studies[0], _along(studies[0], factor)
-        slopes = [
-            _slope({x: _gain(study, arm, metric) for x, arm in arms.items()}) for metric in ("avg", "greedy")
-        ]
-        return _growth(slopes, what)
+        gains = [{x: _gain(study, arm, metric) for x, arm in arms.items()} for metric in ("avg", "greedy")]
+        return _growth([_slope(gain) for gain in gains], gains[1], what)
 
     return judged
 
@@ -69,22 +67,31 @@ def with_steps(studies: Sequence[Committed]) -> tuple[str, str] | None:
     if rows.empty:
         return None
     trained = rows[(rows["arm"] == _control_arm(study)) & (rows["step"] > 0)]
-    slopes = [
-        _slope({float(str(step)): at.set_index("seed")[metric] for step, at in trained.groupby("step")})
+    base = rows[(rows["arm"] == _control_arm(study)) & (rows["step"] == 0)].set_index("seed")
+    gains = [
+        {
+            float(str(step)): at.set_index("seed")[metric] - base[metric]
+            for step, at in trained.groupby("step")
+        }
         for metric in ("avg", "greedy")
     ]
-    return _growth(slopes, "steps")
+    return _growth([_slope(gain) for gain in gains], gains[1], "steps")
 
 
-def _growth(slopes: Sequence[Interval | None], what: str) -> tuple[str, str] | None:
+def _growth(
+    slopes: Sequence[Interval | None], greedy_gain: Mapping[float, pd.Series[float]], what: str
+) -> tuple[str, str] | None:
+    """Judge by the slopes of the sampled and greedy gains, and by the greedy gain at the largest x."""
     sampled, greedy = slopes
     if sampled is None or greedy is None:
         return None
-    up = [slope.low is not None and slope.low > 0 for slope in (sampled, greedy)]
-    word = SUPPORTED if all(up) else UNDECIDED if any(up) else REFUTED
+    top = paired_t(greedy_gain[max(greedy_gain)].dropna().tolist())
+    up = [end.low is not None and end.low > 0 for end in (sampled, greedy, top)]
+    word = SUPPORTED if all(up) else UNDECIDED if any(up[:2]) else REFUTED
     return word, (
         f"Ten times the {what} add {interval_text(sampled, signed=True)} points to sampled accuracy and "
-        f"{interval_text(greedy, signed=True)} to greedy accuracy."
+        f"{interval_text(greedy, signed=True)} to greedy accuracy; with the most {what} the greedy gain is "
+        f"{interval_text(top, signed=True)}."
     )
 
 
@@ -120,31 +127,47 @@ def _slope(by_x: Mapping[float, pd.Series[float]]) -> Interval | None:
 
 def generalises(studies: Sequence[Committed]) -> tuple[str, str] | None:
     study = studies[0]
-    rows = study.table("transfer")
-    control = _control_arm(study)
-    if rows.empty or control is None:
+    rows, arms = study.table("transfer"), _trained_arms(study)
+    if rows.empty or not arms:
         return None
-    by_measure = rows[rows["arm"] == control].set_index("measure").to_dict("index")
-    sampled, best = by_measure["avg"], by_measure["best"]
+    of_arms = rows.set_index("arm").loc[arms]
+    sampled, best = (of_arms[of_arms["measure"] == m].to_dict("records") for m in ("avg", "best"))
     said = "Families that the base knows and training leaves out"
-    if not np.isnan(float(sampled["ratio_low"])):
-        shown = [100 * float(sampled[f"ratio{end}"]) for end in ENDS]
-        share = f"{shown[0]:.0f} % [{shown[1]:.0f}, {shown[2]:.0f}]"
-        said += f" gain {share} of what trained ones gain at temperature 1."
-    else:
+    ratios = [[100 * float(row[f"ratio{end}"]) for end in ENDS] for row in sampled]
+    if np.isnan(ratios).any():
         said += " have no ratio at temperature 1: no gain of trained ones is shown there."
-    gains = [
-        interval_bounds(*(float(best[f"{side}{end}"]) for end in ENDS), signed=True)
+    else:
+        shares = [f"{mean:.0f} % [{low:.0f}, {high:.0f}]" for mean, low, high in ratios]
+        said += f" gain {_each(shares, arms)} of what trained ones gain at temperature 1."
+    trained, untrained = (
+        _each([interval_bounds(*(float(row[side + end]) for end in ENDS), signed=True) for row in best])
         for side in ("trained", "untrained")
-    ]
+    )
     said += (
         " With base and arm each at its own best temperature trained families gain "
-        f"{gains[0]} points and untrained ones {gains[1]}."
+        f"{trained} points and untrained ones {untrained}."
     )
-    low, high = float(best["ratio_low"]), float(best["ratio_high"])
-    if np.isnan(low):
+    ends = [(float(row["ratio_low"]), float(row["ratio_high"])) for row in best]
+    if np.isnan(ends).any():
         return UNDECIDED, f"{said} There it is no gain that could reach others."
-    return REFUTED if low > 0.5 else SUPPORTED if high < 0.25 else UNDECIDED, said
+    refuted, supported = all(low > 0.5 for low, _ in ends), all(high < 0.25 for _, high in ends)
+    return REFUTED if refuted else SUPPORTED if supported else UNDECIDED, said
+
+
+def _each(texts: Sequence[str], arms: Sequence[str] = ()) -> str:
+    """The texts joined, each with its arm's name where there are several."""
+    named = zip(texts, arms, strict=True) if len(texts) > 1 and arms else ((text, "") for text in texts)
+    return " and ".join(f"{text} (`{arm}`)" if arm else text for text, arm in named)
+
+
+def _trained_arms(study: Committed) -> list[str]:
+    """The control; where that is a null, the declared family's arms above the best constant answer."""
+    declared, control = study.plan["declared"], _control_arm(study)
+    if control not in study.arms_at(declared.get("nulls", ())):
+        return [control] if control else []
+    arms = study.arms.set_index("arm")
+    above = arms[arms["estimate_low"] > arms["best_constant"]].index
+    return [label for label in study.arms_at(declared["family"]) if label in above]
 
 
 def factual(studies: Sequence[Committed]) -> tuple[str, str] | None:
@@ -171,11 +194,14 @@ def _control_arm(study: Committed) -> str | None:
 
 
 def thesis(studies: Sequence[Committed]) -> tuple[str, str] | None:
-    judged = contrast_of(studies[0], "grpo", "avg")
-    if judged is None:
+    found = {study.name: contrast_of(study, "grpo", "avg") for study in studies}
+    known = {name: judged for name, judged in found.items() if judged is not None}
+    if not known:
         return None
-    word = {"equivalent": SUPPORTED, "better": REFUTED, "worse": REFUTED}.get(judged.verdict.word, UNDECIDED)
-    return word, f"With each at its own best rate, GRPO's accuracy is {_size(judged)}."
+    words = {judged.verdict.word for judged in known.values()}
+    word = SUPPORTED if words == {"equivalent"} else REFUTED if words & {"better", "worse"} else UNDECIDED
+    shown = " and ".join(f"{_size(judged)} in `{name}`" for name, judged in known.items())
+    return word, f"With each at its own best rate, GRPO's accuracy is {shown}."
 
 
 def _size(judged: Judged) -> str:

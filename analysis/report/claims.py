@@ -38,21 +38,24 @@ CLAIMS = (
     Claim(
         "Cause 2: a large policy makes the gain",
         ("model_size",),
-        "supported if sampled and greedy gains both grow with the parameters; refuted if neither does",
+        "supported if sampled and greedy gains both grow with the parameters and the largest model has a "
+        "greedy gain; refuted if neither grows",
         "sizes from 0.1 to 30 billion with bases of equal accuracy (ablation `size` is not built)",
         claim_rules.grows_with("model", "parameters"),
     ),
     Claim(
         "Cause 3: many steps make the gain",
         ("step_count",),
-        "supported if sampled and greedy accuracy both grow with steps; refuted if neither does",
+        "supported if sampled and greedy accuracy both grow with steps and the most steps give a greedy "
+        "gain; refuted if neither grows",
         "thousands of steps on problems that the base cannot yet solve",
         claim_rules.with_steps,
     ),
     Claim(
         "Cause 3: diverse problems make the gain",
         ("diversity",),
-        "supported if sampled and greedy gains both grow with the problems; refuted if neither does",
+        "supported if sampled and greedy gains both grow with the problems and the most problems give a "
+        "greedy gain; refuted if neither grows",
         "millions of problems of many fields",
         claim_rules.grows_with("data.num_distinct", "different problems"),
     ),
@@ -74,8 +77,8 @@ CLAIMS = (
     ),
     Claim(
         "GRPO is hardly different from fine-tuning on the model's own right answers",
-        ("step_count",),
-        "supported if the two are equivalent; refuted if one is better",
+        ("step_count", "model_size"),
+        "supported if the two are equivalent in each study; refuted if one is better in any",
         "a model that explores more than it has seen, where wrong answers carry information",
         claim_rules.thesis,
     ),

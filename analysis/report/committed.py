@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +17,7 @@ from harness.records.fields import Declared, Primary
 from harness.records.reading import read_json
 
 FILE = "finding.json"
+RUNS = "runs.jsonl.gz"
 # Columns without which a table is not what its name says.
 COLUMNS = {"arms": ("arm",), "evaluations": ("arm", "seed", "step", "task", "split")}
 AGAIN = "write the reference again, or restore it from git"
@@ -140,6 +141,10 @@ class Committed:
                 after = trained.groupby("seed").tail(1)
                 found[str(arm)] = Ends(before.set_index("seed"), after.set_index("seed"))
         return found
+
+    def arms_at(self, levels: Sequence[str]) -> list[str]:
+        """Labels of the arms whose primary factor is at one of these levels, in the plan's order."""
+        return [arm["label"] for arm in self.plan["arms"] if arm["levels"].get(self.factor) in levels]
 
     def compared_with(self, levels: Mapping[str, str], control: str) -> str | None:
         """The arm whose primary factor is at `control` and whose other levels are these; None for itself."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import zlib
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from typing_extensions import TypedDict
 
 from analysis.report.build import notes_of
-from analysis.report.committed import AGAIN
+from analysis.report.committed import AGAIN, RUNS
 from analysis.report.content import Report, ReportSection, status_line
 from analysis.stats.intervals import Interval, paired_t
 from analysis.stats.text import interval_text
@@ -69,9 +71,10 @@ def _listed(folder: Path) -> list[str]:
         said = next(folder / name for name in ("study.json", "finding.json") if (folder / name).exists())
         try:
             asked = read_json(said, Asked, remedy=AGAIN)["question"]
-            lines = folder / "runs.jsonl"
-            runs = len(read_file(lines, remedy=AGAIN).splitlines()) if lines.exists() else 0
-        except ValueError as error:
+            lines = folder / RUNS
+            packed = read_file(lines, remedy=AGAIN) if lines.exists() else gzip.compress(b"")
+            runs = len(gzip.decompress(packed).splitlines())
+        except (ValueError, OSError, EOFError, zlib.error) as error:
             return [folder.name, "unreadable", str(error)]
         return [folder.name, f"{runs} runs, committed" if runs else "committed", asked]
     try:

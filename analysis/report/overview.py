@@ -23,13 +23,12 @@ INTRODUCTION = (
     "`r1-report findings` writes this page from the files beside it. avg@k is the mean accuracy of k sampled "
     "answers; greedy takes the likeliest token at each step. Differences and gains are in points of "
     "accuracy. Brackets are 95 % intervals over seeds, not adjusted for the number of comparisons; each "
-    "report says what its seeds draw anew. None holds other families of problems; older studies, with a "
-    "shared test and a pilot, leave out other problems and the choice of the learning rate too.\n\n"
+    "report says what its seeds draw anew. None holds other families of problems. `smollm2_gsm8k` is "
+    "older: its test and its learning rates, chosen by a pilot, are shared by all seeds.\n\n"
     "A verdict is better, worse, equivalent, undecided, or that the study cannot tell, with the reason; "
     "analysis/README.md has the rules. The margin of equivalence is a quarter of the "
-    "control's gain. Older studies had declared 3 points instead, which can exceed the whole gain.\n\n"
-    "A command makes its study at the commit beside it: the ablations of conf/ have been designed anew "
-    "since, with problems of 24 families instead of 8 (conf/README.md)."
+    "control's gain.\n\n"
+    "A command makes its study at the commit beside it: an ablation of conf/ may have changed since."
 )
 FIGURES = ("ordered", "checkpoints", "differences")
 # Folder or file -> (what it holds, the command that makes it where the file does not say so).
@@ -60,6 +59,7 @@ MEASURES = {
     "bench/step_profile.json": ("where the time of a training step goes", "rl_step"),
     "bench/rollout.json": ("tokens sampled per second, native engine and vLLM", ""),
     "bench/runs_per_hour.json": ("runs an hour of a study that used every GPU of a host", ""),
+    "bench/runs_per_hour_one_gpu.json": ("runs an hour on one GPU, default settings", ""),
     "bench/sampler_gap_cpu.json": ("KL between sampler and trainer logprobs, CPU", ""),
     "bench/sampler_gap_gpu.json": ("KL between sampler and trainer logprobs, GPU", ""),
     "bench/sweep_overhead.json": ("start-up time of runs in one process and in fresh ones", "sweep_overhead"),

@@ -3,16 +3,18 @@
 report.md figures/*.png      what was found; no completions
 <table>.csv                  every table of the report but that of runs, full precision
 evaluations.csv              each checkpoint's numbers on each task: the tables can be computed again from it;
-                             `main` is False for what `eval.temperatures` sampled besides
+                             `main` is False for what `eval.temperatures` sampled besides, which stands once
+                             for a base that several runs share
 problems.csv                 right samples of each problem of the primary task, last checkpoint and base
 problem_list.csv             those problems in the same order, with topic, family and level
 curves.csv                   training metrics by arm and step, mean over seeds
-runs.jsonl config.json       a line a run: its record, and the settings that not all runs share; those they do
+runs.jsonl.gz config.json    a line a run: its record, and the settings that not all runs share; those they do
 study.json provenance.json   the ablation as declared and piloted; commit, hardware, versions, bases, commands
 """
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 from collections.abc import Collection, Mapping
@@ -24,7 +26,7 @@ import pandas as pd
 
 from analysis.figures.training import CURVES
 from analysis.report.build import markdown
-from analysis.report.committed import FILE
+from analysis.report.committed import FILE, RUNS
 from analysis.report.content import Report
 from analysis.report.findings import finding
 from analysis.report.provenance import provenance
@@ -118,7 +120,7 @@ def write_reference(
         raise ValueError(f"--figures {unknown[0]}: no such figure here; choose of {', '.join(known)}")
     files = reference_files(report, command, FIGURES if figures is None else figures)
     _check_size(files, folder)
-    for old in [*folder.glob("figures/*"), *folder.glob("*.csv")]:
+    for old in [*folder.glob("figures/*"), *folder.glob("*.csv"), *folder.glob("runs.jsonl")]:
         old.unlink()
     for name, content in files.items():
         path = folder / name
@@ -162,7 +164,6 @@ def reference_files(
         "problem_list.csv": csv_text(_problem_list(study)),
         "curves.csv": csv_text(_curves(study), float_format="%.5g"),
         "config.json": _json(shared),
-        "runs.jsonl": "".join(_line(row, read.get(row["run_id"]), own) for row in _rows(study)),
         FILE: _json(finding(study, primary, arm_results(study, primary))),
         "study.json": _json(_without_output_dir(study.record.model_dump())),
         "provenance.json": _json(provenance(study, read, command)),
@@ -171,16 +172,18 @@ def reference_files(
         if path.exists():
             texts[path.name] = path.read_text(encoding="utf-8")
     files = {name: _portable(text, study).encode() for name, text in texts.items()}
+    lines = "".join(_line(row, read.get(row["run_id"]), own) for row in _rows(study))
+    files[RUNS] = gzip.compress(_portable(lines, study).encode(), mtime=0)
     return files | {f"figures/{f.name}.png": f.png for f in kept}
 
 
 def _chosen_runs(report: Report) -> Table:
-    """The table of runs without those at rates that their seed did not choose: runs.jsonl has every run."""
+    """The table of runs without those at rates that their seed did not choose: RUNS has every run."""
     runs, study = report.runs, report.study
     if not study.choices:
         return runs
     cells = [row for row in runs.cells if not row[1].endswith("(not chosen)")]
-    others = f" {len(runs.cells) - len(cells)} more, at rates that their seed did not choose: runs.jsonl."
+    others = f" {len(runs.cells) - len(cells)} more, at rates that their seed did not choose: {RUNS}."
     return replace(runs, cells=cells, note=runs.note + others)
 
 
@@ -224,7 +227,10 @@ def _evaluations(study: Study) -> pd.DataFrame:
     every = pd.concat(frames).reindex(columns=columns)
     if study.choices:
         every = every[every["arm"].notna() | ((every["step"] > 0) & every["main"].eq(True))]
-    return every.sort_values(order, ascending=[True] * 3 + [False])
+    same = every.drop(columns=["run_id", "arm", "tried_by", "lr"], errors="ignore")
+    base = every["run_id"].map(study.runs.set_index("run_id")["base_id"])
+    again = same.assign(base=base).duplicated() & (every["step"] == 0) & every["main"].eq(False)
+    return every[~again].sort_values(order, ascending=[True] * 3 + [False])
 
 
 def _problems(study: Study) -> pd.DataFrame:

@@ -77,10 +77,10 @@ def _floor(study: Committed) -> str:
 def _gains(study: Committed) -> str:
     arms = study.arms.set_index("arm")
     declared = study.plan["declared"]
-    family = arms.loc[declared["family"]]
+    family = arms.loc[study.arms_at(declared["family"])]
     passed = family[family["gain_over_base_low"] > 0]
     text = f"{len(passed)} of {len(family)} arms gain {_range(passed['gain_over_base'])} points"
-    for name in declared["nulls"]:
+    for name in study.arms_at(declared["nulls"]):
         row = arms.loc[name]
         text += f", the null control `{name}` {_interval(row, 'gain_over_base')}"
     return text

@@ -44,10 +44,7 @@ def primary_contrasts(study: Committed) -> list[PrimaryContrast]:
         return []
     primary, factor = plan["primary"], study.factor
     if primary.get("criterion") == "gain":
-        named = {
-            arm["label"] for arm in plan["arms"] if arm["levels"].get(factor) in plan["declared"]["family"]
-        }
-        rows = study.arms[study.arms["arm"].isin(named)]
+        rows = study.arms[study.arms["arm"].isin(study.arms_at(plan["declared"]["family"]))]
         return _of_rows(study, rows, "gain_over_base", "{} over its base")
     control = plan["control"].get(factor)
     effects = study.table("main_effects")

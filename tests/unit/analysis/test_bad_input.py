@@ -291,7 +291,7 @@ def test_a_committed_version_is_no_study_that_was_never_started(make_study, tmp_
     assert main(["list", str(kept.parent)]) == 0
     (line,) = [x for x in capsys.readouterr().out.splitlines() if "kept" in x.split()[:1]]
     assert "6 runs, committed" in line and "unreadable" not in line
-    for path in ("study.json", "runs.jsonl"):  # a version committed before there were these
+    for path in ("study.json", "runs.jsonl.gz"):  # a version committed before there were these
         (kept / path).unlink()
     assert main(["table", str(kept)]) == 2
     assert "a committed version, without its runs" in capsys.readouterr().err

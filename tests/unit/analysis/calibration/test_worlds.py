@@ -12,14 +12,14 @@ import pytest
 from analysis.calibration import effects, samplings, verdicts
 from analysis.calibration.worlds import RATES, World, grid_levels, problems, scores, standard
 
-REFERENCE = Path(__file__).parents[4] / "outputs" / "reference"
+OLDER = Path(__file__).parents[1] / "older_studies"
 WORLD = World()
 FAMILIES = pd.read_csv(Path(effects.__file__).parents[1] / "report" / "aime_gen_mini_test.csv")["family"]
 
 
 def grid(study: str, arm: str, step: int) -> np.ndarray:
     """Share of right samples by seed and test problem."""
-    table = pd.read_csv(REFERENCE / study / "problems.csv")
+    table = pd.read_csv(OLDER / study / "problems.csv")
     rows = table[(table["arm"] == arm) & (table["step"] == step) & (table["task"] == "aime_gen_test_k")]
     return np.array(
         [[int(x) / k for x in right.split()] for right, k in zip(rows["right"], rows["k"], strict=True)]
@@ -27,12 +27,12 @@ def grid(study: str, arm: str, step: int) -> np.ndarray:
 
 
 def test_the_rate_curve_and_its_noise_are_those_of_the_pilots() -> None:
-    pilot = json.loads((REFERENCE / "bridge" / "study.json").read_text())["pilot"]
+    pilot = json.loads((OLDER / "bridge" / "study.json").read_text())["pilot"]
     sft = next(row for row in pilot if row["arm"] == "sft")["tried"]
     assert WORLD.curve == pytest.approx([np.mean(list(sft[rate].values())) for rate in RATES], abs=6e-4)
     variances = []
     for study in ("bridge", "bridge_clean"):
-        for row in json.loads((REFERENCE / study / "study.json").read_text())["pilot"]:
+        for row in json.loads((OLDER / study / "study.json").read_text())["pilot"]:
             low, high = row["tried"]["3e-05"], row["tried"]["0.0001"]
             variances.append(np.var([low[s] - high[s] for s in low], ddof=1))
     # A difference of two rates at one seed: what they do to a base, the runs, the samples of validation.

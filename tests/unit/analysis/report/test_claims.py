@@ -147,6 +147,13 @@ def test_what_grows_with_a_number(tmp_path: Path, greedy: float, avg: float, wor
     assert f"Ten times the problems add {100 * avg:+.1f} [".replace("-", "−") in found[1]
 
 
+def test_a_loss_that_shrinks_is_no_gain_that_grows(tmp_path: Path) -> None:
+    gains = {"10": (0.03, -0.1), "100": (0.06, -0.06), "1000": (0.09, -0.02)}
+    found = claim_rules.grows_with("data.num_distinct", "problems")([sizes(tmp_path / "diversity", gains)])
+    assert found is not None and found[0] == "undecided"
+    assert " and +4.0 [" in found[1] and "with the most problems the greedy gain is −2.0 [" in found[1]
+
+
 def test_steps_are_read_within_the_control_arm(tmp_path: Path) -> None:
     steps = [(s, accuracies(0.2 + 0.05 * i, 0.5 + 0.01 * i)) for i, s in enumerate((10, 100, 1000), 1)]
     flat = [(s, accuracies(0.9)) for s in (10, 100, 1000)]
@@ -187,6 +194,38 @@ def test_whether_a_gain_reaches_untrained_families(
     assert ("no gain that could reach others" in found[1]) == (ratio[1] is None)
 
 
+def test_where_the_control_is_a_null_the_trained_arms_above_the_floor_count(tmp_path: Path) -> None:
+    arms: dict[str, Any] = {
+        f"{arm}, {size}": ({"arm": arm, "model": size}, [BASE, (24, accuracies(0.3))])
+        for arm in ("sft", "grpo", "random")
+        for size in ("xs", "m")
+    }
+    factors = {"arm": ["sft", "grpo", "random"], "model": ["xs", "m"]}
+    study = committed(tmp_path / "transfer", factors, {"arm": "random", "model": "xs"}, arms)
+    plan = json.loads((study.folder / "study.json").read_text())
+    plan["declared"] |= {"family": ["sft", "grpo"], "nulls": ["random"]}
+    (study.folder / "study.json").write_text(json.dumps(plan))
+    levels = [{"arm": a, "estimate_low": 0.02 if "xs" in a else 0.3, "best_constant": 0.05} for a in arms]
+    pd.DataFrame(levels).to_csv(study.folder / "arms.csv", index=False)
+    ends, rows = ("", "_low", "_high"), []
+    for arm in arms:
+        gain, ratio = (0.1 if arm == "sft, m" else 0.2), ((0.9, 0.7, 1.1) if "m" in arm else (0.1, 0.0, 0.2))
+        own = {f"{side}{end}": gain for side in ("trained", "untrained") for end in ends}
+        own |= dict(zip((f"ratio{end}" for end in ends), ratio, strict=True))
+        rows += [{"arm": arm, "measure": measure, **own} for measure in ("avg", "best")]
+    pd.DataFrame(rows).to_csv(study.folder / "transfer.csv", index=False)
+    found = claim_rules.generalises([Committed.read(study.folder)])
+    assert (
+        found is not None and found[0] == "refuted"
+    )  # the arms at the floor, and the null, would not say so
+    assert "gain 90 % [70, 110] (`sft, m`) and 90 % [70, 110] (`grpo, m`) of" in found[1]
+    assert "gain +10.0 [+10.0, +10.0] and +20.0 [+20.0, +20.0] points and untrained ones" in found[1]
+    rows = [row | {"ratio_low": 0.3} if row["arm"] == "grpo, m" else row for row in rows]
+    pd.DataFrame(rows).to_csv(study.folder / "transfer.csv", index=False)
+    again = claim_rules.generalises([Committed.read(study.folder)])
+    assert again is not None and again[0] == "undecided"  # one of two is not enough
+
+
 @pytest.mark.parametrize(
     "changes, word",
     [
@@ -222,6 +261,22 @@ def test_grpo_against_fine_tuning(tmp_path: Path, difference: float, word: str) 
     study = committed(tmp_path / "s", {"objective": ["sft", "grpo"]}, {"objective": "sft"}, arms)
     found = claim_rules.thesis([study])
     assert found is not None and found[0] == word
+
+
+def test_grpo_has_to_be_equivalent_in_every_study(tmp_path: Path) -> None:
+    def study(name: str, difference: float) -> Committed:
+        arms: dict[str, Any] = {
+            "sft": ({"objective": "sft"}, [BASE, (24, accuracies(0.3))]),
+            "grpo": ({"objective": "grpo"}, [BASE, (24, accuracies(0.3 + difference))]),
+        }
+        return committed(tmp_path / name, {"objective": ["sft", "grpo"]}, {"objective": "sft"}, arms)
+
+    same, better = study("same", 0.01), study("better", 0.05)
+    both = claim_rules.thesis([same, study("too", 0.01)])
+    assert both is not None and both[0] == "supported"
+    assert "(equivalent) in `same` and " in both[1] and "in `too`" in both[1]
+    mixed = claim_rules.thesis([same, better])
+    assert mixed is not None and mixed[0] == "refuted"
 
 
 def test_a_claim_without_its_study_is_not_run_and_a_smoke_test_decides_nothing(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import json
 import re
@@ -65,7 +66,8 @@ def test_the_primary_difference_can_be_computed_again_from_what_is_committed(wri
 
 def test_a_line_a_run_and_the_shared_settings_are_its_whole_config(written) -> None:
     study, folder = written
-    lines = [json.loads(line) for line in (folder / "runs.jsonl").read_text().splitlines()]
+    packed = (folder / "runs.jsonl.gz").read_bytes()
+    lines = [json.loads(line) for line in gzip.decompress(packed).splitlines()]
     shared = json.loads((folder / "config.json").read_text())
     assert {line["run_id"]: line["status"] for line in lines}["planned"] == "missing"
     for line in lines:
@@ -98,7 +100,8 @@ def test_no_file_names_this_machine_or_holds_a_completion_and_every_link_leads_s
     study, folder = written
     for path in folder.rglob("*"):
         if path.is_file() and path.suffix != ".png":
-            text = path.read_text()
+            packed = path.suffix == ".gz"
+            text = gzip.decompress(path.read_bytes()).decode() if packed else path.read_text()
             assert str(study.parent) not in text and "output_dir=" not in text, path
     text = (folder / "report.md").read_text()
     assert "seed=0" in text and "generated problems" in text

@@ -134,7 +134,9 @@ def test_arms_below_the_best_constant_answer_are_named(tmp_path: Path) -> None:
 
 def test_gains_are_counted_by_their_intervals(tmp_path: Path) -> None:
     primary = {"factor": "arm", "split": "test", "criterion": "gain"}
-    study = commit(tmp_path, primary=primary, declared={"family": ["sft", "kl"], "nulls": ["random"]})
+    arms_of = [{"label": name, "levels": {"arm": name}} for name in ("sft", "kl", "random")]
+    declared = {"family": ["sft", "kl"], "nulls": ["random"]}
+    study = commit(tmp_path, primary=primary, declared=declared, arms=arms_of)
     arms = (tmp_path / "arms.csv").read_text().replace("0.05,0.03,0.07", "0.05,-0.01,0.11")
     (tmp_path / "arms.csv").write_text(arms + "random,0.12,0.08,-0.02,-0.08,0.03\n")
     assert sentence(study) == "1 of 2 arms gain 6.0 points, the null control `random` −2.0 [−8.0, +3.0]."

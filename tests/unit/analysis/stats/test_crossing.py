@@ -13,7 +13,7 @@ import pytest
 from analysis.stats.coverage import never_then_often
 from analysis.stats.crossing import crossing, pass_at_every_k
 
-BRIDGE = Path(__file__).parents[4] / "outputs" / "reference" / "bridge" / "problems.csv"
+BRIDGE = Path(__file__).parents[1] / "older_studies" / "bridge" / "problems.csv"
 
 
 def test_pass_at_every_k_counts_all_subsets() -> None:

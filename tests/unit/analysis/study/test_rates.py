@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import random
 from collections.abc import Callable
@@ -302,7 +303,7 @@ def test_a_reference_holds_every_run_of_the_grid_and_reads_back(folder: Path, tm
     assert {a: list(e.after["avg"]) for a, e in committed.accuracy.items()} == {
         a: [pytest.approx(TEST[a][s][RATES.index(CHOSEN[a][s])] / 80) for s in SEEDS] for a in ARMS
     }
-    assert len(files["runs.jsonl"].splitlines()) == 24
+    assert len(gzip.decompress(files["runs.jsonl.gz"]).splitlines()) == 24
     frame = committed.table("evaluations")
     assert set(frame.loc[frame["step"] > 0, "lr"]) == {1e-5, 1e-4, 1e-3}
 
