@@ -18,6 +18,7 @@ from harness.records.published import CHECKPOINTS
 from harness.records.records import BASES, NewerRecord, RecordError, read_base, read_run
 from harness.schema.corpus_config import corpus_name
 from harness.schema.eval_config import BenchmarkConfig, LmEvalConfig
+from harness.schema.prompts import CHAT
 from harness.schema.run_config import RunConfig
 from harness.schema.search_config import EvalSearchConfig
 from harness.seeds import all_streams
@@ -176,7 +177,7 @@ def lm_eval_key(config: RunConfig, asked: LmEvalConfig) -> str:
     identity = {
         **asked.model_dump(exclude={"include_path"}),
         "files": files,
-        "chat": config.measured_data.template == "chat",
+        "chat": config.measured_data.template in CHAT,
         "dtype": config.dtype,
         "threads": config.threads,
     }

@@ -36,6 +36,7 @@ UNITS = {
     "reward_custom": "mean a sample",
     "accuracy": "share right",
     "extracted": "share",
+    "tests_passed": "share of tests",
     "truncated": "share cut",
     "zero_variance_groups": "share of groups",
     "completion_length": "tokens",

@@ -85,11 +85,11 @@ def _unset(wanted: dict[str, Any], given: set[str]) -> dict[str, Any]:
 
 def _wanted(config: RunConfig) -> dict[str, Any]:
     """The setting and its value of each default. eval: DeepSeek-R1's (arXiv:2501.12948 section 3)."""
-    kind = purpose(config.model)
+    kind, chat = purpose(config.model), "chat_code" if config.data.answer_rules == ["program"] else "chat"
     dims = config.model.dims or (_shape(config.model) if config.model.source != "hub" else None)
     tokens = TOKENS[kind] if dims is None else min(TOKENS[kind], dims.max_position_embeddings // 2)
     return {
-        **({"data.template": "chat"} if kind != "base" else {}),
+        **({"data.template": chat} if kind != "base" else {}),
         "rollout.max_new_tokens": tokens,
         "eval.max_new_tokens": tokens,
         "eval.temperature": 0.6,

@@ -27,7 +27,7 @@ from harness.records.reading import RecordError, read_file, read_json
 
 SCHEMA_VERSION = 1
 # Datasets that a program makes; the names of their tasks begin so. Here, since harness and analysis read it.
-GENERATED = ("aime_gen", "general")
+GENERATED = ("aime_gen", "general", "code_gen")
 Status = Literal["running", "finished", "failed", "interrupted"]
 T = TypeVar("T", bound="Record")
 

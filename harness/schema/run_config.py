@@ -198,6 +198,11 @@ class RunConfig(Section):
             "data.fresh with objective.selection.fn=dynamic, which may draw one again; use selection.fn=all",
         ),
         Check(
+            lambda c: c.objective.reward.tests and c.data.answer_rules != ["program"],
+            "objective.reward.tests={c.objective.reward.tests:g} with data.answer_rules="
+            "{c.data.answer_rules}: only programs have tests; use data=code, or set it 0",
+        ),
+        Check(
             lambda c: c.rollout.lag >= c.trainer.steps and not c.objective.offline,
             "rollout.lag={c.rollout.lag} with trainer.steps={c.trainer.steps}: no sample is new; lower it",
         ),

@@ -8,6 +8,7 @@ from itertools import count, repeat
 
 import torch
 
+from harness.grading.find.extraction import PROGRAM
 from harness.grading.grade import grade
 from harness.objectives.selection import drop_zero_variance, needs_refill, truncated
 from harness.schema.advantage_config import COMPARED
@@ -79,9 +80,9 @@ def _on_end(run: Run, problems: Sequence[Problem]) -> OnEnd:
 
 
 def _grading_ahead(run: Run, problems: Sequence[Problem]) -> GradingAhead | None:
-    """Threads that grade while the engine decodes, for answers that are compared symbolically."""
+    """Threads that grade while the engine decodes, where formulas are compared or programs are run."""
     data = run.config.data
-    if not data.symbolic:
+    if not data.symbolic and tuple(data.answer_rules) != PROGRAM:
         return None
 
     def decode(tokens: list[int]) -> str:

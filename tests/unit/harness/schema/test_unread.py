@@ -282,6 +282,7 @@ def test_nothing_of_conf_is_unread(file: str) -> None:
                 "model=gguf": "model.path=/a",
             }
             given |= {"data=jsonl": f"data.path={file}", "data=hub": "data.hub_id=a/b"}
+            given |= {"data=code": f"data.path={file}"}
             given |= {"data=function": f"data.function={FUNCTION}"}
             chosen = f"{group}={option}"
             lines = [chosen, *([given[chosen]] if chosen in given else [])]
