@@ -67,6 +67,8 @@ CASES: dict[str, tuple[str, list[str], list[str]]] = {
     "rollout.prompts_per_step": ("16", ["objective=cold_start"], LADDER),
     "rollout.group_size": ("4", ["objective=cold_start"], ["objective=cold_start", "eval.rerank=[outcome]"]),
     "trainer.steps": ("7", ["objective=cold_start"], ["objective=sft_rejection_offline"]),
+    "trainer.parallel": ("sharded", LADDER, ["trainer.processes=2"]),
+    "trainer.rank_timeout": ("9", LADDER, ["trainer.processes=2"]),
     "eval.outcome_model": ("{num_problems: 9}", LADDER, ["eval.rerank=[outcome]"]),
     "eval.process_model": ("{num_problems: 9}", LADDER, ["eval.rerank=[process]"]),
     "corpus": ("clean", HUB, LADDER),
