@@ -18,12 +18,16 @@ from harness.records.published import CHECKPOINTS
 from harness.records.records import BASES, NewerRecord, RecordError, read_base, read_run
 from harness.schema.corpus_config import corpus_name
 from harness.schema.eval_config import BenchmarkConfig, LmEvalConfig
+from harness.schema.prompts import CHAT
 from harness.schema.run_config import RunConfig
 from harness.schema.search_config import EvalSearchConfig
 from harness.seeds import all_streams
 
-# Settings of `objective`, `rollout` and `trainer` that change no number.
-_APART = ("keep", "checkpoint_every", "path", "max_sampler_kl", "release", "rank_timeout")
+# Settings that change no result: what is kept for a reader, paths, memory, patience and machines.
+_APART = {
+    *("keep", "checkpoint_every", "path", "max_sampler_kl", "release"),
+    *("rank_timeout", "cache_memory", "verl"),
+}
 
 
 def digest(value: Any, length: int = 8) -> str:
@@ -57,7 +61,7 @@ def run_identity(config: RunConfig) -> dict[str, Any]:
     sections = {
         name: getattr(config, name).model_dump(
             exclude_defaults=True,
-            exclude={*_APART, *({"processes"} if config.trainer.processes == 1 else ())},
+            exclude=_APART | ({"processes"} if config.trainer.processes == 1 else set()),
         )
         for name in ("objective", "rollout", "trainer")
     }
@@ -173,7 +177,7 @@ def lm_eval_key(config: RunConfig, asked: LmEvalConfig) -> str:
     identity = {
         **asked.model_dump(exclude={"include_path"}),
         "files": files,
-        "chat": config.measured_data.template == "chat",
+        "chat": config.measured_data.template in CHAT,
         "dtype": config.dtype,
         "threads": config.threads,
     }

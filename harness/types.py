@@ -138,6 +138,8 @@ class RolloutEngine(Protocol):
 class Grade:
     """The grader's verdict: is the extracted answer equal to the reference, and why.
 
+    `tests` is the share of its tests that a program passes; None where no program is asked for.
+
     Example, of the two rollouts:
         Grade(correct=True, extracted="4", reason="final_number: equal numbers")
         Grade(correct=False, extracted="50", reason="final_number: different numbers")
@@ -146,6 +148,7 @@ class Grade:
     correct: bool
     extracted: str | None
     reason: str
+    tests: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ MEASURES = {
     "greedy": "decoded greedily",
     "pass": "any of k samples right",
 }
-GENERATED = ("aime_gen", "reasoning", "general")  # tasks of generated problems begin so
+GENERATED = ("aime_gen", "reasoning", "general", "code_gen")  # tasks of generated problems begin so
 # Settings of an arm that is there to fail, or to cheat: its gain says nothing about training.
 CONTROLS = ("objective.reward.random", "objective.reward.inverted", "data.dose=")
 

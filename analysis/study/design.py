@@ -12,6 +12,7 @@ from analysis.study.load import Study, seed_order
 from analysis.study.looks import by_hand_text
 from analysis.study.rates import choice_notes
 from analysis.study.stages import earlier_stages
+from analysis.study.unmatched import unmatched_notes
 from harness.records.records import Arm
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ def design_notes(study: Study) -> list[str]:
         _cut_short,
         _other_bases,
         _mixed_versions,
+        unmatched_notes,
         _mixed_protocols,
         _mixed_within,
         _other_protocols,

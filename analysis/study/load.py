@@ -260,6 +260,7 @@ def _run_row(
         "nondeterminism": record.nondeterminism,
         "overrides": tuple(record.overrides),
         "flags": tuple(record.flags),
+        "unmatched": tuple(record.unmatched),
     }
 
 

@@ -17,9 +17,12 @@ COLUMNS = {
     "aime24_pass1": ("AIME 2024 pass@1", "aime24", "avg"),
     "aime24_cons64": ("AIME 2024 cons@64", "aime24", "maj"),
     "math500_pass1": ("MATH-500 pass@1", "math500", "avg"),
+    "swe_verified": ("SWE-bench Verified", "swebench", "avg"),
 }
 FOOTNOTES = {
     "cons": "cons@64 is not given in the paper.",
+    "agentless": "SWE-bench Verified by the Agentless framework, not by one patch from one prompt.",
+    "figure": "SWE-bench Verified stands in Figure 1 alone.",
     "openai": "Taken by the paper from OpenAI's reports.",
     "zero": "71.0 is arXiv v1's; Nature's Table 2 says 77.9. It starts from 15.6. Figure 1 votes over 16.",
     "qwq": "AIME 2024 is 50.0 in the paper and 44.0 in its repository's README.",

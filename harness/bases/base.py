@@ -27,7 +27,7 @@ def adopt(config: RunConfig, folder: Path, report: Reporter) -> None:
     else:
         remove(target)  # a link to where the model was
         target.symlink_to(fetch(model).absolute(), target_is_directory=True)
-    if model.dims is None:  # then its size was not known before the download
+    if model.dims is None and config.trainer.engine == "native":  # its size was not known before the download
         check_fits(config)
     write_base(config, folder, folder_dims(target), seconds=time.perf_counter() - started)
 

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from harness.data.load import load_split
+from harness.data.programs import check_programs
 from harness.data.stages import seeded, without_copies
 from harness.schema.data_config import DataConfig
 from harness.schema.eval_config import BenchmarkConfig
 from harness.schema.presets import preset, with_components
-from harness.schema.prompts import render
+from harness.schema.prompts import CHAT, render
 from harness.schema.run_config import ConfigError
 from harness.types import Problem
 
@@ -40,7 +41,16 @@ def benchmark_data(benchmark: BenchmarkConfig, template: str) -> DataConfig:
         whole = DataConfig.model_validate(benchmark.own)
     else:
         whole = data_config(benchmark.task) if benchmark.path is None else _file_preset(benchmark)
-    return DataConfig.model_validate({**whole.model_dump(), "template": benchmark.template or template})
+    return DataConfig.model_validate(
+        {**whole.model_dump(), "template": benchmark.template or _default_template(whole, template)}
+    )
+
+
+def _default_template(data: DataConfig, template: str) -> str:
+    """`template`, but for programs: their own, or that of a model made for chat."""
+    if data.answer_rules != ["program"]:
+        return template
+    return "chat_code" if template in CHAT else data.template
 
 
 def _file_preset(benchmark: BenchmarkConfig) -> DataConfig:
@@ -51,7 +61,9 @@ def check_benchmark(benchmark: BenchmarkConfig, template: str) -> None:
     """Raises ConfigError for a benchmark that cannot be loaded or holds no problems."""
     where = f"eval.benchmarks.{benchmark.name}"
     try:
-        problems = load_split(benchmark_data(benchmark, template), benchmark.split)
+        data = benchmark_data(benchmark, template)
+        problems = load_split(data, benchmark.split)
+        check_programs(data, problems)
     except ValidationError as error:
         first = error.errors()[0]
         raise ConfigError(f"{where}.{'.'.join(map(str, first['loc']))}: {first['msg']}") from None

@@ -10,6 +10,7 @@ from typing import Any
 
 from harness.data import function, hub
 from harness.data.assemble import Report, assemble
+from harness.data.programs import check_programs
 from harness.data.registry import PUBLISHED, generator, version
 from harness.data.sources import Source, file_hash
 from harness.data.stages import seeded
@@ -102,7 +103,9 @@ def _check_read(data: DataConfig) -> None:
     """Raises ValueError unless every split can be read and there is something to train on."""
     own = data.is_own or any(part.is_own for part in data.components.values())
     splits = [split for split in SPLITS if own or split != "perturbed"]  # GSM8K's twins take seconds to make
-    if {split: load_split(data, split) for split in splits}["train"]:
+    found = {split: load_split(data, split) for split in splits}
+    check_programs(data, (problem for problems in found.values() for problem in problems))
+    if found["train"]:
         return
     if data.num_train == 0:
         raise ConfigError("data.num_train=0: training needs some problems; raise it, or null for all")
@@ -121,7 +124,7 @@ def _check_families(data: DataConfig) -> None:
         field = "families" if split == "train" else "heldout_families"
         if getattr(data, field) and getattr(data, f"num_{split}"):
             few = {f"num_{split}": 1, "num_distinct": None, "dose": None}
-            assemble(data.model_copy(update=few), split)
+            check_programs(data, assemble(data.model_copy(update=few), split)[0])
 
 
 def corpus(config: RunConfig, *, num_documents: int, seed: int) -> Iterator[Document]:

@@ -11,6 +11,7 @@ from harness.data import (
     aime_1983_2023,
     aime_gen,
     amc23,
+    code_gen,
     dapo_17k,
     deepscaler,
     general,
@@ -20,7 +21,9 @@ from harness.data import (
     hmmt_feb25,
     hmmt_feb26,
     hmmt_nov25,
+    humaneval,
     math500,
+    mbpp,
     minerva,
     olympiadbench,
 )
@@ -43,10 +46,12 @@ PUBLISHED = {
     "minerva": minerva,
     "deepscaler": deepscaler,
     "dapo_17k": dapo_17k,
+    "humaneval": humaneval,
+    "mbpp": mbpp,
 }
 
 
-GENERATORS: dict[str, Any] = {"aime_gen": aime_gen, "general": general}
+GENERATORS: dict[str, Any] = {"aime_gen": aime_gen, "general": general, "code_gen": code_gen}
 
 
 def generator(dataset: str) -> Any:
@@ -57,4 +62,4 @@ def generator(dataset: str) -> Any:
 def version(dataset: str) -> int | str:
     """Version of what `generator` makes, as it stands in hashes."""
     found = generator(dataset).GENERATOR_VERSION
-    return f"general {found}" if dataset == "general" else found
+    return f"{dataset} {found}" if dataset in ("general", "code_gen") else found

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from harness.grading.code.program import reference_text
 from harness.types import Problem
 
 AnswerRange = tuple[int, int]
@@ -23,9 +24,11 @@ def problems_of(
 ) -> list[Problem]:
     """A problem for each (where, row); where a row is a text, that is what is wrong with it.
 
-    A row has `problem` (or `question`) and `answer`, and may have id, topic (or subject), level, solution,
-    pair_id and exact; a row without an id is called <prefix, else dataset>-<its number>. Bad rows go to
-    `bad_rows`, one line each; with None they raise ValueError, all in one.
+    A row has `problem` (or `question`) and `answer`, or, where a program is asked for, `prompt` (or
+    `problem`), `tests` and `entry_point` (harness/grading/code/program.py). It may have id, topic (or
+    subject), level, solution, pair_id and exact; a row without an id is called
+    <prefix, else dataset>-<its number>. Bad rows go to `bad_rows`, one line each; with None they raise
+    ValueError, all in one.
     """
     problems: list[Problem] = []
     places: dict[str, str] = {}
@@ -55,6 +58,9 @@ def _problem(
     row: Mapping[str, Any], dataset: str, split: str, name: str, answer_range: AnswerRange | None
 ) -> Problem:
     text = row.get("problem") or row.get("question")
+    if row.get("tests") is not None:
+        text = text or row.get("prompt")
+        row = {**row, "answer": reference_text(row), "exact": True}
     answer = (_text("answer", row.get("answer")) or "").strip()
     if not isinstance(text, str) or not text.strip():
         raise ValueError("no text; each line needs a non-empty `problem`")

@@ -15,12 +15,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from harness.evaluation.code_eval import confined
 from harness.identity import lm_eval_key
 from harness.records.lm_eval import LmEvalRecord, lm_eval_path, read_lm_eval
 from harness.records.progress import quiet
 from harness.records.reading import RecordError
 from harness.records.records import write_record
 from harness.schema.eval_config import LmEvalConfig
+from harness.schema.prompts import CHAT
 from harness.schema.run_config import ConfigError, RunConfig
 
 
@@ -33,10 +35,20 @@ def check_lm_eval(asked: LmEvalConfig) -> None:
         hint = f"did you mean {' or '.join(near)}?" if near else "`lm-eval ls tasks` lists its tasks."
         raise ConfigError(f"{where}: lm-eval has no such task; {hint} Or give include_path")
     try:
-        _loaded(asked)
+        with confined(asked.task) as allowed:
+            tasks = _loaded(asked)["tasks"]
+    except ConfigError:
+        raise
     except Exception as error:  # a package, the hub, a YAML: each raises a family of its own
         reason = " ".join(str(error).split())[:300] or type(error).__name__
         raise ConfigError(f"{where}: cannot be loaded ({reason}); mend that, or leave the task out") from None
+    if unsafe := [
+        name for name, task in tasks.items() if getattr(task, "UNSAFE_CODE", False) and not allowed
+    ]:
+        raise ConfigError(
+            f"{where}: {unsafe[0]} runs what a model wrote, unconfined; leave it out (humaneval and mbpp, "
+            "asked for by name, are run confined)"
+        )
 
 
 def evaluate_lm_eval(
@@ -67,7 +79,7 @@ def evaluate_lm_eval(
         with quiet("lm_eval"):
             if asked.batch_size not in models:
                 models[asked.batch_size] = _model(config, weights, device, asked.batch_size)
-            found = _run(models[asked.batch_size], asked, chat=config.measured_data.template == "chat")
+            found = _run(models[asked.batch_size], asked, chat=config.measured_data.template in CHAT)
         record = LmEvalRecord(
             key=lm_eval_key(config, asked),
             task=asked.task,
@@ -77,7 +89,7 @@ def evaluate_lm_eval(
             base_id=base_id,
             limit=asked.limit,
             num_fewshot=asked.num_fewshot,
-            chat_template=config.measured_data.template == "chat",
+            chat_template=config.measured_data.template in CHAT,
             seconds=time.perf_counter() - start,
             lm_eval_version=version("lm_eval"),
             **_fields(found),
@@ -116,16 +128,18 @@ def _loaded(asked: LmEvalConfig) -> Any:
 def _run(lm: Any, asked: LmEvalConfig, *, chat: bool) -> Mapping[str, Any]:
     from lm_eval.evaluator import simple_evaluate
 
-    found: Mapping[str, Any] | None = simple_evaluate(
-        lm,
-        tasks=[asked.task],
-        task_manager=_manager(asked.include_path),
-        num_fewshot=asked.num_fewshot,
-        limit=asked.limit,
-        apply_chat_template=chat,
-        bootstrap_iters=0,
-        log_samples=True,
-    )
+    with confined(asked.task) as allowed:
+        found: Mapping[str, Any] | None = simple_evaluate(
+            lm,
+            tasks=[asked.task],
+            task_manager=_manager(asked.include_path),
+            num_fewshot=asked.num_fewshot,
+            limit=asked.limit,
+            apply_chat_template=chat,
+            bootstrap_iters=0,
+            log_samples=True,
+            confirm_run_unsafe_code=allowed,
+        )
     assert found is not None  # it is None in other processes than the first
     return found
 

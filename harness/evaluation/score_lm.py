@@ -157,7 +157,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         name = options.name or given.get("pretrained") or given.get("model") or options.model
         settings = {"batch_size": options.batch_size, "device": options.device}
         records = score_lm(
-            _load(options.model, options.model_args, settings),
+            load_lm(options.model, options.model_args, settings),
             benchmarks,
             model=Path(name).name,
             out=options.out,
@@ -181,7 +181,7 @@ def _benchmarks(text: str) -> list[BenchmarkConfig]:
         raise ConfigError(f"--benchmarks: {explain(error, RunConfig, at=('eval', 'benchmarks'))}") from None
 
 
-def _load(model: str, arguments: str, settings: dict[str, Any]) -> LM:
+def load_lm(model: str, arguments: str, settings: dict[str, Any]) -> LM:
     """The model by lm-eval. Raises ValueError if its files or settings are bad."""
     from lm_eval.api.registry import get_model
 

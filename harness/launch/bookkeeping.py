@@ -134,7 +134,7 @@ def close_record(folder: Path, record: RunRecord, clock: Clock) -> str | None:
     record.base_seconds += clock.apart
     device = torch.device(record.hardware["device"])
     if device.type == "cuda":
-        record.gpu_seconds += clock.seconds * distributed.world_size()
+        record.gpu_seconds += clock.seconds * record.hardware.get("processes", 1)
     record.peak_memory_bytes = max(peak_bytes(device), *record.peak_memory.values(), 0)
     try:
         write_record(folder / "run.json", record)

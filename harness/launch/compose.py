@@ -6,6 +6,7 @@ runs take seconds.
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,8 @@ class Composer:
         self.search = [f"hydra.searchpath=[file://{self.extra}]"] if self.extra else []
         self.cache: dict[tuple[str, ...], DictConfig] = {}
         self.defaults: dict[str, None] = {}  # overrides that pretrained models of this launch called for
+        # (draws, overrides but for the seed) -> (what its model calls for, what draws its problems)
+        self.called_for: dict[tuple[str, ...], tuple[list[str], list[str]]] = {}
         for path in sorted(self.extra.glob("*/*.yaml")) if self.extra else []:
             _check_size(path)
 
@@ -113,7 +116,7 @@ class Composer:
         Settings of a pipeline's stage are left out.
         """
         composed, plain = self._composed(pipeline.split_lines(overrides).every)
-        config = composed.copy()
+        config = pickle.loads(pickle.dumps(composed))  # a copy in a fifth of the time of .copy()
         self._open_corpus(config)
         for override in sorted(plain, key=lambda o: o.key_or_group != "corpus"):  # it, and then its fields
             key, value = override.key_or_group, override.value()

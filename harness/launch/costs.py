@@ -14,9 +14,10 @@ from typing import Any
 from harness.data.documents import problems_to_evaluate
 from harness.data.load import load_split
 from harness.evaluation.eval_tasks import EvalTask, eval_tasks
+from harness.launch.large import H100, run_cost
 from harness.launch.launcher import has_gpu
-from harness.launch.workload import Workload, evaluation_seconds, seconds_of, workload
-from harness.model import preflight
+from harness.launch.workload import TYPICAL_LENGTH, Workload, evaluation_seconds, seconds_of, workload
+from harness.model import preflight, verl_memory
 from harness.model.dims import ModelDims, num_non_embedding_parameters
 from harness.model.files.source import shape
 from harness.model.files.teacher_files import teacher_dims
@@ -28,7 +29,6 @@ from harness.schema.run_config import RunConfig
 
 REFERENCE_SIZE = 0.18e6
 START_SECONDS = 8.0  # until the first run of a launch begins: the programs that it imports
-TYPICAL_LENGTH = 0.5  # completions as a share of the longest allowed
 PACE_RUNS = 20  # runs of other models, the newest, that say how fast this machine is
 
 
@@ -106,6 +106,11 @@ def estimate(config: RunConfig, records: Sequence[RunRecord] = ()) -> Estimate:
         seconds = mean(seconds_of(r, done, wanted) for r, done in finished)
         evaluation = mean(evaluation_seconds(r, done, wanted) for r, done in finished)
         return Estimate(tokens, seconds, base, evaluation, f"{_runs(finished)} of {config.model.name}")
+    if config.trainer.engine == "verl" and (dims := shape(config.model, vocab_size=1)) is not None:
+        have, _ = verl_memory.gpu_bytes(here=True)
+        cost = run_cost(config, dims, gpu_bytes=have, evaluated=evaluated_tokens(config))
+        source = f"stated rates of {config.trainer.verl.num_gpus} {H100.name}s"
+        return Estimate(tokens, cost.seconds, base, cost.evaluation, source)
     seconds, evaluation = _stated(config)
     source = f"stated rates of {(GPU if on_gpu else THREAD).name}"
     others = [r for r in records if (r.hardware.get("device") == "cuda") == on_gpu]
@@ -215,7 +220,7 @@ def _sampler(config: RunConfig) -> ModelDims | None:
 
 def _on_gpu(config: RunConfig) -> bool:
     """Whether a run is priced on a GPU: device=cuda says so, also where a plan is made without one."""
-    return config.device == "cuda" or has_gpu(config.device)
+    return config.device == "cuda" or config.trainer.engine == "verl" or has_gpu(config.device)
 
 
 # Of records, which are asked for with every run of a sweep.
@@ -240,6 +245,11 @@ def _eval_tokens(config: RunConfig) -> tuple[int, int]:
         tokens, once = (tokens, once + most) if task.base_only else (tokens + most, once)
     # A search spends its budget, where _stated expects half of every completion's limit.
     return tokens + int(search_tokens(config) / TYPICAL_LENGTH), once
+
+
+def evaluated_tokens(config: RunConfig) -> float:
+    """Tokens that the evaluations of a run's checkpoints sample, at the typical length."""
+    return TYPICAL_LENGTH * _eval_tokens(config)[0] * (1 + len(config.eval.at_steps))
 
 
 def _num_problems(task: EvalTask) -> int:

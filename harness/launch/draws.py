@@ -23,16 +23,18 @@ def base_lines(draws: Draws, base_seed: Draws | None) -> list[str]:
 def drawn_configs(composer: Composer, draws: Draws, lines: list[str]) -> tuple[list[str], list[RunConfig]]:
     """A run's overrides, with those that its model calls for or that draw its problems, and its config, or
     those of its stages."""
-    configs = composer.configs(lines)
-    if more := pretrained_lines(composer, configs, lines):
-        composer.defaults |= dict.fromkeys(more)
-        lines = [*more, *lines]
-        configs = composer.configs(lines)
-    if draws == "shared":
-        return lines, configs
     last = [line for line in lines if line.startswith("seed=")]
     rest = [line for line in lines if not line.startswith("seed=")]
-    lines = [*rest, *problem_lines(configs, lines), *last]
+    key = (draws, *rest)
+    if key not in composer.called_for:  # what one seed of an arm calls for, every other one does
+        configs = composer.configs(lines)
+        more = pretrained_lines(composer, configs, lines)
+        composer.defaults |= dict.fromkeys(more)
+        if draws == "per_seed":
+            own = problem_lines(composer.configs([*more, *lines]) if more else configs, [*more, *lines])
+        composer.called_for[key] = more, own if draws == "per_seed" else []
+    more, own = composer.called_for[key]
+    lines = [*more, *rest, *own, *last] if draws == "per_seed" else [*more, *lines]
     return lines, composer.configs(lines)
 
 

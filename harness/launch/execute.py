@@ -40,6 +40,7 @@ from harness.reward_models.in_training import add_reward_models
 from harness.rollout import process_cache as warm
 from harness.schema.config_text import config_text
 from harness.schema.run_config import RunConfig
+from harness.schema.verl_rules import unmatched
 from harness.training import checkpoint, distributed
 from harness.training.accounting import Clock, Meter, begin_peak
 from harness.training.memory import explained
@@ -49,6 +50,7 @@ from harness.training.step_costs import rates
 from harness.training.trainer import train
 
 Outcome = Literal["finished", "failed", "skipped", "held"]
+_COUNTED = ("seconds", "tokens", "flops", "peak_memory")  # of a run's counters, in its record
 
 
 def execute(config: RunConfig, *, overrides: Sequence[str], report: Reporter) -> Outcome:
@@ -182,6 +184,8 @@ def _train(
     tracker: Tracker,
 ) -> None:
     """Set the run up and train it; `record` gets what it used, also where it fails."""
+    if config.trainer.engine == "verl":
+        return _train_on_verl(config, folder, start, record, report, tracker)
     report("loading", 0, 1, config.model.name)
     run = setup(config, base=base, start=start, folder=folder, device=device)
     record.hardware["parallel"] = run.placement.name
@@ -193,13 +197,36 @@ def _train(
         with saving():
             train(run, report=report, log=tracker.log, evaluate=evaluated, preempted=preempted)
     finally:
-        for name in ("seconds", "tokens", "flops", "peak_memory"):
+        for name in _COUNTED:
             setattr(record, name, getattr(run.counters, name))
     record.steps_done = run.counters.step
     record.rates = rates(run.counters, run.device)
     write_sums(folder / "metrics.jsonl")
     write_record(folder / "run.json", record)
     checkpoint.drop_resume(folder)
+
+
+def _train_on_verl(
+    config: RunConfig, folder: Path, start: Path, record: RunRecord, report: Reporter, tracker: Tracker
+) -> None:
+    """Train in verl's processes; `record` gets what they used, and what they do otherwise."""
+    from harness.training.verl.compile import VERSION
+    from harness.training.verl.engine import train_on_verl
+
+    warm.drop()  # an engine of an earlier run would hold the memory that verl needs
+    record.unmatched = unmatched(config)
+    record.packages["verl"] = VERSION
+    record.hardware |= {"processes": config.trainer.verl.num_gpus, "nodes": config.trainer.verl.nodes}
+    with saving():
+        counters = train_on_verl(
+            config, folder=folder, start=start, report=report, log=tracker.log, preempted=preempted
+        )
+    for name in _COUNTED:
+        setattr(record, name, getattr(counters, name))
+    record.steps_done = counters.step
+    record.rates = rates(counters, torch.device("cpu"))  # no MFU: verl's phases overlap with others
+    write_sums(folder / "metrics.jsonl")
+    write_record(folder / "run.json", record)
 
 
 def _evaluate_now(run: Run, *, run_id: str, report: Reporter, tracker: Tracker) -> None:

@@ -15,7 +15,7 @@ from harness.launch.worker import Outcome, Work
 from harness.launch.workers import run_all
 from harness.records.progress import Display
 from harness.schema.launcher_config import ProcessSettings
-from harness.schema.run_config import ConfigError
+from harness.schema.run_config import ConfigError, RunConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 GPU_DEVICES = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/kfd", "/dev/dxg")
@@ -60,10 +60,17 @@ def run_here(
 ) -> dict[str, Outcome]:
     """Run every job on this machine: (outcome, reason) by name. `sides`: seed -> were its runs on a GPU?"""
     threads = max(work.config.threads for work in works)
-    seats = places(works[0].config.device, threads, settings)
+    seats = seats_of([work.config for work in works], settings)
     if any(seats) and any(work.on_cpu for work in works):  # no GPU waits while the CPU pretrains
         seats += [None] * min(len(seats), max(1, num_cores() // threads))
     return run_all(works, places=seats, display=display, silence=settings.silence, sides=sides)
+
+
+def seats_of(configs: Sequence[RunConfig], settings: ProcessSettings) -> list[str | None]:
+    """`places` for these runs; where verl trains one, a single place that has every GPU."""
+    if any(config.trainer.engine == "verl" for config in configs):
+        return [None]
+    return places(configs[0].device, max(config.threads for config in configs), settings)
 
 
 def places(device: str, threads: int, settings: ProcessSettings) -> list[str | None]:

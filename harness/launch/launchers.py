@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from harness.launch.expand import Sweep
-from harness.launch.launcher import own_code_first, places, run_here
+from harness.launch.launcher import own_code_first, run_here, seats_of
 from harness.launch.launcher_settings import launcher_settings, processes_of
 from harness.launch.worker import Outcome, Work
 from harness.records.progress import Display
@@ -57,9 +57,15 @@ def settings_of(sweep: Sweep) -> LauncherSettings:
 def workers_of(sweep: Sweep) -> int:
     """How many runs a launch has at once, at most. Raises ConfigError for settings that do not fit."""
     settings = settings_of(sweep)
-    threads = max(job.config.threads for job in sweep.runs)
+    configs = [job.config for job in sweep.runs]
+    threads = max(config.threads for config in configs)
     if isinstance(settings, ProcessSettings):
-        return len(places(sweep.jobs[0].config.device, threads, settings))
+        return len(seats_of(configs, settings))
+    if any(config.trainer.engine == "verl" for config in configs):
+        raise ConfigError(
+            f"trainer.engine=verl with hydra/launcher={settings.name}: verl starts or joins a Ray cluster of "
+            "its own; launch inside an allocation with hydra/launcher=process (harness/launch/large.md)"
+        )
     number = processes_of(settings)
     if number > 1:
         from harness.training.distributed import check_supported

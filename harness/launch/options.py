@@ -74,6 +74,13 @@ def parser(config_dir: str | None = None) -> argparse.ArgumentParser:
     made.add_argument(
         "--plan", action="store_true", help="say what would run and what it can find; start nothing"
     )
+    made.add_argument(
+        "--assume",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="with --plan: simulate the study on a cluster (workers, queue, failures, preemptions, ...)",
+    )
     made.add_argument("--config", action="store_true", help="print the resolved config and the run's name")
     made.add_argument("--config-dir", metavar="DIR", help="a folder with groups of your own beside conf/")
     made.add_argument("--max-runs", type=int, metavar="N", help="most runs that a sweep may have (10000)")
@@ -114,7 +121,16 @@ def parse_arguments(arguments: list[str]) -> tuple[argparse.Namespace, list[str]
         overrides = [
             word.lstrip("-") if word.startswith("--") and "=" in word else word for word in overrides
         ]
-    known = ["--help", "--multirun", "--plan", "--config", "--config-dir", "--max-runs", "--version"]
+    known = [
+        "--help",
+        "--multirun",
+        "--plan",
+        "--assume",
+        "--config",
+        "--config-dir",
+        "--max-runs",
+        "--version",
+    ]
     for word in overrides:
         if word.startswith("-"):
             if "." in word and "=" in word:

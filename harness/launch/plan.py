@@ -13,10 +13,10 @@ from harness.launch.costs import START_SECONDS, estimate, finished_records, make
 from harness.launch.expand import Sweep
 from harness.launch.jobs import Job
 from harness.launch.levels import gap_lines
+from harness.launch.plan_machines import machine_lines
 from harness.launch.plan_stages import stage_rows
 from harness.launch.rates import SPLIT, as_text
 from harness.launch.status import unevaluated
-from harness.model import preflight
 from harness.model.files.source import not_reached
 from harness.records.progress import duration
 from harness.records.records import RunRecord
@@ -82,8 +82,7 @@ def describe(sweep: Sweep, todo: dict[str, str], *, workers: int, here: bool = T
     lines += _sampling_lines(first)
     lines += ["", *_time_lines(sweep, todo, records, workers)]
     every = [stage.config for jobs in arms.values() for stage in jobs[0].stages]
-    memory = dict.fromkeys(f"  {preflight.describe(c, here=here)}" for c in every)
-    lines += ["", "Memory of a run, GiB:", *memory]
+    lines += machine_lines(every, here=here)
     if unknown := sorted({c.model.name for c in first if not_reached(c.model)}):
         lines += [f"The hub was not reached about {', '.join(unknown)}: its runs get other names once it is."]
     if len(arms) > 1:

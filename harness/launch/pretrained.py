@@ -10,8 +10,6 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
-import yaml
-
 from harness.data.load import load_split
 from harness.launch.compose import Composer
 from harness.launch.syntax import parse
@@ -20,7 +18,7 @@ from harness.model.files.folder import chat_template
 from harness.model.files.gguf import chat_template_of
 from harness.model.files.source import gguf_file, kind_of, local_folder, shape
 from harness.schema.model_config import ModelConfig
-from harness.schema.presets import CONF
+from harness.schema.presets import CONF, yaml_of
 from harness.schema.run_config import ConfigError, RunConfig
 from harness.schema.settings import STAGE_SETTING
 
@@ -87,11 +85,11 @@ def _unset(wanted: dict[str, Any], given: set[str]) -> dict[str, Any]:
 
 def _wanted(config: RunConfig) -> dict[str, Any]:
     """The setting and its value of each default. eval: DeepSeek-R1's (arXiv:2501.12948 section 3)."""
-    kind = purpose(config.model)
+    kind, chat = purpose(config.model), "chat_code" if config.data.answer_rules == ["program"] else "chat"
     dims = config.model.dims or (_shape(config.model) if config.model.source != "hub" else None)
     tokens = TOKENS[kind] if dims is None else min(TOKENS[kind], dims.max_position_embeddings // 2)
     return {
-        **({"data.template": "chat"} if kind != "base" else {}),
+        **({"data.template": chat} if kind != "base" else {}),
         "rollout.max_new_tokens": tokens,
         "eval.max_new_tokens": tokens,
         "eval.temperature": 0.6,
@@ -154,7 +152,7 @@ def _given_by(composer: Composer, group: str, option: str) -> set[str]:
     own = not file.is_relative_to(CONF) or (group != "data" and option != "default")
     if not (overlay or own) or not file.is_file():
         return set()
-    content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    content = yaml_of(file)
     found = set(_keys(content, "" if overlay else f"{group}."))
     for line in (content or {}).get("defaults") or ():
         for name, value in line.items() if isinstance(line, dict) else [_parted(str(line))]:

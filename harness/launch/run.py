@@ -103,6 +103,8 @@ def _run(options: argparse.Namespace, overrides: list[str], functions: Functions
     from harness.schema.settings import as_meant
 
     forget()
+    if options.assume and not options.plan:
+        raise ValueError(f"--assume {options.assume[0]}: it is about a plan; add --plan")
     overrides = as_meant(overrides, Composer(options.config_dir).options)
     with planning() if options.plan else nullcontext():
         most = {} if options.max_runs is None else {"max_runs": options.max_runs}
@@ -125,11 +127,12 @@ def _launch(
     sweep: Sweep, options: argparse.Namespace, overrides: list[str], functions: Functions | None
 ) -> int:
     """Plan or run, in one of three ways: a sweep after its pilot, a sweep, or one run in this process."""
+    from harness.launch.installed import check_engine, check_trackers
     from harness.launch.jobs import Functions
     from harness.launch.match import check_match, matched_sweep
     from harness.launch.pilot import pilot_of, plan_with_pilot, run_with_pilot
     from harness.launch.signals import installed
-    from harness.launch.sweep import plan, run_sweep
+    from harness.launch.sweep import plan, run_sweep, simulated
     from harness.launch.until import plan_lines, rule_of, run_until
 
     folder, calls = options.config_dir, functions or Functions()
@@ -142,11 +145,13 @@ def _launch(
     if options.plan:
         with_pilot = pilot and plan_with_pilot(sweep, pilot, overrides=overrides, config_dir=folder)
         more = ["", plan_lines(sweep, rule)] if rule else []
+        more += ["", *simulated(sweep, options.assume)] if options.assume else []
         print("\n".join([with_pilot or plan(sweep), *more]), flush=True)
     _check_memory(sweep)
-    _check_trackers(sweep)
+    check_trackers(sweep)
     if options.plan:
         return FINISHED
+    check_engine(sweep)
     with installed():
         if pilot is not None:
             return run_with_pilot(sweep, pilot, overrides=overrides, config_dir=folder, functions=calls)
@@ -185,23 +190,19 @@ def _check_torchrun(sweep: Sweep) -> None:
     check_supported(sweep.jobs[0].config, processes)
 
 
-def _check_trackers(sweep: Sweep) -> None:
-    """Raises ValueError for a tracker that is asked for and not installed."""
-    from harness.launch.tensorboard import check_installed
-
-    if any(job.config.tracking.also for job in sweep.jobs):
-        check_installed()
-
-
 def _check_memory(sweep: Sweep) -> None:
     """Raises ValueError for a run that does not fit into this machine's memory; seeds do not matter."""
     from harness.launch.launchers import is_local
+    from harness.model import verl_memory
     from harness.model.preflight import check_fits
 
     if not is_local(sweep):
         return
     for config in {job.config.model_dump_json(exclude={"seed"}): job.config for job in sweep.runs}.values():
-        check_fits(config)
+        if config.trainer.engine == "verl":
+            verl_memory.check_fits(config)
+        else:
+            check_fits(config)
 
 
 def _say_design(sweep: Sweep) -> None:

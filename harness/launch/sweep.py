@@ -39,6 +39,13 @@ def plan(sweep: Sweep) -> str:
     return describe(sweep, todo, workers=workers_of(sweep), here=is_local(sweep))
 
 
+def simulated(sweep: Sweep, assumed: Sequence[str]) -> list[str]:
+    """The lines of a plan about this study on a cluster of `--assume`. Raises ConfigError."""
+    from harness.launch.sizing import sizing_lines
+
+    return sizing_lines(sweep, {job.run_id: decide(job.config)[0] for job in sweep.runs}, assumed)
+
+
 def study_folder(sweep: Sweep) -> Path:
     return Path(sweep.jobs[0].config.output_dir) / sweep.jobs[0].config.study
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from harness.records.records import RunRecord
 
+TYPICAL_LENGTH = 0.5  # completions as a share of the longest allowed
 # Phases of a run's seconds by what they grow with; all others grow with the tokens that are sampled.
 _ONCE = ("setup", "start")
 _BY_CHECKPOINT = ("kept", "save")
@@ -86,6 +87,8 @@ def _shape(config: dict[str, Any], on_gpu: bool) -> str:
     dims = {k: v for k, v in (model.get("dims") or {}).items() if k != "vocab_size"}
     lora = config["trainer"].get("lora") is not None
     settings = [config["dtype"], config["threads"], config["rollout"].get("engine"), lora, on_gpu]
+    if config["trainer"].get("engine", "native") != "native":
+        settings.append(config["trainer"].get("verl"))
     return json.dumps([named, dims, settings], sort_keys=True)
 
 

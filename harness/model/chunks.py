@@ -1,4 +1,4 @@
-"""Sizes of the chunks in which logits are computed, in elements [tokens × vocabulary]. Imports no torch.
+"""Sizes of chunks of logits, in elements [tokens × vocabulary], and of the cache's pages. Imports no torch.
 
 `head` and training's `retention` compute by them and `preflight` counts their bytes.
 """
@@ -10,3 +10,4 @@ MIN_CHUNK_TOKENS = 256  # whatever the vocabulary: each chunk adds to the whole 
 MAX_SAVED_ELEMENTS = 5 << 29
 RETENTION_CHUNK_ELEMENTS = 1 << 24  # log-probabilities of two models, compared over the whole vocabulary
 ENTROPY_CHUNK_ELEMENTS = 1 << 24  # of an entropy with a gradient, whose chunks are computed twice
+PAGE = 64  # tokens of a page of the GPU sampler's cache; its attention reads one page of a head at a time

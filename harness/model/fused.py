@@ -21,6 +21,11 @@ def widened(x: Tensor) -> Tensor:
     return x if x.dtype == torch.float64 else x.float()
 
 
+def uses_kernels(x: Tensor) -> bool:
+    """Whether work on x is done by the Triton kernels of `harness.model.kernels`."""
+    return x.is_cuda
+
+
 class _Gather(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, index: Tensor) -> Tensor:
@@ -126,7 +131,7 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
 class _ResidualNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-        if not x.is_cuda:
+        if not uses_kernels(x):
             return x.view_as(x), _RMSNorm.forward(ctx, x, weight, eps)
         from harness.model import kernels
 
@@ -137,7 +142,7 @@ class _ResidualNorm(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, beside: Tensor, grad: Tensor) -> tuple[Tensor, Tensor, None]:
-        if not grad.is_cuda:
+        if not uses_kernels(grad):
             grad_x, grad_weight, _ = _RMSNorm.backward(ctx, grad)
             return grad_x.add_(beside), grad_weight, None
         from harness.model import kernels
@@ -156,7 +161,7 @@ class _Rotate(torch.autograd.Function):
     def forward(ctx: Any, qkv: Tensor, rotations: Tensor, num_heads: int) -> tuple[Tensor, Tensor]:
         ctx.save_for_backward(rotations)
         ctx.num_heads = num_heads
-        if qkv.is_cuda:
+        if uses_kernels(qkv):
             from harness.model import kernels
 
             return kernels.rotate(qkv, rotations, num_heads)
@@ -169,7 +174,7 @@ class _Rotate(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, queries: Tensor, keys_values: Tensor) -> tuple[Tensor, None, None]:
         (rotations,) = ctx.saved_tensors
-        if queries.is_cuda:
+        if uses_kernels(queries):
             from harness.model import kernels
 
             return kernels.rotate_backward(queries, keys_values, rotations), None, None
@@ -196,7 +201,7 @@ class _SwiGLU(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, gate_up: Tensor) -> Tensor:
         ctx.save_for_backward(gate_up)
-        if gate_up.is_cuda:
+        if uses_kernels(gate_up):
             from harness.model import kernels
 
             return kernels.swiglu(gate_up)
@@ -208,7 +213,7 @@ class _SwiGLU(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         """d silu(g) = s (1 + g (1 − s)), s = sigmoid(g)."""
         (gate_up,) = ctx.saved_tensors
-        if gate_up.is_cuda:
+        if uses_kernels(gate_up):
             from harness.model import kernels
 
             return kernels.swiglu_backward(grad, gate_up)

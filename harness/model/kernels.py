@@ -247,26 +247,32 @@ def logprobs_of(logits: Tensor, targets: Tensor, temperature: float) -> tuple[Te
 
 @triton.jit
 def _logits_gradient_kernel(
-    logits, targets, normalisers, grad, inverse_temperature, vocab, BLOCK: tl.constexpr
+    logits, out, targets, normalisers, grad, inverse_temperature, vocab, BLOCK: tl.constexpr
 ):
     row = tl.program_id(0).to(tl.int64)
     token = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     inside = token < vocab
-    at = logits + row * vocab + token
-    value = tl.load(at, mask=inside, other=0.0).to(tl.float32) * inverse_temperature
+    at = row * vocab + token
+    value = tl.load(logits + at, mask=inside, other=0.0).to(tl.float32) * inverse_temperature
     above = tl.load(grad + row) * inverse_temperature
     slope = tl.where(token == tl.load(targets + row), above, 0.0)
     slope -= above * tl.exp(value - tl.load(normalisers + row))
-    tl.store(at, slope, mask=inside)
+    tl.store(out + at, slope, mask=inside)
 
 
-def logits_gradient_(
-    logits: Tensor, targets: Tensor, normalisers: Tensor, grad: Tensor, temperature: float
+def logits_gradient(
+    logits: Tensor, targets: Tensor, normalisers: Tensor, grad: Tensor, temperature: float, *, out: Tensor
 ) -> Tensor:
-    """Overwrite logits [n, V] by `logprobs_of`'s gradient times grad [n]: (onehot − softmax) grad / T."""
+    """Gradient of `logprobs_of` at logits [n, V], times grad [n]: (onehot − softmax) grad / T, in `out`.
+
+    `out` [n, V] may be the logits themselves.
+    """
     rows, vocab = logits.shape
     grid = (rows, triton.cdiv(vocab, _LOGITS_PER_BLOCK))
     _logits_gradient_kernel[grid](
-        logits, targets, normalisers, grad.contiguous(), 1.0 / temperature, vocab, BLOCK=_LOGITS_PER_BLOCK
+        *(logits, out, targets, normalisers, grad.contiguous()),
+        1.0 / temperature,
+        vocab,
+        BLOCK=_LOGITS_PER_BLOCK,
     )
-    return logits
+    return out

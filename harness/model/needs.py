@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+from harness.model.cache_bytes import most_cache_bytes
 from harness.model.chunks import (
     CHUNK_ELEMENTS,
     MAX_SAVED_ELEMENTS,
@@ -137,7 +138,8 @@ def _engine(
             "sampler's joined weights": _joined(dims) * size,
             "logits of a sampled token": _rows(config, ranks) * dims.vocab_size * _BYTES_PER_LOGIT,
         }
-        cache = {"keys and values": _cache(config, dims, size, ranks)}
+        most = most_cache_bytes(config, device, gpu_total())
+        cache = {"keys and values": min(most, _cache(config, dims, size, ranks))}
         return ({}, sampling | cache) if rollout.release else (cache, sampling)
     if device == "cuda":
         share = {"vLLM's share": rollout.vllm.memory * (gpu_total() or 80 * GIB)}

@@ -18,11 +18,12 @@ from torch.utils.checkpoint import checkpoint
 
 from harness.model.attention import attend
 from harness.model.dims import ModelDims, flops_per_token, num_non_embedding_parameters, num_parameters
-from harness.model.fused import residual_norm, rms_norm, rotate, spread, swiglu, unpack
+from harness.model.fused import residual_norm, rms_norm, rotate, spread, swiglu, unpack, widened
 from harness.model.head import chunked_logprobs
 from harness.model.lora import low_rank, plus
 from harness.model.projections import MLP, Attention, Norm
 from harness.model.rows import Layout, Rows, pack_rows
+from harness.model.wide import head_logits
 
 __all__ = [
     "ModelDims",
@@ -51,6 +52,7 @@ class Layer(nn.Module):
         self.post_attention_layernorm = Norm(dims.hidden_size)
         self.mlp = MLP(dims)
         self.joined: Projections | None = None
+        self.exact = False
 
     def projections(self) -> Projections:
         """Weight and bias of queries, keys and values in one, and the weight of gate and up in one."""
@@ -61,6 +63,10 @@ class Layer(nn.Module):
         dims, eps = self.dims, self.dims.rms_norm_eps
         heads, kv_heads = dims.num_heads, dims.num_kv_heads
         weight, bias, gate_up = self.joined or self.projections()
+        if self.exact:
+            from harness.model import exact
+
+            return exact.layer(self, weight, bias, gate_up, x, rotations, layout)
         x, normed = residual_norm(x, self.input_layernorm.weight, eps)
         qkv = plus(F.linear(normed, weight, bias), self.self_attn.low_rank(normed))  # [N, (H + 2 KV) Dh]
         qkv = qkv.view(-1, heads + 2 * kv_heads, dims.head_dim)
@@ -92,7 +98,8 @@ class Policy(nn.Module):
     """A decoder-only transformer. Uninitialised: `init_policy` or `load_pretrained` fills it.
 
     `recompute_layers` trades a second forward pass for the layers' activations (gradient checkpointing).
-    `fp32_head` multiplies states and output head in float32, in whatever precision they are kept.
+    `exact` computes every token as if it were alone (`harness.model.exact`).
+    `fp32_head` leaves the product of states and output head in float32, in whatever precision they are kept.
     """
 
     def __init__(self, dims: ModelDims, *, dtype: torch.dtype, device: torch.device | str) -> None:
@@ -109,19 +116,36 @@ class Policy(nn.Module):
         self._rotations: Tensor | None = None
 
     @property
+    def exact(self) -> bool:
+        """Whether a token's logprobs are the same bits in any batch, on a GPU."""
+        return bool(self.model.layers[0].exact)
+
+    @exact.setter
+    def exact(self, on: bool) -> None:
+        if on and self.dims.architecture == "qwen3":
+            raise ValueError("rollout.exact is true; heads of qwen3 have norms of their own: set it to false")
+        layer: Any
+        for layer in self.model.layers:
+            layer.exact = on
+
+    @property
     def head_weight(self) -> Tensor:
         """[V, D]: the output head's, or the embedding's where they are tied."""
         return self.model.embed_tokens.weight if self.lm_head is None else self.lm_head.weight
 
     def head_factors(self, states: Tensor) -> tuple[Tensor, Tensor]:
-        """Hidden states [n, D] and the head's weight [V, D], whose product are the logits."""
+        """Hidden states [n, D] and the head's weight [V, D], whose product are the logits.
+
+        With `fp32_head` in float32, but on a GPU, which multiplies them as they are (`harness.model.wide`).
+        """
         weight = self.head_weight
-        return (states.float(), weight.float()) if self.fp32_head else (states, weight)
+        if self.fp32_head and not states.is_cuda:
+            return widened(states), widened(weight)
+        return states, weight
 
     def logits(self, states: Tensor) -> Tensor:
         """Logits [n, V] of hidden states [n, D] after the final norm."""
-        states, weight = self.head_factors(states)
-        return states @ weight.t()
+        return head_logits(*self.head_factors(states), fp32=self.fp32_head, exact=self.exact)
 
     def rotations(self, num_positions: int) -> Tensor:
         """exp(i position ω), complex64 [at least num_positions, Dh/2]; RoPE, arXiv:2104.09864."""
@@ -153,6 +177,8 @@ class Policy(nn.Module):
             if kv_out is not None:
                 keys, values = keys_values.chunk(2, dim=1)
                 kv_out.append((keys, values))
+        if self.exact:  # by the kernel that the layers' norms have
+            return residual_norm(x, self.model.norm.weight, self.dims.rms_norm_eps)[1]
         return rms_norm(x, self.model.norm.weight, self.dims.rms_norm_eps)
 
 
@@ -253,6 +279,8 @@ def token_logprobs(
         temperature,
         with_entropy=with_entropy,
         chunk_tokens=chunk_tokens,
+        fp32=policy.fp32_head,
+        exact=policy.exact,
     )
     logprobs = unpack(flat, rows.at, *rows.shape)
     return logprobs, unpack(entropy, rows.at, *rows.shape) if entropy is not None else None

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from importlib.util import find_spec
 
+from harness.model.cache_bytes import takes_whole_rows
 from harness.model.dims import ModelDims
 from harness.model.files.source import shape
 from harness.model.machine import gpu_memory, gpu_total, num_processes, num_processes_here, system_memory
@@ -139,6 +140,8 @@ _REMEDIES: tuple[tuple[Callable[[RunConfig], bool], str], ...] = (
     (lambda c: True, "lower trainer.microbatch_tokens={c.trainer.microbatch_tokens}"),
     (lambda c: not c.trainer.gradient_checkpointing, "set trainer.gradient_checkpointing=true"),
     (lambda c: not c.rollout.release, "rollout.release=true"),
+    (lambda c: takes_whole_rows(c, device_of(c)), "rollout.cache=paged"),
+    (lambda c: takes_whole_rows(c, device_of(c)), "rollout.cache=paged"),
     (lambda c: c.rollout.engine == "native", "lower rollout.max_batch_size={c.rollout.max_batch_size}"),
     (_takes_vllm_share, "lower rollout.vllm.memory={c.rollout.vllm.memory}"),
     (_takes_vllm_cache, "export VLLM_CPU_KVCACHE_SPACE= (GiB), lower"),

@@ -46,6 +46,14 @@ def format_answer(*, rollout: Rollout, grade: Grade, problem: Problem) -> float:
     return float(rollout.finish_reason == "stop" and grade.extracted is not None)
 
 
+def tests(*, rollout: Rollout, grade: Grade, problem: Problem) -> float:
+    """Share of its tests that the output's program passes, in [0, 1].
+
+    APPS calls it the test case average (arXiv:2105.09938 §4.2).
+    """
+    return grade.tests or 0.0
+
+
 def language_consistency(
     *, rollout: Rollout, grade: Grade, problem: Problem, script: str, opened: bool = False
 ) -> float:
@@ -109,6 +117,7 @@ REWARDS: dict[str, Callable[..., float]] = {
     "accuracy": accuracy,
     "format_r1": format_r1,
     "format_answer": format_answer,
+    "tests": tests,
     "language_consistency": language_consistency,
     "length_penalty": length_penalty,
     "soft_overlong": soft_overlong,

@@ -27,7 +27,7 @@ from harness.records.reading import RecordError, read_file, read_json
 
 SCHEMA_VERSION = 1
 # Datasets that a program makes; the names of their tasks begin so. Here, since harness and analysis read it.
-GENERATED = ("aime_gen", "general")
+GENERATED = ("aime_gen", "general", "code_gen")
 Status = Literal["running", "finished", "failed", "interrupted"]
 T = TypeVar("T", bound="Record")
 
@@ -75,6 +75,9 @@ class RunRecord(Record):
     peak_memory: dict[str, Count] = Field(default_factory=dict)
     rates: dict[str, float] = Field(default_factory=dict)
     flags: list[str] = Field(default_factory=list)
+    unmatched: list[str] = Field(
+        default_factory=list
+    )  # what another engine did otherwise than this project's
     eval_keys: dict[str, str] = Field(default_factory=dict)
     sampling_keys: dict[str, str] = Field(default_factory=dict)
     wandb_id: str | None = None

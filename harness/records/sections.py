@@ -16,7 +16,7 @@ _NAMES = {
         *("reward", "reward_custom", "accuracy", "extracted", "zero_variance_groups", "completion_length"),
         *("truncated", "entropy", "sampled_tokens", "sampled_groups", "kept_groups", "accepted_samples"),
         *("unusable_references", "too_long_references", "right_steps", "step_reward"),
-        *("sampler_gap", "sampler_trainer_kl"),
+        *("sampler_gap", "sampler_trainer_kl", "tests_passed"),
     ),
     "cost": ("flops", "mfu", "sampled_per_second", "trained_per_second", "gpu_seconds", "microbatch_tokens"),
 }
@@ -27,6 +27,7 @@ _BEGINNINGS = {
     "prm_": "reward_model",
     "kept_": "kept",
     "search_": "rollout",
+    "sampler_gap_": "rollout",
     "derivation_": "rollout",
 }
 _SECTION = {name: section for section, names in _NAMES.items() for name in names}

@@ -61,6 +61,10 @@ class ColumnSampler:
         self.turn = 0
         self.look_is_due = self.text_is_due = False
 
+    def room(self, lengths: Sequence[int]) -> int:
+        """Take all: every row has its columns."""
+        return len(lengths)
+
     def start(self, prefill: Prefill) -> None:
         """Copy the prompts' cache to the columns before the present one and sample the first tokens there."""
         slots, column, rows = self.slots, self.column, prefill.slots

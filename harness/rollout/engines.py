@@ -47,8 +47,20 @@ def load_policy(config: RunConfig, weights: Path, device: str) -> Policy:
 
 def _engine(rollout: RolloutConfig, policy: Policy, shared: dict[str, Any]) -> RolloutEngine:
     if rollout.engine == "native":
-        return NativeEngine(policy, **shared)
+        if rollout.exact and not policy.head_weight.is_cuda:
+            raise ValueError("rollout.exact is true; its kernels need a GPU: set it to false on a CPU")
+        policy.exact = rollout.exact
+        paged, cache_bytes = rollout.cache == "paged", _cache_bytes(rollout, policy)
+        return NativeEngine(policy, **shared, paged=paged, cache_bytes=cache_bytes)
     return VllmEngine(policy, **shared, **rollout.vllm.model_dump(), sleep=rollout.release)
+
+
+def _cache_bytes(rollout: RolloutConfig, policy: Policy) -> float | None:
+    """Most bytes of keys and values on a GPU; None on a CPU."""
+    device = policy.head_weight.device
+    if device.type != "cuda":
+        return None
+    return rollout.cache_memory * torch.cuda.get_device_properties(device).total_memory
 
 
 def warm_engine(

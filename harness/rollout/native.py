@@ -1,4 +1,4 @@
-"""Sample with the policy's own weights: static cache, shared prompts, refilled and compacted rows."""
+"""Sample with the policy's own weights: shared prompts, refilled rows; on a GPU, whole rows or pages."""
 
 from __future__ import annotations
 
@@ -27,7 +27,9 @@ class NativeEngine:
 
     Up to `max_batch_size` requests decode together; a request's uniform numbers come from its seed alone, so
     its batch mates reach it only through float rounding of differently blocked matmuls. `decode` turns token
-    ids into text. Prompts are prefilled at most `prefill_tokens` (padded) at a time.
+    ids into text. Prompts are prefilled at most `prefill_tokens` (padded) at a time. On a GPU with
+    `paged`, keys and values take at most `cache_bytes` (None: all that the requests may need); where they do
+    not fit, requests wait, which changes no sample.
     """
 
     def __init__(
@@ -38,9 +40,12 @@ class NativeEngine:
         decode: Callable[[Sequence[int]], str],
         max_batch_size: int,
         prefill_tokens: int = 16384,
+        paged: bool = False,
+        cache_bytes: float | None = None,
     ) -> None:
         if max_batch_size < 1:
             raise ValueError(f"max_batch_size is {max_batch_size}; at least one request must fit")
+        self._paged, self._cache_bytes = paged, cache_bytes
         self.policy = policy
         self._decode = decode
         self._max_batch_size = max_batch_size
@@ -93,11 +98,8 @@ class NativeEngine:
         max_prompt = max(len(request.prompt) for request in requests)
         sampler: Sampler
         if self._uses_kernels:
-            from harness.rollout.gpu.slots import SlotSampler
-
-            longest = max(len(request.prompt) + request.limit for request in requests)
-            decoder = self._decoder_for(capacity, longest, params.max_new_tokens)
-            sampler = SlotSampler(decoder, params, capacity=capacity, eos_token_ids=self._eos)
+            lengths = [len(request.prompt) + request.limit for request in requests]
+            sampler = self._slot_sampler(capacity, lengths, params)
         else:
             columns = max_prompt + params.max_new_tokens
             if capacity < len(requests):  # refilled rows push the columns on; with room, shifts are rare
@@ -122,17 +124,34 @@ class NativeEngine:
         head_dim = self.policy.dims.head_dim
         return self.policy.head_weight.is_cuda and head_dim >= 16 and head_dim & (head_dim - 1) == 0
 
-    def _decoder_for(self, num_slots: int, columns: int, max_new_tokens: int) -> SlotDecoder:
-        """Reuse the GPU's buffers and graphs unless they are too small or the weights have moved."""
-        from harness.rollout.gpu.decode import SlotDecoder
+    def _slot_sampler(self, capacity: int, lengths: list[int], params: SamplingParams) -> Sampler:
+        """Sample on a GPU, in buffers and graphs that are reused unless they are too small or weights moved.
 
-        have = self._decoder
-        if have is None or not have.fits(num_slots, columns, max_new_tokens):
-            have = self._decoder = None  # its memory is free before the new one asks for its own
-            have = self._decoder = SlotDecoder(
-                self.policy, num_slots=num_slots, columns=columns, max_new_tokens=max_new_tokens
-            )
-        return have
+        A paged cache has the pages of the longest requests together, or as many as `cache_bytes` allows, and
+        at least those of one.
+        """
+        from harness.rollout.gpu.decode import SlotDecoder
+        from harness.rollout.gpu.paged_decode import PagedDecoder, page_bytes
+        from harness.rollout.gpu.paged_slots import PagedSampler
+        from harness.rollout.gpu.pages import pages_of
+        from harness.rollout.gpu.slots import SlotSampler
+
+        sizes = {"num_slots": capacity, "columns": max(lengths), "max_new_tokens": params.max_new_tokens}
+        have, self._decoder = self._decoder, None  # its memory is free before a new one asks for its own
+        fits = have is not None and have.fits(**sizes)
+        if not self._paged:
+            have = have if fits else None
+            self._decoder = have or SlotDecoder(self.policy, **sizes)
+            return SlotSampler(self._decoder, params, capacity=capacity, eos_token_ids=self._eos)
+        pages = sorted(map(pages_of, lengths))[-capacity:]
+        num_pages = sum(pages)
+        if self._cache_bytes is not None:
+            num_pages = max(pages[-1], min(num_pages, int(self._cache_bytes / page_bytes(self.policy))))
+        if not (fits and isinstance(have, PagedDecoder) and have.holds(num_pages)):
+            have = None
+            have = PagedDecoder(self.policy, **sizes, num_pages=num_pages)
+        self._decoder = have
+        return PagedSampler(have, params, capacity=capacity, eos_token_ids=self._eos)
 
     def _slots_for(self, *, rows: int, columns: int, max_new_tokens: int) -> Slots:
         """Reuse the static buffers unless they are too small or on another device."""

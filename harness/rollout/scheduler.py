@@ -55,6 +55,9 @@ class Sampler(Protocol):
     refills_at_once: bool
     text_is_due: bool
 
+    def room(self, lengths: Sequence[int]) -> int:
+        """Count how many of the next prompts, of so many tokens each, the cache can take now."""
+
     def start(self, prefill: Prefill) -> None:
         """Copy the prompts' cache into the slots and sample their first tokens."""
 
@@ -112,9 +115,16 @@ class Scheduler:
                 self.active = {moved.get(slot, slot): request for slot, request in self.active.items()}
 
     def _admit(self) -> None:
-        """Fill vacant slots once an eighth is vacant, or nothing else is left to wait for."""
+        """Fill vacant slots once an eighth is vacant, or nothing else is left to wait for.
+
+        Where the cache has no room for them, once it has for an eighth of those that are active.
+        """
         take = min(len(self.vacant), len(self.waiting))
         if take == 0 or take < min(len(self.waiting), max(1, self.capacity // 8)):
+            return
+        lengths = [len(request.prompt) for request in self.waiting[: -take - 1 : -1]]
+        take, wanted = self.sampler.room(lengths), take
+        if take < min(wanted, max(1, len(self.active) // 8)):
             return
         groups: dict[tuple[int, ...], list[int]] = {}
         for slot in self.vacant[:take]:

@@ -38,8 +38,10 @@ Published = Literal[
     "minerva",
     "deepscaler",
     "dapo_17k",
+    "humaneval",
+    "mbpp",
 ]
-Dataset = Literal["aime_gen", "general", "mixture", "jsonl", "hub", "function", Published]
+Dataset = Literal["aime_gen", "general", "code_gen", "mixture", "jsonl", "hub", "function", Published]
 SPLITS = ("train", "perturbed", "validation", "test", "heldout")
 
 
@@ -200,6 +202,10 @@ class DataConfig(Section):
             "path=null with dataset=jsonl; give the file: data.path=/folder/problems.jsonl",
         ),
         *OWN_CHECKS,
+        Check(
+            lambda c: "program" in c.answer_rules and len(c.answer_rules) > 1,
+            "answer_rules={c.answer_rules}: a program is no answer among others; set [program] alone",
+        ),
         Check(
             lambda c: c._is_generated and not c.families,
             "families={c.families} with dataset={c.dataset}, which needs it; name some, as in conf/data/",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -22,12 +23,22 @@ def preset(name: str, folders: Sequence[Path] = (PRESETS,), *, field: str = "dat
     """Raises ValueError for a name that no folder has."""
     for folder in folders:
         if (path := folder / f"{name}.yaml").is_file():
-            return yaml.safe_load(path.read_text(encoding="utf-8"))
+            return yaml_of(path)
     known = sorted({p.stem for folder in folders for p in folder.glob("*.yaml")})
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     listed = f"known: {', '.join(known)}" if len(known) <= FEW else "that folder lists what there is"
     hint = f"did you mean {' or '.join(near)}?" if near else listed
     raise ValueError(f"{field}={name}: no such preset in conf/{folders[0].name}; {hint}")
+
+
+def yaml_of(path: Path) -> Any:
+    """A YAML file's content, the caller's own; parsed once while the file stays as it is."""
+    return copy.deepcopy(_parsed(path, path.stat().st_mtime_ns))
+
+
+@lru_cache(maxsize=256)
+def _parsed(path: Path, changed: int) -> Any:
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
 def with_teacher(objective: Mapping[str, Any], folders: Sequence[Path]) -> dict[str, Any]:
@@ -140,7 +151,7 @@ def corpus_settings(corpus: Any, folders: Sequence[Path] = (CORPORA,), *, opened
         return {"mix": corpus} if opened else corpus
     for folder in folders:
         if (path := folder / f"{corpus}.yaml").is_file():
-            return yaml.safe_load(path.read_text(encoding="utf-8"))
+            return yaml_of(path)
     known = [*PLAIN_CORPORA, *sorted({p.stem for folder in folders for p in folder.glob("*.yaml")})]
     near = difflib.get_close_matches(corpus, known, n=1, cutoff=0.5)
     hint = f"; did you mean {near[0]}?" if near else ""

@@ -1,7 +1,8 @@
 r"""Prompt templates: one table for training and evaluation alike.
 
-A template is the text around a problem; `chat` is a user's message, which the model's own chat template then
-wraps. How a prompt becomes tokens, with its special ones, is the affair of harness/model/files/codec.py.
+A template is the text around a problem; `chat` and `chat_code` are a user's message, which the model's own
+chat template then wraps. How a prompt becomes tokens, with its special ones, is the affair of
+harness/model/files/codec.py.
 """
 
 from __future__ import annotations
@@ -12,9 +13,12 @@ from typing import Literal, get_args
 
 from harness.types import Problem, Prompt
 
-TemplateName = Literal["question", "question_answer", "boxed_answer", "r1_zero", "chat"]
+TemplateName = Literal[
+    "question", "question_answer", "boxed_answer", "r1_zero", "chat", "continuation", "code", "chat_code"
+]
 
 _BOXED = "Please reason step by step, and put your final answer within \\boxed{}."
+_CODE = "Answer with one block of Python code (```python) that defines all that is needed."
 # Table 1 of arXiv:2501.12948; its rule-based reward reads the answer from a box, so the user asks for one.
 _R1_ZERO = (
     "A conversation between User and Assistant. The user asks a question, and the Assistant solves it. "
@@ -29,8 +33,11 @@ TEMPLATES: dict[str, str] = {
     "boxed_answer": "{problem}\n" + _BOXED + "\n",
     "r1_zero": _R1_ZERO,
     "chat": "{problem}\n" + _BOXED,
+    "continuation": "{problem}",
+    "code": "{problem}\n" + _CODE + "\n",
+    "chat_code": "{problem}\n" + _CODE,
 }
-CHAT = frozenset({"chat"})  # what is said to the model as a user, under its chat template
+CHAT = frozenset({"chat", "chat_code"})  # what is said to the model as a user, under its chat template
 assert set(TEMPLATES) == set(get_args(TemplateName))
 
 

@@ -23,6 +23,8 @@ class RewardConfig(Section):
     """Weight of R1's format: one `<think>...</think>`, which the prompt may open, followed by an answer."""
     format_answer: float = 0.0
     """Weight of an output that ends and has an answer (1), right or wrong, against others (0), a control."""
+    tests: float = 0.0
+    """Weight of the share of its tests that a program passes, in [0, 1]; for data.answer_rules=[program]."""
     language_consistency: float = 0.0
     """Weight of the share of the thought's words that are written in `target_script`, in [0, 1]."""
     length_penalty: float = 0.0

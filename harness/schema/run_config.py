@@ -27,6 +27,7 @@ from harness.schema.section import Check, Name, Positive, Section, Seed, Used, m
 from harness.schema.stage_config import StageConfig
 from harness.schema.tracking_config import TrackingConfig
 from harness.schema.trainer_config import RolloutConfig, TrainerConfig
+from harness.schema.verl_rules import VERL_CHECKS
 
 
 class ConfigError(ValueError):
@@ -197,6 +198,11 @@ class RunConfig(Section):
             "data.fresh with objective.selection.fn=dynamic, which may draw one again; use selection.fn=all",
         ),
         Check(
+            lambda c: c.objective.reward.tests and c.data.answer_rules != ["program"],
+            "objective.reward.tests={c.objective.reward.tests:g} with data.answer_rules="
+            "{c.data.answer_rules}: only programs have tests; use data=code, or set it 0",
+        ),
+        Check(
             lambda c: c.rollout.lag >= c.trainer.steps and not c.objective.offline,
             "rollout.lag={c.rollout.lag} with trainer.steps={c.trainer.steps}: no sample is new; lower it",
         ),
@@ -221,6 +227,11 @@ class RunConfig(Section):
             "eval.benchmarks: {c._taken_benchmark} is one of the data's own splits; change the name",
         ),
         Check(
+            lambda c: c.rollout.exact and c.trainer.lora is not None,
+            "rollout.exact=true with trainer.lora: the sampler merges adapters, the trainer does not; set "
+            "rollout.exact=false",
+        ),
+        Check(
             lambda c: c.trainer.lora is not None and c.objective.kl.refresh_every is not None,
             "objective.kl.refresh_every={c.objective.kl.refresh_every} with trainer.lora: the reference "
             "is the base without adapters and cannot move; set refresh_every=null",
@@ -235,6 +246,7 @@ class RunConfig(Section):
             "template {c._chat} with model.source=ladder: no chat template; use question",
         ),
         *SEARCH_CHECKS,
+        *VERL_CHECKS,
     )
 
     used: ClassVar[tuple[Used[RunConfig], ...]] = (

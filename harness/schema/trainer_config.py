@@ -16,6 +16,7 @@ from harness.schema.section import (
     Section,
     Used,
 )
+from harness.schema.verl_config import VerlConfig
 
 
 class VllmConfig(Section):
@@ -50,6 +51,15 @@ class RolloutConfig(Section):
     """Must be 0, no limit, for the same reason."""
     max_batch_size: Positive
     """Completions that decode at once; it bounds memory and changes no result."""
+    cache: Literal["whole", "paged"] = "whole"
+    """Keys and values of engine=native on a GPU: whole rows, each with room for the longest completion, or
+    pages of 64 tokens that follow what is written."""
+    cache_memory: Annotated[float, Field(gt=0, lt=1)] = 0.3
+    """With cache=paged, the largest share of the GPU's memory for it; completions that find no room wait,
+    which changes no result."""
+    exact: bool = False
+    """Sample and train by kernels in which a token's logprob is the same bits in any batch (slower); needs
+    cache=paged."""
     keep: NonNegative = 0
     """Completions of each step that are written to disk for a reader."""
     vllm: VllmConfig = VllmConfig()
@@ -72,12 +82,35 @@ class RolloutConfig(Section):
 
     checks: ClassVar[tuple[Check[RolloutConfig], ...]] = (
         Check(
+            lambda c: c.engine != "native" and (c.cache != "whole" or c.exact),
+            "cache={c.cache}, exact={c.exact} with engine={c.engine}; they are options of engine=native",
+        ),
+        Check(
+            lambda c: c.cache != "paged" and c.cache_memory != 0.3,
+            "cache_memory is set with cache={c.cache}; set cache=paged, or leave it out",
+        ),
+        Check(
+            lambda c: c.exact and c.cache != "paged",
+            "exact=true with cache={c.cache}; set cache=paged",
+        ),
+        Check(
             lambda c: c.engine != "vllm" and c.vllm != VllmConfig(),
             "vllm.* is set with engine={c.engine}; set engine=vllm, or leave vllm out",
         ),
     )
 
     used: ClassVar[tuple[Used[RolloutConfig], ...]] = (
+        Used(
+            ("cache",),
+            lambda c, run: run.device != "cpu",
+            "device={run.device}: it is for a GPU's sampler; leave it out",
+        ),
+        Used(
+            ("max_sampler_kl", "release"),
+            lambda c, run: run.trainer.engine == "native",
+            "verl hands weights over by itself, and frees its sampler while it trains (trainer.engine=verl); "
+            "leave it out",
+        ),
         Used(
             ("lag",),
             lambda c, run: run.objective.offline is None,
@@ -167,8 +200,24 @@ class TrainerConfig(Section):
     rank_timeout: PositiveFloat = 60.0
     """Seconds without a sign of life from one of several processes, or in one exchange between them, after
     which the others end."""
+    engine: Literal["native", "verl"] = "native"
+    """Program that trains: this project's own, or verl, over more GPUs than one host has (extra [verl])."""
+    verl: VerlConfig = VerlConfig()
+    """Machines of engine=verl."""
+
+    checks: ClassVar[tuple[Check[TrainerConfig], ...]] = (
+        Check(
+            lambda c: c.engine != "verl" and c.verl != VerlConfig(),
+            "verl.* is set with engine={c.engine}; set engine=verl, or leave verl out",
+        ),
+    )
 
     used: ClassVar[tuple[Used[TrainerConfig], ...]] = (
+        Used(
+            ("on_oom",),
+            lambda c, run: c.engine == "native",
+            "verl decides by itself what it does without memory (trainer.engine=verl); leave it out",
+        ),
         Used(
             ("steps",),
             lambda c, run: not run.objective.uses_references,

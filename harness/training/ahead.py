@@ -1,6 +1,7 @@
 """Grading while the engine decodes: outputs are graded as they end, in threads.
 
-A comparison of formulas takes a millisecond and more (grading.compare.symbolic). A grade depends on two texts
+A comparison of formulas takes a millisecond and more (grading.compare.symbolic), a run of a program ten
+(grading.code). A grade depends on two texts
 alone, so it is the same whenever and wherever it is made.
 """
 
@@ -10,6 +11,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
+from harness.grading.code.pool import WORKERS
+from harness.grading.find.extraction import PROGRAM
 from harness.grading.grade import grade
 from harness.types import Grade, OnEnd, Problem
 
@@ -24,7 +27,8 @@ class GradingAhead:
         self, problems: Sequence[Problem], group_size: int, decode: Callable[[list[int]], str], rules: Any
     ) -> None:
         self.problems, self.size, self.decode, self.rules = problems, group_size, decode, rules
-        self.threads = ThreadPoolExecutor(1)
+        programs = rules == PROGRAM  # each runs in a process of its own
+        self.threads = ThreadPoolExecutor(WORKERS if programs else 1)
         self.futures: dict[int, Future[tuple[str, Grade]]] = {}
 
     @property

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import count, repeat
-from typing import Any
 
 import torch
 
+from harness.grading.find.extraction import PROGRAM
 from harness.grading.grade import grade
-from harness.objectives import rewards
 from harness.objectives.selection import drop_zero_variance, needs_refill, truncated
 from harness.schema.advantage_config import COMPARED
 from harness.schema.objective_config import ObjectiveConfig
@@ -19,6 +18,8 @@ from harness.seeds import derive
 from harness.training.ahead import GradingAhead
 from harness.training.distributed import gather_strided, stride, world_size
 from harness.training.own_functions import own_reward
+from harness.training.problem_order import problem_numbers
+from harness.training.reward_terms import reward_of
 from harness.training.run_state import Run
 from harness.training.searching import searched
 from harness.training.step_rewards import step_rewards
@@ -28,13 +29,10 @@ from harness.types import Grade, OnEnd, Problem, Prompt, Rollout, SamplingParams
 def problems_at(run: Run, step: int) -> list[Problem]:
     """The problems of a step: a fresh permutation each epoch of the training set."""
     size, start = run.config.rollout.prompts_per_step, step * run.config.rollout.prompts_per_step
-    total = len(run.problems)
-    chosen = []
-    for position in range(start, start + size):
-        generator = torch.Generator().manual_seed(derive(run.seeds["data_order"], "epoch", position // total))
-        order = torch.randperm(total, generator=generator)
-        chosen.append(run.problems[int(order[position % total])])
-    return chosen
+    numbers = problem_numbers(
+        range(start, start + size), total=len(run.problems), seed=run.seeds["data_order"]
+    )
+    return [run.problems[number] for number in numbers]
 
 
 def sample(run: Run, problems: Sequence[Problem], step: int, *, first_place: int = 0) -> list[Rollout]:
@@ -82,9 +80,9 @@ def _on_end(run: Run, problems: Sequence[Problem]) -> OnEnd:
 
 
 def _grading_ahead(run: Run, problems: Sequence[Problem]) -> GradingAhead | None:
-    """Threads that grade while the engine decodes, for answers that are compared symbolically."""
+    """Threads that grade while the engine decodes, where formulas are compared or programs are run."""
     data = run.config.data
-    if not data.symbolic:
+    if not data.symbolic and tuple(data.answer_rules) != PROGRAM:
         return None
 
     def decode(tokens: list[int]) -> str:
@@ -135,7 +133,8 @@ def _judged(run: Run, problems: Sequence[Problem], rollouts: Sequence[Rollout], 
     of, prompts = [problems[i // size] for i in places], [run.prompts[r.problem_id] for r in own]
     learned, steps = _learned_rewards(run, prompts, own), _step_rewards(run, prompts, own)
     grades = _grades(run, of, own, places)
-    reward, own_of = _reward_of(run), run.config.objective.reward.custom
+    seed, own_of = run.seeds["rollout"], run.config.objective.reward.custom
+    reward = reward_of(run.config, opens_thought=run.codec.opens_thought, seed=seed)
     own_term = None if own_of is None or not own_of.weight else own_reward(own_of)
     terms: list[float | None] = [None] * len(own)
     if own_term is not None:
@@ -185,35 +184,6 @@ def _step_rewards(
         tuple((place, reward + weights.step_model * dict(learned)[place]) for place, reward in steps)
         for steps, learned in zip(checked, model.steps(prompts, own), strict=True)
     ]
-
-
-def _reward_of(run: Run) -> Callable[[Rollout, Grade, Problem, float, float], float]:
-    """The weighted sum of the objective's reward terms, given what a learned model and the user's own say."""
-    weights = {"model": 0.0, "custom": 0.0, **run.config.objective.reward.weights}
-    terms = _reward_terms(run)
-
-    def reward(rollout: Rollout, grade: Grade, problem: Problem, learned: float, own: float) -> float:
-        parts = rewards.score(rollout=rollout, grade=grade, problem=problem, terms=terms)
-        return rewards.weighted_sum(parts | {"model": learned, "custom": own}, weights=weights)
-
-    return reward
-
-
-def _reward_terms(run: Run) -> dict[str, dict[str, Any]]:
-    slot, longest = run.config.objective.reward, run.config.rollout.max_new_tokens
-    thinks = slot.format_r1 or slot.language_consistency
-    opened = bool(thinks) and run.codec.opens_thought(run.config.data.template)
-    parameters: dict[str, dict[str, Any]] = {
-        "format_r1": {"opened": opened},
-        "language_consistency": {"script": slot.target_script, "opened": opened},
-        "random": {"p": slot.random_p, "seed": run.seeds["rollout"]},
-        "length_penalty": {"max_tokens": longest},
-        "soft_overlong": {
-            "max_tokens": longest,
-            "buffer_tokens": slot.overlong_buffer or max(1, longest // 5),
-        },
-    }
-    return {name: parameters.get(name, {}) for name in slot.weights if name in rewards.REWARDS}
 
 
 def select(groups: Sequence[ScoredGroup], objective: ObjectiveConfig) -> list[ScoredGroup]:

@@ -255,7 +255,8 @@ def _entropy_bonus(
     if not coef:
         return None
     assert states
-    entropy = chunked_entropy(*policy.head_factors(states[0]), temperature=config.rollout.temperature)
+    factors, temperature = policy.head_factors(states[0]), config.rollout.temperature
+    entropy = chunked_entropy(*factors, temperature=temperature, fp32=policy.fp32_head)
     return EntropyBonus(coef, unpack(entropy, packed.at, *packed.shape))
 
 

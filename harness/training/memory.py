@@ -63,7 +63,8 @@ def _needs(phase: str, config: RunConfig, dims: ModelDims, dtype: torch.dtype) -
         return (
             f"{weights}, keys and values of {rows} rows × {tokens} new tokens and their prompts, at least "
             f"[{dims.num_layers}, {rows}, {dims.num_kv_heads}, {tokens}, {dims.head_dim}] twice, "
-            f"{cache:.2f} GiB; lower rollout.max_batch_size={rollout.max_batch_size}"
+            f"{cache:.2f} GiB; lower rollout.max_batch_size={rollout.max_batch_size}, or on a GPU lower "
+            f"rollout.cache_memory={rollout.cache_memory} with rollout.cache=paged"
         )
     tokens, wide = trainer.microbatch_tokens, max(dims.intermediate_size * 2, dims.hidden_size * 4)
     hidden = dims.num_layers * tokens * wide * size / _GIB

@@ -31,6 +31,7 @@ def rollout_metrics(groups: Sequence[ScoredGroup], *, learned_steps: bool = Fals
         "reward": _mean(x for g in groups for x in g.rewards),
         **_own_reward(groups),
         **of_grades,
+        **_tests(grades),
         "zero_variance_groups": _mean(max(g.rewards) == min(g.rewards) for g in groups),
         **of_rollouts,
         **_entropy(rollouts),
@@ -41,6 +42,11 @@ def rollout_metrics(groups: Sequence[ScoredGroup], *, learned_steps: bool = Fals
 def _mean(values: Iterable[float]) -> float:
     numbers = list(values)
     return sum(numbers) / len(numbers)
+
+
+def _tests(grades: Sequence[Grade]) -> dict[str, float]:
+    shares = [x.tests for x in grades if x.tests is not None]
+    return {"tests_passed": _mean(shares)} if shares else {}
 
 
 def _own_reward(groups: Sequence[ScoredGroup]) -> dict[str, float]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +26,18 @@ from harness.training.retention import Retention
 from harness.training.step_costs import StepCosts
 from harness.training.waiting import Sampled
 from harness.types import Problem, Prompt, Rollout, RolloutEngine, StepReward
+
+
+class Check(NamedTuple):
+    """Tokens that an engine sampled [N]: ids, its logprobs, the trainer's, and the length of their context.
+
+    `depth` is 0 for the prompts themselves, whatever their length.
+    """
+
+    tokens: Tensor
+    engine: Tensor
+    trainer: Tensor
+    depth: Tensor
 
 
 class OutputScorer(Protocol):
@@ -71,14 +83,14 @@ class CurrentStep:
 
     `progress` says what the step is doing. `ahead` grades outputs while others are still being sampled.
     `searched` adds up what its searches did (`searching`).
-    `last_check` are the tokens and logprobs [N] of the last check of the engine's weights (`sync`).
+    `last_check` is what the last check of the engine's weights found (`sync`).
     """
 
     costs: StepCosts = field(default_factory=StepCosts)
     progress: Callable[[str], None] = lambda note: None
     ahead: GradingAhead | None = None
     searched: dict[str, float] = field(default_factory=dict)
-    last_check: tuple[Tensor, Tensor, Tensor] | None = None
+    last_check: Check | None = None
 
 
 @dataclass

@@ -57,7 +57,7 @@ def setup(config: RunConfig, *, base: Path, folder: Path, device: str, start: Pa
     frozen = _frozen(config, base, start, original, codec, device, placement)
     for model in (policy, sampler, frozen.reference):
         if model is not None:
-            model.fp32_head = config.objective.fp32_head
+            model.fp32_head, model.exact = config.objective.fp32_head, config.rollout.exact
     problems = load_split(config.data, "train")
     if len(problems) < config.rollout.prompts_per_step and not config.objective.uses_references:
         raise ConfigError(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from itertools import chain, cycle, islice
 
 import torch
 from torch import Tensor
@@ -13,14 +15,13 @@ from harness.schema.run_config import RunConfig
 from harness.seeds import derive
 from harness.training.experience import problems_at
 from harness.training.parallel import hub_weights
-from harness.training.run_state import Run
-from harness.types import SamplingParams
+from harness.training.run_state import Check, Run
+from harness.types import Prompt, SamplingParams
 
 # Enough tokens to tell stale weights from rounding, few enough not to be felt.
 CHECK_SAMPLES, CHECK_TOKENS = 4, 16
+CHECK_DEPTHS = (128, 512, 2048, 8192)  # tokens of longer contexts, one sample each, as deep as the run gets
 ROUNDINGS = 3
-
-Check = tuple[Tensor, Tensor, Tensor]  # tokens, the engine's logprobs, the trainer's
 
 
 def sync(run: Run) -> tuple[float, bool]:
@@ -36,7 +37,7 @@ def sync(run: Run) -> tuple[float, bool]:
         run.engine.load_weights(hub_weights(run.models.policy))
     with run.timed("sync_check"):
         then, now = run.current.last_check, checked(run)
-    if then is not None and torch.equal(then[0], now[0]) and torch.equal(then[1], now[1]):
+    if then is not None and torch.equal(then.tokens, now.tokens) and torch.equal(then.engine, now.engine):
         return sampler_trainer_kl(now), _drifted(then, now)
     run.current.last_check = now
     return sampler_trainer_kl(now), False
@@ -48,8 +49,8 @@ def _drifted(then: Check, now: Check) -> bool:
     They may differ without an update, when a kernel is chosen anew, and an update may be too small for the
     engine's dtype.
     """
-    rounding = max(float((then[2] - then[1]).abs().mean()), 1e-7)
-    return float((now[2] - then[2]).abs().mean()) > ROUNDINGS * rounding
+    rounding = max(float((then.trainer - then.engine).abs().mean()), 1e-7)
+    return float((now.trainer - then.trainer).abs().mean()) > ROUNDINGS * rounding
 
 
 def max_kl(config: RunConfig) -> float:
@@ -64,37 +65,65 @@ def max_kl(config: RunConfig) -> float:
 def sampler_trainer_kl(check: Check) -> float:
     """KL(engine‖trainer) at the rollout temperature, by k3, nats per token.
 
-    The mean over a check's tokens of exp(d) − 1 − d, d = log p_trainer − log p_engine. Both see the same
-    tokens, so it is 0 up to rounding, whatever was sampled; nan if either is not finite.
+    The mean over tokens of exp(d) − 1 − d, d = log p_trainer − log p_engine, and of the depths' means the
+    largest: an engine may be wrong in long contexts alone. Both see the same tokens, so it is 0 up to
+    rounding, whatever was sampled; nan if either is not finite.
     """
-    _, engine, trainer = check
-    gap = trainer - engine  # [N]
-    kl = float((gap.expm1() - gap).mean())
-    return kl if math.isfinite(kl) else math.nan
+    gap = check.trainer - check.engine  # [N]
+    k3 = gap.expm1() - gap  # [N]
+    kls = [float(k3[check.depth == depth].mean()) for depth in check.depth.unique()]
+    return max(kls) if all(map(math.isfinite, kls)) else math.nan
+
+
+def check_contexts(run: Run) -> list[tuple[int, tuple[int, ...]]]:
+    """(depth, token ids) of each sample of a check: the first problems' prompts, and longer contexts.
+
+    Those are prompts one after another, as deep as the run's outputs may get.
+    """
+    problems = [run.prompts[problem.id].token_ids for problem in problems_at(run, 0)]
+    contexts = [(0, problems[i % len(problems)]) for i in range(CHECK_SAMPLES)]
+    tokens = list(chain.from_iterable(problems))
+    longest = run.config.rollout.max_new_tokens  # without the prompt: a step's buffers hold these too
+    longest = min(longest, run.models.policy.dims.max_position_embeddings)
+    for depth in CHECK_DEPTHS:
+        if depth + CHECK_TOKENS <= longest:
+            contexts.append((depth, tuple(islice(cycle(tokens), depth))))
+    return contexts
 
 
 @torch.no_grad()
 def checked(run: Run) -> Check:
-    """Sample the run's first prompt: (tokens, the engine's logprobs, the trainer's logprobs), [N] each.
-
-    A few short samples, whose random numbers are the same at every check.
-    """
-    rollout = run.config.rollout
-    prompt = run.prompts[problems_at(run, 0)[0].id]
+    """Sample a few tokens after each of the check's contexts, with the same random numbers at every check."""
+    rollout, contexts = run.config.rollout, check_contexts(run)
     params = SamplingParams(
         max_new_tokens=min(CHECK_TOKENS, rollout.max_new_tokens),
         temperature=rollout.temperature,
         logprobs=True,
     )
-    seeds = [derive(run.seeds["rollout"], "check", i) for i in range(CHECK_SAMPLES)]
-    samples = run.engine.generate([prompt] * CHECK_SAMPLES, params=params, seeds=seeds)
-    rows = [(*prompt.token_ids, *sample.completion_ids) for sample in samples]
-    lengths = torch.tensor([len(row) for row in rows])  # [B]
-    width = max(map(len, rows))
-    input_ids = torch.tensor([row + (0,) * (width - len(row)) for row in rows])  # [B, T]
+    seeds = [derive(run.seeds["rollout"], "check", i) for i in range(len(contexts))]
+    prompts = [Prompt(f"check/{i}", "none", "", ids) for i, (_, ids) in enumerate(contexts)]
+    samples = run.engine.generate(prompts, params=params, seeds=seeds)
+    parts = []
+    for depth in dict(contexts):  # each alone: a short context is not padded to a long one
+        chosen = [i for i, (other, _) in enumerate(contexts) if other == depth]
+        rows = [(contexts[i][1], samples[i].completion_ids) for i in chosen]
+        engine = torch.tensor([x for i in chosen for x in samples[i].sampler_logprobs or ()]).double()
+        tokens, trainer = _trainer_logprobs(run, rows)
+        parts.append((tokens, engine, trainer, torch.full_like(tokens, depth)))
+    return Check(*map(torch.cat, zip(*parts, strict=True)))
+
+
+def _trainer_logprobs(
+    run: Run, rows: Sequence[tuple[tuple[int, ...], tuple[int, ...]]]
+) -> tuple[Tensor, Tensor]:
+    """Completion tokens of rows (context, completion), one after another, and the trainer's logprobs [N]."""
+    whole = [(*context, *completion) for context, completion in rows]
+    lengths = torch.tensor([len(row) for row in whole])  # [B]
+    begins = torch.tensor([len(context) for context, _ in rows])  # [B]
+    width = int(lengths.max())
+    input_ids = torch.tensor([row + (0,) * (width - len(row)) for row in whole])  # [B, T]
     column = torch.arange(width)
-    mask = (column >= len(prompt.token_ids)) & (column < lengths[:, None])  # [B, T]
+    mask = (column >= begins[:, None]) & (column < lengths[:, None])  # [B, T]
     packed = pack_rows(input_ids, lengths, mask, device=run.device)
-    trainer, _ = token_logprobs(run.models.policy, packed, temperature=rollout.temperature)
-    engine = torch.tensor([x for sample in samples for x in sample.sampler_logprobs or ()])
-    return input_ids[mask], engine.double(), trainer.cpu()[mask].double()
+    logprobs, _ = token_logprobs(run.models.policy, packed, temperature=run.config.rollout.temperature)
+    return input_ids[mask], logprobs.cpu()[mask].double()

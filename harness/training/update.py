@@ -20,6 +20,7 @@ from harness.schema.run_config import RunConfig
 from harness.training.advantages import active_rows, needs_model_scores, with_advantages
 from harness.training.batching import minibatches, work
 from harness.training.critic import token_values
+from harness.training.depth import gap_by_depth
 from harness.training.exact_kl import exact_kl
 from harness.training.flops import trained_flops, value_flops
 from harness.training.gradient import accumulate, batch_entropy, batch_logprobs, by_microbatch
@@ -91,7 +92,7 @@ def update(
             tally.add(metrics, *_step(optimizer, models, config, number=number, total=num_updates_total))
     epochs = objective.updates.epochs
     return UpdateResult(
-        metrics=tally.means() | _explained_variance(batch),
+        metrics=tally.means() | _explained_variance(batch) | _gaps(batch, rows, objective),
         batch=batch,
         trained_tokens=int(batch.lengths[rows].sum()) * epochs,
         trained_flops=trained_flops(models, work(batch, rows)) * epochs,
@@ -132,6 +133,13 @@ def _explained_variance(batch: Batch) -> dict[str, float]:
     mask = batch.completion_mask
     explained = explained_variance(values=batch.values, returns=batch.returns, completion_mask=mask)
     return {"explained_variance": float(explained)}
+
+
+def _gaps(batch: Batch, rows: Tensor, objective: ObjectiveConfig) -> dict[str, float]:
+    """The sampler's gap by depth, where the policy that trains is the one that sampled."""
+    if "offline.sampler" in objective.asks_teacher or objective.uses_references:
+        return {}
+    return gap_by_depth(batch, rows)
 
 
 @dataclass

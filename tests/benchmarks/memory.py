@@ -24,9 +24,7 @@ from harness.model.dims import ModelDims
 from harness.model.policy import Policy, states_before, token_logprobs
 from harness.model.rows import Rows, pack_rows
 from harness.training.accounting import peak_resident_bytes
-from tests.benchmarks.shapes import LADDER_L, QWEN_0_5B, SMOLLM2_135M, random_policy
-
-SHAPES = {"qwen2.5-0.5b": QWEN_0_5B, "smollm2-135m": SMOLLM2_135M, "ladder_l": LADDER_L}
+from tests.benchmarks.shapes import SHAPES, random_policy
 
 
 def plain(policy: Policy, rows: Rows) -> Tensor:

@@ -14,11 +14,10 @@ import time
 
 import torch
 
+from harness.rollout.gpu.paged_decode import PagedDecoder
 from harness.rollout.native import NativeEngine
 from harness.types import Prompt, SamplingParams
-from tests.benchmarks.shapes import LADDER_L, QWEN_0_5B, SMOLLM2_135M, random_policy
-
-SHAPES = {"qwen2.5-0.5b": QWEN_0_5B, "smollm2-135m": SMOLLM2_135M, "ladder_l": LADDER_L}
+from tests.benchmarks.shapes import SHAPES, random_policy
 
 
 def prompts(count: int, samples: int, vocab: int, length: int) -> list[Prompt]:
@@ -38,11 +37,13 @@ def main() -> None:
     parser.add_argument("--temperature", type=float, default=1.0)
     parser.add_argument("--top-p", type=float, default=1.0)
     parser.add_argument("--logprobs", action="store_true")
+    parser.add_argument("--paged", action="store_true", help="rollout.cache=paged")
     parser.add_argument("--profile", action="store_true")
     args = parser.parse_args()
     policy = random_policy(SHAPES[args.shape], dtype=getattr(torch, args.dtype), device="cuda")
     asked = prompts(args.prompts, args.samples, policy.dims.vocab_size, args.length)
-    engine = NativeEngine(policy, eos_token_ids=(), decode=lambda ids: "", max_batch_size=len(asked))
+    options = {"eos_token_ids": (), "decode": lambda ids: "", "max_batch_size": len(asked)}
+    engine = NativeEngine(policy, **options, paged=args.paged)
     params = SamplingParams(
         max_new_tokens=args.tokens, temperature=args.temperature, top_p=args.top_p, logprobs=args.logprobs
     )
@@ -74,10 +75,15 @@ def time_steps(engine: NativeEngine, rows: int, params: SamplingParams, length: 
     """Replays of one graph with every row at the same context; slots are done, so nothing is written out."""
     decoder = engine._decoder
     assert decoder is not None
+    if isinstance(decoder, PagedDecoder):
+        own = torch.arange(decoder.table[:rows].numel(), device=decoder.device) + 1  # each row's own pages
+        decoder.table[:rows] = own.clamp(max=decoder.num_pages).view(rows, -1)
     start_event, end_event = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     for context in (length, length + params.max_new_tokens // 2, length + params.max_new_tokens - 2):
         decoder.positions.fill_(context)
         decoder.done.fill_(1)
+        if isinstance(decoder, PagedDecoder):
+            decoder.share_out(rows, context + 1)
         decoder.step(rows, params)
         start_event.record()
         for _ in range(20):

@@ -23,8 +23,18 @@ QWEN_0_5B = model_dims(
     rope_theta=1e6,
     rms_norm_eps=1e-6,
 )
-QWEN_1_5B = replace(
-    QWEN_0_5B, hidden_size=1536, intermediate_size=8960, num_layers=28, num_heads=12, head_dim=128
+QWEN_1_5B = model_dims(
+    architecture="qwen2",
+    hidden_size=1536,
+    intermediate_size=8960,
+    num_layers=28,
+    num_heads=12,
+    num_kv_heads=2,
+    head_dim=128,
+    vocab_size=151936,
+    max_position_embeddings=131072,
+    rope_theta=1e6,
+    rms_norm_eps=1e-6,
 )
 QWEN_7B = replace(
     QWEN_1_5B,
@@ -56,12 +66,12 @@ LADDER_L = model_dims(
     vocab_size=700,
     max_position_embeddings=2048,
 )
-BY_NAME = {
+SHAPES = {
     "qwen2.5-0.5b": QWEN_0_5B,
     "qwen2.5-1.5b": QWEN_1_5B,
     "qwen2.5-7b": QWEN_7B,
     "smollm2-135m": SMOLLM2_135M,
-    "ladder-l": LADDER_L,
+    "ladder_l": LADDER_L,
 }
 
 

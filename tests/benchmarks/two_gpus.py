@@ -55,7 +55,7 @@ SIZES = {
         "qwen2.5-7b", 8, 8, 2048, steps=3, microbatch_tokens=8192, checkpointing=True, fits_one=False
     ),
     "agree": Size("smollm2-135m", 32, 8, 128, dtype="float32", steps=6, microbatch_tokens=8192),
-    "tiny": Size("ladder-l", 4, 4, 16, dtype="float32", steps=3, microbatch_tokens=512),
+    "tiny": Size("ladder_l", 4, 4, 16, dtype="float32", steps=3, microbatch_tokens=512),
 }
 TIMED = ("1.5b-512", "1.5b-2048", "7b-2048")
 RELATIVE = {"grad_norm": 0.005}
@@ -196,7 +196,7 @@ def estimated(size: Size, device: str) -> float:
     """GB that one process would need, by the preflight."""
     from harness.launch.compose import Composer
     from harness.model.needs import needs
-    from tests.benchmarks.shapes import BY_NAME
+    from tests.benchmarks.shapes import SHAPES
 
     config = Composer().config(
         [
@@ -206,14 +206,14 @@ def estimated(size: Size, device: str) -> float:
             *("rollout.release=true", f"trainer.gradient_checkpointing={str(size.checkpointing).lower()}"),
         ]
     )
-    return needs(config, BY_NAME[size.shape], device).total / 1e9
+    return needs(config, SHAPES[size.shape], device).total / 1e9
 
 
 def write_inputs(folder: Path, shape: str, device: str) -> None:
     """A model with random weights and problems, by a process that leaves the GPU as it was."""
     code = (
         "import json, sys; from pathlib import Path; from harness.model.files.codec import Codec\n"
-        "from tests.benchmarks.rl_step import write_model, write_problems\n"
+        "from tests.benchmarks.rl_sides import write_model, write_problems\n"
         "folder, shape, device = Path(sys.argv[1]), *sys.argv[2:]\n"
         "write_model(folder / 'model', shape, device); codec = Codec.from_folder(folder / 'model')\n"
         "vocab = json.loads((folder / 'model' / 'config.json').read_text())['vocab_size']\n"

@@ -8,8 +8,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from harness.model.head import chunked_logprobs
 from harness.model.policy import Policy, token_logprobs
 from harness.model.rows import pack_rows
+from harness.model.wide import head_logits
 from harness.rollout.gpu.sampling import draw
 from harness.rollout.native import NativeEngine
 from harness.rollout.sampling import sample, truncate
@@ -175,3 +177,27 @@ def test_nucleus_ends_where_its_share_is_met_within_rounding() -> None:
             edges[torch.searchsorted(edges, edge) + 1]
         ]  # the next smaller logit, inside for some rows
         assert bool((drawn >= after).all())
+
+
+@pytest.mark.parametrize("chunk", [None, 100])
+def test_a_head_in_float32_loses_nothing_in_its_product(chunk: int | None) -> None:
+    """Bfloat16 states and weights against their product in float64; rounded logits are far off."""
+    states = torch.randn(300, 256, device="cuda").bfloat16().requires_grad_()
+    weight = (torch.randn(9001, 256, device="cuda") * 0.3).bfloat16().requires_grad_()
+    targets, above = torch.randint(0, 9001, (300,), device="cuda"), torch.randn(300, device="cuda")
+    wide = [x.detach().double().requires_grad_() for x in (states, weight)]
+    expected = (wide[0] @ wide[1].t() / 0.8).log_softmax(-1).gather(1, targets[:, None]).squeeze(1)
+    (expected * above).sum().backward()
+    errors = {}
+    for fp32 in (False, True):
+        found, _ = chunked_logprobs(
+            states, weight, targets, 0.8, with_entropy=False, chunk_tokens=chunk, fp32=fp32
+        )
+        errors[fp32] = float((found - expected).detach().abs().mean())
+    (found * above).sum().backward()
+    assert errors[True] < 1e-5 and errors[False] > 30 * errors[True]
+    for mine, theirs in zip((states, weight), wide, strict=True):
+        assert mine.grad is not None and theirs.grad is not None
+        assert error(mine.grad, theirs.grad) < 8e-3
+    with torch.no_grad():
+        assert head_logits(states, weight, fp32=True).dtype == torch.float32

@@ -108,6 +108,24 @@ def test_vllm_holds_its_share_of_a_gpu_or_its_own_cache_and_weights(monkeypatch:
         check_fits(config.model_copy(update={"device": "cpu"}))
 
 
+def test_a_paged_cache_is_what_rows_need_or_its_share_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Qwen2.5-1.5B, 128 rows: 28,672 bytes a token. 32k tokens and a prompt each are 113 GiB."""
+    monkeypatch.setattr(preflight, "gpu_total", lambda: 80 * 2**30)
+    lines = ("model=qwen2_5_1_5b", "data=gsm8k", "dtype=bfloat16", "rollout.prompts_per_step=16")
+    found = {}
+    for tokens in (1024, 32768):
+        for cache in ("whole", "paged"):
+            config = COMPOSER.config([*lines, f"rollout.max_new_tokens={tokens}", f"rollout.cache={cache}"])
+            dims = shape(config.model)
+            assert dims is not None
+            found[tokens, cache] = needs(config, dims, "cuda").parts["keys and values"]
+            on_cpu = needs(config, dims, "cpu").parts["keys and values"]
+            assert on_cpu == found[tokens, "whole"]
+    assert found[1024, "paged"] == found[1024, "whole"] == 128 * (1024 + 256) * 28_672
+    assert found[32768, "whole"] == 128 * (32768 + 256) * 28_672
+    assert found[32768, "paged"] == 0.3 * 80 * 2**30
+
+
 def test_parameters_of_a_known_model_are_counted_as_they_are() -> None:
     # Qwen2.5-7B in bfloat16, all of it trained: 7.62e9 × (2 policy + 2 base + 12 optimizer) bytes.
     config = COMPOSER.config(["model=qwen2_5_7b", "data=gsm8k", "dtype=bfloat16"])

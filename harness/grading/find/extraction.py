@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
+from harness.grading.code.program import program_in
 from harness.grading.compare.forms import MAX_ANSWER_CHARS
 from harness.grading.find.boxes import last_box
 from harness.grading.find.denials import places, without_denied
@@ -13,10 +14,12 @@ from harness.grading.find.languages import in_english
 from harness.grading.find.last_number import final_number, is_concluded
 from harness.grading.find.statements import PROSE, WRAPPED_TEXT, trim_statement
 
-Rule = Literal["boxed", "answer_tag", "answer_is", "answer_colon", "a_colon", "hashes", "final_number"]
+TextRule = Literal["boxed", "answer_tag", "answer_is", "answer_colon", "a_colon", "hashes", "final_number"]
+Rule = Literal[TextRule, "program"]
 UnfinishedBox = Literal["reject", "ignore"]
 
-DEFAULT_RULES: tuple[Rule, ...] = get_args(Rule)
+DEFAULT_RULES: tuple[Rule, ...] = get_args(TextRule)
+PROGRAM: tuple[Rule, ...] = ("program",)  # stands alone: the answer is code, and its reference holds tests
 MAX_COMPLETION_CHARS = 131_072  # only the end of a longer completion is read: about 32k tokens
 MAX_ANCHORS = 20  # so many of the last "answer is" are looked at
 QUIET = 160  # characters around a box within which nothing may question it, for the short way
@@ -111,7 +114,12 @@ def extract(
     that is opened and never closed (a completion cut at the length limit) is not an answer. If no box is
     complete, `unfinished_box` decides: "reject" (default) finds nothing, because the other rules would read a
     cut number (`\boxed{2` of `\boxed{25}`); "ignore" lets the other rules read the text before that box.
+
+    "program" stands alone: the last block of code, else all that follows the thought.
     """
+    if rules == PROGRAM:
+        program = program_in(completion)
+        return Extraction(program, "program", "program") if program.strip() else _NOTHING
     text = completion[-MAX_COMPLETION_CHARS:]
     if rules[:1] == ("boxed",) and (found := _quiet_box(text)):
         return found

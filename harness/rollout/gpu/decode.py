@@ -46,7 +46,7 @@ class SlotDecoder:
         dims, weight = policy.dims, policy.head_weight
         self.policy, self.device = policy, weight.device
         self.num_slots, self.columns, self.max_new_tokens = num_slots, columns, max_new_tokens
-        shape = (dims.num_layers, num_slots + 1, dims.num_kv_heads, columns, dims.head_dim)
+        shape = self.cache_shape()
         self.keys = torch.zeros(shape, dtype=weight.dtype, device=self.device)
         self.values = torch.zeros_like(self.keys)
         self.row_slot = self._integers(num_slots + 1).fill_(num_slots)
@@ -61,7 +61,12 @@ class SlotDecoder:
         self.rotations = torch.view_as_real(policy.rotations(columns))  # [columns, Dh/2, 2]
         self.layers: list[FusedLayer] = fuse(policy)
         self._head = (weight.data_ptr(), policy.fp32_head)
-        self._graphs: dict[tuple[int, SamplingParams], torch.cuda.CUDAGraph] = {}
+        self._graphs: dict[tuple[int, int, SamplingParams], torch.cuda.CUDAGraph] = {}
+
+    def cache_shape(self) -> tuple[int, ...]:
+        """Shape of the keys, and of the values."""
+        dims = self.policy.dims
+        return (dims.num_layers, self.num_slots + 1, dims.num_kv_heads, self.columns, dims.head_dim)
 
     def _integers(self, size: int) -> Tensor:
         return torch.zeros(size, dtype=torch.long, device=self.device)
@@ -85,10 +90,14 @@ class SlotDecoder:
         if self.device.type != "cuda":
             self._step(rows, params)
             return
-        key = (rows, _sampling(params))
+        key = self.graph_key(rows, params)
         if key not in self._graphs:
             self._graphs[key] = self._capture(rows, params)
         self._graphs[key].replay()
+
+    def graph_key(self, rows: int, params: SamplingParams) -> tuple[int, int, SamplingParams]:
+        """What a graph fixes, beside the buffers: rows, how their keys are shared out, and the sampling."""
+        return rows, 0, _sampling(params)
 
     def _capture(self, rows: int, params: SamplingParams) -> torch.cuda.CUDAGraph:
         """Record a step. The eager one before it compiles kernels; on dummy rows it changes nothing."""
@@ -136,34 +145,37 @@ class SlotDecoder:
 
     def _logits(self, row_slot: Tensor) -> Tensor:
         """Feed each row's token at its position; next logits [n, V]."""
-        policy, dims, eps = self.policy, self.policy.dims, self.policy.dims.rms_norm_eps
-        size, rows = (dims.hidden_size,), row_slot.shape[0]
-        programs = rows * dims.num_kv_heads
-        splits = min(_MAX_SPLITS, 1 << max(0, (_PROGRAMS_WANTED // programs).bit_length() - 1))
+        policy, eps = self.policy, self.policy.dims.rms_norm_eps
+        size = (policy.dims.hidden_size,)
         x = F.embedding(self.tokens[row_slot], policy.model.embed_tokens.weight)  # [n, D]
         for index, layer in enumerate(self.layers):
             normed = F.rms_norm(x, size, layer.input_norm, eps)
             bias = layer.qkv_bias
             qkv = normed @ layer.qkv if bias is None else torch.addmm(bias, normed, layer.qkv)
-            keys, values = self.keys[index], self.values[index]
-            queries = kernels.rope_into_cache(
-                qkv,
-                rotations=self.rotations,
-                positions=self.positions,
-                row_slot=row_slot,
-                head_norm=layer.head_norm,
-                eps=eps,
-                keys=keys,
-                values=values,
-                num_heads=dims.num_heads,
-            )
-            attended = kernels.attend(
-                queries, keys, values, positions=self.positions, row_slot=row_slot, splits=splits
-            )
-            x = torch.addmm(x, attended, layer.output)
+            x = torch.addmm(x, self.attended(index, qkv, row_slot), layer.output)
             gate_up = F.rms_norm(x, size, layer.post_norm, eps) @ layer.gate_up
             x = torch.addmm(x, swiglu(gate_up), layer.down)
         return policy.logits(F.rms_norm(x, size, policy.model.norm.weight, eps))
+
+    def attended(self, index: int, qkv: Tensor, row_slot: Tensor) -> Tensor:
+        """Put a layer's keys and values into the cache, attend to it: [n, (H + 2 KV) Dh] -> [n, H Dh]."""
+        dims, keys, values = self.policy.dims, self.keys[index], self.values[index]
+        programs = row_slot.shape[0] * dims.num_kv_heads
+        splits = min(_MAX_SPLITS, 1 << max(0, (_PROGRAMS_WANTED // programs).bit_length() - 1))
+        queries = kernels.rope_into_cache(
+            qkv,
+            rotations=self.rotations,
+            positions=self.positions,
+            row_slot=row_slot,
+            head_norm=self.layers[index].head_norm,
+            eps=dims.rms_norm_eps,
+            keys=keys,
+            values=values,
+            num_heads=dims.num_heads,
+        )
+        return kernels.attend(
+            queries, keys, values, positions=self.positions, row_slot=row_slot, splits=splits
+        )
 
 
 def _sampling(params: SamplingParams) -> SamplingParams:

@@ -34,15 +34,14 @@ class SlotSampler:
         decoder.is_eos.zero_()
         decoder.is_eos[sorted(eos_token_ids)] = 1
 
+    def room(self, lengths: Sequence[int]) -> int:
+        """Take all: every slot has its columns."""
+        return len(lengths)
+
     def start(self, prefill: Prefill) -> None:
-        """Copy the prompts' cache to the slots' first columns and sample their first tokens."""
-        decoder, slots, width = self.decoder, prefill.slots, prefill.width
-        source = prefill.begins[:, None] + torch.arange(width, device=decoder.device)  # [n, P] packed
-        last = len(prefill.cache[0][0]) - 1
-        source.clamp_(max=last)  # after a shorter prompt: overwritten before it is read
-        for layer, (keys, values) in enumerate(prefill.cache):
-            decoder.keys[layer, slots, :, :width] = keys[source].transpose(1, 2)
-            decoder.values[layer, slots, :, :width] = values[source].transpose(1, 2)
+        """Copy the prompts' cache to their slots and sample their first tokens."""
+        decoder, slots = self.decoder, prefill.slots
+        self.fill(prefill)
         decoder.uniforms[slots, : self.params.max_new_tokens] = prefill.uniforms
         limits = [prefill.limits[slot] for slot in prefill.lengths]
         decoder.limits[slots] = torch.tensor(limits, device=decoder.device)
@@ -52,6 +51,16 @@ class SlotSampler:
         first = prefill.uniforms[:, 0].contiguous()
         decoder.take(slots, *decoder.draw(prefill.logits, first, self.params))
         self.steps_left = self.params.max_new_tokens - 1
+
+    def fill(self, prefill: Prefill) -> None:
+        """Copy the prompts' cache to the slots' first columns."""
+        decoder, slots, width = self.decoder, prefill.slots, prefill.width
+        source = prefill.begins[:, None] + torch.arange(width, device=decoder.device)  # [n, P] packed
+        last = len(prefill.cache[0][0]) - 1
+        source.clamp_(max=last)  # after a shorter prompt: overwritten before it is read
+        for layer, (keys, values) in enumerate(prefill.cache):
+            decoder.keys[layer, slots, :, :width] = keys[source].transpose(1, 2)
+            decoder.values[layer, slots, :, :width] = values[source].transpose(1, 2)
 
     def advance(self) -> None:
         """Decode up to `STEPS_BETWEEN_CHECKS` steps, fewer where all rows reach their limit before."""
@@ -69,11 +78,12 @@ class SlotSampler:
         decoder = self.decoder
         index = torch.tensor(slots, device=decoder.device)
         counts = decoder.num_made[index].tolist()
-        made = decoder.out_tokens[index].cpu().numpy()
+        most = max(counts)
+        made = decoder.out_tokens[index, :most].cpu().numpy()
         tokens = [row[:count].tolist() for row, count in zip(made, counts, strict=True)]
         if not self.params.logprobs:
             return tokens, []
-        scores = decoder.out_logprobs[index].cpu().numpy()
+        scores = decoder.out_logprobs[index, :most].cpu().numpy()
         return tokens, [row[:count].tolist() for row, count in zip(scores, counts, strict=True)]
 
     def free(self, slots: Sequence[int]) -> None:

@@ -18,30 +18,35 @@ from analysis.tables.literature import FILE, literature_table, reference_table
 from harness.records import records
 from tests.unit.analysis.conftest import evaluation, write_evaluation
 
-# The paper's tables 2, 4, 5 and 6 (arXiv v1): AIME 2024 pass@1, cons@64, MATH-500 pass@1.
+# The paper's tables 2, 4, 5 and 6 and figure 1 (arXiv v1): AIME 2024 pass@1, cons@64, MATH-500 pass@1,
+# SWE-bench Verified resolved.
 PAPER = {
-    "DeepSeek-R1": ("79.8", "", "97.3"),
-    "OpenAI-o1-1217": ("79.2", "", "96.4"),
-    "OpenAI-o1-0912": ("74.4", "83.3", "94.8"),
-    "DeepSeek-R1-Zero": ("71.0", "86.7", "95.9"),
-    "DeepSeek-R1-Zero-Qwen-32B": ("47.0", "60.0", "91.6"),
-    "QwQ-32B-Preview": ("50.0", "60.0", "90.6"),
-    "DeepSeek-R1-Distill-Qwen-1.5B": ("28.9", "52.7", "83.9"),
-    "DeepSeek-R1-Distill-Qwen-7B": ("55.5", "83.3", "92.8"),
-    "DeepSeek-R1-Distill-Qwen-14B": ("69.7", "80.0", "93.9"),
-    "DeepSeek-R1-Distill-Qwen-32B": ("72.6", "83.3", "94.3"),
-    "DeepSeek-R1-Distill-Llama-8B": ("50.4", "80.0", "89.1"),
-    "DeepSeek-R1-Distill-Llama-70B": ("70.0", "86.7", "94.5"),
+    "DeepSeek-R1": ("79.8", "", "97.3", "49.2"),
+    "OpenAI-o1-1217": ("79.2", "", "96.4", "48.9"),
+    "DeepSeek-V3": ("39.2", "", "90.2", "42.0"),
+    "OpenAI-o1-mini": ("63.6", "80.0", "90.0", "41.6"),
+    "GPT-4o-0513": ("9.3", "13.4", "74.6", "38.8"),
+    "Claude-3.5-Sonnet-1022": ("16.0", "26.7", "78.3", "50.8"),
+    "OpenAI-o1-0912": ("74.4", "83.3", "94.8", ""),
+    "DeepSeek-R1-Zero": ("71.0", "86.7", "95.9", ""),
+    "DeepSeek-R1-Zero-Qwen-32B": ("47.0", "60.0", "91.6", ""),
+    "QwQ-32B-Preview": ("50.0", "60.0", "90.6", ""),
+    "DeepSeek-R1-Distill-Qwen-1.5B": ("28.9", "52.7", "83.9", ""),
+    "DeepSeek-R1-Distill-Qwen-7B": ("55.5", "83.3", "92.8", ""),
+    "DeepSeek-R1-Distill-Qwen-14B": ("69.7", "80.0", "93.9", ""),
+    "DeepSeek-R1-Distill-Qwen-32B": ("72.6", "83.3", "94.3", "36.8"),
+    "DeepSeek-R1-Distill-Llama-8B": ("50.4", "80.0", "89.1", ""),
+    "DeepSeek-R1-Distill-Llama-70B": ("70.0", "86.7", "94.5", ""),
 }
 
 
 def test_reference_rows_are_the_papers() -> None:
     table = reference_table()
     rows = {row["model"]: row for row in table.raw.to_dict("records")}
-    columns = ("aime24_pass1", "aime24_cons64", "math500_pass1")
+    columns = ("aime24_pass1", "aime24_cons64", "math500_pass1", "swe_verified")
     assert {m: tuple(r[c] for c in columns) for m, r in rows.items()} == PAPER
     assert all(row[1] == "reported, not measured" for row in table.cells)
-    assert table.cells[0][0] == "DeepSeek-R1 [1]" and table.cells[0][3] == "—"
+    assert table.cells[0][0] == "DeepSeek-R1 [1] [2]" and table.cells[0][3] == "—"
     for words in ("77.9", "44.0", "41.7", "30.7", "arXiv:2501.12948"):  # each conflict is footnoted
         assert words in table.note
     assert FILE.suffix == ".csv"
@@ -49,7 +54,7 @@ def test_reference_rows_are_the_papers() -> None:
 
 def test_measured_rows_stand_beside_the_reported(make_study) -> None:
     folder = make_study(seeds=3, models=("xs",))
-    assert "Not evaluated in toy: aime24, math500" in literature_table(load_study(folder)).note
+    assert "Not evaluated in toy: aime24, math500, swebench" in literature_table(load_study(folder)).note
     for seed in range(3):
         run = f"grpo-xs-s{seed}-abcd"
         record = evaluation(0.5, split="test", seed=seed, step=6, run_id=run, base="base-xs")
@@ -61,7 +66,7 @@ def test_measured_rows_stand_beside_the_reported(make_study) -> None:
     assert rows["objective=grpo model=xs"][2].startswith(f"{100 * np.mean(means):.1f} [")
     assert rows["objective=grpo model=xs"][2].endswith("(avg@4)")
     assert rows["objective=sft_rejection model=xs"][2] == "—"
-    assert len(table.cells) == 2 + len(PAPER) and "Not evaluated in toy: math500" in table.note
+    assert len(table.cells) == 2 + len(PAPER) and "Not evaluated in toy: math500, swebench" in table.note
 
 
 def test_comparison_is_paired_where_seeds_and_problems_are_shared(make_study, tmp_path: Path, capsys) -> None:

@@ -44,6 +44,24 @@ HUB = {
     ],
     "agentica-org/DeepScaleR-Preview-Dataset": [{"problem": "q", "answer": "-2/3", "solution": ""}],
     "open-r1/DAPO-Math-17k-Processed": [{"prompt": "q", "solution": "34", "data_source": "math_dapo"}],
+    "openai/openai_humaneval": [
+        {
+            "task_id": "HumanEval/0",
+            "prompt": "q",
+            "canonical_solution": "    return x\n",
+            "test": "def check(candidate):\n    assert candidate(1) == 1",
+            "entry_point": "f",
+        }
+    ],
+    "google-research-datasets/mbpp": [
+        {
+            "task_id": 11,
+            "text": "Write f.",
+            "code": "class P:\n    pass\ndef g(x):\n    return x\ndef f(x):\n    return g(x)",
+            "test_list": ["assert sorted(f(1)) == 1", "assert f(2) == 2"],
+            "test_setup_code": "",
+        }
+    ],
 }
 FIRST = {
     "gsm8k": ("1200", "grade school", None),
@@ -61,6 +79,17 @@ FIRST = {
     "math500": ("x", "Algebra", 3),
     "deepscaler": ("-2/3", None, None),
     "dapo_17k": ("34", None, None),
+}
+
+
+PROGRAMS = {
+    "humaneval": {
+        "entry_point": "f",
+        "tests": ["def check(candidate):\n    assert candidate(1) == 1\ncheck(f)"],
+        "setup": "q",
+        "prefix": "q",
+    },
+    "mbpp": {"entry_point": "f", "tests": ["assert sorted(f(1)) == 1", "assert f(2) == 2"]},
 }
 
 
@@ -87,6 +116,16 @@ def test_the_hubs_columns_become_problems(name: str, hub: list) -> None:
     assert problems[0].text == "q" and problems[0].dataset == name
     assert {path for path, _, _ in hub} == {source.hub_id}
     assert len(problems) == len({p.id for p in problems}) == len(hub)  # one row a config; 2024 is left out
+
+
+@pytest.mark.parametrize("name", sorted(PROGRAMS))
+def test_the_hubs_programming_problems_have_tests(name: str, hub: list) -> None:
+    (problem,) = replace(PUBLISHED[name].SOURCE, num_problems=None).load("test")
+    assert json.loads(problem.answer) == PROGRAMS[name]
+    asked = "Your code should pass these tests:\n\nassert sorted(f(1)) == 1\nassert f(2) == 2"
+    assert problem.text == "q" if name == "humaneval" else problem.text.endswith(asked)
+    assert problem.id == {"humaneval": "HumanEval/0", "mbpp": "MBPP/11"}[name]
+    assert hub == [(PUBLISHED[name].SOURCE.hub_id, *([None] if name == "humaneval" else ["full"]), "test")]
 
 
 def test_a_context_stands_before_its_question_and_several_values_are_one_answer(

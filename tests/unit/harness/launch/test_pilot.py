@@ -340,9 +340,7 @@ def test_a_bad_ablation_is_one_line(line: str, said: str, tmp_path: Path) -> Non
 def test_the_committed_ablations_hold() -> None:
     gridded = {"bridge", "conservatism", "conservative", "model_size", "step_count"}
     for name in sorted(gridded | {"diversity", "data_kind", "contamination", "learning_check"}):
-        sweep = expand(
-            [f"ablation={name}", "seed=0,7"], multirun=True
-        )  # two of its seeds: a fifth of the time
+        sweep = expand([f"ablation={name}", "seed=0,7"], multirun=True)  # two of its seeds
         spec, configs = sweep.spec, [job.config for job in sweep.jobs]
         assert spec is not None and spec.primary is not None and spec.family and spec.draws == "per_seed", (
             name

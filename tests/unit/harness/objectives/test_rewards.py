@@ -72,6 +72,12 @@ def test_a_thought_that_the_prompt_opened_counts(text: str, expected: float) -> 
     assert reward("format_r1", text=text) == (1.0 if text.startswith("<think>") else 0.0)
 
 
+def test_the_share_of_tests_passed_is_the_grades() -> None:
+    """Three of four tests: 0.75, though the program is not right."""
+    assert reward("tests", grade=Grade(False, "x", "", 0.75)) == 0.75
+    assert [reward("tests", grade=g) for g in (Grade(True, "x", "", 1.0), WRONG, NONE)] == [1.0, 0.0, 0.0]
+
+
 def test_a_format_answer_ends_and_can_be_read_right_or_wrong() -> None:
     assert [reward("format_answer", grade=g) for g in (RIGHT, WRONG, NONE)] == [1.0, 1.0, 0.0]
     cut = [reward("format_answer", grade=g, finish="length") for g in (RIGHT, WRONG, NONE)]

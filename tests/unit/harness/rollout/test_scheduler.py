@@ -38,6 +38,10 @@ class _Script:
         self.made: dict[int, list[int]] = {}
         self.total: dict[int, int] = {}
         self.events: list[str] = []
+        self.rooms: list[int] = []  # what `room` answers, one call after another; afterwards there is room
+
+    def room(self, lengths: Sequence[int]) -> int:
+        return min(len(lengths), self.rooms.pop(0)) if self.rooms else len(lengths)
 
     def start(self, prefill: Any) -> None:
         for slot, count in prefill:
@@ -109,3 +113,12 @@ def test_a_stop_string_ends_a_request_and_is_no_end_token(monkeypatch: pytest.Mo
     requests, ends = _run(monkeypatch, script, [STOP, 2], stop=("x",))
     assert requests[0].tokens == [STOP] and requests[0].finish_reason == "length"
     assert requests[1].finish_reason == "stop" and ends == [(STOP, [STOP]), (2, [2])]
+
+
+def test_requests_wait_for_room_in_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two slots are vacant and the cache takes one request: the other starts when there is room again."""
+    script = _Script(refills_at_once=True)
+    script.rooms = [1, 0]
+    requests, _ = _run(monkeypatch, script, [4, 2])
+    assert [r.tokens for r in requests] == [[4, 4, 4, EOS], [2, EOS]]
+    assert script.events == ["start 4 in 0", "step", "step", "start 2 in 1", "step"]

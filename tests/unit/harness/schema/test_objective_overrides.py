@@ -106,8 +106,9 @@ CASES: dict[str, tuple[str, ...]] = {
     "entropy_coef=0.01": (),
     "fp32_head=true": (),
 }
-# A folder, a model: test_teacher.py. A stage: test_pipeline.py. Functions in a file: test_own_function.py.
-ELSEWHERE = {"teacher.path", "teacher.model", "teacher.stage"}
+# A folder, a model: test_teacher.py.  A stage: test_pipeline.py. Functions in a file: test_own_function.py.
+# Tests of programs: test_code_gen.py.
+ELSEWHERE = {"teacher.path", "teacher.model", "teacher.stage", "reward.tests"}
 ELSEWHERE |= {*(path for path in paths(ObjectiveConfig) if ".custom." in path)}
 SECTIONS = {path.rsplit(".", 1)[0] for path in paths(ObjectiveConfig) if "." in path}
 

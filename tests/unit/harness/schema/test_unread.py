@@ -23,6 +23,7 @@ LADDER: list[str] = []
 SEARCH = "{fn: mcts, value: oracle, budget: 9}"
 FOLDER = ["model=folder", "model.path=/a/model"]
 HUB = ["model=hub", "model.hub_id=a/b"]
+VERL = ["trainer.engine=verl", "dtype=bfloat16"]
 MIXTURE = ["data=reasoning_general_mini"]
 FILE = ["data=jsonl", "data.path=FILE"]
 HUB_SET = ["data=hub", "data.hub_id=a/b"]
@@ -61,11 +62,15 @@ CASES: dict[str, tuple[str, list[str], list[str]]] = {
     "objective.kl.reference": ("teacher", [], ["objective=distill_on_policy", "objective.teacher.path=/t"]),
     "objective.fp32_head": ("true", LADDER, ["dtype=bfloat16"]),
     "objective.truncated": ("drop", ["objective=cold_start"], LADDER),
+    "rollout.cache": ("paged", ["device=cpu"], LADDER),
     "rollout.lag": ("1", ["objective=sft_rejection_offline"], LADDER),
     "rollout.search": (SEARCH, ["objective=cold_start"], ["objective=sft_rejection_offline"]),
     "rollout.step_metrics": ("true", ["objective=sft_rejection_offline"], LADDER),
     "rollout.prompts_per_step": ("16", ["objective=cold_start"], LADDER),
     "rollout.group_size": ("4", ["objective=cold_start"], ["objective=cold_start", "eval.rerank=[outcome]"]),
+    "rollout.max_sampler_kl": ("0.5", VERL, LADDER),
+    "rollout.release": ("true", VERL, LADDER),
+    "trainer.on_oom": ("halve_microbatch", VERL, LADDER),
     "trainer.steps": ("7", ["objective=cold_start"], ["objective=sft_rejection_offline"]),
     "trainer.parallel": ("sharded", LADDER, ["trainer.processes=2"]),
     "trainer.rank_timeout": ("9", LADDER, ["trainer.processes=2"]),
@@ -90,10 +95,19 @@ OUTSIDE = {
     "data.name",
     "data.bad_rows",
     "data.answer_range",
+    "rollout.cache_memory",
     "rollout.keep",
     "rollout.max_sampler_kl",
     "rollout.release",
     "trainer.checkpoint_every",
+    "trainer.verl.nodes",
+    "trainer.verl.gpus",
+    "trainer.verl.tensor_parallel",
+    "trainer.verl.sequence_parallel",
+    "trainer.verl.offload",
+    "trainer.verl.memory",
+    "trainer.verl.python",
+    "trainer.verl.ray",
     "eval.splits",
     "eval.at_steps",
     "eval.base_templates",
@@ -270,6 +284,7 @@ def test_nothing_of_conf_is_unread(file: str) -> None:
                 "model=gguf": "model.path=/a",
             }
             given |= {"data=jsonl": f"data.path={file}", "data=hub": "data.hub_id=a/b"}
+            given |= {"data=code": f"data.path={file}"}
             given |= {"data=function": f"data.function={FUNCTION}"}
             chosen = f"{group}={option}"
             lines = [chosen, *([given[chosen]] if chosen in given else [])]

@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from harness.grading.code.pool import WORKERS, refusal
+from harness.grading.code.program import report
 from harness.model.files.codec import Codec
 from harness.seeds import derive
 from harness.training.advantages import build_batch
-from harness.training.experience import problems_at, sample, score
+from harness.training.experience import _grading_ahead, problems_at, sample, score
 from harness.training.rollout_metrics import rollout_metrics
 from harness.training.run_state import Run
 from harness.types import Grade, Rollout, ScoredGroup
@@ -109,6 +111,33 @@ def scored(run: Run, text: str, num_tokens: int, *rewards: str) -> float:
 )
 def test_reward_terms_add_up_by_weight(run: Run, rewards: list[str], expected: float) -> None:
     assert scored(run, r"3+4=7;\boxed{7}", 9, *rewards) == pytest.approx(expected)
+
+
+@pytest.mark.skipif(bool(refusal()), reason=f"no program can be confined here: {refusal()}")
+def test_programs_are_rewarded_by_the_tests_that_they_pass(tmp_path: Path) -> None:
+    """Right, and one that passes the test of properties alone: graded in threads and without."""
+    sizes = [f"data.num_{split}=4" for split in ("train", "validation", "test")]
+    code = ["data=code_gen_mini", "data.families=[fold]", "data.num_heldout=0", "data.heldout_families=[]"]
+    weights = ["objective.reward.accuracy=1", "objective.reward.tests=0.5"]
+    run = run_on_untrained_base(tmp_path, *code, *sizes, *weights, "rollout.group_size=2")
+    texts = [text for p in run.problems for text in (p.solution or "", "max(v)")]
+    rollouts = [Rollout(run.problems[i // 2].id, i % 2, (5, 1), t, None, "stop") for i, t in enumerate(texts)]
+    shares = [
+        0.5 * report("max(v)", p.answer).outcomes.count("passed") / len(report("x", p.answer).outcomes)
+        for p in run.problems
+    ]
+    expected = [(1.5, share) for share in shares]
+    assert 0 < max(shares) < 0.5
+    groups = score(run, run.problems, rollouts)
+    assert [g.rewards for g in groups] == expected
+    mean = sum(1 + 2 * share for share in shares) / (2 * len(shares))
+    assert rollout_metrics(groups)["tests_passed"] == pytest.approx(mean)
+    assert "tests_passed" not in rollout_metrics([group("a", [1], [[2]], [1.0])])
+    run.current.ahead = ahead = _grading_ahead(run, run.problems)
+    assert ahead is not None and ahead.threads._max_workers == WORKERS
+    for place in range(len(texts)):
+        ahead.on_end(place, [5])  # decoded to another text, so graded anew
+    assert [g.rewards for g in score(run, run.problems, rollouts)] == expected
 
 
 @pytest.mark.parametrize(("end", "expected"), [("<think>\n", 1.0), ("", 0.0)])

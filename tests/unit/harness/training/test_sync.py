@@ -16,9 +16,9 @@ from harness.model.policy import token_logprobs
 from harness.schema.run_config import ConfigError
 from harness.seeds import derive
 from harness.training.run_state import Run
-from harness.training.sync import checked, max_kl, sampler_trainer_kl, sync
+from harness.training.sync import check_contexts, checked, max_kl, sampler_trainer_kl, sync
 from harness.training.trainer import TrainingError, sync_engine
-from harness.types import Rollout
+from harness.types import Prompt, Rollout
 from tests.unit.harness.tiny import configure, run_on_untrained_base
 
 
@@ -63,6 +63,32 @@ def test_one_wrong_token_of_each_completion(run: Run, monkeypatch: pytest.Monkey
     run.engine._eos = frozenset()  # type: ignore[attr-defined]
     _shift(run, monkeypatch, lambda i: -1.0 if i == 0 else 0.0)
     assert sampler_trainer_kl(checked(run)) == pytest.approx((math.e - 2) / 6, rel=1e-4)
+
+
+def test_the_check_takes_several_prompts_and_contexts_as_deep_as_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An engine that is wrong after 128 tokens or more is found out, by one sample among five."""
+    run = run_on_untrained_base(tmp_path, "rollout.max_new_tokens=200")
+    contexts = check_contexts(run)
+    assert [depth for depth, _ in contexts] == [0] * 4 + [128]
+    assert len({ids for _, ids in contexts}) >= 3  # two prompts a step here
+    assert all(len(ids) == depth for depth, ids in contexts[4:])
+    assert sampler_trainer_kl(checked(run)) < 1e-10
+    original = run.engine.generate
+
+    def wrong(prompts: list[Prompt], **keywords: object) -> list[Rollout]:
+        found = original(prompts, **keywords)  # type: ignore[arg-type]
+        return [
+            replace(r, sampler_logprobs=tuple(x - 0.1 for x in r.sampler_logprobs or ()))
+            if len(p.token_ids) >= 128
+            else r
+            for p, r in zip(prompts, found, strict=True)
+        ]
+
+    monkeypatch.setattr(run.engine, "generate", wrong)
+    # Off by d = 0.1 at one depth: exp(0.1) − 1 − 0.1, not a fifth of it.
+    assert sampler_trainer_kl(checked(run)) == pytest.approx(0.0051709, rel=1e-3)
 
 
 def test_the_check_has_random_numbers_of_its_own(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,7 +151,8 @@ def test_a_trainer_that_rounds_in_another_way_makes_no_engine_stale(
     """As when a kernel is chosen anew: its logprobs differ though no weight has moved."""
     run = run_on_untrained_base(tmp_path, "dtype=bfloat16", "rollout.max_new_tokens=6")
     sync_engine(run)
-    rounding = (run.current.last_check[2] - run.current.last_check[1]).abs().mean()  # type: ignore[index]
+    assert run.current.last_check is not None
+    rounding = (run.current.last_check.trainer - run.current.last_check.engine).abs().mean()
     assert rounding > 1e-4
     logprobs = token_logprobs
 
@@ -156,8 +183,29 @@ def test_the_engine_and_its_options_name_the_run_and_its_evaluations() -> None:
     assert len({eval_key(c) for c in (native, vllm, options)}) == 3
     # The check and the release of memory change no sample.
     assert run_id(configure("+rollout.max_sampler_kl=1", "+rollout.release=true")) == run_id(native)
+    paged = configure("+rollout.cache=paged")  # its kernels round in another way; its size does not matter
+    assert run_id(paged) != run_id(native)
+    assert run_id(configure("+rollout.cache=paged", "+rollout.cache_memory=0.5")) == run_id(paged)
 
 
-def test_options_of_another_engine_are_refused() -> None:
-    with pytest.raises(ConfigError, match="engine=native"):
-        configure("+rollout.vllm.memory=0.5")
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        (("+rollout.vllm.memory=0.5",), "engine=native"),
+        (("rollout.engine=vllm", "+rollout.cache=paged"), "options of engine=native"),
+        (("+rollout.cache_memory=0.5",), "set cache=paged"),
+        (("+rollout.exact=true",), "exact=true with cache=whole; set cache=paged"),
+        (
+            ("+rollout.exact=true", "+rollout.cache=paged", "+trainer.lora={rank: 2, alpha: 4}"),
+            "rollout.exact=true with trainer.lora",
+        ),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(lines: tuple[str, ...], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        configure(*lines)
+
+
+def test_exact_sampling_is_refused_where_there_is_no_gpu(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="its kernels need a GPU: set it to false on a CPU"):
+        run_on_untrained_base(tmp_path, "+rollout.cache=paged", "+rollout.exact=true")

@@ -106,6 +106,8 @@ def test_the_sampler_gap_is_the_mean_distance_of_the_engines_logprobs() -> None:
         batch.sampler_logprobs[row, 2 : 2 + len(lp)] = lp + torch.tensor([0.25, -0.5, 0.25, -0.5])[: len(lp)]
     _, result = stepped(config, [], batch=batch)
     assert result.metrics["sampler_gap"] == pytest.approx(3.25 / 9, rel=1e-5)
+    assert result.metrics["sampler_gap_to_128"] == pytest.approx(3.25 / 9, rel=1e-5)
+    assert "sampler_gap_to_512" not in result.metrics  # no output gets there
 
 
 @pytest.mark.parametrize("minibatches", [1, 2])

@@ -11,9 +11,15 @@ import torch
 import torch.nn.functional as F
 
 from harness.model import fused, kernels
+from harness.model.chunks import PAGE
 from harness.model.head import _KernelLogprobs
+from harness.model.paged_attention import attend_pages
+from harness.model.policy import Policy
 from harness.rollout.gpu import decode as gpu_decode
 from harness.rollout.gpu.decode import SlotDecoder
+from harness.rollout.gpu.paged_decode import PagedDecoder
+from harness.rollout.gpu.paged_slots import PagedSampler
+from harness.rollout.gpu.pages import DUMMY_PAGE
 from harness.rollout.gpu.sampling import draw
 from harness.rollout.gpu.slots import SlotSampler
 from harness.rollout.native import NativeEngine
@@ -21,6 +27,7 @@ from harness.rollout.results import Request
 from harness.rollout.scheduler import Scheduler
 from harness.types import Prompt, SamplingParams
 from tests.unit.harness.model.test_policy import DIMS, random_policy
+from tests.unit.harness.rollout.gpu.plain import pages_in_any_order, plain_attention
 from tests.unit.harness.rollout.test_sampling import nucleus_of
 
 
@@ -54,7 +61,7 @@ def logprobs() -> None:
     found, normalisers, entropy = kernels.logprobs_of(logits, targets, 0.7)
     close(found, picked.detach())
     close(entropy, -(reference.exp() * reference).sum(1).detach())
-    close(kernels.logits_gradient_(logits, targets, normalisers, grad, 0.7), wide.grad)
+    close(kernels.logits_gradient(logits, targets, normalisers, grad, 0.7, out=logits), wide.grad)
 
 
 def frozen_head() -> None:
@@ -65,10 +72,30 @@ def frozen_head() -> None:
         gradients = []
         for trained in (True, False):
             states, weight = start.clone().requires_grad_(), table.clone().requires_grad_(trained)
-            _KernelLogprobs.apply(states, weight, targets, 0.7, chunk, keep)[0].square().sum().backward()
+            found, _ = _KernelLogprobs.apply(states, weight, targets, 0.7, chunk, keep, False, False)
+            found.square().sum().backward()
             assert (weight.grad is not None) == trained
             gradients.append(states.grad)
         torch.testing.assert_close(*gradients, rtol=0, atol=0)
+
+
+def wide_head() -> None:
+    """A head in float32 under bfloat16, kept or computed again, in one chunk or several: against float64."""
+    torch.manual_seed(6)
+    start, table, targets = torch.randn(6, 16).bfloat16(), torch.randn(40, 16).bfloat16(), torch.arange(6)
+    weights = torch.tensor([1.0, -2.0, 0.5, 0.0, 3.0, 1.0])
+    states, weight = start.double().requires_grad_(), table.double().requires_grad_()
+    expected = (states @ weight.t() / 0.7).log_softmax(-1)[torch.arange(6), targets]
+    (expected * weights).sum().backward()
+    for chunk, keep in ((6, True), (6, False), (4, True), (4, False)):
+        mine, own = start.clone().requires_grad_(), table.clone().requires_grad_()
+        found, _ = _KernelLogprobs.apply(mine, own, targets, 0.7, chunk, keep, True, False)
+        close(found.detach(), expected.detach())
+        (found * weights).sum().backward()
+        for a, b in ((mine, states), (own, weight)):
+            assert a.grad is not None and b.grad is not None and a.grad.dtype == torch.bfloat16
+            error = float((a.grad.double() - b.grad).norm() / b.grad.norm())
+            assert error < 6e-3, (chunk, keep, error)
 
 
 def nucleus() -> None:
@@ -100,30 +127,69 @@ def nucleus() -> None:
     assert 0 <= int(diverged) < 9
 
 
+def attention() -> None:
+    """Rows of other lengths, pages in any order, one program a row or several: against plain softmax."""
+    torch.manual_seed(5)
+    heads, kv_heads, head_dim = 6, 2, 16
+    lengths = [1, PAGE, PAGE + 1, 5 * PAGE, 9 * PAGE - 1]
+    pages, table = pages_in_any_order(lengths)
+    keys = torch.randn(len(pages) + 1, kv_heads, PAGE, head_dim)
+    values = torch.randn_like(keys)
+    keys[DUMMY_PAGE], values[DUMMY_PAGE] = float("nan"), float("nan")
+    positions, row_slot = torch.tensor(lengths) - 1, torch.tensor([3, 0, 4, 2, 1, 4])
+    queries = torch.randn(len(row_slot), heads, head_dim)
+    expected = plain_attention(queries, keys, values, table, positions, row_slot)
+    for splits in (1, 2, 4):
+        found = attend_pages(
+            queries, keys, values, table=table, positions=positions, row_slot=row_slot, splits=splits
+        )
+        close(found, expected)
+
+
+def sample_in_slots(
+    policy: Policy, pages: int | None, requests: list[Request], params: SamplingParams
+) -> None:
+    """Sample the requests in three slots: in so many pages, or in whole rows."""
+    eos = frozenset((3, 5))
+    with torch.inference_mode():
+        columns = max(len(r.prompt) + r.limit for r in requests)
+        sizes = {"num_slots": 3, "columns": columns, "max_new_tokens": 4}
+        sampler: SlotSampler
+        if pages is None:
+            sampler = SlotSampler(SlotDecoder(policy, **sizes), params, capacity=3, eos_token_ids=eos)
+        else:
+            decoder = PagedDecoder(policy, **sizes, num_pages=pages)
+            sampler = PagedSampler(decoder, params, capacity=3, eos_token_ids=eos)
+        Scheduler(
+            sampler,
+            requests,
+            params,
+            capacity=3,
+            eos_token_ids=eos,
+            has_stop=lambda _: False,
+            prefill_tokens=256,
+        ).run()
+
+
 def decoding() -> None:
-    """Refilled slots, shared prompts, ends and budgets: the same tokens as the CPU's engine, row by row."""
+    """Refilled slots, shared prompts, ends, budgets, few pages: the CPU's engine's tokens, row by row."""
+    tail = tuple(range(6, 61)) + (7,) * 7  # 62 tokens: the fourth new one is on another page
     gpu_decode._MAX_SPLITS = 2
-    for name, top_p in (("llama", 1.0), ("qwen3", 0.8)):
+    for name, top_p, pages in (
+        ("llama", 1.0, 4),
+        ("qwen3", 0.8, 2),
+        ("qwen3", 0.8, None),
+        ("llama", 1.0, None),
+    ):
         policy = random_policy(dataclasses.replace(DIMS[name], num_layers=1, head_dim=8))
-        texts = [(5, 9, 11), (7,), (5, 9, 11), (3, 4, 8, 2)]
+        texts = [(*tail, 9), (7,), (*tail, 9), (3, 4, 8, 2)]
         prompts = [Prompt(str(i), "t", "", ids) for i, ids in enumerate(texts)]
         params = SamplingParams(max_new_tokens=4, temperature=1.3, top_p=top_p, logprobs=True)
         plain = NativeEngine(policy, eos_token_ids=(3, 5), decode=str, max_batch_size=3)
         limits = [4, 2, 3, 4]
         expected = plain.generate(prompts, params=params, seeds=range(4), limits=limits)
         requests = [Request(p.token_ids, seed, limits[seed]) for seed, p in enumerate(prompts)]
-        with torch.inference_mode():
-            decoder = SlotDecoder(policy, num_slots=3, columns=8, max_new_tokens=4)
-            eos = frozenset((3, 5))
-            Scheduler(
-                SlotSampler(decoder, params, capacity=3, eos_token_ids=eos),
-                requests,
-                params,
-                capacity=3,
-                eos_token_ids=eos,
-                has_stop=lambda _: False,
-                prefill_tokens=8,
-            ).run()
+        sample_in_slots(policy, pages, requests, params)
         for request, rollout in zip(requests, expected, strict=True):
             assert tuple(request.tokens) == rollout.completion_ids
             assert request.finish_reason == rollout.finish_reason
@@ -134,6 +200,8 @@ if __name__ == "__main__":
     elementwise()
     logprobs()
     frozen_head()
+    wide_head()
     nucleus()
+    attention()
     decoding()
     print("equal")

@@ -1,0 +1,8 @@
+"""Enter an objective's functions into verl's registries; verl imports this in each of its processes."""
+
+from verl.trainer.ppo.core_algos import register_adv_est, register_policy_loss
+
+from harness.training.verl.slots import NAME, advantages, loss
+
+register_adv_est(NAME)(advantages)
+register_policy_loss(NAME)(loss)

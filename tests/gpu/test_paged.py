@@ -1,0 +1,134 @@
+"""Attention over pages on a GPU against plain softmax in float64, and sampling where pages run out."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from harness.model.chunks import PAGE
+from harness.model.paged_attention import attend_pages, splits_of
+from harness.rollout.gpu.pages import DUMMY_PAGE
+from tests.unit.harness.rollout.gpu.plain import pages_in_any_order, plain_attention
+
+if not torch.cuda.is_available():
+    pytest.skip("needs a CUDA GPU", allow_module_level=True)
+
+HEADS = {"qwen2.5-0.5b": (14, 2, 64), "qwen2.5-1.5b": (12, 2, 128), "one": (8, 1, 32), "all": (4, 4, 16)}
+
+
+@pytest.mark.parametrize("name", HEADS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_attention_over_pages_equals_softmax(name: str, dtype: torch.dtype) -> None:
+    heads, kv_heads, head_dim = HEADS[name]
+    lengths = [1, PAGE, PAGE + 1, 1000, 2048, 5000]
+    pages, table = pages_in_any_order(lengths, width=100)
+    shape = (len(pages) + 1, kv_heads, PAGE, head_dim)
+    keys, values = (torch.randn(shape, device="cuda").to(dtype) for _ in range(2))
+    keys[DUMMY_PAGE], values[DUMMY_PAGE] = float("nan"), float("nan")
+    positions = torch.tensor(lengths, device="cuda") - 1
+    row_slot = torch.tensor([5, 3, 0, 4, 2, 1, 5, 0], device="cuda")
+    queries = torch.randn(len(row_slot), heads, head_dim, device="cuda").to(dtype)
+    table = table.cuda()
+    expected = plain_attention(queries, keys, values, table, positions, row_slot)
+    for splits in {1, 4, 64, splits_of(len(row_slot) * kv_heads, max(lengths))}:
+        found = attend_pages(
+            queries, keys, values, table=table, positions=positions, row_slot=row_slot, splits=splits
+        )
+        error = (found.double().cpu() - expected).norm() / expected.norm()
+        assert float(error) < (1e-6 if dtype == torch.float32 else 8e-3), (splits, float(error))
+
+
+def test_requests_that_wait_for_pages_get_the_same_samples() -> None:
+    """In float32, where a step of other rows rounds too little to change a token; 24 rows and room for 5."""
+    pytest.importorskip("pydantic")
+    from harness.rollout.gpu import paged_slots
+    from harness.rollout.gpu.paged_decode import page_bytes
+    from harness.rollout.native import NativeEngine
+    from harness.types import Prompt, SamplingParams
+    from tests.benchmarks.shapes import random_policy
+    from tests.shapes import model_dims
+
+    dims = model_dims(
+        hidden_size=256,
+        intermediate_size=320,
+        num_layers=3,
+        num_heads=4,
+        num_kv_heads=2,
+        head_dim=64,
+        vocab_size=9001,
+        max_position_embeddings=2048,
+    )
+    policy = random_policy(dims, dtype=torch.float32, device="cuda", std=0.05)
+    prompts = [Prompt(str(i), "t", "", tuple(range(1, 20 + 7 * i))) for i in range(24)]
+    params = SamplingParams(max_new_tokens=300, temperature=0.9, logprobs=True)
+    limits = [60 + 10 * i for i in range(24)]
+    made: list[paged_slots.PagedSampler] = []
+    init = paged_slots.PagedSampler.__init__
+
+    def watched(self: paged_slots.PagedSampler, *args: object, **keywords: object) -> None:
+        init(self, *args, **keywords)  # type: ignore[arg-type]
+        made.append(self)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(paged_slots.PagedSampler, "__init__", watched)
+        found = []
+        for size in (None, 32 * page_bytes(policy)):  # the longest has 8 pages
+            options = {"eos_token_ids": (5,), "decode": str, "max_batch_size": 24}
+            engine = NativeEngine(policy, **options, paged=True, cache_bytes=size)
+            found.append(engine.generate(prompts, params=params, seeds=range(24), limits=limits))
+    assert made[0].num_pauses == 0 and made[1].num_pauses > 0
+    for a, b in zip(*found, strict=True):
+        assert a.completion_ids == b.completion_ids
+        assert a.sampler_logprobs is not None and b.sampler_logprobs is not None
+        torch.testing.assert_close(
+            torch.tensor(a.sampler_logprobs), torch.tensor(b.sampler_logprobs), rtol=0, atol=1e-4
+        )
+
+
+@pytest.mark.parametrize("fp32_head", [False, True])
+def test_exact_logprobs_are_the_trainers_to_the_bit(fp32_head: bool) -> None:
+    """Samples of 24 and of 3 rows at once; the trainer on all and on two of them, prompts shared or not."""
+    pytest.importorskip("pydantic")
+    from harness.model.policy import token_logprobs
+    from harness.model.rows import Prompts, pack_rows
+    from harness.rollout.native import NativeEngine
+    from harness.types import Prompt, SamplingParams
+    from tests.benchmarks.shapes import random_policy
+    from tests.shapes import model_dims
+
+    dims = model_dims(
+        architecture="qwen2",
+        hidden_size=256,
+        intermediate_size=320,
+        num_layers=3,
+        num_heads=4,
+        num_kv_heads=2,
+        head_dim=64,
+        vocab_size=9001,
+        max_position_embeddings=2048,
+        tie_word_embeddings=True,
+    )
+    policy = random_policy(dims, dtype=torch.bfloat16, device="cuda", std=0.05)
+    policy.exact, policy.fp32_head = True, fp32_head
+    prompts = [Prompt(str(i), "t", "", tuple(range(1, 9 + 40 * (i // 2)))) for i in range(24)]
+    params = SamplingParams(max_new_tokens=90, temperature=0.9, logprobs=True)
+    found = []
+    for rows in (24, 3):
+        engine = NativeEngine(policy, eos_token_ids=(5,), decode=str, max_batch_size=rows, paged=True)
+        found.append(engine.generate(prompts, params=params, seeds=range(24)))
+    assert [(r.completion_ids, r.sampler_logprobs) for r in found[0]] == [
+        (r.completion_ids, r.sampler_logprobs) for r in found[1]
+    ]
+    whole = [(*p.token_ids, *r.completion_ids) for p, r in zip(prompts, found[0], strict=True)]
+    for chosen in (range(24), range(7, 9)):
+        lengths = torch.tensor([len(whole[i]) for i in chosen])
+        begins = torch.tensor([len(prompts[i].token_ids) for i in chosen])
+        ids = torch.tensor([whole[i] + (0,) * (int(lengths.max()) - len(whole[i])) for i in chosen])
+        column = torch.arange(ids.shape[1])
+        mask = (column >= begins[:, None]) & (column < lengths[:, None])
+        for shared in (None, Prompts(torch.tensor([i // 2 for i in chosen]), begins, False)):
+            with torch.no_grad():
+                packed = pack_rows(ids, lengths, mask, prompts=shared, device="cuda")
+                logprobs, _ = token_logprobs(policy, packed, temperature=0.9)
+            expected = torch.tensor([x for i in chosen for x in found[0][i].sampler_logprobs or ()])
+            assert torch.equal(logprobs.cpu()[mask], expected)
