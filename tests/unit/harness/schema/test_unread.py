@@ -74,6 +74,8 @@ CASES: dict[str, tuple[str, list[str], list[str]]] = {
     "trainer.parallel": ("replicas", LADDER, [*LADDER, "trainer.processes=2"]),
     "trainer.rank_timeout": ("30", LADDER, [*LADDER, "trainer.processes=2"]),
     "trainer.steps": ("7", ["objective=cold_start"], ["objective=sft_rejection_offline"]),
+    "trainer.parallel": ("sharded", LADDER, ["trainer.processes=2"]),
+    "trainer.rank_timeout": ("9", LADDER, ["trainer.processes=2"]),
     "eval.outcome_model": ("{num_problems: 9}", LADDER, ["eval.rerank=[outcome]"]),
     "eval.process_model": ("{num_problems: 9}", LADDER, ["eval.rerank=[process]"]),
     "corpus": ("clean", HUB, LADDER),
