@@ -15,10 +15,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 PANELS = {
-    "avg": "Sampled at temperature 1",
-    "maj": "Majority of k samples",
-    "greedy": "Decoded greedily",
-    "pass": "Any of k samples right",
+    "avg": "At temperature 1",
+    "best": "At own best T",
+    "maj": "Majority of k",
+    "greedy": "Greedy",
+    "pass": "Any of k right",
 }
 ROW = 6  # px for an arm
 SIDES = {"up": "interval above 0", "unclear": "interval holds 0", "down": "interval below 0"}
@@ -51,11 +52,12 @@ def all_arms(rows: pd.DataFrame, sides: pd.Series[str]) -> Figure:
     return Figure(
         "all_arms",
         f"Gain over the untrained base: {len(rank)} arms of {studies} studies, by how answers are taken",
-        "One line an arm, the same in each panel, sorted by the gain at temperature 1; points of accuracy on "
-        "generated test problems, 95 % intervals over seeds. The line at 0 is the untrained base. Arms share "
-        "bases and problems: a count, not a test.",
+        "One line an arm, the same in each panel, sorted by the gain at temperature 1; in the second panel "
+        "base and arm are sampled each at its own best temperature. Points of accuracy on generated test "
+        "problems, 95 % intervals over seeds. The line at 0 is the untrained base. Arms share bases and "
+        "problems: a count, not a test.",
         spec,
-        columns=(4, 1),
+        columns=(5, 1),
     )
 
 

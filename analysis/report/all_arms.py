@@ -1,9 +1,9 @@
-"""Gains of every committed arm over its untrained base, in four measures: the first figure of the README.
+"""Gains of every committed arm over its untrained base, in five measures: the first figure of the README.
 
 A study's `evaluations.csv` holds each run's test accuracy at step 0, which is the untrained base, and at its
 last step. An arm's gain is the paired difference by seed (`paired_t`), and so is its difference to the
-control. An interval varies seeds alone: problems are fixed, and so is a learning rate that was chosen once
-for all seeds.
+control. At own best temperatures it is the gain that the report's `anatomy.csv` has. An interval varies seeds
+alone: problems are fixed, and so is a learning rate that was chosen once for all seeds.
 """
 
 from __future__ import annotations
@@ -20,11 +20,14 @@ if TYPE_CHECKING:
 
 MEASURES = {
     "avg": "sampled at temperature 1",
+    "best": "sampled, base and arm each at its own best temperature",
     "maj": "majority vote",
     "greedy": "decoded greedily",
     "pass": "any of k samples right",
 }
-GENERATED = ("aime_gen", "reasoning", "general", "code_gen")  # tasks of generated problems begin so
+ENDS = ("avg", "maj", "greedy", "pass")  # of evaluations.csv
+# Tasks of generated problems begin so; the mixtures that are committed hold no others.
+GENERATED = ("aime_gen", "reasoning", "general", "code_gen", "mixture")
 # Settings of an arm that is there to fail, or to cheat: its gain says nothing about training.
 CONTROLS = ("objective.reward.random", "objective.reward.inverted", "data.dose=")
 
@@ -57,12 +60,13 @@ def gains(folder: Path) -> pd.DataFrame:
                 control = study.plan["control"].get(study.factor, "")
                 other = study.accuracy.get(study.compared_with(arm["levels"], control) or "")
                 rows += _arm_rows(study.name, arm["label"], ends, other)
+                rows += _best_rows(study, arm["label"])
     return pd.DataFrame(rows)
 
 
 def _arm_rows(study: str, arm: str, ends: Ends, control: Ends | None) -> Iterator[dict[str, Any]]:
     before, after = ends
-    for measure in MEASURES:
+    for measure in ENDS:
         gain = _paired(after[measure], before[measure])
         if gain is None:
             continue
@@ -80,6 +84,22 @@ def _arm_rows(study: str, arm: str, ends: Ends, control: Ends | None) -> Iterato
             "minus_control": None if against is None else against.estimate,
             "minus_control_low": None if against is None else against.low,
             "minus_control_high": None if against is None else against.high,
+        }
+
+
+def _best_rows(study: Committed, arm: str) -> Iterator[dict[str, Any]]:
+    """The gain at own best temperatures as the report has it; none where no other temperature was sampled."""
+    table = study.table("anatomy")
+    for row in table[table["arm"] == arm].dropna(subset="best_gain").to_dict("records") if len(table) else ():
+        ends = {name: row[f"best_{name}"] for name in ("gain", "gain_low", "gain_high")}
+        yield {
+            "study": study.name,
+            "arm": arm,
+            "measure": "best",
+            "seeds": row["best_gain_df"] + 1,
+            "base": row["best"] - row["best_gain"],
+            "after": row["best"],
+            **ends,
         }
 
 

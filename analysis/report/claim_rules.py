@@ -56,7 +56,11 @@ def grows_with(factor: str, what: str) -> Rule:
     def judged(studies: Sequence[Committed]) -> tuple[str, str] | None:
         study, arms = studies[0], _along(studies[0], factor)
         gains = [{x: _gain(study, arm, metric) for x, arm in arms.items()} for metric in ("avg", "greedy")]
-        return _growth([_slope(gain) for gain in gains], gains[1], what)
+        others = [f"`{name}={level}`" for name, level in study.plan["control"].items() if name != factor]
+        found = _growth([_slope(gain) for gain in gains], gains[1], what)
+        if found is None or not others:
+            return found
+        return found[0], f"With {' and '.join(others)}, {found[1][0].lower()}{found[1][1:]}"
 
     return judged
 
@@ -139,6 +143,8 @@ def generalises(studies: Sequence[Committed]) -> tuple[str, str] | None:
     else:
         shares = [f"{mean:.0f} % [{low:.0f}, {high:.0f}]" for mean, low, high in ratios]
         said += f" gain {_each(shares, arms)} of what trained ones gain at temperature 1."
+    if len(arms) > 1:  # a study of its own: no arm trains what the others leave out
+        said += " No arm trained these, so the ratio also says how hard they are."
     trained, untrained = (
         _each([interval_bounds(*(float(row[side + end]) for end in ENDS), signed=True) for row in best])
         for side in ("trained", "untrained")
@@ -173,8 +179,8 @@ def _trained_arms(study: Committed) -> list[str]:
 def factual(studies: Sequence[Committed]) -> tuple[str, str] | None:
     found = {}
     for study in studies:
-        rows = study.table("anatomy_problems")
-        own = rows[rows["arm"] == _control_arm(study)] if len(rows) else rows
+        rows, arms = study.table("anatomy_problems"), _trained_arms(study)[:1]
+        own = rows[rows["arm"].isin(arms)] if len(rows) else rows
         if len(own) and not np.isnan(own.iloc[0]["valid_change_low"]):
             found[study.name] = [float(own.iloc[0][f"valid_change{end}"]) for end in ENDS]
     if not found:
@@ -184,7 +190,7 @@ def factual(studies: Sequence[Committed]) -> tuple[str, str] | None:
     shown = "; ".join(f"{interval_bounds(*x, signed=True)} points in `{name}`" for name, x in found.items())
     return SUPPORTED if fell else REFUTED if kept else UNDECIDED, (
         "Of right answers with steps, the share with a valid derivation, within family and level, changes "
-        f"by {shown} (control arms)."
+        f"by {shown} (control arms; where that is a null, the arm beside it)."
     )
 
 
@@ -194,14 +200,23 @@ def _control_arm(study: Committed) -> str | None:
 
 
 def thesis(studies: Sequence[Committed]) -> tuple[str, str] | None:
-    found = {study.name: contrast_of(study, "grpo", "avg") for study in studies}
-    known = {name: judged for name, judged in found.items() if judged is not None}
+    by_measure = {
+        measure: {study.name: contrast_of(study, "grpo", measure) for study in studies}
+        for measure in ("avg", "greedy")
+    }
+    known = {name: judged for name, judged in by_measure["avg"].items() if judged is not None}
     if not known:
         return None
     words = {judged.verdict.word for judged in known.values()}
     word = SUPPORTED if words == {"equivalent"} else REFUTED if words & {"better", "worse"} else UNDECIDED
     shown = " and ".join(f"{_size(judged)} in `{name}`" for name, judged in known.items())
-    return word, f"With each at its own best rate, GRPO's accuracy is {shown}."
+    said = f"With each at its own best rate, GRPO's accuracy is {shown}."
+    greedy = [judged.evidence.difference for judged in by_measure["greedy"].values() if judged is not None]
+    if not greedy:
+        return word, said
+    told = [end for end in greedy if end.low is not None and end.high is not None and end.low * end.high > 0]
+    said += f" In greedy answers: {' and '.join(interval_text(end, signed=True) for end in greedy)}."
+    return UNDECIDED if told and word == SUPPORTED else word, said
 
 
 def _size(judged: Judged) -> str:

@@ -31,7 +31,8 @@ CLAIMS = (
     Claim(
         "Cause 1: a conservative objective (clipping, a KL penalty) makes the gain",
         ("conservative",),
-        "supported if one of them is better than neither; refuted if both are equivalent to it, or worse",
+        "supported if one of them is better than neither, by more than the margin of a quarter of the gain; "
+        "refuted if both are equivalent to it, or worse",
         "long runs at high rates, where the same terms may decide whether a run survives",
         claim_rules.conservative,
     ),
@@ -78,7 +79,8 @@ CLAIMS = (
     Claim(
         "GRPO is hardly different from fine-tuning on the model's own right answers",
         ("step_count", "model_size"),
-        "supported if the two are equivalent in each study; refuted if one is better in any",
+        "supported if the two are equivalent in each study and greedy answers tell no difference; refuted if "
+        "one is better in any",
         "a model that explores more than it has seen, where wrong answers carry information",
         claim_rules.thesis,
     ),

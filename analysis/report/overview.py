@@ -109,15 +109,21 @@ def _all_arms(rows: pd.DataFrame) -> list[str]:
     return [
         "## All arms at once",
         f"Accuracy of single samples at temperature 1 rises in {rise['avg']} arms over the untrained base, "
-        f"that of a majority vote in {rise['maj']}, of greedy answers in {rise['greedy']}, and the share of "
-        f"problems that any of k samples solves in {rise['pass']}, as sharpening does; {fall['greedy']} arms "
-        f"lose in greedy answers and {fall['pass']} in any of k.",
+        f"{_at_best(rise, fall)}that of a majority vote in {rise['maj']}, of greedy answers in "
+        f"{rise['greedy']}, and the share of problems that any of k samples solves in {rise['pass']}, as "
+        f"sharpening does; {fall['greedy']} arms lose in greedy answers and {fall['pass']} in any of k.",
         "![Gain of every arm over its untrained base](all_arms.png)",
         "An arm counts whose interval lies above 0, or below. Arms share bases and test problems, so this is "
         "a count and not a test, and an interval that holds 0 does not exclude a gain. Left out: smoke tests "
         "(three seeds), published problems, controls, and arms that trained on the test problems · "
         "[numbers](all_arms.csv) · `r1-report findings outputs/reference`",
     ]
+
+
+def _at_best(rise: dict[str, str], fall: dict[str, int]) -> str:
+    if "best" not in rise:
+        return ""
+    return f"at each model's own best temperature in {rise['best']} (and falls in {fall['best']}), "
 
 
 def _section(study: Committed, repeated: bool) -> str:

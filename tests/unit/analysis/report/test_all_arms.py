@@ -58,6 +58,30 @@ def test_gains_and_differences_by_hand(tmp_path: Path) -> None:
     assert sft["minus_control"] != sft["minus_control"]  # the control has none
 
 
+def test_at_own_best_temperature_it_is_the_reports_gain(tmp_path: Path) -> None:
+    write(tmp_path / "a", {"sft": SFT, "grpo": GRPO})
+    (tmp_path / "a" / "anatomy.csv").write_text(
+        "arm,best,best_gain,best_gain_low,best_gain_high,best_gain_df\n"
+        "no training,0.5,,,,\nsft,0.45,-0.05,-0.08,-0.02,3\n"
+    )
+    rows = gains(tmp_path)
+    assert set(rows.loc[rows["arm"] == "grpo", "measure"]) == {"avg", "maj", "greedy", "pass"}
+    best = rows[rows["measure"] == "best"].iloc[0]
+    assert (best["arm"], best["seeds"], best["after"], best["gain"]) == ("sft", 4, 0.45, -0.05)
+    assert best["base"] == pytest.approx(0.5) and directions(rows)[best.name] == "down"
+    panels = {row["panel"] for row in all_arms(rows, directions(rows)).rows}
+    assert "At own best T\n0 of 1 rise, 1 fall" in panels
+
+
+def test_mixtures_of_generated_problems_count(tmp_path: Path) -> None:
+    write(tmp_path / "a", {"sft": SFT})
+    path = tmp_path / "a" / "evaluations.csv"
+    path.write_text(path.read_text().replace("aime_gen_test_k", "mixture_test_k"))
+    assert set(gains(tmp_path)["arm"]) == {"sft"}
+    path.write_text(path.read_text().replace("mixture_test_k", "gsm8k_test_k"))
+    assert gains(tmp_path).empty
+
+
 def test_a_gain_without_an_interval_is_shown_and_not_counted(tmp_path: Path) -> None:
     write(tmp_path / "a", {"sft": SFT})
     rows = gains(tmp_path)
@@ -69,7 +93,7 @@ def test_a_gain_without_an_interval_is_shown_and_not_counted(tmp_path: Path) -> 
         "pass": "unclear",
     }
     marks = {row["panel"].split("\n")[0]: row for row in all_arms(rows, directions(rows)).rows}
-    still = marks["Any of k samples right"]
+    still = marks["Any of k right"]
     assert (still["low"], still["value"], still["high"]) == (0.0, 0.0, 0.0)
 
 
@@ -88,7 +112,7 @@ def test_what_is_left_out(tmp_path: Path) -> None:
     assert side == "down"
     figure = all_arms(rows, directions(rows))
     assert {row["tip"].split(":")[0]: row["rank"] for row in figure.rows} == {"a, sft": 0, "a, worse": 1}
-    assert "Sampled at temperature 1\n1 of 2 rise, 1 fall" in {row["panel"] for row in figure.rows}
+    assert "At temperature 1\n1 of 2 rise, 1 fall" in {row["panel"] for row in figure.rows}
 
 
 def test_several_tasks_on_the_judged_split_are_refused(tmp_path: Path) -> None:

@@ -144,7 +144,7 @@ def test_what_grows_with_a_number(tmp_path: Path, greedy: float, avg: float, wor
     gains = {str(10**i): (i * avg, i * greedy) for i in (1, 2, 3)}
     found = claim_rules.grows_with("data.num_distinct", "problems")([sizes(tmp_path / "diversity", gains)])
     assert found is not None and found[0] == word
-    assert f"Ten times the problems add {100 * avg:+.1f} [".replace("-", "−") in found[1]
+    assert f"With `other=a`, ten times the problems add {100 * avg:+.1f} [".replace("-", "−") in found[1]
 
 
 def test_a_loss_that_shrinks_is_no_gain_that_grows(tmp_path: Path) -> None:
@@ -252,6 +252,26 @@ def test_whether_derivations_become_valid(
     assert claim_rules.factual([conservative(tmp_path / "bare", clip=0.0, kl=0.0)]) is None
 
 
+def test_derivations_are_those_of_an_arm_that_is_paid_for_right_answers(tmp_path: Path) -> None:
+    arms: dict[str, Any] = {
+        name: ({"reward": name}, [BASE, (24, accuracies(0.3))]) for name in ("coin flip", "right answers")
+    }
+    study = committed(tmp_path / "q", {"reward": list(arms)}, {"reward": "coin flip"}, arms)
+    plan = json.loads((study.folder / "study.json").read_text())
+    plan["declared"] |= {"family": ["right answers"], "nulls": ["coin flip"]}
+    (study.folder / "study.json").write_text(json.dumps(plan))
+    levels = [{"arm": name, "estimate_low": 0.3, "best_constant": 0.05} for name in arms]
+    pd.DataFrame(levels).to_csv(study.folder / "arms.csv", index=False)
+    names = [f"valid_change{end}" for end in ("", "_low", "_high")]
+    rows = [
+        {"arm": "coin flip"} | dict(zip(names, (0.0, -0.01, 0.01), strict=True)),
+        {"arm": "right answers"} | dict(zip(names, (-0.05, -0.06, -0.04), strict=True)),
+    ]
+    pd.DataFrame(rows).to_csv(study.folder / "anatomy_problems.csv", index=False)
+    found = claim_rules.factual([Committed.read(study.folder)])
+    assert found is not None and found[0] == "supported" and "−5.0 [−6.0, −4.0] points in `q`" in found[1]
+
+
 @pytest.mark.parametrize("difference, word", [(0.01, "supported"), (0.05, "refuted"), (-0.05, "refuted")])
 def test_grpo_against_fine_tuning(tmp_path: Path, difference: float, word: str) -> None:
     arms: dict[str, Any] = {
@@ -275,8 +295,14 @@ def test_grpo_has_to_be_equivalent_in_every_study(tmp_path: Path) -> None:
     both = claim_rules.thesis([same, study("too", 0.01)])
     assert both is not None and both[0] == "supported"
     assert "(equivalent) in `same` and " in both[1] and "in `too`" in both[1]
+    assert "In greedy answers: " in both[1]
     mixed = claim_rules.thesis([same, better])
     assert mixed is not None and mixed[0] == "refuted"
+    rows = pd.read_csv(same.folder / "evaluations.csv")
+    rows.loc[(rows["arm"] == "grpo") & (rows["step"] > 0), "greedy"] += 0.1
+    rows.to_csv(same.folder / "evaluations.csv", index=False)
+    apart = claim_rules.thesis([Committed.read(same.folder)])
+    assert apart is not None and apart[0] == "undecided"  # equivalent when sampled, better in greedy answers
 
 
 def test_a_claim_without_its_study_is_not_run_and_a_smoke_test_decides_nothing(tmp_path: Path) -> None:

@@ -71,8 +71,6 @@ CASES: dict[str, tuple[str, list[str], list[str]]] = {
     "rollout.max_sampler_kl": ("0.5", VERL, LADDER),
     "rollout.release": ("true", VERL, LADDER),
     "trainer.on_oom": ("halve_microbatch", VERL, LADDER),
-    "trainer.parallel": ("replicas", LADDER, [*LADDER, "trainer.processes=2"]),
-    "trainer.rank_timeout": ("30", LADDER, [*LADDER, "trainer.processes=2"]),
     "trainer.steps": ("7", ["objective=cold_start"], ["objective=sft_rejection_offline"]),
     "trainer.parallel": ("sharded", LADDER, ["trainer.processes=2"]),
     "trainer.rank_timeout": ("9", LADDER, ["trainer.processes=2"]),
