@@ -62,6 +62,11 @@ MEASURES = {
     "bench/runs_per_hour_one_gpu.json": ("runs an hour on one GPU, default settings", ""),
     "bench/sampler_gap_cpu.json": ("KL between sampler and trainer logprobs, CPU", ""),
     "bench/sampler_gap_gpu.json": ("KL between sampler and trainer logprobs, GPU", ""),
+    "bench/sandbox.json": (
+        "seconds of a program in the sandbox, and what became of hostile ones",
+        "sandbox --programs 200 --hostile",
+    ),
+    "bench/simulated_sweep.json": ("a sweep's makespan, simulated before and measured", "simulated_sweep"),
     "bench/sweep_overhead.json": ("start-up time of runs in one process and in fresh ones", "sweep_overhead"),
     "bench/train_step.json": ("tokens trained per second", ""),
     "bench/two_gpus.json": ("one run on two GPUs against one", "two_gpus"),

@@ -206,5 +206,11 @@ def test_a_template_keeps_the_problem_as_it_is(template: str) -> None:
     problem = Problem(id="p", dataset="d", split="train", text=text, answer="1")
     prompt = make_prompt(problem, template, lambda t, name: [len(t), len(name)])
     assert prompt.token_ids == (len(render(text, template)), len(template))
-    if not template.startswith("question"):  # these two ask for no form of the answer
+    if template in ("code", "chat_code"):
+        assert "```python" in prompt.text
+    elif template not in (
+        "question",
+        "question_answer",
+        "continuation",
+    ):  # these ask for no form of the answer
         assert r"\boxed{}" in prompt.text
