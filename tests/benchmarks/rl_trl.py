@@ -34,15 +34,12 @@ def limit_vllm(work: Work) -> None:
     vllm.LLM.generate = limited
 
 
-def trl(folder: Path, data: Path, out: Path, work: Work, *, steps: int, setting: str) -> dict[str, Any]:
-    """TRL's steps after the first."""
-    from datasets import Dataset
-    from transformers import PreTrainedTokenizerFast, TrainerCallback
-    from trl import GRPOConfig, GRPOTrainer
+def _config(out: Path, work: Work, *, steps: int, setting: str) -> Any:
+    """TRL's settings; `setting` is `rows a microbatch:liger kernels:vLLM's share of memory`."""
+    from trl import GRPOConfig
 
     micro, liger, memory = setting.split(":")
-    prompts = [json.loads(line)["problem"] for line in data.read_text().splitlines()]
-    args = GRPOConfig(
+    return GRPOConfig(
         output_dir=str(out),
         per_device_train_batch_size=int(micro),
         gradient_accumulation_steps=work.rows // int(micro),
@@ -66,6 +63,15 @@ def trl(folder: Path, data: Path, out: Path, work: Work, *, steps: int, setting:
         report_to=[],
         disable_tqdm=True,
     )
+
+
+def trl(folder: Path, data: Path, out: Path, work: Work, *, steps: int, setting: str) -> dict[str, Any]:
+    """TRL's steps after the first."""
+    from datasets import Dataset
+    from transformers import PreTrainedTokenizerFast, TrainerCallback
+    from trl import GRPOTrainer
+
+    prompts = [json.loads(line)["problem"] for line in data.read_text().splitlines()]
     times, found, watch = list[float](), {"setting": setting}, GpuMemory()
 
     class Clock(TrainerCallback):
@@ -89,7 +95,7 @@ def trl(folder: Path, data: Path, out: Path, work: Work, *, steps: int, setting:
         processing_class=tokenizer,
         model=str(folder),
         reward_funcs=lambda completions, **_: [float(len(c) % 2) for c in completions],
-        args=args,
+        args=_config(out, work, steps=steps, setting=setting),
         train_dataset=Dataset.from_dict({"prompt": prompts}),
         callbacks=[Clock()],
     )

@@ -23,18 +23,14 @@ QWEN_0_5B = model_dims(
     rope_theta=1e6,
     rms_norm_eps=1e-6,
 )
-QWEN_1_5B = model_dims(
-    architecture="qwen2",
+QWEN_1_5B = replace(
+    QWEN_0_5B,
     hidden_size=1536,
     intermediate_size=8960,
     num_layers=28,
     num_heads=12,
-    num_kv_heads=2,
     head_dim=128,
-    vocab_size=151936,
     max_position_embeddings=131072,
-    rope_theta=1e6,
-    rms_norm_eps=1e-6,
 )
 QWEN_7B = replace(
     QWEN_1_5B,

@@ -220,7 +220,7 @@ class _Program:
         self.child = 0
 
     def answer(self, question: bytes, until: float) -> bytes:
-        """What it says, or `gone` where it ends, floods or takes too long."""
+        """The program's answer to a question, or `gone` if it ends, writes too much or takes too long."""
         until = min(until, time.monotonic() + WALL_SECONDS)
         try:
             if not self.child:
