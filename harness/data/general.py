@@ -19,11 +19,12 @@ from harness.data.general_families.family import Family
 from harness.data.splits import CORPUS_BUCKETS, SEED_STRIDE, SPLIT_BUCKETS, balanced, bucket_of
 from harness.types import Problem
 
-GENERATOR_VERSION = 1  # part of every data hash: raise it with any change to what is generated
+GENERATOR_VERSION = 2  # part of every data hash: raise it with any change to what is generated
 DATASET = "general"
 FAMILIES: dict[str, Family] = {f.name: f for module in (lists, forms, passages) for f in module.FAMILIES}
 LEVELS = (1, 2, 3, 4, 5)
 SPLITS = tuple(s for s in SPLIT_BUCKETS if s != "perturbed")
+CARELESS_SHARE = 0.5  # of the mixed corpus's documents: as many as aime_gen has without right steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +94,11 @@ def corpus(
     style: str,
     seed: int,
 ) -> Iterator[tuple[str, str]]:
-    """(text, boxed answer) pairs for pretraining from the corpus bucket; every mix is right answers alone."""
+    """(text, boxed answer) pairs for pretraining from the corpus bucket.
+
+    Of `mixed` a share of CARELESS_SHARE has one slip (see `careless`), so that there is care to be learned;
+    every other mix is right.
+    """
     _check(families, levels, style)
     rng = _stream("corpus", mix, seed)
     cells = [(family, level) for family in families for level in levels]
@@ -101,7 +106,23 @@ def corpus(
     for _ in range(num_documents):
         family, level = rng.choice(cells)
         found = next(task for i in seeds if (task := candidate(family, level, i, CORPUS_BUCKETS)))
-        yield (found.text if style == "full" else found.terse), rf"\boxed{{{found.answer}}}"
+        slips = mix == "mixed" and rng.random() < CARELESS_SHARE
+        answer = careless(found.answer, rng) if slips else found.answer
+        yield (found.text if style == "full" else found.terse), rf"\boxed{{{answer}}}"
+
+
+def careless(answer: str, rng: Random) -> str:
+    """The answer with one slip: a letter or digit left out, written twice, or swapped with the next."""
+    places = [i for i, sign in enumerate(answer) if sign.isalnum()]
+    while True:
+        at = rng.choice(places)
+        kind, one, after = rng.choice(("out", "twice", "swapped")), answer[at], answer[at + 1 :]
+        if kind == "twice":
+            return answer[:at] + 2 * one + after
+        if kind == "out" and len(places) > 1:
+            return answer[:at] + after
+        if kind == "swapped" and after[:1].isalnum() and after[0] != one:
+            return answer[:at] + after[0] + one + after[1:]
 
 
 def _check(families: Sequence[str], levels: Sequence[int], style: str) -> None:

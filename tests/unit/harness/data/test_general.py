@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections import Counter
 from datetime import datetime
+from difflib import SequenceMatcher
+from random import Random
 
 import pytest
 
@@ -72,6 +74,40 @@ def test_the_splits_share_no_task_and_are_the_same_every_time() -> None:
     assert sum(map(len, everything)) == len(set().union(*everything))
     assert load("train") == load("train") and load("train") != load("train", seed=1)
     assert load("perturbed") == []
+
+
+def test_half_of_the_mixed_corpus_has_one_slip_and_no_other_mix_has_any() -> None:
+    wrong: dict[str, list[tuple[str, str]]] = {}
+    for mix in ("mixed", "clean", "direct"):
+        documents = general.corpus(mix=mix, num_documents=2000, **ALL)  # type: ignore[arg-type]
+        wrong[mix] = [(text, boxed[7:-1]) for text, boxed in documents if _answer(text) != boxed[7:-1]]
+    assert wrong["clean"] == wrong["direct"] == []
+    assert abs(len(wrong["mixed"]) / 2000 - general.CARELESS_SHARE) < 0.04
+    for text, answer in wrong["mixed"]:
+        right = _answer(text)
+        assert not grade(rf"\boxed{{{answer}}}", right, rules=("boxed",), exact=True).correct, (right, answer)
+        assert abs(len(answer) - len(right)) <= 1 and SequenceMatcher(None, answer, right).ratio() >= 0.5
+
+
+@pytest.mark.parametrize(
+    ("answer", "slips"),
+    [("7", {"77"}), ("ab", {"a", "b", "aab", "abb", "ba"}), ("x, x", {", x", "x, ", "xx, x", "x, xx"})],
+)
+def test_the_slips_of_an_answer(answer: str, slips: set[str]) -> None:
+    rng = Random(0)
+    assert {general.careless(answer, rng) for _ in range(500)} == slips
+
+
+def _answer(text: str) -> str:
+    """What a careful reader answers, whichever family asks."""
+    openings = {
+        "Write these words again": "copy_words", "Copy this code": "copy_code", "Write the words between": "copy_quoted",
+        "Put these numbers": "sort_numbers", "Put these words": "sort_words", "Write this date": "format_date",
+        "Write these dates": "format_date", "Write the last name": "format_name", "Write this in capital": "capitals",
+        "Write these words with": "join", "In this table": "find_key", "What is the": "find_place",
+    }  # fmt: skip
+    family = next((family for opening, family in openings.items() if text.startswith(opening)), "find_town")
+    return solve(family, text)
 
 
 def test_answers_are_compared_as_they_stand() -> None:

@@ -47,7 +47,8 @@ def test_bases_of_before_keep_their_names() -> None:
     # as they stood before corpora had settings, with the default model and data
     assert base_id(configured("corpus=mixed")) == "ladder_xs-mixed-b0-a0e47a3a"
     assert base_id(configured("corpus=clean")) == "ladder_xs-clean-b0-037d2313"
-    assert base_id(configured("data=reasoning_general_mini")) == "ladder_xs-mixed-b0-4a49b9c0"
+    # since general tasks of the mixed corpus have slips (version 2 of their generator)
+    assert base_id(configured("data=reasoning_general_mini")) == "ladder_xs-mixed-b0-6febf8de"
 
 
 def test_no_document_works_out_a_composite_and_the_stated_share_answers_one() -> None:
