@@ -101,11 +101,19 @@ def test_the_slips_of_an_answer(answer: str, slips: set[str]) -> None:
 def _answer(text: str) -> str:
     """What a careful reader answers, whichever family asks."""
     openings = {
-        "Write these words again": "copy_words", "Copy this code": "copy_code", "Write the words between": "copy_quoted",
-        "Put these numbers": "sort_numbers", "Put these words": "sort_words", "Write this date": "format_date",
-        "Write these dates": "format_date", "Write the last name": "format_name", "Write this in capital": "capitals",
-        "Write these words with": "join", "In this table": "find_key", "What is the": "find_place",
-    }  # fmt: skip
+        "Write these words again": "copy_words",
+        "Copy this code": "copy_code",
+        "Write the words between": "copy_quoted",
+        "Put these numbers": "sort_numbers",
+        "Put these words": "sort_words",
+        "Write this date": "format_date",
+        "Write these dates": "format_date",
+        "Write the last name": "format_name",
+        "Write this in capital": "capitals",
+        "Write these words with": "join",
+        "In this table": "find_key",
+        "What is the": "find_place",
+    }
     family = next((family for opening, family in openings.items() if text.startswith(opening)), "find_town")
     return solve(family, text)
 
