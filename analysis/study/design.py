@@ -11,7 +11,7 @@ from analysis.study.differences import config_differences
 from analysis.study.load import Study, seed_order
 from analysis.study.looks import by_hand_text
 from analysis.study.rates import choice_notes
-from analysis.study.stages import earlier_stages
+from analysis.study.stages import earlier_stages, stage_rate_notes
 from analysis.study.unmatched import unmatched_notes
 from harness.records.records import Arm
 
@@ -31,6 +31,7 @@ def design_notes(study: Study) -> list[str]:
         _missing_steps,
         _unplanned,
         _edges,
+        stage_rate_notes,
         _cut_short,
         _other_bases,
         _mixed_versions,

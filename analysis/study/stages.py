@@ -87,6 +87,32 @@ def stages_of(study: Study, label: str) -> list[Stage]:
     return [found[index] for index in sorted(found)]
 
 
+def stage_rate_notes(study: Study) -> list[str]:
+    """Arms with an earlier stage at another rate than its seeds chose where that stage is an arm itself."""
+    chosen: dict[str, dict[str, float]] = {}
+    for choice in study.choices:
+        if choice.chosen is not None and (own := stages_of(study, choice.arm)):
+            chosen.setdefault(own[-1].name, {})[choice.seed] = float(choice.chosen)
+    notes = []
+    for arm in study.record.arms:
+        for stage in stages_of(study, arm.label)[:-1]:
+            best = chosen.get(stage.name, {})
+            ran = {
+                seed: float(study.configs[run]["trainer.lr"])
+                for seed, run in stage.runs.items()
+                if seed in best
+            }
+            others = [best[seed] for seed, rate in ran.items() if rate != best[seed]]
+            if others:
+                rates, which = (", ".join(f"{r:g}" for r in sorted(set(v))) for v in (ran.values(), others))
+                notes.append(
+                    f"{arm.label}: its stage {stage.name} ran at trainer.lr={rates}, where by itself "
+                    f"{len(others)} of {len(ran)} seeds chose {which}: what is said of {arm.label} is of "
+                    "that rate, too"
+                )
+    return notes
+
+
 def stage_rows(study: Study, stage: Stage, task: str) -> dict[str, pd.Series[Any]]:
     """Seed -> evaluation of the checkpoint that a stage left, by its main protocol; of finished runs."""
     frame = study.evaluations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from analysis.stats.intervals import paired_t
 from analysis.study.contrasts import arm_results, primary_of
 from analysis.study.differences import config_differences
 from analysis.study.load import load_study
-from analysis.study.stages import chain, earlier_stages, lineage, stages_of, total
+from analysis.study.rates import SeedChoice
+from analysis.study.stages import chain, earlier_stages, lineage, stage_rate_notes, stages_of, total
 from analysis.tables.spent import spent
 from analysis.tables.stages import stages_table
 from harness.records import records
@@ -156,6 +158,23 @@ def test_the_table_has_each_stages_accuracy_gain_and_cost(study: Path) -> None:
     assert [raw["three", "all stages"][name] for name in costs] == [1500, 700, 1450, 11e9, 34.0]
     assert [raw["sft", "all stages"][name] for name in costs] == [0, 700, 2100, 10e9, 16.0]
     assert "Pretraining the teachers took 4T FLOPs." in table.note  # one teacher, however many runs
+
+
+def test_a_stage_at_another_rate_than_the_one_chosen_for_it_is_said(study: Path) -> None:
+    plan = records.read_study(study)
+    rl = Arm(label="rl", levels={"pipeline": "rl"}, overrides=[], runs={str(s): f"rl-s{s}" for s in SEEDS})
+    records.write_record(study / "study.json", plan.model_copy(update={"arms": [*plan.arms, rl]}))
+    found = load_study(study)
+    ran = float(found.configs["rl-s0"]["trainer.lr"])
+    rates = {"0": ran, "1": 3 * ran, "2": 3 * ran}
+    chose = [SeedChoice("rl", seed, {}, [], str(rate), False) for seed, rate in rates.items()]
+    assert stage_rate_notes(replace(found, choices=[])) == []
+    assert stage_rate_notes(replace(found, choices=chose[:1])) == []
+    assert stage_rate_notes(replace(found, choices=chose)) == [
+        f"three: its stage rl ran at trainer.lr={ran:g}, where by itself 2 of 3 seeds chose {3 * ran:g}: "
+        "what is said of three is of that rate, too"
+    ]
+    assert "where by itself" in "".join(notes_of(replace(found, choices=chose)))
 
 
 def test_an_arm_costs_what_its_stages_do(study: Path) -> None:
