@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.data import code_gen
-from harness.grading.code import jail
+from harness.grading.code import limits
 from harness.grading.code.pool import WORKERS, Suite, _Server, refusal, run_tests
 from harness.grading.code.program import reference_of, whole_program
 from harness.records.code_state import code_state, hardware
@@ -106,13 +106,13 @@ def main() -> int:
     if reason := refusal():
         print(f"error: no program can be confined here: {reason}")
         return 2
-    limits = ("MEMORY", "CPU_SECONDS", "WALL_SECONDS", "ALL_SECONDS", "MAX_LINE", "MAX_STARTS")
+    names = ("MEMORY", "CPU_SECONDS", "WALL_SECONDS", "ALL_SECONDS", "MAX_LINE", "MAX_STARTS")
     found: dict[str, Any] = {
         "device": hardware("cpu"),
         "cores": WORKERS,
         "kernel": os.uname().release,
         "commit": code_state()["commit"],
-        "limits": {name.lower(): getattr(jail, name) for name in limits},
+        "limits": {name.lower(): getattr(limits, name) for name in names},
         "speed": speeds(options.programs),
     }
     print(json.dumps(found["speed"], indent=1))

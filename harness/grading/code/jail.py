@@ -13,13 +13,10 @@ library.
 
 from __future__ import annotations
 
-import ast
-import builtins
 import os
 import random
 import select
 import signal
-import struct
 import sys
 import sysconfig
 import time
@@ -27,16 +24,11 @@ from collections.abc import Callable
 from typing import Any
 
 from harness.grading.code import confine
-from harness.grading.code.values import NotData, decode, encode
+from harness.grading.code.judge import judge
+from harness.grading.code.limits import ALL_SECONDS, CPU_SECONDS, MAX_STARTS, MEMORY, WALL_SECONDS
+from harness.grading.code.pipes import LOST, READY, Ended, Lines, read_frame, write_all
+from harness.grading.code.values import decode, encode
 
-MEMORY = 512 << 20  # bytes of address space
-CPU_SECONDS = 2  # of a program from its start to its end
-WALL_SECONDS = 5.0  # for one answer
-ALL_SECONDS = 15.0  # for all tests of a program
-MAX_LINE = 1 << 20  # bytes of one answer
-PIPE_BYTES = 4096  # so many never block where a pipe can be written
-MAX_STARTS = 2  # a program that has died so often is not started again
-READY, LOST = b"ready\n", b"gone"
 # What programs often import; loaded once, before there is no disk.
 _COMMON = (
     *("array", "bisect", "calendar", "cmath", "collections", "copy", "datetime", "decimal", "fractions"),
@@ -54,65 +46,6 @@ _COMMON = (
     ),
     *("string", "textwrap", "typing", "dataclasses", "enum", "abc", "queue", "unicodedata"),
 )
-
-
-class _Ended(Exception):
-    """The other side of a pipe is gone, or its line is too long or too late."""
-
-
-def read_exactly(descriptor: int, size: int) -> bytes:
-    """Read `size` bytes. Raises EOFError where the other side ends before."""
-    found = bytearray()
-    while len(found) < size:
-        part = os.read(descriptor, size - len(found))
-        if not part:
-            raise EOFError
-        found += part
-    return bytes(found)
-
-
-def read_frame(descriptor: int) -> bytes:
-    """Read what `frame` made."""
-    (size,) = struct.unpack("!I", read_exactly(descriptor, 4))
-    return read_exactly(descriptor, size)
-
-
-def frame(content: bytes) -> bytes:
-    """The content after its length."""
-    return struct.pack("!I", len(content)) + content
-
-
-def write_all(descriptor: int, content: bytes, until: float | None = None) -> None:
-    """Write all of it. Raises OSError where the other side is gone, or does not read until then."""
-    view = memoryview(content)
-    while view:
-        if (
-            until is not None
-            and not select.select([], [descriptor], [], max(0.0, until - time.monotonic()))[1]
-        ):
-            raise TimeoutError
-        view = view[os.write(descriptor, view[:PIPE_BYTES]) :]
-
-
-class _Lines:
-    """Lines read from a pipe, with a limit of size and a time until which to wait."""
-
-    def __init__(self, descriptor: int) -> None:
-        self.descriptor, self.rest = descriptor, b""
-
-    def next(self, until: float | None = None) -> bytes:
-        """The next line. Raises _Ended."""
-        while b"\n" not in self.rest:
-            if until is not None:
-                ready, _, _ = select.select([self.descriptor], [], [], max(0.0, until - time.monotonic()))
-                if not ready:
-                    raise _Ended("time")
-            part = os.read(self.descriptor, 1 << 16)
-            if not part or len(self.rest) > MAX_LINE:
-                raise _Ended("end")
-            self.rest += part
-        line, _, self.rest = self.rest.partition(b"\n")
-        return line
 
 
 def serve() -> None:
@@ -190,12 +123,12 @@ def _piped(start: Callable[[], int], work: Callable[[int, int], None], null: int
         _ends_with(work, 10, 11)
     os.close(child_in)
     os.close(child_out)
-    return child, _Lines(ours_in), ours_out
+    return child, Lines(ours_in), ours_out
 
 
 def _watch(null: int) -> None:
     """Answer one request: the judge reads the tests by itself, the program is read here."""
-    judge, lines, to_judge = _piped(os.fork, _judge, null, kept=0)
+    judging, lines, to_judge = _piped(os.fork, judge, null, kept=0)
     lines.next()  # it has read the tests
     program = _Program(read_frame(0), null)
     until = time.monotonic() + ALL_SECONDS
@@ -204,11 +137,11 @@ def _watch(null: int) -> None:
         while (line := lines.next(until + 1)).startswith(b"?"):
             write_all(to_judge, program.answer(line[1:], until) + b"\n")
         verdict = line
-    except (_Ended, OSError):
+    except (Ended, OSError):
         pass
     program.end()
-    os.kill(judge, signal.SIGKILL)
-    os.waitpid(judge, 0)
+    os.kill(judging, signal.SIGKILL)
+    os.waitpid(judging, 0)
     write_all(1, verdict + b"\n")
 
 
@@ -227,7 +160,7 @@ class _Program:
                 self._start()
             write_all(self.out, question + b"\n", until)
             return self.lines.next(until)
-        except (_Ended, OSError):
+        except (Ended, OSError):
             self.end()
             return LOST
 
@@ -241,7 +174,7 @@ class _Program:
 
     def _start(self) -> None:
         if self.starts == MAX_STARTS:
-            raise _Ended("died too often")
+            raise Ended("died too often")
         self.starts += 1
         work = lambda given, taken: _run(self.source, given, taken)  # noqa: E731
         self.child, self.lines, self.out = _piped(confine.fork_apart, work, self.null, kept=self.null)
@@ -257,7 +190,7 @@ def _run(source: bytes, given: int, taken: int) -> None:
         exec(compile(source, "<program>", "exec", dont_inherit=True), space)
     except BaseException as error:
         fault = type(error).__name__
-    lines = _Lines(given)
+    lines = Lines(given)
     while True:
         name, args, keywords = decode(lines.next())
         try:
@@ -271,73 +204,6 @@ def _run(source: bytes, given: int, taken: int) -> None:
         except BaseException:
             line = encode(["error", "NotData"])
         write_all(taken, line.encode() + b"\n")
-
-
-def _judge(given: int, taken: int) -> None:
-    """The tests' process: run each with the program's functions in place of the names it does not define."""
-    request = decode(read_frame(0))
-    os.close(0)
-    write_all(taken, b"read\n")
-    confine.lock(memory=MEMORY, cpu_seconds=2 * int(ALL_SECONDS))
-    lines = _Lines(given)
-
-    def ask(name: str, args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
-        write_all(taken, b"?" + encode([name, args, keywords]).encode() + b"\n")
-        line = lines.next()
-        if line == LOST:
-            raise RuntimeError("the program is gone")
-        try:
-            kind, said = decode(line)
-        except (NotData, ValueError, TypeError):
-            raise RuntimeError("no answer") from None
-        if kind == "value":
-            return said
-        raise _named(said)
-
-    found = [judged(test, request["setup"], request["entry_point"], ask) for test in request["tests"]]
-    write_all(taken, encode(found).encode() + b"\n")
-
-
-def judged(test: str, setup: str, entry_point: str, ask: Callable[..., Any]) -> str:
-    """`passed` where the test raises nothing; else the name of what it raised.
-
-    `setup` runs before it. `entry_point`, and each name that neither defines, asks the program.
-    """
-    space: dict[str, Any] = {"__name__": "tests"}
-    try:
-        exec(compile(setup, "<setup>", "exec", dont_inherit=True), space)
-        for name in {entry_point, *unknown_names(test, space)}:
-            space[name] = lambda *args, _name=name, **keywords: ask(_name, args, keywords)
-        exec(compile(test, "<test>", "exec", dont_inherit=True), space)
-    except BaseException as error:
-        return type(error).__name__
-    return "passed"
-
-
-def unknown_names(test: str, space: dict[str, Any]) -> set[str]:
-    """Names that a test reads and that nothing but a program can define."""
-    names = [node for node in ast.walk(ast.parse(test)) if isinstance(node, ast.Name)]
-    read = {node.id for node in names if isinstance(node.ctx, ast.Load)}
-    bound = {node.id for node in names if not isinstance(node.ctx, ast.Load)}
-    for node in ast.walk(ast.parse(test)):
-        if isinstance(node, ast.FunctionDef | ast.ClassDef):
-            bound.add(node.name)
-        elif isinstance(node, ast.arg):
-            bound.add(node.arg)
-        elif isinstance(node, ast.alias):
-            bound.add((node.asname or node.name).split(".")[0])
-    return read - bound - set(space) - set(dir(builtins))
-
-
-def _named(name: Any) -> Exception:
-    """An exception of the built-in class of that name; of any other name a RuntimeError."""
-    kind = getattr(builtins, name, None) if isinstance(name, str) else None
-    if isinstance(kind, type) and issubclass(kind, Exception):
-        try:
-            return kind("in the program")
-        except TypeError:  # UnicodeDecodeError takes five
-            pass
-    return RuntimeError("in the program")
 
 
 if __name__ == "__main__":

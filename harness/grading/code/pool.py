@@ -14,7 +14,8 @@ from functools import lru_cache
 from pathlib import Path
 
 from harness.grading.code.confine import Refused
-from harness.grading.code.jail import ALL_SECONDS, READY, frame
+from harness.grading.code.limits import ALL_SECONDS
+from harness.grading.code.pipes import READY, frame
 from harness.grading.code.values import NotData, decode, encode
 
 WORKERS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1  # programs run at once

@@ -93,10 +93,10 @@ _PATCHES = {
     "encoder": "import sys\nm = sys.modules['harness.grading.code.jail']\n"
     "m.encode = lambda v: '[\"passed\"]'",
     "writer": "import sys\nm = sys.modules['harness.grading.code.jail']\nm.write_all = lambda d, c: None",
-    "judge": "import sys\nm = sys.modules['harness.grading.code.jail']\n"
-    "m.judged = m._judge = lambda *a: 'passed'",
-    "limits": "import sys\nm = sys.modules['harness.grading.code.jail']\n"
-    "m.MAX_STARTS = m.WALL_SECONDS = 10**9",
+    "judge": "import sys\nm = sys.modules['harness.grading.code.judge']\n"
+    "m.judged = m.judge = lambda *a: 'passed'",
+    "limits": "import sys\nm, n = (sys.modules['harness.grading.code.' + k] for k in ('jail', 'limits'))\n"
+    "m.MAX_STARTS = m.WALL_SECONDS = n.MAX_STARTS = n.WALL_SECONDS = 10**9",
     "modules": "import sys\nsys.modules.clear()",
     "own name": "__name__ = 'tests'\n__builtins__ = {}",
     "main": "import __main__\n__main__.check = lambda *a: True\n__main__.passed = True",

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from harness.grading.code.jail import ALL_SECONDS
+from harness.grading.code.limits import ALL_SECONDS
 from harness.grading.code.pool import WORKERS, run_tests
 from tests.unit.harness.grading.code.forgeries import by_kind
 from tests.unit.harness.grading.code.hostile import NUM_ANSWERS, SOLUTION, TESTS, Attempt

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from harness.grading.code import jail, pool
+from harness.grading.code import limits, pool
 from harness.grading.code.confine import Refused
 from harness.grading.code.pool import Suite, run_tests
 
@@ -76,8 +76,8 @@ def test_a_program_that_dies_in_one_test_is_started_again_for_the_next() -> None
         "RuntimeError",
         "passed",
     ]
-    often = run(program, *["f(0)"] * jail.MAX_STARTS, "assert f(2) == 2")
-    assert often == ["RuntimeError"] * (jail.MAX_STARTS + 1)
+    often = run(program, *["f(0)"] * limits.MAX_STARTS, "assert f(2) == 2")
+    assert often == ["RuntimeError"] * (limits.MAX_STARTS + 1)
 
 
 def test_errors_of_the_program_are_errors_of_its_test() -> None:
