@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from harness.launch import pipeline
+from harness.launch.composed import check_name, check_only_name, check_sections, check_size, take_choices
 from harness.launch.syntax import MAX_RUNS, parse, swept_values
 from harness.schema.explain import did_you_mean
 from harness.schema.own_function import freeze
@@ -43,7 +44,6 @@ OPTIONAL = ("pipeline", "experiment", "ablation")
 NO_SETTINGS = ("ablation", "pipeline")  # nodes of a composed config that are no run's
 WHOLE = ("data.components", "corpus", "corpus.levels")  # given together; then their fields may be changed
 TEACHERS = ("model", "pretrain_steps", "stage")  # what may stand in the place of objective.teacher.path
-MAX_YAML_VALUES = 100_000  # of one file, its aliases written out
 
 
 class Composer:
@@ -60,11 +60,12 @@ class Composer:
         self.flags = [f"--config-dir={config_dir}"] if config_dir else []
         self.search = [f"hydra.searchpath=[file://{self.extra}]"] if self.extra else []
         self.cache: dict[tuple[str, ...], DictConfig] = {}
+        self.choices: dict[tuple[str, ...], dict[str, str]] = {}  # of each in the cache: group -> option
         self.defaults: dict[str, None] = {}  # overrides that pretrained models of this launch called for
         # (draws, overrides but for the seed) -> (what its model calls for, what draws its problems)
         self.called_for: dict[tuple[str, ...], tuple[list[str], list[str]]] = {}
         for path in sorted(self.extra.glob("*/*.yaml")) if self.extra else []:
-            _check_size(path)
+            check_size(path)
 
     def options(self, group: str) -> list[str]:
         """The options of a group: the YAML files of conf/ and of the user's own folder."""
@@ -115,7 +116,7 @@ class Composer:
 
         Settings of a pipeline's stage are left out.
         """
-        composed, plain = self._composed(pipeline.split_lines(overrides).every)
+        composed, choices, plain = self._composed(pipeline.split_lines(overrides).every)
         config = pickle.loads(pickle.dumps(composed))  # a copy in a fifth of the time of .copy()
         self._open_corpus(config)
         for override in sorted(plain, key=lambda o: o.key_or_group != "corpus"):  # it, and then its fields
@@ -134,10 +135,15 @@ class Composer:
         given = OmegaConf.is_dict(teacher) and any(teacher.get(name) is not None for name in TEACHERS)
         if given and OmegaConf.is_missing(teacher, "path"):  # the folder that a preset asks for is not needed
             teacher["path"] = None
+        for group in ("objective", "data", "model"):
+            check_name(
+                config, group, self.file(group, choices[group]), lambda group=group: self.options(group)
+            )
         return config
 
-    def _composed(self, overrides: Sequence[str]) -> tuple[DictConfig, list[Override]]:
-        """(what Hydra makes of the groups, to be copied before it is changed; the plain values to set)."""
+    def _composed(self, overrides: Sequence[str]) -> tuple[DictConfig, dict[str, str], list[Override]]:
+        """(what Hydra makes of the groups, to be copied before it is changed; each group's option; the plain
+        values to set)."""
         parsed = parse(overrides)
         plain = [o for o in parsed if o.key_or_group not in GROUPS and is_plain(o)]
         none = [
@@ -148,9 +154,14 @@ class Composer:
             o.key_or_group: str(o.value()) for o in parsed if o.key_or_group in OPTIONAL and o not in none
         }
         if groups not in self.cache:
-            self.cache[groups] = self._hydra(groups)
-            self._check_package(self.cache[groups], chosen)
-        return self.cache[groups], plain
+            config = self._hydra(groups)
+            choices = take_choices(config)
+            self._check_package(config, chosen)
+            check_sections(config, choices, [group for group in GROUPS if group not in OPTIONAL])
+            option = choices["objective"]
+            check_only_name(config, self.file("objective", option), self.options("objective"))
+            self.cache[groups], self.choices[groups] = config, choices
+        return self.cache[groups], self.choices[groups], plain
 
     def _open_corpus(self, config: DictConfig, *, opened: bool = False) -> None:
         """Put a corpus preset's settings in the place of its name. Raises ConfigError for an unknown one."""
@@ -176,7 +187,7 @@ class Composer:
         GlobalHydra.instance().clear()
         try:
             with initialize_config_dir(str(CONF), version_base="1.3"):
-                return compose("config", overrides=[*self.search, *overrides])
+                return compose("config", overrides=[*self.search, *overrides], return_hydra_config=True)
         except (HydraException, OmegaConfBaseException) as error:
             raise ConfigError(" ".join(str(error).split("\n")[:2])) from None
         except yaml.YAMLError as error:
@@ -220,7 +231,7 @@ class Composer:
     ) -> tuple[pipeline.Lines, pipeline.PipelineSpec | None, list[str]]:
         """The overrides by whom they concern, the pipeline that they choose, and its stages that run."""
         lines = pipeline.split_lines(overrides)
-        whole, plain = self._composed(lines.every)
+        whole, _, plain = self._composed(lines.every)
         given = [o.value() for o in plain if o.key_or_group == "stage" or o.key_or_group.startswith("stage.")]
         data, stage = whole.get("pipeline"), given[-1] if given else whole.get("stage")
         if data is not None:
@@ -258,26 +269,6 @@ class Composer:
         except ValueError as error:
             raise ConfigError(str(error)) from None
         return {key: value for key, value in values.items() if key not in NO_SETTINGS}
-
-
-def _check_size(path: Path) -> None:
-    """Raises ConfigError for a file whose aliases make it huge. Bad YAML is named where it is chosen."""
-    try:
-        root = yaml.compose(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, OSError, UnicodeDecodeError, RecursionError):
-        return
-    sizes: dict[int, int] = {}
-
-    def size(node: yaml.Node | None) -> int:
-        if node is None or isinstance(node, yaml.ScalarNode):
-            return 1
-        if id(node) not in sizes:
-            parts = [part for pair in node.value for part in (pair if isinstance(pair, tuple) else [pair])]
-            sizes[id(node)] = 1 + sum(map(size, parts))
-        return sizes[id(node)]
-
-    if (number := size(root)) > MAX_YAML_VALUES:
-        raise ConfigError(f"{path}: {number:,} values once its aliases are written out; use fewer")
 
 
 def own_key(override: Override) -> str:

@@ -10,8 +10,6 @@ from pydantic import ValidationError
 from harness.schema.corpus_config import BY_NAME, BY_PARTS
 from harness.schema.section import Section, sections_in
 
-GROUPS = ("model", "objective", "data", "rollout", "trainer", "eval", "tracking")
-
 
 def explain(error: ValidationError, root: type[Section], *, at: tuple[str, ...] = ()) -> str:
     """One line for the first three errors: field, value, remedy. `at`: where `root` has such data."""
@@ -47,11 +45,6 @@ def _explain(error: Any, root: type[Section], at: tuple[str, ...]) -> str:
         return f"{path}={value}: not one of {', '.join(allowed)}{near if 'did you mean' in near else ''}"
     if error["type"] == "model_type":
         fields = [f"{path}.{name}" for name in _fields_at(root, (*at, *place))]
-        if path in GROUPS and isinstance(value, str):
-            return (
-                f"{path}={value}: {path} is a group, and a file sets its fields; to choose an option write "
-                f"`defaults: [{{override /{path}: {value}}}]`, or give {path}={value} on the command line"
-            )
         return f"{path}={value}: it holds settings of its own; set {' or '.join(fields[:2])}"
     if error["type"] == "greater_than":
         return f"{path}={value}: give a number greater than {error['ctx']['gt']:g}"

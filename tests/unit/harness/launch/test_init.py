@@ -14,6 +14,7 @@ from harness.launch.expand import expand
 from harness.launch.init import TEMPLATE
 from harness.launch.rates import RateGrid
 from harness.launch.run import main
+from harness.schema.presets import CONF
 from harness.schema.run_config import ConfigError
 
 README = Path(__file__).resolve().parents[4] / "conf" / "README.md"
@@ -132,7 +133,8 @@ def test_the_objective_shown_to_a_newcomer_runs_elsewhere(folder: Path, page: st
     assert mine.config.objective.name == "mine"
     assert mine.config.objective.model_copy(update={"name": "grpo"}) == theirs.config.objective
     slots = ("selection", "ratio", "updates")
-    path.write_text("".join(line for line in text.splitlines(True) if not line.startswith(slots)))
+    kept = [line for line in path.read_text().splitlines(True) if not line.startswith(slots)]
+    path.write_text("".join(kept))
     with pytest.raises(ConfigError, match=r"lacks selection, ratio, updates; conf/objective/grpo\.yaml has"):
         expand(["objective=mine"], multirun=False, config_dir="own")
 
@@ -158,6 +160,41 @@ def test_a_file_cannot_call_a_model_what_it_is_not(folder: Path, line: str, said
     (run,) = expand(["experiment=mine"], multirun=False, config_dir="own").runs
     layers = run.config.model.dims.num_layers if run.config.model.dims else None
     assert (run.config.model.name, layers) in (("ladder_m", 5), ("my_model", 4))
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("objective: {name: dapo}", "objective.name=dapo: only the name is set, the slots are those of grpo"),
+        ("objective: {name: dappo}", r"only the name is set, .*; did you mean dapo or "),
+        ("objective: {name: dapo, kl: {coef: 0}}", "the option is grpo, and dapo is another; choose it"),
+        ("objective: {name: mine, kl: {coef: 0}}", ""),
+        ("objective: dapo", "objective is a group, .* `defaults: \\[{override /objective: dapo}\\]`"),
+        ("data: {name: gsm8k}", "data.name=gsm8k: the option is aime_gen_mini, and gsm8k is another"),
+        ("data: {name: mine}", ""),
+        ("data: math", "data is a group, .* `defaults: \\[{override /data: math}\\]`"),
+    ],
+)
+def test_a_file_cannot_call_a_run_what_it_is_not(folder: Path, line: str, said: str) -> None:
+    """An objective of which only the name is set is grpo, the default, under another name."""
+    path = folder / "own" / "experiment" / "mine.yaml"
+    path.parent.mkdir(parents=True)
+    path.write_text(f"# @package _global_\n{line}\n")
+    if said:
+        with pytest.raises(ConfigError, match=said):
+            expand(["experiment=mine"], multirun=False, config_dir="own")
+        return
+    (run,) = expand(["experiment=mine"], multirun=False, config_dir="own").runs
+    assert "mine" in (run.config.objective.name, run.config.data.name)
+
+
+def test_a_copied_option_with_its_old_name_is_named(folder: Path) -> None:
+    path = folder / "own" / "objective" / "mine.yaml"
+    path.parent.mkdir(parents=True)
+    text = (CONF / "objective" / "grpo.yaml").read_text(encoding="utf-8")
+    path.write_text(text.replace("clip_high: 0.2", "clip_high: 0.3"))
+    with pytest.raises(ConfigError, match=r"mine\.yaml: name: grpo is .* another option; write name: mine"):
+        expand(["objective=mine"], multirun=False, config_dir="own")
 
 
 def test_a_folder_without_groups_is_refused(folder: Path) -> None:
