@@ -38,6 +38,7 @@ def write_base(
     dims: ModelDims,
     *,
     seconds: float,
+    waited: float = 0.0,
     tokens: int = 0,
     flops: float = 0.0,
     final_loss: float = float("nan"),
@@ -51,6 +52,7 @@ def write_base(
         tokens=tokens,
         flops=flops,
         seconds=seconds,
+        waited_seconds=waited,
         final_loss=final_loss,
         code=code_state(),
     )

@@ -23,6 +23,7 @@ from harness.records.records import NewerRecord, RecordError, read_base
 from harness.schema.run_config import RunConfig
 from harness.seeds import derive, stream_seed
 from harness.training import checkpoint
+from harness.training.accounting import Clock
 from harness.training.corpus import Document, encode_corpus, pad
 from harness.training.optim import adamw, guarded_step, lr_at
 
@@ -83,6 +84,7 @@ def _drop_damaged(folder: Path) -> None:
 def pretrain(config: RunConfig, folder: Path, report: Reporter) -> None:
     """Train from scratch on the corpus; the loss is on completions alone, a mean over each batch's tokens."""
     torch.set_num_threads(config.threads)
+    clock = Clock()
     shape, settings = config.model.ladder()
     if settings.device == "cuda" and not torch.cuda.is_available():
         raise ValueError(
@@ -96,7 +98,16 @@ def pretrain(config: RunConfig, folder: Path, report: Reporter) -> None:
     _publish(folder, policy)
     context = num_tokens // (settings.steps * settings.batch_size)
     flops = num_tokens * flops_per_token(dims, context)
-    write_base(config, folder, dims, tokens=num_tokens, flops=flops, seconds=seconds, final_loss=loss)
+    write_base(
+        config,
+        folder,
+        dims,
+        tokens=num_tokens,
+        flops=flops,
+        seconds=seconds,
+        waited=seconds * clock.waited / clock.seconds,
+        final_loss=loss,
+    )
 
 
 def _train(

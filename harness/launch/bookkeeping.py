@@ -31,7 +31,7 @@ from harness.schema.run_config import RunConfig
 from harness.training import distributed
 from harness.training.accounting import Clock, peak_bytes
 
-_CLOCKS = ("gpu_seconds", "base_seconds")
+_CLOCKS = ("gpu_seconds", "base_seconds", "waited_seconds")
 
 
 def resolve_device(config: RunConfig) -> str:
@@ -132,6 +132,7 @@ def close_record(folder: Path, record: RunRecord, clock: Clock) -> str | None:
     """Add up time and memory, and write the record. Returns why it could not be written, else None."""
     record.finished = _now()
     record.base_seconds += clock.apart
+    record.waited_seconds += clock.waited
     device = torch.device(record.hardware["device"])
     if device.type == "cuda":
         record.gpu_seconds += clock.seconds * record.hardware.get("processes", 1)

@@ -93,8 +93,8 @@ def estimate(config: RunConfig, records: Sequence[RunRecord] = ()) -> Estimate:
 
     Stated rates are corrected by what finished runs of other shapes took here against them.
     """
-    on_gpu = _on_gpu(config)
-    wanted = workload(config.model_dump(), on_gpu=on_gpu)
+    gpu = on_gpu(config)
+    wanted = workload(config.model_dump(), on_gpu=gpu)
     same = [
         (r, done)
         for r in records
@@ -112,8 +112,8 @@ def estimate(config: RunConfig, records: Sequence[RunRecord] = ()) -> Estimate:
         source = f"stated rates of {config.trainer.verl.num_gpus} {H100.name}s"
         return Estimate(tokens, cost.seconds, base, cost.evaluation, source)
     seconds, evaluation = _stated(config)
-    source = f"stated rates of {(GPU if on_gpu else THREAD).name}"
-    others = [r for r in records if (r.hardware.get("device") == "cuda") == on_gpu]
+    source = f"stated rates of {(GPU if gpu else THREAD).name}"
+    others = [r for r in records if (r.hardware.get("device") == "cuda") == gpu]
     others = sorted(others, key=lambda r: r.finished or "")[-PACE_RUNS:]
     if factor := _pace(others):
         source = f"{_runs(others)} of other models"
@@ -126,7 +126,7 @@ def _runs(found: Sequence[Any]) -> str:
 
 def _stated(config: RunConfig) -> tuple[float, float]:
     """Seconds of a run and of its base's evaluation by the stated rates."""
-    pace = GPU if _on_gpu(config) else THREAD
+    pace = GPU if on_gpu(config) else THREAD
     tokens, rates = sampled_tokens(config), pace.rates(shape(config.model, vocab_size=1))
     each, once = _eval_tokens(config)
     sampling = pace.rates(_sampler(config))[0]
@@ -196,7 +196,8 @@ def _made(bases: str, stamp: int) -> list[tuple[Any, int, float]]:
             pretrain = PretrainConfig.model_validate(record.identity["pretrain"])
             dims = DimsConfig.model_validate(record.identity["dims"]).model_dump(exclude={"vocab_size"})
             shape_there = (dims, pretrain.device, record.identity["threads"])
-            found.append((shape_there, pretrain.steps * pretrain.batch_size, record.seconds))
+            worked = record.seconds - record.waited_seconds
+            found.append((shape_there, pretrain.steps * pretrain.batch_size, worked))
     return found
 
 
@@ -218,7 +219,7 @@ def _sampler(config: RunConfig) -> ModelDims | None:
     return teacher or shape(config.model, vocab_size=1)
 
 
-def _on_gpu(config: RunConfig) -> bool:
+def on_gpu(config: RunConfig) -> bool:
     """Whether a run is priced on a GPU: device=cuda says so, also where a plan is made without one."""
     return config.device == "cuda" or config.trainer.engine == "verl" or has_gpu(config.device)
 

@@ -6,17 +6,17 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from harness.identity import base_id, base_made, bases_of, eval_key, streams_of
+from harness.identity import base_id, streams_of
 from harness.launch.ablation import AblationSpec, GainShare
 from harness.launch.arm_checks import differences
-from harness.launch.costs import START_SECONDS, estimate, finished_records, makespan, search_tokens
+from harness.launch.costs import estimate, finished_records, search_tokens
 from harness.launch.expand import Sweep
 from harness.launch.jobs import Job
 from harness.launch.levels import gap_lines
 from harness.launch.plan_machines import machine_lines
 from harness.launch.plan_stages import stage_rows
+from harness.launch.plan_times import count, stretched, time_lines
 from harness.launch.rates import SPLIT, as_text
-from harness.launch.status import unevaluated
 from harness.model.files.source import not_reached
 from harness.records.progress import duration
 from harness.records.records import RunRecord
@@ -56,18 +56,19 @@ def describe(sweep: Sweep, todo: dict[str, str], *, workers: int, here: bool = T
     records = finished_records(sweep.jobs[0].config.output_dir)
     arms = by_arm(sweep.jobs)
     first = [jobs[0].config for jobs in arms.values()]
+    busy = stretched(sweep, todo, workers) if here else 1.0
     lines = [
         f"Question: {sweep.question}",
         " × ".join(
             [
-                _count(len(arms), "arm"),
-                *([_count(len(sweep.grid), "learning rate")] if sweep.grid else []),
-                _count(len(sweep.seeds), "seed"),
+                count(len(arms), "arm"),
+                *([count(len(sweep.grid), "learning rate")] if sweep.grid else []),
+                count(len(sweep.seeds), "seed"),
             ]
         )
-        + f", {_count(len(sweep.runs), 'run')}",
+        + f", {count(len(sweep.runs), 'run')}",
     ]
-    lines += ["", *_arm_table(arms, todo, records)]
+    lines += ["", *_arm_table(arms, todo, records, busy)]
     if stages := stage_rows(arms, todo, records):
         lines += [
             "",
@@ -80,7 +81,7 @@ def describe(sweep: Sweep, todo: dict[str, str], *, workers: int, here: bool = T
     lines += _match_lines(sweep)
     lines += _declared(sweep)
     lines += _sampling_lines(first)
-    lines += ["", *_time_lines(sweep, todo, records, workers)]
+    lines += ["", *time_lines(sweep, todo, records, workers, busy)]
     every = [stage.config for jobs in arms.values() for stage in jobs[0].stages]
     lines += machine_lines(every, here=here)
     if unknown := sorted({c.model.name for c in first if not_reached(c.model)}):
@@ -186,18 +187,16 @@ def _primary_lines(sweep: Sweep, spec: AblationSpec) -> list[str]:
     return lines
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" + ("s" if number != 1 else "")
-
-
 def _to_do(action: str, number: int) -> str:
     """`3 runs`, `1 to resume`, `2 done`."""
     if action == "run":
-        return _count(number, "run")
+        return count(number, "run")
     return f"{number} done" if action == "skip" else f"{number} to {action}"
 
 
-def _arm_table(arms: dict[str, list[Job]], todo: dict[str, str], records: Sequence[RunRecord]) -> list[str]:
+def _arm_table(
+    arms: dict[str, list[Job]], todo: dict[str, str], records: Sequence[RunRecord], busy: float
+) -> list[str]:
     rows = [("arm", "seeds", "to do", "tokens a run ≤", "time a run", "from")]
     for label, jobs in arms.items():
         guesses = [estimate(stage.config, records) for stage in jobs[0].stages]
@@ -208,7 +207,7 @@ def _arm_table(arms: dict[str, list[Job]], todo: dict[str, str], records: Sequen
                 ",".join(dict.fromkeys(str(job.config.seed) for job in jobs)),
                 ", ".join(_to_do(a, actions.count(a)) for a in dict.fromkeys(actions)),
                 f"{sum(guess.sampled_tokens for guess in guesses):,}",
-                duration(sum(guess.seconds for guess in guesses)),
+                duration(busy * sum(guess.seconds for guess in guesses)),
                 "; ".join(dict.fromkeys(guess.source for guess in guesses)),
             )
         )
@@ -218,33 +217,6 @@ def _arm_table(arms: dict[str, list[Job]], todo: dict[str, str], records: Sequen
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
-
-
-def _time_lines(sweep: Sweep, todo: dict[str, str], records: Sequence[RunRecord], workers: int) -> list[str]:
-    left = [job.config for job in sweep.runs if todo[job.run_id] != "skip"]
-    bases = {base_id(c): c for run in left for c in bases_of(run) if not base_made(c)}
-    spent = {name: estimate(c, records).base_seconds for name, c in bases.items()}
-    names = ", ".join(sorted(bases)) or "none"
-    one = []  # no run is shared out over workers; it waits for its own bases, and a stage for those before
-    for job in sweep.jobs:
-        chain = [stage.config for stage in job.stages if todo[stage.run_id] != "skip"]
-        needed = {base_id(base) for c in chain for base in bases_of(c)}
-        one.append(
-            sum(estimate(c, records).seconds for c in chain) + sum(spent.get(name, 0.0) for name in needed)
-        )
-    parts = [estimate(c, records).seconds for c in left]
-    parts += [*spent.values(), *_base_evaluations(left, records)]
-    used = min(workers, max(1, len(left)))
-    seconds = max([makespan(parts, used), *one]) + (START_SECONDS if left else 0.0)
-    tasks = list(dict.fromkeys(asked.task for c in left for asked in c.eval.lm_eval))
-    more = [f"Not counted: the time of lm-eval on {', '.join(tasks)}"] if tasks else []
-    return [f"Bases to make: {names}", f"Expected: {duration(seconds)} on {_count(used, 'worker')}", *more]
-
-
-def _base_evaluations(left: Sequence[RunConfig], records: Sequence[RunRecord]) -> list[float]:
-    """Seconds of each evaluation of a base that is still to be made: one a base and protocol."""
-    missing = {(base_id(c), eval_key(c)): c for c in left}
-    return [estimate(c, records).base_evaluation for c in missing.values() if unevaluated(c, 0) is not None]
 
 
 def _difference_lines(arms: dict[str, list[Job]]) -> list[str]:
@@ -279,7 +251,7 @@ def _stream_lines(configs: Sequence[RunConfig]) -> list[str]:
     for stream, shared in shared_streams(configs).items():
         text = "shared by all arms" if shared else "differs between arms"
         if stream == "base":
-            text += f"; {len({base_id(c) for c in configs})} bases"
+            text += f"; {count(len({base_id(c) for c in configs}), 'base')}"
         lines.append(f"  {stream}: {text}")
     return lines
 
@@ -287,7 +259,7 @@ def _stream_lines(configs: Sequence[RunConfig]) -> list[str]:
 def detectable(num_seeds: int, records: Sequence[RunRecord] = ()) -> str:
     """The smallest true difference that the paired t finds with probability 0.8 at level 0.05."""
     if num_seeds < 3:
-        return f"{_count(num_seeds, 'seed')}: no interval; use at least 3."
+        return f"{count(num_seeds, 'seed')}: no interval; use at least 3."
     from analysis.stats.inference import smallest_detectable
 
     difference = smallest_detectable(sd=ASSUMED_SD, num_seeds=num_seeds)

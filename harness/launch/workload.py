@@ -20,6 +20,7 @@ _BY_STEP = ("sync", "sync_check")
 _BY_PASS = ("train",)
 _APART = ("evaluate", "pretrain")
 _REFERENCE = 0.3  # a forward pass of the reference, as a share of a training pass
+_LEAST = 0.05  # of a run's time that it is taken to have had a core
 _NEAR_THE_LIMIT = 0.8  # mean length, as a share of the longest, from which a longer limit is taken to be used
 
 
@@ -136,7 +137,7 @@ def seconds_of(record: RunRecord, done: Workload, wanted: Workload) -> float:
     """Seconds of a run, without its base, by what a finished one of its shape took for each of its units.
 
     Set-up counts once, checks and checkpoints by their number, sampling and training by completions and their
-    length, updates by passes too, evaluation by answers.
+    length, updates by passes too, evaluation by answers. All on a quiet machine: what it waited is left out.
     """
     length = _longer(record, done, wanted)
     samples = wanted.samples / max(1, done.samples) * length
@@ -158,14 +159,14 @@ def seconds_of(record: RunRecord, done: Workload, wanted: Workload) -> float:
             total += seconds * samples
     if wanted.has_reference and not done.has_reference:
         total += _REFERENCE * record.seconds.get("train", 0.0) * samples / done.passes
-    return total
+    return total * _unhindered(record)
 
 
 def evaluation_seconds(record: RunRecord, done: Workload, wanted: Workload) -> float:
     """Seconds of one checkpoint's evaluation, by a finished run of the same shape."""
     answers = wanted.answers / max(1, done.answers * done.evaluations)
     length = _limited(_mean_length(record, done) or done.answer_longest, done, wanted)
-    return record.seconds.get("evaluate", 0.0) * answers * length
+    return record.seconds.get("evaluate", 0.0) * answers * length * _unhindered(record)
 
 
 def _mean_length(record: RunRecord, done: Workload) -> float | None:
@@ -188,6 +189,12 @@ def _stretched(mean: float, was: int, now: int) -> float:
     if now > was:
         return now / was if mean >= _NEAR_THE_LIMIT * was else 1.0
     return min(mean, now) / mean
+
+
+def _unhindered(record: RunRecord) -> float:
+    """Share of a run's time in which it did not wait for a core; 1 for records that do not say."""
+    whole = sum(record.seconds.values()) + record.base_seconds + _unbooked(record)
+    return max(_LEAST, 1 - record.waited_seconds / whole) if whole > 0 else 1.0
 
 
 def _unbooked(record: RunRecord) -> float:

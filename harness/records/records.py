@@ -71,6 +71,7 @@ class RunRecord(Record):
     seconds: dict[str, float] = Field(default_factory=dict)
     gpu_seconds: float = 0.0
     base_seconds: float = 0.0  # to make and evaluate the base, which runs share: in no phase
+    waited_seconds: float = 0.0  # of all these, waiting for a core that other programs had
     peak_memory_bytes: Count = 0
     peak_memory: dict[str, Count] = Field(default_factory=dict)
     rates: dict[str, float] = Field(default_factory=dict)
@@ -93,6 +94,7 @@ class BaseRecord(Record):
     tokens: Count
     flops: float
     seconds: float
+    waited_seconds: float = 0.0  # of these, waiting for a core that other programs had
     final_loss: float
     code: dict[str, Any]
 

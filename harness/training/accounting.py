@@ -120,8 +120,13 @@ class Clock:
     """Counts wall-clock seconds; those while it is stopped are counted in `apart` instead."""
 
     def __init__(self) -> None:
-        self._since = time.perf_counter()
+        self._since, self._waited = time.perf_counter(), waited_seconds()
         self.apart = 0.0
+
+    @property
+    def waited(self) -> float:
+        """Seconds since the start, stopped or not, in which this thread waited for a core."""
+        return waited_seconds() - self._waited
 
     @property
     def seconds(self) -> float:
@@ -134,6 +139,14 @@ class Clock:
             yield
         finally:
             self.apart += time.perf_counter() - began
+
+
+def waited_seconds() -> float:
+    """Seconds in which this thread could have run and other programs had the cores; 0 without Linux."""
+    try:
+        return int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9
+    except (OSError, ValueError, IndexError):
+        return 0.0
 
 
 def resident_bytes() -> int:

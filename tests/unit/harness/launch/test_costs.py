@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from harness.launch import costs
+from harness.launch import costs, plan_times
 from harness.launch.costs import estimate, finished_records, makespan
 from harness.launch.run import main
 from harness.launch.workload import evaluation_seconds, seconds_of, workload
@@ -95,6 +96,14 @@ def test_a_reference_that_a_finished_run_had_not_is_added() -> None:
 
 def test_time_between_attempts_is_not_the_runs() -> None:
     assert predicted(record=finished(num_resumes=1)) == pytest.approx(36)
+
+
+def test_what_a_run_waited_for_a_core_is_not_its_work() -> None:
+    """Of 50 s, the base's 10 among them, other programs had the core for 30: 40 s of the run were 16."""
+    crowded = finished(waited_seconds=30.0)
+    assert predicted(record=crowded) == pytest.approx(40 * (1 - 30 / 50))
+    done = workload(crowded.config, on_gpu=False)
+    assert evaluation_seconds(crowded, done, done) == pytest.approx(12 * 0.4)
 
 
 def test_the_bases_evaluation_is_one_checkpoints() -> None:
@@ -209,7 +218,7 @@ def test_early_and_damaged_records_are_left_out(tmp_path: Path) -> None:
 def test_a_plan_says_what_finished_runs_take(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(costs, "START_SECONDS", 8.0)
+    monkeypatch.setattr(plan_times, "others_at_work", lambda: 0.0)
     write_record(tmp_path / "s" / "a" / "run.json", finished(run_id="a"))
     words = ["experiment=smoke", "objective.reward.inverted=0", f"output_dir={tmp_path}", "seed=0,1,2"]
     assert main(["--plan", "-m", *words, "hydra.launcher.workers=2"]) == 0
@@ -220,4 +229,9 @@ def test_a_plan_says_what_finished_runs_take(
     # at least two rounds of runs, and less than all of it one after another.
     minutes, _, rest = line.removeprefix("Expected: ").partition("m")
     expected = 60 * int(minutes) + int(rest.partition("s")[0])
-    assert 88 <= expected <= 130 and "2 workers" in line
+    assert 88 <= expected <= 130 and line.endswith("2 workers") and "36s to evaluate 3 bases" in said
+    monkeypatch.setattr(plan_times, "others_at_work", lambda: 3.0)
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    assert main(["--plan", "-m", *words, "hydra.launcher.workers=2"]) == 0
+    said = capsys.readouterr().out
+    assert "1m40s" in said and "2.5 times as long as on a quiet one" in said  # (3 + 2)/2 times the 40 s

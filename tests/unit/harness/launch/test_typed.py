@@ -187,7 +187,10 @@ def test_a_plan_of_what_does_not_fit_is_refused_as_its_launch_is(capsys: pytest.
     assert said.startswith("error: model=ladder_xxl: a run takes about") and said[:60] == launch[:60]
 
 
-def test_a_run_is_not_shared_out_over_workers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_is_not_shared_out_over_workers(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.launch.plan_times.others_at_work", lambda: 0.0)
     given = [*TINY, f"output_dir={tmp_path}", "--plan", "hydra.launcher.workers=8", "-m"]
 
     def expected(*more: str) -> str:
