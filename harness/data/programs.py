@@ -23,7 +23,13 @@ def check_programs(data: DataConfig, problems: Iterable[Problem]) -> None:
             )
         return
     for problem in found:
-        reference_of(problem.answer)
+        try:
+            reference_of(problem.answer)
+        except ValueError:
+            raise ValueError(
+                f"data.answer_rules=[program]: problem {problem.id} has an answer and no tests; its row "
+                "needs `tests` and `entry_point` (harness/data/README.md#programs-of-your-own)"
+            ) from None
     if reason := refusal():
         raise ValueError(
             f"data.answer_rules=[program]: no program can be confined here ({reason}), and none is run "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from harness.launch.compose import GROUPS
 from harness.launch.draws import base_lines
@@ -30,6 +30,14 @@ EXAMPLES = {
 }
 
 
+def label_of(level: Any) -> str:
+    """A level's label: a number's and null's as they are typed."""
+    return "null" if level is None else str(level)
+
+
+Level = Annotated[str, BeforeValidator(lambda v: label_of(v) if isinstance(v, (int, float)) else v)]
+
+
 class Primary(Section):
     """What the study was made to find."""
 
@@ -38,11 +46,11 @@ class Primary(Section):
     criterion: Literal["difference", "gain"] = "difference"
     """difference: `contrast` against the control level. gain: a level of the ablation's `family` passes if
     the interval of its gain over the base lies above 0."""
-    contrast: str | None = None
+    contrast: Level | None = None
     """Level that is compared with the control; null: every other level. For criterion=difference."""
     null_gain: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Largest mean gain that each of `nulls` may have; null: shown without a verdict. For criterion=gain."""
-    path: list[str] = Field(default_factory=list)
+    path: list[Level] = Field(default_factory=list)
     """Levels to compare each with the one before it."""
     split: str = "test"
     """Split, or benchmark, that decides."""
@@ -80,15 +88,15 @@ class AblationSpec(Section):
     """Set each arm's steps so that it spends its control's samples, updates, or FLOPs; null: the config's."""
     fixed: list[str] = Field(default_factory=list)
     """Config keys or sections that no arm may change."""
-    control: dict[str, str]
+    control: dict[str, Annotated[str, BeforeValidator(label_of)]]
     """Level of each factor that differences are taken against."""
     primary: Primary | None = None
     """The comparison that decides; null: none is declared."""
-    family: list[str] = Field(default_factory=list)
+    family: list[Level] = Field(default_factory=list)
     """Levels of the primary factor that the claim is about, adjusted together by Holm; empty: all."""
-    nulls: list[str] = Field(default_factory=list)
+    nulls: list[Level] = Field(default_factory=list)
     """Levels of it that cannot teach anything, such as a random reward: their gain ought to be 0."""
-    ceiling: str | None = None
+    ceiling: Level | None = None
     """Level of it that trains on true derivations: what the gains of the others are shown as a share of."""
     checkpoint: Literal["last", "validation"] = "last"
     """Checkpoint that a run is judged by: its last, or the best avg@k on validation of those evaluated."""
@@ -97,12 +105,6 @@ class AblationSpec(Section):
     null: no claim of equivalence."""
     lr_grid: RateGrid | None = None
     """Learning rates to choose from, for each seed or in a pilot; null: the config's for every arm."""
-
-    @field_validator("control", mode="before")
-    @classmethod
-    def _as_labels(cls, value: Any) -> Any:
-        """Take a number for the label of its level, as `factors` does."""
-        return {k: label_of(v) for k, v in value.items()} if isinstance(value, dict) else value
 
     @model_validator(mode="after")
     def _levels_exist(self) -> Self:
@@ -269,10 +271,6 @@ def levels_of(name: str, levels: list[Any] | dict[str, list[str]]) -> list[tuple
     if isinstance(levels, dict):
         return [(name, label, list(lines)) for label, lines in levels.items()]
     return [(name, label, [f"{name}={label}"]) for label in map(label_of, levels)]
-
-
-def label_of(level: Any) -> str:
-    return "null" if level is None else str(level)
 
 
 def arm_key(levels: dict[str, str]) -> str:

@@ -10,13 +10,13 @@ from harness.schema.run_config import ConfigError, RunConfig
 
 
 def differences(configs: Sequence[RunConfig]) -> dict[str, list[Any]]:
-    """Settings that differ between configs, by dotted path; names and places in a pipeline are left out."""
+    """Settings that differ between configs, by dotted path; not names, places in a pipeline, code."""
     flat = [dict(_flatten(c.model_dump())) for c in configs]
     keys = {key: None for values in flat for key in values}
     return {
         key: [values.get(key) for values in flat]
         for key in keys
-        if not key.endswith(".name")
+        if not key.endswith((".name", ".custom.source", ".function.source"))  # a source has a hash
         and not key.startswith("stage.")
         and len({repr(values.get(key)) for values in flat}) > 1
     }

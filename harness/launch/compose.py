@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -136,9 +137,7 @@ class Composer:
         if given and OmegaConf.is_missing(teacher, "path"):  # the folder that a preset asks for is not needed
             teacher["path"] = None
         for group in ("objective", "data", "model"):
-            check_name(
-                config, group, self.file(group, choices[group]), lambda group=group: self.options(group)
-            )
+            check_name(config, group, self.file(group, choices[group]), partial(self.options, group))
         return config
 
     def _composed(self, overrides: Sequence[str]) -> tuple[DictConfig, dict[str, str], list[Override]]:

@@ -133,7 +133,8 @@ def _check_model(config: RunConfig) -> Codec | None:
     try:
         return check_model(config.model, config.templates)
     except HubNotReached as error:
-        raise HubNotReached(f"{describe(config)}; {error}" if config.model.dims else str(error)) from None
+        known = config.model.dims and config.trainer.engine == "native"  # verl has other needs
+        raise HubNotReached(f"{describe(config)}; {error}" if known else str(error)) from None
 
 
 def _check_teachers_model(config: RunConfig) -> None:

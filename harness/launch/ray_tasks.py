@@ -44,7 +44,7 @@ PASSED = (
 def check_installed() -> None:
     """Raises ConfigError without Ray."""
     if find_spec("ray") is None:
-        raise ConfigError("hydra/launcher=ray: Ray is not installed; pip install 'r1-ablations[ray]'")
+        raise ConfigError("hydra/launcher=ray: Ray is not installed; pip install '.[ray]'")
 
 
 def num_at_once(settings: RaySettings, num_runs: int, threads: int) -> int:

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from harness.launch.expand import Sweep
     from harness.launch.jobs import Functions, Job
     from harness.records.progress import Display
-    from harness.schema.run_config import RunConfig
 
 FINISHED, FAILED, BAD_INPUT, HELD, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -115,7 +114,7 @@ def _run(options: argparse.Namespace, overrides: list[str], functions: Functions
         _check_torchrun(sweep)
         if given := " ".join(sweep.composer.defaults):
             print(f"defaults of a pretrained model, unless you set them: {given}", file=sys.stderr)
-        _warn([job.config for job in sweep.runs])
+        _warn(sweep)
         if not options.plan:
             _say_design(sweep)
         if options.config:
@@ -129,6 +128,7 @@ def _launch(
     """Plan or run, in one of three ways: a sweep after its pilot, a sweep, or one run in this process."""
     from harness.launch.installed import check_engine, check_trackers
     from harness.launch.jobs import Functions
+    from harness.launch.machine_checks import check_machine
     from harness.launch.match import check_match, matched_sweep
     from harness.launch.pilot import pilot_of, plan_with_pilot, run_with_pilot
     from harness.launch.signals import installed
@@ -147,7 +147,7 @@ def _launch(
         more = ["", plan_lines(sweep, rule)] if rule else []
         more += ["", *simulated(sweep, options.assume)] if options.assume else []
         print("\n".join([with_pilot or plan(sweep), *more]), flush=True)
-    _check_memory(sweep)
+    check_machine(sweep)
     check_trackers(sweep)
     if options.plan:
         return FINISHED
@@ -190,21 +190,6 @@ def _check_torchrun(sweep: Sweep) -> None:
     check_supported(sweep.jobs[0].config, processes)
 
 
-def _check_memory(sweep: Sweep) -> None:
-    """Raises ValueError for a run that does not fit into this machine's memory; seeds do not matter."""
-    from harness.launch.launchers import is_local
-    from harness.model import verl_memory
-    from harness.model.preflight import check_fits
-
-    if not is_local(sweep):
-        return
-    for config in {job.config.model_dump_json(exclude={"seed"}): job.config for job in sweep.runs}.values():
-        if config.trainer.engine == "verl":
-            verl_memory.check_fits(config)
-        else:
-            check_fits(config)
-
-
 def _say_design(sweep: Sweep) -> None:
     from harness.launch.levels import gap_lines
 
@@ -212,13 +197,15 @@ def _say_design(sweep: Sweep) -> None:
         print(f"design: {line}", file=sys.stderr)
 
 
-def _warn(configs: Sequence[RunConfig]) -> None:
+def _warn(sweep: Sweep) -> None:
     from harness.data.load import left_out
     from harness.data.references import check_references
+    from harness.launch.machine_checks import machine_warnings
     from harness.launch.pretrained import pretrained_warnings
     from harness.schema.run_config import config_warnings
     from harness.schema.unread import unread
 
+    configs = [job.config for job in sweep.runs]
     found = [setting.message for setting in unread(configs) if setting.warn]
     found += [text for config in configs for text in (*config_warnings(config), *left_out(config.data))]
     solved = [c for c in configs if c.objective.uses_references]
@@ -226,6 +213,7 @@ def _warn(configs: Sequence[RunConfig]) -> None:
         found += check_references(config)
     seen = {(c.model, c.data.name, c.trainer.lr, c.rollout.max_new_tokens): c for c in configs}
     found += [text for config in seen.values() for text in pretrained_warnings(config)]
+    found += machine_warnings(sweep)
     for text in dict.fromkeys(found):
         print(f"warning: {text}", file=sys.stderr)
 

@@ -43,9 +43,7 @@ COUNT_EVERY = 30.0  # seconds between two lines that count the jobs
 def check_installed() -> None:
     """Raises ConfigError without Submitit, or where jobs cannot be submitted from."""
     if find_spec("submitit") is None:
-        raise ConfigError(
-            "hydra/launcher=slurm: submitit is not installed; pip install 'r1-ablations[launchers]'"
-        )
+        raise ConfigError("hydra/launcher=slurm: submitit is not installed; pip install '.[launchers]'")
     if shutil.which("sbatch") is None or shutil.which("srun") is None:
         raise ConfigError("hydra/launcher=slurm: no sbatch here; launch from a login node of the cluster")
 

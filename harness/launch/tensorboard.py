@@ -14,7 +14,7 @@ from harness.records.records import RunRecord
 from harness.records.sections import STEP
 
 FOLDER = "tensorboard"
-MISSING = "tracking.also=[tensorboard]: TensorBoard is not installed; pip install 'r1-ablations[tensorboard]'"
+MISSING = "tracking.also=[tensorboard]: TensorBoard is not installed; pip install '.[tensorboard]'"
 
 
 def check_installed() -> None:

@@ -72,7 +72,7 @@ def _adamw_8bit() -> Any:
         from bitsandbytes.optim import AdamW8bit
     except ImportError:
         raise ValueError(
-            "trainer.optimizer=adamw_8bit: bitsandbytes is not installed; pip install 'r1-ablations[8bit]', "
+            "trainer.optimizer=adamw_8bit: bitsandbytes is not installed; pip install '.[8bit]', "
             "or set trainer.optimizer=adamw"
         ) from None
 

@@ -10,6 +10,7 @@ import inspect
 import math
 import numbers
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -88,9 +89,18 @@ def _caller(own: OwnFunction, field: str) -> Callable[..., Any]:
         try:
             return function(**given, **own.params)
         except (Exception, SystemExit) as error:
-            raise _fault(own, field, _asks(function, given, own) or said(error)) from error
+            what = _asks(function, given, own) or said(error) + _fields(error)
+            raise _fault(own, field, what) from error
 
     return call
+
+
+def _fields(error: BaseException) -> str:
+    """The fields of a rollout, grade or problem that was asked for one that it has not."""
+    if isinstance(error, AttributeError) and isinstance(error.obj, (Rollout, Grade, Problem)):
+        names = ", ".join(field.name for field in fields(error.obj))
+        return f"; a {type(error.obj).__name__.lower()} has {names}"
+    return ""
 
 
 def _asks(function: Callable[..., Any], given: dict[str, Any], own: OwnFunction) -> str:

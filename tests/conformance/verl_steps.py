@@ -20,7 +20,7 @@ from harness.schema.run_config import RunConfig
 from harness.training.verl.compile import Places, verl_config
 from harness.types import Batch
 
-REASON = "no verl here: pip install 'r1-ablations[verl]'"
+REASON = "no verl here: pip install '.[verl]'"
 ON_VERL = (
     "trainer.engine=verl",
     "dtype=bfloat16",

@@ -47,6 +47,18 @@ def test_the_example_has_a_command_for_each_kind() -> None:
     assert len(COMMANDS) == 4
 
 
+def test_a_plan_names_what_differs_and_shows_no_code(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("own/ablation").mkdir(parents=True)
+    Path("own/ablation/mine.yaml").write_text(
+        "# @package _global_\nstudy: mine\ndefaults: [{override /experiment: smoke}]\nablation:\n"
+        "  question: Does it?\n  seeds: [0, 1, 2]\n  control: {pay: y}\n"
+        f"  factors: {{pay: {{y: [], x: ['{REWARD}={{path: mine.py:brevity, weight: 0.2}}']}}}}\n"
+    )
+    assert main(["--config-dir=own", "ablation=mine", "--plan"]) == 0
+    said = capsys.readouterr().out
+    assert f"{REWARD}.sha256: null (y) | " in said and "def brevity" not in said
+
+
 @pytest.mark.parametrize("place", range(4))
 def test_each_command_of_the_example_trains(folder: Path, place: int) -> None:
     assert main(_arguments(COMMANDS[place], "trainer.steps=2", "eval.splits=[test]")) == 0

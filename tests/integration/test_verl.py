@@ -150,4 +150,4 @@ def test_no_verl_is_refused_before_anything_starts(
 ) -> None:
     monkeypatch.setattr(engine, "find_spec", lambda name: None)
     assert main([*SETTINGS, f"output_dir={tmp_path}"]) == 2
-    assert "verl is not installed here; pip install 'r1-ablations[verl]'" in capsys.readouterr().err
+    assert "verl is not installed here; pip install '.[verl]'" in capsys.readouterr().err

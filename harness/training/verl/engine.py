@@ -62,7 +62,7 @@ def check_installed(config: RunConfig) -> None:
     python = config.trainer.verl.python
     if python is None and find_spec("verl") is None:
         raise ConfigError(
-            "trainer.engine=verl: verl is not installed here; pip install 'r1-ablations[verl]' in an "
+            "trainer.engine=verl: verl is not installed here; pip install '.[verl]' in an "
             "environment of its own, and name its Python: trainer.verl.python=/path/to/bin/python"
         )
     command = [python or sys.executable, "-c", _ASK]

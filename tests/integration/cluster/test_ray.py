@@ -25,7 +25,7 @@ from tests.integration.cluster.launches import (
     wait_for,
 )
 
-pytest.importorskip("ray", reason="no Ray here: pip install 'r1-ablations[ray]'")
+pytest.importorskip("ray", reason="no Ray here: pip install '.[ray]'")
 pytestmark = pytest.mark.timeout(600)
 
 

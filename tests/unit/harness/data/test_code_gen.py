@@ -190,7 +190,7 @@ def test_tests_and_rules_go_together(tmp_path: Path) -> None:
     ):
         check_data(config(tested, answer_rules=["boxed"]))
     plain = write(tmp_path / "plain.jsonl", {"problem": "2+2", "answer": "4", "split": "train"})
-    with pytest.raises(ConfigError, match="answer='4' holds no tests"):
+    with pytest.raises(ConfigError, match=r"problem .* has an answer and no tests"):
         check_data(config(plain))
     with pytest.raises(ValueError, match=r"a program is no answer among others; set \[program\] alone"):
         config(tested, answer_rules=["program", "boxed"])
@@ -201,6 +201,12 @@ def test_the_reward_of_tests_is_refused_without_any() -> None:
         ConfigError, match=r"objective\.reward\.tests=1 with data\.answer_rules=\['boxed'\]: only"
     ):
         configure("objective.reward.tests=1")
+
+
+def test_a_row_without_tests_is_named(tmp_path: Path) -> None:
+    plain = {"id": "w7", "problem": "1+1", "answer": "2", "split": "train"}
+    with pytest.raises(ConfigError, match=r"problem w7 has an answer and no tests; its row needs"):
+        check_data(config(write(tmp_path / "mine.jsonl", ROW, plain)))
 
 
 @pytest.mark.parametrize("name", ["code", "code_gen_mini"])

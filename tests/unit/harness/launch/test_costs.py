@@ -99,7 +99,7 @@ def test_time_between_attempts_is_not_the_runs() -> None:
 
 
 def test_what_a_run_waited_for_a_core_is_not_its_work() -> None:
-    """Of 50 s, the base's 10 among them, other programs had the core for 30: 40 s of the run were 16."""
+    """Other programs had the core for 30 of 50 s, the base's 10 among them: 40 s of the run were 16."""
     crowded = finished(waited_seconds=30.0)
     assert predicted(record=crowded) == pytest.approx(40 * (1 - 30 / 50))
     done = workload(crowded.config, on_gpu=False)

@@ -187,6 +187,17 @@ def test_a_plan_of_what_does_not_fit_is_refused_as_its_launch_is(capsys: pytest.
     assert said.startswith("error: model=ladder_xxl: a run takes about") and said[:60] == launch[:60]
 
 
+def test_what_only_a_gpu_does_is_said_on_a_cpu(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A cache that the CPU has not is a warning, as the numbers are the same; exact sampling is refused."""
+    given = [*TINY, "seed=0", f"output_dir={tmp_path}", "--plan", "rollout.cache=paged"]
+    assert main(given) == 0, capsys.readouterr().err
+    assert "warning: rollout.cache=paged: it is the cache of the GPU's sampler" in capsys.readouterr().err
+    assert main([*given, "rollout.exact=true"]) == 2
+    assert capsys.readouterr().err.endswith("this machine shows none; set it to false\n")
+    assert main(given[:-1]) == 0
+    assert "rollout.cache" not in capsys.readouterr().err
+
+
 def test_a_run_is_not_shared_out_over_workers(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -283,6 +294,12 @@ def test_a_control_may_be_a_number_and_an_overlay_needs_its_first_line(
     (tmp_path / "ablation" / "mine.yaml").write_text(ABLATION.replace('"2"', "2"))
     sweep = expand(["ablation=mine"], multirun=False, config_dir=str(tmp_path))
     assert sweep.control == {"rollout.group_size": "2"}
+    text = ABLATION.replace('"2"}', "2}\n  primary: {factor: rollout.group_size, contrast: 4, path: [2, 4]}")
+    (tmp_path / "ablation" / "mine.yaml").write_text(f"{text}  family: [4]\n  nulls: [4]\n")
+    spec = expand(["ablation=mine"], multirun=False, config_dir=str(tmp_path)).spec
+    assert spec is not None and spec.primary is not None
+    assert (spec.primary.contrast, spec.primary.path) == ("4", ["2", "4"])
+    assert spec.family == spec.nulls == ["4"] and spec.ceiling is None
     path = tmp_path / "experiment" / "mine.yaml"
     path.write_text("trainer: {steps: 3}\n")
     said = refused(["--config-dir", str(tmp_path), "experiment=mine"], capsys)

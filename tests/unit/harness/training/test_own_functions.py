@@ -63,6 +63,13 @@ def test_what_works_passes_the_probe(slot: str, body: str) -> None:
         ("reward", "return float('nan')", "it gave nan for problem p"),
         ("reward", "return [1.0]", "it gave a list for problem p"),
         ("reward", "return 1 / len(rollout.text)", r"ZeroDivisionError: division by zero \(line 2\)"),
+        (
+            "reward",
+            "return grade.score",
+            r"'score' \(line 2\); a grade has correct, extracted, reason",
+        ),
+        ("reward", "return rollout.completion", r"; a rollout has problem_id, .*completion_ids, text, "),
+        ("reward", "return problem.question", r"; a problem has id, dataset, split, text, answer, "),
         ("reward", "import random; return random.random()", "one output got .* a run could not be repeated"),
         ("reward", "raise SystemExit", "SystemExit"),
         ("advantage", "return rewards.tolist()", r"it gave a list; return floats of the shape \[12\]"),
