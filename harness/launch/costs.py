@@ -16,9 +16,10 @@ from harness.data.load import load_split
 from harness.evaluation.eval_tasks import EvalTask, eval_tasks
 from harness.launch.large import H100, run_cost
 from harness.launch.launcher import has_gpu
+from harness.launch.pace import GPU, THREAD, typical_share
 from harness.launch.workload import TYPICAL_LENGTH, Workload, evaluation_seconds, seconds_of, workload
 from harness.model import preflight, verl_memory
-from harness.model.dims import ModelDims, num_non_embedding_parameters
+from harness.model.dims import ModelDims
 from harness.model.files.source import shape
 from harness.model.files.teacher_files import teacher_dims
 from harness.records.reading import RecordError
@@ -27,37 +28,8 @@ from harness.schema.data_config import DataConfig
 from harness.schema.model_config import DimsConfig, PretrainConfig
 from harness.schema.run_config import RunConfig
 
-REFERENCE_SIZE = 0.18e6
 START_SECONDS = 8.0  # until the first run of a launch begins: the programs that it imports
 PACE_RUNS = 20  # runs of other models, the newest, that say how fast this machine is
-
-
-@dataclass(frozen=True)
-class Pace:
-    """Stated rates of a device: tokens/s at REFERENCE_SIZE, falling with a power of the parameters' number.
-
-    They order runs and give a first idea of the time; finished runs of the shape replace them. `fixed` are
-    seconds of a run's set-up, checks, checkpoints and records, `step` those of a step whatever its size.
-    """
-
-    name: str
-    sample: float
-    sample_power: float
-    train: float
-    train_power: float
-    step: float
-    fixed: float
-
-    def rates(self, dims: ModelDims | None) -> tuple[float, float]:
-        """Tokens a second of sampling and of training a model of this shape."""
-        size = 1.0 if dims is None else num_non_embedding_parameters(dims) / REFERENCE_SIZE
-        return self.sample * size**-self.sample_power, self.train * size**-self.train_power
-
-
-THREAD = Pace("one CPU thread", 43e3, 0.70, 21e3, 0.74, step=0.03, fixed=3.0)  # measured on the ladder
-# An H100, from the committed runs of 0.2M to 135M parameters: these are far too small to fill one, so that
-# tokens cost about the same whatever the size; larger models get too low a price.
-GPU = Pace("one GPU", 80e3, 0.10, 60e3, 0.0, step=0.1, fixed=5.0)
 
 
 @dataclass(frozen=True)
@@ -133,10 +105,10 @@ def _stated(config: RunConfig) -> tuple[float, float]:
     with_prompts = 1 + preflight.TYPICAL_PROMPT_TOKENS / config.rollout.max_new_tokens
     passed = tokens or _reference_tokens(config)
     trained = passed * config.objective.updates.epochs * with_prompts
-    evaluated = each * (1 + len(config.eval.at_steps))
-    work = tokens / sampling + evaluated / rates[0] + trained / rates[1]
-    seconds = pace.fixed + pace.step * _num_steps(config) + TYPICAL_LENGTH * work
-    return seconds, TYPICAL_LENGTH * (each + once) / rates[0]
+    length = typical_share(config.rollout.max_new_tokens, config.model)
+    work = length * (tokens / sampling + trained / rates[1]) + evaluated_tokens(config) / rates[0]
+    fixed = pace.fixed + pace.load(shape(config.model, vocab_size=1)) + pace.step * _num_steps(config)
+    return fixed + work, TYPICAL_LENGTH * (each + once) / rates[0]
 
 
 def _num_steps(config: RunConfig) -> int:
@@ -236,16 +208,17 @@ def _workload_of(record: RunRecord) -> Workload:
     return _workloads[name]
 
 
-def _eval_tokens(config: RunConfig) -> tuple[int, int]:
-    """The most tokens that one checkpoint's evaluation samples, and further ones that the base alone has."""
-    tokens = once = 0
+def _eval_tokens(config: RunConfig) -> tuple[float, float]:
+    """Tokens that one checkpoint's evaluation samples, over TYPICAL_LENGTH, and further ones of the base."""
+    tokens = once = 0.0
     for task in eval_tasks(config):
         known = _known_size(config, task.label)
         num_problems = _num_problems(task) if known is None else known
         most = num_problems * (task.k + task.greedy) * task.max_new_tokens
+        most *= typical_share(task.max_new_tokens, config.model) / TYPICAL_LENGTH
         tokens, once = (tokens, once + most) if task.base_only else (tokens + most, once)
     # A search spends its budget, where _stated expects half of every completion's limit.
-    return tokens + int(search_tokens(config) / TYPICAL_LENGTH), once
+    return tokens + search_tokens(config) / TYPICAL_LENGTH, once
 
 
 def evaluated_tokens(config: RunConfig) -> float:

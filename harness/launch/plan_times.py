@@ -43,7 +43,8 @@ def time_lines(
     seconds = busy * (max([makespan(parts, used), *one]) + (START_SECONDS if left else 0.0))
     tasks = list(dict.fromkeys(asked.task for c in left for asked in c.eval.lm_eval))
     more = [f"Not counted: the time of lm-eval on {', '.join(tasks)}"] if tasks else []
-    once = [f"{duration(busy * sum(spent.values()))} to make bases"] if spent else []
+    made = busy * sum(spent.values())
+    once = [f"{duration(made)} to make bases"] if made >= 1 else []
     if evaluations:
         once.append(f"{duration(busy * sum(evaluations))} to evaluate {count(len(evaluations), 'base')}")
     beside = [f"  with what runs share: {', '.join(once)}"] if once else []

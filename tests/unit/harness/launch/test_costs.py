@@ -11,6 +11,7 @@ import pytest
 
 from harness.launch import costs, plan_times
 from harness.launch.costs import estimate, finished_records, makespan
+from harness.launch.pace import REFERENCE_SIZE, Pace, typical_share
 from harness.launch.run import main
 from harness.launch.workload import evaluation_seconds, seconds_of, workload
 from harness.records.records import BaseRecord, RunRecord, write_record
@@ -124,6 +125,23 @@ def test_runs_of_the_shape_count_and_others_correct_the_stated_rates() -> None:
     assert found.seconds == pytest.approx(stated * 40 / of_wider)
     on_gpu = finished("model.dims.hidden_size=64", run_id="d", hardware={"device": "cuda"})
     assert estimate(config(), [on_gpu]).source == "stated rates of one CPU thread"
+
+
+def test_stated_rates_fall_faster_where_the_arithmetic_takes_the_time() -> None:
+    """At 4 times the parameters tokens cost 4^0.5 times as much; beyond 16 times, 5 times for 5 times."""
+    pace = Pace("", sample=800, sample_power=0.5, train=400, train_power=0.5, step=0, fixed=0, fills=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("harness.launch.pace.FULL", 16.0)
+        for size, sample in ((1, 800), (4, 400), (16, 200), (80, 40)):
+            patch.setattr("harness.launch.pace.num_parameters", lambda dims, n=size: n * REFERENCE_SIZE)
+            assert pace.rates(config().model.dims) == pytest.approx((sample, sample / 2))
+
+
+def test_a_pretrained_model_is_taken_to_need_some_tokens() -> None:
+    ladder = config().model
+    assert typical_share(64, ladder) == 0.5
+    hub = ladder.model_copy(update={"source": "hub"})
+    assert [typical_share(n, hub) for n in (64, 200, 250, 400, 1024)] == [1.0, 1.0, 0.8, 0.5, 0.5]
 
 
 def test_of_other_models_the_newest_runs_count() -> None:
