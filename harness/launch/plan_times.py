@@ -46,7 +46,9 @@ def time_lines(
     made = busy * sum(spent.values())
     once = [f"{duration(made)} to make bases"] if made >= 1 else []
     if evaluations:
-        once.append(f"{duration(busy * sum(evaluations))} to evaluate {count(len(evaluations), 'base')}")
+        once.append(
+            f"{duration(busy * sum(evaluations))} for {count(len(evaluations), 'evaluation')} of bases"
+        )
     beside = [f"  with what runs share: {', '.join(once)}"] if once else []
     return [
         f"Bases to make: {names}",

@@ -247,7 +247,7 @@ def test_a_plan_says_what_finished_runs_take(
     # at least two rounds of runs, and less than all of it one after another.
     minutes, _, rest = line.removeprefix("Expected: ").partition("m")
     expected = 60 * int(minutes) + int(rest.partition("s")[0])
-    assert 88 <= expected <= 130 and line.endswith("2 workers") and "36s to evaluate 3 bases" in said
+    assert 88 <= expected <= 130 and line.endswith("2 workers") and "36s for 3 evaluations of bases" in said
     monkeypatch.setattr(plan_times, "others_at_work", lambda: 3.0)
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
     assert main(["--plan", "-m", *words, "hydra.launcher.workers=2"]) == 0
