@@ -45,7 +45,8 @@ def arm_table(study: Study, primary: Primary, results: Sequence[ArmResult]) -> T
     """Per arm: estimate, difference to its control, gain over the base, n, best constant, compute, flags."""
     k = next((int(r.means["k"] or 0) for r in results if r.means["k"]), 0)
     metric, level = METRICS[primary.metric].replace("@k", f"@{k}"), f"{100 * primary.level:g} %"
-    few = any(r.estimate is not None and r.estimate.low is None for r in results)
+    shown = [x for r in results for x in (r.estimate, r.difference, r.gain) if x is not None]
+    bare = "; ".join(dict.fromkeys(x.reason for x in shown if x.low is None and x.reason))
     note = (
         f"{metric} on {study.task_text(primary.task)} {study.checkpoint_text}, in points. "
         f"Brackets: {level} intervals, Student's t over seeds; differences to the control "
@@ -54,7 +55,7 @@ def arm_table(study: Study, primary: Primary, results: Sequence[ArmResult]) -> T
         "Steps, updates, tokens, FLOPs and seconds are means per run, without pretraining."
         + _matching(study, results)
         + _added(study)
-        + (" No bracket: the reason stands under “What the intervals mean”." if few else "")
+        + (f" Without a bracket: {bare}." if bare else "")
     )
     words = arm_words(contrast_verdicts(study, primary, results), results)
     cells = [_arm_cells(study, primary, r, words.get(r.label, "—")) for r in results]

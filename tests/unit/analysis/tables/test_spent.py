@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -54,3 +55,12 @@ def test_rate_steps_updates_tokens_and_flops_stand_beside_each_arm(make_study) -
 
 def test_budgets_that_agree_need_no_word(make_study) -> None:
     assert "atched" not in table(make_study(models=("xs",))).note
+
+
+def test_a_table_gives_its_own_reason_for_a_missing_bracket(make_study) -> None:
+    """In a paper there is no report to look the reason up in."""
+    study = make_study(models=("xs",))
+    assert "Without a bracket" not in table(study).note
+    for place in study.glob("*-s[1-9]*"):
+        shutil.rmtree(place)
+    assert table(study).note.endswith(" Without a bracket: 1 seed: 3 are needed for an interval.")
