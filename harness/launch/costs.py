@@ -214,8 +214,8 @@ def _eval_tokens(config: RunConfig) -> tuple[float, float]:
     for task in eval_tasks(config):
         known = _known_size(config, task.label)
         num_problems = _num_problems(task) if known is None else known
-        most = num_problems * (task.k + task.greedy) * task.max_new_tokens
-        most *= typical_share(task.max_new_tokens, config.model) / TYPICAL_LENGTH
+        share = typical_share(task.max_new_tokens, config.model) / TYPICAL_LENGTH
+        most = num_problems * (task.k + task.greedy) * task.max_new_tokens * share
         tokens, once = (tokens, once + most) if task.base_only else (tokens + most, once)
     # A search spends its budget, where _stated expects half of every completion's limit.
     return tokens + search_tokens(config) / TYPICAL_LENGTH, once
