@@ -176,3 +176,9 @@ def test_a_factor_given_on_the_command_line_replaces_the_ablations(tmp_path: Pat
     sweep = expand(["ablation=model_size", "model=ladder_xs", "seed=5"], multirun=False)
     assert {job.config.model.name for job in sweep.jobs} == {"ladder_xs"}
     assert sweep.seeds == [5] and list(sweep.factors) == ["objective"]
+
+
+def test_a_run_is_not_called_by_another_options_name() -> None:
+    with pytest.raises(ConfigError, match=r"objective\.name=dapo: the option is grpo, and dapo is another"):
+        Composer().config(["objective.name=dapo"])
+    assert Composer().config(["objective.name=mine"]).objective.name == "mine"
