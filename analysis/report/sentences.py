@@ -159,9 +159,10 @@ def _gaining(study: Committed) -> str:
     greedy = sum(map(_above_0, rises))
     sampled = int((study.arms["gain_over_base_low"] > 0).sum())
     text = f"; over their bases {sampled} of {len(study.arms)} arms gain when sampled"
-    if sampled and not greedy:
-        return f"{text} and none when decoded greedily, as sharpening does"
-    return f"{text} and {greedy} when decoded greedily"
+    text += f" and {greedy or 'none'} when decoded greedily"
+    if lost := sum(_above_0(-rise) for rise in rises):
+        return f"{text}, where {lost} {'loses' if lost == 1 else 'lose'}"
+    return f"{text}, as sharpening does" if sampled and not greedy else text
 
 
 def _above_0(differences: pd.Series[Any]) -> bool:

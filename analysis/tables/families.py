@@ -62,10 +62,10 @@ def families_table(study: Study, primary: Primary, results: Sequence[ArmResult])
             )
     note = (
         f"{METRICS[primary.metric]} on {study.task_text(primary.task)}, points. Share: the family's part of "
-        "the effect. Without it: the mean over the other families' problems, t over seeds; what varies: "
-        f"{what_varies(study)}. New families: the median family and its interval over families and seeds, of "
-        "any form of their effects, each family once, six or more of them; it alone speaks of "
-        "families that are not among these."
+        "the effect, — where effects of families cancel. Without it: the mean over the other families' "
+        f"problems, t over seeds; what varies: {what_varies(study)}. New families: the median family and its "
+        "interval over families and seeds, of any form of their effects, each family once, six or more of "
+        "them; it alone speaks of families that are not among these."
     )
     columns = ["arm", "effect", "largest family", "its share, %", "without it", "new families"]
     return Table("families", "On which problems", columns, cells, to_frame(raw), note)
@@ -74,7 +74,7 @@ def families_table(study: Study, primary: Primary, results: Sequence[ArmResult])
 def _largest_cells(largest: Largest | None) -> list[str]:
     if largest is None:
         return ["—", "—", "—"]
-    share = f"{100 * largest.share:.0f}".replace("-", "−")
+    share = f"{100 * largest.share:.0f}" if 0 <= largest.share <= 1 else "—"
     return [largest.family, share, interval_text(largest.rest, signed=True)]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from analysis.stats.intervals import Interval, paired_t
 from analysis.stats.text import interval_text, points
@@ -111,31 +112,30 @@ def _total(result: ArmResult) -> Interval | None:
 
 
 def splits_table(study: Study, primary: Primary, results: Sequence[ArmResult]) -> Table:
-    """The primary metric, and its gain over the base, on every split."""
+    """The primary metric, and its gain over the base, on every split; greedy accuracy in a row below it."""
     tasks = evaluated_tasks(study)
     names = {t: (s if list(tasks.values()).count(s) == 1 else t) for t, s in tasks.items()}
+    metrics = list(dict.fromkeys((primary.metric, "greedy")))
     cells, raw = [], []
     for r in results:
-        line = [r.label]
+        lines: dict[str, list[str]] = {metric: [] for metric in metrics}
         for task, name in names.items():
-            rows = final_rows(study, r.label, task)
-            base = final_rows(study, r.label, task, base=True)
-            values = [float(x[primary.metric]) for x in rows.values() if has(x, primary.metric)]
-            mean = sum(values) / len(values) if values else None
-            gain = paired(rows, base, primary.metric, level=primary.level, varies=what_varies(study))
-            line.append(f"{points(mean)} ({interval_text(gain, signed=True)})" if gain else points(mean))
-            best = [float(x["best_constant"]) for x in rows.values()]
-            raw.append(
-                {
-                    "arm": r.label,
-                    "task": task,
-                    "split": name,
-                    "value": mean,
-                    "best_constant": best[0] if best else None,
-                    **interval_columns("gain", gain),
-                }
-            )
-        cells.append(line)
+            line: dict[str, Any] = {"arm": r.label, "task": task, "split": name}
+            for metric in metrics:
+                rows = final_rows(study, r.label, task)
+                base = final_rows(study, r.label, task, base=True)
+                values = [float(x[metric]) for x in rows.values() if has(x, metric)]
+                mean = sum(values) / len(values) if values else None
+                gain = paired(rows, base, metric, level=primary.level, varies=what_varies(study))
+                cell = f"{points(mean)} ({interval_text(gain, signed=True)})" if gain else points(mean)
+                lines[metric].append(cell)
+                first = metric == primary.metric
+                best = [float(x["best_constant"]) for x in rows.values()]
+                line |= {"value" if first else metric: mean}
+                line |= {"best_constant": best[0] if best else None} if first else {}
+                line |= interval_columns("gain" if first else f"{metric}_gain", gain)
+            raw.append(line)
+        cells += [[f"{r.label}{'' if m == primary.metric else f', {m}'}", *lines[m]] for m in metrics]
     constants = _best_constants(study, names)
     note = f"{METRICS[primary.metric]}, points; in parentheses the gain over the base with its interval."
     if constants:

@@ -74,14 +74,17 @@ def test_three_seeds_are_a_smoke_test(tmp_path: Path) -> None:
 
 def test_gains_are_counted_when_sampled_and_when_greedy(tmp_path: Path) -> None:
     study = commit(tmp_path)
-    evaluate(tmp_path, greedy={"sft": [0.26, 0.28, 0.27], "kl": [0.31, 0.29, 0.30]})
+    evaluate(tmp_path, greedy={"sft": [0.29, 0.31, 0.29], "kl": [0.31, 0.29, 0.30]})
     assert sentence(study).endswith(GAINING + "none when decoded greedily, as sharpening does.")
     # The last step counts, and the base's is the first.
     assert study.accuracy["kl"].after["greedy"].tolist() == [0.31, 0.29, 0.30]
     study = Committed.read(tmp_path)
     # Greedy rises by 5, 6 and 7 points: t interval 6 ± 4.30 · 1 / √3 lies above 0.
-    evaluate(tmp_path, greedy={"sft": [0.26, 0.28, 0.27], "kl": [0.35, 0.36, 0.37]})
+    evaluate(tmp_path, greedy={"sft": [0.29, 0.31, 0.29], "kl": [0.35, 0.36, 0.37]})
     assert sentence(study).endswith(GAINING + "1 when decoded greedily.")
+    study = Committed.read(tmp_path)
+    evaluate(tmp_path, greedy={"sft": [0.29, 0.31, 0.29], "kl": [0.25, 0.24, 0.23]})
+    assert sentence(study).endswith(GAINING + "none when decoded greedily, where 1 loses.")
 
 
 def test_a_contrast_is_told_in_greedy_accuracy_too(tmp_path: Path) -> None:
@@ -111,7 +114,7 @@ def test_nothing_is_said_of_greedy_where_it_cannot_be_known(tmp_path: Path, plan
 
 def test_nothing_is_said_of_greedy_where_it_was_not_run(tmp_path: Path) -> None:
     study = commit(tmp_path)
-    evaluate(tmp_path, greedy={"sft": [0.26, 0.28, 0.27]})
+    evaluate(tmp_path, greedy={"sft": [0.29, 0.31, 0.29]})
     path = tmp_path / "evaluations.csv"
     header, *rows = path.read_text().splitlines()
     path.write_text("\n".join([header, *(row.rpartition(",")[0] + "," for row in rows)]))
