@@ -53,10 +53,10 @@ def grows_with(factor: str, what: str) -> Rule:
     """Judge by how the gain over the base grows with a numeric factor, or with the model's parameters."""
 
     def judged(studies: Sequence[Committed]) -> tuple[str, str] | None:
-        study, arms = studies[0], _along(studies[0], factor)
+        study, arms = studies[0], along(studies[0], factor)
         gains = [{x: _gain(study, arm, metric) for x, arm in arms.items()} for metric in ("avg", "greedy")]
         others = [f"`{name}={level}`" for name, level in study.plan["control"].items() if name != factor]
-        found = _growth([_slope(gain) for gain in gains], gains[1], what)
+        found = _growth([slope_over_log10(gain) for gain in gains], gains[1], what)
         if found is None or not others:
             return found
         return found[0], f"With {' and '.join(others)}, {found[1][0].lower()}{found[1][1:]}"
@@ -78,7 +78,7 @@ def with_steps(studies: Sequence[Committed]) -> tuple[str, str] | None:
         }
         for metric in ("avg", "greedy")
     ]
-    return _growth([_slope(gain) for gain in gains], gains[1], "steps")
+    return _growth([slope_over_log10(gain) for gain in gains], gains[1], "steps")
 
 
 def _growth(
@@ -98,8 +98,8 @@ def _growth(
     )
 
 
-def _along(study: Committed, factor: str) -> dict[float, str]:
-    """Arms along a factor, by its number or the model's parameters; other factors as in the control."""
+def along(study: Committed, factor: str) -> dict[float, str]:
+    """Labels of arms by a factor's number, or the model's parameters; other factors as in the control."""
     levels = study.plan["factors"].get(factor, [])
     trends = study.table("trends")
     if factor == "model" and not trends.empty:
@@ -120,7 +120,7 @@ def _gain(study: Committed, arm: str, metric: str) -> pd.Series[float]:
     return ends.after[metric] - ends.before[metric]
 
 
-def _slope(by_x: Mapping[float, pd.Series[float]]) -> Interval | None:
+def slope_over_log10(by_x: Mapping[float, pd.Series[float]]) -> Interval | None:
     """Slope over log10 x in each seed, t over seeds; None for fewer than two points or three seeds."""
     frame = pd.DataFrame({np.log10(x): values for x, values in by_x.items() if x > 0}).dropna()
     if frame.shape[1] < 2 or len(frame) < MIN_SEEDS:

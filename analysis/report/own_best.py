@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -13,17 +14,33 @@ if TYPE_CHECKING:
     from analysis.study.load import Sampling
 
 
-def own_best_after(study: Committed, arm: str, step: int | None = None) -> pd.Series[Any]:
+def own_best_after(study: Committed, arm: str) -> pd.Series[Any]:
     """avg@k on the primary task after training, by seed, where avg@k on validation is best; in [0, 1].
 
-    At the last checkpoint, or at that of `step`. As `analysis.study.anatomy.own_best`: chosen inside each
-    seed; seeds with one sampling, or without validation, are left out.
+    As `analysis.study.anatomy.own_best`: chosen inside each seed; seeds with one sampling, or without
+    validation, are left out.
     """
-    frame, main = study.table("evaluations"), study.main_rows
-    if frame.empty or main.empty or "main" not in frame:
+    frame = study.table("evaluations")
+    if frame.empty:
         return pd.Series(dtype=float)
     own = frame[(frame["arm"] == arm) & (frame["step"] > 0)]
-    own = own[own["step"] == (own.groupby("seed")["step"].transform("max") if step is None else step)]
+    return _chosen(study, own[own["step"] == own.groupby("seed")["step"].transform("max")])
+
+
+def own_best_at(study: Committed, arms: Sequence[str], step: int) -> pd.Series[Any]:
+    """avg@k at one step, as `own_best_after`.
+
+    At step 0 `arms` are those that share a base, whose rows at other temperatures stand at one of them.
+    """
+    frame = study.table("evaluations")
+    own = frame[frame["arm"].isin(arms) & (frame["step"] == step)] if len(frame) else frame
+    return _chosen(study, own)
+
+
+def _chosen(study: Committed, own: pd.DataFrame) -> pd.Series[Any]:
+    main = study.main_rows
+    if own.empty or main.empty or "main" not in own:
+        return pd.Series(dtype=float)
     measured, chooses = own[own["task"] == main["task"].iloc[0]], own[own["split"] == "validation"]
     found = {}
     for seed, rows in measured.groupby("seed"):

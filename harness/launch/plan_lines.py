@@ -29,7 +29,7 @@ def sampling_lines(configs: Sequence[RunConfig]) -> list[str]:
 
 
 def until_lines(configs: Sequence[RunConfig]) -> list[str]:
-    """Line on where pretraining stops, once for bases that agree: their time is then that of the most steps."""
+    """Line on where pretraining stops, once for bases that agree; they are priced at the most steps."""
     lines = []
     for config in configs:
         pretrain = config.model.pretrain

@@ -57,7 +57,7 @@ class DimsConfig(Section):
 class UntilConfig(Section):
     """Pretrain until the base answers a stated share of validation rightly.
 
-    Bases of several sizes, or for several kinds of problems, then begin alike. The problems are part of a base.
+    Bases of several sizes, or for several kinds of problems, then begin alike. The problems are part of one.
     """
 
     accuracy: Annotated[float, Field(gt=0, lt=1)]

@@ -13,6 +13,7 @@ from harness.bases import pretrain as module
 from harness.bases.pretrain import ensure_base
 from harness.bases.until import NotReached, Reached, Stopper, greedy_accuracy
 from harness.identity import base_id, base_identity
+from harness.launch.expand import expand
 from harness.launch.plan_lines import until_lines
 from harness.model.policy import Policy
 from harness.records.records import read_base
@@ -189,3 +190,20 @@ def test_a_plan_says_where_pretraining_stops(tmp_path: Path) -> None:
     said = until_lines([chains(tmp_path, UNTIL), chains(tmp_path, UNTIL), chains(tmp_path)])
     assert len(said) == 1
     assert "until greedy accuracy on validation is 0.05 ± 0.026, at most 120 steps" in said[0]
+
+
+@pytest.mark.parametrize(("name", "accuracy", "bases"), [("steps_by_kind", 0.3, 4), ("size", 0.35, 5)])
+def test_the_studies_of_equal_bases_stop_every_arm_at_one_accuracy(
+    name: str, accuracy: float, bases: int
+) -> None:
+    sweep = expand([f"ablation={name}", "seed=3"], multirun=False)
+    configs = [job.config for job in sweep.jobs]
+    stops = [config.model.pretrain.until for config in configs if config.model.pretrain is not None]
+    assert {stop and (stop.accuracy, stop.within) for stop in stops} == {(accuracy, 0.02)}
+    assert len(stops) == len(configs) and len({base_id(config) for config in configs}) == bases
+    for config in configs:  # what stops a base is what its arm is trained and tested on
+        parts = config.data.components.values()
+        trained = [part for part in parts if part.weight] or [config.data]
+        assert [part.num_validation for part in trained] == [part.num_test for part in trained] == [200]
+        assert all(part.num_test == 0 for part in parts if not part.weight)
+        assert config.data.fresh and config.trainer.steps == 2 * config.eval.at_steps[-1]
