@@ -41,7 +41,9 @@ def base_identity(config: RunConfig) -> dict[str, Any]:
     if not config.model.is_ladder:
         return {"content": content(config.model)}
     dims, pretrain = config.model.ladder()
+    stops_by = {} if pretrain.until is None else {"until_of": _stopped_by(config)}
     return {
+        **stops_by,
         "dims": dims.model_dump(exclude_defaults=True),
         "pretrain": pretrain.model_dump(exclude_defaults=True),
         "corpus": corpus_fingerprint(config),
@@ -49,6 +51,11 @@ def base_identity(config: RunConfig) -> dict[str, Any]:
         "base_seed": config.base_seed,
         "threads": config.threads,
     }
+
+
+def _stopped_by(config: RunConfig) -> dict[str, Any]:
+    """What decides when pretraining until an accuracy stops, beside its settings."""
+    return {"data": data_fingerprint(config.measured_data), "max_new_tokens": config.eval.max_new_tokens}
 
 
 def base_id(config: RunConfig) -> str:

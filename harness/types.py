@@ -179,7 +179,8 @@ class Batch:
     `completion_mask` is 0. `advantages` and `old_logprobs` are fixed for the whole rollout batch. `group_ids`
     [B] says which rows are compared; `lengths` [B] counts a row's tokens, prompt and completion. Rows with
     one number in `prompt_ids` [B] begin with the same `prompt_lengths` [B] tokens, which a model computes
-    once. `rewards` [B]. Frozen: to change a tensor, make another Batch (dataclasses.replace).
+    once. `rewards` [B]. `counted` [B], bool: rows that the denominator counts where `advantages` no longer
+    say, as a mask has taken some to 0. Frozen: to change a tensor, make another Batch (dataclasses.replace).
 
     Example, B = 2 and T = 6, with the advantage R - mean R and before any model has scored the rows:
         Batch(
@@ -213,6 +214,7 @@ class Batch:
     ref_logprobs: Tensor | None = None
     values: Tensor | None = None
     returns: Tensor | None = None
+    counted: Tensor | None = None
 
 
 @dataclass(slots=True)

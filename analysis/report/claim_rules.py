@@ -6,11 +6,12 @@ files do not say.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
+from analysis.report.claim_words import REFUTED, SUPPORTED, UNDECIDED, Rule, each
 from analysis.report.committed import Committed
 from analysis.report.committed_verdicts import contrast_of
 from analysis.report.verdict_text import size_text, word_text
@@ -18,10 +19,8 @@ from analysis.stats.contrast import Judged
 from analysis.stats.intervals import MIN_SEEDS, Interval, paired_t
 from analysis.stats.text import interval_bounds, interval_text
 
-SUPPORTED, REFUTED, UNDECIDED = "supported", "refuted", "undecided"
 MARGIN_OF_VALID = 0.02  # of right answers with steps, share whose derivation is valid
 ENDS = ("", "_low", "_high")
-Rule = Callable[[Sequence[Committed]], tuple[str, str] | None]
 
 
 def conservative(studies: Sequence[Committed]) -> tuple[str, str] | None:
@@ -54,10 +53,10 @@ def grows_with(factor: str, what: str) -> Rule:
     """Judge by how the gain over the base grows with a numeric factor, or with the model's parameters."""
 
     def judged(studies: Sequence[Committed]) -> tuple[str, str] | None:
-        study, arms = studies[0], _along(studies[0], factor)
+        study, arms = studies[0], along(studies[0], factor)
         gains = [{x: _gain(study, arm, metric) for x, arm in arms.items()} for metric in ("avg", "greedy")]
         others = [f"`{name}={level}`" for name, level in study.plan["control"].items() if name != factor]
-        found = _growth([_slope(gain) for gain in gains], gains[1], what)
+        found = _growth([slope_over_log10(gain) for gain in gains], gains[1], what)
         if found is None or not others:
             return found
         return found[0], f"With {' and '.join(others)}, {found[1][0].lower()}{found[1][1:]}"
@@ -79,7 +78,7 @@ def with_steps(studies: Sequence[Committed]) -> tuple[str, str] | None:
         }
         for metric in ("avg", "greedy")
     ]
-    return _growth([_slope(gain) for gain in gains], gains[1], "steps")
+    return _growth([slope_over_log10(gain) for gain in gains], gains[1], "steps")
 
 
 def _growth(
@@ -99,8 +98,8 @@ def _growth(
     )
 
 
-def _along(study: Committed, factor: str) -> dict[float, str]:
-    """Arms along a factor, by its number or the model's parameters; other factors as in the control."""
+def along(study: Committed, factor: str) -> dict[float, str]:
+    """Labels of arms by a factor's number, or the model's parameters; other factors as in the control."""
     levels = study.plan["factors"].get(factor, [])
     trends = study.table("trends")
     if factor == "model" and not trends.empty:
@@ -121,7 +120,7 @@ def _gain(study: Committed, arm: str, metric: str) -> pd.Series[float]:
     return ends.after[metric] - ends.before[metric]
 
 
-def _slope(by_x: Mapping[float, pd.Series[float]]) -> Interval | None:
+def slope_over_log10(by_x: Mapping[float, pd.Series[float]]) -> Interval | None:
     """Slope over log10 x in each seed, t over seeds; None for fewer than two points or three seeds."""
     frame = pd.DataFrame({np.log10(x): values for x, values in by_x.items() if x > 0}).dropna()
     if frame.shape[1] < 2 or len(frame) < MIN_SEEDS:
@@ -142,11 +141,11 @@ def generalises(studies: Sequence[Committed]) -> tuple[str, str] | None:
         said += " have no ratio at temperature 1: no gain of trained ones is shown there."
     else:
         shares = [f"{mean:.0f} % [{low:.0f}, {high:.0f}]" for mean, low, high in ratios]
-        said += f" gain {_each(shares, arms)} of what trained ones gain at temperature 1."
+        said += f" gain {each(shares, arms)} of what trained ones gain at temperature 1."
     if len(arms) > 1:  # a study of its own: no arm trains what the others leave out
         said += " No arm trained these, so the ratio also says how hard they are."
     trained, untrained = (
-        _each([interval_bounds(*(float(row[side + end]) for end in ENDS), signed=True) for row in best])
+        each([interval_bounds(*(float(row[side + end]) for end in ENDS), signed=True) for row in best])
         for side in ("trained", "untrained")
     )
     said += (
@@ -158,12 +157,6 @@ def generalises(studies: Sequence[Committed]) -> tuple[str, str] | None:
         return UNDECIDED, f"{said} There it is no gain that could reach others."
     refuted, supported = all(low > 0.5 for low, _ in ends), all(high < 0.25 for _, high in ends)
     return REFUTED if refuted else SUPPORTED if supported else UNDECIDED, said
-
-
-def _each(texts: Sequence[str], arms: Sequence[str] = ()) -> str:
-    """The texts joined, each with its arm's name where there are several."""
-    named = zip(texts, arms, strict=True) if len(texts) > 1 and arms else ((text, "") for text in texts)
-    return " and ".join(f"{text} (`{arm}`)" if arm else text for text, arm in named)
 
 
 def _trained_arms(study: Committed) -> list[str]:

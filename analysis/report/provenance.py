@@ -59,6 +59,8 @@ def _base(study: Study, base_id: str) -> dict[str, Any]:
         "flops",
         "seconds",
         "final_loss",
+        "steps",
+        "accuracy",
     )
     return {name: getattr(base, name) for name in names} | {"commit": base.code.get("commit")}
 

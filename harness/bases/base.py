@@ -42,6 +42,8 @@ def write_base(
     tokens: int = 0,
     flops: float = 0.0,
     final_loss: float = float("nan"),
+    steps: int | None = None,
+    accuracy: float | None = None,
 ) -> None:
     """Write base.json, whose presence marks a complete base; tokens, FLOPs and loss are those spent here."""
     record = BaseRecord(
@@ -54,6 +56,8 @@ def write_base(
         seconds=seconds,
         waited_seconds=waited,
         final_loss=final_loss,
+        steps=steps,
+        accuracy=accuracy,
         code=code_state(),
     )
     write_record(folder / "base.json", record)

@@ -1,14 +1,19 @@
-"""Pretrain a ladder model on generated derivations for fixed steps, cached by what determines it."""
+"""Pretrain a ladder model on generated derivations, cached by what determines it."""
 
 from __future__ import annotations
 
 import math
 import time
+from collections import Counter
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import torch
 
 from harness.bases.base import adopt, write_base
+from harness.bases.until import Reached, Stopper, greedy_accuracy
 from harness.identity import base_folder, base_id, base_made
 from harness.model.dims import ModelDims, flops_per_token
 from harness.model.files.folder import WEIGHTS
@@ -94,58 +99,98 @@ def pretrain(config: RunConfig, folder: Path, report: Reporter) -> None:
     dims = ModelDims(**{**shape.model_dump(), "vocab_size": size})
     root = stream_seed("base", seed=config.seed, base_seed=config.base_seed, replicate=0)
     policy = init_policy(dims, derive(root, "weights")).to(settings.device)
-    loss, num_tokens, seconds = _train(config, folder, report, policy, corpus_seed=derive(root, "corpus"))
+    made = _train(config, folder, report, policy, corpus_seed=derive(root, "corpus"))
     _publish(folder, policy)
-    context = num_tokens // (settings.steps * settings.batch_size)
-    flops = num_tokens * flops_per_token(dims, context)
+    flops = made.num_tokens * flops_per_token(dims, made.num_tokens // made.num_documents)
     write_base(
         config,
         folder,
         dims,
-        tokens=num_tokens,
+        tokens=made.num_tokens,
         flops=flops,
-        seconds=seconds,
-        waited=seconds * clock.waited / clock.seconds,
-        final_loss=loss,
+        seconds=made.seconds,
+        waited=made.seconds * clock.waited / clock.seconds,
+        final_loss=made.reached.loss,
+        steps=made.reached.steps,
+        accuracy=None if settings.until is None else made.reached.accuracy,
     )
 
 
-def _train(
-    config: RunConfig, folder: Path, report: Reporter, policy: Policy, *, corpus_seed: int
-) -> tuple[float, int, float]:
-    """Take all steps, from a saved one if there is one; returns the last loss, tokens and seconds of all."""
+@dataclass
+class _Made:
+    """What pretraining came to; tokens and documents of every step taken, seconds of all sessions."""
+
+    reached: Reached
+    num_tokens: int
+    num_documents: int
+    seconds: float
+
+
+def _train(config: RunConfig, folder: Path, report: Reporter, policy: Policy, *, corpus_seed: int) -> _Made:
+    """Take all steps, or those until an accuracy, from a saved state if there is one."""
     started = time.perf_counter()
     _, settings = config.model.ladder()
     optimizer = adamw(policy, lr=settings.lr, betas=(0.9, 0.95), eps=1e-8, weight_decay=settings.weight_decay)
     state = checkpoint.load_resume(folder, policy=policy, optimizer=optimizer) or {"step": 0, "seconds": 0.0}
+    done, counts = int(state["step"]), Counter[str]()
     documents = encode_corpus(config, num_documents=settings.steps * settings.batch_size, seed=corpus_seed)
-    loss, num_tokens, save_every = float("nan"), 0, max(50, settings.steps // 5)
-    for step in range(settings.steps):
-        batch = [next(documents) for _ in range(settings.batch_size)]
-        num_tokens += sum(len(ids) for ids, _ in batch)
-        if step < state["step"]:
-            continue
-        loss = _accumulate(policy, batch)
-        if not math.isfinite(loss):
-            raise RuntimeError(
-                f"pretraining {base_id(config)}: the loss is {loss} at step {step}; lower model.pretrain.lr"
-            )
-        lr = lr_at(
-            step,
-            peak=settings.lr,
-            total=settings.steps,
-            warmup=settings.warmup_steps,
-            schedule="cosine",
-        )
-        guarded_step(optimizer, list(policy.parameters()), lr=lr, max_grad_norm=settings.max_grad_norm)
+    batches = ([next(documents) for _ in range(settings.batch_size)] for _ in range(settings.steps))
+    for batch in islice(batches, done):
+        counts.update(_sizes(batch))
+    save_every = max(50, settings.steps // 5)
+    last_saved = done
+
+    def take(step: int, batch: list[Document]) -> float:
+        counts.update(_sizes(batch))
+        loss = _step(config, policy, optimizer, step, batch)
         if step % 20 == 0 or step == settings.steps - 1:
             report("pretraining " + base_id(config), step + 1, settings.steps, f"loss {loss:.3f}")
-        if (step + 1) % save_every == 0 and step + 1 < settings.steps:
+        return loss
+
+    def save(step: int) -> None:
+        nonlocal last_saved
+        if step - last_saved >= save_every and step < settings.steps:
             seconds = state["seconds"] + time.perf_counter() - started
             checkpoint.save_resume(
-                folder, step=step + 1, policy=policy, optimizer=optimizer, trainer={"seconds": seconds}
+                folder, step=step, policy=policy, optimizer=optimizer, trainer={"seconds": seconds}
             )
-    return loss, num_tokens, state["seconds"] + time.perf_counter() - started
+            last_saved = step
+
+    if settings.until is None:
+        reached = Reached(settings.steps, float("nan"), float("nan"))
+        for step, batch in enumerate(batches, done):
+            reached = Reached(step + 1, take(step, batch), float("nan"))
+            save(step + 1)
+    else:
+        measure = partial(greedy_accuracy, config, policy)
+        reached = Stopper(settings, policy, optimizer, take, measure, save).run(batches, done)
+    seconds = state["seconds"] + time.perf_counter() - started
+    return _Made(reached, counts["tokens"], counts["documents"], seconds)
+
+
+def _sizes(batch: list[Document]) -> dict[str, int]:
+    return {"tokens": sum(len(ids) for ids, _ in batch), "documents": len(batch)}
+
+
+def _step(
+    config: RunConfig, policy: Policy, optimizer: torch.optim.Optimizer, step: int, batch: list[Document]
+) -> float:
+    """Take one optimiser step; returns the loss before it, nats a token."""
+    _, settings = config.model.ladder()
+    loss = _accumulate(policy, batch)
+    if not math.isfinite(loss):
+        raise RuntimeError(
+            f"pretraining {base_id(config)}: the loss is {loss} at step {step}; lower model.pretrain.lr"
+        )
+    lr = lr_at(
+        step,
+        peak=settings.lr,
+        total=settings.steps,
+        warmup=settings.warmup_steps,
+        schedule="cosine" if settings.until is None else "constant",
+    )
+    guarded_step(optimizer, list(policy.parameters()), lr=lr, max_grad_norm=settings.max_grad_norm)
+    return loss
 
 
 def _accumulate(policy: Policy, batch: list[Document]) -> float:

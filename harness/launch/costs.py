@@ -169,7 +169,8 @@ def _made(bases: str, stamp: int) -> list[tuple[Any, int, float]]:
             dims = DimsConfig.model_validate(record.identity["dims"]).model_dump(exclude={"vocab_size"})
             shape_there = (dims, pretrain.device, record.identity["threads"])
             worked = record.seconds - record.waited_seconds
-            found.append((shape_there, pretrain.steps * pretrain.batch_size, worked))
+            taken = pretrain.steps if record.steps is None else record.steps  # fewer, where it stopped
+            found.append((shape_there, taken * pretrain.batch_size, worked))
     return found
 
 

@@ -9,10 +9,11 @@ from typing import Any
 from harness.identity import base_id, streams_of
 from harness.launch.ablation import AblationSpec, GainShare
 from harness.launch.arm_checks import differences
-from harness.launch.costs import estimate, finished_records, search_tokens
+from harness.launch.costs import estimate, finished_records
 from harness.launch.expand import Sweep
 from harness.launch.jobs import Job
 from harness.launch.levels import gap_lines
+from harness.launch.plan_lines import sampling_lines, until_lines
 from harness.launch.plan_machines import machine_lines
 from harness.launch.plan_stages import stage_rows
 from harness.launch.plan_times import count, stretched, time_lines
@@ -80,7 +81,7 @@ def describe(sweep: Sweep, todo: dict[str, str], *, workers: int, here: bool = T
         lines[-1] += f" seed's best avg@k on its own {SPLIT} is taken, the smaller of equal ones"
     lines += _match_lines(sweep)
     lines += _declared(sweep)
-    lines += _sampling_lines(first)
+    lines += sampling_lines(first) + until_lines(first)
     lines += ["", *time_lines(sweep, todo, records, workers, busy)]
     every = [stage.config for jobs in arms.values() for stage in jobs[0].stages]
     lines += machine_lines(every, here=here)
@@ -142,26 +143,6 @@ def _declared(sweep: Sweep) -> list[str]:
     if spec.fixed:
         lines.append(f"Held fixed in every arm: {', '.join(spec.fixed)}")
     return ["", *lines] if lines else []
-
-
-def _sampling_lines(configs: Sequence[RunConfig]) -> list[str]:
-    """What `eval.temperatures` and `eval.search` add to each checkpoint, once for arms that agree."""
-    lines = []
-    for c in configs:
-        if found := c.eval.samplings:
-            pairs = ", ".join(f"{t:g}" if p == c.eval.top_p else f"{t:g} (top-p {p:g})" for t, p in found)
-            lines.append(
-                f"Sampled also at temperature {pairs}: {1 + len(found)} times the samples of each checkpoint "
-                "and base, best one by validation"
-            )
-    for c in configs:
-        if c.eval.search:
-            most = max(search.most for search in c.eval.search)
-            lines.append(
-                f"eval.search: {len(c.eval.search)} of each checkpoint and base, up to {most:,} tokens a "
-                f"problem: {search_tokens(c):,} tokens together"
-            )
-    return list(dict.fromkeys(lines))
 
 
 def _primary_lines(sweep: Sweep, spec: AblationSpec) -> list[str]:

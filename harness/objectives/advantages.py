@@ -182,7 +182,7 @@ def top_entropy(advantages: Tensor, *, entropy: Tensor, completion_mask: Tensor,
     """Advantages of the `share` of the batch's tokens with the highest entropy, 0 elsewhere. All [B, T].
 
     arXiv:2506.01939: tokens at or above the entropy of rank ceil(share x tokens) keep theirs; the
-    others stay in the denominators.
+    others stay in the denominators, which the caller takes from the advantages before.
     """
     mask = completion_mask.bool()
     inside = entropy[mask]  # [num_tokens]

@@ -85,7 +85,10 @@ class RunRecord(Record):
 
 
 class BaseRecord(Record):
-    """A pretrained base: what made it and what it cost."""
+    """A pretrained base: what made it and what it cost.
+
+    `steps` were taken; `accuracy` is the greedy one on validation at which it stopped. None: not asked for.
+    """
 
     base_id: str
     identity: dict[str, Any]
@@ -97,6 +100,8 @@ class BaseRecord(Record):
     waited_seconds: float = 0.0  # of these, waiting for a core that other programs had
     final_loss: float
     code: dict[str, Any]
+    steps: Count | None = None
+    accuracy: float | None = None
 
 
 class EvalRecord(Record):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
 
 from harness.schema.section import (
     Check,
@@ -52,11 +54,26 @@ class DimsConfig(Section):
     )
 
 
+class UntilConfig(Section):
+    """Pretrain until the base answers a stated share of validation rightly.
+
+    Bases of several sizes, or for several kinds of problems, then begin alike. The problems are part of one.
+    """
+
+    accuracy: Annotated[float, Field(gt=0, lt=1)]
+    """Greedy accuracy on the validation split at which pretraining stops."""
+    within: Annotated[float, Field(gt=0, lt=1)] = 0.02
+    """Largest distance from it. Where a check lies above, the steps since the one before are taken again with
+    a check after each; a base that passes by even so is refused."""
+    every: Positive = 25
+    """Steps from one check to the next."""
+
+
 class PretrainConfig(Section):
-    """How a from-scratch base is pretrained: a fixed number of steps, never of seconds."""
+    """How a from-scratch base is pretrained: for fixed steps or until an accuracy, never for seconds."""
 
     steps: Positive
-    """Optimiser steps."""
+    """Optimiser steps; with `until` the most."""
     batch_size: Positive
     """Documents in a step."""
     lr: PositiveFloat
@@ -69,6 +86,9 @@ class PretrainConfig(Section):
     """Gradients with a larger norm are scaled down to it."""
     device: Literal["cpu", "cuda"] = "cpu"
     """Where it is pretrained. On a CPU a base is the same to the bit; a GPU is for large ones."""
+    until: UntilConfig | None = None
+    """Stop at an accuracy; the learning rate then stays at its peak, as the end is not known. null: take all
+    `steps`, the rate falling to a tenth."""
 
 
 class ModelConfig(Section):

@@ -27,6 +27,7 @@ from harness.schema.section import Check, Name, Positive, Section, Seed, Used, m
 from harness.schema.stage_config import StageConfig
 from harness.schema.tracking_config import TrackingConfig
 from harness.schema.trainer_config import RolloutConfig, TrainerConfig
+from harness.schema.until_rules import UNTIL_CHECKS
 from harness.schema.verl_rules import VERL_CHECKS
 
 
@@ -246,6 +247,7 @@ class RunConfig(Section):
             "template {c._chat} with model.source=ladder: no chat template; use question",
         ),
         *SEARCH_CHECKS,
+        *UNTIL_CHECKS,
         *VERL_CHECKS,
     )
 

@@ -163,9 +163,11 @@ def accumulate(
 def _denominator(batch: Batch, step_rows: Tensor, config: RunConfig) -> float:
     """The loss's denominator over all rows of an optimiser step, whatever their microbatches."""
     objective, step = config.objective, take(batch, step_rows)
-    counted = counted_rows(
-        advantages=step.advantages, completion_mask=step.completion_mask, over=objective.reduce_over
-    )
+    counted = step.counted
+    if counted is None:
+        counted = counted_rows(
+            advantages=step.advantages, completion_mask=step.completion_mask, over=objective.reduce_over
+        )
     constant = config.rollout.max_new_tokens if objective.reduce == "constant" else None
     return denominator(
         kind=objective.reduce, completion_mask=step.completion_mask, counted=counted, constant=constant

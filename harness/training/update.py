@@ -14,6 +14,7 @@ from harness.model.dims import forward_flops
 from harness.model.policy import Policy
 from harness.objectives.advantages import top_entropy
 from harness.objectives.kl import adaptive_coef, k3, proportional_coef
+from harness.objectives.reduce import counted_rows
 from harness.objectives.value import explained_variance
 from harness.schema.objective_config import ObjectiveConfig
 from harness.schema.run_config import RunConfig
@@ -197,15 +198,24 @@ def _score(
 
 
 def _at_high_entropy(models: Models, scored: _Scored, config: RunConfig) -> _Scored:
-    """The scored batch with the advantages of its tokens of the highest entropy alone."""
+    """The scored batch with the advantages of its tokens of the highest entropy alone.
+
+    The indicator of arXiv:2506.01939 stands in the numerator alone, over sum_i |o_i|. So the denominator
+    counts the rows that it would count without it, also those none of whose tokens is chosen.
+    """
     share, batch = config.objective.advantage.entropy_share, scored.batch
     assert share is not None
     entropy = batch_entropy(models.policy, batch, config)
+    counted = counted_rows(
+        advantages=batch.advantages,
+        completion_mask=batch.completion_mask,
+        over=config.objective.reduce_over,
+    )
     advantages = top_entropy(
         batch.advantages, entropy=entropy, completion_mask=batch.completion_mask, share=share
     )
     return _Scored(
-        replace(batch, advantages=advantages),
+        replace(batch, advantages=advantages, counted=counted),
         tokens=scored.tokens + int(batch.lengths.sum()),
         flops=scored.flops
         + forward_flops(models.policy.dims, **work(batch, torch.arange(len(batch.lengths)))),

@@ -100,6 +100,47 @@ def test_only_tokens_of_high_entropy_have_a_gradient() -> None:
     assert costs(result)[2] == costs(plain)[2] + int(result.batch.lengths.sum())  # scored once more
 
 
+@pytest.mark.parametrize(("over", "rows"), [("accepted", 1 + 3), ("nonzero", 3 + 3), ("all", 6)])
+@pytest.mark.parametrize(("kind", "tokens"), [("sequence_mean", False), ("token_mean", True)])
+def test_rows_without_a_chosen_token_stay_in_the_denominator(
+    over: str, rows: int, kind: str, tokens: bool
+) -> None:
+    """1 / sum_i |o_i| of arXiv:2506.01939 holds whole outputs, whichever of their tokens are chosen.
+
+    By `signed` a row has 1 or -1: accepted are 1 of MIXED's and 3 of EQUAL's, not 0 are all six.
+    """
+    share = (
+        2 / 18
+    )  # of 9 + 9 completion tokens: MIXED's three first ones, which share a context and so a rank
+    config = configure(
+        NO_KL,
+        *ONE_STEP,
+        "objective.advantage={fn: signed, std: none, eps: 0}",
+        f"objective.advantage.entropy_share={share}",
+        f"objective.reduce={kind}",
+        f"objective.reduce_over={over}",
+    )
+    model, groups = policy(), [MIXED, EQUAL]
+    signs = {id(r): 2 * reward - 1 for g in groups for r, reward in zip(g.rollouts, g.rewards, strict=True)}
+    every = [
+        (g, r, entropy_of(model, g.prompt.token_ids, r.completion_ids).detach())
+        for g in groups
+        for r in g.rollouts
+    ]
+    least = torch.cat([entropy for *_, entropy in every]).sort(descending=True).values[1]
+    counted = [r for _, r, _ in every if over != "accepted" or signs[id(r)] > 0]
+    assert len(counted) == rows
+    divisor = sum(len(r.completion_ids) for r in counted) if tokens else len(counted)
+    loss = torch.zeros(())
+    for made, rollout, entropy in every:
+        lp = logprobs_of(model, made.prompt.token_ids, rollout.completion_ids)
+        part = signs[id(rollout)] * lp[entropy >= least].sum()
+        loss = loss - (part if tokens else part / len(lp)) / divisor
+    found, result = stepped(config, groups)
+    close(found, gradient(loss, model))
+    assert int((result.batch.advantages != 0).any(-1).sum()) == 3  # of six rows
+
+
 def test_entropies_are_those_of_the_sampling_temperature() -> None:
     config = configure(TEMPERATURE)
     model = policy()
