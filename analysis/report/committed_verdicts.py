@@ -24,6 +24,7 @@ from analysis.stats.sequential import Looks
 from analysis.stats.verdict import Movement
 from analysis.study.contrasts import CHAINS
 from analysis.study.looks import looks_of
+from analysis.study.stages import unchosen_stages, unchosen_text
 
 QUARTER = Margin(0.25, of_gain=True)
 # The problems of `aime_gen_mini`, split test, in order: references before problem_list.csv do not name them.
@@ -71,9 +72,19 @@ def contrast_of(study: Committed, level: str, metric: str, factor: str | None = 
         p_value=_adjusted(study, metric).get((factor, level)),
         at_floor=all(_at_floor(study, arm, metric) for pair in pairs for arm in pair),
         hardly_moved=all(_movement(study, [pair[i] for pair in pairs]).hardly for i in (0, 1)),
+        confounded=_confounded(study, [arm for side in zip(*pairs, strict=True) for arm in side]),
         looks=_looks(study),
     )
     return judged(measured, context)
+
+
+def _confounded(study: Committed, arms: Sequence[str]) -> str | None:
+    """Why a contrast of pipelines is not of its stages alone, from the runs of each stage."""
+    stages: dict[str, list[tuple[str, list[str]]]] = {}
+    for _, row in study.table("stages").iterrows():
+        if row["index"] > 0:
+            stages.setdefault(row["arm"], []).append((row["stage"], str(row["runs"]).split()))
+    return unchosen_text(unchosen_stages(stages), arms)
 
 
 def gain_families(study: Committed, arms: Sequence[str]) -> tuple[Interval, Largest | None, Interval] | None:

@@ -46,6 +46,7 @@ class Context:
     p_value: float | None = None
     at_floor: bool = False
     hardly_moved: bool = False
+    confounded: str | None = None
     unpaired: Interval | None = None
     looks: Looks | None = None
 
@@ -106,6 +107,7 @@ def judged(measured: Measured, context: Context) -> Judged:
         base_p=context.one_sided(p_base, len(control)),
         at_floor=context.at_floor,
         hardly_moved=context.hardly_moved,
+        confounded=context.confounded,
         one_family=largest.family if largest is not None and largest.carries else None,
     )
     ratio = None

@@ -30,7 +30,7 @@ class Evidence:
     `difference` is arm minus control over seeds, `p_value` its p, adjusted by Holm where it is one of a
     family. `margin_p` is the p of equivalence within `margin`, `base_p` that of the untrained base against
     the control. `at_floor`: neither arm is above the best constant answer. `one_family`: the family without
-    which the difference is not told from 0.
+    which the difference is not told from 0. `confounded`: what else than the factor differs, in words.
     """
 
     difference: Interval
@@ -42,6 +42,7 @@ class Evidence:
     at_floor: bool = False
     hardly_moved: bool = False
     one_family: str | None = None
+    confounded: str | None = None
 
     @property
     def alpha(self) -> float:
@@ -79,7 +80,7 @@ class Verdict:
 def judge(evidence: Evidence) -> Verdict:
     """The verdict on one contrast; the first rule that holds decides.
 
-    1. cannot tell: fewer than 4 seeds, no interval, both at the floor, or both hardly moved.
+    1. cannot tell: fewer than 4 seeds, no interval, both at the floor, both hardly moved, or confounded.
     2. equivalent: within the declared margin, and the study can tell the control from its base.
     3. cannot tell: a difference is found, and one family carries it.
     4. better, worse: a difference is found.
@@ -113,6 +114,8 @@ def _no_verdict(evidence: Evidence) -> Iterator[str]:
         yield FLOOR
     if evidence.hardly_moved:
         yield HARDLY_MOVED
+    if evidence.confounded is not None:
+        yield evidence.confounded
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from, `stage.teacher` the one that taught it; either may be other arms' too.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -111,6 +111,31 @@ def stage_rate_notes(study: Study) -> list[str]:
                     "that rate, too"
                 )
     return notes
+
+
+def unchosen_stages(stages: Mapping[str, Sequence[tuple[str, Collection[str]]]]) -> dict[str, list[str]]:
+    """Arm -> its earlier stages that mostly are other runs than those of the arm that ends with that stage.
+
+    `stages`: for each arm (stage, its runs) in order. Only the learning rate can make them others.
+    """
+    ends = {own[-1][0]: set(own[-1][1]) for own in stages.values() if own}
+    found = {
+        arm: [name for name, runs in own[:-1] if name in ends and 2 * len(set(runs) - ends[name]) > len(runs)]
+        for arm, own in stages.items()
+    }
+    return {arm: names for arm, names in found.items() if names}
+
+
+def unchosen_text(unchosen: Mapping[str, Sequence[str]], arms: Collection[str]) -> str | None:
+    """`stage rl of r1 ran at a rate that its own seeds do not choose`, of the first arm that has one."""
+    for arm in arms:
+        if arm in unchosen:
+            many = len(unchosen[arm]) > 1
+            return (
+                f"stage{'s' * many} {' and '.join(unchosen[arm])} of {arm} ran at a rate that "
+                f"{'their' if many else 'its'} own seeds do not choose"
+            )
+    return None
 
 
 def stage_rows(study: Study, stage: Stage, task: str) -> dict[str, pd.Series[Any]]:

@@ -26,6 +26,7 @@ from analysis.study.headlines import contrast_pairs, primary_headlines
 from analysis.study.kept import retention_values
 from analysis.study.load import Study
 from analysis.study.pairs import plain_contrast
+from analysis.study.stages import stages_of, unchosen_stages, unchosen_text
 
 MEASURES = ("avg", "greedy", "pass")
 Drift = Mapping[str, Mapping[str, float]]  # arm -> seed -> KL(policy‖base), nats a token
@@ -107,8 +108,16 @@ def judged_pairs(
         looks=study.looks,
         at_floor=all(at_floor(rows, metric) for pair in cells for rows in pair),
         hardly_moved=all(_movement(own, [drift.get(a, {}) for a in labels]).hardly for own, labels in sides),
+        confounded=_confounded(study, [*arms, *controls]),
     )
     return judged(measured, context)
+
+
+def _confounded(study: Study, arms: Sequence[str]) -> str | None:
+    """Why a contrast of pipelines is not of its stages alone."""
+    stages = {arm.label: stages_of(study, arm.label) for arm in study.record.arms}
+    runs = {arm: [(stage.name, list(stage.runs.values())) for stage in own] for arm, own in stages.items()}
+    return unchosen_text(unchosen_stages(runs), arms)
 
 
 def _movement(cells: Cells, drifts: Sequence[Mapping[str, float]]) -> Movement:

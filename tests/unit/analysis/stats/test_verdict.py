@@ -109,6 +109,7 @@ def test_a_difference_of_one_family_is_none_of_problems() -> None:
         ),
         ({"at_floor": True}, FLOOR),
         ({"hardly_moved": True}, HARDLY_MOVED),
+        ({"confounded": "the rate differs"}, "the rate differs"),
     ],
 )
 def test_a_study_that_cannot_tell_says_so_whatever_it_measured(changes: dict, reason: str) -> None:

@@ -16,7 +16,17 @@ from analysis.study.contrasts import arm_results, primary_of
 from analysis.study.differences import config_differences
 from analysis.study.load import load_study
 from analysis.study.rates import SeedChoice
-from analysis.study.stages import chain, earlier_stages, lineage, stage_rate_notes, stages_of, total
+from analysis.study.stages import (
+    chain,
+    earlier_stages,
+    lineage,
+    stage_rate_notes,
+    stages_of,
+    total,
+    unchosen_stages,
+    unchosen_text,
+)
+from analysis.study.verdicts import contrast_verdicts
 from analysis.tables.spent import spent
 from analysis.tables.stages import stages_table
 from harness.records import records
@@ -175,6 +185,37 @@ def test_a_stage_at_another_rate_than_the_one_chosen_for_it_is_said(study: Path)
         "what is said of three is of that rate, too"
     ]
     assert "where by itself" in "".join(notes_of(replace(found, choices=chose)))
+
+
+def test_a_pipeline_with_a_stage_that_is_not_the_chosen_one_gets_no_verdict(study: Path) -> None:
+    def runs(rate: str, *seeds: int) -> list[str]:
+        return [f"rl-{rate}-{seed}" for seed in seeds]
+
+    stages = {
+        "rl": [("cold", ["c0", "c1", "c2"]), ("rl", runs("low", 0, 1, 2))],
+        "same": [("cold", ["c0", "c1", "c2"]), ("rl", runs("low", 0, 1, 2)), ("end", ["e"])],
+        "one": [("rl", [*runs("high", 0), *runs("low", 1, 2)]), ("end of one", ["e"])],
+        "most": [("rl", [*runs("high", 0, 1), *runs("low", 2)]), ("end of most", ["e"])],
+        "none": [],
+    }
+    assert unchosen_stages(stages) == {"most": ["rl"]}
+    said = "stage rl of most ran at a rate that its own seeds do not choose"
+    assert unchosen_text({"most": ["rl"]}, ["one", "most"]) == said
+    assert unchosen_text({"most": ["rl"]}, ["one", "same"]) is None
+    # An arm that ends with the stage, at other runs than those that the pipeline took.
+    found = load_study(study)
+    primary = primary_of(found)
+    (contrast,) = contrast_verdicts(found, primary, arm_results(found, primary))
+    assert contrast.primary.evidence.confounded is None
+    plan = records.read_study(study)
+    for seed in SEEDS:
+        other = record("rl", seed).model_copy(update={"run_id": f"other-s{seed}"})
+        records.write_record(study / f"other-s{seed}" / "run.json", other)
+    rl = Arm(label="rl", levels={"pipeline": "rl"}, overrides=[], runs={str(s): f"other-s{s}" for s in SEEDS})
+    records.write_record(study / "study.json", plan.model_copy(update={"arms": [*plan.arms, rl]}))
+    found = load_study(study)
+    (contrast, *_) = contrast_verdicts(found, primary, arm_results(found, primary))
+    assert contrast.primary.evidence.confounded == said.replace("most", "three")
 
 
 def test_an_arm_costs_what_its_stages_do(study: Path) -> None:
