@@ -28,8 +28,9 @@ class NativeEngine:
     Up to `max_batch_size` requests decode together; a request's uniform numbers come from its seed alone, so
     its batch mates reach it only through float rounding of differently blocked matmuls. `decode` turns token
     ids into text. Prompts are prefilled at most `prefill_tokens` (padded) at a time. On a GPU with
-    `paged`, keys and values take at most `cache_bytes` (None: all that the requests may need); where they do
-    not fit, requests wait, which changes no sample.
+    `paged`, keys and values take at most `cache_bytes` (None: all that the requests may need) and at least a
+    longest request's; where they do not fit, requests wait, which is other batch mates and nothing else. With
+    `policy.exact` on a GPU no batch mate changes a bit.
     """
 
     def __init__(

@@ -50,13 +50,13 @@ class RolloutConfig(Section):
     top_k: NonNegative
     """Must be 0, no limit, for the same reason."""
     max_batch_size: Positive
-    """Completions that decode at once; it bounds memory and changes no result."""
+    """Completions that decode at once: it bounds memory. Samples change by float rounding alone."""
     cache: Literal["whole", "paged"] = "whole"
     """Keys and values of engine=native on a GPU: whole rows, each with room for the longest completion, or
     pages of 64 tokens that follow what is written."""
     cache_memory: Annotated[float, Field(gt=0, lt=1)] = 0.3
-    """With cache=paged, the largest share of the GPU's memory for it; completions that find no room wait,
-    which changes no result."""
+    """With cache=paged, the largest share of the GPU's memory for it; completions that find no room wait.
+    Samples change by float rounding alone, and with `exact` not at all."""
     exact: bool = False
     """Sample and train by kernels in which a token's logprob is the same bits in any batch (slower); needs
     cache=paged."""

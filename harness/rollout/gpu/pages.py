@@ -3,7 +3,8 @@
 A page holds the keys and values of `PAGE` consecutive tokens of a sequence. A slot has as many as its tokens
 need, and gets the next ones before the steps that write there. When none are left, the shortest slots are
 paused: their pages are copied to the host's memory and given to the others, and copied back, to the bit, once
-there is room. So a cache of any size that holds one longest sequence yields the same samples. Plain Python.
+there is room. So a cache of any size that holds one longest sequence yields the same samples up to rounding:
+a step of other rows sums in another order, unless the policy is exact. Plain Python.
 
     pages = Pages(num_pages=8)
     pages.cover(0, columns=70)         # slot 0 gets two pages for 70 tokens

@@ -148,12 +148,12 @@ def attention() -> None:
 
 def sample_in_slots(
     policy: Policy, pages: int | None, requests: list[Request], params: SamplingParams
-) -> None:
-    """Sample the requests in three slots: in so many pages, or in whole rows."""
+) -> SlotSampler:
+    """Sample the requests in three slots: in so many pages, or in whole rows. Returns the sampler."""
     eos = frozenset((3, 5))
     with torch.inference_mode():
         columns = max(len(r.prompt) + r.limit for r in requests)
-        sizes = {"num_slots": 3, "columns": columns, "max_new_tokens": 4}
+        sizes = {"num_slots": 3, "columns": columns, "max_new_tokens": params.max_new_tokens}
         sampler: SlotSampler
         if pages is None:
             sampler = SlotSampler(SlotDecoder(policy, **sizes), params, capacity=3, eos_token_ids=eos)
@@ -169,6 +169,7 @@ def sample_in_slots(
             has_stop=lambda _: False,
             prefill_tokens=256,
         ).run()
+    return sampler
 
 
 def decoding() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 
-@pytest.mark.parametrize("name", ["interpreted_kernels", "interpreted_exact"])
+@pytest.mark.parametrize("name", ["interpreted_kernels", "interpreted_exact", "interpreted_waiting"])
 def test_kernels_and_slot_decoding_equal_pytorch_and_the_cpu_engine(name: str) -> None:
     pytest.importorskip("triton", reason="needs Triton, which runs its kernels on a CPU too")
     command = [sys.executable, "-m", f"tests.unit.harness.rollout.gpu.{name}"]
