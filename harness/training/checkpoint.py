@@ -18,7 +18,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from harness.records.published import RESUME, Damaged, publish, reading, remove, verify, warn
+from harness.records.published import RESUME, Damaged, publish, reading, remedy, remove, verify, warn
+from harness.records.reasons import one_line
 from harness.records.records import clean
 from harness.training import shares
 from harness.training.distributed import broadcast_from_rank0, rank
@@ -140,7 +141,10 @@ def _fill(
     optimizer: torch.optim.Optimizer,
     others: Mapping[str, nn.Module],
 ) -> None:
-    """Fill modules and optimiser from a saved state, of this kind or the other. Raises Damaged."""
+    """Fill modules and optimiser from a saved state, of this kind or the other.
+
+    Raises Damaged before anything is filled, RuntimeError where shares cannot be read to their end.
+    """
     place = found / shares.FOLDER
     if place.exists():
         with reading(place):
@@ -148,7 +152,10 @@ def _fill(
             state = shares.collect(parts, optimizer, others, names=set(saved))
             if not shares.fits(saved, state):
                 raise ValueError("its tensors are another model's")
+        try:
             shares.load(place, state)
+        except Exception as error:  # some tensors are filled: training from the base would not be from it
+            raise RuntimeError(f"{place}: cannot be read ({one_line(error)}); {remedy(found)}") from error
         return shares.finish(optimizer)
     in_shares = shares.in_shares(optimizer)
     with reading(found / "state.pt"):  # mapped, every process reads its share alone

@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from harness.records.reasons import one_line
 from harness.training.distributed import patient_group, world_size
 from harness.training.optim import wide_and_narrow
 from harness.training.parallel import mesh, reshard
@@ -74,18 +76,37 @@ def save(folder: Path, state: Mapping[str, Tensor]) -> None:
     from torch.distributed import checkpoint
 
     writer = checkpoint.FileSystemWriter(folder)
-    checkpoint.save(dict(state), storage_writer=writer, process_group=patient_group())
+    with _unwrapped():
+        checkpoint.save(dict(state), storage_writer=writer, process_group=patient_group())
+
+
+@contextmanager
+def _unwrapped() -> Iterator[None]:
+    """Raise what one process met as it is, in all of them: PyTorch's CheckpointException is no Exception."""
+    from torch.distributed.checkpoint.api import CheckpointException
+
+    try:
+        yield
+    except CheckpointException as error:
+        number, (cause, _) = next(iter(error.failures.items()))
+        if isinstance(cause, OSError):
+            raise cause from error
+        raise RuntimeError(f"process {number}: {one_line(cause)}") from error
 
 
 def load(folder: Path, state: Mapping[str, Tensor]) -> None:
-    """Fill the tensors of `state` from the shares of any number of processes."""
+    """Fill the tensors of `state` from the shares of any number of processes.
+
+    Raises RuntimeError or OSError with some of them filled: nothing can be trained from these any more.
+    """
     from torch.distributed import checkpoint
 
     alone = world_size() == 1
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="torch.distributed is disabled")  # as it is meant
         reader = checkpoint.FileSystemReader(folder)
-        checkpoint.load(dict(state), storage_reader=reader, process_group=patient_group(), no_dist=alone)
+        with _unwrapped():
+            checkpoint.load(dict(state), storage_reader=reader, process_group=patient_group(), no_dist=alone)
 
 
 def shapes(folder: Path) -> dict[str, tuple[int, ...]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from harness.model.files.hub import save_pretrained
 from harness.model.policy import Policy, init_policy
+from harness.records.reasons import is_disk_full
 from harness.training import checkpoint, replicas, shares
 from harness.training.distributed import destroy_process_group, init_process_group
 from harness.training.optim import adamw, guarded_step
@@ -155,6 +157,47 @@ def test_a_state_goes_from_one_process_to_shares_and_back_to_the_bit(
     for each, one in ((policy, optimizer), (back, its)):  # and they go on alike
         trained(each, one, 3)
     assert all(torch.equal(x, back.state_dict()[name]) for name, x in policy.state_dict().items())
+
+
+def _fill_the_disk(folder: Path) -> None:
+    """Write a state of step 2, then one of step 4 for which process 1 has no room."""
+    from torch.distributed.checkpoint import FileSystemWriter
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "a share")
+
+    init_process_group("cpu")
+    policy = init_policy(DIMS, 0)
+    optimizer = made(policy, shared=True)
+    trained(policy, optimizer, 1)
+    how: dict[str, Any] = {"policy": policy, "optimizer": optimizer, "trainer": {}}
+    checkpoint.save_resume(folder, step=2, **how)
+    with pytest.MonkeyPatch.context() as patch:
+        if dist.get_rank() == 1:
+            patch.setattr(FileSystemWriter, "write_data", full)
+        with pytest.raises(OSError, match="No space left on device") as caught:
+            checkpoint.save_resume(folder, step=4, **how)
+    assert is_disk_full(caught.value) and caught.value.filename == "a share"
+    destroy_process_group()
+
+
+@pytest.mark.timeout(120)
+def test_shares_that_cannot_be_written_or_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A full disk at one process ends all with its error. A share cut short is never read in part."""
+    folder = tmp_path / "r"
+    over_two(_fill_the_disk, folder)
+    state = folder / "resume" / "step_000002"
+    assert [place.name for place in state.parent.iterdir()] == [state.name]
+    share = state / "shares" / "__1_0.distcp"
+    share.write_bytes(share.read_bytes()[:-1000])
+    policy = init_policy(DIMS, 9)
+    optimizer, before = made(policy, shared=False), {n: x.clone() for n, x in policy.state_dict().items()}
+    assert checkpoint.load_resume(folder, policy=policy, optimizer=optimizer) is None
+    assert f"warning: {share}: has " in capsys.readouterr().err
+    assert all(torch.equal(x, before[name]) for name, x in policy.state_dict().items())
+    (state / "manifest.json").unlink()  # nothing says that it is short
+    with pytest.raises(RuntimeError, match=f"{state / 'shares'}: cannot be read .*; delete .*resume"):
+        checkpoint.load_resume(folder, policy=policy, optimizer=optimizer)
 
 
 def test_a_flipped_bit_tells_replicas_apart() -> None:
