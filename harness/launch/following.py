@@ -15,6 +15,7 @@ from harness.model.files.codec import Codec
 from harness.model.policy import Policy
 from harness.records.locks import Held, hold
 from harness.records.reading import RecordError
+from harness.records.reasons import reason_of
 from harness.records.records import read_run, write_record
 from harness.reward_models.in_training import add_reward_models
 from harness.rollout.engines import warm_engine
@@ -45,7 +46,12 @@ def follow(config: RunConfig, folder: Path, device: str) -> Literal["finished"]:
         return "finished"
     except BaseException as error:  # also the signal by which torchrun ends it once process 0 is gone
         hold_back()
-        _record_failure(folder, distributed.lost_peer(error) or f"process {distributed.rank()}: {error}")
+        reason = distributed.lost_peer(error)
+        if reason is None:
+            reason = f"process {distributed.rank()}: {reason_of(error)}"
+            if isinstance(error, Exception):  # no signal
+                distributed.tell_failure(reason)
+        _record_failure(folder, reason)
         raise
     finally:
         hold_back(False)

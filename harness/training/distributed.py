@@ -88,11 +88,22 @@ def on_loss(record: Callable[[int, str], None]) -> None:
         _State.heartbeat.on_loss = record
 
 
+def tell_failure(reason: str) -> None:
+    """Tell the other processes why this one ends, before its exchanges with them do."""
+    if _State.heartbeat is not None:
+        _State.heartbeat.tell(reason)
+
+
 def lost_peer(error: BaseException) -> str | None:
-    """Why a run failed whose exchange between processes did; None where another error ended it."""
+    """Why a run failed whose exchange between processes did; None where another error ended it.
+
+    What another process told of its end, else that it is gone.
+    """
     seen: BaseException | None = error
     while seen is not None and world_size() > 1:
         if isinstance(seen, RuntimeError) and (found := [x for x in _LOST if x in str(seen)]):
+            if _State.heartbeat is not None and (told := _State.heartbeat.told()):
+                return told[0]
             return f"another of {world_size()} processes is gone ({found[0]}); launch again to go on"
         seen = seen.__cause__ or seen.__context__
     return None

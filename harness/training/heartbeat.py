@@ -45,19 +45,37 @@ class Heartbeat:
         with suppress(RuntimeError):  # the store ends with its process
             self._store.set(self._key(self.rank), LEFT.decode())
 
+    def tell(self, reason: str) -> None:
+        """Leave a line for the others: why this process ends."""
+        with suppress(RuntimeError):
+            self._store.set(f"r1-failure/{self.rank}", reason)
+
+    def told(self) -> list[str]:
+        """What other processes left that ended, by their numbers."""
+        found = []
+        for key in (f"r1-failure/{rank}" for rank in range(self.number) if rank != self.rank):
+            with suppress(RuntimeError):
+                if self._store.check([key]):
+                    found.append(self._store.get(key).decode())
+        return found
+
     def _run(self) -> None:
         others = [rank for rank in range(self.number) if rank != self.rank]
-        seen = {rank: (b"", time.monotonic()) for rank in others}
-        wait, count = min(5.0, self.limit / 5), 0
+        seen, silent = dict.fromkeys(others, b""), dict.fromkeys(others, 0.0)
+        wait, count, before = min(5.0, self.limit / 5), 0, time.monotonic()
         while not self._stopped.wait(wait):
             count += 1
             found = self._exchange(count, others)
             now = time.monotonic()
+            # All processes may have been stopped, a container that was paused say: this one's own absence is
+            # no silence of the others, who need a look's time to count again.
+            passed, before = min(now - before, self.limit / 2), now
             for other in others:
-                value, since = seen[other]
-                if found.get(other, value) not in (value, LEFT):
-                    seen[other] = (found[other], now)
-                elif found.get(other) != LEFT and now - since > self.limit and not self._stopped.is_set():
+                if found.get(other, seen[other]) not in (seen[other], LEFT):
+                    seen[other], silent[other] = found[other], 0.0
+                    continue
+                silent[other] += passed
+                if found.get(other) != LEFT and silent[other] > self.limit and not self._stopped.is_set():
                     return self._end(other)
 
     def _exchange(self, count: int, others: list[int]) -> dict[int, bytes]:
