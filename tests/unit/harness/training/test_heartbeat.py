@@ -1,4 +1,4 @@
-"""When a process takes another for gone, and what it says then: with a clock and a store of the test's own."""
+"""When a process takes another for gone, and what it says then, with a clock and a store of a test's own."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_a_pause_of_all_processes_is_no_silence_of_one(monkeypatch: pytest.Monke
     assert ended_at(monkeypatch, [counts, paused] + [silent] * 6) == 3602.0 + 3 * 2.0
 
 
-def test_a_run_is_recorded_with_what_the_process_that_failed_has_told(
+def test_a_run_is_recorded_with_what_the_failed_process_has_told(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     store = Store()
