@@ -94,6 +94,11 @@ def num_non_embedding_parameters(dims: ModelDims) -> int:
     return num_parameters(dims) - (1 if dims.tie_word_embeddings else 2) * dims.vocab_size * dims.hidden_size
 
 
+def kernels_take(head_dim: int) -> bool:
+    """Whether the GPU sampler's kernels take heads of this size: powers of two from 16."""
+    return head_dim >= 16 and head_dim & (head_dim - 1) == 0
+
+
 def num_parameters(dims: ModelDims) -> int:
     """All parameters; a tied head is counted once."""
     return sum(math.prod(shape) for shape in weight_shapes(dims).values())

@@ -141,7 +141,6 @@ _REMEDIES: tuple[tuple[Callable[[RunConfig], bool], str], ...] = (
     (lambda c: not c.trainer.gradient_checkpointing, "set trainer.gradient_checkpointing=true"),
     (lambda c: not c.rollout.release, "rollout.release=true"),
     (lambda c: takes_whole_rows(c, device_of(c)), "rollout.cache=paged"),
-    (lambda c: takes_whole_rows(c, device_of(c)), "rollout.cache=paged"),
     (lambda c: c.rollout.engine == "native", "lower rollout.max_batch_size={c.rollout.max_batch_size}"),
     (_takes_vllm_share, "lower rollout.vllm.memory={c.rollout.vllm.memory}"),
     (_takes_vllm_cache, "export VLLM_CPU_KVCACHE_SPACE= (GiB), lower"),

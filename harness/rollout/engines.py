@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from harness.model.dims import kernels_take
 from harness.model.files.codec import Codec
 from harness.model.files.folder import folder_dims
 from harness.model.files.hub import TOKENIZER_FILES, load_pretrained, load_weights, read_weights
@@ -49,6 +50,13 @@ def _engine(rollout: RolloutConfig, policy: Policy, shared: dict[str, Any]) -> R
     if rollout.engine == "native":
         if rollout.exact and not policy.head_weight.is_cuda:
             raise ValueError("rollout.exact is true; its kernels need a GPU: set it to false on a CPU")
+        head_dim = policy.dims.head_dim
+        if rollout.cache == "paged" and policy.head_weight.is_cuda and not kernels_take(head_dim):
+            also = ", and rollout.exact=false" if rollout.exact else ""
+            raise ValueError(
+                f"rollout.cache=paged: its kernels take heads of 16, 32, 64, 128 or 256 numbers, not of "
+                f"{head_dim}; set rollout.cache=whole{also}"
+            )
         policy.exact = rollout.exact
         paged, cache_bytes = rollout.cache == "paged", _cache_bytes(rollout, policy)
         return NativeEngine(policy, **shared, paged=paged, cache_bytes=cache_bytes)

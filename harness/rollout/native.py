@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from harness.model.dims import kernels_take
 from harness.model.files.hub import load_weights
 from harness.model.lora import has_adapters
 from harness.model.policy import Policy
@@ -121,9 +122,8 @@ class NativeEngine:
 
     @property
     def _uses_kernels(self) -> bool:
-        """Whether the policy is on a GPU and its heads have a size that the kernels take: a power of two."""
-        head_dim = self.policy.dims.head_dim
-        return self.policy.head_weight.is_cuda and head_dim >= 16 and head_dim & (head_dim - 1) == 0
+        """Whether the policy is on a GPU and its heads have a size that the kernels take."""
+        return self.policy.head_weight.is_cuda and kernels_take(self.policy.dims.head_dim)
 
     def _slot_sampler(self, capacity: int, lengths: list[int], params: SamplingParams) -> Sampler:
         """Sample on a GPU, in buffers and graphs that are reused unless they are too small or weights moved.
@@ -145,14 +145,16 @@ class NativeEngine:
             self._decoder = have or SlotDecoder(self.policy, **sizes)
             return SlotSampler(self._decoder, params, capacity=capacity, eos_token_ids=self._eos)
         pages = sorted(map(pages_of, lengths))[-capacity:]
-        num_pages = sum(pages)
+        num_pages = wanted = sum(pages)
         if self._cache_bytes is not None:
-            num_pages = max(pages[-1], min(num_pages, int(self._cache_bytes / page_bytes(self.policy))))
+            num_pages = max(pages[-1], min(wanted, int(self._cache_bytes / page_bytes(self.policy))))
         if not (fits and isinstance(have, PagedDecoder) and have.holds(num_pages)):
             have = None
             have = PagedDecoder(self.policy, **sizes, num_pages=num_pages)
         self._decoder = have
-        return PagedSampler(have, params, capacity=capacity, eos_token_ids=self._eos)
+        return PagedSampler(
+            have, params, capacity=capacity, eos_token_ids=self._eos, enough=have.num_pages >= wanted
+        )
 
     def _slots_for(self, *, rows: int, columns: int, max_new_tokens: int) -> Slots:
         """Reuse the static buffers unless they are too small or on another device."""

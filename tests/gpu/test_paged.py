@@ -13,13 +13,12 @@ from harness.model.policy import Policy, token_logprobs
 from harness.model.rows import Prompts, pack_rows
 from harness.rollout.gpu import paged_slots
 from harness.rollout.gpu.paged_decode import page_bytes
-from harness.rollout.gpu.pages import DUMMY_PAGE
 from harness.rollout.native import NativeEngine
 from harness.types import Prompt, SamplingParams
 from tests.benchmarks.shapes import random_policy
 from tests.shapes import model_dims
 from tests.unit.harness.rollout.gpu import drawn
-from tests.unit.harness.rollout.gpu.plain import pages_in_any_order, plain_attention
+from tests.unit.harness.rollout.gpu.plain import pages_in_any_order, plain_attention, poison_unwritten
 
 if not torch.cuda.is_available():
     pytest.skip("needs a CUDA GPU", allow_module_level=True)
@@ -36,7 +35,7 @@ def test_attention_over_pages_equals_softmax(name: str, dtype: torch.dtype) -> N
     pages, table = pages_in_any_order(lengths, width=100)
     shape = (len(pages) + 1, kv_heads, PAGE, head_dim)
     keys, values = (torch.randn(shape, device="cuda").to(dtype) for _ in range(2))
-    keys[DUMMY_PAGE], values[DUMMY_PAGE] = float("nan"), float("nan")
+    poison_unwritten(keys, values, table, lengths)
     positions = torch.tensor(lengths, device="cuda") - 1
     row_slot = torch.tensor([5, 3, 0, 4, 2, 1, 5, 0], device="cuda")
     queries = torch.randn(len(row_slot), heads, head_dim, device="cuda").to(dtype)

@@ -37,15 +37,21 @@ class _Row:
 
 
 class PagedSampler(SlotSampler):
-    """A `SlotSampler` over the pages of a `PagedDecoder`."""
+    """A `SlotSampler` over a `PagedDecoder`'s pages, `enough` for any `capacity` of its requests or not."""
 
     decoder: PagedDecoder
 
     def __init__(
-        self, decoder: PagedDecoder, params: SamplingParams, *, capacity: int, eos_token_ids: frozenset[int]
+        self,
+        decoder: PagedDecoder,
+        params: SamplingParams,
+        *,
+        capacity: int,
+        eos_token_ids: frozenset[int],
+        enough: bool = False,
     ) -> None:
         super().__init__(decoder, params, capacity=capacity, eos_token_ids=eos_token_ids)
-        self.pages = Pages(decoder.num_pages)
+        self.pages, self.enough = Pages(decoder.num_pages), enough
         self.rows: dict[int, _Row] = {}
         self.running: list[int] = []  # slots of the next steps: active and not paused
         self.num_pauses = 0
@@ -55,6 +61,8 @@ class PagedSampler(SlotSampler):
 
     def room(self, lengths: Sequence[int]) -> int:
         """Count how many of the next prompts, of so many tokens each, the free pages can hold."""
+        if self.enough:
+            return len(lengths)
         return self.pages.room(lengths, STEPS_BETWEEN_CHECKS)
 
     def fill(self, prefill: Prefill) -> None:

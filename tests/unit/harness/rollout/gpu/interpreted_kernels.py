@@ -19,7 +19,6 @@ from harness.rollout.gpu import decode as gpu_decode
 from harness.rollout.gpu.decode import SlotDecoder
 from harness.rollout.gpu.paged_decode import PagedDecoder
 from harness.rollout.gpu.paged_slots import PagedSampler
-from harness.rollout.gpu.pages import DUMMY_PAGE
 from harness.rollout.gpu.sampling import draw
 from harness.rollout.gpu.slots import SlotSampler
 from harness.rollout.native import NativeEngine
@@ -27,7 +26,7 @@ from harness.rollout.results import Request
 from harness.rollout.scheduler import Scheduler
 from harness.types import Prompt, SamplingParams
 from tests.unit.harness.model.test_policy import DIMS, random_policy
-from tests.unit.harness.rollout.gpu.plain import pages_in_any_order, plain_attention
+from tests.unit.harness.rollout.gpu.plain import pages_in_any_order, plain_attention, poison_unwritten
 from tests.unit.harness.rollout.test_sampling import nucleus_of
 
 
@@ -135,7 +134,7 @@ def attention() -> None:
     pages, table = pages_in_any_order(lengths)
     keys = torch.randn(len(pages) + 1, kv_heads, PAGE, head_dim)
     values = torch.randn_like(keys)
-    keys[DUMMY_PAGE], values[DUMMY_PAGE] = float("nan"), float("nan")
+    poison_unwritten(keys, values, table, lengths)
     positions, row_slot = torch.tensor(lengths) - 1, torch.tensor([3, 0, 4, 2, 1, 4])
     queries = torch.randn(len(row_slot), heads, head_dim)
     expected = plain_attention(queries, keys, values, table, positions, row_slot)

@@ -19,6 +19,14 @@ def pages_in_any_order(lengths: list[int], *, width: int | None = None) -> tuple
     return order.tolist(), table
 
 
+def poison_unwritten(keys: Tensor, values: Tensor, table: Tensor, lengths: list[int]) -> None:
+    """Put NaN where no slot's tokens are: on the dummy page, and after the last token of each last page."""
+    for cache in (keys, values):
+        cache[DUMMY_PAGE] = float("nan")
+        for slot, length in enumerate(lengths):
+            cache[int(table[slot, pages_of(length) - 1]), :, (length - 1) % PAGE + 1 :] = float("nan")
+
+
 def gathered(cache: Tensor, table: Tensor, slot: int, length: int) -> Tensor:
     """A slot's first `length` tokens, [length, KV, Dh], out of pages [pages, KV, PAGE, Dh]."""
     column = torch.arange(length, device=cache.device)

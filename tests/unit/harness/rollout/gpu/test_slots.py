@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from harness.rollout.native import NativeEngine
 from harness.rollout.results import Request
 from harness.rollout.scheduler import Prefill, Scheduler
 from harness.types import SamplingParams
@@ -20,7 +21,7 @@ from tests.unit.harness.model.test_policy import random_policy
 pytest.importorskip("triton", reason="the decoder's module holds kernels")
 
 from harness.model.chunks import PAGE
-from harness.rollout.gpu.paged_decode import PagedDecoder
+from harness.rollout.gpu.paged_decode import PagedDecoder, page_bytes
 from harness.rollout.gpu.paged_slots import PagedSampler
 from harness.rollout.gpu.pages import DUMMY_PAGE
 
@@ -152,6 +153,19 @@ def test_tails_of_128_rows_fit_a_gpu_of_80_gb(
     print(f"{most} tokens, {gib} GiB: {sampler.num_pauses} pauses, {decoder.num_steps} steps")
     assert (sampler.num_pauses > 0) == (more > 0)
     assert max(limits) - 1 <= decoder.num_steps <= max(limits) * (1 + more)  # the longest row's, at least
+
+
+def test_nobody_waits_where_there_are_pages_for_all() -> None:
+    """48 requests of 100 and 28 tokens, two pages each: in 96 pages all run at once, in 95 not."""
+    for num_pages, at_once in ((None, 48), (96, 48), (95, 31)):
+        policy = random_policy(model_dims(max_position_embeddings=128))
+        size = None if num_pages is None else num_pages * float(page_bytes(policy))
+        engine = NativeEngine(
+            policy, eos_token_ids=(), decode=str, max_batch_size=48, paged=True, cache_bytes=size
+        )
+        sampler = engine._slot_sampler(48, [128] * 50, SamplingParams(max_new_tokens=28))
+        assert isinstance(sampler, PagedSampler)
+        assert sampler.room([100] * 48) == at_once  # two pages each and one to grow into: 31 × 3 of 95
 
 
 def test_the_batch_stays_full_while_requests_wait(monkeypatch: pytest.MonkeyPatch) -> None:
