@@ -40,6 +40,23 @@ def _share(length, splits, PAGE: tl.constexpr, LEAST: tl.constexpr):
     return tl.maximum(tl.cdiv(tl.cdiv(length, splits), PAGE) * PAGE, LEAST)
 
 
+@triton.jit
+def weigh(query, key, seen, highest, scale):
+    """Weights [PADDED, BLOCK] of keys [Dh, BLOCK], what is kept of earlier sums, and the new maxima."""
+    scores = tl.dot(query, key, input_precision="ieee") * scale
+    scores = tl.where(seen[None, :], scores, float("-inf"))
+    new_highest = tl.maximum(highest, tl.max(scores, axis=1))
+    return tl.exp(scores - new_highest[:, None]), tl.exp(highest - new_highest), new_highest
+
+
+@triton.jit
+def add_block(weights, keep, value, total, mixed):
+    """Add a block's weights and weighted values [BLOCK, Dh] to the sums of those before."""
+    total = total * keep + tl.sum(weights, axis=1)
+    mixed = mixed * keep[:, None] + tl.dot(weights.to(value.dtype), value, input_precision="ieee")
+    return total, mixed
+
+
 @triton.jit(do_not_specialize=["splits"])
 def _attend_kernel(
     queries,
@@ -88,14 +105,8 @@ def _attend_kernel(
         value = tl.load(
             values + base + place[:, None] * HEAD_DIM + dim[None, :], mask=seen[:, None], other=0.0
         )  # [PAGE, Dh]
-        scores = tl.dot(query, key, input_precision="ieee") * scale
-        scores = tl.where(seen[None, :], scores, float("-inf"))
-        new_highest = tl.maximum(highest, tl.max(scores, axis=1))
-        weights = tl.exp(scores - new_highest[:, None])
-        keep = tl.exp(highest - new_highest)
-        total = total * keep + tl.sum(weights, axis=1)
-        mixed = mixed * keep[:, None] + tl.dot(weights.to(value.dtype), value, input_precision="ieee")
-        highest = new_highest
+        weights, keep, highest = weigh(query, key, seen, highest, scale)
+        total, mixed = add_block(weights, keep, value, total, mixed)
     if DIRECT:
         tl.store(out + at[:, None] * HEAD_DIM + dim[None, :], mixed / total[:, None], mask=real[:, None])
     else:  # a program without keys writes nothing: its share is not read

@@ -16,6 +16,7 @@ from harness.model.kernels import swiglu
 from harness.model.policy import Policy
 from harness.rollout.decode import FusedLayer, fuse
 from harness.rollout.gpu import kernels
+from harness.rollout.gpu.rope_kernels import rope_into_cache
 from harness.rollout.gpu.sampling import draw
 from harness.rollout.sampling import sample
 from harness.types import SamplingParams
@@ -162,7 +163,7 @@ class SlotDecoder:
         dims, keys, values = self.policy.dims, self.keys[index], self.values[index]
         programs = row_slot.shape[0] * dims.num_kv_heads
         splits = min(_MAX_SPLITS, 1 << max(0, (_PROGRAMS_WANTED // programs).bit_length() - 1))
-        queries = kernels.rope_into_cache(
+        queries = rope_into_cache(
             qkv,
             rotations=self.rotations,
             positions=self.positions,

@@ -1,4 +1,4 @@
-"""Triton kernels of one decoding step: rotary embedding into the cache, attention, the slots' bookkeeping.
+"""Triton kernels of one decoding step over whole rows: attention, and the slots' bookkeeping.
 
 A row of a step works on a slot of the cache; `row_slot` [n] says which, so rows are dropped and refilled
 without moving anything. `positions` [slots] is the column that a slot's token is fed at. Every quantity that
@@ -12,94 +12,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from harness.model.paged_attention import add_block, weigh
+
 KEYS_PER_BLOCK = 64
-
-
-@triton.jit
-def _rope_cache_kernel(
-    qkv,
-    rotations,
-    positions,
-    row_slot,
-    head_norm,
-    queries,
-    keys,
-    values,
-    slot_stride,
-    head_stride,
-    eps,
-    HEADS: tl.constexpr,
-    KV_HEADS: tl.constexpr,
-    HEAD_DIM: tl.constexpr,
-    PADDED: tl.constexpr,
-    HAS_NORM: tl.constexpr,
-):
-    row = tl.program_id(0)
-    slot = tl.load(row_slot + row).to(tl.int64)
-    position = tl.load(positions + slot).to(tl.int64)
-    head = tl.arange(0, PADDED)[:, None]
-    dim = tl.arange(0, HEAD_DIM)[None, :]
-    pair = tl.arange(0, HEAD_DIM // 2)[None, :]
-    at = head * HEAD_DIM + dim
-    turns = head < HEADS + KV_HEADS
-    inside = head < HEADS + 2 * KV_HEADS
-    source = qkv + row * (HEADS + 2 * KV_HEADS) * HEAD_DIM + at
-    x = tl.load(source, mask=inside, other=0.0).to(tl.float32)
-    if HAS_NORM:
-        mean = tl.sum(x * x, axis=1)[:, None] / HEAD_DIM
-        weight = tl.load(head_norm + at, mask=turns, other=1.0).to(tl.float32)
-        x *= tl.where(turns, tl.rsqrt(mean + eps), 1.0) * weight
-    even, odd = tl.split(tl.reshape(x, (PADDED, HEAD_DIM // 2, 2)))
-    cos = tl.load(rotations + position * HEAD_DIM + 2 * pair)
-    sin = tl.load(rotations + position * HEAD_DIM + 2 * pair + 1)
-    first = tl.where(turns, even * cos - odd * sin, even)
-    second = tl.where(turns, even * sin + odd * cos, odd)
-    x = tl.reshape(tl.join(first, second), (PADDED, HEAD_DIM))
-    tl.store(queries + row * HEADS * HEAD_DIM + at, x, mask=head < HEADS)
-    cell = slot * slot_stride + position * HEAD_DIM + dim
-    tl.store(keys + cell + (head - HEADS) * head_stride, x, mask=(head >= HEADS) & turns)
-    value = values + cell + (head - HEADS - KV_HEADS) * head_stride
-    tl.store(value, x, mask=(head >= HEADS + KV_HEADS) & inside)
-
-
-def rope_into_cache(
-    qkv: Tensor,
-    *,
-    rotations: Tensor,
-    positions: Tensor,
-    row_slot: Tensor,
-    head_norm: Tensor | None,
-    eps: float,
-    keys: Tensor,
-    values: Tensor,
-    num_heads: int,
-) -> Tensor:
-    """Rotated queries [n, H, Dh] of qkv [n, (H + 2 KV) Dh]; keys and values go to their slots' columns.
-
-    keys and values [slots, KV, columns, Dh] are one layer's cache; rotations [columns, Dh/2, 2] are cosines
-    and sines, float32; head_norm [H + KV, Dh] scales each head's RMS-normalised query and key, or is None.
-    """
-    kv_heads, head_dim = keys.shape[1], keys.shape[3]
-    queries = qkv.new_empty(qkv.shape[0], num_heads, head_dim)
-    _rope_cache_kernel[(qkv.shape[0],)](
-        qkv,
-        rotations,
-        positions,
-        row_slot,
-        qkv if head_norm is None else head_norm,
-        queries,
-        keys,
-        values,
-        keys.stride(0),
-        keys.stride(1),
-        eps,
-        HEADS=num_heads,
-        KV_HEADS=kv_heads,
-        HEAD_DIM=head_dim,
-        PADDED=triton.next_power_of_2(num_heads + 2 * kv_heads),
-        HAS_NORM=head_norm is not None,
-    )
-    return queries
 
 
 @triton.jit
@@ -144,17 +59,11 @@ def _attend_kernel(
         key = tl.load(
             keys + base + column[None, :] * HEAD_DIM + dim[:, None], mask=seen[None, :], other=0.0
         )  # [Dh, BLOCK]
-        scores = tl.dot(query, key, input_precision="ieee") * scale
-        scores = tl.where(seen[None, :], scores, float("-inf"))
-        new_highest = tl.maximum(highest, tl.max(scores, axis=1))
-        weights = tl.exp(scores - new_highest[:, None])
-        keep = tl.exp(highest - new_highest)
+        weights, keep, highest = weigh(query, key, seen, highest, scale)
         value = tl.load(
             values + base + column[:, None] * HEAD_DIM + dim[None, :], mask=seen[:, None], other=0.0
         )  # [BLOCK, Dh]
-        total = total * keep + tl.sum(weights, axis=1)
-        mixed = mixed * keep[:, None] + tl.dot(weights.to(value.dtype), value, input_precision="ieee")
-        highest = new_highest
+        total, mixed = add_block(weights, keep, value, total, mixed)
     if SPLITS == 1:
         target = out + (row * HEADS + head)[:, None] * HEAD_DIM + dim[None, :]
         tl.store(target, mixed / total[:, None], mask=real[:, None])

@@ -20,8 +20,8 @@ from harness.model.kernels import logprobs_of
 from harness.model.paged_attention import LEAST_KEYS, attend_pages, splits_of
 from harness.model.policy import Policy
 from harness.rollout.gpu.decode import SlotDecoder
-from harness.rollout.gpu.paged_kernels import rope_into_pages
 from harness.rollout.gpu.pages import DUMMY_PAGE, pages_of
+from harness.rollout.gpu.rope_kernels import rope_into_pages
 from harness.types import SamplingParams
 
 

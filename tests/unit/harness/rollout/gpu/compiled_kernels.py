@@ -1,4 +1,4 @@
-"""Compile the kernels of the paged cache and of exact sampling for GPUs that are not here.
+"""Compile the kernels of decoding and of exact sampling for GPUs that are not here.
 
 Run by test_kernels.py in a process of its own, so that no interpreter is in the way. Prints "compiled".
 """
@@ -13,7 +13,8 @@ from triton.compiler import ASTSource
 
 from harness.model import exact, kernels, paged_attention
 from harness.model.chunks import PAGE
-from harness.rollout.gpu import paged_kernels
+from harness.rollout.gpu import kernels as whole_rows
+from harness.rollout.gpu import rope_kernels
 
 SHARED_MEMORY = 99 * 1024  # bytes that a program may have on the smallest of these, sm_86
 DIVISIBLE = ("width", "features")  # by 16, as models' sizes are
@@ -66,7 +67,14 @@ def others(target: int) -> None:
     types = of("*bf16", "qkv head_norm queries keys values") | of("*i64", "positions row_slot")
     types |= {"rotations": "*fp32", "table": "*i32", "table_width": "i32", "eps": "fp32"}
     constants = {"HEADS": 12, "KV_HEADS": 2, "HEAD_DIM": 128, "PAGE": PAGE, "PADDED": 16, "HAS_NORM": True}
-    compiled(paged_kernels._rope_pages_kernel, types, constants, target)
+    compiled(rope_kernels._rope_pages_kernel, types, constants, target)
+    del types["table"], types["table_width"], constants["PAGE"]
+    strides = of("i32", "slot_stride head_stride")
+    compiled(rope_kernels._rope_cache_kernel, types | strides, constants, target)
+    types = of("*bf16", "queries keys values out") | of("*fp32", "partial statistics") | strides
+    types |= of("*i64", "positions row_slot") | {"scale": "fp32"}
+    constants = {"HEADS": 12, "GROUP": 6, "PADDED": 16, "HEAD_DIM": 128, "BLOCK": 64, "SPLITS": 4}
+    compiled(whole_rows._attend_kernel, types, constants, target, num_warps=4, num_stages=2)
     types = of("*bf16", "x weight bias residual out") | of("i32", "rows width features")
     constants = {**exact._BLOCKS, "HAS_BIAS": True, "HAS_RESIDUAL": True}
     compiled(exact._linear_kernel, types, constants, target, num_warps=4, num_stages=3)
