@@ -328,7 +328,7 @@ def test_a_saved_state_with_8_bits_for_embeddings_goes_on_with_them() -> None:
 
 def test_8_bits_without_bitsandbytes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "bitsandbytes.optim", None)
-    with pytest.raises(ValueError, match=r"pip install 'r1-ablations\[8bit\]'"):
+    with pytest.raises(ValueError, match=r"pip install '\.\[8bit\]'"):
         _walk(8, torch.float32, 0)
 
 

@@ -11,10 +11,10 @@ import pytest
 import yaml
 
 from harness.identity import base_id, run_id
+from harness.launch import machine_checks
 from harness.launch.compose import Composer
 from harness.launch.expand import expand
 from harness.launch.run import main
-from harness.model import preflight
 from harness.model.dims import num_parameters
 from harness.model.files import source
 from harness.model.files.hub import save_pretrained
@@ -116,7 +116,7 @@ def test_a_preset_that_the_hub_is_not_reached_about_says_its_memory_and_can_be_p
     text = message("model=qwen2_5_7b", "data=aime_gen_mini")
     assert text.startswith("qwen2_5_7b: about ") and "GiB" in text and "connect to a network" in text
     lines = ["model=qwen2_5_7b", "data=aime_gen_mini", f"output_dir={tmp_path}"]
-    monkeypatch.setattr(preflight, "check_fits", lambda config: None)  # on a machine with the memory for it
+    monkeypatch.setattr(machine_checks, "check_fits", lambda config: None)  # memory enough
     assert main([*lines, "--plan"]) == 0
     plan = capsys.readouterr().out
     assert "qwen2_5_7b: about " in plan and "The hub was not reached about qwen2_5_7b" in plan
