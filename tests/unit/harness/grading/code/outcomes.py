@@ -44,16 +44,9 @@ class Outcome:
 
 
 def outcome(attempt: Attempt) -> Outcome:
-    """Run one, then a right program.
-
-    Without an answer it is run again: a machine that stood still loses one, a program that can lose it
-    does so each time.
-    """
+    """Run one, then a right program."""
     start = time.perf_counter()
     tests = run_tests(attempt.program, TESTS)
-    if "lost" in tests:
-        start = time.perf_counter()
-        tests = run_tests(attempt.program, TESTS)
     return Outcome(attempt, tests, time.perf_counter() - start, run_tests(SOLUTION, TESTS))
 
 
