@@ -115,6 +115,8 @@ def judged_pairs(
 
 def _confounded(study: Study, arms: Sequence[str]) -> str | None:
     """Why a contrast of pipelines is not of its stages alone."""
+    if all(config.get("stage.start") is None for config in study.configs.values()):
+        return None  # no pipelines: this is asked for every contrast and measure
     stages = {arm.label: stages_of(study, arm.label) for arm in study.record.arms}
     runs = {arm: [(stage.name, list(stage.runs.values())) for stage in own] for arm, own in stages.items()}
     return unchosen_text(unchosen_stages(runs), arms)

@@ -26,8 +26,7 @@ from harness.records.published import DIFFERS, replacing, seal
 from harness.records.reading import RecordError, read_file, read_json
 
 SCHEMA_VERSION = 1
-# Datasets that a program makes; the names of their tasks begin so. Here, since harness and analysis read it.
-GENERATED = ("aime_gen", "general", "code_gen")
+GENERATED = ("aime_gen", "general", "code_gen")  # datasets that a program makes; their tasks' names begin so
 Status = Literal["running", "finished", "failed", "interrupted"]
 T = TypeVar("T", bound="Record")
 
@@ -85,10 +84,7 @@ class RunRecord(Record):
 
 
 class BaseRecord(Record):
-    """A pretrained base: what made it and what it cost.
-
-    `steps` were taken; `accuracy` is the greedy one on validation at which it stopped. None: not asked for.
-    """
+    """A pretrained base: what made it and what it cost."""
 
     base_id: str
     identity: dict[str, Any]
@@ -100,7 +96,7 @@ class BaseRecord(Record):
     waited_seconds: float = 0.0  # of these, waiting for a core that other programs had
     final_loss: float
     code: dict[str, Any]
-    steps: Count | None = None
+    steps: Count | None = None  # taken until `accuracy`, greedy on validation; None: a fixed number
     accuracy: float | None = None
 
 
