@@ -42,8 +42,19 @@ def gains(folder: Path) -> pd.DataFrame:
     """
     import pandas as pd
 
-    seen: set[tuple[float, ...]] = set()
     rows: list[dict[str, Any]] = []
+    for study, arm, ends in trained_arms(folder):
+        control = study.plan["control"].get(study.factor, "")
+        levels = next(a["levels"] for a in study.plan["arms"] if a["label"] == arm)
+        other = study.accuracy.get(study.compared_with(levels, control) or "")
+        rows += _arm_rows(study.name, arm, ends, other)
+        rows += _best_rows(study, arm)
+    return pd.DataFrame(rows)
+
+
+def trained_arms(folder: Path) -> Iterator[tuple[Committed, str, Ends]]:
+    """Each arm that `gains` counts, with its study and its accuracies before and after training."""
+    seen: set[tuple[float, ...]] = set()
     for path in sorted(folder.glob(f"*/{FILE}")):
         study = Committed.read(path.parent)
         if "replicate" in study.plan.get("factors", {}) or study.seeds <= SMOKE_SEEDS:
@@ -53,15 +64,10 @@ def gains(folder: Path) -> pd.DataFrame:
             if ends is None or not ends.after["task"].iloc[0].startswith(GENERATED):
                 continue
             numbers = tuple(ends.after["avg"])
-            if numbers not in seen and not any(
-                line.startswith(CONTROLS) for line in arm.get("overrides", ())
-            ):
+            controls = any(line.startswith(CONTROLS) for line in arm.get("overrides", ()))
+            if numbers not in seen and not controls:
                 seen.add(numbers)
-                control = study.plan["control"].get(study.factor, "")
-                other = study.accuracy.get(study.compared_with(arm["levels"], control) or "")
-                rows += _arm_rows(study.name, arm["label"], ends, other)
-                rows += _best_rows(study, arm["label"])
-    return pd.DataFrame(rows)
+                yield study, arm["label"], ends
 
 
 def _arm_rows(study: str, arm: str, ends: Ends, control: Ends | None) -> Iterator[dict[str, Any]]:

@@ -18,6 +18,7 @@ from analysis.stats.text import points
 OWN_RL = "grpo"
 TEACHERS = ("large_rl", "larger_rl", "large", "larger")  # the first that was run decides
 PAIRS = (("large_rl", "large"), ("larger_rl", "larger"))  # after and before RL in the teacher
+FEWEST = 0.5  # of the tokens that RL on oneself trains on: a student of fewer decides nothing
 MEASURES = {"avg": "", "best": "at own best temperatures", "greedy": "in greedy answers"}
 ABOVE, NOT_ABOVE, OPEN = "above", "not above", "open"
 BySeed = Mapping[str, "pd.Series[Any]"]  # measure -> accuracy after training, by seed
@@ -42,10 +43,24 @@ def distillation(studies: Sequence[Committed]) -> tuple[str, str] | None:
     text = f"The student of `{teacher}`{before_rl} is {said} than after RL on itself (`{OWN_RL}`)."
     size = _size(gains, margin).mean()
     text += f" The margin is {points(float(size))} points."
+    if (share := _trained_share(study, arms[teacher], arms[OWN_RL])) is not None and share < FEWEST:
+        word = UNDECIDED
+        text += f" But the student trained on {share:.0%} of the tokens that RL on itself did.".replace(
+            "%", " %"
+        )
     for trained, plain in PAIRS:
         if trained in after and plain in after:
             text += _of_teachers(after, (trained, plain), gains, margin)
     return word, text
+
+
+def _trained_share(study: Committed, arm: str, other: str) -> float | None:
+    """Tokens that an arm's own model trained on, over those of another arm's; None where not known."""
+    rows = study.table("stages")
+    if rows.empty:
+        return None
+    own = rows[(rows["index"] > 0) & ~rows["teacher"].astype(bool)].groupby("arm")["trained_tokens"].sum()
+    return float(own[arm] / own[other]) if arm in own and own.get(other, 0) > 0 else None
 
 
 def _of_teachers(after: Mapping[str, BySeed], pair: tuple[str, str], gains: Any, margin: Margin) -> str:

@@ -133,6 +133,12 @@ def generalises(studies: Sequence[Committed]) -> tuple[str, str] | None:
     rows, arms = study.table("transfer"), _trained_arms(study)
     if rows.empty or not arms:
         return None
+    crossed = rows[:0]
+    if "of" in rows:
+        pairs = rows["of"].fillna("").map(lambda of: of.split("; "))
+        crossed = rows[pairs.map(lambda pair: len(pair) > 1 and all(arm in arms for arm in pair))]
+    if len(crossed):
+        arms = list(dict.fromkeys(crossed["arm"]))
     of_arms = rows.set_index("arm").loc[arms]
     sampled, best = (of_arms[of_arms["measure"] == m].to_dict("records") for m in ("avg", "best"))
     said = "Families that the base knows and training leaves out"
@@ -142,7 +148,9 @@ def generalises(studies: Sequence[Committed]) -> tuple[str, str] | None:
     else:
         shares = [f"{mean:.0f} % [{low:.0f}, {high:.0f}]" for mean, low, high in ratios]
         said += f" gain {each(shares, arms)} of what trained ones gain at temperature 1."
-    if len(arms) > 1:  # a study of its own: no arm trains what the others leave out
+    if len(crossed):
+        said += " Either half of the families is trained in one arm and left out in another."
+    elif len(arms) > 1:  # a study of its own: no arm trains what the others leave out
         said += " No arm trained these, so the ratio also says how hard they are."
     trained, untrained = (
         each([interval_bounds(*(float(row[side + end]) for end in ENDS), signed=True) for row in best])

@@ -104,7 +104,8 @@ CLAIMS = (
         "A small model learns more from a larger one's outputs than from its own reinforcement learning",
         ("distillation", "distillation_flops"),
         "supported if the student of the larger teacher after RL (`large_rl`) is above its own RL by more "
-        "than a quarter of that one's gain; refuted if it is not; undecided where greedy answers, or each "
+        "than a quarter of that one's gain; refuted if it is not; undecided where the student trained "
+        "on fewer than half of the tokens that its own RL did, or where greedy answers, or each "
         "model's own best temperature, say the opposite",
         "a 135M student and a teacher of several billion parameters",
         distillation,

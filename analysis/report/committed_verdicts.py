@@ -19,7 +19,7 @@ from analysis.stats.contrast import Context, Judged, Measured, judged
 from analysis.stats.families import Largest, largest_family, over_families
 from analysis.stats.inference import holm
 from analysis.stats.intervals import Interval, paired_t, welch_t
-from analysis.stats.margins import Margin
+from analysis.stats.margins import Margin, size_of
 from analysis.stats.sequential import Looks
 from analysis.stats.verdict import Movement
 from analysis.study.contrasts import CHAINS
@@ -72,19 +72,32 @@ def contrast_of(study: Committed, level: str, metric: str, factor: str | None = 
         p_value=_adjusted(study, metric).get((factor, level)),
         at_floor=all(_at_floor(study, arm, metric) for pair in pairs for arm in pair),
         hardly_moved=all(_movement(study, [pair[i] for pair in pairs]).hardly for i in (0, 1)),
-        confounded=_confounded(study, [arm for side in zip(*pairs, strict=True) for arm in side]),
+        confounded=_confounded(
+            study,
+            [arm for side in zip(*pairs, strict=True) for arm in side],
+            metric,
+            list(measured.control_gains.values()),
+        ),
         looks=_looks(study),
     )
     return judged(measured, context)
 
 
-def _confounded(study: Committed, arms: Sequence[str]) -> str | None:
+def _confounded(
+    study: Committed, arms: Sequence[str], metric: str, control_gains: Sequence[float]
+) -> str | None:
     """Why a contrast of pipelines is not of its stages alone, from the runs of each stage."""
     stages: dict[str, list[tuple[str, list[str]]]] = {}
     for _, row in study.table("stages").iterrows():
         if row["index"] > 0:
             stages.setdefault(row["arm"], []).append((row["stage"], str(row["runs"]).split()))
-    return unchosen_text(unchosen_stages(stages), arms)
+    if not stages:
+        return None
+    rows = study.main_rows
+    last = rows[(rows["step"] > 0) & rows[metric].notna()].groupby("run_id").tail(1)
+    scores = {str(row["run_id"]): (str(row["seed"]), float(row[metric])) for _, row in last.iterrows()}
+    margin = size_of(study.plan.get("declared", {}).get("margin"), control_gains)
+    return unchosen_text(unchosen_stages(stages, scores, margin), arms)
 
 
 def gain_families(study: Committed, arms: Sequence[str]) -> tuple[Interval, Largest | None, Interval] | None:

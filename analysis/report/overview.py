@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from analysis.report.all_arms import directions, gains
 from analysis.report.claims import claims_section
 from analysis.report.committed import FILE, Committed, command_at
+from analysis.report.lower_rates import lower_rate_gains, lower_rates_section
 from analysis.report.sentences import sentence
 from analysis.report.together import together_section
 from analysis.tables.table import csv_text
@@ -74,8 +75,11 @@ MEASURES = {
 }
 
 
-def overview(folder: Path, rows: pd.DataFrame | None = None) -> str:
-    """The page; `rows` are `gains(folder)`, if known. Raises ValueError for no finding, or a damaged one."""
+def overview(folder: Path, rows: pd.DataFrame | None = None, lower: pd.DataFrame | None = None) -> str:
+    """The page; `rows` are `gains(folder)`, `lower` are `lower_rate_gains(folder)`, if known.
+
+    Raises ValueError for no finding, or a damaged one.
+    """
     paths = sorted(folder.glob(f"*/{FILE}"))
     if not paths:
         raise ValueError(
@@ -85,16 +89,19 @@ def overview(folder: Path, rows: pd.DataFrame | None = None) -> str:
     asked = [study.question for study in studies]
     arms = claims_section(studies)
     arms += _all_arms(gains(folder) if rows is None else rows)
+    arms += lower_rates_section(lower_rate_gains(folder) if lower is None else lower)
     arms += together_section(studies)
     parts = [*arms, *(_section(study, asked.count(study.question) > 1) for study in studies)]
     return "\n\n".join([INTRODUCTION, *parts, *_measures(folder)]) + "\n"
 
 
 def write_overview(folder: Path) -> Path:
-    """Write `folder`/README.md and, where studies have evaluations, all_arms.csv and all_arms.png."""
+    """Write `folder`/README.md and, where there are evaluations, all_arms.csv and .png, lower_rates.csv."""
     path = folder / "README.md"
-    rows = gains(folder)
-    write_text(path, overview(folder, rows))
+    rows, lower = gains(folder), lower_rate_gains(folder)
+    write_text(path, overview(folder, rows, lower))
+    if len(lower):
+        write_text(folder / "lower_rates.csv", csv_text(lower, float_format="%.6g"))
     if len(rows):
         from analysis.figures.all_arms import all_arms
 

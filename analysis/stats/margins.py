@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,6 +45,12 @@ class Margin:
             return f"{points(self.value)} points"
         share = f"{SHARES.get(self.value, f'{100 * self.value:g} %')} of {control}'s gain"
         return share if size is None or size <= 0 else f"{points(size)} points, {share}"
+
+
+def size_of(declared: Any, control_gains: Sequence[float]) -> float | None:
+    """A declared margin in accuracy, at the mean gain of the control's seeds; None where one is missing."""
+    margin = Margin.read(declared)
+    return None if margin is None else margin.size(paired_t(control_gains) if control_gains else None)
 
 
 def tost_share(differences: ArrayLike, control_gains: ArrayLike, *, share: float) -> float | None:

@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from analysis.stats.inference import tost
 from analysis.study.load import Study
 
 if TYPE_CHECKING:
@@ -113,21 +114,47 @@ def stage_rate_notes(study: Study) -> list[str]:
     return notes
 
 
-def unchosen_stages(stages: Mapping[str, Sequence[tuple[str, Collection[str]]]]) -> dict[str, list[str]]:
+def unchosen_stages(
+    stages: Mapping[str, Sequence[tuple[str, Collection[str]]]],
+    scores: Mapping[str, tuple[str, float]],
+    margin: float | None,
+) -> dict[str, list[str]]:
     """Arm -> its earlier stages that mostly are other runs than those of the arm that ends with that stage.
 
-    `stages`: for each arm (stage, its runs) in order. Only the learning rate can make them others.
+    `stages`: for each arm (stage, its runs) in order. Only the learning rate can make them others. Left out
+    are stages that are shown to be as good: equivalent within `margin`, by `scores`, run -> (seed, accuracy).
     """
     ends = {own[-1][0]: set(own[-1][1]) for own in stages.values() if own}
     found = {
-        arm: [name for name, runs in own[:-1] if name in ends and 2 * len(set(runs) - ends[name]) > len(runs)]
+        arm: [
+            name
+            for name, runs in own[:-1]
+            if name in ends
+            and 2 * len(set(runs) - ends[name]) > len(runs)
+            and not _equivalent(runs, ends[name], scores, margin)
+        ]
         for arm, own in stages.items()
     }
     return {arm: names for arm, names in found.items() if names}
 
 
+def _equivalent(
+    ran: Collection[str],
+    chosen: Collection[str],
+    scores: Mapping[str, tuple[str, float]],
+    margin: float | None,
+) -> bool:
+    """Whether two one-sided t tests at 0.05 show runs within a margin of others, paired by seed."""
+    if margin is None or margin <= 0:
+        return False
+    before, after = (dict(scores[run] for run in runs if run in scores) for runs in (ran, chosen))
+    differences = [before[seed] - after[seed] for seed in before if seed in after]
+    p = tost(differences, margin=margin).p_value if differences else None
+    return p is not None and p <= 0.05
+
+
 def unchosen_text(unchosen: Mapping[str, Sequence[str]], arms: Collection[str]) -> str | None:
-    """`stage rl of r1 ran at a rate that its own seeds do not choose`, of the first arm that has one."""
+    """`stage rl of r1 ran at a rate that its own seeds do not choose …`, of the first arm that has one."""
     for arm in arms:
         if arm in unchosen:
             many = len(unchosen[arm]) > 1

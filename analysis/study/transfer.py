@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
 from typing import Any, Literal
 
 from analysis.stats.intervals import Interval, paired_t
@@ -15,6 +17,7 @@ from analysis.study.pairs import Rows
 MEASURES = ("avg", BEST, "greedy")
 HELDOUT = "heldout"  # the split of families that training never sees
 STAYS, CARRIES = 0.25, 0.5  # ratios below the one and above the other decide
+CROSSED = "crossed"  # last word of a crossed row's label
 Word = Literal["stays", "carries over", "undecided"]
 
 
@@ -22,7 +25,9 @@ Word = Literal["stays", "carries over", "undecided"]
 class Transfer:
     """Gains of one arm in one measure on trained and on untrained families, and their ratio by Fieller.
 
-    `ratio` is None where the mean gain on trained families is not above 0.
+    `ratio` is None where the mean gain on trained families is not above 0. `of` names both arms of a row that
+    is crossed: each trained the families that the other leaves out, so that a mean over the two compares the
+    same families, and how hard they are cancels.
     """
 
     label: str
@@ -30,6 +35,7 @@ class Transfer:
     trained: Interval
     untrained: Interval
     ratio: Interval | None
+    of: tuple[str, ...] = ()
 
     @property
     def claimed(self) -> Interval | None:
@@ -46,7 +52,9 @@ class Transfer:
 
 
 def transfers(study: Study, primary: Primary) -> list[Transfer]:
-    """Every arm and measure, over the seeds that have both gains; none without a split of such families.
+    """Every arm and measure, and crossed arms; over the seeds that have both gains.
+
+    None without a split of such families.
 
     Trained families are those of the primary task or, where that is of untrained ones, of the test.
     """
@@ -57,13 +65,38 @@ def transfers(study: Study, primary: Primary) -> list[Transfer]:
     if other is None or own is None:
         return []
     found = []
-    for label in (arm.label for arm in study.record.arms):
+    for label, arms in _arms_and_crossed(study, own, other).items():
         for measure in MEASURES:
-            seen = _gains(study, label, own, measure)
-            unseen = _gains(study, label, other, measure)
+            gains = [[_gains(study, arm, task, measure) for arm in arms] for task in (own, other)]
+            seen, unseen = (_mean_by_seed(sides) for sides in gains)
             if seeds := [seed for seed in seen if seed in unseen]:
-                found.append(_transfer(study, primary, label, measure, [(seen[s], unseen[s]) for s in seeds]))
+                row = _transfer(study, primary, label, measure, [(seen[s], unseen[s]) for s in seeds])
+                found.append(replace(row, of=arms) if len(arms) > 1 else row)
     return found
+
+
+def _arms_and_crossed(study: Study, own: str, other: str) -> dict[str, tuple[str, ...]]:
+    """Label -> arms: each by itself, then every two that trained what the other leaves out."""
+    arms = study.record.arms
+    found: dict[str, tuple[str, ...]] = {arm.label: (arm.label,) for arm in arms}
+    sides = {arm.label: [_families(study, arm.label, task) for task in (own, other)] for arm in arms}
+    for first, second in combinations(arms, 2):
+        shared = [level for name, level in first.levels.items() if second.levels.get(name) == level]
+        crossed = sides[first.label] == sides[second.label][::-1] and all(sides[first.label])
+        if crossed and len(shared) == len(first.levels) - 1 and set.isdisjoint(*sides[first.label]):
+            found[", ".join([*shared, CROSSED])] = (first.label, second.label)
+    return found
+
+
+def _families(study: Study, label: str, task: str) -> set[str]:
+    rows = final_rows(study, label, task).values()
+    return {str(name) for row in rows for name in row["families"] if name is not None}
+
+
+def _mean_by_seed(gains: Sequence[dict[str, float]]) -> dict[str, float]:
+    """Mean over arms, of the seeds that all have."""
+    shared = [seed for seed in gains[0] if all(seed in own for own in gains)]
+    return {seed: sum(own[seed] for own in gains) / len(gains) for seed in shared}
 
 
 def _transfer(

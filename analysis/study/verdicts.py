@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from analysis.stats.contrast import Context, Judged, Measured, judged
-from analysis.stats.margins import Margin
+from analysis.stats.margins import Margin, size_of
 from analysis.stats.verdict import Movement
 from analysis.study.contrasts import (
     ArmResult,
@@ -26,7 +26,7 @@ from analysis.study.headlines import contrast_pairs, primary_headlines
 from analysis.study.kept import retention_values
 from analysis.study.load import Study
 from analysis.study.pairs import plain_contrast
-from analysis.study.stages import stages_of, unchosen_stages, unchosen_text
+from analysis.study.stages import stage_rows, stages_of, unchosen_stages, unchosen_text
 
 MEASURES = ("avg", "greedy", "pass")
 Drift = Mapping[str, Mapping[str, float]]  # arm -> seed -> KL(policy‖base), nats a token
@@ -108,18 +108,27 @@ def judged_pairs(
         looks=study.looks,
         at_floor=all(at_floor(rows, metric) for pair in cells for rows in pair),
         hardly_moved=all(_movement(own, [drift.get(a, {}) for a in labels]).hardly for own, labels in sides),
-        confounded=_confounded(study, [*arms, *controls]),
+        confounded=_confounded(study, [*arms, *controls], primary, list(measured.control_gains.values())),
     )
     return judged(measured, context)
 
 
-def _confounded(study: Study, arms: Sequence[str]) -> str | None:
+def _confounded(
+    study: Study, arms: Sequence[str], primary: Primary, control_gains: Sequence[float]
+) -> str | None:
     """Why a contrast of pipelines is not of its stages alone."""
     if all(config.get("stage.start") is None for config in study.configs.values()):
         return None  # no pipelines: this is asked for every contrast and measure
     stages = {arm.label: stages_of(study, arm.label) for arm in study.record.arms}
     runs = {arm: [(stage.name, list(stage.runs.values())) for stage in own] for arm, own in stages.items()}
-    return unchosen_text(unchosen_stages(runs), arms)
+    scores = {
+        str(row["run_id"]): (seed, float(row[primary.metric]))
+        for stage in (stage for own in stages.values() for stage in own)
+        for seed, row in stage_rows(study, stage, primary.task).items()
+        if has(row, primary.metric)
+    }
+    margin = size_of(declared(study).get("margin"), control_gains)
+    return unchosen_text(unchosen_stages(runs, scores, margin), arms)
 
 
 def _movement(cells: Cells, drifts: Sequence[Mapping[str, float]]) -> Movement:

@@ -19,12 +19,20 @@ NOTE = (
     " carries over where it is above {carries:g}. Own best: each model at its own temperature and top-p, "
     "chosen on validation in each seed. What a base knows of these families is in the table of every split."
 )
+CROSSED_NOTE = (
+    " Crossed: two arms of which each trained the families that the other leaves out, taken together. Both "
+    "columns hold the same families there; a single arm's ratio also says which of its halves gains easily."
+)
 
 
 def transfer_answers(study: Study, found: Sequence[Transfer]) -> list[str]:
-    """A sentence for each arm that gains: how much of it reaches families that training never sees."""
+    """A sentence for each arm that gains: how much of it reaches families that training never sees.
+
+    Where arms are crossed, of these alone.
+    """
     lines = []
-    for label in dict.fromkeys(row.label for row in found):
+    crossed = any(row.of for row in found)
+    for label in dict.fromkeys(row.label for row in found if row.of or not crossed):
         said = [
             f"{_ratio_text(row)} of {interval_text(row.trained, signed=True)} points in {_measure(row)}"
             + f" ({row.word})" * (row.word is not None)
@@ -58,12 +66,13 @@ def transfer_table(study: Study, primary: Primary, found: Sequence[Transfer]) ->
                 **interval_columns("untrained", row.untrained),
                 **interval_columns("ratio", row.ratio),
                 "word": row.word,
+                "of": "; ".join(row.of),
             }
             for row in found
         ]
     )
     columns = ["arm", "measure", "trained families", "untrained families", "transfer", "the gain"]
-    note = NOTE.format(stays=STAYS, carries=CARRIES)
+    note = NOTE.format(stays=STAYS, carries=CARRIES) + CROSSED_NOTE * any(row.of for row in found)
     return Table("transfer", "Transfer to untrained families", columns, cells, raw, note)
 
 

@@ -198,7 +198,16 @@ def test_a_pipeline_with_a_stage_that_is_not_the_chosen_one_gets_no_verdict(stud
         "most": [("rl", [*runs("high", 0, 1), *runs("low", 2)]), ("end of most", ["e"])],
         "none": [],
     }
-    assert unchosen_stages(stages) == {"most": ["rl"]}
+    assert unchosen_stages(stages, {}, None) == {"most": ["rl"]}
+    # As good within the margin, by seeds: 2, 1 and 0 points lower than those that were chosen.
+    right = {"rl-low-0": 0.50, "rl-low-1": 0.60, "rl-low-2": 0.70, "rl-high-0": 0.48, "rl-high-1": 0.59}
+    scores = {run: (run[-1], value) for run, value in right.items()}
+    interval = paired_t([-0.02, -0.01, 0.0], level=0.9)
+    assert unchosen_stages(stages, scores, -interval.low + 1e-6) == {}
+    assert unchosen_stages(stages, scores, -interval.low - 1e-6) == {"most": ["rl"]}
+    assert unchosen_stages(stages, scores, 0.0) == unchosen_stages(stages, scores, None) == {"most": ["rl"]}
+    alone = {run: scores[run] for run in ("rl-low-0", "rl-low-1", "rl-high-0")}
+    assert unchosen_stages(stages, alone, 0.5) == {"most": ["rl"]}
     said = "stage rl of most ran at a rate that its own seeds do not choose"
     assert unchosen_text({"most": ["rl"]}, ["one", "most"]) == said
     assert unchosen_text({"most": ["rl"]}, ["one", "same"]) is None
