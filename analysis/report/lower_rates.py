@@ -84,10 +84,11 @@ def lower_rates_section(rows: pd.DataFrame) -> list[str]:
                 counts = " | ".join(str(int((sides[own] == side).sum())) for side in ("up", "down"))
                 lines.append(f"| {word} | {rate} | {100 * rows[own]['gain'].median():+.1f} | {counts} |")
     number = len(rows[["study", "arm"]].drop_duplicates())
+    arms = "1 arm" if number == 1 else f"{number} arms"
     return [
         "### Is it the chosen rate?",
         "Seeds choose their rate by samples at temperature 1. Of the same arms, at the rate that each seed "
-        f"chose and at the next lower one of its grid ({number} arms of which three seeds or more have one):",
+        f"chose and at the next lower one of its grid ({arms} of which three seeds or more have one):",
         "\n".join(lines).replace("-", "−").replace("−−−", "---"),
         "Median gain: over arms, in points over the untrained base, on the same seeds at both rates. An arm "
         "rises or falls where its interval lies above 0 or below. What an arm loses at the chosen rate and "

@@ -105,3 +105,20 @@ def test_the_own_best_is_chosen_on_validation_and_not_on_the_test(tmp_path: Path
     rows.to_csv(study.folder / "evaluations.csv", index=False)
     chosen = own_best_after(Committed.read(study.folder), "large_rl")
     assert chosen[0] == pytest.approx(0.36, abs=0.01) and chosen[1] == pytest.approx(0.1, abs=0.01)
+
+
+@pytest.mark.parametrize(("tokens", "word"), [(49, "undecided"), (50, "supported"), (120, "supported")])
+def test_a_student_that_trained_on_few_tokens_decides_nothing(tmp_path: Path, tokens: int, word: str) -> None:
+    study = stages(tmp_path / "distillation", {"large_rl": 0.36}, {"large_rl": 0.525})
+    rows = [
+        ("grpo", 1, False, 100),
+        ("grpo", 0, False, 10_000),  # all stages together
+        ("large_rl", 1, True, 10_000),  # the teacher's own
+        ("large_rl", 2, False, tokens),
+        ("large_rl", 0, False, 10_000),
+    ]
+    columns = ["arm", "index", "teacher", "trained_tokens"]
+    pd.DataFrame(rows, columns=columns).to_csv(study.folder / "stages.csv", index=False)
+    said = distillation([Committed.read(study.folder)])
+    assert said is not None and said[0] == word
+    assert ("49 % of the tokens that RL on itself did" in said[1]) == (word == "undecided")

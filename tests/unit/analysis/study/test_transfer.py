@@ -15,6 +15,7 @@ from analysis.stats.ratio import ratio_of_means
 from analysis.study.contrasts import primary_of
 from analysis.study.load import load_study
 from analysis.study.transfer import Transfer, transfers
+from analysis.tables.transfer import transfer_answers
 from harness.records import records
 
 
@@ -125,3 +126,30 @@ def test_untrained_families_can_be_the_primary_split_and_the_answer_has_the_rati
 def _transfers(folder: Path) -> list[Transfer]:
     study = load_study(folder)
     return transfers(study, primary_of(study))
+
+
+def test_arms_that_trained_what_the_other_leaves_out_are_crossed(make_study: Callable[..., Path]) -> None:
+    folder = make_study(models=("xs",))
+    by_hand = rewritten(folder)
+    assert not any(row.of for row in _transfers(folder))  # both arms trained the same families
+    for name, topics in (("sft_rejection", ("gcd", "divisors")), ("grpo", ("divisors", "gcd"))):
+        for split, topic in zip(("test", "heldout"), topics, strict=True):
+            for path in folder.glob(f"{name}-*/eval/*/aime_gen_{split}.json"):
+                record = records.read_eval(path)
+                record.problem_ids = [f"gen/{topic}/{i}" for i in range(len(record.problem_ids))]
+                record.topics = [topic] * len(record.problem_ids)
+                records.write_record(path, record)
+    found = _transfers(folder)
+    (row,) = [row for row in found if row.of and row.measure == "avg"]
+    assert row.label == "xs, crossed" and len(row.of) == 2
+    trained, untrained = np.array([np.mean(pairs, axis=0) for pairs in zip(*by_hand.values(), strict=True)]).T
+    wanted = ratio_of_means(untrained, trained)
+    assert wanted is not None and row.ratio is not None
+    assert row.trained.estimate == pytest.approx(trained.mean())
+    assert (row.ratio.estimate, row.ratio.low) == pytest.approx((wanted.estimate, wanted.low))
+    report = build_report(load_study(folder), figures=False)
+    gains = [replace(each, trained=paired_t([0.05, 0.06, 0.07])) for each in found]
+    lines = transfer_answers(load_study(folder), gains)  # of the crossed rows alone
+    assert lines and all(line.startswith("Share of the gain of xs, crossed that") for line in lines)
+    (table,) = [t for t in report.tables if t.name == "transfer"]
+    assert "Crossed: two arms" in table.note
