@@ -149,8 +149,10 @@ def test_three_points_would_have_held_the_untrained_base() -> None:
         ("step_count", "grpo", "avg", "equivalent", ""),
         ("learning_check", "grpo", "avg", "better", ""),
         ("r1_stages", "rl", "avg", "equivalent", ""),
-        ("r1_stages", "r1", "avg", "cannot tell", "stages rl and rejection_sft of r1 ran at a rate"),
-        ("r1_stages", "rejection_sft", "greedy", "cannot tell", "stage rl of rejection_sft ran at a rate"),
+        ("r1_stages", "r1", "avg", "equivalent", ""),  # rejection_sft's rate is as good as the chosen one
+        ("r1_stages", "r1", "greedy", "cannot tell", "stage rejection_sft of r1 ran at a rate"),
+        ("distillation", "own_rl", "avg", "worse", ""),
+        ("frontier", "negative", "pass", "better", ""),
     ],
 )
 def test_the_verdict_on_committed_contrasts(
