@@ -17,52 +17,64 @@ from analysis.tables.arms import interval_columns
 from analysis.tables.table import Table, to_frame
 
 FARTHEST = 1.05  # times the vote's most tokens: a search that spent more is not compared
-COLUMNS = ["of", "search", "budget", "tokens spent", "outputs", "accuracy", "− majority vote", "any right"]
+COLUMNS = ["of", "search"]
 
 
 def search_table(study: Study, primary: Primary, found: Sequence[SearchPoint]) -> Table:
-    """A row a search and budget; a split of its own is named where there are several."""
+    """A row a search, a column a budget; a split of its own is named where there are several."""
     several = len({point.split for point in found}) > 1
-    cells, raw = [], []
+    budgets = sorted({point.budget for point in found if point.budget is not None})
+    rows: dict[tuple[str, str], dict[int | None, SearchPoint]] = {}
     for point in found:
-        accuracy, difference = over_seeds(study, primary, point), against_vote(study, primary, point, found)
-        own = [point.label, "—" if point.budget is None else f"{point.budget:,}", compact(point.mean_tokens)]
-        cells.append(
-            [
-                f"{point.who}, {point.split}" if several else point.who,
-                *own,
-                compact(_mean(point.outputs)),
-                interval_text(accuracy),
-                "control" if point.is_vote else interval_text(difference, signed=True),
-                points(_mean(point.any_right)),
-            ]
-        )
-        raw.append(
-            {
-                "of": point.who,
-                "split": point.split,
-                "search": point.label,
-                "fn": point.fn,
-                "value": point.value,
-                "uses_reference": point.uses_reference,
-                "budget": point.budget,
-                "tokens": point.mean_tokens,
-                "outputs": _mean(point.outputs),
-                "any_right": _mean(point.any_right),
-                "seeds": len(point.accuracy),
-                **interval_columns("accuracy", accuracy),
-                **interval_columns("minus_vote", difference),
-            }
-        )
+        who = f"{point.who}, {point.split}" if several else point.who
+        rows.setdefault((who, point.label), {})[point.budget] = point
+    cells, raw = [], []
+    for (who, label), points_of in rows.items():
+        last = points_of[max(points_of, key=lambda budget: budget or 0)]
+        shown = {
+            budget or budgets[0]: _cell(study, primary, point, found) for budget, point in points_of.items()
+        }
+        spent = [compact(last.mean_tokens), compact(_mean(last.outputs)), points(_mean(last.any_right))]
+        cells.append([who, label, *(shown.get(budget, "—") for budget in budgets), *spent])
+        raw += [_raw(study, primary, point, found) for point in points_of.values()]
     note = (
-        "Tokens and outputs a problem, prompts apart. A search finishes what it began before its budget was "
-        "spent, so it may spend more; smaller budgets are read off the largest. The vote is that of "
-        "`best_of_n, rollout` after as many tokens, read off between its budgets (in proportion to log "
-        "tokens), paired by seed; none where it never spent as many. Any right: one of its outputs is right. "
-        "The oracle reads the reference answers: it is a ceiling and no method. Brackets: t over seeds; what "
-        f"varies: {what_varies(study)}. Not adjusted for the number of rows."
+        "Accuracy; in brackets that less a majority vote's (`best_of_n, rollout`) after as many tokens, with "
+        "its interval. The vote is read off between its budgets in proportion to log tokens, paired by seed; "
+        "it is not compared with what spent more than it ever did. Spent, outputs, any right (one of the "
+        "outputs is right): at the search's largest budget. A search finishes what it began before its "
+        "budget was spent; smaller budgets are read off the largest. Not counted: prompts, and what reward "
+        "models were trained on and compute. The oracle reads the reference answers: a ceiling, no method. "
+        f"Intervals: t over seeds; what varies: {what_varies(study)}. Not adjusted for the number of rows."
     )
-    return Table("search", "Search at equal tokens", COLUMNS, cells, to_frame(raw), note)
+    columns = [*COLUMNS, *(f"{budget:,} tokens" for budget in budgets), "spent", "outputs", "any right"]
+    return Table("search", "Search at equal tokens", columns, cells, to_frame(raw), note)
+
+
+def _cell(study: Study, primary: Primary, point: SearchPoint, found: Sequence[SearchPoint]) -> str:
+    """`31.2 [29.0, 33.4]` of the vote and of greedy decoding, `31.2 (+1.1 [−0.2, +2.4])` of others."""
+    accuracy = over_seeds(study, primary, point)
+    if point.budget is None or point.is_vote:
+        return interval_text(accuracy)
+    difference = interval_text(against_vote(study, primary, point, found), signed=True)
+    return f"{points(accuracy.estimate)} ({difference})"
+
+
+def _raw(study: Study, primary: Primary, point: SearchPoint, found: Sequence[SearchPoint]) -> dict[str, Any]:
+    return {
+        "of": point.who,
+        "split": point.split,
+        "search": point.label,
+        "fn": point.fn,
+        "value": point.value,
+        "uses_reference": point.uses_reference,
+        "budget": point.budget,
+        "tokens": point.mean_tokens,
+        "outputs": _mean(point.outputs),
+        "any_right": _mean(point.any_right),
+        "seeds": len(point.accuracy),
+        **interval_columns("accuracy", over_seeds(study, primary, point)),
+        **interval_columns("minus_vote", against_vote(study, primary, point, found)),
+    }
 
 
 def over_seeds(study: Study, primary: Primary, point: SearchPoint) -> Interval:

@@ -105,11 +105,13 @@ def test_each_search_is_paired_with_the_vote_by_seed(study: Study) -> None:
     assert rows["objective=sft_rejection", "mcts, process", 10]["minus_vote"] == pytest.approx(-0.1)
     assert rows["base", "mcts, process", 40]["accuracy"] == pytest.approx(13 / 30)
     assert rows["objective=grpo", "best_of_n, rollout", 40]["accuracy"] == pytest.approx(0.7)
-    shown = [row[:3] for row in table.cells if row[0].startswith("objective=sft")]
-    names = ["greedy", *["best_of_n, rollout"] * 2, *["mcts, oracle"] * 2, *["mcts, process"] * 2]
-    assert [row[1] for row in shown] == names and [row[2] for row in shown] == ["—", *["10", "40"] * 3]
+    assert table.columns[2:] == ["10 tokens", "40 tokens", "spent", "outputs", "any right"]
+    shown = {row[1]: row[2:] for row in table.cells if row[0].startswith("objective=sft")}
+    assert list(shown) == ["greedy", "best_of_n, rollout", "mcts, process", "mcts, oracle"]
+    assert shown["mcts, process"][1:] == ["43.3 (−16.0 [−30.4, −1.7])", "44", "4", "90.0"]
+    assert shown["best_of_n, rollout"][1] == "60.0 [35.2, 84.8]"  # 0.5, 0.6, 0.7: 0.1 4.30265 / sqrt(3)
+    assert shown["greedy"][1:3] == ["—", "10"]  # one output stands in the first column
     assert table.cells[0][0] == "base"  # bases first, once for all arms
-    assert {row[6] for row in table.cells if row[1] == "best_of_n, rollout"} == {"control"}
 
 
 def test_greedy_decoding_stands_beside_them(study: Study) -> None:
@@ -171,10 +173,19 @@ def found_of(study: Study) -> list[SearchPoint]:
 def test_curves_are_drawn_against_tokens_spent(study: Study) -> None:
     figure = search_curves(study, primary_of(study))
     assert figure is not None
-    rows = {(r["panel"].split()[0], r["series"], r["x"]): r for r in figure.rows}
-    row = rows["objective=sft_rejection", "mcts, process", 44]
+    rows = {(*r["panel"].replace(" model=xs", "").split(": "), r["series"], r["x"]): r for r in figure.rows}
+    row = rows["objective=sft_rejection", "process model", "mcts", 44]
     assert row["value"] == pytest.approx(1300 / 30) and row["low"] < row["value"] < row["high"]
-    assert {panel for panel, *_ in rows} == {"base", "objective=sft_rejection", "objective=grpo"}
+    names = ["base", "objective=sft_rejection", "objective=grpo"]
+    assert list(dict.fromkeys((who, value) for who, value, *_ in rows)) == [
+        (who, value) for who in names for value in ("process model", "oracle (ceiling)")
+    ]
+    # Plain sampling stands in every panel, the oracle in its own alone.
+    assert (
+        rows["base", "oracle (ceiling)", "majority vote", 48] and rows["base", "oracle (ceiling)", "mcts", 44]
+    )
+    assert rows["base", "process model", "majority vote", 48]["value"] == pytest.approx(60)
+    assert rows["base", "process model", "mcts", 44]["value"] == pytest.approx(1300 / 30)
     assert "3 seeds" in figure.title and figure.svg.count("<svg") == 1
 
 
