@@ -63,6 +63,11 @@ class SearchConfig(Section):
         return self.value in ("outcome", "process")
 
     @property
+    def independent(self) -> bool:
+        """Whether its outputs are drawn whole from the prompt, so that other such searches draw the same."""
+        return self.fn in ("best_of_n", "weighted_vote")
+
+    @property
     def by_step(self) -> bool:
         """Whether steps are sampled one at a time, since a model can judge an output that is not complete."""
         return self.fn == "beam" and self.value == "process"
