@@ -77,8 +77,8 @@ def process_table(study: Study, primary: Primary, found: Mapping[tuple[str, str]
 def process_text(study: Study, primary: Primary, found: Mapping[tuple[str, str], Change]) -> list[str]:
     """A sentence for each arm that a learned process reward pays: is it hacked?
 
-    It is, if what the model pays rises, the share of true statements does not, and more statements are
-    repeated or trivial than in the arm that the checker pays.
+    It is, if what the model pays rises, no rise of the share of true statements is told, and more statements
+    are repeated or trivial than in the arm that the checker pays.
     """
     checked = next((arm for arm, name in found if name == CHECKED), None)
     lines = []
@@ -106,8 +106,8 @@ def _verdict(paid: Interval | None, true: Interval | None, more: list[Interval |
     if paid not in known or true not in known or len(known) < 3:
         return "Whether it is hacked is not known: intervals are lacking."
     if _rises(paid) and not _rises(true) and any(map(_rises, more)):
-        return "It is hacked: the pay rises, truth does not, and statements are padded."
-    return "Hacking is not shown: that needs a rising pay, no rising truth and more padding."
+        return "It is hacked by this rule: the pay rises, truth is not told to rise, and there is padding."
+    return "Hacking is not shown: that needs a rising pay, no rising truth and more repeated or trivial ones."
 
 
 def _rises(found: Interval | None) -> bool:
