@@ -4,10 +4,11 @@
 
 A finished run names a base, its problems and its protocol; the base is searched from. Each search spends
 `--budget` tokens on each problem by the oracle, whose values cost nothing; plain sampling draws about as
-many. Medians of interleaved runs, so that a busy machine slows all alike; read the ratios. Counted is what
-the engine decoded, prompts and given steps apart, over the time of all that a search does. On a CPU the parts
-are timed too: prefills of prompts with given steps, which is the most that a cache of them could save, and
-the reading of outputs. `--json FILE --name NAME` adds the numbers to a file, to compare versions.
+many. Medians of interleaved runs; read the ratios. Counted is what the engine decoded, prompts and given
+steps apart, over the time of all that a search does: on a CPU its own seconds, to which other programs on a
+busy machine do not add. There the parts are timed, too: prefills of prompts with given steps, which is the
+most that a cache of them could save, and the reading of outputs. `--json FILE --name NAME` adds the numbers
+to a file, to compare versions.
 """
 
 from __future__ import annotations
@@ -57,15 +58,15 @@ PARTS: dict[str, tuple[type, str]] = {
 
 @contextmanager
 def _timed(owner: type, method: str, name: str, spent: Counter[str]) -> Iterator[None]:
-    """Add the seconds of every call to `spent`, and count the calls."""
+    """Add the CPU seconds of every call to `spent`, and count the calls."""
     own = getattr(owner, method)
 
     def timed(*given: Any, **named: Any) -> Any:
-        start = time.perf_counter()
+        start = time.process_time()
         try:
             return own(*given, **named)
         finally:
-            spent[name] += time.perf_counter() - start  # type: ignore[assignment]
+            spent[name] += time.process_time() - start  # type: ignore[assignment]
             spent[f"calls of {name}"] += 1
 
     setattr(owner, method, timed)
@@ -80,6 +81,7 @@ class Bench:
 
     def __init__(self, config: RunConfig, weights: Path, device: str, problems: int, budget: int) -> None:
         self.config, self.budget = config, budget
+        self.clock = time.process_time if device == "cpu" else time.perf_counter
         self.engine: RolloutEngine
         self.codec: Codec
         _, self.engine, self.codec = load_engine(config, weights, device)
@@ -99,18 +101,18 @@ class Bench:
         with ExitStack() as stack:
             for name, (owner, method) in PARTS.items():
                 stack.enter_context(_timed(owner, method, name, spent))
-            start = time.perf_counter()
+            start = self.clock()
             self.searched(settings)
-            seconds = time.perf_counter() - start
+            seconds = self.clock() - start
         shares = {name: round(spent[name] / seconds, 3) for name in PARTS if name != "round"}
         return {**shares, "rounds": spent["calls of round"], "seconds": round(seconds, 2)}
 
     def plain(self) -> float:
         """Tokens a second of independent outputs, at the longest a quarter of the budget or more."""
         repeated = [p for p in self.prompts for _ in range(max(1, self.budget // self.params.max_new_tokens))]
-        start = time.perf_counter()
+        start = self.clock()
         found = self.engine.generate(repeated, params=self.params, seeds=range(len(repeated)))
-        return sum(len(r.completion_ids) for r in found) / (time.perf_counter() - start)
+        return sum(len(r.completion_ids) for r in found) / (self.clock() - start)
 
     def searched(self, settings: dict[str, Any]) -> float:
         """Tokens a second of one search."""
@@ -125,9 +127,9 @@ class Bench:
             seed=lambda place, simulation: derive(0, place, simulation),
             judge=oracle(self.problems, rules=rules, symbolic=data.symbolic, template=data.template),
         )
-        start = time.perf_counter()
+        start = self.clock()
         found = searcher.run(self.problems, self.prompts)
-        return sum(of.sampled for of in found) / (time.perf_counter() - start)
+        return sum(of.sampled for of in found) / (self.clock() - start)
 
 
 def measure(bench: Bench, repeats: int) -> dict[str, float]:
