@@ -13,7 +13,7 @@ from analysis.figures.figure import Figure
 from analysis.figures.problems import problems
 from analysis.figures.search import search_curves, search_tree
 from analysis.figures.stages import stages
-from analysis.figures.training import diagnostics, learning_curves, learning_rates
+from analysis.figures.training import diagnostics, learning_curves, learning_rates, process_rewards
 from analysis.study.contrasts import ArmResult, Primary
 from analysis.study.load import Study
 
@@ -36,6 +36,7 @@ def all_figures(study: Study, primary: Primary, results: Sequence[ArmResult]) ->
         splits(study, primary, results),
         kept(study, primary, results),
         derivations(study, primary, results),
+        process_rewards(study),
         problems(study, primary, results),
         search_curves(study, primary),
         search_tree(study),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import altair as alt
@@ -16,48 +15,67 @@ from analysis.study.load import Study
 from analysis.study.search import GREEDY, SearchPoint, first_tree, search_points
 from analysis.tables.search import over_seeds
 
+PLAIN = (GREEDY, "majority vote")
+VALUES = {
+    "outcome": "outcome model",
+    "process": "process model",
+    "rollout": "votes",
+    "oracle": "oracle (ceiling)",
+}
 LONGEST_TEXT = 60  # characters of a step in a tooltip
 WIDEST = 400  # nodes that are drawn
 
 
 def search_curves(study: Study, primary: Primary) -> Figure | None:
-    """Accuracy against tokens a problem, with bands over seeds; a panel an arm and base. None without."""
+    """Accuracy against tokens a problem, with bands over seeds; a panel for each arm or base and value.
+
+    Every panel has the majority vote and greedy decoding of its arm, which have no value. None without.
+    """
     found = search_points(study, primary)
     if not found:
         return None
     shown = [point for point in found if point.split == found[0].split]
-    names = list(dict.fromkeys(point.who for point in shown))
-    rows = [_row(study, primary, point, panelled=len(names) > 1) for point in shown]
-    series = list(dict.fromkeys(point.label for point in shown))
+    values = [v for v in VALUES if any(p.value == v and not p.is_vote for p in shown)] or ["rollout"]
+    rows, panels = [], []
+    for who in dict.fromkeys(point.who for point in shown):
+        for value in values:
+            panels.append(f"{who}: {VALUES[value]}")
+            mine = [p for p in shown if p.who == who and (p.value == value or _is_plain(p))]
+            rows += [_row(study, primary, point, panels[-1]) for point in mine]
+    budgets = sorted({float(point.budget) for point in shown if point.budget})
+    ticks = budgets[::-2] if len(values) > 2 else budgets  # labels in narrow panels would touch
     spec = curves(
         rows,
-        x=log_x("tokens a problem", _ticks([row["x"] for row in rows]), "~s", base=2),
+        x=log_x("tokens a problem", ticks, ",d", base=2),
         title="accuracy, points",
-        series=series,
-        panels=names if len(names) > 1 else (),
+        series=list(dict.fromkeys([*PLAIN, *(row["series"] for row in rows)])),
+        panels=panels,
         spread="band",
-        height=240,
+        height=130,
+        shared=False,
     )
     caption = (
         f"Accuracy on the split {shown[0].split} against the tokens spent on a problem, prompts apart, "
-        f"{study.checkpoint_text}; bands: t intervals over seeds, in which {what_varies(study)} varies. "
-        f"{GREEDY} is one output. The oracle reads the reference answers: it is a ceiling and no method."
+        f"{study.checkpoint_text}; a panel for each source of values, with a scale of its own. Bands: t "
+        f"intervals over seeds, in which {what_varies(study)} varies. {GREEDY} is one output; the majority "
+        "vote is plain sampling. The oracle reads the reference answers: it is a ceiling and no method."
     )
     title = f"What the same tokens buy: sampling and search, {seeds_text(study)}"
-    return Figure("search", title, caption, spec, (2, 1) if len(names) > 1 else (1, 1))
+    return Figure("search", title, caption, spec, (len(values), 1 + (len(values) > 1)))
 
 
-def _ticks(values: list[float]) -> list[float]:
-    """Powers of two from the smallest value to the largest."""
-    low, high = math.floor(math.log2(max(1.0, min(values)))), math.ceil(math.log2(max(values)))
-    return [2.0**power for power in range(low, high + 1)]
+def _is_plain(point: SearchPoint) -> bool:
+    return point.is_vote or point.fn == GREEDY
 
 
-def _row(study: Study, primary: Primary, point: SearchPoint, *, panelled: bool) -> Row:
-    row = estimate_row(point.label, over_seeds(study, primary, point), x=point.mean_tokens)
+def _row(study: Study, primary: Primary, point: SearchPoint, panel: str) -> Row:
+    """A row of the curve that a search makes in its panel, by its fn unless it has a name of its own."""
+    named = not point.label.startswith(f"{point.fn}, ")
+    series = PLAIN[point.is_vote] if _is_plain(point) else point.label if named else point.fn
+    row = estimate_row(series, over_seeds(study, primary, point), x=point.mean_tokens)
     at = f"{point.mean_tokens:.0f} tokens"
     row["tip"] = tip(point.label, row["value"], row["low"], row["high"], at=at)
-    return row | ({"panel": point.who} if panelled else {})
+    return row | {"panel": panel}
 
 
 def search_tree(study: Study) -> Figure | None:
@@ -68,7 +86,7 @@ def search_tree(study: Study) -> Figure | None:
     record, tree = kept
     rows = tree_rows(tree["nodes"][:WIDEST])
     axis = alt.Axis(labels=False, ticks=False, domain=False, grid=False)
-    x = alt.X("x:Q", title=None, axis=axis, scale=alt.Scale(padding=12))
+    x = alt.X("x:Q", title=None, axis=axis, scale=alt.Scale(padding=12, nice=False))
     y = alt.Y("y:Q", title="steps", axis=alt.Axis(tickMinStep=1, grid=False), scale=alt.Scale(reverse=True))
     edges: Any = alt.Chart().mark_rule(color=INK, opacity=0.35, aria=False).encode(x=x, y=y, x2="x2", y2="y2")
     value = alt.Color("value:Q", title="value", scale=alt.Scale(domain=[0, 1], range=["#d7dde3", COLOURS[0]]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from statistics import fmean
 
 from analysis.figures.figure import Figure
@@ -22,6 +23,7 @@ from analysis.study.bases import untrained_bases
 from analysis.study.contrasts import Primary, evaluated_tasks
 from analysis.study.load import Study
 from analysis.study.response import pilot_values
+from analysis.tables.process_rewards import MEASURES
 from analysis.tables.rates import study_responses, where_tried
 
 MAX_POINTS = 80  # of one curve; longer runs are averaged in bins of steps, which keeps the page small
@@ -132,10 +134,22 @@ def _base_on(study: Study, primary: Primary, split: str | None) -> list[Row]:
 
 def diagnostics(study: Study) -> Figure | None:
     """Small multiples of what the optimiser did, each on its own scale."""
+    title = f"What training did: reward, KL, entropy, length and clipping by step, {seeds_text(study)}"
+    return _multiples(study, "diagnostics", title, CURVES)
+
+
+def process_rewards(study: Study) -> Figure | None:
+    """What a learned process reward pays by step, and what derivations become beside it."""
+    title = f"Derivations during training: pay, truth, length and padding by step, {seeds_text(study)}"
+    return _multiples(study, "process_rewards", title, MEASURES)
+
+
+def _multiples(study: Study, name: str, title: str, curves_of: Mapping[str, str]) -> Figure | None:
+    """A panel for each logged metric that some run has."""
     arms = [arm.label for arm in study.record.arms]
     rows: list[Row] = []
-    for name, title in CURVES.items():
-        rows += [{**row, "panel": title} for row in step_rows(study, name)]
+    for column, panel in curves_of.items():
+        rows += [{**row, "panel": panel} for row in step_rows(study, column)]
     if not rows:
         return None
     many = len(arms) > FEW_ARMS  # bands on bands hide the lines
@@ -147,7 +161,7 @@ def diagnostics(study: Study) -> Figure | None:
         x=linear_x("step"),
         title=None,
         series=[arm for arm in arms if any(row["series"] == arm for row in rows)],
-        panels=[title for title in CURVES.values() if title in shown],
+        panels=[panel for panel in curves_of.values() if panel in shown],
         spread="band",
         points=False,
         height=130,
@@ -155,8 +169,7 @@ def diagnostics(study: Study) -> Figure | None:
     )
     caption = "Mean over seeds" + ("." if many else "; bands from the lowest to the highest seed.")
     caption += " Step 1 is sampled from the untrained base."
-    title = f"What training did: reward, KL, entropy, length and clipping by step, {seeds_text(study)}"
-    return Figure("diagnostics", title, caption + _binned(study), spec, (3, 2))
+    return Figure(name, title, caption + _binned(study), spec, (3, 2))
 
 
 def step_rows(study: Study, column: str, *, scale: float = 1.0) -> list[Row]:

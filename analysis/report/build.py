@@ -33,12 +33,13 @@ from analysis.tables.lm_eval import lm_eval_table
 from analysis.tables.measures import decomposition_table, measures_table, splits_table, templates_table
 from analysis.tables.memorisation import memorisation_table
 from analysis.tables.path_of_arms import main_effects_table, path_table
+from analysis.tables.process_rewards import derivation_changes, process_table, process_text
 from analysis.tables.rates import area_effects_table, choices_table, response_table
 from analysis.tables.retention import retention_table
 from analysis.tables.runs import config_table, runs_table
 from analysis.tables.samples import sample_rows
 from analysis.tables.saturation import saturation_table
-from analysis.tables.search import search_table, search_text
+from analysis.tables.search import rl_text, search_table, search_text
 from analysis.tables.secondary import finding_table, pilot_table, variance_table, views_table
 from analysis.tables.stages import stages_table
 from analysis.tables.table import Table, csv_text, markdown_text
@@ -109,7 +110,8 @@ def _sections(
     changed = (measures_table(results), decomposition_table(results))
 
     searched = (study, primary, search_points(study, primary))
-    bought = search_table(*searched)
+    bought, bought_text = search_table(*searched), [*search_text(*searched), *rl_text(*searched)]
+    moved_steps = (study, primary, derivation_changes(study))
 
     def section(
         title: str, *figures: str, tables: Iterable[Table] = (), text: Iterable[str] = ()
@@ -124,9 +126,15 @@ def _sections(
         section("Stage by stage", "stages", tables=[stages_table(study, primary, results)]),
         section("On which problems", "families", tables=places),
         section("Learning", "learning_rates", "checkpoints", "ordered", "learning_curves", tables=learning),
-        section("What search buys", "search", "search_tree", tables=[bought], text=search_text(*searched)),
+        section("What search buys", "search", "search_tree", tables=[bought], text=bought_text),
         section("How answers are reached", "decomposition", tables=changed),
-        section("Derivations", "derivations"),
+        section(
+            "Derivations",
+            "derivations",
+            "process_rewards",
+            tables=[process_table(*moved_steps)],
+            text=process_text(*moved_steps),
+        ),
         section("Does it hold elsewhere", "splits", tables=elsewhere, text=[] if gap.cells else [NO_TWINS]),
         section("What it cost", "compute", "kept", tables=[retention, kept_tasks]),
         section("Training", "diagnostics"),

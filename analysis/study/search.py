@@ -66,7 +66,12 @@ def search_points(study: Study, primary: Primary) -> list[SearchPoint]:
     names = list(dict.fromkeys(point.who for point in points))
     order = sorted(names, key=lambda who: not who.startswith("base"))  # the others as they stand
     points += _greedy(study, primary, order, {point.split for point in points})
-    points.sort(key=lambda p: (order.index(p.who), p.split, ORDER.find(p.fn), p.label, p.budget or 0))
+    points.sort(
+        key=lambda p: (
+            *(order.index(p.who), p.split, p.uses_reference),
+            *(ORDER.find(p.fn), p.label, p.budget or 0),
+        )
+    )
     return points
 
 

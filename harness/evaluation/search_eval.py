@@ -51,9 +51,13 @@ def evaluate_search(
 ) -> list[SearchRecord]:
     """Run each search whose record is missing or damaged, and write it; returns those that were written.
 
-    `scorers` gives the reward models that values ask for, by name; it is called at most once.
+    `scorers` gives the reward models that values ask for, by name; it is called at most once. Searches over
+    independent outputs draw the same ones, so the first decodes them for all: the others' `seconds` are
+    without.
     """
     missing = missing_searches(config, folder, checkpoint)
+    reader = Reader(codec.decode, tuple(config.measured_data.answer_rules))
+    known: dict[str, dict[Any, Any]] = {split: {} for _, split, _ in missing}
     models = scorers() if any(asked.learned for asked, *_ in missing) else {}
     written: list[SearchRecord] = []
     for place, (asked, split, path) in enumerate(missing):
@@ -67,10 +71,11 @@ def evaluate_search(
             engine=engine,
             config=asked,
             params=_params(config.eval),
-            reader=Reader(codec.decode, tuple(data.answer_rules)),
+            reader=reader,
             seed=_seeds(problems, eval_seed),
             judge=_judge(asked, problems, prompts, config, models),
             policy_step=step,
+            known=known[split] if asked.independent else None,
         )
         found = searcher.run(problems, prompts)
         right = [_right(config, problem, of) for problem, of in zip(problems, found, strict=True)]

@@ -16,9 +16,9 @@ def statements(
     `text` is what `ids` decode to, or a beginning of it. A text without a statement has none.
     """
     offset = max(0, len(text) - MAX_TEXT_CHARS)
-    found = []
-    for step in check_steps(text).steps:
+    found, num = [], 0
+    for step in check_steps(text).steps:  # their ends rise
         # The number of tokens whose text reaches the step's end; text grows with its tokens.
-        num = bisect_left(range(len(ids)), offset + step.end, key=lambda n: len(decode(ids[: n + 1])))
+        num = bisect_left(range(len(ids)), offset + step.end, num, key=lambda n: len(decode(ids[: n + 1])))
         found.append((min(num, len(ids) - 1), step))
     return found

@@ -31,8 +31,8 @@ class SearchConfig(Section):
     step. rollout: the share of the problem's outputs with the same answer, so best_of_n takes a majority
     vote. oracle: 1 if right, else 0, by the reference answer: a ceiling, and in training the reward."""
     budget: list[Positive] = Field(min_length=1)
-    """Tokens sampled a problem. What began before they were spent is finished and counted. Of a list the
-    largest is searched, and the smaller are read off on the way."""
+    """Tokens sampled a problem. What began before they were spent is finished and counted; of a beam, in one
+    way a step kept. Of a list the largest is searched, and the smaller are read off on the way."""
     width: Positive = 4
     """mcts: samples drawn at a node before it counts as expanded. beam: continuations of each step kept."""
     beams: Positive = 4
@@ -40,7 +40,7 @@ class SearchConfig(Section):
     step_tokens: Positive = 16
     """beam with value=process: tokens sampled before a look for the step's end."""
     parallel: Positive = 8
-    """mcts: simulations of one problem that are decoded together."""
+    """mcts: most simulations of one problem that are decoded together."""
     c_init: PositiveFloat = 1.25
     """mcts: PUCT's constant of exploration where few have visited (AlphaZero's 1.25)."""
     c_base: PositiveFloat = 19652.0
@@ -61,6 +61,11 @@ class SearchConfig(Section):
     def learned(self) -> bool:
         """Whether a reward model gives the values."""
         return self.value in ("outcome", "process")
+
+    @property
+    def independent(self) -> bool:
+        """Whether its outputs are drawn whole from the prompt, so that other such searches draw the same."""
+        return self.fn in ("best_of_n", "weighted_vote")
 
     @property
     def by_step(self) -> bool:

@@ -79,7 +79,7 @@ def check_steps(text: str, *, problem: str | None = None, answer: str | None = N
             step = replace(step, operands_known=all(_is_known(x, known) for x in values(lhs.tokens)))
             known.update(values(rhs.tokens), [step.value] if step.ok and step.value is not None else [])
         steps.append(step)
-    target = number_in(answer or "")
+    target = number_in(answer) if answer else None
     return StepReport(tuple(steps), steps[-1].value == target if steps and target is not None else None)
 
 

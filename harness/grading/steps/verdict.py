@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Iterator
 from fractions import Fraction
+from functools import lru_cache
 
 from harness.grading.compare.expressions import Node
 from harness.grading.steps.formulas import NUMBER, evaluate, parsed, value
@@ -33,17 +34,26 @@ def judge(lhs: str, rhs: str, sign: Token, text: str, end: int) -> Verdict | Non
     """
     if sign.kind == "equiv":
         return _congruence(lhs, rhs)
+    found = _equation(lhs, rhs, sign.kind, sign.text)
+    if found is None:
+        return None
+    ok, tree, right = found
+    return ok or _leaves_remainder(tree, right, text, end), right
+
+
+@lru_cache(maxsize=2**15)  # samples of one problem write the same statements
+def _equation(lhs: str, rhs: str, kind: str, sign: str) -> tuple[bool, Node, Fraction] | None:
+    """Whether it holds, remainders apart, with the left side's tree and the right side's value."""
     rhs = rhs.partition("\\pmod")[0].strip()
     if LITERAL.fullmatch(lhs) and LITERAL.fullmatch(rhs):
         return None
     tree, other = parsed(lhs), parsed(rhs)
     result, right = value(tree), value(other)
     # Words give a part its size, which is no arithmetic: `2/5 is equal to 12 hectares`.
-    words = sign.text not in ("=", "==", "≈") and tree[0] == "over" and tree[1][0] == tree[2][0] == "num"
+    words = sign not in ("=", "==", "≈") and tree[0] == "over" and tree[1][0] == tree[2][0] == "num"
     if words and result < 1 < right:
         return None
-    ok = result == right or _may_hold(lhs, tree, rhs, right, approximate=sign.kind == "approx")
-    return ok or _leaves_remainder(tree, right, text, end), right
+    return result == right or _may_hold(lhs, tree, rhs, right, approximate=kind == "approx"), tree, right
 
 
 def _congruence(lhs: str, rhs: str) -> Verdict | None:

@@ -3,9 +3,9 @@
 `beams` x `width` steps are sampled, the best `beams` kept, and each of these goes on in `width` ways. A
 process value judges a step by itself, so sampling stops soon after its end; any other needs the whole output
 (lookahead to the end), and a step is worth the mean of the outputs that began with it. What was sampled
-beyond a step that is kept serves as its continuation, so nothing is paid for twice. Deviation: the search
-begins again while the budget pays for a run as long as the longest so far, and chooses among all complete
-outputs.
+beyond a step that is kept serves as its continuation, so nothing is paid for twice. Deviations: the search
+begins again while the budget pays for a run as long as the longest so far; once the budget is spent within a
+run, each step that is kept goes on in one way; and it chooses among all complete outputs.
 """
 
 from __future__ import annotations
@@ -76,14 +76,18 @@ def _run(config: SearchConfig, found: Found) -> Generator[Draw | Judge, Any, Non
 def _continued(
     config: SearchConfig, found: Found, live: Sequence[Step]
 ) -> Generator[Draw | Judge, Any, list[tuple[Step, Output]]]:
-    """`width` continuations of each step, sampled until each has a further step's end or is complete."""
+    """`width` continuations of each step, sampled until each has a further step's end or is complete.
+
+    One of each once the budget is spent: what began is finished.
+    """
     limit = config.step_tokens if config.by_step else None
     continued: list[tuple[Step, Output]] = []
     waiting: list[tuple[Step, Ask]] = []
+    width = config.width if found.sampled < config.most else 1
     for step in live:
-        beyond = [output for output in step.outputs if len(output.ids) > step.length][: config.width]
+        beyond = [output for output in step.outputs if len(output.ids) > step.length][:width]
         start = step.outputs[0] if step.outputs else None
-        waiting += [(step, Ask(start, step.length, limit))] * (config.width - len(beyond))
+        waiting += [(step, Ask(start, step.length, limit))] * (width - len(beyond))
         for output in beyond:
             if next_end(output, step.length) is None:
                 waiting.append((step, Ask(output, len(output.ids), limit)))

@@ -49,7 +49,8 @@ class Searcher:
 
     `seed(problem, simulation)` names the random numbers of a draw, whatever else is decoded. `judge` gives
     values of rollouts; None where votes do. `sampled` is told each round's prompts and rollouts, to count
-    them.
+    them. `known` holds the engine's and the judge's answers by what was asked: searches that share it and
+    draw alike decode once, and find what they would alone, to the bit. None: nothing is kept.
     """
 
     engine: RolloutEngine
@@ -60,6 +61,7 @@ class Searcher:
     judge: Judged | None
     policy_step: int = 0
     at_least: int = 1
+    known: dict[Any, Any] | None = None
     sampled: Callable[[Sequence[Prompt], Sequence[Rollout]], None] = lambda prompts, rollouts: None
 
     def run(self, problems: Sequence[Problem], prompts: Sequence[Prompt]) -> list[Found]:
@@ -106,8 +108,11 @@ class Searcher:
             counts[place] += 1
         given = [_given(prompts[place], ask) for place, ask in flat]
         limits = [min(ask.limit or room, room - len(ask.ids)) for _, ask in flat]
-        rollouts = self.engine.generate(
-            given, params=self.params, seeds=seeds, policy_step=self.policy_step, limits=limits
+        rollouts = self._once(
+            tuple(zip((prompt.token_ids for prompt in given), seeds, limits, strict=True)),
+            lambda: self.engine.generate(
+                given, params=self.params, seeds=seeds, policy_step=self.policy_step, limits=limits
+            ),
         )
         self.sampled(given, rollouts)
         outputs: dict[int, list[Output]] = {place: [] for place in drawing}
@@ -135,11 +140,23 @@ class Searcher:
 
     def _values(self, problems: Sequence[Problem], judging: dict[int, Judge]) -> dict[int, list[float]]:
         """Value what the searches of these problems ask about, in one call."""
-        assert self.judge is not None
+        judge = self.judge
+        assert judge is not None
         flat = [(place, output, length) for place, work in judging.items() for output, length in work.parts]
         rollouts = [self.rollout(problems[place], output, length) for place, output, length in flat]
-        values = iter(self.judge([place for place, *_ in flat], rollouts))
+        parts = tuple((place, output.ids, length) for place, output, length in flat)
+        asked = (self.config.value, parts)
+        values = iter(self._once(asked, lambda: judge([place for place, *_ in flat], rollouts)))
         return {place: [next(values) for _ in work.parts] for place, work in judging.items()}
+
+    def _once(self, asked: Any, answer: Callable[[], list[Any]]) -> list[Any]:
+        """The answer to what is asked, from `known` where it is there."""
+        if self.known is None:
+            return answer()
+        if asked not in self.known:
+            self.known[asked] = answer()
+        found: list[Any] = self.known[asked]
+        return found
 
     def rollout(
         self,

@@ -17,7 +17,7 @@ from typing import Any
 
 from harness.rollout.search.beam import beam
 from harness.rollout.search.outputs import Ask, Draw, Found, Judge, Output, Search
-from harness.rollout.search.tree import Tree, ask_from
+from harness.rollout.search.tree import Node, Tree, ask_from
 from harness.schema.search_config import SearchConfig
 
 
@@ -53,7 +53,9 @@ def mcts(config: SearchConfig, *, max_new_tokens: int, at_least: int = 1) -> Sea
     tree = Tree(width=config.width, c_init=config.c_init, c_base=config.c_base)
     longest = max_new_tokens
     while num := num_next(config.most, found, longest, at_least):
-        nodes = [tree.select() for _ in range(min(num, config.parallel))]
+        nodes: list[Node] = []
+        while len(nodes) < min(num, config.parallel) and (node := tree.select()) is not None:
+            nodes.append(node)
         outputs: list[Output] = yield Draw([ask_from(node) for node in nodes])
         values = yield from whole_values(config, outputs)
         enter(found, outputs, values)

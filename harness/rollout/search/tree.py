@@ -59,11 +59,16 @@ class Tree:
         self.root, self.width, self.c_init, self.c_base = Node(), width, c_init, c_base
         self.paths: list[list[Node]] = []  # of each simulation, from the root to its output
 
-    def select(self) -> Node:
-        """The node to draw from next; every node on the way to it gets a pending visit."""
+    def select(self) -> Node | None:
+        """The node to draw from next; every node on the way to it gets a pending visit.
+
+        None where its samples are all under way: their values decide how the search goes on.
+        """
         node = self.root
         while (child := self.choose(node)) is not None:
             node = child
+        if node.asked and node.draws + node.asked >= self.width and not self.root.closed:
+            return None
         for passed in ancestors(node):
             passed.pending += 1
         node.asked += 1

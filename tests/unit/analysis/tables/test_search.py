@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,8 @@ import pytest
 from analysis.figures.search import search_curves, search_tree, tree_rows
 from analysis.study.contrasts import primary_of
 from analysis.study.load import Study, load_study
-from analysis.study.search import search_points
-from analysis.tables.search import search_table, search_text
+from analysis.study.search import SearchPoint, search_points
+from analysis.tables.search import rl_text, search_table, search_text, vote_after
 from harness.records.lines import write_samples
 from harness.records.records import read_eval, read_run, write_record
 from harness.records.search import SearchRecord, search_path, trees_of
@@ -86,9 +87,11 @@ def study(make_study) -> Study:
 
 
 def test_each_search_is_paired_with_the_vote_by_seed(study: Study) -> None:
-    """At 40 tokens sft's MCTS has 3, 4, 6 of ten and the vote 5, 6, 7: -0.2, -0.2, -0.1, mean -1/6.
+    """sft's MCTS has 3, 4, 6 of ten after 44 tokens; the vote 4, 5, 6 after 12 and 5, 6, 7 after 48.
 
-    Their sd is 0.057735, se 0.033333, t(2) = 4.30265: half a width is 0.14342.
+    The vote after 44 is ln(44/12) / ln(48/12) = 0.93724 of the way: 4.93724, 5.93724, 6.93724 of ten. The
+    differences -0.19372, -0.19372, -0.09372 have the mean -0.16039, their sd is 0.057735, se 0.033333,
+    t(2) = 4.30265: half a width is 0.14342.
     """
     primary = primary_of(study)
     found = search_points(study, primary)
@@ -96,17 +99,19 @@ def test_each_search_is_paired_with_the_vote_by_seed(study: Study) -> None:
     rows = {(r["of"].split()[0], r["search"], r["budget"]): r for r in table.raw.to_dict("records")}
     row = rows["objective=sft_rejection", "mcts, process", 40]
     assert row["accuracy"] == pytest.approx(13 / 30) and row["tokens"] == 44
-    assert row["minus_vote"] == pytest.approx(-1 / 6)
-    assert row["minus_vote_low"] == pytest.approx(-1 / 6 - 0.14342, abs=1e-4)
-    # At 10 tokens it is -0.1 in each seed; the same differences at the base.
+    assert row["minus_vote"] == pytest.approx(-0.16039, abs=1e-5)
+    assert row["minus_vote_low"] == pytest.approx(-0.16039 - 0.14342, abs=1e-4)
+    # After 11 tokens, fewer than the vote's first point, it is -0.1 in each seed; the same at the base.
     assert rows["objective=sft_rejection", "mcts, process", 10]["minus_vote"] == pytest.approx(-0.1)
     assert rows["base", "mcts, process", 40]["accuracy"] == pytest.approx(13 / 30)
     assert rows["objective=grpo", "best_of_n, rollout", 40]["accuracy"] == pytest.approx(0.7)
-    shown = [row[:3] for row in table.cells if row[0].startswith("objective=sft")]
-    names = ["greedy", *["best_of_n, rollout"] * 2, *["mcts, oracle"] * 2, *["mcts, process"] * 2]
-    assert [row[1] for row in shown] == names and [row[2] for row in shown] == ["—", *["10", "40"] * 3]
+    assert table.columns[2:] == ["10 tokens", "40 tokens", "spent", "outputs", "any right"]
+    shown = {row[1]: row[2:] for row in table.cells if row[0].startswith("objective=sft")}
+    assert list(shown) == ["greedy", "best_of_n, rollout", "mcts, process", "mcts, oracle"]
+    assert shown["mcts, process"][1:] == ["43.3 (−16.0 [−30.4, −1.7])", "44", "4", "90.0"]
+    assert shown["best_of_n, rollout"][1] == "60.0 [35.2, 84.8]"  # 0.5, 0.6, 0.7: 0.1 4.30265 / sqrt(3)
+    assert shown["greedy"][1:3] == ["—", "10"]  # one output stands in the first column
     assert table.cells[0][0] == "base"  # bases first, once for all arms
-    assert {row[6] for row in table.cells if row[1] == "best_of_n, rollout"} == {"control"}
 
 
 def test_greedy_decoding_stands_beside_them(study: Study) -> None:
@@ -125,19 +130,62 @@ def test_a_sentence_says_what_is_told_from_a_vote(study: Study) -> None:
     lines = search_text(study, primary, search_points(study, primary))
     assert len(lines) == 3
     sft = next(line for line in lines if line.startswith("objective=sft"))
-    # The oracle: 0.9 less 0.6.
-    assert "40 tokens a problem, against a majority vote over as many: below: mcts, process −16.7" in sft
-    assert sft.endswith("An oracle's choice is +30.0 points from it.")
+    # The oracle: 0.9 less 0.59372.
+    assert "40 tokens a problem, against a majority vote over as many: below: mcts, process −16.0" in sft
+    assert sft.endswith("An oracle's choice is +30.6 points from it.")
     assert "mcts, oracle" not in sft
+
+
+def test_what_the_vote_never_spent_is_not_compared(study: Study) -> None:
+    """The vote spent 48 tokens at most: 50 is within 5 % of it, and read as 48; 51 is not."""
+    found = search_points(study, primary_of(study))
+    point = next(p for p in found if p.who.startswith("objective=sft") and p.budget == 40 and p.fn == "mcts")
+    for tokens, expected in ((50, {"0": 0.5, "1": 0.6, "2": 0.7}), (51, {})):
+        moved = replace(point, tokens=dict.fromkeys(point.tokens, tokens))
+        assert vote_after(moved, found, who=point.who) == pytest.approx(expected)
+
+
+def test_the_vote_of_a_trained_arm_is_compared_with_its_bases_best_search(study: Study) -> None:
+    """After 44 tokens grpo's vote has 4, 5, 6 and 0.93724 of two more: 5.87448, 6.87448, 7.87448 of ten.
+
+    The base's best search has 3, 4, 6: +0.28745, +0.28745, +0.18745, mean +0.25411 +- 0.14342. Training adds
+    0.093724 to the base's vote in each seed; a quarter of it allows less than nothing here.
+    """
+    study.record.declared["margin"] = {"share": 0.25}
+    primary = primary_of(study)
+    lines = rl_text(study, primary, search_points(study, primary))
+    grpo = next(line for line in lines if line.startswith("objective=grpo"))
+    assert (
+        "40 tokens a problem: its majority vote is +25.4 [+11.1, +39.8] points from the best search" in grpo
+    )
+    assert "(mcts, process, chosen on these problems); not below it by more than a quarter of" in grpo
+    # sft's vote is the base's: 4.93724 of ten and so on, which is 0.16039 +- 0.14342 above its search.
+    sft = next(line for line in lines if line.startswith("objective=sft"))
+    assert "+16.0 [+1.7, +30.4]" in sft
+    study.record.declared["margin"] = None
+    assert all(line.endswith("on these problems).") for line in rl_text(study, primary, found_of(study)))
+
+
+def found_of(study: Study) -> list[SearchPoint]:
+    return search_points(study, primary_of(study))
 
 
 def test_curves_are_drawn_against_tokens_spent(study: Study) -> None:
     figure = search_curves(study, primary_of(study))
     assert figure is not None
-    rows = {(r["panel"].split()[0], r["series"], r["x"]): r for r in figure.rows}
-    row = rows["objective=sft_rejection", "mcts, process", 44]
+    rows = {(*r["panel"].replace(" model=xs", "").split(": "), r["series"], r["x"]): r for r in figure.rows}
+    row = rows["objective=sft_rejection", "process model", "mcts", 44]
     assert row["value"] == pytest.approx(1300 / 30) and row["low"] < row["value"] < row["high"]
-    assert {panel for panel, *_ in rows} == {"base", "objective=sft_rejection", "objective=grpo"}
+    names = ["base", "objective=sft_rejection", "objective=grpo"]
+    assert list(dict.fromkeys((who, value) for who, value, *_ in rows)) == [
+        (who, value) for who in names for value in ("process model", "oracle (ceiling)")
+    ]
+    # Plain sampling stands in every panel, the oracle in its own alone.
+    assert (
+        rows["base", "oracle (ceiling)", "majority vote", 48] and rows["base", "oracle (ceiling)", "mcts", 44]
+    )
+    assert rows["base", "process model", "majority vote", 48]["value"] == pytest.approx(60)
+    assert rows["base", "process model", "mcts", 44]["value"] == pytest.approx(1300 / 30)
     assert "3 seeds" in figure.title and figure.svg.count("<svg") == 1
 
 

@@ -69,15 +69,54 @@ def searched(
     settings: dict[str, Any], places: Sequence[int], *, rows: int = 64, budget: int = 60
 ) -> tuple[list[Found], Spy]:
     engine = Spy(random_policy(LLAMA), rows=rows)
-    searcher = Searcher(
+    run = searcher(settings, places, engine, budget=budget).run
+    return run([PROBLEMS[i] for i in places], [PROMPTS[i] for i in places]), engine
+
+
+def searcher(
+    settings: dict[str, Any],
+    places: Sequence[int],
+    engine: NativeEngine,
+    known: dict[Any, Any] | None = None,
+    judged: list[str] | None = None,
+    *,
+    budget: int = 60,
+) -> Searcher:
+    def noted(places: Sequence[int], rollouts: Sequence[Rollout]) -> list[float]:
+        if judged is not None:
+            judged.append(settings["value"])
+        return judge(places, rollouts)
+
+    return Searcher(
         engine=engine,
         config=SearchConfig.model_validate({"budget": budget, **settings}),
         params=SamplingParams(max_new_tokens=12, logprobs=True),
         reader=Thirds(decode, ()),
         seed=lambda place, simulation: derive(11, PROBLEMS[places[place]].id, simulation),
-        judge=judge,
+        judge=noted,
+        known=known,
     )
-    return searcher.run([PROBLEMS[i] for i in places], [PROMPTS[i] for i in places]), engine
+
+
+def test_searches_that_draw_alike_decode_once_and_find_what_they_would_alone() -> None:
+    """Of four searches over independent outputs the first decodes, and the first of each value judges."""
+    settings = [
+        {"fn": fn, "value": value}
+        for fn, value in (
+            ("best_of_n", "rollout"),
+            ("best_of_n", "outcome"),
+            ("weighted_vote", "outcome"),
+            ("best_of_n", "process"),
+        )
+    ]
+    alone = [searched(each, range(7)) for each in settings]
+    engine, known, judged = Spy(random_policy(LLAMA), rows=64), dict[Any, Any](), list[str]()
+    for each, (expected, own) in zip(settings, alone, strict=True):
+        found = searcher(each, range(7), engine, known, judged).run(PROBLEMS, PROMPTS)
+        assert found == expected  # tokens, logprobs, values, what is spent: to the bit
+        assert engine.requests == own.requests
+    rounds = len(judged) // 2
+    assert judged == ["outcome"] * rounds + ["process"] * rounds and rounds > 1
 
 
 def tokens_of(found: Found) -> list[tuple[int, ...]]:

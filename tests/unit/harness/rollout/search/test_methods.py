@@ -181,7 +181,7 @@ def test_a_beam_of_one_by_hand() -> None:
     table = {"": ["a;c", "b;q"], "a;": ["d;y"], "a;c": [";xx."], "a;d;": ["yx."], "a;d;y": ["z."]}
     player = Player(scripted(table), worth.__getitem__)
     settings = {"beams": 1, "width": 2, "step_tokens": 4}
-    found = player.play(search(config("beam", "process", 1, **settings), max_new_tokens=LONGEST))
+    found = player.play(search(config("beam", "process", 18, **settings), max_new_tokens=LONGEST))
     assert player.asked == [["", ""], ["a;", "a;c"], ["a;d;", "a;d;y"]]
     assert texts_of(found) == ["a;c;xx.", "a;d;yx.", "a;d;yz."]
     assert choose(found, "beam", 1) == 1
@@ -189,13 +189,17 @@ def test_a_beam_of_one_by_hand() -> None:
     assert found.sampled == 18 and set(found.spent) == {18} and set(found.begun) == {0}
     assert found.depth == 3 and found.num_nodes == 1 + 2 + 2 + 2
     assert [row["parent"] for row in found.rows] == [None, 0, 0, 1, 1, 3, 3]  # `d;` is met before `c;`
+    # With the budget spent by the first two, `a;` goes on in the way that its output began, alone: 3 + 3 + 4.
+    player = Player(scripted(table), worth.__getitem__)
+    found = player.play(search(config("beam", "process", 6, **settings), max_new_tokens=LONGEST))
+    assert player.asked == [["", ""], ["a;c"]] and texts_of(found) == ["a;c;xx."] and found.sampled == 10
 
 
 def test_lookahead_pays_for_nothing_twice() -> None:
     """beams 1, width 2, oracle: the kept step's own output is its first continuation."""
     table = {"": ["a;c;x.", "b;y."], "a;": ["d;y."], "a;c;": ["z."]}
     player = Player(scripted(table), lambda text: float(text.endswith("x.")))
-    found = player.play(search(config("beam", "oracle", 1, beams=1, width=2), max_new_tokens=LONGEST))
+    found = player.play(search(config("beam", "oracle", 16, beams=1, width=2), max_new_tokens=LONGEST))
     assert player.asked == [["", ""], ["a;"], ["a;c;"]]
     assert found.sampled == 6 + 4 + 4 + 2
     assert texts_of(found) == ["a;c;x.", "b;y.", "a;d;y.", "a;c;z."]
@@ -211,7 +215,7 @@ def test_a_step_is_worth_the_mean_of_its_outputs() -> None:
     ):
         table = {"": outputs, "a;": ["y."], "b;": ["y."]}
         player = Player(scripted(table), lambda text: float(text.endswith("x.")))
-        player.play(search(config("beam", "oracle", 1, beams=1), max_new_tokens=LONGEST))
+        player.play(search(config("beam", "oracle", 17, beams=1), max_new_tokens=LONGEST))
         assert set(player.asked[1]) == {kept}
 
 

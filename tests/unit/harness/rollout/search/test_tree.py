@@ -21,10 +21,16 @@ def name(node: Node) -> str:
 
 def drawn(tree: Tree, text: str, value: float) -> str:
     """Select, draw what makes the output `text`, back up; the node that was selected."""
-    node = tree.select()
+    node = selected(tree)
     assert text.startswith(name(node))
     tree.add(node, output(text, given=node.length), value)
     return name(node)
+
+
+def selected(tree: Tree) -> Node:
+    node = tree.select()
+    assert node is not None
+    return node
 
 
 def by_name(tree: Tree) -> dict[str, Node]:
@@ -107,7 +113,7 @@ def test_simulations_under_way_count_as_visits() -> None:
     tree = Tree(width=2, c_init=1.0, c_base=NO_GROWTH)
     for text, value in (("a;x.", 1.0), ("b;y.", 0.9)):
         tree.add(asked(tree.root), output(text), value)
-    first, second = tree.select(), tree.select()
+    first, second = selected(tree), selected(tree)
     assert [name(first), name(second)] == ["a;", "b;"]
     tree.add(second, output("b;v.", given=2), 0.0)
     tree.add(first, output("a;u.", given=2), 0.0)
@@ -115,13 +121,14 @@ def test_simulations_under_way_count_as_visits() -> None:
 
 
 def test_slots_that_are_asked_for_are_not_free() -> None:
+    """Width 2: a third simulation waits for the first two, unless the whole tree is closed."""
     tree = Tree(width=2, c_init=1.0, c_base=NO_GROWTH)
-    # Two slots, then more than there are: nothing else is open.
-    nodes = [tree.select() for _ in range(3)]
-    assert nodes == [tree.root] * 3 and tree.root.asked == 3
-    for node, text in zip(nodes, ("a;x.", "a;y.", "b;z."), strict=True):
-        tree.add(node, output(text), 0.0)
-    assert tree.root.draws == 3 and tree.root.asked == 0
+    nodes = [tree.select(), tree.select(), tree.select()]
+    assert nodes == [tree.root, tree.root, None] and tree.root.asked == tree.root.pending == 2
+    for text in ("x.", "y."):
+        tree.add(tree.root, output(text), 0.0)
+    assert tree.root.draws == 2 and tree.root.asked == tree.root.pending == 0 and tree.root.closed
+    assert [tree.select(), tree.select()] == [tree.root] * 2
 
 
 def test_votes_are_backed_up_anew() -> None:
@@ -145,7 +152,7 @@ def test_a_tree_is_searched_whole_if_each_draw_is_new() -> None:
         tree = Tree(width=2, c_init=1.25, c_base=19652)
         for _ in texts:
             assert not tree.root.closed
-            node = tree.select()
+            node = selected(tree)
             below = [name(child) for child in node.children.values()]
             new = [t for t in texts if t.startswith(name(node)) and not t.startswith((*below, "?"))]
             text = rng.choice(new)
@@ -163,7 +170,7 @@ def test_random_trees_against_a_recount() -> None:
         tree = Tree(width=width, c_init=c_init, c_base=rng.choice((3.0, 19652.0)))
         made: list[tuple[str, float]] = []
         for _ in range(25):
-            node = tree.select()
+            node = selected(tree)
             steps = rng.randrange(0, 3) if node.length < 8 else 0
             letters = "".join(f"{rng.choice('abc')};" for _ in range(steps))
             text, value = f"{name(node)}{letters}{rng.choice('xy')}.", rng.random()
