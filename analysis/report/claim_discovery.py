@@ -10,7 +10,8 @@ control (a memoriser) there. The first that holds decides a setting:
     refuted at this scale   for every arm the base overtakes within its samples and no template is new
     undecided               else
 
-Shown at one setting is shown. Refuted takes every setting that can tell.
+Shown at one setting is shown. Refuted takes every setting that can tell. Where families of problems differ,
+(i) is read for each of them too, and the word names those that have it and those that lack it.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ import pandas as pd
 
 from analysis.report.claim_words import CANNOT_TELL, REFUTED_HERE, SHOWN, UNDECIDED, each
 from analysis.report.committed import SMOKE_SEEDS, Committed
-from analysis.stats.intervals import paired_t
+from analysis.report.committed_verdicts import right_by_family
+from analysis.stats.intervals import Interval, paired_t
 from analysis.stats.text import interval_bounds, interval_text, points
 from analysis.study.discovery import MOST_K
 
@@ -37,7 +39,8 @@ Row = Mapping[str, Any]
 class Cell:
     """One setting of the other factors: rows of `discovery` by the level of the primary factor.
 
-    `gains` has the gains in right answers by seed, `name` the setting (`ladder_s`; "" for a single one).
+    `gains` has the gains in right answers by seed, `name` the setting (`ladder_s`; "" for a single one), and
+    `families` the gain of each family in valid chains and in right answers, None where it is not known.
     """
 
     name: str
@@ -46,6 +49,7 @@ class Cell:
     control: str
     ceiling: str | None
     gains: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    families: Mapping[str, Mapping[str, tuple[Row, Interval | None]]] = field(default_factory=dict)
 
 
 def self_evolution(studies: Sequence[Committed]) -> tuple[str, str] | None:
@@ -59,6 +63,8 @@ def self_evolution(studies: Sequence[Committed]) -> tuple[str, str] | None:
     word = SHOWN if SHOWN in words else telling.pop() if len(telling) == 1 else UNDECIDED
     if words == {CANNOT_TELL}:
         word = CANNOT_TELL
+    if word == SHOWN:
+        word += _of_which([cell for cell, own, _ in found if own == SHOWN])
     return word, " ".join(cell_text(cell, own, reason) for cell, own, reason in found)
 
 
@@ -72,6 +78,17 @@ def judge_cell(cell: Cell) -> tuple[str, str]:
         return CANNOT_TELL, "training on true derivations shows no gain"
     old = all(_overtaken(cell.rows[arm]) and not cell.rows[arm]["unseen"] > 0 for arm in cell.trained)
     return (REFUTED_HERE if old else UNDECIDED), ""
+
+
+def _of_which(cells: Sequence[Cell]) -> str:
+    """` for `a`, not for `b``: families in which some judged arm has (i), and those in which none has."""
+    risen: dict[str, bool] = {}
+    for cell in cells:
+        for name, (gain, _) in (item for arm in cell.trained for item in cell.families.get(arm, {}).items()):
+            has_it = gain["gain"] >= LEAST_GAIN and gain["gain_low"] > 0
+            risen[name] = risen.get(name, False) or has_it
+    with_it, without = ([f"`{n}`" for n, own in risen.items() if own is wanted] for wanted in (True, False))
+    return f" for {each(with_it)}, not for {each(without)}" if with_it and without else ""
 
 
 def _blind(cell: Cell) -> str:
@@ -115,15 +132,37 @@ def cell_text(cell: Cell, word: str, reason: str) -> str:
     beyond = each([_with_chance(cell.rows[arm]) for arm in arms], arms)
     said = (
         f"{where}the base has a valid chain for {_points(first, 'base_pass')} % of the problems within "
-        f"{first['k']:.0f} samples. Valid chains change by {rises} points over the base at its own best "
-        f"temperature; pass@1 exceeds the base's pass@{first['k']:.0f} on {beyond} % of the problems."
+        f"{first['k']:.0f} samples{_by_base(first)}. Valid chains change by {rises} points over the base at "
+        f"its own best temperature; pass@1 exceeds the base's pass@{first['k']:.0f} on {beyond} % of the problems."
     )
     crossings = each([_crossing(cell.rows[arm]) for arm in cell.trained], cell.trained)
     new = each([_points(cell.rows[arm], "unseen") for arm in cell.trained], cell.trained)
     said += f" The base overtakes at k = {crossings}; of the valid chains {new} % have a form that it lacks."
-    said += "".join(_slips(cell, arm) for arm in cell.trained)
+    said += "".join(_by_family(cell, arm) + _slips(cell, arm) for arm in cell.trained)
     ending = f"{word}: {reason}" if reason else word
     return f"{said[0].upper()}{said[1:]}" + (f" Here: {ending}." if cell.name or reason else "")
+
+
+def _by_base(row: Row) -> str:
+    """` (by base 2.1, 15.6; 1 of 2 within 5 to 30 %)`; "" in tables that lack it."""
+    shares = [float(x) for x in str(row.get("base_pass_by_seed") or "").split()]
+    if not shares:
+        return ""
+    inside = sum(WITHIN_REACH[0] <= x <= WITHIN_REACH[1] for x in shares)
+    listed = ", ".join(points(x) for x in shares)
+    return f" (by base {listed}: {inside} of {len(shares)} within the reach of 5 to 30 %)"
+
+
+def _by_family(cell: Cell, arm: str) -> str:
+    """An arm's gain in each family, by valid chains and by right answers."""
+    if len(cell.families.get(arm, {})) < 2:
+        return ""
+    shown = [
+        f"{_points(gain, 'gain', signed=True)} points of `{name}`"
+        + (f" (right answers {interval_text(right, signed=True)})" if right is not None else "")
+        for name, (gain, right) in cell.families[arm].items()
+    ]
+    return f" With `{arm}` valid chains change by {each(shown)}."
 
 
 def _slips(cell: Cell, arm: str) -> str:
@@ -185,9 +224,26 @@ def _cells(study: Committed) -> list[Cell]:
                 control=str(control),
                 ceiling=ceiling if ceiling in labels else None,
                 gains={level: _gains(study, label) for level, label in labels.items()},
+                families={level: _family_gains(study, label) for level, label in labels.items()},
             )
         )
     return found
+
+
+def _family_gains(study: Committed, arm: str) -> dict[str, tuple[Row, Interval | None]]:
+    """Family -> gain over the base in the study's measure, and in right answers."""
+    rows = study.table("families")
+    if rows.empty:
+        return {}
+    own = rows[(rows["arm"] == arm) & (rows["of"] == "gain over base") & (rows["by"] == "family")]
+    right = right_by_family(study, arm)
+    return {
+        str(row["group"]): (
+            {"gain": row["estimate"], "gain_low": row["low"], "gain_high": row["high"]},
+            right.get(str(row["group"])),
+        )
+        for row in own.to_dict("records")
+    }
 
 
 def _gains(study: Committed, arm: str) -> list[float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,6 +19,7 @@ from harness.records.reading import read_json
 
 FILE = "finding.json"
 RUNS = "runs.jsonl.gz"
+EVALUATIONS = "evaluations.csv.gz"
 # Columns without which a table is not what its name says.
 COLUMNS = {"arms": ("arm",), "evaluations": ("arm", "seed", "step", "task", "split")}
 AGAIN = "write the reference again, or restore it from git"
@@ -65,7 +67,7 @@ def command_at(made: Mapping[str, Any]) -> str:
 
 
 class Ends(NamedTuple):
-    """Rows of evaluations.csv by seed: of the untrained base (step 0), and of the last checkpoint."""
+    """Rows of evaluations by seed: of the untrained base (step 0), and of the last checkpoint."""
 
     before: pd.DataFrame
     after: pd.DataFrame
@@ -110,7 +112,7 @@ class Committed:
 
     @cached_property
     def main_rows(self) -> pd.DataFrame:
-        """Rows of evaluations.csv on the task that arms are judged by, at the main protocol.
+        """Rows of evaluations on the task that arms are judged by, at the main protocol.
 
         Empty without that file, or if runs are judged at another checkpoint than the last. Raises ValueError
         for several such tasks.
@@ -125,7 +127,7 @@ class Committed:
         frame = frame[(frame["task"] == wanted) | (frame["split"] == wanted)].sort_values(["seed", "step"])
         if frame["task"].nunique() > 1:
             tasks = ", ".join(sorted(set(frame["task"])))
-            raise ValueError(f"{self.folder / 'evaluations.csv'}: several tasks on {wanted}: {tasks}")
+            raise ValueError(f"{self.folder / EVALUATIONS}: several tasks on {wanted}: {tasks}")
         return frame
 
     @cached_property
@@ -162,11 +164,11 @@ class Committed:
     def table(self, name: str) -> pd.DataFrame:
         """A table of the report; empty if it was not committed. Raises ValueError for a damaged one."""
         path = self.folder / f"{name}.csv"
-        if not path.exists():
+        if not path.exists() and not (path := path.with_suffix(".csv.gz")).exists():
             return pd.DataFrame()
         try:
             frame = pd.read_csv(path)
-        except (ValueError, OSError) as error:
+        except (ValueError, OSError, EOFError, zlib.error) as error:
             raise ValueError(f"{path}: cannot be read ({error}); {AGAIN}") from None
         if missing := [column for column in COLUMNS.get(name, ()) if column not in frame]:
             raise ValueError(f"{path}: no column {missing[0]}; {AGAIN}")

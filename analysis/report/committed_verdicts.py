@@ -111,6 +111,18 @@ def gain_families(study: Committed, arms: Sequence[str]) -> tuple[Interval, Larg
     return paired_t(effects.mean(axis=1)), largest_family(effects, names), over_families(effects, names)
 
 
+def right_by_family(study: Committed, arm: str) -> dict[str, Interval]:
+    """Gain of an arm in avg@k on the problems of each family, over seeds; {} where families are not known."""
+    grids, names = _grids(study), families_of(study)
+    if not any(names) or any((arm, end) not in grids for end in (0, 1)):
+        return {}
+    effects = _effects([(grids[arm, 1], grids[arm, 0])])
+    if effects is None or effects.shape[1] != len(names):
+        return {}
+    columns = {name: [i for i, own in enumerate(names) if own == name] for name in names if name is not None}
+    return {name: paired_t(effects[:, own].mean(axis=1)) for name, own in columns.items()}
+
+
 def pairs_of(study: Committed, factor: str, level: str) -> list[tuple[str, str]]:
     """(arm, control) at each setting of the other factors."""
     control, arms = study.plan.get("control", {}).get(factor), study.plan.get("arms", ())

@@ -1,4 +1,4 @@
-"""Accuracy of a committed study's arms at each model's own best sampling, from evaluations.csv."""
+"""Accuracy of a committed study's arms at each model's own best sampling, from its evaluations."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 report.md figures/*.png      what was found; no completions
 <table>.csv                  every table of the report but that of runs, full precision
-evaluations.csv              each checkpoint's numbers on each task: the tables can be computed again from it;
+evaluations.csv.gz           each checkpoint's numbers on each task: the tables can be computed again from it;
                              `main` is False for what `eval.temperatures` sampled besides, which stands once
                              for a base that several runs share
 problems.csv                 right samples of each problem of the primary task, last checkpoint and base
@@ -26,7 +26,7 @@ import pandas as pd
 
 from analysis.figures.training import CURVES
 from analysis.report.build import markdown
-from analysis.report.committed import FILE, RUNS
+from analysis.report.committed import EVALUATIONS, FILE, RUNS
 from analysis.report.content import Report
 from analysis.report.findings import finding
 from analysis.report.provenance import provenance
@@ -159,7 +159,6 @@ def reference_files(
     texts = {"report.md": markdown(short, figures=[f.name for f in kept])}
     texts |= {f"{t.name}.csv": t.csv() for t in report.tables if t.cells and t.name != report.runs.name}
     texts |= {
-        "evaluations.csv": csv_text(_evaluations(study), float_format="%.6g"),
         "problems.csv": csv_text(_problems(study)),
         "problem_list.csv": csv_text(_problem_list(study)),
         "curves.csv": csv_text(_curves(study), float_format="%.5g"),
@@ -173,7 +172,9 @@ def reference_files(
             texts[path.name] = path.read_text(encoding="utf-8")
     files = {name: _portable(text, study).encode() for name, text in texts.items()}
     lines = "".join(_line(row, read.get(row["run_id"]), own) for row in _rows(study))
-    files[RUNS] = gzip.compress(_portable(lines, study).encode(), mtime=0)
+    numbers = csv_text(_evaluations(study), float_format="%.6g")
+    for name, text in ((RUNS, lines), (EVALUATIONS, numbers)):
+        files[name] = gzip.compress(_portable(text, study).encode(), mtime=0)
     return files | {f"figures/{f.name}.png": f.png for f in kept}
 
 
@@ -234,12 +235,12 @@ def _evaluations(study: Study) -> pd.DataFrame:
 
 
 def _problems(study: Study) -> pd.DataFrame:
-    """Right samples of k, problem by problem in the order of the task: the grid of the crossed interval."""
+    """Right samples of k, problem by problem in the order of `_order`: the grid of the crossed interval."""
     primary, rows = primary_of(study), []
     for arm in study.record.arms:
         for base in (True, False):
             for seed, row in final_rows(study, arm.label, primary.task, base=base).items():
-                counts = [round(float(x) * row["k"]) for x in row["per_problem"]]
+                counts = [round(float(row["per_problem"][i]) * row["k"]) for i in _order(row)]
                 rows.append(
                     {
                         "arm": arm.label,
@@ -254,14 +255,23 @@ def _problems(study: Study) -> pd.DataFrame:
 
 
 def _problem_list(study: Study) -> pd.DataFrame:
-    """A row a problem of the primary task; a list of its own, as problems.csv has a row a run."""
+    """A row a problem of the primary task; a list of its own, as problems.csv has a row a run.
+
+    Seeds with problems of their own have others of the same family there.
+    """
     primary = primary_of(study)
     rows = [row for arm in study.record.arms for row in final_rows(study, arm.label, primary.task).values()]
     if not rows:
         return pd.DataFrame(columns=["problem", "topic", "family", "level"])
     first = rows[0]
     names = {"problem": "problem_ids", "topic": "topics", "family": "families", "level": "levels"}
-    return pd.DataFrame({name: list(first[column]) for name, column in names.items()})
+    return pd.DataFrame({name: [first[column][i] for i in _order(first)] for name, column in names.items()})
+
+
+def _order(row: pd.Series[Any]) -> list[int]:
+    """Places of a row's problems by family, then as in the task: seeds that draw their own agree in it."""
+    families = row["families"]
+    return sorted(range(len(families)), key=lambda i: str(families[i]))
 
 
 def _curves(study: Study) -> pd.DataFrame:

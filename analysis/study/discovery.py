@@ -31,7 +31,8 @@ class Discovery:
     `value` and `base` are shares of valid chains, `gain` their difference, `over_best` that to the base at
     its own best sampling. `beyond` are problems whose trained pass@1 exceeds the base's pass@`k`, by valid
     chains and, in `beyond_right`, by right answers; `chance` and `chance_right` what the base has over
-    itself. `base_pass` is the base's pass@`k` by valid chains and `crossing` by these, too. `new`, `unseen`
+    itself. `base_pass` is the base's pass@`k` by valid chains (`base_passes`: of each seed) and `crossing` by
+    these, too. `new`, `unseen`
     and `rarer` are shares of the valid chains of a seed. `of_ceiling` is the gain as a share of the
     ceiling's.
     """
@@ -48,6 +49,7 @@ class Discovery:
     chance: float | None = None
     chance_right: float | None = None
     base_pass: Interval | None = None
+    base_passes: tuple[float, ...] = ()
     crossing: Crossing | None = None
     new: Interval | None = None
     unseen: Interval | None = None
@@ -109,7 +111,7 @@ def _beyond(pairs: Sequence[tuple[Any, Any]], k: int, settings: Any) -> dict[str
         found[f"beyond{end}"] = paired_t(shares, **settings)
         if chains:
             passes = [pass_at_every_k(base, n)[k - 1] for (base, _), (n, _) in zip(hits, sizes, strict=True)]
-            found["base_pass"] = paired_t(passes, **settings)
+            found |= {"base_pass": paired_t(passes, **settings), "base_passes": tuple(map(float, passes))}
         if min(n for n, _ in sizes) > 1:
             by_chance = [
                 beyond_by_chance(base, samples=n) for (base, _), (n, _) in zip(hits, sizes, strict=True)

@@ -210,7 +210,7 @@ def test_a_damaged_committed_file_is_named(
     assert "'-grpo," in (kept / "arms.csv").read_text()
     assert "-grpo" in set(Committed.read(kept).table("arms")["arm"])  # as the plan calls it
     assert main(["findings", str(kept.parent)]) == 0
-    for name in ("finding.json", "study.json", "arms.csv", "evaluations.csv", "provenance.json"):
+    for name in ("finding.json", "study.json", "arms.csv", "evaluations.csv.gz", "provenance.json"):
         whole = (kept / name).read_bytes()
         for damage in (b"", b"null", b"\xe3\x00", b"[" * 9999):
             (kept / name).write_bytes(damage)

@@ -41,7 +41,7 @@ def study(name: str) -> Committed:
 
 def gains(name: str, arms: list[str], shared_with: Sequence[str] = ()) -> np.ndarray:
     """Mean over arms of the avg@k gain, by seed, from evaluations.csv; of seeds that all arms have."""
-    frame = pd.read_csv(place(name) / "evaluations.csv")
+    frame = study(name).table("evaluations")
     frame = frame[frame["task"].isin(["aime_gen_test_k", "reasoning_k"])].sort_values("step")
     if "main" in frame:
         frame = frame[frame["main"]]
@@ -175,7 +175,7 @@ def test_holm_is_over_what_the_study_declared() -> None:
 
 def test_a_study_whose_seeds_do_not_pair_is_judged_by_welch() -> None:
     ours = Committed.read(ROOT / "outputs" / "reference" / "quickstart")
-    frame = pd.read_csv(ROOT / "outputs" / "reference" / "quickstart" / "evaluations.csv")
+    frame = pd.read_csv(ROOT / "outputs" / "reference" / "quickstart" / "evaluations.csv.gz")
     frame = frame[(frame["task"] == "aime_gen_test_k") & (frame["step"] > 0) & frame["main"]]
     right, flip = (frame[frame["arm"] == f"reward={arm}"]["avg"] for arm in ("right answers", "coin flip"))
     test = sps.ttest_ind(right, flip, equal_var=False)

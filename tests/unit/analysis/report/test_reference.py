@@ -42,7 +42,9 @@ def written(tmp_path_factory: pytest.TempPathFactory, study_templates) -> tuple[
 
 
 def rows(path: Path) -> list[dict[str, str]]:
-    return list(csv.DictReader(io.StringIO(path.read_text())))
+    whole = path.read_bytes()
+    text = gzip.decompress(whole) if path.suffix == ".gz" else whole
+    return list(csv.DictReader(io.StringIO(text.decode())))
 
 
 def test_the_primary_difference_can_be_computed_again_from_what_is_committed(written) -> None:
@@ -51,7 +53,7 @@ def test_the_primary_difference_can_be_computed_again_from_what_is_committed(wri
     (treated,) = [r for r in arm_results(study, primary) if r.control]
     found: dict[tuple[str, str], float] = {
         (r["arm"], r["seed"]): float(r["avg"])
-        for r in rows(written[1] / "evaluations.csv")
+        for r in rows(written[1] / "evaluations.csv.gz")
         if r["task"] == primary.task and r["step"] == "6"
     }
     pairs = [(found[treated.label, s], found[treated.control, s]) for s in treated.seeds]
