@@ -228,7 +228,7 @@ def _submit(now: Following) -> None:
 
 
 def _refused(now: Following, array: Array, error: ConfigError) -> None:
-    """Leave a refused array for later where Slurm may accept it then, or has had its runs before; or raise."""
+    """Leave a refused array for later where Slurm may accept it then, or had its runs before; else raise."""
     if not now.own:
         raise error
     again = any(work.name in now.lost for batch in array[1] for work in batch)
