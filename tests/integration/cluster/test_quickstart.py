@@ -15,6 +15,7 @@ SHORT = (
     "seed=4,5",
     "model.pretrain.steps=150",
     "trainer.steps=3",
+    "rollout.keep=2",
     "trainer.checkpoint_every=2",
     "data.num_train=32",
     "data.num_validation=12",
