@@ -95,7 +95,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--set", nargs="*", default=[], help="further settings of both engines")
     parser.add_argument("--verl", nargs="*", default=[], help="further settings of the runs on verl")
-    parser.add_argument("--folder", type=Path, default=Path("two_engines"), help="of the runs (two_engines)")
+    parser.add_argument("--folder", type=Path, default=Path("outputs/two_engines"), help="of the runs")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     verl = [f"trainer.verl.python={options.verl_python}", f"trainer.verl.gpus={options.gpus}", *options.verl]
