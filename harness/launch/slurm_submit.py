@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Mapping, Sequence
+from contextlib import redirect_stderr
 from datetime import UTC, datetime
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,14 @@ from harness.schema.launcher_config import SlurmSettings
 from harness.schema.run_config import ConfigError
 
 ARRAY = 1000  # elements of an array: one less than Slurm's default MaxArraySize
+MAY_PASS = (
+    "Unable to contact slurm controller",
+    "timed out",
+    "temporarily unable to accept job",
+    "violates accounting/QOS policy",  # as many jobs as one may have are waiting
+    "not available",  # a partition that is down or drained
+)  # what Slurm says of a job that it may take later
+NO_GRES = "Invalid generic resource"
 Array = tuple[list[str], list[list[Work]]]  # jobs to wait for, works of each element
 
 
@@ -70,16 +80,27 @@ def with_gpu(work: Work, settings: SlurmSettings) -> bool:
     return settings.gpus is None or settings.gpus > 0
 
 
+def may_pass(error: ConfigError) -> bool:
+    """Whether the same submission may be accepted later."""
+    return any(said in str(error) for said in MAY_PASS)
+
+
 def submit(array: Array, settings: SlurmSettings, study: Path) -> dict[str, Submission]:
     """Submit one array, or a plain job for one element. Raises ConfigError where Slurm refuses it."""
     needs, batches = array
     folder, gpu = jobs_folder(study), with_gpu(batches[0][0], settings)
     executor = _executor(batches[0][0], needs, settings, study)
     try:
-        with executor.batch():
+        with redirect_stderr(StringIO()), executor.batch():  # Submitit prints what it raises, too
             jobs = [executor.submit(SlurmJob(batch, str(folder.absolute()), gpu)) for batch in batches]
     except Exception as error:  # of sbatch or Submitit, which name no kind of their own
-        raise ConfigError(f"hydra/launcher=slurm: {' '.join(str(error).split())[-300:]}") from error
+        said = " ".join(str(error).split())[-300:]
+        if gpu and NO_GRES in said:
+            said += (
+                "; a job asks for a GPU unless device=cpu: where the cluster names its GPUs otherwise, "
+                "say how, as in hydra.launcher.gpus=0 hydra.launcher.sbatch='{gres: \"gpu:a100:1\"}'"
+            )
+        raise ConfigError(f"hydra/launcher=slurm: {said}") from error
     return {
         job.job_id: Submission(
             runs=[work.name for work in batch],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -20,6 +20,9 @@ class VerlConfig(Section):
     """GPUs that share each sampler (vLLM)."""
     sequence_parallel: Positive = 1
     """GPUs that share each sequence in training (Ulysses)."""
+    attention: Literal["flash_attention_2", "sdpa"] = "flash_attention_2"
+    """transformers' attention in training: sdpa is PyTorch's, needs no flash-attn, and takes memory of a
+    microbatch's tokens squared."""
     offload: bool = False
     """Keep weights and optimiser states in the nodes' memory while the sampler works."""
     memory: Annotated[float, Field(gt=0, lt=1)] = 0.5
@@ -43,6 +46,11 @@ class VerlConfig(Section):
             lambda c: c.num_gpus % c.sequence_parallel,
             "sequence_parallel={c.sequence_parallel} does not divide the {c.num_gpus} GPUs of nodes x gpus; "
             "choose a divisor",
+        ),
+        Check(
+            lambda c: c.attention == "sdpa" and c.sequence_parallel > 1,
+            "attention=sdpa with sequence_parallel={c.sequence_parallel}: verl splits sequences "
+            "for flash-attn alone; use flash_attention_2, or sequence_parallel=1",
         ),
         Check(
             lambda c: c.nodes > 1 and c.ray is None,

@@ -17,6 +17,7 @@ from harness.training.verl.compile import environment, verl_config
 from harness.training.verl.prompts import TEMPLATE
 from harness.training.verl.slots import CONFIG, NAME
 from tests.conformance.verl_steps import REASON, places
+from tests.unit.harness.tiny import untrained_base
 
 pytest.importorskip("verl", reason=REASON)
 
@@ -28,6 +29,7 @@ pytest.importorskip("verl", reason=REASON)
         ("objective=dr_grpo", "objective.updates.minibatches=2"),
         ("objective.kl.placement=reward", "+trainer.verl.ray=auto", "+trainer.verl.nodes=2"),
         ("trainer.schedule=cosine", "trainer.warmup_steps=2", "+trainer.verl.offload=true"),
+        ("+trainer.verl.attention=sdpa",),
         ("+objective.tis={cap: 2, level: token}", "+trainer.verl.sequence_parallel=2"),
     ],
 )
@@ -56,7 +58,29 @@ def test_verl_takes_the_config(on_verl: Any, tmp_path: Path, overrides: tuple[st
     rollout = composed.actor_rollout_ref.rollout
     assert (rollout.n, rollout.response_length) == (config.rollout.group_size, config.rollout.max_new_tokens)
     assert rollout.engine_kwargs.vllm.generation_config == str(tmp_path)
-    assert composed.ray_kwargs.ray_init.runtime_env.env_vars[CONFIG] == str(tmp_path / "config.json")
+    ray = composed.ray_kwargs.ray_init
+    assert ray.runtime_env.env_vars[CONFIG] == str(tmp_path / "config.json")
+    # Three cores a GPU, two processes that keep samples, their controller, one to begin with: 2 GPUs, 10.
+    assert ray.num_cpus == (None if config.trainer.verl.ray else max(10, os.cpu_count() or 1))
+    assert (
+        composed.actor_rollout_ref.model.override_config.attn_implementation == config.trainer.verl.attention
+    )
+
+
+def test_packed_rows_do_not_see_each_other_without_flash_attn(tmp_path: Path) -> None:
+    """verl passes a microbatch as one row whose positions begin again, and no mask."""
+    from transformers import AutoModelForCausalLM
+
+    start = untrained_base(tmp_path / "base") / "model"
+    model = AutoModelForCausalLM.from_pretrained(start, attn_implementation="sdpa", dtype=torch.float32)
+    rows = [torch.tensor([5, 9, 7, 3]), torch.tensor([8, 2]), torch.tensor([4, 4, 6])]
+    positions = torch.cat([torch.arange(len(row)) for row in rows])[None]
+    with torch.no_grad():
+        packed = model(
+            input_ids=torch.cat(rows)[None], attention_mask=None, position_ids=positions, use_cache=False
+        )
+        alone = [model(input_ids=row[None], use_cache=False).logits[0] for row in rows]
+    torch.testing.assert_close(packed.logits[0], torch.cat(alone), rtol=0, atol=1e-5)
 
 
 def test_verl_finds_the_functions_by_itself(tmp_path: Path) -> None:
@@ -119,7 +143,6 @@ def test_prompts_are_the_same_tokens(tmp_path: Path) -> None:
     from harness.schema.prompts import make_prompt
     from harness.training.verl.prompts import prompt_text
     from harness.types import Problem
-    from tests.unit.harness.tiny import untrained_base
 
     start = untrained_base(tmp_path / "base") / "model"
     tokenizer, codec = AutoTokenizer.from_pretrained(start), Codec.from_folder(start)

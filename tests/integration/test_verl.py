@@ -19,6 +19,7 @@ from harness.records.lines import read_metrics, read_samples
 from harness.records.records import eval_paths, read_run
 from harness.schema.run_config import RunConfig
 from harness.training.verl import engine
+from tests.benchmarks.two_engines import measure
 from tests.integration import verl_stand_in
 
 SETTINGS = (
@@ -122,6 +123,22 @@ def test_a_run_that_is_preempted_ends_verl_and_goes_on(
     monkeypatch.setattr(execute_module, "preempted", lambda: False)
     assert execute(config, overrides=[], report=quiet) == "finished"
     assert [row["step"] for row in read_metrics(folder / "metrics.jsonl")] == [1, 2, 3, 4]
+
+
+def test_the_benchmark_of_two_engines_runs_whole(tmp_path: Path) -> None:
+    """Two seeds a side: of the stand-in's outputs each fourth is right, of the smallest base's none."""
+    settings = [
+        line for line in SETTINGS if line.startswith(("experiment", "dtype", "objective", "trainer.w"))
+    ]
+    verl = [f"trainer.verl.python={verl_stand_in.install(tmp_path)}", "trainer.verl.gpus=2"]
+    found = measure(tmp_path, 2, [*settings, "tracking.mode=disabled"], verl)
+    native, other = (found["engines"][name] for name in ("native", "verl"))
+    assert [native["gpus"], other["gpus"]] == [1, 2] and other["unmatched"] and not native["unmatched"]
+    assert other["curves"]["accuracy"] == [[0.25] * 4] * 2 and len(native["curves"]["accuracy"]) == 2
+    # The stand-in's seconds are 2 of sampling, 0.5 and 0.25 of scores, and what it says of the update.
+    assert other["seconds_a_step"] > 2.75 and native["seconds_a_step"] > 0
+    gap = found["agreement"]["accuracy"]
+    assert gap["difference"] == gap["low"] == 0.25 and not gap["agree"]
 
 
 def test_a_verl_that_does_not_end_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,6 +20,7 @@ from harness.training.verl.slots import CONFIG, NAME, REDUCERS
 
 VERSION = "0.9.1"
 REGISTER = "harness.training.verl.register"
+STORAGE = 2  # processes a node that keep the samples between sampling and training, as verl recommends
 _KL = {"k1": "k1", "k2": "k2", "k3": "k3"}
 
 
@@ -52,6 +53,7 @@ def verl_config(config: RunConfig, places: Places, *, longest_prompt: int) -> di
             "model": {
                 "path": str(places.start),
                 "custom_chat_template": TEMPLATE,
+                "override_config": {"attn_implementation": config.trainer.verl.attention},
                 "enable_gradient_checkpointing": config.trainer.gradient_checkpointing,
                 "use_remove_padding": True,
             },
@@ -61,6 +63,9 @@ def verl_config(config: RunConfig, places: Places, *, longest_prompt: int) -> di
                 "ulysses_sequence_parallel_size": machines.sequence_parallel,
             },
             "rollout": _rollout(config, places, longest_prompt),
+        },
+        "transfer_queue": {
+            "backend": {"SimpleStorage": {"num_data_storage_units": STORAGE * machines.nodes}}
         },
         "critic": {"enable": False},
         "algorithm": _algorithm(config),
@@ -202,9 +207,20 @@ def save_every(config: RunConfig) -> int:
 
 
 def _ray(config: RunConfig, places: Places) -> dict[str, Any]:
-    variables = environment(places)
-    found: dict[str, Any] = {"runtime_env": {"env_vars": variables}}
-    return found if config.trainer.verl.ray is None else {"address": config.trainer.verl.ray, **found}
+    """What verl starts Ray with (told that it has the cores) or joins a cluster with (which has its own)."""
+    machines = config.trainer.verl
+    found: dict[str, Any] = {"runtime_env": {"env_vars": environment(places)}}
+    if machines.ray is not None:
+        return {"address": machines.ray, **found}
+    return {"num_cpus": max(os.cpu_count() or 1, cores(machines.gpus)), **found}
+
+
+def cores(num_gpus: int) -> int:
+    """Cores that Ray must have on a node for verl's actors to begin: three a GPU, one for each process that
+    keeps samples and their controller, and one that is free while an actor begins. With fewer it waits
+    for ever.
+    """
+    return 3 * num_gpus + STORAGE + 2
 
 
 def environment(places: Places) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -58,8 +59,14 @@ def start(
             stdout=out,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            preexec_fn=_hear_ctrl_c,
         )
     return Launch(process, log)
+
+
+def _hear_ctrl_c() -> None:
+    """Let SIGINT through where these tests were put in the background, whose shell had it ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def behave(folder: Path, **actions: str) -> None:

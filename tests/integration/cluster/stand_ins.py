@@ -29,6 +29,7 @@ if __name__ == "__main__":
         ensure_base="tests.integration.cluster.stand_ins:ensure_base",
     )
 LONG = 45.0  # seconds of a run that is to be stopped
+TOLD = "told.txt"  # in the output folder: ends a run that is busy until told
 
 
 def execute(config: RunConfig, *, overrides: Sequence[str], report: Reporter) -> str:
@@ -54,8 +55,8 @@ def _execute(config: RunConfig, report: Reporter) -> str:
     if action == "fail":
         stubs.record(config, "failed", reason="RuntimeError: a broken disk")
         return "failed"
-    if action == "busy":
-        _wait(config, report, 8.0)
+    if action == "until told":
+        _wait(config, report, 3 * LONG, outputs / TOLD)
     if action == "longer" or (action == "long" and calls == 1):
         _wait(config, report, LONG)
     mark_evaluated(config, base_folder(config), 0)
@@ -65,11 +66,11 @@ def _execute(config: RunConfig, report: Reporter) -> str:
     return "finished"
 
 
-def _wait(config: RunConfig, report: Reporter, seconds: float) -> None:
-    """Be busy as training is: a signal ends it with a record."""
+def _wait(config: RunConfig, report: Reporter, seconds: float, told: Path | None = None) -> None:
+    """Be busy as training is, until a file is there if one is given: a signal ends it with a record."""
     try:
         until = time.monotonic() + seconds
-        while time.monotonic() < until:
+        while time.monotonic() < until and not (told and told.exists()):
             report("training", 1, 2, "busy")
             time.sleep(0.1)
     except KeyboardInterrupt:

@@ -24,6 +24,7 @@ from tests.integration.cluster.launches import (
     statuses,
     wait_for,
 )
+from tests.integration.cluster.ray_nodes import two_nodes
 
 pytest.importorskip("ray", reason="no Ray here: pip install '.[ray]'")
 pytestmark = pytest.mark.timeout(600)
@@ -32,13 +33,8 @@ pytestmark = pytest.mark.timeout(600)
 @pytest.fixture
 def cluster() -> Iterator[Any]:
     """A head and one more node, each of a CPU; the second is `cluster.worker_nodes`."""
-    from ray.cluster_utils import Cluster
-
-    found = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "num_gpus": 1})
-    found.add_node(num_cpus=1)
-    found.wait_for_nodes()
-    yield found
-    found.shutdown()
+    with two_nodes() as nodes:
+        yield nodes
 
 
 @pytest.fixture

@@ -16,18 +16,21 @@ from tests.integration.cluster.launches import (
     statuses,
     wait_for,
 )
+from tests.integration.cluster.stand_ins import TOLD
 
 pytestmark = pytest.mark.timeout(300)
 HERE = ("hydra.launcher.workers=2",)
 
 
 def test_launches_of_one_study_share_its_runs_and_both_end_well(tmp_path: Path) -> None:
-    behave(tmp_path, s0="busy")
+    behave(tmp_path, s0="until told")
     lines = ("-m", "seed=0,1,2,3", f"output_dir={tmp_path}", "study=s", *HERE)
     first = start(tmp_path, STAND_INS, *lines, environment=environment_of(), name="first")
     wait_for(lambda: "running" in statuses(tmp_path / "s").values(), first.said())
     second = start(tmp_path, STAND_INS, *lines, environment=environment_of(), name="second")
-    assert second.ended() == 0 and "; waiting for it" in second.said()
+    second.until("; waiting for it")
+    (tmp_path / TOLD).touch()
+    assert second.ended() == 0
     assert first.ended() == 0 and set(statuses(tmp_path / "s").values()) == {"finished"}
     assert len(called(tmp_path)) == len(set(called(tmp_path))) == 5  # the base and four runs, each once
 

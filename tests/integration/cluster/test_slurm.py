@@ -264,3 +264,11 @@ def test_what_slurm_refuses_is_one_line_and_no_run_fails_by_it(launch, tmp_path:
     assert first.ended() == 2
     assert "error: hydra/launcher=slurm: " in first.said() and "invalid partition" in first.said()
     assert "Traceback" not in first.said() and statuses(tmp_path / "s") == {}
+
+
+def test_a_gpu_that_the_cluster_has_not_is_one_line(launch, tmp_path: Path) -> None:
+    first = launch("-m", "seed=0,1", "device=auto", *ONE_EACH)
+    assert first.ended() == 2
+    said = first.said()
+    assert "Invalid generic resource" in said and "a job asks for a GPU unless device=cpu" in said
+    assert "Traceback" not in first.said() and statuses(tmp_path / "s") == {}

@@ -96,15 +96,17 @@ def test_processes_that_share_a_run_write_one_file(
     assert SAID == ["s0"] and not (tmp_path / "7.json").exists()
 
 
+@pytest.mark.parametrize(("cuda", "remedy"), [(None, "make setup GPU=1"), ("13.0", "leave the node out")])
 def test_a_node_without_its_gpu_fails_a_run_that_is_for_one(
-    batch: list[Work], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    batch: list[Work], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cuda: str | None, remedy: str
 ) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("torch.version.cuda", cuda)
     auto = replace(batch[0], config=batch[0].config.model_copy(update={"device": "auto"}))
     assert run_batch([auto, batch[1]], folder=tmp_path, job="7", with_gpu=True) == 1
     assert SAID == ["s1"]  # device=cpu is for no GPU
     reason = read_state(tmp_path, "7").runs[auto.name].reason
-    assert reason.startswith("a GPU was asked for, and PyTorch sees none on ")
+    assert reason.startswith("a GPU was asked for, and PyTorch sees none on ") and remedy in reason
     assert run_batch([auto], folder=tmp_path, job="8", with_gpu=False) == 0
     assert run_batch([replace(auto, on_cpu=True)], folder=tmp_path, job="9", with_gpu=True) == 0
 

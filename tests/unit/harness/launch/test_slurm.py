@@ -300,6 +300,36 @@ def test_a_refused_submission_is_an_error_at_first_and_waited_for_later(launch, 
     assert found["s0"] == ("finished", "") and len(calls) == 4
 
 
+@pytest.mark.parametrize(
+    ("said", "passes"),
+    [
+        ("sbatch: error: Invalid generic resource (gres) specification", False),
+        ("sbatch: error: Batch job submission failed: Job violates accounting/QOS policy", True),
+    ],
+)
+def test_runs_are_waited_for_only_where_slurm_may_take_them_later(
+    launch, tmp_path: Path, said: str, passes: bool
+) -> None:
+    """The base is accepted, and the runs after it are refused, three times if that is worth while."""
+    queue, calls = Queue(tmp_path / "s", {}), []
+    submit = queue.submit
+
+    def refuse(array: Array, given: SlurmSettings, study: Path) -> dict[str, Submission]:
+        calls.append(array)
+        if 1 < len(calls) < 5:
+            raise ConfigError(f"hydra/launcher=slurm: {said}")
+        return submit(array, given, study)
+
+    queue.submit = refuse  # type: ignore[method-assign]
+    if passes:
+        found, _ = launch(works(tmp_path, "seed=0"), queue)
+        assert found["s0"] == ("finished", "") and len(calls) == 5
+    else:
+        with pytest.raises(ConfigError, match=r"gres.*; what was submitted before goes on \(scancel 1_0"):
+            launch(works(tmp_path, "seed=0"), queue)
+        assert len(calls) == 2
+
+
 def test_short_runs_are_packed_and_what_others_wait_for_is_not(tmp_path: Path) -> None:
     found = {work.name: work for work in works(tmp_path, "seed=0,1,2,3,4", minutes=3.0)}
     runs = [name for name, work in found.items() if not work.is_base]
@@ -356,6 +386,23 @@ def test_what_is_submitted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         "--array=0-1%2",
     ):
         assert f"#SBATCH {line}" in lines, line
+
+
+def test_a_cluster_without_such_gpus_is_one_line_with_a_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("submitit")
+    says = "sbatch: error: Invalid generic resource (gres) specification"
+    for name, text in (("sbatch", f"echo '{says}' >&2; exit 1"), ("srun", ":")):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(stat.S_IRWXU)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    (run,) = (work for work in works(tmp_path, "seed=0") if not work.is_base)
+    for changes, more in (({}, "; a job asks for a GPU unless device=cpu: "), ({"gpus": 0}, "")):
+        with pytest.raises(ConfigError) as refused:
+            slurm_submit.submit(([], [[run]]), settings(**changes), tmp_path / "s")
+        assert str(refused.value).partition(says)[2][: len(more) or None] == more
+    assert capsys.readouterr().err == ""
 
 
 def test_states_are_read_and_a_failing_command_is_no_empty_queue(tmp_path: Path, monkeypatch) -> None:

@@ -104,6 +104,7 @@ OUTSIDE = {
     "trainer.verl.gpus",
     "trainer.verl.tensor_parallel",
     "trainer.verl.sequence_parallel",
+    "trainer.verl.attention",
     "trainer.verl.offload",
     "trainer.verl.memory",
     "trainer.verl.python",

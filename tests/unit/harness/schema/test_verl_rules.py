@@ -135,6 +135,10 @@ def test_the_engine_is_in_a_runs_name_and_its_machines_are_not() -> None:
         ),
         ("sequence_parallel=4 does not divide the 2 GPUs", ("trainer.verl.sequence_parallel=4",)),
         ("nodes=2 with ray=null", ("trainer.verl.nodes=2",)),
+        (
+            "attention=sdpa with sequence_parallel=2",
+            ("+trainer.verl.attention=sdpa", "trainer.verl.sequence_parallel=2"),
+        ),
     ],
 )
 def test_machines_that_do_not_go_together(said: str, overrides: tuple[str, ...]) -> None:
