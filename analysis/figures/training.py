@@ -22,9 +22,9 @@ from analysis.figures.values import (
 from analysis.study.bases import untrained_bases
 from analysis.study.contrasts import Primary, evaluated_tasks
 from analysis.study.load import Study
-from analysis.study.response import pilot_values
+from analysis.study.response import pilot_values, study_responses
 from analysis.tables.process_rewards import MEASURES
-from analysis.tables.rates import study_responses, where_tried
+from analysis.tables.rates import where_tried
 
 MAX_POINTS = 80  # of one curve; longer runs are averaged in bins of steps, which keeps the page small
 FEW_POINTS = 12  # a curve of no more shows each, since a measure taken at checkpoints may have a single one

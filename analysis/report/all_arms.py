@@ -29,16 +29,24 @@ ENDS = ("avg", "maj", "greedy", "pass")  # of evaluations.csv
 # Tasks of generated problems begin so; the mixtures that are committed hold no others.
 GENERATED = ("aime_gen", "reasoning", "general", "code_gen", "mixture")
 # Settings of an arm that is there to fail, or to cheat: its gain says nothing about training.
-CONTROLS = ("objective.reward.random", "objective.reward.inverted", "data.dose=")
+CONTROLS = (
+    "objective.reward.random",
+    "objective.reward.inverted",
+    "objective=grpo_format_only",
+    "objective.offline.form=answer",  # learns answers by heart
+    "data.dose=",
+    "corpus=leaked",
+)
 
 
 def gains(folder: Path) -> pd.DataFrame:
     """One row an arm and measure of the studies in `folder`; accuracies and gains in [0, 1].
 
-    Left out: controls (random or inverted rewards, test problems in training), studies that compare equal
-    arms (factor `replicate`), published problems, smoke tests (three seeds or fewer), and an arm whose
-    numbers another study has already given (the same runs under two names). Raises ValueError for a study
-    with several tasks on the split that it is judged by.
+    Left out: controls (random, inverted or format-only rewards, bare answers learnt by heart, a declared
+    ceiling, test problems in training or pretraining), studies that compare equal arms (factor `replicate`),
+    published problems, smoke tests (three seeds or fewer), and an arm whose numbers another study has already
+    given (the same runs under two names). Raises ValueError for a study with several tasks on the split that
+    it is judged by.
     """
     import pandas as pd
 
@@ -65,7 +73,8 @@ def trained_arms(folder: Path) -> Iterator[tuple[Committed, str, Ends]]:
                 continue
             numbers = tuple(ends.after["avg"])
             controls = any(line.startswith(CONTROLS) for line in arm.get("overrides", ()))
-            if numbers not in seen and not controls:
+            ceiling = study.plan.get("declared", {}).get("ceiling")
+            if numbers not in seen and not controls and arm["levels"].get(study.factor) != (ceiling or ""):
                 seen.add(numbers)
                 yield study, arm["label"], ends
 

@@ -133,7 +133,8 @@ def cell_text(cell: Cell, word: str, reason: str) -> str:
     said = (
         f"{where}the base has a valid chain for {_points(first, 'base_pass')} % of the problems within "
         f"{first['k']:.0f} samples{_by_base(first)}. Valid chains change by {rises} points over the base at "
-        f"its own best temperature; pass@1 exceeds the base's pass@{first['k']:.0f} on {beyond} % of the problems."
+        f"its own best temperature; pass@1 exceeds the base's pass@{first['k']:.0f} on {beyond} % of the "
+        "problems."
     )
     crossings = each([_crossing(cell.rows[arm]) for arm in cell.trained], cell.trained)
     new = each([_points(cell.rows[arm], "unseen") for arm in cell.trained], cell.trained)

@@ -96,7 +96,8 @@ CLAIMS = (
         "its own best temperature and pass@1 exceeds the base's pass@256 on 10 % of the problems or more, "
         "and neither holds of a memoriser; refuted at this scale if the base overtakes within 256 samples "
         "and no solution has a form that it lacks; nothing is decided where its pass@256 is not within that "
-        "reach, 5 to 30 %",
+        "reach, 5 to 30 %, in the mean over bases. Families one by one, and each base, are read since the "
+        "study has run; bare answers have no chains, so that the null that can fail is its coin flip",
         "the same design on a pretrained model with composites that its corpus lacks",
         self_evolution,
     ),
@@ -104,9 +105,9 @@ CLAIMS = (
         "A small model learns more from a larger one's outputs than from its own reinforcement learning",
         ("distillation", "distillation_flops"),
         "supported if the student of the larger teacher after RL (`large_rl`) is above its own RL by more "
-        "than a quarter of that one's gain; refuted if it is not; undecided where the student trained "
-        "on fewer than half of the tokens that its own RL did, or where greedy answers, or each "
-        "model's own best temperature, say the opposite",
+        "than a quarter of that one's gain; refuted if it is not; undecided where greedy answers, or each "
+        "model's own best temperature, say the opposite, or (added after the study had run, and without it "
+        "the word is refuted) where the student trained on fewer than half of the tokens of its own RL",
         "a 135M student and a teacher of several billion parameters",
         distillation,
     ),

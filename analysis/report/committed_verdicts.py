@@ -7,6 +7,7 @@ QUARTER was not declared before those runs; it is narrower where the control gai
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -78,9 +79,24 @@ def contrast_of(study: Committed, level: str, metric: str, factor: str | None = 
             metric,
             list(measured.control_gains.values()),
         ),
+        over_rates=_over_rates(study, pairs, metric),
         looks=_looks(study),
     )
     return judged(measured, context)
+
+
+def _over_rates(study: Committed, pairs: Pairs, metric: str) -> Interval | None:
+    """An arm's area under its learning rates less its control's, in a study of another measure than avg@k."""
+    rows = study.table("rate_response")
+    if rows.empty or metric == "avg" or metric != study.plan["primary"].get("metric") or len(pairs) != 1:
+        return None
+    own = rows[(rows["quantity"] == "area") & (rows["arm"] == pairs[0][0])].dropna(subset="difference_low")
+    if own.empty:
+        return None
+    row = own.iloc[0]
+    n, ends = int(row["difference_n"]), (float(row["difference_low"]), float(row["difference_high"]))
+    whole = paired_t([0.0] * 2)  # its words; numbers are the table's
+    return replace(whole, estimate=float(row["difference_estimate"]), low=ends[0], high=ends[1], n=n)
 
 
 def _confounded(

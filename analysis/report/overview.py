@@ -127,7 +127,7 @@ def _all_arms(rows: pd.DataFrame) -> list[str]:
         "![Gain of every arm over its untrained base](all_arms.png)",
         "An arm counts whose interval lies above 0, or below. Arms share bases and test problems, so this is "
         "a count and not a test, and an interval that holds 0 does not exclude a gain. Left out: smoke tests "
-        "(three seeds), published problems, controls, and arms that trained on the test problems · "
+        "(three seeds), published problems, controls and ceilings, and arms that saw the test problems · "
         "[numbers](all_arms.csv) · `r1-report findings outputs/reference`",
     ]
 

@@ -47,6 +47,7 @@ class Context:
     at_floor: bool = False
     hardly_moved: bool = False
     confounded: str | None = None
+    over_rates: Interval | None = None
     unpaired: Interval | None = None
     looks: Looks | None = None
 
@@ -108,6 +109,7 @@ def judged(measured: Measured, context: Context) -> Judged:
         at_floor=context.at_floor,
         hardly_moved=context.hardly_moved,
         confounded=context.confounded,
+        over_rates=context.over_rates,
         one_family=largest.family if largest is not None and largest.carries else None,
     )
     ratio = None

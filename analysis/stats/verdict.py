@@ -9,6 +9,7 @@ from typing import Literal
 
 from analysis.stats.intervals import Interval
 from analysis.stats.margins import Margin
+from analysis.stats.text import interval_text
 
 Word = Literal["better", "worse", "equivalent", "undecided", "cannot tell"]
 ENOUGH_SEEDS = 4  # three give a t with 2 df, whose 95 % interval is 4.3 standard errors wide on each side
@@ -20,6 +21,7 @@ UNKNOWN_GAIN = "the control's gain over its base is not known"
 BASE_TOO = "the untrained base passes the same test of equivalence"
 FLOOR = "all at the floor: neither arm is above the best constant answer"
 HARDLY_MOVED = "the arms hardly moved from their base"
+RATES = "learning rates were chosen by another measure, and over all of them the difference is"
 HOLM = "found by itself, but not among all contrasts of the family by Holm's rule"
 
 
@@ -31,6 +33,8 @@ class Evidence:
     family. `margin_p` is the p of equivalence within `margin`, `base_p` that of the untrained base against
     the control. `at_floor`: neither arm is above the best constant answer. `one_family`: the family without
     which the difference is not told from 0. `confounded`: what else than the factor differs, in words.
+    `over_rates`: the difference in the mean over a grid of learning rates, where each arm's was chosen by
+    another measure than this one.
     """
 
     difference: Interval
@@ -43,6 +47,7 @@ class Evidence:
     hardly_moved: bool = False
     one_family: str | None = None
     confounded: str | None = None
+    over_rates: Interval | None = None
 
     @property
     def alpha(self) -> float:
@@ -52,6 +57,14 @@ class Evidence:
     def found(self) -> bool:
         """True if the difference is found at the stated level, after Holm."""
         return self.p_value is not None and self.p_value <= self.alpha
+
+    @property
+    def of_the_rates(self) -> bool:
+        """True if arms that are compared over all rates show no difference of the same sign."""
+        if self.over_rates is None or self.over_rates.low is None or self.over_rates.high is None:
+            return False
+        end = self.over_rates.low if self.difference.estimate > 0 else -self.over_rates.high
+        return end <= 0
 
     @property
     def within(self) -> bool:
@@ -82,7 +95,8 @@ def judge(evidence: Evidence) -> Verdict:
 
     1. cannot tell: fewer than 4 seeds, no interval, both at the floor, both hardly moved, or confounded.
     2. equivalent: within the declared margin, and the study can tell the control from its base.
-    3. cannot tell: a difference is found, and one family carries it.
+    3. cannot tell: a difference is found, and one family carries it; or the arms' learning rates were chosen
+       by another measure, and over the whole grid it is not found.
     4. better, worse: a difference is found.
     5. cannot tell: a margin is declared, and the control did not gain or the base passes as well.
     6. undecided.
@@ -96,6 +110,9 @@ def judge(evidence: Evidence) -> Verdict:
     if evidence.found:
         if evidence.one_family is not None:
             return Verdict("cannot tell", f"one family, {evidence.one_family}, carries the difference")
+        if evidence.of_the_rates:
+            whole = interval_text(evidence.over_rates, signed=True)
+            return Verdict("cannot tell", f"{RATES} {whole} points")
         return Verdict("better" if evidence.difference.estimate > 0 else "worse")
     if evidence.margin is not None and evidence.insensitive is not None:
         return Verdict("cannot tell", evidence.insensitive)

@@ -10,6 +10,8 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from analysis.stats.intervals import Interval, paired_t
+from analysis.study.contrasts import Primary, control_of, what_varies
+from analysis.study.load import Study
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -178,3 +180,16 @@ def pilot_values(pilot: Sequence[Mapping[str, Any]]) -> dict[str, Values]:
         str(row["arm"]): {float(rate): dict(seeds) for rate, seeds in row["tried"].items() if seeds}
         for row in pilot
     }
+
+
+def study_responses(study: Study, primary: Primary) -> list[Response]:
+    """Response of each arm: of a grid on the primary task and metric, of a pilot avg@k on its validation.
+
+    Empty where one rate was given to each arm.
+    """
+    if study.choices:
+        values, bases = grid_values(study.evaluations, study.runs, primary.task, primary.metric)
+    else:
+        values, bases = pilot_values(study.record.pilot), {}
+    controls = {arm.label: control_of(study, arm.levels, primary.factor) for arm in study.record.arms}
+    return responses(values, bases, controls, level=primary.level, varies=what_varies(study))

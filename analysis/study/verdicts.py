@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from analysis.stats.contrast import Context, Judged, Measured, judged
+from analysis.stats.intervals import Interval
 from analysis.stats.margins import Margin, size_of
 from analysis.stats.verdict import Movement
 from analysis.study.contrasts import (
@@ -18,6 +19,7 @@ from analysis.study.contrasts import (
     declared,
     final_rows,
     has,
+    primary_of,
     what_varies,
 )
 from analysis.study.draws import is_paired
@@ -26,6 +28,7 @@ from analysis.study.headlines import contrast_pairs, primary_headlines
 from analysis.study.kept import retention_values
 from analysis.study.load import Study
 from analysis.study.pairs import plain_contrast
+from analysis.study.response import study_responses
 from analysis.study.stages import stage_rows, stages_of, unchosen_stages, unchosen_text
 
 MEASURES = ("avg", "greedy", "pass")
@@ -109,8 +112,22 @@ def judged_pairs(
         at_floor=all(at_floor(rows, metric) for pair in cells for rows in pair),
         hardly_moved=all(_movement(own, [drift.get(a, {}) for a in labels]).hardly for own, labels in sides),
         confounded=_confounded(study, [*arms, *controls], primary, list(measured.control_gains.values())),
+        over_rates=_over_rates(study, primary, pairs),
     )
     return judged(measured, context)
+
+
+def _over_rates(study: Study, primary: Primary, pairs: Sequence[tuple[str, str]]) -> Interval | None:
+    """Area under its learning rates less the control's, where avg@k chose and another measure judges."""
+    if not study.choices or len(pairs) != 1 or primary.metric in ("avg", *_beside(study)):
+        return None
+    found = {r.arm: r for r in study_responses(study, primary)}.get(pairs[0][0])
+    return found.difference if found is not None and found.control == pairs[0][1] else None
+
+
+def _beside(study: Study) -> set[str]:
+    """Measures that stand beside the one that the study was declared for."""
+    return set(MEASURES) - {primary_of(study).metric}
 
 
 def _confounded(

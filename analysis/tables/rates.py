@@ -6,24 +6,11 @@ from collections import Counter
 from typing import Any
 
 from analysis.stats.text import interval_text
-from analysis.study.contrasts import METRICS, Primary, control_of, what_varies
+from analysis.study.contrasts import METRICS, Primary, what_varies
 from analysis.study.load import Study
 from analysis.study.rates import SPLIT
-from analysis.study.response import Response, area_effects, grid_values, pilot_values, responses
+from analysis.study.response import Response, area_effects, study_responses
 from analysis.tables.table import Table, to_frame
-
-
-def study_responses(study: Study, primary: Primary) -> list[Response]:
-    """Response of each arm: of a grid on the primary task and metric, of a pilot avg@k on its validation.
-
-    Empty where one rate was given to each arm.
-    """
-    if study.choices:
-        values, bases = grid_values(study.evaluations, study.runs, primary.task, primary.metric)
-    else:
-        values, bases = pilot_values(study.record.pilot), {}
-    controls = {arm.label: control_of(study, arm.levels, primary.factor) for arm in study.record.arms}
-    return responses(values, bases, controls, level=primary.level, varies=what_varies(study))
 
 
 def where_tried(study: Study, primary: Primary) -> str:

@@ -89,6 +89,25 @@ def test_nothing_is_alike_in_a_study_that_could_not_tell_it_apart(changes: dict,
     assert word(replace(NEAR, margin=None, margin_p=None, **changes)) == ("undecided", None)
 
 
+@pytest.mark.parametrize(
+    ("mean", "over", "expected"),
+    [
+        (0.05, 0.02, "better"),
+        (0.05, 0.005, "cannot tell"),  # an interval that holds 0
+        (0.05, -0.02, "cannot tell"),
+        (-0.05, -0.02, "worse"),
+        (-0.05, 0.02, "cannot tell"),
+    ],
+)
+def test_rates_that_another_measure_chose_have_to_agree(mean: float, over: float, expected: str) -> None:
+    difference = around(mean)
+    found = judge(replace(HIGHER, difference=difference, p_value=difference.p_value, over_rates=around(over)))
+    assert found.word == expected
+    assert (found.reason is None) == (expected != "cannot tell")
+    if found.reason is not None:
+        assert "learning rates were chosen by another measure" in found.reason
+
+
 def test_a_difference_of_one_family_is_none_of_problems() -> None:
     assert word(replace(HIGHER, one_family="divisors")) == (
         "cannot tell",

@@ -19,8 +19,8 @@ from analysis.report.reference import reference_files
 from analysis.study.contrasts import arm_results, final_rows, primary_of, what_varies
 from analysis.study.differences import config_differences
 from analysis.study.load import Study, load_study
-from analysis.study.response import area_effects, area_under, responses
-from analysis.tables.rates import choices_table, response_table, study_responses
+from analysis.study.response import area_effects, area_under, responses, study_responses
+from analysis.tables.rates import choices_table, response_table
 from harness.records import records
 from harness.records.records import Arm, StudyRecord
 from tests.unit.analysis.conftest import evaluation, run_record, write_evaluation
