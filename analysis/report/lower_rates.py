@@ -42,20 +42,21 @@ def _rows(study: Committed, arm: str) -> Iterator[dict[str, Any]]:
     frame = study.main_rows
     if "tried_by" not in frame:
         return
-    base = frame[(frame["arm"] == arm) & (frame["step"] == 0)].groupby("seed").first()
+    start = frame[(frame["arm"] == arm) & (frame["step"] == 0)]
+    base = {seed: rows.iloc[0] for seed, rows in start.groupby("seed")}
     own = frame[(frame["tried_by"] == arm) & (frame["step"] > 0)].groupby(["seed", "lr"]).tail(1)
     pairs = {}
     for seed, runs in own.groupby("seed"):
         chosen = runs[runs["arm"] == arm]
         lower = runs[runs["lr"] < chosen["lr"].iloc[0]] if len(chosen) == 1 else runs[:0]
-        if len(lower) and seed in base.index:
+        if len(lower) and seed in base:
             pairs[seed] = (chosen.iloc[0], lower.sort_values("lr").iloc[-1])
     for measure in ENDS:
-        known = [s for s, two in pairs.items() if all(r[measure] == r[measure] for r in (*two, base.loc[s]))]
+        known = [s for s, two in pairs.items() if all(r[measure] == r[measure] for r in (*two, base[s]))]
         if len(known) < MIN_SEEDS:
             continue
         for index, rate in enumerate(("chosen", "lower")):
-            gain = paired_t([pairs[s][index][measure] - base.loc[s, measure] for s in known])
+            gain = paired_t([pairs[s][index][measure] - base[s][measure] for s in known])
             yield {
                 "study": study.name,
                 "arm": arm,
