@@ -10,9 +10,11 @@ from pathlib import Path
 from analysis.__main__ import main
 from analysis.report.all_arms import gains
 from analysis.report.committed import command_at
+from analysis.report.lower_rates import lower_rate_gains
 from analysis.report.overview import MEASURES, overview
 
 REFERENCE = Path(__file__).resolve().parents[4] / "outputs" / "reference"
+FILES = {"all_arms.csv", "all_arms.png", "lower_rates.csv"}
 OLDER = Path(__file__).resolve().parents[1] / "older_studies"  # of one draw of problems for all seeds
 
 
@@ -24,6 +26,8 @@ def test_the_committed_gains_are_those_of_the_evaluations() -> None:
     rows = gains(REFERENCE)
     assert (REFERENCE / "all_arms.csv").read_text("utf-8") == rows.to_csv(index=False, float_format="%.6g")
     assert (REFERENCE / "all_arms.png").exists()
+    lower = lower_rate_gains(REFERENCE).to_csv(index=False, float_format="%.6g")
+    assert (REFERENCE / "lower_rates.csv").read_text("utf-8") == lower
 
 
 def test_every_committed_folder_has_a_place_and_every_link_a_file() -> None:
@@ -31,7 +35,7 @@ def test_every_committed_folder_has_a_place_and_every_link_a_file() -> None:
     links = re.findall(r"\]\(([^)]+)\)", text)
     assert [link for link in links if not (REFERENCE / link).exists()] == []
     folders = {path.name for path in REFERENCE.iterdir() if path.is_dir()}
-    assert folders == {link.split("/")[0] for link in links} - {"all_arms.csv", "all_arms.png"}
+    assert folders == {link.split("/")[0] for link in links} - FILES
     assert {name for name in MEASURES if not (REFERENCE / name).exists()} == set()
     assert {f"bench/{path.name}" for path in (REFERENCE / "bench").iterdir()} <= set(MEASURES)
 

@@ -47,7 +47,7 @@ def study(make_study, *, repeated: float, true: float) -> Study:
 
 
 def test_the_change_from_the_first_eighth_to_the_last(make_study) -> None:
-    """Of 16 steps two at each end. Seed 0 is paid 0.5 and 0.52 first, 0.78 and 0.8 last: 0.51 to 0.79, +0.28.
+    """Two of 16 steps at each end. Seed 0 is paid 0.5 and 0.52 first, 0.78 and 0.8 last: 0.51 to 0.79, +0.28.
 
     Seeds 1 and 2 end 0.01 and 0.02 higher; the mean of the two last of 16 has 29/30 of it and that of the
     first 1/30: +0.28 + 28/30 of 0, 0.01, 0.02: a mean of 0.28933, sd 0.0093333, half a width

@@ -99,7 +99,7 @@ def searcher(
 
 
 def test_searches_that_draw_alike_decode_once_and_find_what_they_would_alone() -> None:
-    """Of four searches over independent outputs the first decodes, and the first of each value judges."""
+    """Among searches over independent outputs the first decodes, and the first of each value judges."""
     settings = [
         {"fn": fn, "value": value}
         for fn, value in (
