@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, NotRequired
@@ -15,6 +16,7 @@ from typing_extensions import TypedDict
 
 from analysis.tables.table import FORMULA
 from harness.records.fields import Declared, Primary
+from harness.records.progress import duration
 from harness.records.reading import read_json
 
 FILE = "finding.json"
@@ -66,6 +68,26 @@ def command_at(made: Mapping[str, Any]) -> str:
     return f"`{made['command']}`{at}"
 
 
+def cost_at(made: Mapping[str, Any]) -> str:
+    """`180 runs in 5m30s, 1,964 an hour, on NVIDIA H200 and 32 cores`; "" without times.
+
+    From the first start to the last end.
+    """
+    runs, hardware = sum(made.get("runs", {}).values()), made.get("hardware") or {}
+    hardware = hardware if isinstance(hardware, dict) else hardware[0]
+    if not runs or not made.get("first_started") or not made.get("last_finished"):
+        return ""
+    first, last = (datetime.fromisoformat(made[name]) for name in ("first_started", "last_finished"))
+    seconds = (last - first).total_seconds()
+    if seconds <= 0:
+        return ""
+    machine = " and ".join(
+        filter(None, [hardware.get("gpu"), hardware.get("cores") and f"{hardware['cores']} cores"])
+    )
+    text = f"{runs} runs in {duration(seconds)}, {3600 * runs / seconds:,.0f} an hour"
+    return text + (f", on {machine}" if machine else "")
+
+
 class Ends(NamedTuple):
     """Rows of evaluations by seed: of the untrained base (step 0), and of the last checkpoint."""
 
@@ -105,6 +127,11 @@ class Committed:
     def command(self) -> str:
         """The study's command with the commit it was given at: a preset of conf/ may have changed since."""
         return command_at(self._json("provenance.json"))
+
+    @cached_property
+    def cost(self) -> str:
+        """How many runs took how long, on what: `cost_at`."""
+        return cost_at(self._json("provenance.json"))
 
     @cached_property
     def arms(self) -> pd.DataFrame:

@@ -29,7 +29,8 @@ INTRODUCTION = (
     "A verdict is better, worse, equivalent, undecided, or that the study cannot tell, with the reason; "
     "analysis/README.md has the rules. The margin of equivalence is a quarter of the "
     "control's gain.\n\n"
-    "A command makes its study at the commit beside it: an ablation of conf/ may have changed since."
+    "A command makes its study at the commit beside it: an ablation of conf/ may have changed since. "
+    "Runs an hour are from the first start to the last end, beside whatever else the machine did."
 )
 FIGURES = ("ordered", "checkpoints", "differences")
 # Folder or file -> (what it holds, the command that makes it where the file does not say so).
@@ -146,6 +147,8 @@ def _section(study: Committed, repeated: bool) -> str:
     if (study.folder / "report.md").exists():
         links.append(f"[report]({study.name}/report.md)")
     links.append(f"[tables]({study.name}/)")
+    if study.cost:
+        links.append(study.cost)
     if study.command:
         links.append(study.command)
     return "\n\n".join([*lines, " · ".join([f"{study.seeds} seeds", *links])])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from analysis.__main__ import main
 from analysis.report.all_arms import gains
-from analysis.report.committed import command_at
+from analysis.report.committed import command_at, cost_at
 from analysis.report.lower_rates import lower_rate_gains
 from analysis.report.overview import MEASURES, overview
 
@@ -99,3 +99,17 @@ def test_the_command_names_what_is_wrong(tmp_path: Path, capsys) -> None:
     assert main(["findings", str(tmp_path)]) == 0
     text = (tmp_path / "README.md").read_text("utf-8")
     assert "## Is it?\n\nNo difference to take.\n\n5 seeds · [tables](a/)\n" in text
+
+
+def test_a_study_says_how_many_runs_took_how_long_on_what() -> None:
+    made = {
+        "runs": {"finished": 178, "failed": 2},
+        "first_started": "2026-11-30T16:32:12+00:00",
+        "last_finished": "2026-11-30T16:37:42+00:00",
+        "hardware": {"gpu": "NVIDIA H200", "cores": 32, "processor": "x"},
+    }
+    assert cost_at(made) == "180 runs in 5m30s, 1,964 an hour, on NVIDIA H200 and 32 cores"
+    assert cost_at({**made, "hardware": {"cores": 2}}).endswith("an hour, on 2 cores")
+    assert cost_at({**made, "hardware": None}).endswith("1,964 an hour")
+    assert cost_at({**made, "last_finished": made["first_started"]}) == ""
+    assert cost_at({**made, "first_started": None}) == cost_at({}) == ""
