@@ -12,7 +12,6 @@ from analysis.figures.theme import BASE
 from analysis.figures.values import (
     Row,
     estimate_row,
-    mean,
     measure,
     seeds_text,
     tip,
@@ -22,6 +21,7 @@ from analysis.study.contrasts import (
     Primary,
     evaluated_tasks,
     final_rows,
+    mean_of,
     paired,
     what_varies,
 )
@@ -130,8 +130,8 @@ def derivations(study: Study, primary: Primary, results: Sequence[ArmResult]) ->
         after, before = (final_rows(study, r.label, primary.task, base=base) for base in (False, True))
         for name, panel in names.items():
             for series, found in ((BASE, before), (TRAINED, after)):
-                value = mean(found, name)
-                if mean(after, name) is not None and value is not None:
+                value = mean_of(found, name)
+                if mean_of(after, name) is not None and value is not None:
                     rows.append(_share_row(series, r.label, panel, 100 * value))
     if not rows:
         return None

@@ -6,12 +6,10 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from analysis.figures.theme import BASE, BASE_BEST
 from analysis.stats.intervals import Interval
 from analysis.study.bases import UntrainedBase
-from analysis.study.contrasts import METRICS, Primary, Rows, control_of, has
+from analysis.study.contrasts import METRICS, Primary, control_of
 from analysis.study.load import Study
 
 if TYPE_CHECKING:
@@ -152,9 +150,3 @@ def where(study: Study, primary: Primary) -> str:
     temperatures = {p[1] for p in frame[frame["task"] == primary.task]["protocol"]}
     text = study.task_text(primary.task)
     return f"{text} at temperature {temperatures.pop():g}" if len(temperatures) == 1 else text
-
-
-def mean(rows: Rows, name: str) -> float | None:
-    """Mean over the seeds that have the value."""
-    values = [float(row[name]) for row in rows.values() if has(row, name)]
-    return float(np.mean(values)) if values else None

@@ -1,12 +1,17 @@
-"""The untrained bases of a study: which arms share one, and their evaluations by seed."""
+"""The untrained bases of a study: which arms share one, and their evaluations by seed.
+
+Two arms share a base where, at each seed, they are trained from the same weights and evaluated on the same
+problems. Arms whose held-out families differ share weights, but no evaluation of them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from analysis.stats.intervals import Interval, paired_t
+from analysis.study.configs import problems_of
 from analysis.study.contrasts import Rows, final_rows, has, what_varies
 from analysis.study.load import Study
 
@@ -19,7 +24,7 @@ BASE_BEST = f"{BASE} at its own best"  # temperature and top-p
 
 @dataclass(frozen=True)
 class UntrainedBase:
-    """A base, the arms that are trained from it, and its evaluations by seed."""
+    """A base on one set of problems, the arms that are compared with it, and its evaluations by seed."""
 
     label: str
     arms: list[str]
@@ -31,28 +36,49 @@ class UntrainedBase:
 
 
 def untrained_bases(study: Study, task: str) -> list[UntrainedBase]:
-    """Every base that was evaluated on a task. Where there are several, the levels that its arms share name
-    it: `untrained base, model=xs`."""
-    groups: list[tuple[dict[str, str], list[str]]] = []
+    """Every base that was evaluated on a task, once for each set of problems that it was evaluated on.
+
+    Where there are several, the levels that its arms share name it: `untrained base, model=xs`.
+    """
     runs = study.finished[study.finished["arm"].notna()]
-    for arm in study.record.arms:
-        mine = runs[runs["arm"] == arm.label]
-        ids = dict(zip(mine["seed"], mine["base_id"], strict=True))
-        if not final_rows(study, arm.label, task, base=True):
-            continue
-        for known, arms in groups:
-            shared = known.keys() & ids.keys()
-            if shared and all(known[seed] == ids[seed] for seed in shared):
-                known.update(ids)
-                arms.append(arm.label)
-                break
-        else:
-            groups.append((ids, [arm.label]))
-    names = [_levels_of(study, arms) if len(groups) > 1 else "" for _, arms in groups]
+    base_ids = dict(zip(zip(runs["arm"], runs["seed"], strict=True), runs["base_id"], strict=True))
+    evaluated: dict[str, dict[str, Any]] = {}  # arm -> seed -> its base and the base's problems
+    for arm in (arm.label for arm in study.record.arms):
+        if rows := final_rows(study, arm, task, base=True):
+            evaluated[arm] = {s: (base_ids[arm, s], problems_of(row)) for s, row in rows.items()}
     return [
         UntrainedBase(f"{BASE}, {name}" if name else BASE, arms, _most_seeds(study, arms, task))
-        for name, (_, arms) in zip(names, groups, strict=True)
+        for name, arms in named_groups(study, evaluated)
     ]
+
+
+def base_names(study: Study, task: str) -> dict[str, str]:
+    """Arm -> name of its base in tables: `base`, or `base, model=xs` where the task has several.
+
+    A base that was not evaluated on the task is `base of ARM`.
+    """
+    names = {arm.label: f"base of {arm.label}" for arm in study.record.arms}
+    for base in untrained_bases(study, task):
+        names |= dict.fromkeys(base.arms, base.label.removeprefix("untrained "))
+    return names
+
+
+def named_groups(study: Study, values: Mapping[str, Mapping[Any, Any]]) -> list[tuple[str, list[str]]]:
+    """Arms with the same values at each key that they share, and the levels that tell a group from others.
+
+    The name is "" for a single group. Arms without a common key are apart.
+    """
+    groups: list[tuple[dict[Any, Any], list[str]]] = []
+    for arm, own in values.items():
+        for known, arms in groups:
+            shared = known.keys() & own.keys()
+            if shared and all(known[key] == own[key] for key in shared):
+                known.update(own)
+                arms.append(arm)
+                break
+        else:
+            groups.append((dict(own), [arm]))
+    return [(_levels_of(study, arms) if len(groups) > 1 else "", arms) for _, arms in groups]
 
 
 def _most_seeds(study: Study, arms: Sequence[str], task: str) -> Rows:

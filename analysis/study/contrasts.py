@@ -139,12 +139,6 @@ def final_rows(study: Study, label: str, task: str, *, base: bool = False) -> di
     return study.final_rows.get((label, task, base), {})
 
 
-def base_name(study: Study, label: str) -> str:
-    """Name of an arm's base: `base` if all arms of a seed share it, else `base of ARM`."""
-    ours = study.finished[study.finished["arm"].notna()]
-    return "base" if ours.groupby("seed")["base_id"].nunique().max() == 1 else f"base of {label}"
-
-
 def control_of(study: Study, levels: Mapping[str, str], factor: str | None) -> str | None:
     """The arm that differs from `levels` in the primary factor alone, at its control level."""
     if factor is None or factor not in study.record.control:
@@ -190,7 +184,7 @@ def _arm_result(study: Study, primary: Primary, label: str, levels: dict[str, st
         seeds=[s for s in rows if has(rows[s], metric)],
         run_ids=[str(r) for r in runs["run_id"]],
         estimate=paired_t(values, level=level, varies=varies) if values else None,
-        base=_mean_of(base, metric),
+        base=mean_of(base, metric),
         gain=paired(rows, base, metric, level=level, varies=varies),
         control=control,
         difference=contrast(study, [(rows, against)], metric, level=level),
@@ -259,6 +253,7 @@ def _flags(study: Study, label: str, rows: Rows, metric: str) -> list[str]:
     return flags
 
 
-def _mean_of(rows: Rows, name: str) -> float | None:
+def mean_of(rows: Rows, name: str) -> float | None:
+    """Mean over the seeds that have the value."""
     values = [float(r[name]) for r in rows.values() if has(r, name)]
     return float(np.mean(values)) if values else None

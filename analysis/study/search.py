@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from analysis.study.contrasts import Primary, base_name, evaluated_tasks, final_rows, has
+from analysis.study.bases import base_names
+from analysis.study.contrasts import Primary, evaluated_tasks, final_rows, has
 from analysis.study.load import Study
 from harness.records import records
 from harness.records.lines import read_samples
@@ -55,7 +56,7 @@ def search_points(study: Study, primary: Primary) -> list[SearchPoint]:
     Finished runs at the checkpoint that each is judged by, and their bases; none where nothing was searched.
     """
     found: dict[tuple[Any, ...], SearchPoint] = {}
-    for who, seed, record in _judged(study):
+    for who, seed, record in _judged(study, primary):
         for place, budget in enumerate(record.budgets):
             point = SearchPoint(
                 who, record.label, record.fn, record.value, record.split, budget, record.uses_reference
@@ -82,9 +83,10 @@ def _enter(point: SearchPoint, seed: str, record: SearchRecord, place: int) -> N
     point.outputs[seed] = _mean(record.outputs[place])
 
 
-def _judged(study: Study) -> Iterator[tuple[str, str, SearchRecord]]:
+def _judged(study: Study, primary: Primary) -> Iterator[tuple[str, str, SearchRecord]]:
     """(arm or base, seed, record) of each finished run and its base, by the run's own protocols."""
     bases: dict[Path, list[SearchRecord]] = {}
+    names = base_names(study, primary.task)
     judged = study.finished[study.finished["arm"].notna()] if len(study.runs) else study.runs
     for run in judged.to_dict("records"):
         arm, seed = str(run["arm"]), str(run["seed"])
@@ -94,7 +96,7 @@ def _judged(study: Study) -> Iterator[tuple[str, str, SearchRecord]]:
             bases[base] = _read(base, study)
         for record in own:
             before = [b for b in bases[base] if (b.key, b.task) == (record.key, record.task)]
-            yield from ((base_name(study, arm), seed, found) for found in before)
+            yield from ((names[arm], seed, found) for found in before)
         yield from ((arm, seed, record) for record in own)
 
 
@@ -111,8 +113,9 @@ def _read(folder: Path, study: Study) -> list[SearchRecord]:
 def _greedy(study: Study, primary: Primary, names: list[str], splits: set[str]) -> list[SearchPoint]:
     """Greedy decoding on the split of the primary task, for each arm and base that was searched."""
     split, found = evaluated_tasks(study)[primary.task], dict[str, SearchPoint]()
+    bases = base_names(study, primary.task)
     for arm in (arm.label for arm in study.record.arms):
-        for who, is_base in ((base_name(study, arm), True), (arm, False)):
+        for who, is_base in ((bases[arm], True), (arm, False)):
             if who not in names or split not in splits:
                 continue
             point = found.setdefault(who, SearchPoint(who, GREEDY, GREEDY, "", split, None, False))

@@ -10,7 +10,8 @@ import numpy as np
 
 from analysis.stats.intervals import Interval, paired_t
 from analysis.stats.text import interval_text
-from analysis.study.contrasts import METRICS, Primary, base_name, final_rows, what_varies
+from analysis.study.bases import base_names
+from analysis.study.contrasts import METRICS, Primary, final_rows, what_varies
 from analysis.study.families import problem_scores
 from analysis.study.load import Study
 from analysis.tables.table import Table, to_frame
@@ -48,8 +49,9 @@ def group_tables(study: Study, primary: Primary) -> list[Table]:
 def _lines(study: Study, primary: Primary, column: str) -> Iterator[_Line]:
     """Each arm, after its base unless already listed."""
     listed: set[str] = set()
+    bases = base_names(study, primary.task)
     for label in [arm.label for arm in study.record.arms]:
-        for name, is_base in ((base_name(study, label), True), (label, False)):
+        for name, is_base in ((bases[label], True), (label, False)):
             rows = final_rows(study, label, primary.task, base=is_base)
             if name not in listed and (line := _line(study, primary, column, name, rows)) is not None:
                 listed.add(name)

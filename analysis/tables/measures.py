@@ -7,13 +7,15 @@ from typing import Any
 
 from analysis.stats.intervals import Interval, paired_t
 from analysis.stats.text import interval_text, points
+from analysis.study.bases import named_groups
+from analysis.study.configs import problems_of
 from analysis.study.contrasts import (
     METRICS,
     ArmResult,
     Primary,
     evaluated_tasks,
     final_rows,
-    has,
+    mean_of,
     paired,
     what_varies,
 )
@@ -124,22 +126,21 @@ def splits_table(study: Study, primary: Primary, results: Sequence[ArmResult]) -
             for metric in metrics:
                 rows = final_rows(study, r.label, task)
                 base = final_rows(study, r.label, task, base=True)
-                values = [float(x[metric]) for x in rows.values() if has(x, metric)]
-                mean = sum(values) / len(values) if values else None
+                mean = mean_of(rows, metric)
                 gain = paired(rows, base, metric, level=primary.level, varies=what_varies(study))
                 cell = f"{points(mean)} ({interval_text(gain, signed=True)})" if gain else points(mean)
                 lines[metric].append(cell)
                 first = metric == primary.metric
-                best = [float(x["best_constant"]) for x in rows.values()]
                 line |= {"value" if first else metric: mean}
-                line |= {"best_constant": best[0] if best else None} if first else {}
+                line |= {"best_constant": mean_of(rows, "best_constant")} if first else {}
                 line |= interval_columns("gain" if first else f"{metric}_gain", gain)
             raw.append(line)
         cells += [[f"{r.label}{'' if m == primary.metric else f', {m}'}", *lines[m]] for m in metrics]
-    constants = _best_constants(study, names)
-    note = f"{METRICS[primary.metric]}, points; in parentheses the gain over the base with its interval."
-    if constants:
-        cells.append(["best constant answer", *(points(constants.get(t)) for t in names)])
+    note = (
+        f"{METRICS[primary.metric]}, points; in parentheses the gain over the base with its interval. Best "
+        "constant answer: mean over seeds, a row for each set of problems."
+    )
+    cells += _constant_cells(study, [r.label for r in results], names)
     return Table(
         "splits", "Does it generalise: every split", ["arm", *names.values()], cells, to_frame(raw), note
     )
@@ -175,9 +176,21 @@ def templates_table(study: Study) -> Table:
     return Table("templates", "The base under every template", [*columns, *names], cells, to_frame(raw), note)
 
 
-def _best_constants(study: Study, names: Mapping[str, str]) -> dict[str, float]:
-    frame = study.evaluations
-    return {t: float(frame[frame["task"] == t]["best_constant"].iloc[0]) for t in names}
+def _constant_cells(study: Study, arms: Sequence[str], tasks: Mapping[str, str]) -> list[list[str]]:
+    """A row for each set of arms that are evaluated on the same problems: their best constant answers."""
+    rows = {arm: {task: final_rows(study, arm, task) for task in tasks} for arm in arms}
+    problems = {
+        arm: {(task, s): problems_of(row) for task, found in own.items() for s, row in found.items()}
+        for arm, own in rows.items()
+    }
+    cells = []
+    for name, group in named_groups(study, {arm: own for arm, own in problems.items() if own}):
+        shown = [
+            points(mean_of({s: row for arm in group for s, row in rows[arm][task].items()}, "best_constant"))
+            for task in tasks
+        ]
+        cells.append([f"best constant answer{', ' + name if name else ''}", *shown])
+    return cells
 
 
 def _plain(value: float | None) -> str:

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from analysis.study.contrasts import Primary, base_name, final_rows
+from analysis.study.bases import base_names
+from analysis.study.contrasts import Primary, final_rows
 from analysis.study.load import Study
 from harness.records.lines import read_completions
 from harness.records.reading import RecordError
@@ -87,9 +88,10 @@ def _sources(study: Study, primary: Primary) -> list[_Source]:
     """Each arm's first seed, after its base unless already listed."""
     sources: list[_Source] = []
     seen: dict[Path, _Source] = {}
+    bases = base_names(study, primary.task)
     for label in [arm.label for arm in study.record.arms]:
         before = final_rows(study, label, primary.task, base=True)
-        for name, is_base in ((base_name(study, label), True), (label, False)):
+        for name, is_base in ((bases[label], True), (label, False)):
             rows = before if is_base else final_rows(study, label, primary.task)
             seed = next(iter(rows), None)
             if seed is None or (sources and rows[seed]["draw"] != sources[0].row["draw"]):

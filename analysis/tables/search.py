@@ -10,7 +10,8 @@ import numpy as np
 from analysis.stats.intervals import Interval, paired_t
 from analysis.stats.margins import Margin
 from analysis.stats.text import compact, interval_text, points
-from analysis.study.contrasts import Primary, base_name, declared, what_varies
+from analysis.study.bases import base_names
+from analysis.study.contrasts import Primary, declared, what_varies
 from analysis.study.load import Study
 from analysis.study.search import SearchPoint
 from analysis.tables.arms import interval_columns
@@ -148,8 +149,7 @@ def rl_text(study: Study, primary: Primary, found: Sequence[SearchPoint]) -> lis
     it; no oracle.
     """
     margin, lines = Margin.read(declared(study).get("margin")), []
-    for arm in (arm.label for arm in study.record.arms):
-        base = base_name(study, arm)
+    for arm, base in base_names(study, primary.task).items():
         mine = [p for p in found if p.who == base and p.split == found[0].split and p.budget]
         mine = [p for p in mine if not (p.uses_reference or p.is_vote)]
         budget = max((p.budget or 0 for p in mine), default=0)
