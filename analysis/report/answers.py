@@ -85,7 +85,7 @@ def _helped(study: Study, primary: Primary, k: int) -> list[str]:
         if primary.metric == "avg" and rises == [True, False]:
             said.append("A gain in samples alone is what a narrower distribution would give (sharpening).")
     lines = [f"Did training help? {' '.join(said)}"]
-    if found.largest is not None:
+    if found.largest is not None and found.gain.low is not None and found.gain.low > 0:
         lines.append(
             f"On which problems? {family_text(f'the gain of {name}', found.largest, found.new_families)}"
         )

@@ -134,6 +134,11 @@ class Committed:
         return cost_at(self._json("provenance.json"))
 
     @cached_property
+    def verdicts(self) -> list[dict[str, Any]]:
+        """Verdicts of finding.json, a row a contrast and measure; none in references that predate them."""
+        return list(self._json(FILE).get("verdicts", ()))
+
+    @cached_property
     def arms(self) -> pd.DataFrame:
         return self.table("arms")
 

@@ -1,7 +1,7 @@
 """One sentence per committed study, from its finding.json and CSV files alone.
 
-A contrast in sampled accuracy is followed by its verdict, by the same verdict in greedy accuracy, and by how
-many arms gain in each. A study of three seeds or fewer is a smoke test.
+A contrast in the primary measure is followed by its verdict, by the same verdict in greedy accuracy, and by
+how many arms gain in samples and greedily. A study of three seeds or fewer is a smoke test.
 """
 
 from __future__ import annotations
@@ -13,15 +13,17 @@ import pandas as pd
 
 from analysis.report.alike import is_alike, rejections_text
 from analysis.report.committed import SMOKE_SEEDS, Committed
+from analysis.report.committed_finding import written_verdict
 from analysis.report.committed_verdicts import contrast_of, gain_families
 from analysis.report.verdict_text import beside_text, family_text, verdict_text
+from analysis.stats.contrast import Judged
 from analysis.stats.families import HALF
 from analysis.stats.intervals import paired_t
 from analysis.stats.text import interval_bounds, points
 from analysis.study.contrasts import CHAINS
 from analysis.tables.trends import DIFFERENCE, GAIN
 
-CONTRAST = re.compile(r"(?:^|largest: )([^:;]+?) − ([^:;]+?): (\S+)(?: \[(\S+), (\S+)\])? points (\S+) on ")
+CONTRAST = re.compile(r"(?:^|largest: )([^:;]+?) − ([^:;]+?): (\S+)(?: \[(\S+), (\S+)\])? points (.+?) on ")
 COUNTED = re.compile(r"^(\d+) of (\d+) differences found")
 AXES = {"model (parameters)": "parameters", "steps (checkpoints)": "steps"}
 
@@ -29,6 +31,7 @@ AXES = {"model (parameters)": "parameters", "steps (checkpoints)": "steps"}
 def sentence(study: Committed) -> str:
     """The study's answer for a newcomer; accuracies in percent, differences in points."""
     smoke = f"Smoke test, {study.seeds} seeds: " if study.seeds <= SMOKE_SEEDS else ""
+    carried = ""
     if at_floor(study):
         text = _floor(study)
     elif study.plan.get("primary", {}).get("criterion") == "gain":
@@ -36,14 +39,25 @@ def sentence(study: Committed) -> str:
     elif (trends := _trends(study)) is not None:
         text = trends + _gaining(study)
     else:
-        text = _contrast(study) + _below_constant(study) + _gaining(study)
+        text, carried = _contrast(study) + _below_constant(study) + _gaining(study), _carried(study)
     if is_alike(study.plan.get("factors", {})):
         return " ".join(filter(None, [f"{smoke}{text}.", rejections_text(study.folder)]))
-    return f"{smoke}{text}.{_families(study)}"
+    return f"{smoke}{text}.{carried or _families(study)}"
+
+
+def _carried(study: Committed) -> str:
+    """Whose share the contrast is, where its verdict says that one family carries it."""
+    match = CONTRAST.search(study.answer)
+    judged = _judged(study, match[1]) if match else None
+    if judged is None or judged.largest is None or "one family" not in (judged.verdict.reason or ""):
+        return ""
+    return f" {family_text('the difference', judged.largest, judged.new_families)}"
 
 
 def _families(study: Committed) -> str:
-    """On which problems the control gains, where one family makes more than half of it."""
+    """On which problems the control gains in avg@k, where that is judged and one family makes most of it."""
+    if _metric(study) != "avg":
+        return ""
     control = study.plan.get("control", {}).get(study.factor)
     arms = [a["label"] for a in study.plan.get("arms", ()) if a["levels"].get(study.factor) == control]
     found = gain_families(study, arms) if arms else None
@@ -56,17 +70,27 @@ def _families(study: Committed) -> str:
     return f" {family_text(f'the gain of {name}', largest, new)}"
 
 
+def _metric(study: Committed) -> str:
+    """The primary measure, a column of evaluations: `avg`, `pass`, `chain`."""
+    return str(study.plan.get("primary", {}).get("metric", "avg")).split("@")[0]
+
+
+def _judged(study: Committed, level: str) -> Judged | None:
+    """The verdict on a level of the primary factor in the primary measure; None where files do not say."""
+    return contrast_of(study, level, _metric(study)) or written_verdict(study, level, _metric(study))
+
+
 def at_floor(study: Committed) -> bool:
     """True if no arm beats the best constant answer; none has a valid chain, where those are counted."""
     arms = study.arms
-    if study.plan.get("primary", {}).get("metric") in CHAINS:
+    if _metric(study) in CHAINS:
         return not arms.empty and bool((arms["estimate"] <= 0).all())
     return not arms.empty and bool((arms["estimate"] <= arms["best_constant"]).all())
 
 
 def _floor(study: Committed) -> str:
     arms = study.arms
-    if study.plan.get("primary", {}).get("metric") in CHAINS:
+    if _metric(study) in CHAINS:
         return "at the floor: no arm has a valid chain"
     return (
         f"at the floor: no arm ({_range(arms['estimate'])} %) is above the best constant answer "
@@ -126,11 +150,10 @@ def _contrast(study: Committed) -> str:
         )
     if low is None:
         return f"{level} minus {control} is {value} points, without an interval"
-    metric = str(study.plan.get("primary", {}).get("metric", "avg"))
-    judged = contrast_of(study, bare, metric)
+    judged = _judged(study, bare)
     if judged is not None:
         text = f"in {measure}, {verdict_text(judged, level, control)}"
-        greedy = contrast_of(study, bare, "greedy") if metric != "greedy" else None
+        greedy = contrast_of(study, bare, "greedy") if _metric(study) != "greedy" else None
         return f"{text} I{beside_text(greedy, 'greedy')[1:]}" if greedy else text.removesuffix(".")
     if low[0] == high[0] and low[0] in "+−":
         side = "above" if low[0] == "+" else "below"
@@ -142,27 +165,36 @@ def _contrast(study: Committed) -> str:
 def _below_constant(study: Committed) -> str:
     if study.arms.empty:
         return ""
-    low = study.arms[study.arms["estimate"] <= study.arms["best_constant"]]
+    chains = _metric(study) in CHAINS
+    floor = 0.0 if chains else study.arms["best_constant"]
+    low = study.arms[study.arms["estimate"] <= floor]
     if low.empty:
         return ""
     names = ", ".join(f"`{name}`" for name in low["arm"])
+    if chains:
+        return f"; {names} {'has' if len(low) == 1 else 'have'} no valid chain"
     constant = points(low["best_constant"].max())
     return f"; {names} is not shown to be above the best constant answer ({constant} %)"
 
 
 def _gaining(study: Committed) -> str:
-    """How many arms gain over their base when sampled, and how many when decoded greedily, by intervals."""
-    rises = [(after["greedy"] - before["greedy"]).dropna() for before, after in study.accuracy.values()]
-    rises = [rise for rise in rises if len(rise)]
-    if study.arms.empty or not rises:
+    """How many arms gain over their base in avg@k, and how many when decoded greedily, by intervals."""
+    sampled, rises = (_rises(study, name) for name in ("avg", "greedy"))
+    if not sampled or not rises:
         return ""
-    greedy = sum(map(_above_0, rises))
-    sampled = int((study.arms["gain_over_base_low"] > 0).sum())
-    text = f"; over their bases {sampled} of {len(study.arms)} arms gain when sampled"
+    greedy, risen = (sum(map(_above_0, found)) for found in (rises, sampled))
+    text = f"; over their bases {risen} of {len(sampled)} arms gain when sampled"
     text += f" and {greedy or 'none'} when decoded greedily"
     if lost := sum(_above_0(-rise) for rise in rises):
         return f"{text}, where {lost} {'loses' if lost == 1 else 'lose'}"
-    return f"{text}, as sharpening does" if sampled and not greedy else text
+    return f"{text}, as sharpening does" if risen and not greedy else text
+
+
+def _rises(study: Committed, metric: str) -> list[pd.Series[Any]]:
+    """Each arm's gains over the base by seed; arms without the measure are left out."""
+    ends = [(before, after) for before, after in study.accuracy.values() if metric in after]
+    rises = [(after[metric] - before[metric]).dropna() for before, after in ends]
+    return [rise for rise in rises if len(rise)]
 
 
 def _above_0(differences: pd.Series[Any]) -> bool:

@@ -35,12 +35,16 @@ def commit(folder: Path, *, answer: str = ANSWER, seeds: int = 6, **plan: Any) -
 
 
 def evaluate(folder: Path, *, greedy: dict[str, list[float]], base: float = 0.3) -> None:
-    """Greedy accuracies per seed at step 48 after an earlier one, the base's at step 0."""
-    lines = ["run_id,arm,seed,step,task,split,greedy"]
+    """Greedy accuracies per seed at step 48 after an earlier one, the base's at step 0.
+
+    avg@k rises by 5, 6, 7 ... points in each arm.
+    """
+    lines = ["run_id,arm,seed,step,task,split,avg,greedy"]
     for arm, values in greedy.items():
         for seed, value in enumerate(values):
             for step, shown in ((48, value), (24, 0.99), (0, base)):  # any order of rows
-                lines.append(f"{arm}{seed},{arm},{seed},{step},test_k,test,{shown}")
+                avg = 0.15 + seed / 100 if step else 0.1
+                lines.append(f"{arm}{seed},{arm},{seed},{step},test_k,test,{avg},{shown}")
     (folder / "evaluations.csv").write_text("\n".join(lines))
 
 
@@ -85,6 +89,106 @@ def test_gains_are_counted_when_sampled_and_when_greedy(tmp_path: Path) -> None:
     study = Committed.read(tmp_path)
     evaluate(tmp_path, greedy={"sft": [0.29, 0.31, 0.29], "kl": [0.25, 0.24, 0.23]})
     assert sentence(study).endswith(GAINING + "none when decoded greedily, where 1 loses.")
+
+
+def test_gains_in_samples_are_of_avg_whatever_the_study_measures(tmp_path: Path) -> None:
+    """No arm gains in pass@k, its primary measure; both gain in avg@k: 5, 6, 7, so 6 ± 4.30 · 1 / √3."""
+    study = commit(tmp_path, primary={"factor": "arm", "split": "test", "metric": "pass"})
+    arms = (tmp_path / "arms.csv").read_text()
+    (tmp_path / "arms.csv").write_text(
+        arms.replace("0.04,0.08", "-0.04,0.08").replace("0.03,0.07", "-0.03,0.07")
+    )
+    evaluate(tmp_path, greedy={"sft": [0.29, 0.31, 0.29], "kl": [0.31, 0.29, 0.30]})
+    assert sentence(study).endswith(GAINING + "none when decoded greedily, as sharpening does.")
+    path = tmp_path / "evaluations.csv"
+    path.write_text(path.read_text().replace("0.15,", "0.02,"))  # kl and sft by -8, 6 and 7 points
+    text = sentence(Committed.read(tmp_path))
+    assert text.endswith("; over their bases 0 of 2 arms gain when sampled and none when decoded greedily.")
+
+
+CHAINS = "kl − sft: +40.3 [+34.4, +46.2] points valid chains@16 on test_k (generated problems); "
+CARRIED = "one family, gcd, carries the difference"
+FAMILIES = """arm,of,by,group,problems,estimate,low,high,p_value,share
+kl,gain over base,family,gcd,48,0.7,0.6,0.8,0.001,0.9
+kl,difference to control,family,gcd,48,0.77,0.68,0.87,0.001,0.96
+kl,difference to control,family,divisors,48,0.032,-0.005,0.069,0.08,0.04
+"""
+
+
+def in_chains(folder: Path, *, arms: tuple[str, ...] = ("sft", "kl")) -> Committed:
+    """A study whose measure no CSV file has: its verdict is finding.json's."""
+    listed = [{"label": name, "levels": {"arm": name}} for name in arms]
+    primary = {"factor": "arm", "split": "test", "metric": "chain"}
+    plan = {"arms": listed, "control": {"arm": "sft"}, "factors": {"arm": list(arms)}, "primary": primary}
+    study = commit(folder, answer=f"{CHAINS}this study cannot tell: {CARRIED}", **plan)
+    row = {
+        **{"factor": "arm", "level": "kl", "control": "sft", "metric": "chain"},
+        **{"verdict": "cannot tell", "reason": CARRIED, "p_value": 1e-6, "p_holm": 1e-6},
+        **{"margin": 0.1, "margin_p": 0.9, "base_p": 1e-9, "gain_ratio": [-99.0, None, None]},
+        **{"largest_family": "gcd", "largest_family_share": 0.96, "difference": [0.403, 0.344, 0.462]},
+        **{"control_gain": [-0.004, -0.011, 0.003], "new_families": [0.403, None, None]},
+    }
+    finding = json.loads((folder / "finding.json").read_text())
+    (folder / "finding.json").write_text(json.dumps(finding | {"verdicts": [row | {"metric": "avg"}, row]}))
+    (folder / "families.csv").write_text(FAMILIES)
+    return study
+
+
+def test_a_measure_without_a_table_has_the_verdict_of_the_finding(tmp_path: Path) -> None:
+    study = in_chains(tmp_path)
+    assert sentence(study) == (
+        "in valid chains@16, this study cannot tell `kl` from `sft`: one family, gcd, carries the "
+        "difference. Measured: 40.3 points higher [34.4, 46.2]. `gcd`, one family of 2, makes 96 % of "
+        "the difference; on the others it is +3.2 [−0.5, +6.9] points. Nothing follows for new "
+        "families of problems."
+    )
+    finding = json.loads((tmp_path / "finding.json").read_text())
+    del finding["verdicts"]
+    (tmp_path / "finding.json").write_text(json.dumps(finding))
+    assert sentence(Committed.read(tmp_path)) == (
+        "`kl` is 40.3 [34.4, 46.2] points above `sft` in valid chains@16."
+    )
+
+
+def test_a_family_is_named_without_the_rest_where_that_is_not_known(tmp_path: Path) -> None:
+    study = in_chains(tmp_path)
+    third = "kl,difference to control,family,lcm,48,0.01,-0.01,0.03,0.1,0.0\n"
+    (tmp_path / "families.csv").write_text(FAMILIES + third)
+    said = (
+        "`gcd`, one family of 3, makes 96 % of the difference. Nothing follows for new families of problems."
+    )
+    assert sentence(study).endswith(f"[34.4, 46.2]. {said}")
+
+
+def test_the_gain_of_a_control_is_not_taken_apart_in_another_measure(tmp_path: Path) -> None:
+    """In avg@k the control gains 60 and 70 points on gcd alone; the study counts valid chains."""
+    study = in_chains(tmp_path)
+    finding = json.loads((tmp_path / "finding.json").read_text())
+    finding["verdicts"] = [finding["verdicts"][1] | {"verdict": "better", "reason": None}]
+    (tmp_path / "finding.json").write_text(json.dumps(finding))
+    rows = [
+        f"{arm},{s},{step},test_k,10,{6 + s % 2 if step else 0} 0"
+        for arm in ("sft", "kl")
+        for s in range(4)
+        for step in (0, 2)
+    ]
+    (tmp_path / "problems.csv").write_text("\n".join(["arm,seed,step,task,k,right", *rows]))
+    listed = ["problem,topic,family,level", "a,t,gcd,1", "b,t,divisors,1"]
+    (tmp_path / "problem_list.csv").write_text("\n".join(listed))
+    plan = json.loads((tmp_path / "study.json").read_text())
+    text = sentence(study)
+    assert "`kl` is better than `sft`: 40.3 points higher" in text and "of the gain" not in text
+    plan["primary"]["metric"] = "avg"
+    (tmp_path / "study.json").write_text(json.dumps(plan))
+    assert "makes 100 % of the gain of `sft`" in sentence(Committed.read(tmp_path))
+
+
+def test_an_arm_without_a_valid_chain_is_named(tmp_path: Path) -> None:
+    """The best constant answer, 8 %, is no floor of valid chains: sft has none and kl has 5 %."""
+    study = in_chains(tmp_path)
+    arms = (tmp_path / "arms.csv").read_text()
+    (tmp_path / "arms.csv").write_text(arms.replace("sft,0.20", "sft,0.0").replace("kl,0.19", "kl,0.05"))
+    assert "[34.4, 46.2]; `sft` has no valid chain. `gcd`" in sentence(study)
 
 
 def test_a_contrast_is_told_in_greedy_accuracy_too(tmp_path: Path) -> None:
