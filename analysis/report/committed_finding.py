@@ -15,7 +15,7 @@ from analysis.stats.contrast import Judged
 from analysis.stats.families import Largest
 from analysis.stats.intervals import Interval
 from analysis.stats.margins import Margin
-from analysis.stats.verdict import Evidence, Verdict
+from analysis.stats.verdict import Evidence, Verdict, one_family_text
 from analysis.tables.families import BY_FAMILY, DIFFERENCE
 
 AS_WRITTEN = "as finding.json has it"
@@ -29,6 +29,9 @@ def written_verdict(study: Committed, level: str, metric: str) -> Judged | None:
         return None
     family = row["largest_family"]
     largest = None if family is None else _largest(study, level, family, row["largest_family_share"])
+    carries = largest is not None and largest.rest is not None and largest.carries
+    if row["reason"] == one_family_text(str(family)):
+        carries = True  # of more than two families only the verdict knows the effect on the others
     evidence = Evidence(
         difference=_interval(study, row["difference"], row["p_value"]),
         p_value=row["p_holm"],
@@ -36,6 +39,7 @@ def written_verdict(study: Committed, level: str, metric: str) -> Judged | None:
         margin=Margin.read(study.plan.get("declared", {}).get("margin")),
         margin_p=row["margin_p"],
         base_p=row["base_p"],
+        one_family=family if carries else None,
     )
     ratio, new = (row[name] and _interval(study, row[name]) for name in ("gain_ratio", "new_families"))
     return Judged(evidence, Verdict(row["verdict"], row["reason"]), None, ratio, largest, new)

@@ -46,10 +46,12 @@ def sentence(study: Committed) -> str:
 
 
 def _carried(study: Committed) -> str:
-    """Whose share the contrast is, where its verdict says that one family carries it."""
+    """Whose share the contrast is, where it is found and one family carries it."""
     match = CONTRAST.search(study.answer)
     judged = _judged(study, match[1]) if match else None
-    if judged is None or judged.largest is None or "one family" not in (judged.verdict.reason or ""):
+    if judged is None or judged.largest is None:
+        return ""
+    if not judged.evidence.found or judged.evidence.one_family is None:
         return ""
     return f" {family_text('the difference', judged.largest, judged.new_families)}"
 

@@ -90,6 +90,11 @@ class Verdict:
     reason: str | None = None
 
 
+def one_family_text(family: str) -> str:
+    """Why a difference that is found tells nothing of the others."""
+    return f"one family, {family}, carries the difference"
+
+
 def judge(evidence: Evidence) -> Verdict:
     """The verdict on one contrast; the first rule that holds decides.
 
@@ -109,7 +114,7 @@ def judge(evidence: Evidence) -> Verdict:
         return Verdict("equivalent")
     if evidence.found:
         if evidence.one_family is not None:
-            return Verdict("cannot tell", f"one family, {evidence.one_family}, carries the difference")
+            return Verdict("cannot tell", one_family_text(evidence.one_family))
         if evidence.of_the_rates:
             whole = interval_text(evidence.over_rates, signed=True)
             return Verdict("cannot tell", f"{RATES} {whole} points")

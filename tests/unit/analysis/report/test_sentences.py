@@ -143,6 +143,12 @@ def test_a_measure_without_a_table_has_the_verdict_of_the_finding(tmp_path: Path
         "families of problems."
     )
     finding = json.loads((tmp_path / "finding.json").read_text())
+    finding["verdicts"][1]["reason"] = "learning rates were chosen by another measure"
+    (tmp_path / "finding.json").write_text(json.dumps(finding))
+    text = sentence(Committed.read(tmp_path))  # the other family's interval holds 0 whatever the verdict says
+    assert "chosen by another measure. Measured" in text and "makes 96 % of the difference" in text
+    (tmp_path / "families.csv").write_text(FAMILIES.replace("-0.005", "0.005"))
+    assert "one family" not in sentence(Committed.read(tmp_path))
     del finding["verdicts"]
     (tmp_path / "finding.json").write_text(json.dumps(finding))
     assert sentence(Committed.read(tmp_path)) == (
