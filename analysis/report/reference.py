@@ -257,11 +257,12 @@ def _problems(study: Study) -> pd.DataFrame:
 def _problem_list(study: Study) -> pd.DataFrame:
     """A row a problem of the primary task; a list of its own, as problems.csv has a row a run.
 
-    Seeds with problems of their own have others of the same family there.
+    Seeds with problems of their own have others of the same family there. Empty where arms have problems of
+    other families: no one list is that of every row of problems.csv.
     """
     primary = primary_of(study)
     rows = [row for arm in study.record.arms for row in final_rows(study, arm.label, primary.task).values()]
-    if not rows:
+    if len({tuple(sorted(map(str, row["families"]))) for row in rows}) != 1:
         return pd.DataFrame(columns=["problem", "topic", "family", "level"])
     first = rows[0]
     names = {"problem": "problem_ids", "topic": "topics", "family": "families", "level": "levels"}

@@ -9,6 +9,10 @@ import pytest
 
 from analysis.figures.anatomy import anatomy as anatomy_figure
 from analysis.figures.theme import BASE
+from analysis.report.build import build_report
+from analysis.report.committed import Committed
+from analysis.report.committed_verdicts import families_of, right_by_family
+from analysis.report.reference import write_reference
 from analysis.stats.text import points
 from analysis.study.anatomy import anatomy
 from analysis.study.bases import base_names, named_groups, untrained_bases
@@ -39,6 +43,7 @@ def study(make_study: Callable[..., Path]) -> Study:
                 record.problem_ids = [f"other-{name}" for name in record.problem_ids]
                 record.best_constant = 0.2 + seed / 10
                 record.levels = [3, 4] * 10
+                record.topics = ["gcd"] * 20
                 if step == 0:
                     record.correct = [[int(i < RIGHT[seed])] * 4 for i in range(20)]
                     record.answers = [["right" if c else "wrong" for c in row] for row in record.correct]
@@ -121,6 +126,13 @@ def test_constants_are_means_over_seeds_of_each_half(study: Study) -> None:
         "best constant answer, objective=grpo": {points(0.3)},
     }
     assert set(table.raw[table.raw["arm"] == GRPO]["best_constant"].round(9)) == {0.3}
+
+
+def test_no_list_of_problems_is_written_that_holds_for_one_arm_alone(study: Study, tmp_path: Path) -> None:
+    write_reference(build_report(study, figures=False), tmp_path / "reference")
+    written = Committed.read(tmp_path / "reference")
+    assert written.table("problem_list").empty and len(written.table("problems")) == 12
+    assert families_of(written) == [] and right_by_family(written, GRPO) == {}
 
 
 def test_arms_are_grouped_by_the_keys_that_they_share(study: Study) -> None:
