@@ -246,6 +246,22 @@ def test_families_are_tabled_and_drawn(make_study) -> None:
     assert "crossed t: more problems of these families" in views.columns
 
 
+def unsteady(seed: int) -> list[int]:
+    """As level(2), and in `divisors` -2, 2, 1, -1 and 1 more: 0.2 on average, of no side."""
+    return [2 + (-2, 2, 1, -1, 1)[seed] * (i % 6 == 1) for i in range(20)]
+
+
+@pytest.mark.parametrize(("control", "is_said"), [(unsteady, False), (level(4, phase=1), True)])
+def test_a_gain_that_is_not_shown_is_not_taken_apart(
+    make_study, control: Callable[[int], list[int]], is_said: bool
+) -> None:
+    """The control's gain of half a point is all of one family, and not shown; 25 points are."""
+    made(make_study, base=lambda seed: [2] * 20, control=control, arm=level(6))
+    answers = build_report(load_study(FOLDERS[-1]), figures=False).answers
+    assert any("no gain shown" in line for line in answers) is not is_said
+    assert any(line.startswith("On which problems?") for line in answers) is is_said
+
+
 def test_a_generated_problem_has_its_family_in_its_id_and_another_its_topic() -> None:
     assert family_of("aime_gen/test/000003-linear_equation-L2", "algebra") == "linear_equation"
     assert family_of("general/test/000003-sort_words-L1", None) == "sort_words"
