@@ -176,7 +176,7 @@ def specification(
     panels: Sequence[str] = (),
     height: Any,
     own: str = "",
-    header_width: int = 16,
+    header_width: int = 12,
 ) -> dict[str, Any]:
     """Vega-Lite specification of the layers over the rows, one panel each of `panels` where there are any.
 
