@@ -46,7 +46,7 @@ def sentence(study: Committed) -> str:
 
 
 def _carried(study: Committed) -> str:
-    """Whose share the contrast is, where it is found and one family carries it."""
+    """A sentence on the family that carries a contrast; "" where none is found, or none carries it."""
     match = CONTRAST.search(study.answer)
     judged = _judged(study, match[1]) if match else None
     if judged is None or judged.largest is None:
