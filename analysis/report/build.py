@@ -111,7 +111,7 @@ def _sections(
 
     searched = (study, primary, search_points(study, primary))
     bought, bought_text = search_table(*searched), [*search_text(*searched), *rl_text(*searched)]
-    moved_steps = (study, primary, derivation_changes(study))
+    steps, steps_text = _derivations(study, primary)
 
     def section(
         title: str, *figures: str, tables: Iterable[Table] = (), text: Iterable[str] = ()
@@ -128,13 +128,7 @@ def _sections(
         section("Learning", "learning_rates", "checkpoints", "ordered", "learning_curves", tables=learning),
         section("What search buys", "search", "search_tree", tables=[bought], text=bought_text),
         section("How answers are reached", "decomposition", tables=changed),
-        section(
-            "Derivations",
-            "derivations",
-            "process_rewards",
-            tables=[process_table(*moved_steps)],
-            text=process_text(*moved_steps),
-        ),
+        section("Derivations", "derivations", "process_rewards", tables=[steps], text=steps_text),
         section("Does it hold elsewhere", "splits", tables=elsewhere, text=[] if gap.cells else [NO_TWINS]),
         section("What it cost", "compute", "kept", tables=[retention, kept_tasks]),
         section("Training", "diagnostics"),
@@ -142,6 +136,12 @@ def _sections(
         section("What the intervals mean", tables=views, text=interval_notes(study, primary, results)),
         ReportSection("Arms compared", [], [config_table(study)]),
     ]
+
+
+def _derivations(study: Study, primary: Primary) -> tuple[Table, list[str]]:
+    """What a learned process reward did to derivations, and the sentence on it."""
+    changes = derivation_changes(study)
+    return process_table(study, primary, changes), list(process_text(study, primary, changes))
 
 
 MOST_NAMED = 4  # runs that were planned and not started; more are counted by seed

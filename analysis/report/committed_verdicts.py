@@ -7,7 +7,6 @@ QUARTER was not declared before those runs; it is narrower where the control gai
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from analysis.report.committed import Committed
 from analysis.stats.contrast import Context, Judged, Measured, judged
 from analysis.stats.families import Largest, largest_family, over_families
 from analysis.stats.inference import holm
-from analysis.stats.intervals import Interval, paired_t, welch_t
+from analysis.stats.intervals import SEEDS, Interval, paired_t, welch_t
 from analysis.stats.margins import Margin, size_of
 from analysis.stats.sequential import Looks
 from analysis.stats.verdict import Movement
@@ -94,9 +93,10 @@ def _over_rates(study: Committed, pairs: Pairs, metric: str) -> Interval | None:
     if own.empty:
         return None
     row = own.iloc[0]
-    n, ends = int(row["difference_n"]), (float(row["difference_low"]), float(row["difference_high"]))
-    whole = paired_t([0.0] * 2)  # its words; numbers are the table's
-    return replace(whole, estimate=float(row["difference_estimate"]), low=ends[0], high=ends[1], n=n)
+    estimate, low, high = (float(row[f"difference_{end}"]) for end in ("estimate", "low", "high"))
+    level = float(study.plan["primary"].get("level", 0.95))
+    n = int(row["difference_n"])
+    return Interval(estimate, low, high, level, None, None, None, n, "paired t", SEEDS)
 
 
 def _confounded(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from analysis.report.all_arms import ENDS, directions, trained_arms
 from analysis.stats.intervals import MIN_SEEDS, paired_t
+from analysis.stats.text import points
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -83,14 +84,15 @@ def lower_rates_section(rows: pd.DataFrame) -> list[str]:
             own = (rows["measure"] == measure) & (rows["rate"] == rate)
             if own.any():
                 counts = " | ".join(str(int((sides[own] == side).sum())) for side in ("up", "down"))
-                lines.append(f"| {word} | {rate} | {100 * rows[own]['gain'].median():+.1f} | {counts} |")
+                gain = points(float(rows[own]["gain"].median()), signed=True)
+                lines.append(f"| {word} | {rate} | {gain} | {counts} |")
     number = len(rows[["study", "arm"]].drop_duplicates())
     arms = "1 arm" if number == 1 else f"{number} arms"
     return [
         "### Is it the chosen rate?",
         "Seeds choose their rate by samples at temperature 1. Of the same arms, at the rate that each seed "
         f"chose and at the next lower one of its grid ({arms} of which three seeds or more have one):",
-        "\n".join(lines).replace("-", "−").replace("−−−", "---"),
+        "\n".join(lines),
         "Median gain: over arms, in points over the untrained base, on the same seeds at both rates. An arm "
         "rises or falls where its interval lies above 0 or below. The lower rate also trains less: that an "
         "objective costs greedy answers nothing at equal gain is not shown. Votes at temperature 1 and any "

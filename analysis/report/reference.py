@@ -2,9 +2,8 @@
 
 report.md figures/*.png      what was found; no completions
 <table>.csv                  every table of the report but that of runs, full precision
-evaluations.csv.gz           each checkpoint's numbers on each task: the tables can be computed again from it;
-                             `main` is False for what `eval.temperatures` sampled besides, which stands once
-                             for a base that several runs share
+evaluations.csv.gz           each checkpoint's numbers on each task; `main` is False for what
+                             `eval.temperatures` sampled besides, which stands once for a shared base
 problems.csv                 right samples of each problem of the primary task, last checkpoint and base
 problem_list.csv             those problems in the same order, with topic, family and level
 curves.csv                   training metrics by arm and step, mean over seeds
@@ -241,17 +240,9 @@ def _problems(study: Study) -> pd.DataFrame:
         for base in (True, False):
             for seed, row in final_rows(study, arm.label, primary.task, base=base).items():
                 counts = [round(float(row["per_problem"][i]) * row["k"]) for i in _order(row)]
-                rows.append(
-                    {
-                        "arm": arm.label,
-                        "seed": seed,
-                        "step": row["step"],
-                        "task": primary.task,
-                        "k": row["k"],
-                        "right": " ".join(map(str, counts)),
-                    }
-                )
-    return pd.DataFrame(rows)
+                right = " ".join(map(str, counts))
+                rows.append((arm.label, seed, row["step"], primary.task, row["k"], right))
+    return pd.DataFrame(rows, columns=["arm", "seed", "step", "task", "k", "right"])
 
 
 def _problem_list(study: Study) -> pd.DataFrame:

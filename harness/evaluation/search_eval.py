@@ -55,17 +55,17 @@ def evaluate_search(
     independent outputs draw the same ones, so the first decodes them for all: the others' `seconds` are
     without.
     """
-    missing = missing_searches(config, folder, checkpoint)
-    reader = Reader(codec.decode, tuple(config.measured_data.answer_rules))
+    missing, data = missing_searches(config, folder, checkpoint), config.measured_data
+    reader = Reader(codec.decode, tuple(data.answer_rules))
     known: dict[str, dict[Any, Any]] = {split: {} for _, split, _ in missing}
     models = scorers() if any(asked.learned for asked, *_ in missing) else {}
     written: list[SearchRecord] = []
     for place, (asked, split, path) in enumerate(missing):
-        problems = problems_to_evaluate(config.measured_data, split, config.eval.max_train_problems)
+        problems = problems_to_evaluate(data, split, config.eval.max_train_problems)
         if not problems:
             continue
         progress(f"{asked.label} on {split}", place, len(missing))
-        start, data = time.perf_counter(), config.measured_data
+        start = time.perf_counter()
         prompts = [make_prompt(p, data.template, codec.prompt_ids) for p in problems]
         searcher = Searcher(
             engine=engine,
@@ -93,12 +93,17 @@ def evaluate_search(
             **record_fields(asked, problems, found, right),
             seconds=time.perf_counter() - start,
         )
-        record.samples_sha256 = write_samples(samples_of(path), list(_chosen(asked, problems, found, right)))
         if asked.trees:
             write_samples(trees_of(path), _trees(problems[: asked.trees], found, codec.decode))
-        write_record(path, record)
+        _write(path, record, list(_chosen(asked, problems, found, right)))
         written.append(record)
     return written
+
+
+def _write(path: Path, record: SearchRecord, chosen: list[dict[str, Any]]) -> None:
+    """The chosen outputs, then the record that vouches for them."""
+    record.samples_sha256 = write_samples(samples_of(path), chosen)
+    write_record(path, record)
 
 
 def _asked_fields(asked: EvalSearchConfig) -> dict[str, Any]:
