@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,8 @@ def evaluate_search(
     without.
     """
     missing, data = missing_searches(config, folder, checkpoint), config.measured_data
-    reader = Reader(codec.decode, tuple(data.answer_rules))
+    reader, params = Reader(codec.decode, tuple(data.answer_rules)), _params(config.eval)
+    start_search = partial(Searcher, engine=engine, params=params, reader=reader, policy_step=step)
     known: dict[str, dict[Any, Any]] = {split: {} for _, split, _ in missing}
     models = scorers() if any(asked.learned for asked, *_ in missing) else {}
     written: list[SearchRecord] = []
@@ -67,14 +69,10 @@ def evaluate_search(
         progress(f"{asked.label} on {split}", place, len(missing))
         start = time.perf_counter()
         prompts = [make_prompt(p, data.template, codec.prompt_ids) for p in problems]
-        searcher = Searcher(
-            engine=engine,
+        searcher = start_search(
             config=asked,
-            params=_params(config.eval),
-            reader=reader,
             seed=_seeds(problems, eval_seed),
             judge=_judge(asked, problems, prompts, config, models),
-            policy_step=step,
             known=known[split] if asked.independent else None,
         )
         found = searcher.run(problems, prompts)
