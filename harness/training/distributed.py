@@ -4,7 +4,7 @@ Every process computes the same step. Each samples and grades its share of the r
 of the rows through forward and backward; what all need is gathered, and gradients are summed. How weights
 and the optimiser's state lie in the processes is the affair of `parallel`. Process 0 writes.
 
-Two groups of processes. Tensors go through PyTorch's default one, whose exchanges end within
+Two groups of processes. Tensors go through PyTorch's default one, whose exchanges end within 1.5 times
 `trainer.rank_timeout` once all have come. Objects, and waiting for one that pretrains, samples or writes
 alone, go through a patient one on the CPU; that a process is gone shows there by `heartbeat`.
 """
@@ -26,6 +26,9 @@ from harness.training.heartbeat import Heartbeat
 T = TypeVar("T")
 # How long others wait for a process that is alive and works alone: it pretrains a base, or runs lm-eval.
 PATIENCE = timedelta(hours=24)
+# How long an exchange of tensors waits, in limits of the heartbeat: longer than the heartbeat needs, which can
+# say which process it is that does not answer.
+PER_LIMIT = 1.5
 
 # What gloo, NCCL and the store say where another process has ended or does not answer.
 _LOST = (
@@ -64,7 +67,7 @@ def init_process_group(device: str, *, timeout: float = 60.0) -> str:
     if not dist.is_initialized():
         dist.init_process_group(
             "nccl" if device != "cpu" else "gloo",
-            timeout=timedelta(seconds=max(timeout, 1.0)),
+            timeout=timedelta(seconds=max(PER_LIMIT * timeout, 1.0)),
         )
         _State.patient = dist.new_group(backend="gloo", timeout=PATIENCE)
         _State.heartbeat = Heartbeat(rank(), world_size(), limit=timeout)

@@ -121,8 +121,22 @@ def test_a_run_that_is_preempted_ends_verl_and_goes_on(
     record = read_run(folder)
     assert record.status == "interrupted" and "verl goes on from its checkpoint" in (record.reason or "")
     monkeypatch.setattr(execute_module, "preempted", lambda: False)
-    assert execute(config, overrides=[], report=quiet) == "finished"
+    assert execute(config, overrides=[], report=quiet) == "finished", read_run(folder).reason
     assert [row["step"] for row in read_metrics(folder / "metrics.jsonl")] == [1, 2, 3, 4]
+
+
+def test_a_run_goes_on_where_verl_was_ended_while_it_wrote_the_step_of_its_checkpoint(
+    config: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file was emptied, the checkpoint of step 3 is whole; step 4 alone is done."""
+    monkeypatch.setenv("STAND_IN_STOPS", "3")
+    assert execute(config, overrides=[], report=quiet) == "failed"
+    folder = run_folder(config)
+    (folder / "verl" / "checkpoints" / "latest_checkpointed_iteration.txt").write_text("")
+    assert execute(config, overrides=[], report=quiet) == "finished", read_run(folder).reason
+    assert [row["step"] for row in read_metrics(folder / "metrics.jsonl")] == [1, 2, 3, 4]
+    last = (folder / "verl" / "metrics-001.jsonl").read_text().splitlines()
+    assert len(last) == 1
 
 
 def test_the_benchmark_of_two_engines_runs_whole(tmp_path: Path) -> None:

@@ -97,7 +97,7 @@ def _metrics(step: int) -> dict[str, float | None]:
 
 def _save(folder: Path, start: Path, step: int) -> None:
     target = folder / "actor" / "huggingface"
-    target.mkdir(parents=True)
+    target.mkdir(parents=True, exist_ok=True)  # half of it may be there, of an attempt that was ended
     weights = {name: x.float() + 0.001 * step for name, x in load_file(start / "model.safetensors").items()}
     save_file({name: x.to(torch.float32) for name, x in weights.items()}, target / "model.safetensors")
 

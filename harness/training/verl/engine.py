@@ -111,9 +111,19 @@ class VerlRun:
         return places
 
     def saved_step(self) -> int:
-        """The step of verl's latest whole checkpoint; 0 without one."""
+        """The step of verl's latest whole checkpoint; 0 without one.
+
+        verl empties the file of that step before it writes the next, once the next is whole: where it is
+        ended in between, the file is written here.
+        """
         path = self.checkpoints / "latest_checkpointed_iteration.txt"
-        return int(path.read_text()) if path.exists() else 0
+        if not path.exists():
+            return 0
+        if not (text := path.read_text()):
+            saved = (folder.name for folder in self.checkpoints.glob("global_step_*"))
+            text = str(max((int(name.rsplit("_", 1)[1]) for name in saved), default=0))
+            write_text(path, text)
+        return int(text)
 
     def export(self) -> None:
         """Publish the checkpoints to evaluate that verl has saved; it goes on from none before them."""
