@@ -1,4 +1,4 @@
-"""What both sides of a whole GRPO step share, ours and TRL's: model, prompts, lengths, processes, the file.
+"""What the sides of a whole GRPO step share: model, prompts, lengths, processes, the file of figures.
 
 Used by `rl_step` and `rl_step_long`. Each side runs in a process of its own and prints a line of JSON after
 each step, so that one that fails or is stopped leaves what it measured.
@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,6 +115,18 @@ def best(found: Sequence[dict[str, Any]]) -> list[float]:
     """Steps of the fastest of a side's settings; none where none was measured."""
     done = [x["step_s"] for x in found if x.get("step_s")]
     return min(done, key=statistics.median) if done else []
+
+
+def compared(name: str, row: Mapping[str, Any]) -> list[str]:
+    """A line for each peer that was measured beside this project, at the best of its settings."""
+    ours = row["ours_s"]
+    peers = {"TRL": row.get("trl_s"), "verl": row.get("verl_s")}
+    return [
+        f"{name}: ours {statistics.median(ours):.2f} s, {peer} {statistics.median(theirs):.2f} s, "
+        f"{statistics.median(theirs) / statistics.median(ours):.2f}x"
+        for peer, theirs in peers.items()
+        if ours and theirs
+    ]
 
 
 def prepare(work_folder: Path, shape: str, model: Path | None, work: Work) -> tuple[Path, Path]:

@@ -1,7 +1,7 @@
-"""A whole GRPO step, ours and TRL's, on one GPU in one run: same model, prompts, lengths and dtype.
+"""A whole GRPO step, ours, TRL's and verl's, on one GPU in one run: same model, prompts, lengths and dtype.
 
 python -m tests.benchmarks.rl_step --out rl_step.json [--shape qwen2.5-0.5b | --model FOLDER]
-                                   [--trl 16:off:0.3 64:on:0.3 ...]
+                                   [--trl 16:off:0.3 64:on:0.3 ...] [--verl 16384:0.5:on ...]
 
 64 prompts × 8 completions × 512 tokens (no end token stops them), bf16 weights, AdamW, no KL, one update a
 step. `rl_step_long` has longer ones. The first step, which compiles, does not count; with --profile the
@@ -13,13 +13,22 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import statistics
 from pathlib import Path
 from typing import Any
 
 from tests.benchmarks.rl_ours import ours
-from tests.benchmarks.rl_sides import Work, best, child, header, prepare, write_model, write_problems
+from tests.benchmarks.rl_sides import (
+    Work,
+    best,
+    child,
+    compared,
+    header,
+    prepare,
+    write_model,
+    write_problems,
+)
 from tests.benchmarks.rl_trl import trl
+from tests.benchmarks.rl_verl import add_verl, verl
 
 __all__ = ["main", "write_model", "write_problems"]
 
@@ -40,9 +49,10 @@ def arguments_of() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=3, help="steps that count, each side")
     parser.add_argument("--microbatch-tokens", type=int, nargs="+", default=[16384])
     parser.add_argument("--trl", nargs="*", default=[], metavar="MICROBATCH:LIGER:MEMORY")
+    add_verl(parser)
     parser.add_argument("--profile", action="store_true", help="ours: kernels and gaps of a step")
     parser.add_argument("--limit", type=float, default=240.0, help="seconds for each process")
-    parser.add_argument("--side", choices=["ours", "trl"], help=argparse.SUPPRESS)
+    parser.add_argument("--side", choices=["ours", "trl", "verl"], help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
@@ -54,23 +64,24 @@ def main() -> None:
         if args.side == "ours":
             tokens = args.microbatch_tokens[0]
             ours(folder, data, out, WORK, steps=args.steps, microbatch_tokens=tokens, profile=args.profile)
-        else:
+        elif args.side == "trl":
             trl(folder, data, out, WORK, steps=args.steps, setting=args.trl[0])
+        else:
+            verl(folder, data, out, WORK, steps=args.steps, setting=args.verl[0], python=args.verl_python)
         return
     same = ["--work", str(args.work), "--shape", args.shape, "--steps", str(args.steps)]
     same += ["--model", str(args.model)] if args.model else []
     same += ["--profile"] if args.profile else []
     name = str(args.model.name) if args.model else args.shape
-    result: dict[str, Any] = {"mfu_is": MFU, **header(WORK, name), "ours": [], "trl": []}
+    result: dict[str, Any] = {"mfu_is": MFU, **header(WORK, name), "ours": [], "trl": [], "verl": []}
     for side, arguments in _sides(args):
         found = child("rl_step", [*same, *arguments], args.limit)
         print(side, json.dumps(found), flush=True)
         result[side].append(found)
-        result |= {"ours_s": best(result["ours"]), "trl_s": best(result["trl"])}
+        result |= {f"{one}_s": best(result[one]) for one in ("ours", "trl", "verl")}
         args.out.write_text(json.dumps(result, indent=1) + "\n")
-    if result["ours_s"] and result["trl_s"]:
-        a, b = statistics.median(result["ours_s"]), statistics.median(result["trl_s"])
-        print(f"{name}: ours {a:.2f} s, TRL {b:.2f} s, {b / a:.2f}x")
+    for line in compared(name, result):
+        print(line)
 
 
 def _paths(args: argparse.Namespace) -> tuple[Path, Path]:
@@ -80,7 +91,9 @@ def _paths(args: argparse.Namespace) -> tuple[Path, Path]:
 def _sides(args: argparse.Namespace) -> list[tuple[str, list[str]]]:
     """(side, its arguments) of each process to run."""
     sides = [("ours", ["--side", "ours", "--microbatch-tokens", str(n)]) for n in args.microbatch_tokens]
-    return sides + [("trl", ["--side", "trl", "--trl", setting]) for setting in args.trl]
+    sides += [("trl", ["--side", "trl", "--trl", setting]) for setting in args.trl]
+    own = ["--side", "verl", "--verl-python", args.verl_python, "--verl"]
+    return sides + [("verl", [*own, setting]) for setting in args.verl]
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
-"""GRPO steps with long outputs, ours and TRL's, of Qwen2.5-1.5B's shape: seconds a step, decoding, memory.
+"""GRPO steps with long outputs, ours and peers', of Qwen2.5-1.5B's shape: seconds a step, decoding, memory.
 
     python -m tests.benchmarks.rl_step_long --out rl_step_long.json   # forced-4k, both sides, 8 minutes
     python -m tests.benchmarks.rl_step_long --parts tails-8k:ours tails-8k:trl tails-32k:sample
 
 16 prompts × 8 completions. forced-4k: each of 4,096 tokens. tails-8k, -16k and -32k: lengths from a
 log-normal with a mean of a quarter of the limit, the same for both sides. A part is case:side: ours (with
-each --cache), trl (with each --trl), or sample, our sampler alone in 80 GB. Parts that were measured before
+each --cache), trl (with each --trl), verl (with each --verl; forced lengths alone), or sample, our sampler
+alone in 80 GB. Parts that were measured before
 at this commit stay in the file; after --budget seconds nothing is begun.
 """
 
@@ -26,8 +27,9 @@ import torch
 
 from harness.model.dims import ModelDims, num_parameters
 from tests.benchmarks.rl_ours import ours
-from tests.benchmarks.rl_sides import GpuMemory, Work, best, child, header, prepare
+from tests.benchmarks.rl_sides import GpuMemory, Work, best, child, compared, header, prepare
 from tests.benchmarks.rl_trl import trl
+from tests.benchmarks.rl_verl import add_verl, verl
 from tests.benchmarks.shapes import SHAPES, random_policy
 
 CASES = {
@@ -37,7 +39,8 @@ CASES = {
     "tails-32k": Work(16, 8, 32768, mean=8192),
 }
 FIRST = "forced-4k"  # whose steps are the file's own `ours_s` and `trl_s`
-SIDES = ("ours", "trl", "sample")
+SIDES = ("ours", "trl", "verl", "sample")
+TIMED = ("ours", "trl", "verl")  # whose whole steps are timed
 MEMORY = 80e9  # of the GPU for which `sample` asks whether it fits
 SHARE = 0.3  # of it for keys and values: the default of rollout.cache_memory
 
@@ -123,7 +126,7 @@ def check() -> None:
 
 def arguments_of() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parts = [f"{case}:{side}" for case in CASES for side in SIDES]
+    parts = [f"{case}:{side}" for case in CASES for side in SIDES if side != "verl" or case == FIRST]
     parser.add_argument("--out", type=Path, default=Path("rl_step_long.json"))
     parser.add_argument("--work", type=Path, default=Path("/tmp/rl_step"))
     parser.add_argument("--shape", default="qwen2.5-1.5b", choices=SHAPES)
@@ -134,6 +137,7 @@ def arguments_of() -> argparse.Namespace:
     parser.add_argument("--microbatch-tokens", type=int, default=16384)
     parser.add_argument("--cache", nargs="+", default=["whole", "paged"], choices=["whole", "paged"])
     parser.add_argument("--trl", nargs="*", default=["4:on:0.3"], metavar="MICROBATCH:LIGER:MEMORY")
+    add_verl(parser)
     parser.add_argument("--budget", type=float, default=560.0, help="seconds for all parts")
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -158,6 +162,8 @@ def one_side(args: argparse.Namespace) -> None:
         ours(folder, data, out, work, steps=args.steps, microbatch_tokens=tokens, more=more)
     elif args.side == "trl":
         trl(folder, data, out, work, steps=args.steps, setting=args.trl[0])
+    elif args.side == "verl":
+        verl(folder, data, out, work, steps=args.steps, setting=args.verl[0], python=args.verl_python)
     else:
         sample(work, args.shape)
 
@@ -186,7 +192,8 @@ def measure(args: argparse.Namespace, result: dict[str, Any], end: float) -> Non
     same += ["--microbatch-tokens", str(args.microbatch_tokens)]
     same += ["--prompts", str(args.prompts)] if args.prompts else []
     same += ["--tokens", str(args.tokens)] if args.tokens else []
-    settings = {"ours": args.cache, "trl": args.trl, "sample": [""]}
+    same += ["--verl-python", args.verl_python]
+    settings = {"ours": args.cache, "trl": args.trl, "verl": args.verl, "sample": [""]}
     jobs = [(part, setting) for part in args.parts for setting in settings[part.split(":")[1]]]
     for part, setting in jobs:
         case, side = part.split(":")
@@ -194,18 +201,18 @@ def measure(args: argparse.Namespace, result: dict[str, Any], end: float) -> Non
         if left < 30:
             print(f"{part} {setting}: not begun, {left:.0f} s are left", flush=True)
             continue
-        option = {"ours": "--cache", "trl": "--trl"}.get(side)
+        option = {"ours": "--cache", "trl": "--trl", "verl": "--verl"}.get(side)
         chosen = [*same, "--side", side, "--parts", part, *([option, setting] if option else [])]
         print(f"{part} {setting}: begins, {left:.0f} s are left", flush=True)
         found, work = child("rl_step_long", chosen, left), work_of(args, case)
         if side == "ours":
             found |= decoding(found, work, args.shape, args.steps)
         print(part, json.dumps(found), flush=True)
-        row = result["cases"].setdefault(case, {"work": asdict(work), "ours": [], "trl": [], "sample": []})
+        row = result["cases"].setdefault(case, {"work": asdict(work)} | {name: [] for name in SIDES})
         row[side].append(found)
-        row |= {"ours_s": best(row["ours"]), "trl_s": best(row["trl"])}
+        row |= {f"{name}_s": best(row[name]) for name in TIMED}
         first = result["cases"].get(FIRST, {})
-        result |= {name: first.get(name, []) for name in ("ours_s", "trl_s")}
+        result |= {f"{name}_s": first.get(f"{name}_s", []) for name in TIMED}
         args.out.write_text(json.dumps(result, indent=1) + "\n")
 
 
@@ -229,9 +236,8 @@ def main() -> None:
     result |= {"memory_gb_of_sample": MEMORY / 1e9, "cases": earlier(args.out, result["commit"])}
     measure(args, result, end)
     for case, row in result["cases"].items():
-        if row["ours_s"] and row["trl_s"]:
-            a, b = statistics.median(row["ours_s"]), statistics.median(row["trl_s"])
-            print(f"{case}: ours {a:.2f} s, TRL {b:.2f} s, {b / a:.2f}x")
+        for line in compared(case, row):
+            print(line)
 
 
 if __name__ == "__main__":
