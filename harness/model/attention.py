@@ -47,17 +47,26 @@ def _variable_length(queries: Tensor, keys_values: Tensor, layout: Layout) -> Te
     """A row's last query sees all of its keys, the one before it one less, and so on: a row whose prompt's
     queries are another's sees that prompt, and itself up to each token.
 
-    `_flash` is what torch.nn.attention.varlen calls, without its wrapper in Python, which costs the CPU a
+    `flash` is what torch.nn.attention.varlen calls, without its wrapper in Python, which costs the CPU a
     tenth of a millisecond a layer.
     """
     if layout.keys is not None:
         keys_values = spread(keys_values, layout.keys)  # [K, 2 KV, Dh]
     keys, values = keys_values.chunk(2, dim=1)
     ends, key_ends = layout.ends, layout.ends if layout.key_ends is None else layout.key_ends
-    return _flash(queries, keys, values, ends, key_ends, layout.width).flatten(1)
+    return flash(queries, keys, values, ends, key_ends, layout.width).flatten(1)
 
 
-def _flash(q: Tensor, k: Tensor, v: Tensor, ends: Tensor, key_ends: Tensor, longest: int) -> Tensor:
+def flash(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    ends: Tensor,
+    key_ends: Tensor,
+    longest: int,
+    scale: float | None = None,
+) -> Tensor:
+    """PyTorch's flash kernels over rows [N, H, Dh] that end at `ends` and `key_ends` (both from 0, int32)."""
     out: Tensor = torch.ops.aten._flash_attention_forward.default(
         *(q, k, v, ends, key_ends, longest, longest),
         dropout_p=0.0,
@@ -65,5 +74,6 @@ def _flash(q: Tensor, k: Tensor, v: Tensor, ends: Tensor, key_ends: Tensor, long
         return_debug_mask=False,
         window_size_left=-1,
         window_size_right=0,
+        scale=scale,
     )[0]
     return out

@@ -20,9 +20,8 @@ class VerlConfig(Section):
     """GPUs that share each sampler (vLLM)."""
     sequence_parallel: Positive = 1
     """GPUs that share each sequence in training (Ulysses)."""
-    attention: Literal["flash_attention_2", "sdpa"] = "flash_attention_2"
-    """transformers' attention in training: sdpa is PyTorch's, needs no flash-attn, and takes memory of a
-    microbatch's tokens squared."""
+    attention: Literal["flash_attention_2", "varlen"] = "flash_attention_2"
+    """transformers' attention in training: varlen is PyTorch's own kernel, and needs no flash-attn."""
     offload: bool = False
     """Keep weights and optimiser states in the nodes' memory while the sampler works."""
     memory: Annotated[float, Field(gt=0, lt=1)] = 0.5
@@ -48,8 +47,8 @@ class VerlConfig(Section):
             "choose a divisor",
         ),
         Check(
-            lambda c: c.attention == "sdpa" and c.sequence_parallel > 1,
-            "attention=sdpa with sequence_parallel={c.sequence_parallel}: verl splits sequences "
+            lambda c: c.attention == "varlen" and c.sequence_parallel > 1,
+            "attention=varlen with sequence_parallel={c.sequence_parallel}: verl splits sequences "
             "for flash-attn alone; use flash_attention_2, or sequence_parallel=1",
         ),
         Check(

@@ -26,8 +26,8 @@ from harness.training.heartbeat import Heartbeat
 T = TypeVar("T")
 # How long others wait for a process that is alive and works alone: it pretrains a base, or runs lm-eval.
 PATIENCE = timedelta(hours=24)
-# How long an exchange of tensors waits, in limits of the heartbeat: longer than the heartbeat needs, which can
-# say which process it is that does not answer.
+# How long an exchange of tensors waits, in limits of the heartbeat: longer than the heartbeat needs, which
+# can say which process it is that does not answer.
 PER_LIMIT = 1.5
 
 # What gloo, NCCL and the store say where another process has ended or does not answer.

@@ -23,6 +23,7 @@ from tests.benchmarks.rl_sides import GpuMemory, Work
 
 TEMPLATE = "{{ messages[0]['content'] }}"  # the message as it stands
 PHASES = ("gen", "old_log_prob", "update_actor", "update_weights")
+ATTENTION = "harness.training.verl.attention"  # enters `varlen`; flash-attn would have to be built
 POLL = 0.5  # seconds between two looks at its log
 
 
@@ -53,7 +54,7 @@ def overrides(folder: Path, out: Path, work: Work, *, steps: int, setting: str, 
         f'actor_rollout_ref.model.custom_chat_template="{TEMPLATE}"',
         "actor_rollout_ref.model.use_remove_padding=true",
         "actor_rollout_ref.model.enable_gradient_checkpointing=false",
-        "+actor_rollout_ref.model.override_config.attn_implementation=sdpa",
+        "+actor_rollout_ref.model.override_config.attn_implementation=varlen",
         f"{actor}.strategy=fsdp2",
         f"{actor}.fsdp_config.model_dtype=bfloat16",
         f"{actor}.ppo_mini_batch_size={work.prompts}",
@@ -136,6 +137,13 @@ def read(log: Path, steps: int) -> dict[str, Any]:
     return {**first, "step_s": [row["timing_s/step"] for row in counted], "phases": phases}
 
 
+def environment(log: Path) -> dict[str, str]:
+    """Environment variables of verl's processes, which import from this checkout."""
+    path = os.pathsep.join(filter(None, [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]))
+    names = {"VERL_FILE_LOGGER_PATH": str(log), "VERL_USE_EXTERNAL_MODULES": ATTENTION}
+    return {"PYTHONPATH": path, **names}
+
+
 def verl(
     folder: Path,
     data: Path,
@@ -149,14 +157,13 @@ def verl(
     """verl's steps after the first, in processes of its own; they are ended once all are measured."""
     longest = prepare(folder, data, out)
     log, memory, found = out / "metrics.jsonl", GpuMemory(), dict[str, Any]()
-    path = os.pathsep.join(filter(None, [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]))
     given = overrides(folder, out, work, steps=steps, setting=setting, longest=longest)
     with (out / "output.log").open("w") as output:
         process = subprocess.Popen(
             [python, "-m", "verl.trainer.main_ppo", *given],
             stdout=output,
             stderr=subprocess.STDOUT,
-            env={**os.environ, "VERL_FILE_LOGGER_PATH": str(log), "PYTHONPATH": path},
+            env={**os.environ, **environment(log)},
             start_new_session=True,
         )
         try:

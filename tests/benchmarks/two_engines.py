@@ -1,7 +1,7 @@
 """One run of a small model through both engines, this project's trainer and verl: curves, and seconds a step.
 
     python -m tests.benchmarks.two_engines --verl-python VENV/bin/python --gpus 1 --json two_engines.json
-    ... --verl trainer.verl.attention=sdpa        # without flash-attn
+    ... --verl trainer.verl.attention=varlen        # without flash-attn
 
 On a GPU host with verl 0.9.1 in an environment of its own (harness/launch/large.md), SmolLM2-135M-Instruct
 (`make smollm2`, or the hub) and GSM8K (MATH_DATA_DIR, or the hub). Each engine runs the same config at the

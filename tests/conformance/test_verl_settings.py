@@ -29,7 +29,7 @@ pytest.importorskip("verl", reason=REASON)
         ("objective=dr_grpo", "objective.updates.minibatches=2"),
         ("objective.kl.placement=reward", "+trainer.verl.ray=auto", "+trainer.verl.nodes=2"),
         ("trainer.schedule=cosine", "trainer.warmup_steps=2", "+trainer.verl.offload=true"),
-        ("+trainer.verl.attention=sdpa",),
+        ("+trainer.verl.attention=varlen",),
         ("+objective.tis={cap: 2, level: token}", "+trainer.verl.sequence_parallel=2"),
     ],
 )
@@ -67,27 +67,12 @@ def test_verl_takes_the_config(on_verl: Any, tmp_path: Path, overrides: tuple[st
     )
 
 
-def test_packed_rows_do_not_see_each_other_without_flash_attn(tmp_path: Path) -> None:
-    """verl passes a microbatch as one row whose positions begin again, and no mask."""
-    from transformers import AutoModelForCausalLM
-
-    start = untrained_base(tmp_path / "base") / "model"
-    model = AutoModelForCausalLM.from_pretrained(start, attn_implementation="sdpa", dtype=torch.float32)
-    rows = [torch.tensor([5, 9, 7, 3]), torch.tensor([8, 2]), torch.tensor([4, 4, 6])]
-    positions = torch.cat([torch.arange(len(row)) for row in rows])[None]
-    with torch.no_grad():
-        packed = model(
-            input_ids=torch.cat(rows)[None], attention_mask=None, position_ids=positions, use_cache=False
-        )
-        alone = [model(input_ids=row[None], use_cache=False).logits[0] for row in rows]
-    torch.testing.assert_close(packed.logits[0], torch.cat(alone), rtol=0, atol=1e-5)
-
-
 def test_verl_finds_the_functions_by_itself(tmp_path: Path) -> None:
     """A fresh interpreter that imports verl alone, as a worker does, has them in its registries."""
     names = environment(places(tmp_path)) | {"PYTHONPATH": os.pathsep.join(sys.path)}
     ask = (
         "import verl; from verl.trainer.ppo.core_algos import get_adv_estimator_fn, get_policy_loss_fn; "
+        "from transformers import AttentionInterface; assert 'varlen' in AttentionInterface().valid_keys(); "
         f"print(get_adv_estimator_fn('{NAME}').__module__, get_policy_loss_fn('{NAME}').__module__)"
     )
     done = subprocess.run(

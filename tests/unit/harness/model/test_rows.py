@@ -58,14 +58,18 @@ def test_a_shared_prompt_by_hand() -> None:
         assert keys.ends.tolist() == [0, 2, 4, 5, 6, 7, 8, 9]
 
 
-def by_segment(q: Tensor, k: Tensor, v: Tensor, ends: Tensor, key_ends: Tensor, longest: int) -> Tensor:
+def by_segment(
+    q: Tensor, k: Tensor, v: Tensor, ends: Tensor, key_ends: Tensor, longest: int, scale: float | None = None
+) -> Tensor:
     """What a GPU's kernel does: a row's queries are the last of its keys."""
     found = []
     for (a, b), (c, d) in zip(pairwise(ends.tolist()), pairwise(key_ends.tolist()), strict=True):
         assert d - c <= longest
         seen = torch.ones(b - a, d - c, dtype=torch.bool).tril(d - c - (b - a))
-        q_k_v = [x.transpose(0, 1)[None] for x in (q[a:b], k[c:d], v[c:d])]
-        out = F.scaled_dot_product_attention(*q_k_v, attn_mask=seen, enable_gqa=True)
+        row_q, row_k, row_v = (x.transpose(0, 1)[None] for x in (q[a:b], k[c:d], v[c:d]))
+        out = F.scaled_dot_product_attention(
+            row_q, row_k, row_v, attn_mask=seen, enable_gqa=True, scale=scale
+        )
         found.append(out[0].transpose(0, 1))
     return torch.cat(found)
 
@@ -107,7 +111,7 @@ def results(policy: Policy, rows: Rows, weights: Tensor) -> list[Tensor]:
 def test_sharing_changes_neither_logprobs_nor_gradients(
     name: str, padded: bool, dtype: torch.dtype, limit: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(attention, "_flash", by_segment)
+    monkeypatch.setattr(attention, "flash", by_segment)
     for recompute in (False, True):
         policy = random_policy(DIMS[name]).to(dtype)
         policy.recompute_layers = recompute
@@ -127,7 +131,7 @@ def test_a_step_with_packed_keys_is_the_step_with_padded_ones(
     """A GPU's way through a whole step: groups split over microbatches, rows alone, all at once."""
     lines = ("objective.value.shared_trunk=true",) if name == "ppo" else ()
     whole = moved(name, GROUPS, *lines)
-    monkeypatch.setattr(attention, "_flash", by_segment)
+    monkeypatch.setattr(attention, "flash", by_segment)
     monkeypatch.setattr(gradient, "pads", lambda *_: False)
     for tokens in (1, 9, 14, 8192):
         close(moved(name, GROUPS, *lines, f"trainer.microbatch_tokens={tokens}"), whole)

@@ -136,8 +136,8 @@ def test_the_engine_is_in_a_runs_name_and_its_machines_are_not() -> None:
         ("sequence_parallel=4 does not divide the 2 GPUs", ("trainer.verl.sequence_parallel=4",)),
         ("nodes=2 with ray=null", ("trainer.verl.nodes=2",)),
         (
-            "attention=sdpa with sequence_parallel=2",
-            ("+trainer.verl.attention=sdpa", "trainer.verl.sequence_parallel=2"),
+            "attention=varlen with sequence_parallel=2",
+            ("+trainer.verl.attention=varlen", "trainer.verl.sequence_parallel=2"),
         ),
     ],
 )
