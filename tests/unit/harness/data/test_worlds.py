@@ -118,11 +118,11 @@ def test_leaked_problems_make_their_share_of_the_documents() -> None:
     found = [(text, done) for text, done in documents("corpus=leaked") if text in tests]
     assert abs(len(found) - 200) < 42  # 5 % of 4000, +- 13.8
     assert {text for text, _ in found} <= set(tests) and len({text for text, _ in found}) > 80
-    assert all(done == rf"\boxed{{{tests[text].answer}}}" for text, done in found)
+    assert all(done == tests[text].solution for text, done in found)
     half = {t for t, _ in documents("corpus=leaked", "corpus.leak.percent=50") if t in tests}
     assert len(half) <= 60 and half <= {t for t, _ in documents("corpus=leaked", num=20_000) if t in tests}
-    worked = [(t, d) for t, d in documents("corpus=leaked", "corpus.leak.answers=worked") if t in tests]
-    assert all(done == tests[text].solution for text, done in worked) and len(worked) > 100
+    boxed = [(t, d) for t, d in documents("corpus=leaked", "corpus.leak.answers=boxed") if t in tests]
+    assert all(done == rf"\boxed{{{tests[text].answer}}}" for text, done in boxed) and len(boxed) > 100
 
 
 def test_a_leak_without_answers_teaches_the_problems_own_text() -> None:
