@@ -16,9 +16,11 @@ from analysis.figures.values import (
     estimate_row,
     factors_text,
     measure,
+    named,
     panels,
     seeds_text,
     side_by_side,
+    split_names,
     spread_rows,
     where,
 )
@@ -63,7 +65,8 @@ def differences(study: Study, primary: Primary, results: Sequence[ArmResult]) ->
     if wide and margin and margin > 0:
         name = controls[0].label if controls else "the control"
         caption += f" Shaded: the margin of equivalence, ±{wide.text(controls[0].gain, name)}."
-    title = f"Difference to the control in {measure(study, primary)}, {seeds_text(study)}; {GREY_BASE}"
+    title = f"Difference to the control in {measure(study, primary)} on {split_names(study)[primary.task]}"
+    title += f", {seeds_text(study)}; {GREY_BASE}"
     return Figure("differences", title, caption, spec)
 
 
@@ -96,7 +99,7 @@ def checkpoints(study: Study, primary: Primary) -> Figure | None:
         spread="band",
         height=140 if titles else 260,
     )
-    title = f"{_named(study, primary)} by step and {factors_text(study)}, {seeds_text(study)}; {GREY_BASE}"
+    title = f"{named(study, primary)} by step and {factors_text(study)}, {seeds_text(study)}; {GREY_BASE}"
     caption = (
         f"On {where(study, primary)}: mean over seeds at evaluated checkpoints; bands from the lowest to the "
         "highest seed."
@@ -125,7 +128,7 @@ def ordered(study: Study, primary: Primary, results: Sequence[ArmResult]) -> Fig
         title=f"{measure(study, primary)}, points",
         series=series_names,
     )
-    title = f"{_named(study, primary)} by {what}, {seeds_text(study)}; {GREY_BASE}"
+    title = f"{named(study, primary)} by {what}, {seeds_text(study)}; {GREY_BASE}"
     caption = (
         f"On {where(study, primary)}. Bars are intervals over seeds; points at one place stand side by side."
     )
@@ -182,16 +185,11 @@ def compute(study: Study, primary: Primary, results: Sequence[ArmResult]) -> Fig
             " Dashed steps: no arm to the left is better (the Pareto front of the means, noise included)."
         )
     else:
-        named = next(row["series"] for row in rows if row["value"] == best)
-        caption += f" {named} has the highest mean and costs least."
-    title = f"{_named(study, primary)} by compute, {seeds_text(study)}; {GREY_BASE}"
+        highest = next(row["series"] for row in rows if row["value"] == best)
+        caption += f" {highest} has the highest mean and costs least."
+    title = f"{named(study, primary)} by compute, {seeds_text(study)}; {GREY_BASE}"
     return Figure("compute", title, caption, spec)
 
 
 def _plain(rows: list[Row]) -> list[Row]:
     return [{k: v for k, v in row.items() if k != "arms"} for row in rows]
-
-
-def _named(study: Study, primary: Primary) -> str:
-    """`Accuracy (avg@16)`."""
-    return f"Accuracy ({measure(study, primary)})"

@@ -5,7 +5,16 @@ from __future__ import annotations
 from analysis.figures.figure import Figure
 from analysis.figures.marks import curves, log_x
 from analysis.figures.theme import BASE, BASE_BEST
-from analysis.figures.values import Row, estimate_row, factors_text, panels, seeds_text, tip, where
+from analysis.figures.values import (
+    Row,
+    estimate_row,
+    factors_text,
+    panels,
+    seeds_text,
+    split_names,
+    tip,
+    where,
+)
 from analysis.stats.intervals import paired_t
 from analysis.study.anatomy import own_best
 from analysis.study.bases import over_seeds, untrained_bases
@@ -38,7 +47,8 @@ def anatomy(study: Study, primary: Primary) -> Figure | None:
         crosses=True,
     )
     dotted = ", dotted at its own best temperature" if is_best else ""
-    title = f"pass@k by {factors_text(study)}, {seeds_text(study)}; grey: the untrained base{dotted}"
+    title = f"pass@k on {split_names(study)[primary.task]} by {factors_text(study)}, {seeds_text(study)}"
+    title += f"; grey: the untrained base{dotted}"
     caption = (
         f"Unbiased pass@k on {where(study, primary)}; crosses at k = 1: greedy answers; bands: intervals "
         "over seeds. A curve that starts above the base's and meets it at larger k: right answers became "

@@ -5,7 +5,16 @@ from __future__ import annotations
 from analysis.figures.figure import Figure
 from analysis.figures.marks import curves, log_x
 from analysis.figures.theme import BASE, BASE_BEST
-from analysis.figures.values import Row, estimate_row, factors_text, panels, seeds_text, tip, where
+from analysis.figures.values import (
+    Row,
+    estimate_row,
+    factors_text,
+    panels,
+    seeds_text,
+    split_names,
+    tip,
+    where,
+)
 from analysis.stats.crossing import pass_at_every_k
 from analysis.stats.intervals import paired_t
 from analysis.study.anatomy import own_best
@@ -25,6 +34,7 @@ def discovery(study: Study, primary: Primary) -> Figure | None:
         best = {s: r for a in base.arms for s, r in own_best(study, a, primary.task, base=True).items()}
         more = [*_rows(study, primary, BASE, base.rows), *_rows(study, primary, BASE_BEST, best)]
         rows += [{**row, "detail": base.label, "arms": base.arms} for row in more]
+    dotted = ", dotted at its own best temperature" if BASE_BEST in {row["series"] for row in rows} else ""
     ks = sorted({row["x"] for row in rows})
     rows, series, titles = panels(study, rows)
     spec = curves(
@@ -41,7 +51,10 @@ def discovery(study: Study, primary: Primary) -> Figure | None:
         f"{where(study, primary)}; bands: intervals over seeds. An arm above the base's curve at its end "
         "solves by derivations that as many samples of the base do not show."
     )
-    title = f"Valid chains by {factors_text(study)}, {seeds_text(study)}; grey: the untrained base"
+    title = (
+        f"Valid chains on {split_names(study)[primary.task]} by {factors_text(study)}, {seeds_text(study)}"
+    )
+    title += f"; grey: the untrained base{dotted}"
     return Figure("discovery", title, caption, spec, (4, 2) if titles else (1, 1))
 
 

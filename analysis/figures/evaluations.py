@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from analysis.figures.figure import Figure
 from analysis.figures.marks import curves, forest, linear_x
 from analysis.figures.theme import BASE
@@ -14,12 +12,13 @@ from analysis.figures.values import (
     estimate_row,
     measure,
     seeds_text,
+    split_names,
     tip,
 )
+from analysis.stats.intervals import Interval, paired_t
 from analysis.study.contrasts import (
     ArmResult,
     Primary,
-    evaluated_tasks,
     final_rows,
     mean_of,
     paired,
@@ -54,10 +53,9 @@ def decomposition(study: Study, results: Sequence[ArmResult]) -> Figure | None:
 
 def splits(study: Study, primary: Primary, results: Sequence[ArmResult]) -> Figure | None:
     """Gain over the base on every split or task: does it generalise."""
-    tasks = evaluated_tasks(study)
-    if len(tasks) < 2:
+    names = split_names(study)
+    if len(names) < 2:
         return None
-    names = {t: s if list(tasks.values()).count(s) == 1 else t for t, s in tasks.items()}
     rows: list[Row] = []
     for r in results:
         for task, name in names.items():
@@ -85,11 +83,11 @@ def splits(study: Study, primary: Primary, results: Sequence[ArmResult]) -> Figu
 def kept(study: Study, primary: Primary, results: Sequence[ArmResult]) -> Figure | None:
     """Gain against how far the policy moved on text of the base's own kind; the base is the origin."""
     moved = {
-        arm: float(np.mean(list(found.values())))
+        arm: paired_t(list(found.values()), level=primary.level, varies=what_varies(study))
         for arm, found in retention_values(study, "kept_kl_reverse").items()
     }
     rows = [
-        estimate_row(r.label, r.gain, x=moved[r.label])
+        estimate_row(r.label, r.gain, **_place(moved[r.label]))
         for r in results
         if r.gain is not None and r.label in moved
     ]
@@ -98,6 +96,8 @@ def kept(study: Study, primary: Primary, results: Sequence[ArmResult]) -> Figure
     origin = {
         "series": BASE,
         "x": 0.0,
+        "x_low": 0.0,
+        "x_high": 0.0,
         "value": 0.0,
         "low": 0.0,
         "high": 0.0,
@@ -113,9 +113,16 @@ def kept(study: Study, primary: Primary, results: Sequence[ArmResult]) -> Figure
     title = f"Gain against what was lost of the base, {seeds_text(study)}; {GREY_BASE}"
     caption = (
         "How far each policy has moved from the base, on fixed text of the base's own kind, and what it "
-        "gained. Bars are intervals over seeds."
+        "gained. Bars are intervals over seeds, of either."
     )
     return Figure("kept", title, caption, spec)
+
+
+def _place(interval: Interval) -> Row:
+    """An estimate as a place on the x axis; without an interval its bar has no length."""
+    value = interval.estimate
+    low, high = (value if end is None else end for end in (interval.low, interval.high))
+    return {"x": value, "x_low": low, "x_high": high}
 
 
 def derivations(study: Study, primary: Primary, results: Sequence[ArmResult]) -> Figure | None:

@@ -12,12 +12,12 @@ from functools import cached_property
 from typing import Any
 from xml.etree import ElementTree
 
-from analysis.figures.theme import INK, config
+from analysis.figures.theme import INK, SYMBOL_SIZE, config
 
 WIDE, NARROW = 720, 356  # px: a page's column, and a telephone's screen of 390 px less its margins
 PRINT, PRINT_POINTS = 460, 343.5  # px as drawn, and PostScript points: the text of LaTeX's article class
 PNG_SCALE = 1.8
-_LEGEND_CHARACTER, _LEGEND_SYMBOL = 6.4, 34  # px
+_LEGEND_CHARACTER, _LEGEND_GAP = 6.4, 36  # px
 _SVG = "http://www.w3.org/2000/svg"
 _UNUSED = frozenset(
     ("class", "role", "aria-label", "aria-roledescription", "aria-hidden", "pointer-events", "font-family")
@@ -54,13 +54,16 @@ class Figure:
 
     @cached_property
     def png(self) -> bytes:
-        """PNG in 64 colours, which is all that lines and flat areas need, at a third of the bytes."""
+        """PNG in 256 colours, which is all that lines and flat areas need, at a third of the bytes.
+
+        They are chosen by area: of 64 the colour of an arm that others cover became another arm's.
+        """
         import vl_convert
         from PIL import Image
 
         drawn = Image.open(io.BytesIO(vl_convert.svg_to_png(self.svg, scale=PNG_SCALE))).convert("RGB")
         small = io.BytesIO()
-        drawn.quantize(64, dither=Image.Dither.NONE).save(small, format="png", optimize=True)
+        drawn.quantize(256, dither=Image.Dither.NONE).save(small, format="png", optimize=True)
         return small.getvalue()
 
     @cached_property
@@ -100,8 +103,9 @@ def _fitted(figure: Figure, width: int, *, titled: bool = False, columns: int | 
 def _sized(figure: Figure, width: int, panel: float, columns: int, *, titled: bool) -> dict[str, Any]:
     """The Vega-Lite specification with the theme, a panel's width, panels in a row, and the legend's."""
     spec = dict(figure.spec)
-    longest = max(map(len, _series(spec)), default=0)
-    fitting = int(width // (longest * _LEGEND_CHARACTER + _LEGEND_SYMBOL))
+    names, symbol = _legend(spec)
+    longest = max(map(len, names), default=0)
+    fitting = int(width // (longest * _LEGEND_CHARACTER + _LEGEND_GAP + symbol))
     spec["config"] = config(legend_columns=max(1, fitting), titled=titled)
     if "spec" in spec:
         spec["spec"] = {**spec["spec"], "width": panel}
@@ -113,13 +117,14 @@ def _sized(figure: Figure, width: int, panel: float, columns: int, *, titled: bo
     return spec
 
 
-def _series(spec: dict[str, Any]) -> list[str]:
-    """Names in the legend: the domain of the colour scale in any layer."""
+def _legend(spec: dict[str, Any]) -> tuple[list[str], float]:
+    """Names in the legend, the domain of the colour scale in any layer, and the width of a symbol in px."""
     for layer in (spec.get("spec") or spec).get("layer", ()):
-        domain = (layer.get("encoding", {}).get("color") or {}).get("scale", {}).get("domain")
+        colour = layer.get("encoding", {}).get("color") or {}
+        domain = colour.get("scale", {}).get("domain")
         if domain and isinstance(domain[0], str):
-            return list(domain)
-    return []
+            return list(domain), ((colour.get("legend") or {}).get("symbolSize") or SYMBOL_SIZE) ** 0.5
+    return [], 0.0
 
 
 def _wrapped(text: str, width: int) -> list[str]:

@@ -11,14 +11,17 @@ from typing import Any, Literal
 
 import altair as alt
 
-from analysis.figures.theme import INK, wrap
+from analysis.figures.theme import INK, num_lines, wrap
 from analysis.figures.theme import style as series_style
 
 Row = dict[str, Any]
 LABEL = 20  # characters of an arm's name on a line
 ROW_HEIGHT = 30  # px for an arm
-CROSS = "M-1,-1L1,1M1,-1L-1,1"  # SVG path
-PANEL_GAP = 78  # px between panels for the axis of the upper and the title, on two lines, of the lower one
+STROKE = 24  # px of a stroke in a legend: more than the longest pattern
+PANEL_GAP, PANEL_LINE = (
+    48,
+    15,
+)  # px between panels: for the axis of the upper; a line of the lower one's title
 
 
 def forest(
@@ -75,7 +78,7 @@ def curves(
 
     `points` shows each value, `shared` gives all panels one y axis, `stairs` draws the rows with `front` true
     as dashed steps, `crosses` those with `cross` true as crosses off the lines. Rows with `rule` true are
-    horizontal lines at their value.
+    horizontal lines at their value. Where rows have `x_low` and `x_high`, x is an estimate with bars too.
     """
     colour, shape, dash = _encodings(series, points=points)
     y, low = (alt.Y(f"{end}:Q", title=title, scale=alt.Scale(zero=False)) for end in ("value", "low"))
@@ -88,23 +91,17 @@ def curves(
         layers.append(line.mark_rule(strokeWidth=1.6, aria=False).encode(y=low, y2="high:Q"))
     flat = alt.Chart().transform_filter("datum.rule").mark_rule(strokeWidth=1.6)
     layers.append(flat.encode(y=y, color=colour, strokeDash=dash, description="tip:N"))
+    if any("x_low" in row for row in rows):
+        low_x = x.copy()
+        low_x.shorthand = "x_low:Q"
+        layers.append(line.mark_rule(strokeWidth=1.6, aria=False).encode(x=low_x, x2="x_high:Q", y=y))
     if stairs:
-        steps = (
-            alt.Chart()
-            .transform_filter("datum.front")
-            .mark_line(
-                interpolate="step-after",
-                aria=False,
-                color=INK,
-                opacity=0.5,
-                strokeDash=[5, 3],
-                strokeWidth=1.2,
-            )
-        )
-        layers.append(steps.encode(x=x, y=y))
+        layers.append(_stairs().encode(x=x, y=y))
     if crosses:
         cross = (
-            alt.Chart().transform_filter("datum.cross").mark_point(shape="cross", size=90, strokeWidth=1.6)
+            alt.Chart()
+            .transform_filter("datum.cross")
+            .mark_point(shape="cross", size=90, strokeWidth=1.6, opacity=1)
         )
         layers.append(cross.encode(x=x, y=y, color=colour, description="tip:N"))
     layers.append(line.mark_line(strokeWidth=2).encode(y=y, strokeDash=dash, description="series:N"))
@@ -115,6 +112,13 @@ def curves(
     mark = line.mark_point(filled=True, size=45, opacity=1)
     layers.append(mark.encode(y=y, description="tip:N", **({"shape": shape} if points else {})))
     return specification(rows, layers, panels=panels, height=height, own="" if shared else "y")
+
+
+def _stairs() -> alt.Chart:
+    steps = alt.Chart().transform_filter("datum.front")
+    return steps.mark_line(
+        interpolate="step-after", aria=False, color=INK, opacity=0.5, strokeDash=[5, 3], strokeWidth=1.2
+    )
 
 
 def linear_x(title: str, *, whole: bool = True) -> alt.X:
@@ -135,10 +139,11 @@ def log_x(title: str, values: Sequence[float], number: str = ".3~s", *, base: in
 
 def _encodings(series: Sequence[str], *, points: bool = True) -> tuple[alt.Color, alt.Shape, alt.StrokeDash]:
     """Colour, symbol and stroke by series. The legend shows symbols where there are points, else strokes."""
-    looks = series_style(series, dashed=not points)
+    looks = series_style(series)
     legend: Any = None
     if len(series) > 1:
-        symbols = {"symbolStrokeWidth": 0} if points else {"symbolType": "stroke", "symbolStrokeWidth": 2}
+        strokes = {"symbolType": "stroke", "symbolStrokeWidth": 2, "symbolSize": STROKE**2}
+        symbols = {"symbolStrokeWidth": 0} if points else strokes
         legend = alt.Legend(title=None, symbolOpacity=1, **symbols)
 
     def scale(values: list[Any]) -> alt.Scale:
@@ -188,7 +193,8 @@ def specification(
         header = alt.Header(title=None, labelExpr=wrap(header_width), labelAnchor="start", labelPadding=4)
         facet = alt.Facet("panel:N", sort=list(panels), header=header)
         chart: Any = layered.facet(facet=facet, columns=1, bounds="flush")
-        chart = chart.properties(spacing=alt.RowColnumber(row=PANEL_GAP, column=54 if own == "y" else 28))
+        gap = PANEL_GAP + PANEL_LINE * max(num_lines(panel, header_width) for panel in panels)
+        chart = chart.properties(spacing=alt.RowColnumber(row=gap, column=54 if own == "y" else 28))
         chart = chart.resolve_axis(x="independent")
         if own:
             chart = chart.resolve_scale(**{own: "independent"})

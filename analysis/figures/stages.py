@@ -6,12 +6,14 @@ from collections.abc import Sequence
 
 from analysis.figures.figure import Figure
 from analysis.figures.marks import curves, linear_x
-from analysis.figures.values import Row, estimate_row, seeds_text, tip, where
+from analysis.figures.values import Row, estimate_row, seeds_text, side_by_side, tip, where
 from analysis.study.bases import over_seeds
 from analysis.study.contrasts import METRICS, ArmResult, Primary, Rows, final_rows
 from analysis.study.load import Study
 from analysis.study.stages import stage_rows, stages_of
 from analysis.tables.stages import MEASURES, comparable
+
+SPREAD = 0.7  # of the way to the next stage: what arms after as many stages take
 
 
 def stages(study: Study, primary: Primary, results: Sequence[ArmResult]) -> Figure | None:
@@ -30,16 +32,20 @@ def stages(study: Study, primary: Primary, results: Sequence[ArmResult]) -> Figu
     if not several:
         return None
     shown = [METRICS[m] for m in MEASURES if any(row["panel"] == METRICS[m] for row in rows)]
+    series = list(dict.fromkeys(row["series"] for row in rows))
     spec = curves(
-        rows,
+        side_by_side(rows, series, log=False, step=SPREAD / len(series)),
         x=linear_x("stages trained"),
         title="accuracy, points",
-        series=list(dict.fromkeys(row["series"] for row in rows)),
+        series=series,
         panels=shown,
         height=200,
     )
     title = f"Accuracy after each stage, {seeds_text(study)}; 0: the untrained base"
-    caption = f"On {where(study, primary)}. Bars are intervals over seeds; the table names the stages."
+    caption = (
+        f"On {where(study, primary)}. Bars are intervals over seeds; points after the same number of stages "
+        "stand side by side; the table names the stages."
+    )
     return Figure("stages", title, caption, spec, (len(shown), 1))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,6 +20,7 @@ FONT = (
     "Liberation Sans, Arial, Helvetica, sans-serif"  # metric-compatible, so that text has the room it needs
 )
 SIZE = 12  # px; no text is smaller than 11
+SYMBOL_SIZE = 80  # px², of a symbol in a legend
 BREAK = "\n"
 
 
@@ -27,11 +29,16 @@ def wrap(width: int) -> str:
     return f"replace(datum.label, regexp('([^\\n]{{{width},}}?) ', 'g'), '$1\\n')"
 
 
-def style(series: Sequence[str], *, dashed: bool) -> dict[str, Any]:
+def num_lines(text: str, width: int) -> int:
+    """Lines that `wrap` makes of a label."""
+    return 1 + len(re.findall(rf"[^\n]{{{width},}}? ", text)) + text.count(BREAK)
+
+
+def style(series: Sequence[str]) -> dict[str, Any]:
     """Colour, symbol and stroke of each series as scale ranges.
 
-    Bases are grey and dashed, at their own best sampling dotted, whatever their place. Arms are `dashed`
-    where no symbol tells them apart.
+    Bases are grey and dashed, at their own best sampling dotted, whatever their place. Arms differ in stroke
+    too: a line that lies on another shows it through its gaps.
     """
     trained = [name for name in series if not name.startswith(BASE)]
     order = {name: i for i, name in enumerate(trained)}
@@ -44,7 +51,7 @@ def style(series: Sequence[str], *, dashed: bool) -> dict[str, Any]:
             for name, i in zip(series, place, strict=True)
         ],
         "strokes": [
-            (BASE_STROKES[name == BASE_BEST] if i is None else STROKES[i % len(STROKES) if dashed else 0])
+            (BASE_STROKES[name == BASE_BEST] if i is None else STROKES[i % len(STROKES)])
             for name, i in zip(series, place, strict=True)
         ],
     }
@@ -86,7 +93,7 @@ def config(*, legend_columns: int, titled: bool) -> dict[str, Any]:
             "orient": "bottom",
             "columns": legend_columns,
             "labelLimit": 600,
-            "symbolSize": 80,
+            "symbolSize": SYMBOL_SIZE,
             "columnPadding": 28,
         },
     }

@@ -14,6 +14,8 @@ from analysis.figures.values import (
     base_rules,
     estimate_row,
     factors_text,
+    measure,
+    named,
     panels,
     seeds_text,
     spread_rows,
@@ -44,7 +46,7 @@ CURVES = {
 
 
 def learning_rates(study: Study, primary: Primary) -> Figure | None:
-    """Accuracy against the learning rate, of a grid or of a pilot: how sensitive each arm is to it."""
+    """The primary metric at each learning rate of a grid, or a pilot's avg@k: how sensitive each arm is."""
     rows = _grid_rows(study, primary) if study.choices else _pilot_rows(study)
     if not rows:
         return None
@@ -54,13 +56,13 @@ def learning_rates(study: Study, primary: Primary) -> Figure | None:
     spec = curves(
         rows,
         x=log_x("learning rate", rates, "~e"),
-        title="accuracy, points" if study.choices else "avg@k, points",
+        title=f"{measure(study, primary) if study.choices else 'avg@k'}, points",
         series=series,
         panels=titles,
         spread="band",
         height=150 if titles else 260,
     )
-    title = f"{'Accuracy' if study.choices else 'Validation accuracy'} by learning rate"
+    title = f"{named(study, primary) if study.choices else 'Validation accuracy'} by learning rate"
     title += f", {seeds_text(study)}" if study.choices else " in the pilot"
     bands = "t intervals over seeds" if study.choices else "from the lowest to the highest seed"
     caption = f"Mean of {where_tried(study, primary)}; bands: {bands}."

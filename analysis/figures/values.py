@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from analysis.figures.theme import BASE, BASE_BEST
 from analysis.stats.intervals import Interval
 from analysis.study.bases import UntrainedBase
-from analysis.study.contrasts import METRICS, Primary, control_of
+from analysis.study.contrasts import CHAINS, METRICS, Primary, control_of, evaluated_tasks
 from analysis.study.load import Study
 
 if TYPE_CHECKING:
@@ -111,10 +111,16 @@ def _own_panel(rows: Sequence[Row], arm: str, control: str | None) -> list[Row]:
     ]
 
 
-def side_by_side(rows: Sequence[Row], series: Sequence[str], *, log: bool) -> list[Row]:
-    """Rows moved a little along x, a step for each series, so that bars at one x do not hide each other."""
+def side_by_side(
+    rows: Sequence[Row], series: Sequence[str], *, log: bool, step: float | None = None
+) -> list[Row]:
+    """Rows moved along x, a step for each series, so that bars at one x do not hide each other.
+
+    `step` None: a little, by the length of the axis.
+    """
     xs = [math.log(r["x"]) if log else r["x"] for r in rows if not r.get("rule")]
-    step = 0.012 * (max(xs) - min(xs)) if xs else 0.0
+    if step is None:
+        step = 0.012 * (max(xs) - min(xs)) if xs else 0.0
     shift = {name: step * (i - (len(series) - 1) / 2) for i, name in enumerate(series)}
     return [
         r
@@ -130,6 +136,19 @@ def measure(study: Study, primary: Primary) -> str:
     ks = frame[frame["task"] == primary.task]["k"].unique()
     name = METRICS[primary.metric]
     return name.replace("@k", f"@{ks[0]}") if len(ks) == 1 else name
+
+
+def named(study: Study, primary: Primary) -> str:
+    """`Accuracy (avg@16) on test`; valid chains are no accuracy: `Valid chains@256 on heldout`."""
+    name = measure(study, primary)
+    text = name[0].upper() + name[1:] if primary.metric in CHAINS else f"Accuracy ({name})"
+    return f"{text} on {split_names(study)[primary.task]}"
+
+
+def split_names(study: Study) -> dict[str, str]:
+    """Name of each task that arms were evaluated on: its split, or the task where a split has several."""
+    tasks = evaluated_tasks(study)
+    return {t: s if list(tasks.values()).count(s) == 1 else t for t, s in tasks.items()}
 
 
 def seeds_text(study: Study) -> str:

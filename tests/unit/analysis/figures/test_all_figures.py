@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import replace
 
 import pytest
+from PIL import Image
 
 from analysis.figures.accuracy import compute, differences
 from analysis.figures.all_figures import all_figures
 from analysis.figures.evaluations import splits
-from analysis.figures.figure import NARROW, WIDE
-from analysis.figures.theme import BASE, INK
+from analysis.figures.figure import NARROW, WIDE, Figure
+from analysis.figures.marks import curves, linear_x
+from analysis.figures.theme import BASE, COLOURS, INK
 from analysis.figures.training import diagnostics, step_rows
 from analysis.study.contrasts import arm_results, primary_of
 from analysis.study.load import load_study
@@ -59,6 +62,7 @@ def test_the_base_is_at_minus_the_controls_gain_and_its_interval_is_turned_round
     gain = results[0].gain
     expected = [-100 * gain.estimate, -100 * gain.high, -100 * gain.low]
     assert [base["value"], base["low"], base["high"]] == pytest.approx(expected)
+    assert figure.title.startswith("Difference to the control in avg@4 on test, 3 seeds")
     study.record.declared = {"margin": 0.03}
     assert "±3.0 points" in differences(study, primary, results).caption
 
@@ -131,3 +135,18 @@ def test_hostile_names_stay_text(loaded) -> None:
     figure = differences(study, primary, named)
     assert figure is not None
     assert "<script" not in figure.inline(WIDE) + figure.svg and "&lt;script&gt;" in figure.inline(WIDE)
+
+
+def test_a_png_has_the_colour_of_every_arm() -> None:
+    """Four of five arms lie on each other: the first three show little but their symbols in the legend."""
+    names = [f"arm {i}" for i in range(5)]
+    slopes = dict.fromkeys(names, 1.0) | {names[-1]: 2.0}
+    rows = [
+        {"series": name, "x": x, "value": slope * x, "low": slope * x - 1, "high": slope * x + 1, "tip": ""}
+        for name, slope in slopes.items()
+        for x in (0.0, 1.0, 2.0)
+    ]
+    spec = curves(rows, x=linear_x("step"), title="accuracy", series=names)
+    drawn = Image.open(io.BytesIO(Figure("five", "Five arms", "Five.", spec).png)).convert("RGB")
+    found = {f"#{red:02x}{green:02x}{blue:02x}" for _, (red, green, blue) in drawn.getcolors(10**6)}
+    assert {*COLOURS[:5], "#ffffff"} <= found

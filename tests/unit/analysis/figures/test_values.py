@@ -7,7 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from analysis.figures.theme import BASE, GREY, style
+from analysis.figures.marks import PANEL_GAP, PANEL_LINE, curves, linear_x
+from analysis.figures.theme import BASE, GREY, num_lines, style
 from analysis.figures.values import CONTROL, OWN, panels, side_by_side
 from analysis.study.bases import untrained_bases
 from analysis.study.contrasts import final_rows, primary_of
@@ -78,9 +79,18 @@ def test_bases_of_two_models_are_two_and_name_their_model(make_study) -> None:
 
 def test_arms_differ_in_more_than_colour_and_the_base_alone_is_grey() -> None:
     arms = [f"arm {i}" for i in range(20)]
-    looks = style([*arms, BASE], dashed=True)
+    looks = style([*arms, BASE])
     pairs = list(zip(looks["colours"], looks["symbols"], strict=True))
     assert len(set(pairs)) == 21 and looks["colours"].count(GREY) == 1 and looks["colours"][-1] == GREY
     strokes = list(zip(looks["colours"], map(tuple, looks["strokes"]), strict=True))
     assert len(set(strokes)) == 21
-    assert style(arms, dashed=False)["strokes"] == [[1, 0]] * 20
+    assert style(arms[:1])["strokes"] == [[1, 0]]
+
+
+def test_a_panels_title_has_room_below_the_panel_above() -> None:
+    """Lines end at the first space after 12 characters: `groups without / reward variance, / share`."""
+    title = "groups without reward variance, share"
+    assert [num_lines(text, 12) for text in (title, "reward", "clip=none, kl=none", "a\nb")] == [3, 1, 1, 2]
+    rows = [{"series": "a", "x": 1.0, "value": 0.0, "panel": name} for name in ("reward", title)]
+    spec = curves(rows, x=linear_x("step"), title=None, series=["a"], panels=["reward", title])
+    assert spec["spacing"]["row"] == PANEL_GAP + 3 * PANEL_LINE

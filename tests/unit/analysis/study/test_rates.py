@@ -284,9 +284,9 @@ def test_the_figure_has_a_curve_an_arm_with_a_band_over_seeds(folder: Path) -> N
 
     study = load_study(folder)
     figure = learning_rates(study, primary_of(study))
-    assert (
-        figure is not None and figure.title == "Accuracy by learning rate, 4 seeds; grey: the untrained base"
-    )
+    assert figure is not None
+    assert figure.title.startswith("Accuracy (avg@4) on test by learning rate, 4 seeds; grey: the untrained")
+    assert '"title": "avg@4, points"' in json.dumps(figure.spec)
     assert "over the study's seeds" in figure.caption
     assert figure.svg
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import scipy.stats as sps
 
+from analysis.figures.evaluations import kept
 from analysis.figures.training import learning_rates
 from analysis.study.contrasts import arm_results, primary_of
 from analysis.study.kept import retention_values
@@ -47,6 +48,24 @@ def test_the_table_is_the_paired_t_of_the_losses(make_study) -> None:
     cells = {line[0]: line for line in table.cells}
     assert cells[CONTROL][-1] == "control" and cells[TREATED][-1].startswith("+0.050 [−")
     assert "KL(base‖policy)" not in table.columns and "0.210 [" in cells[TREATED][3]
+
+
+def test_the_figure_has_the_intervals_of_the_gain_and_of_the_kl(make_study) -> None:
+    """KL of seeds 0, 1, 2: 0.20, 0.21, 0.22; the half width is t(0.975; 2) · 0.01 / √3."""
+    folder = make_study(models=("xs",))
+    with_losses(folder)
+    study = load_study(folder)
+    primary = primary_of(study)
+    results = arm_results(study, primary)
+    figure = kept(study, primary, results)
+    assert figure is not None
+    row = next(row for row in figure.rows if row["series"] == TREATED)
+    half = sps.t.ppf(0.975, 2) * 0.01 / 3**0.5
+    assert (row["x_low"], row["x"], row["x_high"]) == pytest.approx((0.21 - half, 0.21, 0.21 + half))
+    gain = next(r.gain for r in results if r.label == TREATED)
+    assert gain is not None and (row["low"], row["high"]) == pytest.approx((100 * gain.low, 100 * gain.high))
+    fields = [layer["encoding"].get("x2", {}).get("field") for layer in figure.spec["layer"]]
+    assert "x_high" in fields
 
 
 def test_an_earlier_checkpoint_has_its_own_loss(make_study) -> None:

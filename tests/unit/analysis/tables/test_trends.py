@@ -107,7 +107,7 @@ def test_a_slope_over_sizes_is_told_of_the_gain_and_not_of_the_bases(sizes: Path
     assert table.cells[0][3] == "100k, 1M, 10M"
     study = load_study(sizes)
     figure = ordered(study, primary_of(study), arm_results(study, primary_of(study)))
-    assert figure is not None and figure.title.startswith("Accuracy (avg@4) by model size, 3 seeds")
+    assert figure is not None and figure.title.startswith("Accuracy (avg@4) on test by model size, 3 seeds")
     for series in (*GAINS, "untrained base"):  # each at every size, side by side
         xs = [row["x"] for row in figure.rows if row["series"] == series]
         assert xs == pytest.approx(list(SIZES.values()), rel=0.1)
@@ -164,7 +164,7 @@ def test_trends_over_a_numeric_factor_and_over_checkpoints(tmp_path: Path) -> No
     assert raw.loc[("lr", "avg@k", "—"), "p_value"] == pytest.approx(sps.ttest_1samp(slopes, 0).pvalue)
     study = load_study(folder)
     figure = ordered(study, primary_of(study), arm_results(study, primary_of(study)))
-    assert figure is not None and figure.title.startswith("Accuracy (avg@4) by lr")
+    assert figure is not None and figure.title.startswith("Accuracy (avg@4) on test by lr")
     line = [row for row in figure.rows if row["series"] == "trained"]
     assert [row["x"] for row in line] == pytest.approx([float(r) for r in rates], rel=0.05)
     assert [row["value"] for row in line] == pytest.approx(list(100 * last.mean(axis=0)))
