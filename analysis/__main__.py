@@ -52,7 +52,9 @@ def _add_report(report: argparse.ArgumentParser) -> None:
     report.add_argument(
         "--reference", type=Path, metavar="FOLDER", help="also a version small enough to commit"
     )
-    report.add_argument("--figures", help="of that version, comma-separated (default: up to ten)")
+    report.add_argument(
+        "--figures", help="of that version, comma-separated (default: see analysis/README.md)"
+    )
     report.add_argument("--note", action="append", default=[], help="your own words, under “Read with care”")
     report.add_argument("--wandb", choices=("offline", "online"), help="log it to W&B: Tables, an Artifact")
     report.add_argument("--project", default="r1-ablations", help="W&B project (default: r1-ablations)")

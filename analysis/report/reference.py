@@ -40,6 +40,7 @@ MAX_BYTES = 1_000_000  # of one study: commits are for ever
 MAX_BYTES_OF_ALL = 12_000_000  # of outputs/reference
 FIGURES = (
     "anatomy",
+    "discovery",
     "differences",
     "stages",
     "families",

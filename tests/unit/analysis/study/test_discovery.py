@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,8 @@ import scipy.stats as sps
 
 from analysis.figures.discovery import discovery as discovery_figure
 from analysis.report.build import build_report
+from analysis.report.content import ReportSection
+from analysis.report.reference import reference_files
 from analysis.stats.ratio import ratio_of_means
 from analysis.study.contrasts import arm_results, primary_of
 from analysis.study.discovery import Discovery, discoveries
@@ -152,7 +155,17 @@ def test_the_report_has_the_table_and_the_figure_and_others_have_neither(
     assert [row[1] for row in table.cells] == [a.label for a in study.record.arms]
     assert set(table.raw["task"]) == {"aime_gen_test"} and len(table.columns) == len(table.cells[0])
     figure = discovery_figure(study, primary)
-    assert figure is not None and "Valid chains" in figure.title
+    assert figure is not None and figure.title.startswith("Valid chains on test by objective")
+    curve = {row["x"]: row for row in figure.rows if row["series"].startswith(GRPO)}
+    pairs = records_of(folder, "grpo")
+    ones = chain_shares(pairs)[:, 1]
+    low, high = sps.ttest_1samp(ones, 0).confidence_interval(0.95)
+    found = [curve[1.0][name] / 100 for name in ("value", "low", "high")]
+    assert found == pytest.approx([ones.mean(), low, high]) and list(curve) == [1, 2, 4]
+    among = [np.mean([any(row) for row in arm.valid_chains or []]) for _, arm in pairs]
+    assert curve[4.0]["value"] == pytest.approx(100 * np.mean(among))
+    drawn = replace(report, sections=[ReportSection("Discovery", figures=[figure])])
+    assert "figures/discovery.png" in reference_files(drawn)  # without being asked for
 
 
 def test_a_study_of_other_problems_has_neither(make_study: Callable[..., Path]) -> None:
