@@ -85,6 +85,11 @@ def test_arms_differ_in_more_than_colour_and_the_base_alone_is_grey() -> None:
     strokes = list(zip(looks["colours"], map(tuple, looks["strokes"]), strict=True))
     assert len(set(strokes)) == 21
     assert style(arms[:1])["strokes"] == [[1, 0]]
+    rows = [{"series": name, "x": 1.0, "value": 0.0} for name in arms[:3]]
+    layers = curves(rows, x=linear_x("step"), title=None, series=arms[:3])["layer"]
+    (line,) = (layer for layer in layers if layer["mark"]["type"] == "line")
+    dashes = line["encoding"]["strokeDash"]["scale"]["range"]
+    assert len(set(map(tuple, dashes))) == 3  # beside symbols, too
 
 
 def test_a_panels_title_has_room_below_the_panel_above() -> None:

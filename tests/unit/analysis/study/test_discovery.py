@@ -12,6 +12,7 @@ import pytest
 import scipy.stats as sps
 
 from analysis.figures.discovery import discovery as discovery_figure
+from analysis.figures.values import named
 from analysis.report.build import build_report
 from analysis.report.content import ReportSection
 from analysis.report.reference import reference_files
@@ -182,6 +183,7 @@ def test_chains_can_be_the_primary_measure(folder: Path) -> None:
     records.write_record(folder / "study.json", study)
     loaded = load_study(folder)
     assert primary_of(loaded).metric == "chain"
+    assert named(loaded, primary_of(loaded)) == "Valid chains@4 on test"  # and no accuracy
     report = build_report(loaded, figures=False)
     assert any("valid chains@4" in line for line in report.answers)
 
