@@ -120,7 +120,7 @@ def test_untrained_families_can_be_the_primary_split_and_the_answer_has_the_rati
         line for line in build_report(study, figures=False).answers if line.startswith("Share of the gain")
     ]
     assert found and len(lines) == len({t.label for t in found})
-    assert f"{found[0].ratio.estimate:.2f}" in lines[0]  # type: ignore[union-attr]
+    assert f"{found[0].ratio.estimate:.2f}" in lines[0]
 
 
 def _transfers(folder: Path) -> list[Transfer]:
