@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from analysis.calibration.choices import WORLD, per_seed
-from analysis.calibration.scenario import Hits, Scenario
+from analysis.calibration.scenario import Asks, Hits, Scenario
 from analysis.calibration.worlds import Array, problems
 from analysis.stats.contrast import Context, Judged, Measured, judged
 from analysis.stats.inference import holm
@@ -96,7 +96,7 @@ def _says(
     truth: Truth,
     seeds: int,
     margin: Margin | None = None,
-    asks: str = "error",
+    asks: Asks = "error",
 ) -> Scenario:
     def trial(rng: np.random.Generator) -> Hits:
         return [verdict_of(rng, truth, seeds, margin).verdict.word in words]
@@ -104,7 +104,7 @@ def _says(
     return Scenario(
         what=f"verdicts: {' or '.join(words)}, {seeds} seeds, {what}",
         kind="verdict",
-        asks=asks,  # type: ignore[arg-type]
+        asks=asks,
         trial=trial,
         effort=4.0 if "edge" in what else 1.0,
         settings={"seeds": seeds, "control_gain": truth.control, "arm_gain": truth.arm},

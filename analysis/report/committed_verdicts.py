@@ -6,7 +6,7 @@ QUARTER was not declared before those runs; it is narrower where the control gai
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -184,9 +184,10 @@ def _mean(columns: list[pd.Series[Any]]) -> dict[str, float]:
 def _grids(study: Committed) -> dict[tuple[str, int], dict[int, NDArray[np.float64]]]:
     """(arm, 0 before or 1 after training) -> seed -> right share of each problem's samples."""
     grids: dict[tuple[str, int], dict[int, NDArray[np.float64]]] = {}
-    for row in study.table("problems").itertuples():
-        shares = np.array(str(row.right).split(), dtype=float) / float(row.k)  # type: ignore[arg-type]
-        grids.setdefault((str(row.arm), int(row.step > 0)), {})[int(row.seed)] = shares  # type: ignore[operator, arg-type]
+    rows: Iterable[Any] = study.table("problems").itertuples()
+    for row in rows:
+        shares = np.array(str(row.right).split(), dtype=float) / float(row.k)
+        grids.setdefault((str(row.arm), int(row.step > 0)), {})[int(row.seed)] = shares
     return grids
 
 

@@ -237,7 +237,7 @@ class _Child:
                     self.result = (rest[0], rest[1])
         except (EOFError, OSError):
             self.closed = True
-        return found  # type: ignore[return-value]
+        return found
 
     def outcome(self) -> Outcome:
         """How the job ended. The process has ended too afterwards, unless it can take another job."""
