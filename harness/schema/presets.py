@@ -139,7 +139,7 @@ def _check_part(field: str, given: Mapping[str, Any], whole: Mapping[str, Any]) 
         )
 
 
-def corpus_settings(corpus: Any, folders: Sequence[Path] = (CORPORA,), *, opened: bool = False) -> Any:
+def corpus_settings(corpus: Any, folders: Sequence[Path], *, opened: bool) -> Any:
     """The settings of a corpus that is a preset's name; with `opened` also of a plain one, to change some.
 
     Settings, and a plain name that stays one, are given back as they are. Raises ValueError for an unknown

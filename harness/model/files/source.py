@@ -96,9 +96,7 @@ def check_model(model: ModelConfig, templates: Set[str] = frozenset()) -> Codec 
     return check_folder(folder, said, templates, trusted=model.trust_remote_code)
 
 
-def check_folder(
-    folder: Path, said: str, templates: Set[str] = frozenset(), *, trusted: bool = False
-) -> Codec:
+def check_folder(folder: Path, said: str, templates: Set[str] = frozenset(), *, trusted: bool) -> Codec:
     """A model folder's tokenizer, once everything but the numbers in its weights has been checked.
 
     Raises ConfigError, with `said` (the setting that names the folder), for files that are missing or
