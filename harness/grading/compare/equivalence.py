@@ -92,7 +92,7 @@ def _agree(a: str, b: str, use_symbolic: bool) -> bool:
 
 def same_value(gold: str, pred: str, *, use_symbolic: bool) -> Verdict:
     """Whether two texts in one form are equal, and by what: parts of the line, then part by part."""
-    verdict = _single(gold, pred, use_symbolic)
+    verdict = _single(gold, pred)
     if verdict is not None:
         return verdict
     if (gold_region := region(gold)) and (pred_region := region(pred)):
@@ -110,7 +110,7 @@ def same_value(gold: str, pred: str, *, use_symbolic: bool) -> Verdict:
     return (True, "equal parts") if same(*forms, equal) else (False, "different parts")
 
 
-def _single(gold: str, pred: str, use_symbolic: bool) -> Verdict | None:
+def _single(gold: str, pred: str) -> Verdict | None:
     """Compare two numbers, equal texts, numbers with a base; None for anything else."""
     a, b = map(_rational, (gold, pred))
     if a is not None and b is not None:

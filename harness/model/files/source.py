@@ -134,7 +134,7 @@ def shape(model: ModelConfig, vocab_size: int | None = None) -> ModelDims | None
 def content(model: ModelConfig) -> dict[str, str]:
     """Hash each file of a pretrained model. Raises ConfigError if that is not possible."""
     if kind_of(model) == "gguf":
-        return {"gguf": _sha256(gguf_file(model)), "converter": str(GGUF_VERSION)}
+        return {"gguf": sha256_of(gguf_file(model)), "converter": str(GGUF_VERSION)}
     folder = local_folder(model)
     if folder is None:
         listed = _listed(model.hub_id or "", model.revision)
@@ -252,10 +252,11 @@ def _hash(path: Path) -> str:
     blob = path.resolve()
     if blob.parent.name == "blobs" and _BLOB.fullmatch(blob.name):
         return blob.name
-    return _sha256(path)
+    return sha256_of(path)
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """A file's SHA-256, kept until its size or time of change is another."""
     status = ordinary(path).stat()
     return _digest(path, status.st_size, status.st_mtime_ns)
 
