@@ -15,7 +15,7 @@ CONF = Path(__file__).resolve().parents[2] / "conf"
 PRESETS = CONF / "data"
 FEW = 30  # names that a message lists
 CORPORA = CONF / "corpus"
-PLAIN_CORPORA = ("mixed", "clean")  # they are no settings, but names of long ago, and so in names of bases
+PLAIN_CORPORA = ("mixed", "clean")  # without settings, since bases are named by them
 _OF_THE_WHOLE = ("template", "answer_rules", "symbolic")  # one prompt and one grader for all components
 
 

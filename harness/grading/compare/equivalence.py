@@ -104,7 +104,7 @@ def same_value(gold: str, pred: str, *, use_symbolic: bool) -> Verdict:
         return _formulas(forms[0].items[0], forms[1].items[0], use_symbolic)
 
     def equal(a: str, b: str) -> bool:
-        alike = (read(a).kind == "set") == (read(b).kind == "set")  # a set is none of its elements
+        alike = (read(a).kind == "set") == (read(b).kind == "set")  # {2} is not 2
         return alike and same_value(a, b, use_symbolic=use_symbolic)[0]
 
     return (True, "equal parts") if same(*forms, equal) else (False, "different parts")
