@@ -180,7 +180,7 @@ def test_objectives_for_which_it_is_right_are_taken(lines: Sequence[str]) -> Non
 
 
 def test_best_of_n_that_takes_the_best_is_no_plain_sampling() -> None:
-    with pytest.raises(ConfigError, match="fn=best_of_n with objective.loss.fn=ppo_clip"):
+    with pytest.raises(ConfigError, match=r"fn=best_of_n with objective\.loss\.fn=ppo_clip"):
         configure("objective=grpo", "rollout.search={fn: best_of_n, value: oracle, budget: 60}")
 
 
