@@ -64,16 +64,16 @@ def free_port() -> int:
 def run_once(config: RunConfig, stop_at: int | None = None, placement: str | None = None) -> None:
     """Execute a run, which fails as step `stop_at` begins; with the weights placed as the test says."""
     if placement is not None:
-        setup.placement_of = lambda *_: PLACEMENTS[placement]  # type: ignore[assignment]
+        setup.placement_of = lambda *_: PLACEMENTS[placement]
     if stop_at is not None:
         original = trainer.sample_and_grade
 
         def stopping(run: object, step: int | None = None) -> object:
-            if run.counters.step == stop_at:  # type: ignore[attr-defined]
+            if run.counters.step == stop_at:
                 raise RuntimeError("stopped here")
-            return original(run, step)  # type: ignore[arg-type]
+            return original(run, step)
 
-        trainer.sample_and_grade = stopping  # type: ignore[assignment]
+        trainer.sample_and_grade = stopping
     try:
         outcome = execute(config, overrides=[], report=quiet)
         assert outcome == ("finished" if stop_at is None else "failed")

@@ -12,7 +12,7 @@ from math import sqrt
 
 import numpy as np
 
-from analysis.calibration.scenario import Hits, Scenario, holds
+from analysis.calibration.scenario import Hits, Role, Scenario, holds
 from analysis.calibration.worlds import RATES, Array, World, grid_levels, problems, scores, settings_of
 from analysis.stats.inference import holm
 from analysis.stats.intervals import Interval, paired_t, welch_t
@@ -39,7 +39,7 @@ def scenarios() -> Iterator[Scenario]:
             f"difference of two arms whose best rates differ, {seeds} seeds", (WORLD.curve, KL), seeds
         )
     for form in ("t4", "skewed"):
-        world = World(form=form)  # type: ignore[arg-type]
+        world = World(form=form)
         yield _difference(f"difference of two alike arms, 6 seeds, {form} effects", alike, 6, world=world)
     yield Scenario(
         what="rate per seed: Holm over five contrasts with one control, all six arms alike, 6 seeds",
@@ -134,7 +134,7 @@ def _true_difference(world: World, curves: Sequence[Sequence[float]]) -> float:
     return float((chosen[1] - chosen[0]).mean())
 
 
-def _gain(split: str, role: str) -> Scenario:
+def _gain(split: str, role: Role) -> Scenario:
     """Gain over the base of an arm whose rates are all as good, chosen by validation or by the test."""
 
     @cache
@@ -160,7 +160,7 @@ def _gain(split: str, role: str) -> Scenario:
         kind="paired t",
         asks="coverage",
         trial=trial,
-        role=role,  # type: ignore[arg-type]
+        role=role,
         said="no choice is made by the test" if role == "control" else "",
         settings={"seeds": 6, "curves": [list(FLAT)]},
     )

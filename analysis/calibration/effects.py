@@ -108,8 +108,8 @@ def _mean(form: Form, seeds: int) -> Scenario:
     )
 
 
-def _error(what: str, trial: Any, settings: dict[str, Any], kind: str = "TOST") -> Scenario:
-    return Scenario(what, kind, "error", trial, effort=SIZE, settings=settings)
+def _error(what: str, trial: Any, settings: dict[str, Any]) -> Scenario:
+    return Scenario(what, "TOST", "error", trial, effort=SIZE, settings=settings)
 
 
 def _tost_share(seeds: int, side: int, *, paired: bool) -> Scenario:

@@ -12,6 +12,7 @@ import numpy as np
 from analysis.stats.intervals import Interval, wilson
 
 Hits = Sequence[bool | None]  # of one simulated study; None: nothing was printed
+Asks = Literal["coverage", "error", "share"]
 Role = Literal["printed", "limit", "control"]
 BOUNDS = {"coverage": (0.93, 0.97), "error": (0.0, 0.055), "share": (0.0, 1.0)}
 NOMINAL = {"coverage": 0.95, "error": 0.05, "share": None}
@@ -30,7 +31,7 @@ class Scenario:
 
     what: str
     kind: str
-    asks: Literal["coverage", "error", "share"]
+    asks: Asks
     trial: Callable[[np.random.Generator], Hits]
     role: Role = "printed"
     bounds: tuple[float, float] | None = None

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from analysis.calibration.choices import WORLD, per_seed
-from analysis.calibration.scenario import Hits, Scenario
+from analysis.calibration.scenario import Asks, Hits, Scenario
 from analysis.calibration.worlds import Array, problems
 from analysis.stats.contrast import Context, Judged, Measured, judged
 from analysis.stats.inference import holm
@@ -62,19 +61,17 @@ def scenarios() -> Iterator[Scenario]:
         yield _says(("equivalent",), "two alike arms (to be found)", ALIKE, seeds, QUARTER, asks="share")
 
 
-def verdict_of(
-    rng: np.random.Generator, truth: Truth, seeds: int, margin: Margin | None, world: Any = WORLD
-) -> Judged:
+def verdict_of(rng: np.random.Generator, truth: Truth, seeds: int, margin: Margin | None) -> Judged:
     """The verdict on one study; each seed has a base of its own, and all have the same problems."""
-    difficulty = problems(world, rng, (world.test,))
-    shift = world.base_sd * rng.standard_normal((seeds, 1)) / world.base
-    base = world.base * difficulty * np.maximum(0.0, 1 + shift)  # [S, P]
-    part = np.array([truth.parts[i % 6] for i in range(world.test)])
+    difficulty = problems(WORLD, rng, (WORLD.test,))
+    shift = WORLD.base_sd * rng.standard_normal((seeds, 1)) / WORLD.base
+    base = WORLD.base * difficulty * np.maximum(0.0, 1 + shift)  # [S, P]
+    part = np.array([truth.parts[i % 6] for i in range(WORLD.test)])
     drawn = []
     for gain in (None, truth.control, truth.arm):
-        run = 0.0 if gain is None else world.run_sd * rng.standard_normal((seeds, 1))
+        run = 0.0 if gain is None else WORLD.run_sd * rng.standard_normal((seeds, 1))
         p = np.clip(base + (gain or 0.0) * part + run * difficulty, 0.0, 1.0)
-        drawn.append(rng.binomial(world.k, p) / world.k)
+        drawn.append(rng.binomial(WORLD.k, p) / WORLD.k)
     base_scores, control, arm = drawn
     measured = Measured(
         differences=_by_seed(arm - control),
@@ -96,7 +93,7 @@ def _says(
     truth: Truth,
     seeds: int,
     margin: Margin | None = None,
-    asks: str = "error",
+    asks: Asks = "error",
 ) -> Scenario:
     def trial(rng: np.random.Generator) -> Hits:
         return [verdict_of(rng, truth, seeds, margin).verdict.word in words]
@@ -104,7 +101,7 @@ def _says(
     return Scenario(
         what=f"verdicts: {' or '.join(words)}, {seeds} seeds, {what}",
         kind="verdict",
-        asks=asks,  # type: ignore[arg-type]
+        asks=asks,
         trial=trial,
         effort=4.0 if "edge" in what else 1.0,
         settings={"seeds": seeds, "control_gain": truth.control, "arm_gain": truth.arm},

@@ -9,7 +9,7 @@ import numpy as np
 
 from analysis.figures.figure import Figure
 from analysis.figures.marks import curves, forest, linear_x, log_x
-from analysis.figures.theme import BASE
+from analysis.figures.theme import BASE, GREY_BASE
 from analysis.figures.values import (
     Row,
     base_rules,
@@ -31,8 +31,6 @@ from analysis.study.contrasts import ArmResult, Primary, declared
 from analysis.study.draws import method_text
 from analysis.study.load import Study
 from analysis.tables.trends import place
-
-GREY_BASE = "grey: the untrained base"
 
 
 def differences(study: Study, primary: Primary, results: Sequence[ArmResult]) -> Figure | None:

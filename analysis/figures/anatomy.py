@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from analysis.figures.figure import Figure
 from analysis.figures.marks import curves, log_x
-from analysis.figures.theme import BASE, BASE_BEST
+from analysis.figures.theme import BASE, BASE_BEST, GREY_BASE
 from analysis.figures.values import (
     Row,
     estimate_row,
@@ -48,7 +48,7 @@ def anatomy(study: Study, primary: Primary) -> Figure | None:
     )
     dotted = ", dotted at its own best temperature" if is_best else ""
     title = f"pass@k on {split_names(study)[primary.task]} by {factors_text(study)}, {seeds_text(study)}"
-    title += f"; grey: the untrained base{dotted}"
+    title += f"; {GREY_BASE}{dotted}"
     caption = (
         f"Unbiased pass@k on {where(study, primary)}; crosses at k = 1: greedy answers; bands: intervals "
         "over seeds. A curve that starts above the base's and meets it at larger k: right answers became "

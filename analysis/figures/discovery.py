@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from analysis.figures.figure import Figure
 from analysis.figures.marks import curves, log_x
-from analysis.figures.theme import BASE, BASE_BEST
+from analysis.figures.theme import BASE, BASE_BEST, GREY_BASE
 from analysis.figures.values import (
     Row,
     estimate_row,
@@ -54,7 +54,7 @@ def discovery(study: Study, primary: Primary) -> Figure | None:
     title = (
         f"Valid chains on {split_names(study)[primary.task]} by {factors_text(study)}, {seeds_text(study)}"
     )
-    title += f"; grey: the untrained base{dotted}"
+    title += f"; {GREY_BASE}{dotted}"
     return Figure("discovery", title, caption, spec, (4, 2) if titles else (1, 1))
 
 

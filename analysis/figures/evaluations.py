@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from analysis.figures.figure import Figure
 from analysis.figures.marks import curves, forest, linear_x
-from analysis.figures.theme import BASE
+from analysis.figures.theme import BASE, GREY_BASE
 from analysis.figures.values import (
     Row,
     estimate_row,
@@ -28,7 +28,6 @@ from analysis.study.kept import retention_values
 from analysis.study.load import Study
 
 TRAINED = "trained arm"
-GREY_BASE = "grey: the untrained base"
 
 
 def decomposition(study: Study, results: Sequence[ArmResult]) -> Figure | None:

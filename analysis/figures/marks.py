@@ -34,12 +34,11 @@ def forest(
     zero: bool = False,
     margin: float | None = None,
     dodge: bool = False,
-    shared: bool = True,
 ) -> dict[str, Any]:
     """Points with interval bars, a line for each of `labels` from the top down; `value` is on the x axis.
 
     `zero` draws a vertical line at 0, `margin` shades 0 ± margin, `dodge` puts the series of a label below
-    each other, `shared` gives all panels one x axis.
+    each other.
     """
     offset = {"yOffset": alt.YOffset("series:N", scale=alt.Scale(domain=list(series)))} if dodge else {}
     y = alt.Y("label:N", scale=alt.Scale(domain=list(labels)), title=None, axis=label_axis())
@@ -57,7 +56,7 @@ def forest(
     point = base.mark_point(filled=True, size=70, opacity=1)
     layers.append(point.encode(x=x, color=colour, shape=shape, description="tip:N"))
     height = alt.Step(ROW_HEIGHT if not dodge else ROW_HEIGHT / 2)
-    return specification(rows, layers, panels=panels, height=height, own="" if shared else "x")
+    return specification(rows, layers, panels=panels, height=height)
 
 
 def curves(
@@ -111,7 +110,7 @@ def curves(
         )
     mark = line.mark_point(filled=True, size=45, opacity=1)
     layers.append(mark.encode(y=y, description="tip:N", **({"shape": shape} if points else {})))
-    return specification(rows, layers, panels=panels, height=height, own="" if shared else "y")
+    return specification(rows, layers, panels=panels, height=height, shared=shared)
 
 
 def _stairs() -> alt.Chart:
@@ -180,13 +179,12 @@ def specification(
     *,
     panels: Sequence[str] = (),
     height: Any,
-    own: str = "",
+    shared: bool = True,
     header_width: int = 12,
 ) -> dict[str, Any]:
     """Vega-Lite specification of the layers over the rows, one panel each of `panels` where there are any.
 
-    `own` names the axis, x or y, on which each panel has its own scale. Panel titles break after
-    `header_width` characters.
+    With `shared` all panels have one y scale. Panel titles break after `header_width` characters.
     """
     layered = alt.layer(*layers, data=alt.UrlData("rows")).properties(height=height)
     if panels:
@@ -194,10 +192,10 @@ def specification(
         facet = alt.Facet("panel:N", sort=list(panels), header=header)
         chart: Any = layered.facet(facet=facet, columns=1, bounds="flush")
         gap = PANEL_GAP + PANEL_LINE * max(num_lines(panel, header_width) for panel in panels)
-        chart = chart.properties(spacing=alt.RowColnumber(row=gap, column=54 if own == "y" else 28))
+        chart = chart.properties(spacing=alt.RowColnumber(row=gap, column=28 if shared else 54))
         chart = chart.resolve_axis(x="independent")
-        if own:
-            chart = chart.resolve_scale(**{own: "independent"})
+        if not shared:
+            chart = chart.resolve_scale(y="independent")
     else:
         chart = layered
     spec: dict[str, Any] = chart.to_dict()

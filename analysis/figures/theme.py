@@ -14,6 +14,7 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#8
 STROKES = ([1, 0], [7, 3], [2, 2], [9, 3, 2, 3], [4, 2])
 SYMBOLS = ("circle", "square", "triangle-up", "cross", "triangle-down", "triangle-right")
 BASE_STROKES, BASE_SYMBOLS = ([3, 3], [1, 3]), ("diamond", "triangle-left")
+GREY_BASE = f"grey: the {BASE}"  # in titles
 GREY = "#8a939d"  # the untrained base, and what cannot be told from it
 INK = "#010203"  # replaced by the page's text colour, or by near-black in a file
 FONT = (

@@ -7,7 +7,7 @@ from statistics import fmean
 
 from analysis.figures.figure import Figure
 from analysis.figures.marks import curves, linear_x, log_x
-from analysis.figures.theme import BASE
+from analysis.figures.theme import BASE, GREY_BASE
 from analysis.figures.values import (
     FEW_ARMS,
     Row,
@@ -67,7 +67,7 @@ def learning_rates(study: Study, primary: Primary) -> Figure | None:
     bands = "t intervals over seeds" if study.choices else "from the lowest to the highest seed"
     caption = f"Mean of {where_tried(study, primary)}; bands: {bands}."
     if BASE in series:
-        title += "; grey: the untrained base"
+        title += f"; {GREY_BASE}"
         caption += " The base's line is its mean over the study's seeds."
     return Figure("learning_rates", title, caption, spec, (4, 2) if titles else (1, 1))
 
@@ -116,7 +116,7 @@ def learning_curves(study: Study, primary: Primary) -> Figure | None:
     title = f"Accuracy of training rollouts by {factors_text(study)}, {seeds_text(study)}"
     caption = "On training problems: mean over seeds; bands from the lowest to the highest seed."
     if BASE in series:
-        title += "; grey: the untrained base"
+        title += f"; {GREY_BASE}"
         caption += " The base's line is its avg@k on the train split."
     return Figure("learning_curves", title, caption + _binned(study), spec, (4, 2) if titles else (1, 1))
 

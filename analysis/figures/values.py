@@ -21,12 +21,11 @@ FEW_ARMS = 5  # more curves in one panel hide each other
 OWN, CONTROL = "this arm", "its control"
 
 
-def estimate_row(series: str, interval: Interval, *, scale: float = 100, **place: Any) -> Row:
-    """Row of an estimate with its interval; `place` holds label, x, panel."""
-    value = scale * interval.estimate
-    low, high = (
-        value if end is None else scale * end for end in (interval.low, interval.high)
-    )  # no interval: a bar without length
+def estimate_row(series: str, interval: Interval, **place: Any) -> Row:
+    """Row of an estimate in percent with its interval; `place` holds label, x, panel."""
+    value = 100 * interval.estimate
+    # No interval: a bar without length.
+    low, high = (value if end is None else 100 * end for end in (interval.low, interval.high))
     return {
         "series": series,
         "value": value,

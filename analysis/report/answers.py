@@ -36,7 +36,7 @@ def answers(study: Study, primary: Primary, results: list[ArmResult]) -> list[st
     else:
         lines += _differences(study, primary, results, k)
     if study.record.primary.get("split") == HELDOUT:
-        lines += transfer_answers(study, transfers(study, primary))
+        lines += transfer_answers(transfers(study, primary))
     lines += [*helped[1:], *_sure(study, primary, results)]
     if dead := [f"{r.label} ({'; '.join(r.flags)})" for r in results if r.flags]:
         lines.append("Flagged arms, whose numbers may mean nothing: " + ", ".join(dead) + ".")

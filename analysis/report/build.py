@@ -91,7 +91,7 @@ def _sections(
         interactions_table(study, primary),
         finding_table(study, primary, results),
     )
-    moved = transfer_table(study, primary, transfers(study, primary))
+    moved = transfer_table(transfers(study, primary))
     elsewhere = (splits_table(study, primary, results), moved, templates_table(study), gap)
     views = (views_table(study, primary, results), variance_table(study, primary, results))
     found = anatomy(study, primary)

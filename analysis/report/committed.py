@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, NotRequired
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from pydantic import ConfigDict, with_config
 from typing_extensions import TypedDict
 
@@ -175,6 +177,16 @@ class Committed:
                 after = trained.groupby("seed").tail(1)
                 found[str(arm)] = Ends(before.set_index("seed"), after.set_index("seed"))
         return found
+
+    @cached_property
+    def grids(self) -> dict[tuple[str, int], dict[int, NDArray[np.float64]]]:
+        """(arm, 0 before or 1 after training) -> seed -> right share of each problem's samples."""
+        grids: dict[tuple[str, int], dict[int, NDArray[np.float64]]] = {}
+        rows: Iterable[Any] = self.table("problems").itertuples()
+        for row in rows:
+            shares = np.array(str(row.right).split(), dtype=float) / float(row.k)
+            grids.setdefault((str(row.arm), int(row.step > 0)), {})[int(row.seed)] = shares
+        return grids
 
     def arms_at(self, levels: Sequence[str]) -> list[str]:
         """Labels of the arms whose primary factor is at one of these levels, in the plan's order."""

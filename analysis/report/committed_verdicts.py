@@ -118,7 +118,7 @@ def _confounded(
 
 def gain_families(study: Committed, arms: Sequence[str]) -> tuple[Interval, Largest | None, Interval] | None:
     """Mean avg@k gain of some arms: over seeds, its largest family, and with families as the unit."""
-    grids, names = _grids(study), families_of(study)
+    grids, names = study.grids, families_of(study)
     if not names or any((arm, end) not in grids for arm in arms for end in (0, 1)):
         return None
     effects = _effects([(grids[arm, 1], grids[arm, 0]) for arm in arms])
@@ -129,7 +129,7 @@ def gain_families(study: Committed, arms: Sequence[str]) -> tuple[Interval, Larg
 
 def right_by_family(study: Committed, arm: str) -> dict[str, Interval]:
     """Gain of an arm in avg@k on the problems of each family, over seeds; {} where families are not known."""
-    grids, names = _grids(study), families_of(study)
+    grids, names = study.grids, families_of(study)
     if not any(names) or any((arm, end) not in grids for end in (0, 1)):
         return {}
     effects = _effects([(grids[arm, 1], grids[arm, 0])])
@@ -161,7 +161,7 @@ def _measured(study: Committed, pairs: Pairs, metric: str) -> Measured | None:
     if not differences:
         return None
     gains = [_mean([ends[p[i]].after[metric] - ends[p[i]].before[metric] for p in pairs]) for i in (0, 1)]
-    grids, names = _grids(study), families_of(study)
+    grids, names = study.grids, families_of(study)
     known = metric in ("avg", "pass") and names and all((a, 1) in grids for pair in pairs for a in pair)
     effects = _effects([(grids[a, 1], grids[c, 1]) for a, c in pairs], metric) if known else None
     return Measured(differences, gains[0], gains[1], effects, names if effects is not None else ())
@@ -179,15 +179,6 @@ def _mean(columns: list[pd.Series[Any]]) -> dict[str, float]:
     """Seed -> mean over the columns, of seeds that all have."""
     means = pd.concat(columns, axis=1).dropna().mean(axis=1)
     return {str(seed): float(value) for seed, value in means.items()}
-
-
-def _grids(study: Committed) -> dict[tuple[str, int], dict[int, NDArray[np.float64]]]:
-    """(arm, 0 before or 1 after training) -> seed -> right share of each problem's samples."""
-    grids: dict[tuple[str, int], dict[int, NDArray[np.float64]]] = {}
-    for row in study.table("problems").itertuples():
-        shares = np.array(str(row.right).split(), dtype=float) / float(row.k)  # type: ignore[arg-type]
-        grids.setdefault((str(row.arm), int(row.step > 0)), {})[int(row.seed)] = shares  # type: ignore[operator, arg-type]
-    return grids
 
 
 def _effects(

@@ -15,13 +15,13 @@ from analysis.report.committed import AGAIN, RUNS
 from analysis.report.content import Report, ReportSection, status_line
 from analysis.stats.intervals import Interval, paired_t
 from analysis.stats.text import interval_text
+from analysis.study.bases import over_seeds
 from analysis.study.configs import differing_keys
 from analysis.study.contrasts import (
     METRICS,
     Primary,
     Rows,
     final_rows,
-    has,
     primary_of,
     shared_seeds,
     what_varies,
@@ -99,7 +99,7 @@ def compare_table(first: Study, second: Study) -> Table:
     for label in labels:
         ours, theirs = (final_rows(s, label, primary.task) for s in (first, second))
         estimates = [
-            _over_seeds(rows, primary.metric, primary.level, s)
+            over_seeds(s, rows, primary.metric, primary.level)
             for rows, s in ((ours, first), (theirs, second))
         ]
         difference, said = _difference(ours, theirs, primary, what_varies(first))
@@ -237,8 +237,3 @@ def comparison(first: Study, second: Study | None, *, figures: bool = True) -> R
 def _runs_of(study: Study) -> Table:
     """The second study's runs, under a name of their own: two tables would share a CSV."""
     return replace(runs_table(study), name="runs_second", title=f"Runs of {study.name}")
-
-
-def _over_seeds(rows: dict[str, Any], metric: str, level: float, study: Study) -> Interval | None:
-    values = [r[metric] for r in rows.values() if has(r, metric)]
-    return paired_t(values, level=level, varies=what_varies(study)) if values else None

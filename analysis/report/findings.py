@@ -53,7 +53,7 @@ def finding(study: Study, primary: Primary, results: list[ArmResult]) -> dict[st
         else _difference(study, primary, results, measure, contrasts)
     )
     if study.record.primary.get("split") == HELDOUT:
-        said = transfer_answers(study, transfers(study, primary))
+        said = transfer_answers(transfers(study, primary))
         answer += "".join(f"; {line[0].lower()}{line[1:].rstrip('.')}" for line in said)
     answer += "".join(f"; flagged: {arms} ({flag})" for flag, arms in _flagged(results).items())
     answer += "".join(f"; {said}" for said in trend_sentences(trend_table(study, primary, results)))

@@ -55,7 +55,5 @@ def _chosen(study: Committed, own: pd.DataFrame) -> pd.Series[Any]:
 
 
 def _by_sampling(rows: pd.DataFrame) -> dict[Sampling, float]:
-    return {
-        (float(r.temperature), float(r.top_p)): float(r.avg)  # type: ignore[arg-type]
-        for r in rows.itertuples()
-    }
+    columns = rows[["temperature", "top_p", "avg"]].itertuples(index=False)
+    return {(float(temperature), float(top_p)): float(avg) for temperature, top_p, avg in columns}

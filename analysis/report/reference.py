@@ -16,7 +16,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Hashable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -171,7 +171,8 @@ def reference_files(
         if path.exists():
             texts[path.name] = path.read_text(encoding="utf-8")
     files = {name: _portable(text, study).encode() for name, text in texts.items()}
-    lines = "".join(_line(row, read.get(row["run_id"]), own) for row in _rows(study))
+    rows = study.runs[["run_id", "arm", "seed", "status", "reason"]].to_dict("records")
+    lines = "".join(_line(row, read.get(row["run_id"]), own) for row in rows)
     numbers = csv_text(_evaluations(study), float_format="%.6g")
     for name, text in ((RUNS, lines), (EVALUATIONS, numbers)):
         files[name] = gzip.compress(_portable(text, study).encode(), mtime=0)
@@ -197,11 +198,9 @@ def _split_configs(flat: Mapping[str, dict[str, Any]]) -> tuple[dict[str, Any], 
     return shared, {n: {k: v for k, v in c.items() if k not in shared} for n, c in configs.items()}
 
 
-def _rows(study: Study) -> list[dict[str, Any]]:
-    return study.runs[["run_id", "arm", "seed", "status", "reason"]].to_dict("records")  # type: ignore[return-value]
-
-
-def _line(row: dict[str, Any], record: records.RunRecord | None, own: Mapping[str, dict[str, Any]]) -> str:
+def _line(
+    row: Mapping[Hashable, Any], record: records.RunRecord | None, own: Mapping[str, dict[str, Any]]
+) -> str:
     """One line of runs.jsonl; a run that left no readable record has its status and reason."""
     name = row["run_id"]
     data = {k: None if isinstance(v, float) else v for k, v in row.items()}

@@ -30,7 +30,7 @@ REPORT = "report"
 OF_STUDY = ("study.json", DECLARATION, LOOKS)
 KEPT = ("run.json", *OF_STUDY, "eval/", "lm_eval/", "search/", f"{records.BASES}/")
 NON_FINITE: dict[Any, float] = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
-STATES = {"finished": "finished", "running": "running", "crashed": "failed", "failed": "failed"}
+STATES: dict[str, records.Status] = {"finished": "finished", "running": "running"}  # others have failed
 
 
 @dataclass
@@ -195,7 +195,7 @@ def _write_record(run: Tracked, place: Path, notes: list[str]) -> None:
     try:
         record = records.read_run(place)
         if record.status == "running" and status != "running":
-            record.status = status  # type: ignore[assignment]
+            record.status = status
             record.reason = None if status == "finished" else f"W&B says {run.state}"
             records.write_record(place / "run.json", record)
         return
@@ -210,7 +210,7 @@ def _write_record(run: Tracked, place: Path, notes: list[str]) -> None:
         RunRecord(
             run_id=run.run_id,
             study=str(run.config.get("study", run.study)),
-            status=status,  # type: ignore[arg-type]
+            status=status,
             config=run.config,
             seeds={"seed": int(seed)},
             reason=None if status == "finished" else f"W&B says {run.state}",

@@ -18,7 +18,7 @@ import numpy as np
 
 from analysis.stats.voting import best_value_and_variance, vote_value, vote_variance
 
-Correct = Sequence[Sequence[bool]]
+Correct = Sequence[Sequence[int]]  # 0 or 1
 Answers = Sequence[Sequence[Hashable | None]]
 Shares = Mapping[str, tuple[float, float | None]]
 
@@ -230,7 +230,7 @@ def _pass_variance(n: int, c: int, k: int) -> float | None:
 
 
 def _votes(
-    problem: int, correct: Sequence[bool], answers: Sequence[Hashable | None]
+    problem: int, correct: Sequence[int], answers: Sequence[Hashable | None]
 ) -> tuple[int, tuple[int, ...], int]:
     """(votes for the right class, sorted votes of the wrong classes, abstentions)."""
     if len(answers) != len(correct):

@@ -60,8 +60,8 @@ class Forecast:
         return self.held - self.observed
 
 
-def fit_sigmoid(x: ArrayLike, y: ArrayLike, *, start: float, most: float = 1.0) -> Sigmoid:
-    """Least squares over A in [0, `most`], M and B, by a grid that is refined around its best point.
+def fit_sigmoid(x: ArrayLike, y: ArrayLike, *, start: float) -> Sigmoid:
+    """Least squares over A in [0, 1], M and B, by a grid that is refined around its best point.
 
     For given M and B the best A is linear least squares, so the grid has two dimensions. Deterministic.
     Raises ValueError for fewer than four points, or x that do not increase from above 0.
@@ -77,7 +77,7 @@ def fit_sigmoid(x: ArrayLike, y: ArrayLike, *, start: float, most: float = 1.0) 
             for c, w, lo, hi in zip(centre, width, low, high, strict=True)
         ]
         log_m, log_b = (side.ravel() for side in np.meshgrid(*sides, indexing="ij"))
-        rise, sse = _best_rises(xs, ys - start, np.exp(log_m), np.exp(log_b), (-start, most - start))
+        rise, sse = _best_rises(xs, ys - start, np.exp(log_m), np.exp(log_b), (-start, 1 - start))
         best = int(np.argmin(sse))
         centre, width = np.array([log_m[best], log_b[best]]), width / 4
     midpoint, slope = (float(v) for v in np.exp(centre))

@@ -57,7 +57,7 @@ def _simulated(right: int, wrong: tuple[int, ...], abstained: int) -> float:
     return float(np.var(level[:, 0] / np.maximum(1, level.sum(axis=1))))
 
 
-def best_value_and_variance(correct: Sequence[bool], scores: Sequence[float]) -> tuple[float, float | None]:
+def best_value_and_variance(correct: Sequence[int], scores: Sequence[float]) -> tuple[float, float | None]:
     """Share right among the top-scored, and its variance when n samples are drawn anew from these n.
 
     At a level with m of n samples, of which a share q is right, and b below: the top of n draws is j of its

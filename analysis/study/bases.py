@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from analysis.stats.intervals import Interval, paired_t
+from analysis.stats.intervals import Interval
 from analysis.study.configs import problems_of
-from analysis.study.contrasts import Rows, final_rows, has, what_varies
+from analysis.study.contrasts import Rows, final_rows, has
+from analysis.study.draws import t_over_seeds
 from analysis.study.load import Study
 
 if TYPE_CHECKING:
@@ -98,6 +99,5 @@ def _levels_of(study: Study, arms: Sequence[str]) -> str:
 
 
 def over_seeds(study: Study, rows: Rows, metric: str, level: float) -> Interval | None:
-    """Mean over seeds with Student's t interval; None without a value."""
-    values = [float(r[metric]) for r in rows.values() if has(r, metric)]
-    return paired_t(values, level=level, varies=what_varies(study)) if values else None
+    """`t_over_seeds` of a metric of the rows."""
+    return t_over_seeds(study, [float(r[metric]) for r in rows.values() if has(r, metric)], level)

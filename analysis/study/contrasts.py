@@ -156,15 +156,14 @@ def arm_results(study: Study, primary: Primary) -> list[ArmResult]:
     """
     family = declared(study).get("family") or None
     results = [_arm_result(study, primary, arm.label, arm.levels) for arm in study.record.arms]
-    tested = [
-        i
+    tested = {
+        i: r.difference.p_value
         for i, r in enumerate(results)
         if r.difference
         and r.difference.p_value is not None
         and (family is None or r.levels.get(primary.factor or "") in family)
-    ]
-    p_values = [results[i].difference.p_value for i in tested]  # type: ignore[union-attr]
-    adjusted = dict(zip(tested, holm(p_values), strict=True))  # type: ignore[arg-type]
+    }
+    adjusted = dict(zip(tested, holm(list(tested.values())), strict=True))
     return [ArmResult(**{**vars(r), "p_holm": adjusted.get(i)}) for i, r in enumerate(results)]
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from analysis.stats.intervals import Interval, paired_t
 from analysis.study.configs import draw_of
 from analysis.study.load import Study
 
@@ -48,6 +51,11 @@ def what_varies(study: Study) -> str:
     if study.record.pilot:
         return f"{text}; the choice of the learning rate, made once for all seeds, is left out"
     return text
+
+
+def t_over_seeds(study: Study, values: Sequence[float], level: float) -> Interval | None:
+    """Mean of one value a seed with Student's t interval; None without a value."""
+    return paired_t(values, level=level, varies=what_varies(study)) if values else None
 
 
 def limits_text(study: Study) -> str:

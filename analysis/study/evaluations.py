@@ -91,10 +91,10 @@ def summarise(record: records.EvalRecord) -> dict[str, Any]:
     Raises ValueError for lists of another length than the problems, or samples than k.
     """
     _check_lengths(record)
-    avg = avg_at_k(record.correct)  # type: ignore[arg-type]
-    shares = kind_shares(record.correct, record.stepped)  # type: ignore[arg-type]
+    avg = avg_at_k(record.correct)
+    shares = kind_shares(record.correct, record.stepped)
     ks = [k for k in (2**i for i in range(20)) if k < record.k] + [record.k]
-    curve = pass_curve(record.correct, ks)  # type: ignore[arg-type]
+    curve = pass_curve(record.correct, ks)
     steps = sum(map(sum, record.num_steps))
     greedy = record.greedy_correct
     return {
@@ -115,7 +115,7 @@ def summarise(record: records.EvalRecord) -> dict[str, Any]:
         "se_problems": avg.errors[1],
         "greedy": sum(greedy) / len(greedy) if greedy else None,
         "greedy_length": _mean([record.greedy_lengths]) if record.greedy_lengths else None,
-        "maj": vote_accuracy(record.correct, record.answers, record.k),  # type: ignore[arg-type]
+        "maj": vote_accuracy(record.correct, record.answers, record.k),
         "pass": curve[record.k],
         "pass_curve": curve,
         "share_direct": shares["direct"][0],
@@ -170,7 +170,7 @@ def _best(record: records.EvalRecord) -> dict[str, float | None]:
     found: dict[str, float | None] = {}
     for kind in RERANKERS:
         scores = record.rerank_scores.get(kind)
-        best = best_of_k(record.correct, scores) if scores else None  # type: ignore[arg-type]
+        best = best_of_k(record.correct, scores) if scores else None
         found[f"best_{kind}"] = best.value if best else None
         found[f"best_{kind}_se_sampling"] = best.errors[0] if best else None
         found[f"best_{kind}_se_problems"] = best.errors[1] if best else None

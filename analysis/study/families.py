@@ -91,7 +91,7 @@ def _orders(rows: Rows, groups: str) -> list[list[int]] | None:
     if len({row["problem_ids"] for row in firsts}) == 1:
         return [list(range(len(firsts[0]["problem_ids"]))) for _ in firsts]
     names = [[str(name) for name in row[groups]] for row in firsts]
-    orders = [sorted(range(len(own)), key=lambda i, own=own: own[i]) for own in names]  # type: ignore[misc]
+    orders = [sorted(range(len(own)), key=own.__getitem__) for own in names]
     sorted_names = {tuple(own[i] for i in order) for own, order in zip(names, orders, strict=True)}
     return orders if len(sorted_names) == 1 else None
 

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.stats.intervals import Interval, paired_t
+from analysis.stats.intervals import Interval
 from analysis.stats.text import interval_text, points
-from analysis.study.contrasts import Primary, declared, final_rows, shared_seeds, what_varies
+from analysis.study.contrasts import Primary, declared, final_rows, shared_seeds
+from analysis.study.draws import t_over_seeds
 from analysis.study.load import Study
 
 
@@ -43,7 +44,7 @@ def gains(study: Study, primary: Primary, levels: list[str]) -> list[Gain]:
         values = [
             float(np.mean([after[s][metric] - base[s][metric] for after, base in cells])) for s in seeds
         ]
-        interval = paired_t(values, level=primary.level, varies=what_varies(study)) if values else None
+        interval = t_over_seeds(study, values, primary.level)
         if interval is not None and study.looks is not None:
             interval = study.looks.adjusted(interval)
         found.append(Gain(level, interval))

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 
 from analysis.stats.inference import holm
 from analysis.stats.intervals import Interval
-from analysis.stats.text import p_equals, p_text
 from analysis.study.contrasts import ArmResult, Primary, contrast, control_of, final_rows
 from analysis.study.load import Study
 
@@ -77,12 +76,3 @@ def primary_headlines(study: Study, primary: Primary, results: Sequence[ArmResul
     else:
         adjusted = {r.levels.get(primary.factor or "", ""): r.p_holm for r in results if r.control}
     return [replace(h, p_holm=adjusted.get(h.level)) for h in headlines(study, primary)]
-
-
-def p_text_of(headline: Headline) -> str:
-    """`p = 0.012, Holm 0.061`: the contrast's own p and, where it is one of several, the adjusted one."""
-    d = headline.difference
-    if d is None or d.p_value is None:
-        return ""
-    differs = headline.p_holm is not None and headline.p_holm > d.p_value
-    return p_equals(d.p_value) + (f", Holm {p_text(headline.p_holm)}" if differs else "")

@@ -32,9 +32,9 @@ K = TypeVar("K")
 COMMITTED = "provenance.json"  # of a version written by `report --reference`
 
 
-@dataclass
+@dataclass(eq=False)
 class Study:
-    """One study in memory.
+    """One study in memory, equal to itself alone.
 
     `runs`: one row per run, planned or on disk. `evaluations`: one row per checkpoint and task.
     `samplings`: rows of the same form at the temperatures and top-ps of `eval.temperatures`, which nothing

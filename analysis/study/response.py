@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from math import log10
 from statistics import fmean
@@ -182,6 +183,7 @@ def pilot_values(pilot: Sequence[Mapping[str, Any]]) -> dict[str, Values]:
     }
 
 
+@lru_cache(maxsize=1)  # one report asks in its tables, its figure and for each contrast
 def study_responses(study: Study, primary: Primary) -> list[Response]:
     """Response of each arm: of a grid on the primary task and metric, of a pilot avg@k on its validation.
 

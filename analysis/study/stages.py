@@ -61,7 +61,8 @@ def total(study: Study, run: str, column: str) -> float | None:
     """A cost summed over a run, the stages before it and its teachers'; None where one has no record."""
     costs = _column(study, column)
     values = [costs.get(name) for name in lineage(study, run)]
-    return None if any(value is None for value in values) else float(sum(values))  # type: ignore[arg-type]
+    known = [value for value in values if value is not None]
+    return float(sum(known)) if len(known) == len(values) else None
 
 
 def mean_total(study: Study, runs: Sequence[str], column: str) -> float | None:

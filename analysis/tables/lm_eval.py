@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from analysis.stats.intervals import Interval, paired_t
 from analysis.stats.text import number_text
 from analysis.study.contrasts import ArmResult, what_varies
+from analysis.study.draws import t_over_seeds
 from analysis.study.lm_eval import TaskScores, lm_eval_scores
 from analysis.study.load import Study
 from analysis.tables.arms import interval_columns
@@ -40,15 +40,11 @@ def _row(
     changes = {seed: value - base[seed] for seed, value in after.items() if seed in base}
     theirs = _changes(scores, result.control)
     apart = [value - theirs[seed] for seed, value in changes.items() if seed in theirs]
-
-    def over_seeds(values: Sequence[float]) -> Interval | None:
-        return paired_t(list(values), level=level, varies=what_varies(study)) if values else None
-
     intervals = {
-        "base": over_seeds(list(base.values())),
-        "after": over_seeds(list(after.values())),
-        "change": over_seeds(list(changes.values())),
-        "difference": over_seeds(apart),
+        "base": t_over_seeds(study, list(base.values()), level),
+        "after": t_over_seeds(study, list(after.values()), level),
+        "change": t_over_seeds(study, list(changes.values()), level),
+        "difference": t_over_seeds(study, apart, level),
     }
     cells = [
         scores.task,

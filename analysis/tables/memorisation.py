@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from analysis.stats.intervals import Interval, memorisation_gap, paired_t
+from analysis.stats.intervals import Interval, memorisation_gap
 from analysis.stats.text import interval_text
 from analysis.study.contrasts import Rows, evaluated_tasks, final_rows, what_varies
+from analysis.study.draws import t_over_seeds
 from analysis.study.load import Study
 from analysis.tables.table import Table, to_frame
 
@@ -91,15 +92,11 @@ def _summaries(
     """Gap after training, the base's, their change (t over seeds), and the first seed's (t over pairs)."""
     both = [seed for seed in after if seed in before]
     return {
-        "gap": _over_seeds(study, [g.estimate for g in after.values()], level),
-        "base": _over_seeds(study, [before[s].estimate for s in both], level),
-        "change": _over_seeds(study, [after[s].estimate - before[s].estimate for s in both], level),
+        "gap": t_over_seeds(study, [g.estimate for g in after.values()], level),
+        "base": t_over_seeds(study, [before[s].estimate for s in both], level),
+        "change": t_over_seeds(study, [after[s].estimate - before[s].estimate for s in both], level),
         "one_run": next(iter(after.values())),
     }
-
-
-def _over_seeds(study: Study, values: list[float], level: float) -> Interval | None:
-    return paired_t(values, level=level, varies=what_varies(study)) if values else None
 
 
 def _numbers(interval: Interval | None) -> list[tuple[str, Any]]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from analysis.stats.intervals import Interval, paired_t
+from analysis.stats.intervals import Interval
 from analysis.stats.text import interval_text, number_text
 from analysis.study.contrasts import ArmResult, what_varies
+from analysis.study.draws import t_over_seeds
 from analysis.study.kept import retention_values
 from analysis.study.load import Study
 from analysis.tables.table import Table, to_frame
@@ -28,11 +29,11 @@ def retention_table(study: Study, results: Sequence[ArmResult], *, level: float 
     shown = [column for column in COLUMNS if values[column]]
     cells, raw = [], []
     for r in results:
-        means = {c: _over_seeds(study, list(values[c].get(r.label, {}).values()), level) for c in shown}
+        means = {c: t_over_seeds(study, list(values[c].get(r.label, {}).values()), level) for c in shown}
         if not any(means.values()):
             continue
         loss, control_loss = (values["kept_loss"].get(label or "", {}) for label in (r.label, r.control))
-        paired = _over_seeds(study, [loss[s] - control_loss[s] for s in loss if s in control_loss], level)
+        paired = t_over_seeds(study, [loss[s] - control_loss[s] for s in loss if s in control_loss], level)
         against = number_text(paired, signed=True) if r.control else "control"
         cells.append(
             [r.label, interval_text(r.gain, signed=True), *map(number_text, means.values()), against]
@@ -53,7 +54,3 @@ def _numbers(result: ArmResult, intervals: Mapping[str, Interval | None]) -> dic
     for name, interval in intervals.items():
         row |= {f"{name}{end}": getattr(interval, part, None) for end, part in ends.items()}
     return row
-
-
-def _over_seeds(study: Study, values: list[float], level: float) -> Interval | None:
-    return paired_t(values, level=level, varies=what_varies(study)) if values else None

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 from analysis.stats.text import interval_text
 from analysis.study.anatomy import BEST
-from analysis.study.contrasts import METRICS, Primary
-from analysis.study.load import Study
+from analysis.study.contrasts import METRICS
 from analysis.study.transfer import CARRIES, STAYS, Transfer
 from analysis.tables.arms import interval_columns
 from analysis.tables.table import Table, to_frame
@@ -25,7 +24,7 @@ CROSSED_NOTE = (
 )
 
 
-def transfer_answers(study: Study, found: Sequence[Transfer]) -> list[str]:
+def transfer_answers(found: Sequence[Transfer]) -> list[str]:
     """A sentence for each arm that gains: how much of it reaches families that training never sees.
 
     Where arms are crossed, of these alone.
@@ -44,7 +43,7 @@ def transfer_answers(study: Study, found: Sequence[Transfer]) -> list[str]:
     return lines
 
 
-def transfer_table(study: Study, primary: Primary, found: Sequence[Transfer]) -> Table:
+def transfer_table(found: Sequence[Transfer]) -> Table:
     """One row an arm and measure."""
     cells = [
         [

@@ -29,10 +29,17 @@ from harness.data.families.instance import (
     candidate,
     check_names,
     generate,
-    stream,
     twin,
 )
-from harness.data.splits import CORPUS_BUCKETS, SEED_STRIDE, SPLIT_BUCKETS, balanced, bucket_of, unique
+from harness.data.splits import (
+    CORPUS_BUCKETS,
+    SEED_STRIDE,
+    SPLIT_BUCKETS,
+    balanced,
+    bucket_of,
+    stream,
+    unique,
+)
 from harness.types import Problem
 
 __all__ = [
@@ -143,7 +150,7 @@ def best_constant(problems: Sequence[Problem]) -> tuple[str, float]:
 def _documents(
     mix: str, num_documents: int, families: Sequence[str], levels: Sequence[int], style: str, seed: int
 ) -> Iterator[tuple[str, str]]:
-    rng = stream("corpus", seed)
+    rng = stream(DATASET, "corpus", seed)
     cells = [(family, level) for family in families for level in levels]
     candidates = count(seed * SEED_STRIDE)
     for _ in range(num_documents):
@@ -175,7 +182,7 @@ def _sloppy(instance: Instance, rng: Random) -> tuple[int, list[str]]:
 def _split_instances(
     split: str, num_problems: int, families: Sequence[str], levels: Sequence[int], seed: int
 ) -> list[Instance]:
-    order = stream("order", split, seed)
+    order = stream(DATASET, "order", split, seed)
     return balanced(candidate, split, num_problems, families, levels, seed, order)
 
 

@@ -8,16 +8,14 @@ block of code counts as well.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
-from random import Random
 
 from harness.data.code_families import arithmetic, sequences
 from harness.data.code_families.family import Family, Stated
 from harness.data.families.instance import check_names
-from harness.data.splits import CORPUS_BUCKETS, SEED_STRIDE, SPLIT_BUCKETS, balanced, bucket_of
+from harness.data.splits import CORPUS_BUCKETS, SEED_STRIDE, SPLIT_BUCKETS, balanced, bucket_of, stream
 from harness.grading.code.program import reference_text
 from harness.types import Problem
 
@@ -63,7 +61,7 @@ class Instance:
 
 def candidate(family: str, level: int, seed: int, buckets: range) -> Instance | None:
     """The task of (family, level, seed), always the same; None where it lies in none of the buckets."""
-    kind, rng = FAMILIES[family], _stream("task", family, level, seed)
+    kind, rng = FAMILIES[family], stream(DATASET, "task", family, level, seed)
     found = Instance(family, kind.topic, level, kind.state(kind.draw(rng, level)))
     return found if bucket_of(family, found.canonical) in buckets else None
 
@@ -85,7 +83,7 @@ def load(
     if split == "perturbed":
         return []
     check_names("split", [split], SPLITS)
-    order = _stream("order", split, seed)
+    order = stream(DATASET, "order", split, seed)
     instances = balanced(candidate, split, num_problems, families, levels, seed, order)
     return [
         Problem(
@@ -118,7 +116,7 @@ def corpus(
     there is something to be learned from tests; every other mix is right.
     """
     _check(families, levels, style)
-    rng = _stream("corpus", mix, seed)
+    rng = stream(DATASET, "corpus", mix, seed)
     cells = [(family, level) for family in families for level in levels]
     seeds = count(seed * SEED_STRIDE)
     for _ in range(num_documents):
@@ -132,8 +130,3 @@ def _check(families: Sequence[str], levels: Sequence[int], style: str) -> None:
     check_names("families", families, FAMILIES)
     check_names("levels", levels, LEVELS)
     check_names("style", [style], ("full", "terse"))
-
-
-def _stream(*key: object) -> Random:
-    name = "|".join(map(str, (DATASET, *key)))
-    return Random(int.from_bytes(hashlib.sha256(name.encode()).digest()[:16], "big"))

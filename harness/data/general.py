@@ -7,7 +7,6 @@ text and compared as it stands (`Problem.exact`): capitals and order count, blan
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
@@ -16,7 +15,7 @@ from random import Random
 from harness.data.families.instance import check_names
 from harness.data.general_families import forms, lists, passages
 from harness.data.general_families.family import Family
-from harness.data.splits import CORPUS_BUCKETS, SEED_STRIDE, SPLIT_BUCKETS, balanced, bucket_of
+from harness.data.splits import CORPUS_BUCKETS, SEED_STRIDE, SPLIT_BUCKETS, balanced, bucket_of, stream
 from harness.types import Problem
 
 GENERATOR_VERSION = 2  # part of every data hash: raise it with any change to what is generated
@@ -42,7 +41,7 @@ class Instance:
 
 def candidate(family: str, level: int, seed: int, buckets: range) -> Instance | None:
     """The task of (family, level, seed), always the same; None where it lies in none of the buckets."""
-    kind, rng = FAMILIES[family], _stream("task", family, level, seed)
+    kind, rng = FAMILIES[family], stream(DATASET, "task", family, level, seed)
     said = kind.state(kind.draw(rng, level))
     if bucket_of(family, said.canonical) not in buckets:
         return None
@@ -67,7 +66,7 @@ def load(
         return []
     check_names("split", [split], SPLITS)
     instances = balanced(
-        candidate, split, num_problems, families, levels, seed, _stream("order", split, seed)
+        candidate, split, num_problems, families, levels, seed, stream(DATASET, "order", split, seed)
     )
     return [
         Problem(
@@ -100,7 +99,7 @@ def corpus(
     every other mix is right.
     """
     _check(families, levels, style)
-    rng = _stream("corpus", mix, seed)
+    rng = stream(DATASET, "corpus", mix, seed)
     cells = [(family, level) for family in families for level in levels]
     seeds = count(seed * SEED_STRIDE)
     for _ in range(num_documents):
@@ -129,8 +128,3 @@ def _check(families: Sequence[str], levels: Sequence[int], style: str) -> None:
     check_names("families", families, FAMILIES)
     check_names("levels", levels, LEVELS)
     check_names("style", [style], ("full", "terse"))
-
-
-def _stream(*key: object) -> Random:
-    name = "|".join(map(str, (DATASET, *key)))
-    return Random(int.from_bytes(hashlib.sha256(name.encode()).digest()[:16], "big"))

@@ -38,6 +38,12 @@ class Candidate(Protocol[T_co]):
     def __call__(self, family: str, level: int, seed: int, buckets: range) -> T_co | None: ...
 
 
+def stream(*key: object) -> Random:
+    """Random numbers named by their key; the same on every platform and in every process."""
+    name = "|".join(map(str, key))
+    return Random(int.from_bytes(hashlib.sha256(name.encode()).digest()[:16], "big"))
+
+
 def bucket_of(family: str, canonical: str) -> int:
     """0 to NUM_BUCKETS - 1, from the canonical form alone."""
     digest = hashlib.sha256(f"{family}|{canonical}".encode()).digest()

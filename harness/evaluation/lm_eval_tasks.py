@@ -61,7 +61,7 @@ def evaluate_lm_eval(
     run_id: str | None,
     base_id: str | None,
     device: str,
-    progress: Callable[[str, int, int], None] = lambda task, done, total: None,
+    progress: Callable[[str, int, int], None],
 ) -> list[LmEvalRecord]:
     """Run each of `eval.lm_eval` whose record is missing or damaged on the weights in the hub's format."""
     missing = []

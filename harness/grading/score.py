@@ -58,7 +58,7 @@ def score(
     )
 
 
-def vote_of(completion: str, rules: tuple[Rule, ...], exact: bool = False) -> str | None:
+def vote_of(completion: str, rules: tuple[Rule, ...], exact: bool) -> str | None:
     """The vote of a completion, as `Score.vote`, without a look at any reference."""
     found = extract(completion, rules).answer
     return None if found is None else literal_text(found) if exact else answer_class(found)

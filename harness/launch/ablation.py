@@ -282,9 +282,9 @@ def own_lines(
     spec: AblationSpec | None,
     rates: dict[str, float] | None,
     levels: dict[str, str],
-    rate: float | None = None,
-    steps: int | None = None,
-    stage: str | None = None,
+    rate: float | None,
+    steps: int | None,
+    stage: str | None,
 ) -> list[str]:
     """What the ablation sets beside the levels: the learning rate, the seed's base.
 

@@ -112,8 +112,9 @@ def _execute(
             tracker.finish(record, folder)
             raise KeyboardInterrupt(why) from error
         record.status, record.reason = "failed", distributed.lost_peer(error) or reason_of(error)
-        with suppress(OSError):  # the reason stands in the record, whatever became of the folder
-            write_text(folder / "error.txt", traceback.format_exc()) if not is_disk_full(error) else None
+        if not is_disk_full(error):
+            with suppress(OSError):  # the record has the reason, also where the folder is gone
+                write_text(folder / "error.txt", traceback.format_exc())
     if record.status != "finished":
         warm.drop()  # here, where no traceback refers to the run's tensors any more
     if (unwritten := close_record(folder, record, clock)) is not None:

@@ -131,9 +131,9 @@ def expand(
     given = _sorted(composer, overrides)
     if (number := shared_by(composer, given.launcher)) > 1 and "trainer.processes" not in given.keys:
         given.fixed.append(f"trainer.processes={number}")  # sums in another order give other numbers
-    raw = OmegaConf.to_container(composer.raw(given.fixed))
+    raw: Any = OmegaConf.to_container(composer.raw(given.fixed))
     own = "seed" in given.keys
-    spec = read_spec(raw.get("ablation"), _ablation_file(composer, given), given.until, own_seeds=own)  # type: ignore[union-attr]
+    spec = read_spec(raw.get("ablation"), _ablation_file(composer, given), given.until, own_seeds=own)
     factors = _factors(composer, spec, given, multirun=multirun)
     grid = rates_per_seed(spec.lr_grid if spec else None, given.keys)
     jobs = _jobs(composer, spec, given, factors, rates, grid, _steps(match), num_seeds)

@@ -61,7 +61,7 @@ def export(run: Path, folder: Path, *, step: int | None = None, dtype: str | Non
     weights = run / CHECKPOINTS / f"step_{chosen:06d}"
     verify(weights, {"owner": record.run_id, "step": chosen})
     _write_whole(folder, lambda target: _fill(target, run, record, config, chosen, last, dtype))
-    return _said(run, record, folder, chosen, last)
+    return _said(record, folder, chosen, last)
 
 
 def _check_target(folder: Path) -> None:
@@ -150,7 +150,7 @@ def _write_whole(folder: Path, fill: Callable[[Path], None]) -> None:
         raise
 
 
-def _said(run: Path, record: RunRecord, folder: Path, step: int, last: int) -> list[str]:
+def _said(record: RunRecord, folder: Path, step: int, last: int) -> list[str]:
     """What was written and what to do with it."""
     which = "the last" if step == last else f"of {last}"
     size = sum(path.stat().st_size for path in folder.iterdir()) / 1e6

@@ -72,9 +72,7 @@ def run_cost(
     return Cost(phases, training, evaluated * _token_seconds(config, dims, rates))
 
 
-def step_seconds(
-    config: RunConfig, dims: ModelDims, *, gpu_bytes: float, rates: Rates = H100
-) -> dict[str, float]:
+def step_seconds(config: RunConfig, dims: ModelDims, *, gpu_bytes: float, rates: Rates) -> dict[str, float]:
     """Seconds of one step by phase."""
     machines, objective = config.trainer.verl, config.objective
     rows = config.rollout.prompts_per_step * config.rollout.group_size

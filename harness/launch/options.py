@@ -6,6 +6,7 @@ import argparse
 import difflib
 import os
 from pathlib import Path
+from typing import NoReturn
 
 SWEEP = "WANDB_SWEEP_ID"  # set by W&B's sweep agent, which writes settings as --trainer.lr=0.1
 ROOT = Path(__file__).resolve().parents[2]
@@ -57,7 +58,7 @@ exit codes: 0 finished or skipped, 1 a run failed, 2 bad input, 3 another proces
 class Parser(argparse.ArgumentParser):
     """A parser whose errors are ValueErrors: main() turns each into one line."""
 
-    def error(self, message: str) -> None:  # type: ignore[override]
+    def error(self, message: str) -> NoReturn:
         raise ValueError(message)
 
 

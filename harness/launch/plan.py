@@ -95,7 +95,7 @@ def describe(sweep: Sweep, todo: dict[str, str], *, workers: int, here: bool = T
             "",
             "Each seed draws training, validation and test problems of its own (data_seed=${seed}).",
         ]
-    lines += ["", detectable(len(sweep.seeds), records)]
+    lines += ["", detectable(len(sweep.seeds))]
     if sweep.shared_base:
         lines += [
             "Seeds share a base: intervals are conditional on it (base_seed=${seed} gives each its own)."
@@ -237,7 +237,7 @@ def _stream_lines(configs: Sequence[RunConfig]) -> list[str]:
     return lines
 
 
-def detectable(num_seeds: int, records: Sequence[RunRecord] = ()) -> str:
+def detectable(num_seeds: int) -> str:
     """The smallest true difference that the paired t finds with probability 0.8 at level 0.05."""
     if num_seeds < 3:
         return f"{count(num_seeds, 'seed')}: no interval; use at least 3."

@@ -23,7 +23,7 @@ def machine_lines(configs: Sequence[RunConfig], *, here: bool) -> list[str]:
     return lines + ["", *dict.fromkeys(large_lines(large, here=here))] * bool(large)
 
 
-def large_lines(configs: Sequence[RunConfig], *, here: bool = True) -> list[str]:
+def large_lines(configs: Sequence[RunConfig], *, here: bool) -> list[str]:
     """Time of a step and of a run on verl, at stated rates, and what waits for what."""
     lines = [
         f"On verl, computed at stated rates of an {H100.name} ({H100.flops / 1e12:.0f} TFLOP/s, of which "

@@ -187,9 +187,8 @@ def unevaluated(config: RunConfig, step: int, folder: Path | None = None) -> str
         for task, record in _record_paths(config, folder, step):
             if record.exists() or _had_record(done, task, record):
                 lost = not samples_of(record).exists() and step and not weights.exists()
-                read_eval(record) if lost else read_whole_eval(
-                    record
-                )  # the numbers stand without completions
+                read = read_eval if lost else read_whole_eval  # the numbers stand without completions
+                read(record)
         for record in lm_eval_records(config, folder, step).values():
             read_lm_eval(record)
         for record in search_records(config, folder, step).values():

@@ -35,7 +35,6 @@ PRELOAD = [
     "wandb",
 ]
 GRACE = 20.0  # seconds a child has to stop: more than it gives the step under way
-SILENCE = 300.0  # seconds without a sign of life after which a child counts as hung
 HELD_AGAIN = 5.0  # seconds until a run is tried again that another launch has under way
 
 
@@ -44,8 +43,8 @@ def run_all(
     *,
     places: Sequence[str | None],
     display: Display,
-    silence: float = SILENCE,
-    sides: Mapping[int, bool] | None = None,
+    silence: float,
+    sides: Mapping[int, bool],
 ) -> dict[str, Outcome]:
     """Run every job, one at a place, longest first; a run starts once its bases were tried.
 
@@ -67,7 +66,7 @@ def run_all(
     context.set_forkserver_preload(_preload(works))
     pending = sorted(works, key=lambda w: -max(w.priority, w.cost))
     seats = list(places)
-    matcher = Matcher(seats, sides or {})
+    matcher = Matcher(seats, sides)
     active: dict[str, _Child] = {}
     idle: list[_Child] = []
     outcomes: dict[str, Outcome] = {}
@@ -237,7 +236,7 @@ class _Child:
                     self.result = (rest[0], rest[1])
         except (EOFError, OSError):
             self.closed = True
-        return found  # type: ignore[return-value]
+        return found
 
     def outcome(self) -> Outcome:
         """How the job ended. The process has ended too afterwards, unless it can take another job."""

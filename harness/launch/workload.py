@@ -20,7 +20,7 @@ _BY_STEP = ("sync", "sync_check")
 _BY_PASS = ("train",)
 _APART = ("evaluate", "pretrain")
 _REFERENCE = 0.3  # a forward pass of the reference, as a share of a training pass
-_LEAST = 0.05  # of a run's time that it is taken to have had a core
+_LEAST = 0.05  # share of its time for which a run is taken to have had a core, at least
 _NEAR_THE_LIMIT = 0.8  # mean length, as a share of the longest, from which a longer limit is taken to be used
 
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 from harness.model.dims import ModelDims, num_parameters
 from harness.model.files.source import shape
+from harness.model.needs import GIB
 from harness.model.preflight import LONGEST_PROMPT_TOKENS, gpu_total
 from harness.schema.run_config import ConfigError, RunConfig
 
-GIB = 2**30
 STATED_GPU = 80 * GIB  # where no GPU is asked: an A100's or H100's
 _RUNTIME = 2.0 * GIB  # CUDA's contexts of two processes, NCCL's buffers, kernels; stated
 _VLLM_WORK = 2.0 * GIB  # activations and CUDA graphs inside vLLM's share; stated

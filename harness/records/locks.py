@@ -32,7 +32,10 @@ STUDY_LOCK = ".study.lock"
 def clear_temporaries(folder: Path) -> None:
     """Remove the unfinished files of a killed process; a finished file has another name."""
     for path in folder.rglob(".*.tmp"):
-        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -36,7 +36,7 @@ def check_requests(
     seeds: Sequence[int],
     *,
     max_positions: int,
-    limits: Sequence[int] | None = None,
+    limits: Sequence[int] | None,
 ) -> None:
     """Raises ValueError for requests that cannot fit or make sense."""
     if len(prompts) != len(seeds):
@@ -66,7 +66,7 @@ def make_requests(
     on_end: OnEnd | None,
     *,
     params: SamplingParams,
-    limits: Sequence[int] | None = None,
+    limits: Sequence[int] | None,
 ) -> list[Request]:
     """One request a prompt; `on_end` is called with the index of each that ends."""
     most = [params.max_new_tokens] * len(prompts) if limits is None else limits

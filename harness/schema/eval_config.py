@@ -97,6 +97,16 @@ def _repeated(values: Sequence[float]) -> float | None:
     return next((value for i, value in enumerate(values) if value in values[:i]), None)
 
 
+def _trained(kind: str) -> Used[EvalConfig]:
+    """The settings of a reward model, which are read where something asks for its values."""
+    return Used(
+        (f"{kind}_model",),
+        lambda c, run: kind in c.reward_models,
+        f"no such model is trained; add {kind} to eval.rerank, ask for a search with value={kind}, or "
+        f"leave it out",
+    )
+
+
 class EvalConfig(Section):
     """The evaluation of the base and of each checkpoint; it has a key of its own, outside `run_id`."""
 
@@ -217,12 +227,4 @@ class EvalConfig(Section):
         ),
     )
 
-    used: ClassVar[tuple[Used[EvalConfig], ...]] = tuple(
-        Used(
-            (f"{kind}_model",),
-            lambda c, run, kind=kind: kind in c.reward_models,  # type: ignore[misc]
-            f"no such model is trained; add {kind} to eval.rerank, ask for a search with value={kind}, or "
-            f"leave it out",
-        )
-        for kind in ("outcome", "process")
-    )
+    used: ClassVar[tuple[Used[EvalConfig], ...]] = tuple(map(_trained, ("outcome", "process")))

@@ -15,7 +15,7 @@ CONF = Path(__file__).resolve().parents[2] / "conf"
 PRESETS = CONF / "data"
 FEW = 30  # names that a message lists
 CORPORA = CONF / "corpus"
-PLAIN_CORPORA = ("mixed", "clean")  # they are no settings, but names of long ago, and so in names of bases
+PLAIN_CORPORA = ("mixed", "clean")  # without settings, since bases are named by them
 _OF_THE_WHOLE = ("template", "answer_rules", "symbolic")  # one prompt and one grader for all components
 
 
@@ -139,7 +139,7 @@ def _check_part(field: str, given: Mapping[str, Any], whole: Mapping[str, Any]) 
         )
 
 
-def corpus_settings(corpus: Any, folders: Sequence[Path] = (CORPORA,), *, opened: bool = False) -> Any:
+def corpus_settings(corpus: Any, folders: Sequence[Path], *, opened: bool) -> Any:
     """The settings of a corpus that is a preset's name; with `opened` also of a plain one, to change some.
 
     Settings, and a plain name that stays one, are given back as they are. Raises ValueError for an unknown

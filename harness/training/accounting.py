@@ -94,7 +94,7 @@ class Meter:
 def begin_peak(device: torch.device) -> None:
     """Reset the peak that `peak_bytes` reports."""
     if device.type == "cuda":
-        if torch.cuda.is_initialized():  # else there is none yet, and asking fails
+        if torch.cuda.is_initialized():  # before that, there is no peak to reset, and the call fails
             torch.cuda.reset_peak_memory_stats(device)
     elif _can_begin_peak():
         _CLEAR_REFS.write_text("5")

@@ -11,13 +11,12 @@ import torch
 from torch import nn
 
 from harness.model.dims import ModelDims, num_parameters
-from harness.model.needs import needs
+from harness.model.needs import GIB, needs
 from harness.model.preflight import remedies
 from harness.schema.run_config import RunConfig
 from harness.training.distributed import all_gather_list, world_size
 
 T = TypeVar("T")
-_GIB = 2**30
 _MESSAGES = (
     "CUBLAS_STATUS_ALLOC_FAILED",
     "CUDA error: out of memory",
@@ -52,14 +51,14 @@ def explained(phase: str, config: RunConfig, dims: ModelDims, dtype: torch.dtype
 def _needs(phase: str, config: RunConfig, dims: ModelDims, dtype: torch.dtype) -> str:
     """The tensors that decide a phase's memory, and the settings that set them."""
     rollout, trainer, size = config.rollout, config.trainer, dtype.itemsize
-    weights = f"weights {num_parameters(dims) * size / _GIB:.2f} GiB"
+    weights = f"weights {num_parameters(dims) * size / GIB:.2f} GiB"
     if phase in ("sample", "sync_check", "evaluate"):
         tokens = rollout.max_new_tokens
         if phase == "evaluate":
             tokens = max([config.eval.max_new_tokens, *(b.max_new_tokens for b in config.eval.benchmarks)])
         asked = rollout.prompts_per_step * rollout.group_size if phase == "sample" else rollout.max_batch_size
         rows = min(rollout.max_batch_size, asked)
-        cache = 2 * dims.num_layers * rows * dims.num_kv_heads * tokens * dims.head_dim * size / _GIB
+        cache = 2 * dims.num_layers * rows * dims.num_kv_heads * tokens * dims.head_dim * size / GIB
         return (
             f"{weights}, keys and values of {rows} rows × {tokens} new tokens and their prompts, at least "
             f"[{dims.num_layers}, {rows}, {dims.num_kv_heads}, {tokens}, {dims.head_dim}] twice, "
@@ -67,12 +66,12 @@ def _needs(phase: str, config: RunConfig, dims: ModelDims, dtype: torch.dtype) -
             f"rollout.cache_memory={rollout.cache_memory} with rollout.cache=paged"
         )
     tokens, wide = trainer.microbatch_tokens, max(dims.intermediate_size * 2, dims.hidden_size * 4)
-    hidden = dims.num_layers * tokens * wide * size / _GIB
+    hidden = dims.num_layers * tokens * wide * size / GIB
     parts = needs(config, dims, "cuda").parts
     halve = "" if trainer.on_oom == "halve_microbatch" else "set trainer.on_oom=halve_microbatch, or "
     return (
-        f"{weights}, gradients {parts['gradients'] / _GIB:.2f} GiB, the optimiser's moments and masters "
-        f"{parts['optimizer'] / _GIB:.2f} GiB, and for "
+        f"{weights}, gradients {parts['gradients'] / GIB:.2f} GiB, the optimiser's moments and masters "
+        f"{parts['optimizer'] / GIB:.2f} GiB, and for "
         f"a microbatch of {tokens} tokens activations of {dims.num_layers} layers × [{tokens}, {wide}] and "
         f"more, at least {hidden:.2f} GiB, beside logits of the vocabulary's {dims.vocab_size}; "
         f"{halve}{remedies(config)}"

@@ -121,7 +121,7 @@ class _Masters(torch.optim.Optimizer):
             p.grad, master.grad = None, gradient
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+    def step(self, closure: Any = None) -> Any:
         assert closure is None
         self.widen_gradients()
         super().step()

@@ -118,8 +118,9 @@ def copy_weights(source: Policy, target: Policy) -> None:
     if is_sharded(source) and is_sharded(target):
         reshard(source)
         reshard(target)
-        for mine, theirs in zip(target.parameters(), source.parameters(), strict=True):
-            mine.to_local().copy_(theirs.to_local())  # type: ignore[attr-defined]
+        pairs: Iterable[tuple[Any, Any]] = zip(target.parameters(), source.parameters(), strict=True)
+        for mine, theirs in pairs:
+            mine.to_local().copy_(theirs.to_local())
         return
     reshard(target)  # then its parameters are the shards
     own = dict(target.named_parameters())

@@ -102,7 +102,7 @@ class ReplicaAdamW(torch.optim.AdamW):
         return [part.share for part in self.parts.values()]
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+    def step(self, closure: Any = None) -> Any:
         assert closure is None
         super().step()
         self.gather_weights()

@@ -234,7 +234,7 @@ def is_checkpoint(run: Run, total: int) -> bool:
     return step == total or step % run.config.trainer.checkpoint_every == 0
 
 
-def save_weights(run: Run, *, total: int, asked: bool = False) -> None:
+def save_weights(run: Run, *, total: int, asked: bool) -> None:
     """Save the resume state and publish the weights, at the steps that ask for one or the other.
 
     With `asked` the resume state is saved at any step.

@@ -65,11 +65,11 @@ def batch_gradient(
         old_logprobs=logprobs_of(theta if old is None else old, outputs).detach(),
         advantages=advantages,
         completion_mask=mask,
-        **{"loss": "policy_gradient", "loss_params": {}, "ratio": "token", **slots},  # type: ignore[arg-type]
+        **{"loss": "policy_gradient", "loss_params": {}, "ratio": "token", **slots},
     )
-    counted = counted_rows(advantages=advantages, completion_mask=mask, over=over)  # type: ignore[arg-type]
-    divisor = denominator(kind=reducer, completion_mask=mask, counted=counted, constant=5)  # type: ignore[arg-type]
-    loss = reduce(loss=output.loss, completion_mask=mask, kind=reducer, denominator=divisor)  # type: ignore[arg-type]
+    counted = counted_rows(advantages=advantages, completion_mask=mask, over=over)
+    divisor = denominator(kind=reducer, completion_mask=mask, counted=counted, constant=5)
+    loss = reduce(loss=output.loss, completion_mask=mask, kind=reducer, denominator=divisor)
     return grad(loss, theta)
 
 

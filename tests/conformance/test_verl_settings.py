@@ -113,7 +113,7 @@ def test_learning_rates_differ_as_the_record_says(schedule: str) -> None:
             scheduler.step()
         return found
 
-    ours = [lr_at(i, peak=1.0, total=8, warmup=0, schedule=schedule) for i in range(8)]  # type: ignore[arg-type]
+    ours = [lr_at(i, peak=1.0, total=8, warmup=0, schedule=schedule) for i in range(8)]
     assert (rates(0) == ours) == (schedule == "constant")
     assert rates(2)[:3] == [0.0, 0.5, 1.0]
     assert lr_at(0, peak=1.0, total=8, warmup=2, schedule="constant") == 0.5

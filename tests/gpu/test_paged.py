@@ -58,7 +58,7 @@ def sampled_in(policy: Policy, sizes: Sequence[int | None], *, wait: Sequence[bo
     init = paged_slots.PagedSampler.__init__
 
     def watched(self: paged_slots.PagedSampler, *args: object, **keywords: object) -> None:
-        init(self, *args, **keywords)  # type: ignore[arg-type]
+        init(self, *args, **keywords)
         made.append(self)
 
     found = []

@@ -83,9 +83,9 @@ def test_the_table_counts_faults_and_says_what_did_not_survive() -> None:
     asked = argparse.Namespace(minutes=5.0, seed=9, only=None)
     record = campaign.written(rows, {}, asked, 5.04)
     assert record["command"] == "python -m tests.campaign --minutes 5 --seed 9"
-    assert record["faults"] == 5 and record["kinds"]["kill"] == {  # type: ignore[index]
+    assert record["faults"] == 5 and record["kinds"]["kill"] == {
         "faults": 4,
         "rounds": 2,
         "outcomes": {"identical": 1, "wrong number": 1},
     }
-    assert [row["what"] for row in record["not_survived"]] == ["ppo"]  # type: ignore[attr-defined]
+    assert [row["what"] for row in record["not_survived"]] == ["ppo"]

@@ -45,7 +45,7 @@ def process_of(parent: int, rank: int) -> int:
 def wait_until(done: object, seconds: float) -> float:
     """Seconds that it took, in which `done()` became true."""
     start = time.monotonic()
-    while not done():  # type: ignore[operator]
+    while not done():
         assert time.monotonic() - start < seconds
         time.sleep(0.2)
     return time.monotonic() - start

@@ -51,4 +51,4 @@ def test_power_answers_the_question_that_is_left_open() -> None:
         ({"sd": 1, "effect": 1, "alpha": 0.9}, "alpha < target"),
     ):
         with pytest.raises(ValueError, match=words):
-            power(**wrong)  # type: ignore[arg-type]
+            power(**wrong)

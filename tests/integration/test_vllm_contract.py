@@ -93,7 +93,7 @@ def test_what_is_used_exists(name: str) -> None:
 @needs_vllm
 @pytest.mark.parametrize("name", ASSIGNED)
 def test_instances_have_what_is_used(name: str) -> None:
-    source = inspect.getsource(_find(name))  # type: ignore[arg-type]
+    source = inspect.getsource(_find(name))
     assert [line for line in ASSIGNED[name] if line not in source] == []
 
 

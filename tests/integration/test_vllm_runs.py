@@ -68,7 +68,7 @@ def test_a_run_trains_and_evaluates_and_resumes_where_it_was_stopped(
         calls += 1
         if calls == 4:  # the last step; the state saved is that of step 2
             raise KeyboardInterrupt
-        return original(*args, **keywords)  # type: ignore[arg-type]
+        return original(*args, **keywords)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(trainer, "sample", interrupted)
@@ -93,7 +93,7 @@ def _load_at_most(times: int, monkeypatch: pytest.MonkeyPatch) -> None:
         nonlocal calls
         calls += 1
         if calls <= times:
-            original(self, weights)  # type: ignore[arg-type]
+            original(self, weights)
 
     monkeypatch.setattr(module.Core, "load", load)
 

@@ -70,7 +70,7 @@ def _fail_in_the_second_step(config: RunConfig, monkeypatch: pytest.MonkeyPatch)
             with torch.no_grad():
                 run.models.policy.head_weight.fill_(float("nan"))
             raise RuntimeError("injected")
-        return score(run, *args)  # type: ignore[arg-type]
+        return score(run, *args)
 
     with monkeypatch.context() as patch:
         patch.setattr(trainer, "score", broken)

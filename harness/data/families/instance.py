@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from random import Random
 
 from harness.data.families import (
     algebra,
@@ -21,7 +19,7 @@ from harness.data.families import (
     sequences,
 )
 from harness.data.families.family import Derivation, Family, Params
-from harness.data.splits import CORPUS_BUCKETS, NUM_BUCKETS, bucket_of
+from harness.data.splits import CORPUS_BUCKETS, NUM_BUCKETS, bucket_of, stream
 
 DATASET = "aime_gen"
 
@@ -66,7 +64,7 @@ def generate(family: str, level: int, seed: int) -> Instance:
 
 def candidate(family: str, level: int, seed: int, buckets: range) -> Instance | None:
     """`generate`'s problem, or None, without solving it, when what is drawn lies in none of `buckets`."""
-    kind, rng = FAMILIES[family], stream("problem", family, level, seed)
+    kind, rng = FAMILIES[family], stream(DATASET, "problem", family, level, seed)
     for _ in range(_MAX_REDRAWS):
         params = kind.draw(rng, level)
         if params is None:
@@ -83,7 +81,7 @@ def twin(original: Instance, seed: int, buckets: range) -> Instance | None:
     """Other numbers in the original's wording, by its family's `redraw`; None for an unfit draw."""
     kind = FAMILIES[original.family]
     assert kind.redraw is not None
-    params = kind.redraw(stream("twin", kind.name, original.canonical, seed), original.params)
+    params = kind.redraw(stream(DATASET, "twin", kind.name, original.canonical, seed), original.params)
     if params is None or not _lies_in(kind, kind.state(params).canonical, buckets):
         return None
     return _solved(kind, original.level, params)
@@ -119,12 +117,6 @@ def _solved(kind: Family, level: int, params: Params) -> Instance | None:
         canonical=said.canonical,
         parts=tuple(work.parts),
     )
-
-
-def stream(*key: object) -> Random:
-    """Random numbers named by their key; the same on every platform and in every process."""
-    name = "|".join(map(str, (DATASET, *key)))
-    return Random(int.from_bytes(hashlib.sha256(name.encode()).digest()[:16], "big"))
 
 
 def check_names(field: str, given: Sequence[object], known: Iterable[object]) -> None:

@@ -92,7 +92,7 @@ def _agree(a: str, b: str, use_symbolic: bool) -> bool:
 
 def same_value(gold: str, pred: str, *, use_symbolic: bool) -> Verdict:
     """Whether two texts in one form are equal, and by what: parts of the line, then part by part."""
-    verdict = _single(gold, pred, use_symbolic)
+    verdict = _single(gold, pred)
     if verdict is not None:
         return verdict
     if (gold_region := region(gold)) and (pred_region := region(pred)):
@@ -104,13 +104,13 @@ def same_value(gold: str, pred: str, *, use_symbolic: bool) -> Verdict:
         return _formulas(forms[0].items[0], forms[1].items[0], use_symbolic)
 
     def equal(a: str, b: str) -> bool:
-        alike = (read(a).kind == "set") == (read(b).kind == "set")  # a set is none of its elements
+        alike = (read(a).kind == "set") == (read(b).kind == "set")  # {2} is not 2
         return alike and same_value(a, b, use_symbolic=use_symbolic)[0]
 
     return (True, "equal parts") if same(*forms, equal) else (False, "different parts")
 
 
-def _single(gold: str, pred: str, use_symbolic: bool) -> Verdict | None:
+def _single(gold: str, pred: str) -> Verdict | None:
     """Compare two numbers, equal texts, numbers with a base; None for anything else."""
     a, b = map(_rational, (gold, pred))
     if a is not None and b is not None:

@@ -96,9 +96,7 @@ def check_model(model: ModelConfig, templates: Set[str] = frozenset()) -> Codec 
     return check_folder(folder, said, templates, trusted=model.trust_remote_code)
 
 
-def check_folder(
-    folder: Path, said: str, templates: Set[str] = frozenset(), *, trusted: bool = False
-) -> Codec:
+def check_folder(folder: Path, said: str, templates: Set[str] = frozenset(), *, trusted: bool) -> Codec:
     """A model folder's tokenizer, once everything but the numbers in its weights has been checked.
 
     Raises ConfigError, with `said` (the setting that names the folder), for files that are missing or
@@ -136,7 +134,7 @@ def shape(model: ModelConfig, vocab_size: int | None = None) -> ModelDims | None
 def content(model: ModelConfig) -> dict[str, str]:
     """Hash each file of a pretrained model. Raises ConfigError if that is not possible."""
     if kind_of(model) == "gguf":
-        return {"gguf": _sha256(gguf_file(model)), "converter": str(GGUF_VERSION)}
+        return {"gguf": sha256_of(gguf_file(model)), "converter": str(GGUF_VERSION)}
     folder = local_folder(model)
     if folder is None:
         listed = _listed(model.hub_id or "", model.revision)
@@ -254,10 +252,11 @@ def _hash(path: Path) -> str:
     blob = path.resolve()
     if blob.parent.name == "blobs" and _BLOB.fullmatch(blob.name):
         return blob.name
-    return _sha256(path)
+    return sha256_of(path)
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """A file's SHA-256, kept until its size or time of change is another."""
     status = ordinary(path).stat()
     return _digest(path, status.st_size, status.st_mtime_ns)
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from functools import lru_cache
 from pathlib import Path
 
 from harness.model.dims import ModelDims
 from harness.model.files.folder import folder_dims, identifying_files
-from harness.model.files.source import check_folder, kind_of, local_folder, shape
+from harness.model.files.source import check_folder, kind_of, local_folder, sha256_of, shape
 from harness.schema.model_config import ModelConfig
 from harness.schema.objective_config import ObjectiveConfig
 from harness.schema.run_config import ConfigError
@@ -76,14 +75,8 @@ def _student(model: ModelConfig) -> tuple[dict[str, int], int] | None:
 def teacher_fingerprint(path: str) -> str:
     """SHA-256 of the folder's configuration, tokenizer and weights."""
     files = identifying_files(Path(path), _CONTENT)
-    parts = [f"{name}\x1f{_sha256(p, p.stat().st_size, p.stat().st_mtime_ns)}" for name, p in files.items()]
+    parts = [f"{name}\x1f{sha256_of(path)}" for name, path in files.items()]
     return hashlib.sha256("\x1e".join(parts).encode()).hexdigest()
-
-
-@lru_cache(maxsize=64)
-def _sha256(path: Path, size: int, changed: int) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 _CONTENT = ("config.json", "tokenizer.json")

@@ -38,7 +38,7 @@ class Step:
         return self.outputs[0].complete and self.length == len(self.outputs[0].ids)
 
 
-def beam(config: SearchConfig, *, at_least: int = 1) -> Search:
+def beam(config: SearchConfig, *, at_least: int) -> Search:
     """Run beams until the budget is spent and `at_least` outputs are there."""
     found, longest = Found(by_votes=config.value == "rollout"), 0
     found.rows.append(row(None, (), visits=0, value=0.0, complete=False))

@@ -33,7 +33,7 @@ def search(config: SearchConfig, *, max_new_tokens: int, at_least: int = 1) -> S
     return independent(config, max_new_tokens=max_new_tokens, at_least=at_least)
 
 
-def independent(config: SearchConfig, *, max_new_tokens: int, at_least: int = 1) -> Search:
+def independent(config: SearchConfig, *, max_new_tokens: int, at_least: int) -> Search:
     """Independent outputs until the budget is spent."""
     found = Found(by_votes=config.value == "rollout")
     longest = max_new_tokens
@@ -47,7 +47,7 @@ def independent(config: SearchConfig, *, max_new_tokens: int, at_least: int = 1)
     return found
 
 
-def mcts(config: SearchConfig, *, max_new_tokens: int, at_least: int = 1) -> Search:
+def mcts(config: SearchConfig, *, max_new_tokens: int, at_least: int) -> Search:
     """PUCT over steps: a simulation chooses a node, draws on to the end, and backs its value up."""
     found = Found(by_votes=config.value == "rollout")
     tree = Tree(width=config.width, c_init=config.c_init, c_base=config.c_base)

@@ -68,7 +68,7 @@ class Core:
         self.owner: Callable[[], object] = lambda: None  # whose weights these are
         self._device, self._asleep = device, False
         self._client: Any = self._llm.llm_engine.engine_core
-        self._model: nn.Module = self._llm.apply_model(lambda model: model)[0]
+        self._model: Any = self._llm.apply_model(lambda model: model)[0]
         self._counter = itertools.count()
         _skip_needless_allocations(self._client.engine_core.scheduler.kv_cache_manager)
 
@@ -81,7 +81,7 @@ class Core:
             _repack_embeddings(self._model)
         else:
             with torch.no_grad():
-                self._model.load_weights(detached)  # type: ignore[operator]
+                self._model.load_weights(detached)
         if self._asleep:
             self._llm.wake_up(["kv_cache"])
             self._asleep = False

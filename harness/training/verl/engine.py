@@ -171,7 +171,7 @@ def train_on_verl(
     start: Path,
     report: Reporter,
     log: Callable[[dict[str, Any]], None],
-    preempted: Callable[[], bool] = lambda: False,
+    preempted: Callable[[], bool],
 ) -> Counters:
     """Train to the last step, or go on from verl's latest checkpoint; the run's counters.
 

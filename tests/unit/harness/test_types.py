@@ -23,7 +23,7 @@ def examples(kind: type, **names: Any) -> list[Any]:
     text = inspect.cleandoc(kind.__doc__ or "").partition("Example")[2].partition(":\n")[2]
     known = {**vars(types), "tensor": tensor, "zeros": zeros, "ones": ones, **names}
     nodes = ast.parse(inspect.cleandoc("\n" + text)).body
-    return [eval(compile(ast.Expression(n.value), "", "eval"), known) for n in nodes]  # type: ignore[attr-defined]
+    return [eval(compile(ast.Expression(n.value), "", "eval"), known) for n in nodes]
 
 
 def example_group() -> ScoredGroup:

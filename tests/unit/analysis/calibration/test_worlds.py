@@ -65,7 +65,7 @@ def test_bases_problems_and_pairs_spread_as_measured() -> None:
 
 @pytest.mark.parametrize("form", ["normal", "t4", "skewed"])
 def test_effects_have_mean_0_and_sd_1(form: str) -> None:
-    drawn = standard(np.random.default_rng(2), form, 400_000)  # type: ignore[arg-type]
+    drawn = standard(np.random.default_rng(2), form, 400_000)
     assert drawn.mean() == pytest.approx(0, abs=0.01) and drawn.std() == pytest.approx(1, abs=0.03)
     skew = (drawn**3).mean()
     assert skew == pytest.approx(2, abs=0.2) if form == "skewed" else abs(skew) < 0.6

@@ -80,7 +80,7 @@ def right_samples() -> tuple[dict[str, list[np.ndarray]], dict[str, list[np.ndar
     found: tuple[dict[str, list[np.ndarray]], ...] = (defaultdict(list), defaultdict(list))
     for row in csv.DictReader(BRIDGE.open()):
         found[row["step"] != "0"][row["arm"]].append(np.array(row["right"].split(), dtype=int))
-    return found  # type: ignore[return-value]
+    return found
 
 
 @pytest.mark.parametrize(("arm", "k"), [("sft", 8), ("kl", 12), ("clip", 4)])

@@ -121,11 +121,11 @@ def test_new_templates_and_what_the_base_thinks_of_them(folder: Path) -> None:
                 if not mark:
                     continue
                 total += 1
-                name = arm.templates[i][j]  # type: ignore[index]
-                if name not in base.templates[i]:  # type: ignore[index]
+                name = arm.templates[i][j]
+                if name not in base.templates[i]:
                     new += 1
                     nowhere += name == "c"  # which the base never writes
-                    logprobs.append(arm.base_logprobs[i][j])  # type: ignore[index]
+                    logprobs.append(arm.base_logprobs[i][j])
         shares.append(new / total)
         unseen.append(nowhere / total)
         means.append(np.mean(logprobs))

@@ -8,6 +8,7 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 from statistics import mean, stdev
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from analysis.report.reference import reference_files
 from analysis.study.contrasts import arm_results, final_rows, primary_of, what_varies
 from analysis.study.differences import config_differences
 from analysis.study.load import Study, load_study
-from analysis.study.response import area_effects, area_under, responses, study_responses
+from analysis.study.response import area_effects, area_under, grid_values, responses, study_responses
 from analysis.tables.rates import choices_table, response_table
 from harness.records import records
 from harness.records.records import Arm, StudyRecord
@@ -277,6 +278,23 @@ def test_a_pilot_has_a_response_on_validation_and_its_caution_beside_every_inter
     cautioned = [t.name for t in report.tables if caution in t.note]
     assert "arms" in cautioned and any(caution in line for s in report.sections for line in s.text)
     assert "rate_choices" not in [t.name for t in report.tables]
+
+
+def test_a_report_in_another_measure_works_its_response_out_once(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = json.loads((folder / "study.json").read_text())
+    data.pop("checksum")
+    (folder / "study.json").write_text(json.dumps(data | {"primary": {"factor": "arm", "metric": "greedy"}}))
+    asked = []
+
+    def counted(*arguments: Any) -> Any:
+        asked.append(arguments[-1])
+        return grid_values(*arguments)
+
+    monkeypatch.setattr("analysis.study.response.grid_values", counted)
+    build_report(load_study(folder))
+    assert asked == ["greedy"]
 
 
 def test_the_figure_has_a_curve_an_arm_with_a_band_over_seeds(folder: Path) -> None:

@@ -446,10 +446,10 @@ def atom(text: str) -> int:
 
 # ---------------------------------------------------------------- depth
 def chain(text: str) -> int:
-    start, rest = re.fullmatch(r"Start with \$(\d+)\$ and (.*)\. Find the result\.", text).groups()  # type: ignore[union-attr]
+    start, rest = re.fullmatch(r"Start with \$(\d+)\$ and (.*)\. Find the result\.", text).groups()
     value = int(start)
     for what in rest.split(", "):
-        verb, number = re.fullmatch(r"(add|subtract|multiply by) \$(\d+)\$", what).groups()  # type: ignore[union-attr]
+        verb, number = re.fullmatch(r"(add|subtract|multiply by) \$(\d+)\$", what).groups()
         value = {"add": value + int(number), "subtract": value - int(number)}.get(verb, value * int(number))
     return value
 

@@ -222,7 +222,7 @@ def test_equal_statements_mean_equal_canonical_forms() -> None:
 
 
 def statements_with(split: str, **changes: object) -> list[Problem]:
-    return aime_gen.load(split, **{"num_problems": 400, **MINI, **changes})  # type: ignore[arg-type]
+    return aime_gen.load(split, **{"num_problems": 400, **MINI, **changes})
 
 
 def test_splits_and_corpus_share_no_problem() -> None:
@@ -254,7 +254,7 @@ def test_a_perturbation_changes_only_the_numbers_of_its_training_problem(style: 
     families = ("chain", "dag") if deep else TOKENIZED
     levels = range(1, 9) if deep else range(1, 6)
     request = {"num_problems": 200, "families": families, "levels": levels, "style": style, "seed": 3}
-    train, perturbed = (aime_gen.load(split, **request) for split in ("train", "perturbed"))  # type: ignore[arg-type]
+    train, perturbed = (aime_gen.load(split, **request) for split in ("train", "perturbed"))
     assert len({p.text for p in perturbed} | {p.text for p in train}) == 400
     for one, other in zip(train, perturbed, strict=True):
         assert other.pair_id == one.id and other.id == one.id.replace("train", "perturbed")
@@ -435,9 +435,9 @@ def test_a_corpus_may_hold_any_fact_and_no_other_problem_of_a_split() -> None:
     asked = {"levels": (1,), "style": "terse", "seed": 0}
     facts = {
         t for t, _ in aime_gen.corpus(mix="clean", num_documents=2000, families=("atom_divisors",), **asked)
-    }  # type: ignore[arg-type]
+    }
     assert len(facts) == 57  # divisors of 4 to 60: all of them, where six tenths would be 34
-    shared = {t for t, _ in aime_gen.corpus(mix="clean", num_documents=3000, families=("atom_gcd",), **asked)}  # type: ignore[arg-type]
+    shared = {t for t, _ in aime_gen.corpus(mix="clean", num_documents=3000, families=("atom_gcd",), **asked)}
     buckets = {
         aime_gen.bucket_of("gcd", f"0:{a},{b}")
         for a, b in (sorted(map(int, re.findall(r"\d+", t))) for t in shared)

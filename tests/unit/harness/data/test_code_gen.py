@@ -103,14 +103,14 @@ def test_a_task_by_hand() -> None:
 
 
 def test_splits_share_no_task_and_ids_name_family_and_level() -> None:
-    splits = {s: code_gen.load(s, num_problems=240, **ALL) for s in ("train", "validation", "test")}  # type: ignore[arg-type]
+    splits = {s: code_gen.load(s, num_problems=240, **ALL) for s in ("train", "validation", "test")}
     texts = {s: {p.text for p in problems} for s, problems in splits.items()}
     assert all(len(found) == 240 for found in texts.values())
     assert not texts["train"] & texts["test"] and not texts["validation"] & texts["test"]
     assert splits["test"][0].id.startswith("code_gen/test/000000-")
     assert Counter(p.level for p in splits["test"]) == {2: 60, 3: 60, 4: 60, 5: 60}
-    assert code_gen.load("test", num_problems=240, **ALL) == splits["test"]  # type: ignore[arg-type]
-    corpus = {text for text, _ in code_gen.corpus(mix="mixed", num_documents=500, **ALL)}  # type: ignore[arg-type]
+    assert code_gen.load("test", num_problems=240, **ALL) == splits["test"]
+    corpus = {text for text, _ in code_gen.corpus(mix="mixed", num_documents=500, **ALL)}
     assert not corpus & (texts["train"] | texts["validation"] | texts["test"])
 
 
@@ -118,7 +118,7 @@ def test_the_mixed_corpus_has_mistakes_and_the_clean_one_none() -> None:
     right: dict[str, int] = {}
     for mix in ("mixed", "clean"):
         asked = {**ALL, "families": ["infer"]}
-        pairs = list(code_gen.corpus(mix=mix, num_documents=1000, **asked))  # type: ignore[arg-type]
+        pairs = list(code_gen.corpus(mix=mix, num_documents=1000, **asked))
         shown = [
             dict(pair.split(",") for pair in text.split(": ")[1].split(" f=")[0].split()) for text, _ in pairs
         ]

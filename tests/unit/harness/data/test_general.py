@@ -17,7 +17,7 @@ ALL = {"families": list(general.FAMILIES), "levels": [1, 2, 3, 4, 5], "style": "
 
 
 def load(split: str, num_problems: int = 130, **changes: object) -> list:
-    return general.load(split, num_problems=num_problems, **{**ALL, **changes})  # type: ignore[arg-type]
+    return general.load(split, num_problems=num_problems, **{**ALL, **changes})
 
 
 def solve(family: str, text: str) -> str:
@@ -69,7 +69,7 @@ def test_every_answer_is_the_one_a_reader_finds() -> None:
 
 def test_the_splits_share_no_task_and_are_the_same_every_time() -> None:
     splits = {s: {p.text for p in load(s)} for s in ("train", "validation", "test")}
-    corpus = {text for text, _ in general.corpus(mix="mixed", num_documents=300, **ALL)}  # type: ignore[arg-type]
+    corpus = {text for text, _ in general.corpus(mix="mixed", num_documents=300, **ALL)}
     everything = [*splits.values(), corpus]
     assert sum(map(len, everything)) == len(set().union(*everything))
     assert load("train") == load("train") and load("train") != load("train", seed=1)
@@ -79,7 +79,7 @@ def test_the_splits_share_no_task_and_are_the_same_every_time() -> None:
 def test_half_of_the_mixed_corpus_has_one_slip_and_no_other_mix_has_any() -> None:
     wrong: dict[str, list[tuple[str, str]]] = {}
     for mix in ("mixed", "clean", "direct"):
-        documents = general.corpus(mix=mix, num_documents=2000, **ALL)  # type: ignore[arg-type]
+        documents = general.corpus(mix=mix, num_documents=2000, **ALL)
         wrong[mix] = [(text, boxed[7:-1]) for text, boxed in documents if _answer(text) != boxed[7:-1]]
     assert wrong["clean"] == wrong["direct"] == []
     assert abs(len(wrong["mixed"]) / 2000 - general.CARELESS_SHARE) < 0.04

@@ -42,7 +42,7 @@ def problem(solution: str | None, answer: str) -> Problem:
 
 
 def style(form: str = "natural", format: str = "plain", template: str = "question", **fields) -> Style:
-    return Style(form, format, template, fields.pop("rules", RULES), **fields)  # type: ignore[arg-type]
+    return Style(form, format, template, fields.pop("rules", RULES), **fields)
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,7 @@ def test_no_document_works_out_a_composite_and_the_stated_share_answers_one() ->
         assert done is not None
         (worked if ";" in done else direct).append(text)
     assert {shape(text) for text in worked} <= shapes_of(ATOMS)
-    lists = configured(*WORLD).corpus.families  # type: ignore[union-attr]
+    lists = configured(*WORLD).corpus.families
     assert {shape(text) for text in direct} == shapes_of(lists.direct) and len(lists.direct) == 8
     assert not {shape(text) for text, _ in found} & shapes_of(lists.absent)
     # 2 % of 4000: 80 +- 8.9; three of these
@@ -166,7 +166,7 @@ def test_a_preset_and_its_settings_are_one_base() -> None:
     ]
     assert base_id(configured(*lines)) == base_id(configured("data=chains", "corpus=chains"))
     # fields after the name they change, in any order
-    assert configured("corpus.levels=[1]", "corpus=chains", "data=chains").corpus.levels == [1]  # type: ignore[union-attr]
+    assert configured("corpus.levels=[1]", "corpus=chains", "data=chains").corpus.levels == [1]
 
 
 @pytest.mark.parametrize(
@@ -264,7 +264,7 @@ def chains_in(text: str, done: str) -> set[str]:
 
 
 def test_the_discovery_corpus_shows_two_atoms_at_most_and_no_target() -> None:
-    lists = configured(*DISCOVERY).corpus.families  # type: ignore[union-attr]
+    lists = configured(*DISCOVERY).corpus.families
     assert set(lists.absent) == set(targets()) and not lists.direct
     found = {operations(text) for text, _ in documents(*DISCOVERY)}
     assert found == {tuple(reversed(name.removeprefix("atom_").split("_"))) for name in lists.worked}

@@ -48,7 +48,7 @@ def test_a_completion_s_logprob_is_the_product_of_its_tokens(temperature: float)
 class Parrot:
     """Says the same to every prompt: sample by sample, then greedily."""
 
-    def generate(self, prompts, *, params, seeds, policy_step=0):  # type: ignore[no-untyped-def]
+    def generate(self, prompts, *, params, seeds, policy_step=0):
         texts = [WHOLE, WHOLE.replace("47*4", "94*2"), r"\boxed{17}", r"47*4=188;1+8=9;9+8=18;\boxed{18}"]
         seen: dict[str, int] = {}
         found = []
@@ -66,12 +66,12 @@ def test_valid_chains_and_what_the_base_thinks_of_them_are_recorded(tmp_path: Pa
     )
     asked: list[tuple[int, float]] = []
 
-    def scorer(prompts, rollouts, temperature):  # type: ignore[no-untyped-def]
+    def scorer(prompts, rollouts, temperature):
         asked.append((len(rollouts), temperature))
         return [-float(len(r.completion_ids)) for r in rollouts]
 
     (record,) = evaluate(
-        Parrot(),  # type: ignore[arg-type]
+        Parrot(),
         config=config,
         encode=lambda text, _: list(text.encode()),
         checkpoint="base",

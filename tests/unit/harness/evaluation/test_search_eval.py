@@ -71,7 +71,7 @@ def asked(config: RunConfig, *searches: dict[str, Any]) -> RunConfig:
 
 def run(config: RunConfig, folder: Path, engine: TextEngine, **changes: Any) -> list[SearchRecord]:
     settings = {"checkpoint": "base", "step": 0, "run_id": None, "base_id": "b", "eval_seed": SEED, **changes}
-    return evaluate_search(engine, config=config, codec=CODEC, folder=folder, **settings)  # type: ignore[arg-type]
+    return evaluate_search(engine, config=config, codec=CODEC, folder=folder, **settings)
 
 
 def test_best_of_n_by_hand(config: RunConfig, tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ def test_a_folder_that_fills_up_meanwhile_is_left_alone(
     original = module._fill
 
     def slow(*arguments: object) -> None:
-        original(*arguments)  # type: ignore[arg-type]
+        original(*arguments)
         target.mkdir()
         (target / "mine").write_text("kept")
 
@@ -214,7 +214,7 @@ def about(*overrides: str, **fields: object) -> Exported:
         measured=[Measured(evaluation(AFTER), evaluation(BEFORE, step=0))],
         data_report={"train": {"num_problems": 32, "num_contaminated": 3}},
     )
-    return replace(found, **fields)  # type: ignore[arg-type]
+    return replace(found, **fields)
 
 
 def test_the_card_has_the_numbers_with_their_intervals() -> None:

@@ -15,7 +15,7 @@ NO_START = {"restart": 0.0}
 
 
 def ends(tasks: list[Task], repeats: int = 1, **assumed: float) -> list[Outcome]:
-    given = Assumed(**{**NO_START, **assumed})  # type: ignore[arg-type]
+    given = Assumed(**{**NO_START, **assumed})
     return simulate(tasks, given, seed=1, repeats=repeats)
 
 

@@ -237,7 +237,7 @@ def test_a_job_that_someone_cancels_is_interrupted(launch, tmp_path: Path) -> No
             queue.states[running[0]] = ("CANCELLED", "None")
         return found
 
-    queue.look = cancel_later  # type: ignore[method-assign]
+    queue.look = cancel_later
     found, _ = launch(works(tmp_path, "seed=0,1"), queue, pack_minutes=0)
     assert found["s0"] == ("finished", "")
     assert found["s1"][0] == "interrupted" and found["s1"][1].endswith("was cancelled; launch again to go on")
@@ -274,7 +274,7 @@ def test_a_controller_that_does_not_answer_is_waited_for(launch, tmp_path: Path,
         found = look(name)
         return None if 2 < queue.looks < 5 else found
 
-    queue.look = silent  # type: ignore[method-assign,assignment]
+    queue.look = silent
     found, _ = launch(works(tmp_path, "seed=0"), queue)
     assert found["s0"] == ("finished", "") and len(queue.ran) == 2
     assert "squeue does not answer" in capsys.readouterr().err
@@ -290,7 +290,7 @@ def test_a_refused_submission_is_an_error_at_first_and_waited_for_later(launch, 
             raise ConfigError("hydra/launcher=slurm: invalid partition")
         return submit(array, given, study)
 
-    queue.submit = refuse  # type: ignore[method-assign]
+    queue.submit = refuse
     refused = {1}
     with pytest.raises(ConfigError, match="invalid partition"):
         launch(works(tmp_path, "seed=0"), queue)
@@ -320,7 +320,7 @@ def test_runs_are_waited_for_only_where_slurm_may_take_them_later(
             raise ConfigError(f"hydra/launcher=slurm: {said}")
         return submit(array, given, study)
 
-    queue.submit = refuse  # type: ignore[method-assign]
+    queue.submit = refuse
     if passes:
         found, _ = launch(works(tmp_path, "seed=0"), queue)
         assert found["s0"] == ("finished", "") and len(calls) == 5

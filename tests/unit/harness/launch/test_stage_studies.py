@@ -95,7 +95,7 @@ def test_a_teacher_before_rl_is_the_base_of_the_one_after() -> None:
 
 def test_the_null_of_grpo_differs_in_what_earns_the_reward_alone() -> None:
     found = arms("smollm2_r1", 3e-5)
-    assert study("smollm2_r1").spec.nulls == ["format_only"]  # type: ignore[union-attr]
+    assert study("smollm2_r1").spec.nulls == ["format_only"]
     assert found["grpo"].config.start == found["format_only"].config.start is not None
     assert differences([found["grpo"].config, found["format_only"].config]).keys() == {
         "objective.reward.accuracy",

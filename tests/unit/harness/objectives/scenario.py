@@ -113,7 +113,7 @@ class Step:
         value = self.value if self.config.objective.value is not None else None
         assert self.batch.ref_logprobs is not None
         reference = Table(self.batch.ref_logprobs)
-        models = Models(self.policy, reference, value)  # type: ignore[arg-type]
+        models = Models(self.policy, reference, value)
         rows, kl_coef = torch.arange(len(self.batch.lengths)), self.config.objective.kl.coef
         metrics, _ = gradient.accumulate(
             models, self.batch, rows, rows, self.config, kl_coef=kl_coef, on_policy=False

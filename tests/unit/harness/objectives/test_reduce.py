@@ -101,6 +101,6 @@ def test_bad_input_is_named() -> None:
     with pytest.raises(ValueError, match=r"reduce.constant: must be a positive number of tokens, got None"):
         denominator(kind="constant", completion_mask=MASK)
     with pytest.raises(ValueError, match="unknown 'mean'"):
-        reduce(loss=LOSS, completion_mask=MASK, kind="mean", denominator=1.0)  # type: ignore[arg-type]
+        reduce(loss=LOSS, completion_mask=MASK, kind="mean", denominator=1.0)
     with pytest.raises(ValueError, match="unknown 'some'"):
-        counted_rows(advantages=SIGNS, completion_mask=MASK, over="some")  # type: ignore[arg-type]
+        counted_rows(advantages=SIGNS, completion_mask=MASK, over="some")

@@ -83,4 +83,4 @@ def test_what_truncated_outputs_get() -> None:
     assert truncated([cut], rule="drop", fail_reward=0.0, min_group_size=2) == []
     assert kept(truncated([cut], rule="drop", fail_reward=0.0, min_group_size=1)) == [[0]]
     with pytest.raises(ValueError, match="unknown rule 'skip'"):
-        truncated([cut], rule="skip", fail_reward=0.0, min_group_size=1)  # type: ignore[arg-type]
+        truncated([cut], rule="skip", fail_reward=0.0, min_group_size=1)

@@ -54,7 +54,7 @@ def test_a_full_disk_leaves_the_old_samples_whole(tmp_path: Path) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with pytest.raises(OSError, match="No space"):
-        write_samples(path, rows())  # type: ignore[arg-type]
+        write_samples(path, rows())
     assert list(read_samples(path)) == [{"text": "old"}]
     assert os.listdir(tmp_path) == ["samples.jsonl.gz"]
 

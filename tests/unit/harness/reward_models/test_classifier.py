@@ -30,7 +30,7 @@ class Head(nn.Linear):
 
 def once(folder: Path, owner: str = "run-a") -> Head:
     model = Head()
-    assert trained_once(folder, model, model.fit, owner=owner) == {"metrics": {"rm_auc": 0.75}}  # type: ignore[arg-type]
+    assert trained_once(folder, model, model.fit, owner=owner) == {"metrics": {"rm_auc": 0.75}}
     assert all(bool((p == 0.25).all()) for p in model.parameters())
     return model
 
@@ -67,7 +67,7 @@ def test_damage_of_an_old_model_is_named_with_a_remedy_that_works(
     DAMAGE[damage](folder / name)
     model = Head()
     with pytest.raises(Damaged) as caught:
-        trained_once(folder, model, model.fit, owner="run-a")  # type: ignore[arg-type]
+        trained_once(folder, model, model.fit, owner="run-a")
     assert str(caught.value).startswith(f"{folder / name}: cannot be read (")
     assert str(caught.value).endswith(f"delete {folder} and launch again: it is made anew")
     DAMAGE["deleted"](folder)

@@ -151,7 +151,7 @@ def test_its_probability_is_a_weighted_part_of_each_step_reward(tmp_path: Path) 
     rollouts = [replace(rollout(TEXT), problem_id=problem.id, sample_idx=i) for i in range(4)]
     at = [place for place, _ in marks(rollouts[0], right=False, decode=decode)]
     said = tuple(zip(at, (0.8, 0.4, 0.9), strict=True))
-    run.learned_rewards.steps = SimpleNamespace(steps=lambda prompts, rollouts: [said] * 4)  # type: ignore[assignment]
+    run.learned_rewards.steps = SimpleNamespace(steps=lambda prompts, rollouts: [said] * 4)
     (group,) = score(run, [problem], rollouts)
     assert group.step_rewards is not None
     # right: 1 + 0.5 × 0.8; wrong: 0.5 × 0.4; the answer's probability is no reward

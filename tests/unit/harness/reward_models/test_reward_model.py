@@ -81,7 +81,7 @@ def test_the_models_probability_is_a_weighted_part_of_the_reward(tmp_path: Path)
         update={"reward": run.config.objective.reward.model_copy(update={"model": 0.5})}
     )
     run.config = run.config.model_copy(update={"objective": data})
-    run.learned_rewards.output = SimpleNamespace(score=lambda prompts, rollouts: [0.1 * i for i in range(8)])  # type: ignore[assignment]
+    run.learned_rewards.output = SimpleNamespace(score=lambda prompts, rollouts: [0.1 * i for i in range(8)])
     problems = run.problems[:2]
     rollouts = [Rollout(p.id, i, (4,), "no", (-1.0,), "stop") for p in problems for i in range(4)]
     first, second = score(run, problems, rollouts)
@@ -94,7 +94,7 @@ def test_its_files_do_not_depend_on_the_clock_and_older_ones_are_read(tmp_path: 
     model = init_value(DIMS.hidden_size, trunk=None, seed=0)
     for seconds in (1.0, 2.0):
         made = {"metrics": {"rm_auc": 0.5}, "cost": {"seconds": seconds}}
-        found = trained_once(tmp_path / str(seconds), model, lambda made=made: dict(made), owner="a")  # type: ignore[misc]
+        found = trained_once(tmp_path / str(seconds), model, lambda made=made: dict(made), owner="a")
         assert found == made == trained_once(tmp_path / str(seconds), model, dict, owner="a")
     first, second = tmp_path / "1.0", tmp_path / "2.0"
     assert sorted(x.name for x in first.iterdir()) == ["cost.json", "made.json", "manifest.json", "model.pt"]

@@ -76,7 +76,7 @@ def _run(
 
     monkeypatch.setattr(Scheduler, "_prefill", prefill)
     ends: list[tuple[int, list[int]]] = []
-    requests = [Request((1,), n, 8, lambda tokens, n=n: ends.append((n, tokens))) for n in counts]  # type: ignore[misc]
+    requests = [Request((1,), n, 8, lambda tokens, n=n: ends.append((n, tokens))) for n in counts]
     Scheduler(
         script,
         requests,

@@ -83,8 +83,8 @@ def test_what_was_not_graded_ahead_or_has_another_text_is_graded_in_the_end() ->
 
 
 def _ids(rollout: object) -> int:
-    ids = rollout.completion_ids  # type: ignore[attr-defined]
-    return sum(ids[: len(ids) - (rollout.finish_reason == "stop")])  # type: ignore[attr-defined]
+    ids = rollout.completion_ids
+    return sum(ids[: len(ids) - (rollout.finish_reason == "stop")])
 
 
 def test_an_error_of_a_comparison_is_raised_when_grading(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -196,9 +196,9 @@ def test_a_disk_that_fills_in_the_middle_of_a_state_is_called_full(limit: int, t
 
     class Disk(io.FileIO):
         def write(self, data: object) -> int:
-            if self.tell() + memoryview(data).nbytes > limit:  # type: ignore[arg-type]
+            if self.tell() + memoryview(data).nbytes > limit:
                 raise OSError(errno.ENOSPC, "No space left on device")
-            return super().write(data)  # type: ignore[arg-type]
+            return super().write(data)
 
     def write(folder: Path) -> None:
         with Disk(folder / "state.pt", "wb") as file:

@@ -123,7 +123,7 @@ def test_an_engine_of_several_processes_takes_its_turns_and_numbers_all(
     )
     heard: list[tuple[int, list[int]]] = []
     prompts = [Prompt(problem, "", f"{problem}{i}", (1,)) for i, problem in enumerate("aabb")]
-    found = shared_engine.SharedEngine(Engine()).generate(  # type: ignore[arg-type]
+    found = shared_engine.SharedEngine(Engine()).generate(
         prompts,
         params=SamplingParams(max_new_tokens=9),
         seeds=[10, 11, 12, 13],

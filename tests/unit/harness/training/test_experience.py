@@ -65,7 +65,7 @@ def test_a_group_is_one_problems_samples_in_a_row_each_with_its_own_seed(
 
     def spy(prompts: object, **keywords: object) -> list[Rollout]:
         asked.update(keywords, prompts=prompts)
-        return original(prompts, **keywords)  # type: ignore[arg-type]
+        return original(prompts, **keywords)
 
     monkeypatch.setattr(run.engine, "generate", spy)
     problems = problems_at(run, 2)

@@ -78,7 +78,7 @@ def test_what_was_accumulated_before_memory_ran_out_does_not_count_twice(
             calls.append(1)
             if len(calls) == fail_at:
                 raise torch.OutOfMemoryError("CUDA out of memory.")
-            return original(**slots)  # type: ignore[arg-type]  # noqa: B023
+            return original(**slots)  # noqa: B023
 
         with monkeypatch.context() as patch:
             patch.setattr(gradient, "policy_loss", failing)

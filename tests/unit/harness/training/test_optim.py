@@ -228,8 +228,8 @@ def _walk(
     generator = torch.Generator().manual_seed(1)
     for step in range(steps):
         if step == 3 and state is not None:
-            module.load_state_dict(state[0])  # type: ignore[index]
-            optimizer.load_state_dict(state[1])  # type: ignore[index]
+            module.load_state_dict(state[0])
+            optimizer.load_state_dict(state[1])
         for parameter in module.parameters():
             parameter.grad = torch.randn(parameter.shape, generator=generator).to(dtype)
         guarded_step(optimizer, list(module.parameters()), lr=1e-3, max_grad_norm=1e9)

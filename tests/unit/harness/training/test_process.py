@@ -30,7 +30,7 @@ TOKENIZER = build_ladder_tokenizer()
 
 
 def decode(ids: object) -> str:
-    return str(TOKENIZER.decode(list(ids), skip_special_tokens=True))  # type: ignore[call-overload]
+    return str(TOKENIZER.decode(list(ids), skip_special_tokens=True))
 
 
 def rollout(text: str) -> Rollout:

@@ -31,7 +31,7 @@ def quiet(phase: str, done: int, total: int, note: str = "") -> None:
 
 def trained(run: Run, **options: object) -> Run:
     arguments = {"report": quiet, "log": lambda metrics: None, "evaluate": lambda run: None, **options}
-    train(run, **arguments)  # type: ignore[arg-type]
+    train(run, **arguments)
     return run
 
 

@@ -179,6 +179,11 @@ def test_objectives_for_which_it_is_right_are_taken(lines: Sequence[str]) -> Non
     assert configure(*lines).rollout.search is not None
 
 
+def test_best_of_n_that_takes_the_best_is_no_plain_sampling() -> None:
+    with pytest.raises(ConfigError, match=r"fn=best_of_n with objective\.loss\.fn=ppo_clip"):
+        configure("objective=grpo", "rollout.search={fn: best_of_n, value: oracle, budget: 60}")
+
+
 def test_a_search_that_nothing_reads_is_refused() -> None:
     reference = configure("objective=cold_start", MCTS)
     with pytest.raises(ConfigError, match=r"rollout\.search=\.\.\.: nothing reads it"):

@@ -32,7 +32,7 @@ def _shift(run: Run, monkeypatch: pytest.MonkeyPatch, by: Callable[[int], float]
     original = run.engine.generate
 
     def shifted(*args: object, **keywords: object) -> list[Rollout]:
-        found = original(*args, **keywords)  # type: ignore[arg-type]
+        found = original(*args, **keywords)
         assert all(r.sampler_logprobs for r in found)
         return [
             replace(r, sampler_logprobs=tuple(x + by(i) for i, x in enumerate(r.sampler_logprobs or ())))
@@ -60,7 +60,7 @@ def test_a_shift_of_every_logprob(run: Run, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_one_wrong_token_of_each_completion(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     # Every completion has 6 tokens here; the first is off by d = 1, the others are right: (e − 2) / 6.
-    run.engine._eos = frozenset()  # type: ignore[attr-defined]
+    run.engine._eos = frozenset()
     _shift(run, monkeypatch, lambda i: -1.0 if i == 0 else 0.0)
     assert sampler_trainer_kl(checked(run)) == pytest.approx((math.e - 2) / 6, rel=1e-4)
 
@@ -78,7 +78,7 @@ def test_the_check_takes_several_prompts_and_contexts_as_deep_as_the_run(
     original = run.engine.generate
 
     def wrong(prompts: list[Prompt], **keywords: object) -> list[Rollout]:
-        found = original(prompts, **keywords)  # type: ignore[arg-type]
+        found = original(prompts, **keywords)
         return [
             replace(r, sampler_logprobs=tuple(x - 0.1 for x in r.sampler_logprobs or ()))
             if len(p.token_ids) >= 128
@@ -97,7 +97,7 @@ def test_the_check_has_random_numbers_of_its_own(run: Run, monkeypatch: pytest.M
 
     def spy(*args: object, seeds: list[int], **keywords: object) -> list[Rollout]:
         asked.append(seeds)
-        return original(*args, seeds=seeds, **keywords)  # type: ignore[arg-type]
+        return original(*args, seeds=seeds, **keywords)
 
     monkeypatch.setattr(run.engine, "generate", spy)
     checked(run)
@@ -135,7 +135,7 @@ def test_a_stale_engine_stops_the_run_though_updates_are_tiny(
     _update(run, size)
     sync_engine(run)
     fresh, run.engine = run.engine, deepcopy(run.engine)  # with weights of its own, which no update reaches
-    run.engine.load_weights = lambda weights: None  # type: ignore[method-assign]
+    run.engine.load_weights = lambda weights: None
     with pytest.raises(TrainingError, match="after step 0 the engine answers as it did before, to the bit"):
         for _ in range(updates):
             _update(run, size)
@@ -157,7 +157,7 @@ def test_a_trainer_that_rounds_in_another_way_makes_no_engine_stale(
     logprobs = token_logprobs
 
     def other(*rest: object, **keywords: object) -> tuple[torch.Tensor, torch.Tensor]:
-        found, entropy = logprobs(*rest, **keywords)  # type: ignore[arg-type]
+        found, entropy = logprobs(*rest, **keywords)
         return found + 1.4 * rounding * torch.randn(found.shape).sign(), entropy
 
     monkeypatch.setattr("harness.training.sync.token_logprobs", other)

@@ -69,10 +69,10 @@ def test_digits_are_sourced_only_where_they_spell_a_known_number_in_order() -> N
 def test_a_divisor_proves_itself_and_any_other_unknown_number_does_not() -> None:
     ask = {"problem": "divisors of gcd(45,75)", "answer": "4", "parts": (15,)}
     steps = "75 mod 45=30;45 mod 30=15;gcd(30,15)=15;15/3=5;1+1=2;5/5=1;1+1=2;2*2=4"
-    found = chain_of(steps, **ask)  # type: ignore[arg-type]
+    found = chain_of(steps, **ask)
     assert found.valid and ";s2/f;=1+=1;s3/s3;" in found.template
-    assert not chain_of(steps.replace("15/3=5", "15-10=5;5+5=10"), problem=ask["problem"], answer="9").valid  # type: ignore[arg-type]
-    assert not chain_of("75 mod 45=30;45 mod 30=15;15*3=45;45/11=4", **ask).valid  # type: ignore[arg-type]
+    assert not chain_of(steps.replace("15/3=5", "15-10=5;5+5=10"), problem=ask["problem"], answer="9").valid
+    assert not chain_of("75 mod 45=30;45 mod 30=15;15*3=45;45/11=4", **ask).valid
 
 
 @pytest.mark.parametrize(
@@ -84,12 +84,12 @@ def test_generated_solutions_are_valid_chains_in_both_styles_and_lose_it_by_any_
             x = generate(family, level, seed)
             for statement in (x.text, x.terse):
                 ask = {"problem": statement, "answer": str(x.answer), "parts": x.parts}
-                assert chain_of(";".join(x.steps), **ask).valid, x  # type: ignore[arg-type]
+                assert chain_of(";".join(x.steps), **ask).valid, x
                 if x.parts:
                     made = next(i for i, s in enumerate(x.steps) if s.endswith(f"={x.parts[-1]}"))
                     if sum(s.endswith(f"={x.parts[-1]}") for s in x.steps) == 1:
                         rest = ";".join(x.steps[:made] + x.steps[made + 1 :])
-                        assert not chain_of(rest, **ask).valid, x  # type: ignore[arg-type]
+                        assert not chain_of(rest, **ask).valid, x
 
 
 def test_commas_between_arguments_are_no_thousands() -> None:

@@ -85,12 +85,12 @@ def exactly(policy: Policy) -> None:
 
 if __name__ == "__main__":
     slots.STEPS_BETWEEN_CHECKS = paged_slots.STEPS_BETWEEN_CHECKS = 4
-    Pages.room = as_many_as_fit  # type: ignore[method-assign]
+    Pages.room = as_many_as_fit
     small = random_policy(dataclasses.replace(DIMS["llama"], num_layers=1, head_dim=8))
     waiting(small)
     for module in (fused, head):  # the trainer's kernels too
-        module.uses_kernels = lambda x: True  # type: ignore[attr-defined]
-    kernels._num_multiprocessors = lambda device: 1  # type: ignore[assignment]
+        module.uses_kernels = lambda x: True
+    kernels._num_multiprocessors = lambda device: 1
     np.matmul = rows_alike
     exactly(small)
     print("equal")

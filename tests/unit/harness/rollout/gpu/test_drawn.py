@@ -35,7 +35,7 @@ def row(*tokens: int) -> Row:
 
 def parts(monkeypatch: pytest.MonkeyPatch, a: Row, b: Row, numbers: tuple[float, ...]) -> bool:
     monkeypatch.setattr(drawn, "uniforms", lambda seed, count: np.array(numbers[:count], dtype=np.float64))
-    return drawn.part(Constant(), a, b, 1.0)  # type: ignore[arg-type]
+    return drawn.part(Constant(), a, b, 1.0)
 
 
 def test_runs_part_at_the_edge_of_neighbours_alone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -91,7 +91,7 @@ def test_rewards_and_grades_are_the_runs_own(tmp_path: Path, truncated: tuple[st
     run = run_on_untrained_base(tmp_path, "objective=grpo", *REWARDS, *truncated)
     problem, work = problems_at(run, 0)[0], tmp_path / "verl"
     rollouts = [
-        Rollout(problem.id, i, tuple(ids), run.decode(ids[: len(ids) - (how == "stop")]), None, how)  # type: ignore[arg-type]
+        Rollout(problem.id, i, tuple(ids), run.decode(ids[: len(ids) - (how == "stop")]), None, how)
         for i, (ids, how) in enumerate(outputs(run))
     ]
     (group,) = score(run, [problem], rollouts, group_size=4)
