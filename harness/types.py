@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from contextlib import AbstractContextManager
 
     from torch import Tensor
 
@@ -123,6 +124,10 @@ class RolloutEngine(Protocol):
         tokens)` is called as each request ends, in any order: tokens without the end token, before a stop
         string is looked for. It must return at once.
         """
+        ...
+
+    def keeping_prefixes(self) -> AbstractContextManager[None]:
+        """Within it, prompts may begin with keys and values of earlier calls; weights stay as they are."""
         ...
 
     def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> None:

@@ -61,7 +61,7 @@ class Slots:
     """Static buffers of `rows` sequences by `columns` positions; the module docstring explains columns.
 
     keys, values [L, rows, KV, columns, Dh]; bias [rows, columns], 0 or -inf; tokens and logprobs
-    [rows, columns + 1]; uniforms [rows, columns + max_new_tokens]; start [rows], each row's first column;
+    [rows, columns + 1]; uniforms [rows, columns + 1 + max_new_tokens]; start [rows], each row's first column;
     done [rows], whether it has sampled an end token.
     """
 
@@ -75,7 +75,7 @@ class Slots:
         self.bias = torch.zeros(rows, columns, dtype=weight.dtype, device=weight.device)
         self.tokens = torch.zeros(rows, columns + 1, dtype=torch.long, device=weight.device)
         self.logprobs = torch.zeros(rows, columns + 1, device=weight.device)
-        self.uniforms = torch.zeros(rows, columns + max_new_tokens, device=weight.device)
+        self.uniforms = torch.zeros(rows, columns + 1 + max_new_tokens, device=weight.device)
         self.start = torch.zeros(rows, dtype=torch.long, device=weight.device)
         self.done = torch.zeros(rows, dtype=torch.bool, device=weight.device)
 
@@ -127,6 +127,8 @@ def decode_step(
     positions = (column - slots.start[:rows]).clamp_(max=slots.columns - 1)
     rotations = policy.rotations(slots.columns)[positions].unsqueeze(1)  # [S, 1, Dh/2]
     bias = _head_bias(slots.bias[:rows, first : column + 1], kv_heads, group)  # [S KV, G, W]
+    hidden = bias[:, :, :ragged]
+    cached = _windows(slots.keys, rows, first, column), _windows(slots.values, rows, first, column)
     x = F.embedding(slots.tokens[:rows, column], policy.model.embed_tokens.weight)  # [S, D]
     for index, layer in enumerate(layers):
         normed = F.rms_norm(x, size, layer.input_norm, eps)
@@ -136,22 +138,29 @@ def decode_step(
         if layer.head_norm is not None:
             qk = rms_norm(qk, layer.head_norm, eps)
         qk = turn(qk, rotations)  # [S, H + KV, Dh]
-        keys, values = slots.keys[index, :rows], slots.values[index, :rows]
-        keys[:, :, column] = qk[:, heads:]
-        values[:, :, column] = qkv[:, heads + kv_heads :]
-        keys = keys[:, :, first : column + 1].flatten(0, 1)  # [S KV, W, Dh]
-        values = values[:, :, first : column + 1].flatten(0, 1)
+        (new_keys, keys), (new_values, values) = cached[0][index], cached[1][index]
+        new_keys.copy_(qk[:, heads:])
+        new_values.copy_(qkv[:, heads + kv_heads :])
         queries = qk[:, :heads].reshape(rows * kv_heads, group, head_dim)
         # beta 0 leaves the bias unread: adding it only where rows differ is faster than passing it through.
-        keys = keys.transpose(1, 2)
-        scores = torch.baddbmm(bias, queries, keys, beta=0, alpha=head_dim**-0.5)  # [S KV, G, W]
+        scores = torch.baddbmm(bias, queries, keys.mT, beta=0, alpha=head_dim**-0.5)  # [S KV, G, W]
         if ragged:
-            scores[:, :, :ragged] += bias[:, :, :ragged]
+            scores[:, :, :ragged].add_(hidden)
         attended = torch.bmm(torch.softmax(scores, dim=-1), values).view(rows, heads * head_dim)
         x = torch.addmm(x, attended, layer.output)
         gate, up = (F.rms_norm(x, size, layer.post_norm, eps) @ layer.gate_up).chunk(2, dim=-1)
         x = torch.addmm(x, F.silu(gate).mul_(up), layer.down)
     return policy.logits(F.rms_norm(x, size, policy.model.norm.weight, eps))
+
+
+def _windows(cache: Tensor, rows: int, first: int, column: int) -> list[tuple[Tensor, Tensor]]:
+    """Views of each layer's cache: the present column [S, KV, Dh], and all from `first` on [S KV, W, Dh].
+
+    Cut once for all layers, since indexing costs a small batch as much as its matmuls.
+    """
+    cache = cache[:, :rows]
+    seen = cache[..., first : column + 1, :].flatten(1, 2)
+    return list(zip(cache[..., column, :].unbind(), seen.unbind(), strict=True))
 
 
 def _head_bias(bias: Tensor, kv_heads: int, group: int) -> Tensor:

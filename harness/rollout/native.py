@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from harness.model.lora import has_adapters
 from harness.model.policy import Policy
 from harness.rollout.columns import ColumnSampler
 from harness.rollout.decode import Slots
+from harness.rollout.prefixes import Prefixes
 from harness.rollout.results import Request, check_requests, has_stop, make_requests, rollouts
 from harness.rollout.scheduler import Sampler, Scheduler
 from harness.types import OnEnd, Prompt, Rollout, SamplingParams
@@ -54,6 +56,7 @@ class NativeEngine:
         self._prefill_tokens = prefill_tokens
         self._eos = frozenset(eos_token_ids)
         self._slots: Slots | None = None
+        self._kept: Prefixes | None = None
         self._decoder: SlotDecoder | None = None
 
     def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> None:
@@ -75,6 +78,15 @@ class NativeEngine:
         """Give the cache's memory back; the next call allocates it again."""
         self._slots = None
         self._decoder = None
+
+    @contextmanager
+    def keeping_prefixes(self) -> Iterator[None]:
+        """See `RolloutEngine`. Where the kernels sample, nothing is kept."""
+        self._kept = Prefixes()
+        try:
+            yield
+        finally:
+            self._kept = None
 
     def generate(
         self,
@@ -108,7 +120,13 @@ class NativeEngine:
                 columns += max(64, columns // 2)
             slots = self._slots_for(rows=capacity, columns=columns, max_new_tokens=params.max_new_tokens)
             sampler = ColumnSampler(
-                self.policy, slots, params, capacity=capacity, max_prompt=max_prompt, eos_token_ids=self._eos
+                self.policy,
+                slots,
+                params,
+                capacity=capacity,
+                max_prompt=max_prompt,
+                eos_token_ids=self._eos,
+                kept=self._kept,
             )
         Scheduler(
             sampler,
@@ -166,6 +184,6 @@ class NativeEngine:
         ):
             have = Slots(self.policy, rows=rows, columns=columns, max_new_tokens=max_new_tokens)
             self._slots = have
-        else:
+        elif self._kept is None or self._kept.is_empty:  # else the same weights have filled them
             have.clear()
         return have

@@ -5,7 +5,7 @@ A `Sampler` owns the device's buffers: `columns.ColumnSampler` on a CPU, `gpu.sl
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -25,12 +25,13 @@ from harness.types import SamplingParams
 class Prefill:
     """Prompts that were computed together, each distinct one once, for the n slots that continue them.
 
-    `lengths` maps a slot to the tokens of its prompt, P at most (`width`), in the order of the tensors' rows,
-    `limits` to the most tokens that it may sample: slots [n]; begins and ends [n], where a slot's prompt
-    stands among the N packed tokens; `cache`, for each layer, keys and values [N, KV, Dh]; logits [n, V] of
-    the first token; uniforms [n, max_new_tokens].
+    `prompts` maps a slot to its prompt, in the order of the tensors' rows, `lengths` to the tokens that this
+    has, P at most (`width`), `limits` to the most tokens that it may sample: slots [n]; begins and ends [n],
+    where a slot's prompt stands among the N packed tokens; `cache`, for each layer, keys and values
+    [N, KV, Dh]; logits [n, V] of the first token; uniforms [n, max_new_tokens].
     """
 
+    prompts: dict[int, tuple[int, ...]]
     lengths: dict[int, int]
     limits: dict[int, int]
     width: int
@@ -57,6 +58,9 @@ class Sampler(Protocol):
 
     def room(self, lengths: Sequence[int]) -> int:
         """Count how many of the next prompts, of so many tokens each, the cache can take now."""
+
+    def resume(self, requests: Mapping[int, Request]) -> set[int]:
+        """Begin those of these slots whose prompts earlier calls have left here; they need no prefill."""
 
     def start(self, prefill: Prefill) -> None:
         """Copy the prompts' cache into the slots and sample their first tokens."""
@@ -126,11 +130,14 @@ class Scheduler:
         take, wanted = self.sampler.room(lengths), take
         if take < min(wanted, max(1, len(self.active) // 8)):
             return
-        groups: dict[tuple[int, ...], list[int]] = {}
-        for slot in self.vacant[:take]:
-            self.active[slot] = self.waiting.pop()
-            groups.setdefault(self.active[slot].prompt, []).append(slot)
+        new = {slot: self.waiting.pop() for slot in self.vacant[:take]}
         del self.vacant[:take]
+        self.active.update(new)
+        resumed = self.sampler.resume(new)
+        groups: dict[tuple[int, ...], list[int]] = {}
+        for slot, request in new.items():
+            if slot not in resumed:
+                groups.setdefault(request.prompt, []).append(slot)
         prompts = sorted(groups, key=len)[::-1] if self.sampler.longest_first else list(groups)
         for chunk in prefill_chunks(prompts, self.prefill_tokens):
             self.sampler.start(self._prefill(chunk, [groups[prompt] for prompt in chunk]))
@@ -153,6 +160,7 @@ class Scheduler:
         drawn = [uniforms(self.active[slot].seed, self.params.max_new_tokens) for slot in slots]
         prompt_of = torch.tensor([u for u, group in enumerate(members) for _ in group], device=self.device)
         return Prefill(
+            prompts={slot: self.active[slot].prompt for slot in slots},
             lengths={slot: len(self.active[slot].prompt) for slot in slots},
             limits={slot: self.active[slot].limit for slot in slots},
             width=width,

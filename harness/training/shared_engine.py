@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -59,6 +59,10 @@ class SharedEngine:
             limits=None if limits is None else stride(limits),
         )
         return numbered(gather_strided(own))
+
+    def keeping_prefixes(self) -> AbstractContextManager[None]:
+        """Keep those of this process's own requests."""
+        return self.engine.keeping_prefixes()
 
     def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> None:
         """Give this process's engine the weights."""

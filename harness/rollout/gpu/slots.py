@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 
 from harness.rollout.gpu.decode import SlotDecoder, graph_rows
+from harness.rollout.results import Request
 from harness.rollout.scheduler import Prefill
 from harness.types import SamplingParams
 
@@ -37,6 +38,10 @@ class SlotSampler:
     def room(self, lengths: Sequence[int]) -> int:
         """Take all: every slot has its columns."""
         return len(lengths)
+
+    def resume(self, requests: Mapping[int, Request]) -> set[int]:
+        """Begin none: nothing is kept from earlier calls."""
+        return set()
 
     def start(self, prefill: Prefill) -> None:
         """Copy the prompts' cache to their slots and sample their first tokens."""

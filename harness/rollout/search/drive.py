@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -81,14 +82,15 @@ class Searcher:
         for place in range(len(problems)):
             asked[place] = Draw([])
             advance(place, None)
-        while asked:
-            if judging := {i: work for i, work in asked.items() if isinstance(work, Judge)}:
-                for place, values in self._values(problems, judging).items():
-                    advance(place, values)
-                continue
-            drawing = {i: work for i, work in asked.items() if isinstance(work, Draw)}
-            for place, outputs in self._outputs(problems, prompts, drawing, counts).items():
-                advance(place, outputs)
+        with nullcontext() if self.config.independent else self.engine.keeping_prefixes():
+            while asked:
+                if judging := {i: work for i, work in asked.items() if isinstance(work, Judge)}:
+                    for place, values in self._values(problems, judging).items():
+                        advance(place, values)
+                    continue
+                drawing = {i: work for i, work in asked.items() if isinstance(work, Draw)}
+                for place, outputs in self._outputs(problems, prompts, drawing, counts).items():
+                    advance(place, outputs)
         return [found[place] for place in range(len(problems))]
 
     def _outputs(

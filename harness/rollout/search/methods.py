@@ -51,8 +51,8 @@ def mcts(config: SearchConfig, *, max_new_tokens: int, at_least: int) -> Search:
     """PUCT over steps: a simulation chooses a node, draws on to the end, and backs its value up."""
     found = Found(by_votes=config.value == "rollout")
     tree = Tree(width=config.width, c_init=config.c_init, c_base=config.c_base)
-    longest = max_new_tokens
-    while num := num_next(config.most, found, longest, at_least):
+    drawn = 0
+    while num := num_next(config.most, found, drawn or max_new_tokens, at_least):
         nodes: list[Node] = []
         while len(nodes) < min(num, config.parallel) and (node := tree.select()) is not None:
             nodes.append(node)
@@ -63,7 +63,7 @@ def mcts(config: SearchConfig, *, max_new_tokens: int, at_least: int) -> Search:
             tree.add(node, output, value)
         if found.by_votes:
             tree.revalue(found.worth())
-        longest = max(o.num_drawn for o in found.outputs)
+        drawn = max([drawn, *(output.num_drawn for output in outputs)])
     found.num_nodes, found.depth, found.rows = len([*tree.nodes()]), tree.depth(), tree.rows()
     return found
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 import weakref
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal
 
 import torch
@@ -76,6 +77,10 @@ class VllmEngine:
         device = policy.head_weight.device.type
         key = (policy.dims, device, *sorted(self._options.items()))
         return cached("vllm", key, lambda: Core(policy.dims, device, self._options))[0]
+
+    def keeping_prefixes(self) -> AbstractContextManager[None]:
+        """Do nothing: vLLM keeps prefixes by itself."""
+        return nullcontext()
 
     def release(self) -> None:
         """With `sleep`, give the engine's GPU memory back, weights and all, until the next `load_weights`."""

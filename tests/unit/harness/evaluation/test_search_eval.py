@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -43,6 +44,9 @@ class TextEngine:
 
     def __init__(self) -> None:
         self.num_calls = 0
+
+    def keeping_prefixes(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def generate(
         self, prompts: Sequence[Prompt], *, seeds: Sequence[int], limits: Sequence[int], **_: Any

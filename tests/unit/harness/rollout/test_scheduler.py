@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -32,7 +32,8 @@ class _Script:
     longest_first = False
     text_is_due = True
 
-    def __init__(self, *, refills_at_once: bool) -> None:
+    def __init__(self, *, refills_at_once: bool, kept: frozenset[int] = frozenset()) -> None:
+        self.kept = kept
         self.policy: Any = SimpleNamespace(head_weight=torch.zeros(1))
         self.refills_at_once = refills_at_once
         self.made: dict[int, list[int]] = {}
@@ -42,6 +43,14 @@ class _Script:
 
     def room(self, lengths: Sequence[int]) -> int:
         return min(len(lengths), self.rooms.pop(0)) if self.rooms else len(lengths)
+
+    def resume(self, requests: Mapping[int, Request]) -> set[int]:
+        """Begin what is kept: requests of the seeds in `kept`."""
+        found = {slot: request.seed for slot, request in requests.items() if request.seed in self.kept}
+        for slot, count in found.items():
+            self.made[slot], self.total[slot] = [], count
+            self.events.append(f"resume {count} in {slot}")
+        return set(found)
 
     def start(self, prefill: Any) -> None:
         for slot, count in prefill:
@@ -55,7 +64,7 @@ class _Script:
                 made.append(EOS if len(made) + 1 == self.total[slot] else self.total[slot])
 
     def ended(self) -> set[int] | None:
-        return {slot for slot, made in self.made.items() if made[-1] == EOS}
+        return {slot for slot, made in self.made.items() if made[-1:] == [EOS]}
 
     def read(self, slots: Sequence[int]) -> tuple[list[list[int]], list[list[float]]]:
         return [list(self.made[slot]) for slot in slots], []
@@ -122,3 +131,12 @@ def test_requests_wait_for_room_in_the_cache(monkeypatch: pytest.MonkeyPatch) ->
     requests, _ = _run(monkeypatch, script, [4, 2])
     assert [r.tokens for r in requests] == [[4, 4, 4, EOS], [2, EOS]]
     assert script.events == ["start 4 in 0", "step", "step", "start 2 in 1", "step"]
+
+
+def test_a_kept_prompt_is_not_prefilled_and_gets_its_first_token_in_a_step(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    script = _Script(refills_at_once=False, kept=frozenset((3,)))
+    requests, _ = _run(monkeypatch, script, [3, 2])
+    assert [r.tokens for r in requests] == [[3, 3, EOS], [2, EOS]]
+    assert script.events == ["resume 3 in 0", "start 2 in 1", "step", "step", "step"]

@@ -81,6 +81,7 @@ def labelled_prefill(scheduler: Scheduler, decoder: Labelled, slots: list[int]) 
     labels = torch.cat([10_000.0 * decoder.whose[slot] + torch.arange(n) + 1 for slot, n in both])
     cells = labels[:, None, None].expand(-1, 1, 8)  # [N, KV, Dh]
     return Prefill(
+        prompts={slot: scheduler.active[slot].prompt for slot in slots},
         lengths=dict(zip(slots, lengths, strict=True)),
         limits={slot: scheduler.active[slot].limit for slot in slots},
         width=max(lengths),

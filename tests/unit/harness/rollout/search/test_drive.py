@@ -12,6 +12,7 @@ import torch
 from harness.model.policy import Policy, token_logprobs
 from harness.model.rows import pack_rows
 from harness.rollout.native import NativeEngine
+from harness.rollout.scheduler import Scheduler
 from harness.rollout.search.drive import Reader, Searcher
 from harness.rollout.search.outputs import Found
 from harness.schema.search_config import SearchConfig
@@ -178,3 +179,24 @@ def test_the_prefix_of_a_simulation_is_a_node_of_earlier_ones() -> None:
         assert ids[start:] == output.ids[: output.num_given] and ids[start:] in met
         met |= {output.ids[:end] for end in output.ends}
     assert found[0].sampled == sum(len(o.ids) - o.num_given for o in outputs)
+
+
+@pytest.mark.parametrize("settings", SEARCHES, ids=lambda s: f"{s['fn']}, {s['value']}")
+def test_given_steps_are_computed_once_in_a_search(
+    settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trees prefill each prompt once; independent outputs, whose rounds others may read, keep nothing."""
+    seen: list[tuple[int, ...]] = []
+    original = Scheduler._prefill
+
+    def noted(self: Scheduler, prompts: list[tuple[int, ...]], members: list[list[int]]) -> Any:
+        seen.extend(prompts)
+        return original(self, prompts, members)
+
+    monkeypatch.setattr(Scheduler, "_prefill", noted)
+    searched(settings, range(4), budget=100)
+    prompts = [prompt.token_ids for prompt in PROMPTS[:4]]
+    if settings["fn"] == "best_of_n":
+        assert seen[:4] == prompts and len(seen) > 4
+    else:
+        assert seen == prompts
