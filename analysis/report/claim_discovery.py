@@ -1,10 +1,11 @@
 """The rule on self-evolution: conf/ablation/self_evolution.yaml's criteria, from the table `discovery`.
 
 (i) and (ii) are read for each arm of the declared family at each setting of the other factors, against the
-control (a memoriser) there. The first that holds decides a setting:
+control (a memoriser) and the nulls (a coin flip) there. The first that holds decides a setting:
 
     this study cannot tell  fewer than four seeds; the base sampled at one temperature, or under 256 times;
-                            its pass@256 by valid chains not from 5 to 30 %; the memoriser has (i) or (ii)
+                            its pass@256 by valid chains not from 5 to 30 %; the memoriser or a null has
+                            (i) or (ii)
     shown                   an arm has (i) and (ii)
     this study cannot tell  the ceiling shows no gain: nothing could have been found here
     refuted at this scale   for every arm the base overtakes within its samples and no template is new
@@ -41,6 +42,7 @@ class Cell:
 
     `gains` has the gains in right answers by seed, `name` the setting (`ladder_s`; "" for a single one), and
     `families` the gain of each family in valid chains and in right answers, None where it is not known.
+    `nulls` are levels that cannot teach anything.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Cell:
     trained: Sequence[str]
     control: str
     ceiling: str | None
+    nulls: Sequence[str] = ()
     gains: Mapping[str, Sequence[float]] = field(default_factory=dict)
     families: Mapping[str, Mapping[str, tuple[Row, Interval | None]]] = field(default_factory=dict)
 
@@ -104,8 +107,8 @@ def _blind(cell: Cell) -> str:
     if not least <= rows[0]["base_pass"] <= most:
         end = "below 5 %: out of reach" if rows[0]["base_pass"] < least else "above 30 %: nothing to discover"
         return f"the base's pass@{MOST_K} by valid chains is {end}"
-    control = cell.rows[cell.control]
-    return f"`{cell.control}` gains too" if _risen(control) or _beyond(control) else ""
+    idle = [arm for arm in (cell.control, *cell.nulls) if _risen(cell.rows[arm]) or _beyond(cell.rows[arm])]
+    return f"{each([f'`{arm}`' for arm in idle])} gain{'' if len(idle) > 1 else 's'} too" if idle else ""
 
 
 def _risen(row: Row) -> bool:
@@ -224,6 +227,7 @@ def _cells(study: Committed) -> list[Cell]:
                 trained=trained,
                 control=str(control),
                 ceiling=ceiling if ceiling in labels else None,
+                nulls=[level for level in declared.get("nulls") or () if level in labels],
                 gains={level: _gains(study, label) for level, label in labels.items()},
                 families={level: _family_gains(study, label) for level, label in labels.items()},
             )

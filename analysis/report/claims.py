@@ -94,10 +94,10 @@ CLAIMS = (
         ("self_evolution",),
         "shown if, at some size, right answers by a valid chain rise by 10 points or more over the base at "
         "its own best temperature and pass@1 exceeds the base's pass@256 on 10 % of the problems or more, "
-        "and neither holds of a memoriser; refuted at this scale if the base overtakes within 256 samples "
-        "and no solution has a form that it lacks; nothing is decided where its pass@256 is not within that "
-        "reach, 5 to 30 %, in the mean over bases. Families one by one, and each base, are read since the "
-        "study has run; bare answers have no chains, so that the null that can fail is its coin flip",
+        "and neither holds of a memoriser or a coin flip; refuted at this scale if the base overtakes within "
+        "256 samples and no solution has a form that it lacks; nothing is decided where its pass@256 is not "
+        "within that reach, 5 to 30 %, in the mean over bases. Families one by one, each base and the coin "
+        "flip are read since the study has run; bare answers have no chains: the memoriser cannot fail",
         "the same design on a pretrained model with composites that its corpus lacks",
         self_evolution,
     ),

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
-from math import log10
+from math import isnan, log10, nan
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from analysis.stats.intervals import Interval, paired_t
+from analysis.stats.margins import Margin, margin_p
 from analysis.study.contrasts import Primary, control_of, what_varies
 from analysis.study.load import Study
 
@@ -101,7 +102,9 @@ def responses(
 class AreaEffect(NamedTuple):
     """A level's area less that of its factor's control level, over seeds that have both.
 
-    `where`: the levels of the other factors, "" for the mean over their settings.
+    `where`: the levels of the other factors, "" for the mean over their settings. `within_p`: the p-value of
+    equivalence within the margin, a share of what the control level gains over its base at each seed's chosen
+    rate; None without a margin, or where that gain is not told from 0.
     """
 
     factor: str
@@ -109,6 +112,7 @@ class AreaEffect(NamedTuple):
     against: str
     where: str
     difference: Interval
+    within_p: float | None = None
 
 
 def area_effects(
@@ -118,14 +122,18 @@ def area_effects(
     *,
     level: float,
     varies: str,
+    margin: Margin | None = None,
+    gains: Mapping[str, Mapping[str, float]] | None = None,
 ) -> list[AreaEffect]:
     """Effects of each factor on the area under the response, in each setting of the others and on average.
 
-    `areas`: by arm and seed; `arms`: level of each factor, by arm. Empty with fewer than two factors of
-    several levels. The mean is over settings, seed by seed, of the seeds that are in all of them.
+    `areas`: by arm and seed; `arms`: level of each factor, by arm; `gains`: over the base, by arm and seed.
+    Empty with fewer than two factors of several levels. The mean is over settings, seed by seed, of the seeds
+    that are in all of them.
     """
     factors = [f for f in control if len({levels[f] for levels in arms.values()}) > 1]
-    pairs: dict[tuple[str, str], dict[str, dict[str, float]]] = {}  # (factor, level) -> setting -> by seed
+    # (factor, level) -> setting -> seed -> (difference, the control's gain)
+    pairs: dict[tuple[str, str], dict[str, dict[str, tuple[float, float]]]] = {}
     for arm, levels in arms.items():
         for factor in factors if len(factors) > 1 else []:
             plain = {**levels, factor: control[factor]}
@@ -134,19 +142,37 @@ def area_effects(
                 mine, theirs = areas.get(arm, {}), areas.get(other, {})
                 where = ", ".join(f"{f}={levels[f]}" for f in factors if f != factor)
                 settings = pairs.setdefault((factor, levels[factor]), {})
-                settings[where] = {s: mine[s] - theirs[s] for s in mine if s in theirs}
+                gain = (gains or {}).get(other, {})
+                settings[where] = {s: (mine[s] - theirs[s], gain.get(s, nan)) for s in mine if s in theirs}
     for settings in pairs.values():
         if len(settings) > 1:
             shared = [s for s in next(iter(settings.values())) if all(s in d for d in settings.values())]
-            settings[""] = {s: fmean(d[s] for d in settings.values()) for s in shared}
+            settings[""] = {
+                s: (fmean(d[s][0] for d in settings.values()), fmean(d[s][1] for d in settings.values()))
+                for s in shared
+            }
     return [
         AreaEffect(
-            factor, name, control[factor], where, paired_t([*seeds.values()], level=level, varies=varies)
+            factor,
+            name,
+            control[factor],
+            where,
+            paired_t([d for d, _ in seeds.values()], level=level, varies=varies),
+            _within(list(seeds.values()), margin),
         )
         for (factor, name), settings in sorted(pairs.items(), key=lambda pair: factors.index(pair[0][0]))
         for where, seeds in settings.items()
         if seeds
     ]
+
+
+def _within(seeds: Sequence[tuple[float, float]], margin: Margin | None) -> float | None:
+    """P-value of equivalence of (difference, the control's gain) by seed; None where it cannot be claimed."""
+    if margin is None or any(isnan(gain) for _, gain in seeds):
+        return None
+    differences, gains = ([pair[i] for pair in seeds] for i in (0, 1))
+    told = paired_t(gains).low
+    return margin_p(differences, gains, margin) if told is not None and told > 0 else None
 
 
 def _areas(by_rate: Values) -> dict[str, float]:

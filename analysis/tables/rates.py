@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from analysis.stats.text import interval_text
-from analysis.study.contrasts import METRICS, Primary, what_varies
+from analysis.stats.margins import Margin
+from analysis.stats.text import interval_text, p_text
+from analysis.study.contrasts import METRICS, Primary, declared, what_varies
+from analysis.study.families import by_seed, over_base
 from analysis.study.load import Study
 from analysis.study.rates import SPLIT
 from analysis.study.response import Response, area_effects, study_responses
@@ -73,23 +75,37 @@ def area_effects_table(study: Study, primary: Primary) -> Table:
     """Effects of each factor on the area under the response; empty with one factor or one rate an arm."""
     areas = {r.arm: r.areas for r in study_responses(study, primary)}
     arms = {arm.label: arm.levels for arm in study.record.arms if arm.label in areas}
-    found = area_effects(areas, arms, study.record.control, level=primary.level, varies=what_varies(study))
+    margin = Margin.read(declared(study).get("margin"))
+    found = area_effects(
+        areas,
+        arms,
+        study.record.control,
+        level=primary.level,
+        varies=what_varies(study),
+        margin=margin,
+        gains={arm: by_seed(over_base(study, [arm], primary.task), primary.metric) for arm in arms},
+    )
+    shown = [interval_text(e.difference, signed=True) for e in found]
     cells = [
-        [e.factor, e.level, e.against, e.where or "mean", interval_text(e.difference, signed=True)]
-        for e in found
+        [e.factor, e.level, e.against, e.where or "mean", text, p_text(e.within_p)]
+        for e, text in zip(found, shown, strict=True)
     ]
     raw = [
         {
             **dict(zip(("factor", "level", "against", "where"), e, strict=False)),
             **{part: getattr(e.difference, part) for part in ("estimate", "low", "high", "p_value", "n")},
+            "tost_p": e.within_p,
         }
         for e in found
     ]
     note = (
         f"Area under {where_tried(study, primary)} against log10 of the learning rate, points; differences "
-        "are paired by seed and not adjusted. Mean: over the settings of the other factors, seed by seed."
+        "are paired by seed and not adjusted. Mean: over the settings of the other factors, seed by seed. "
+        "Equivalent: by the declared margin, a share being of the control level's gain over its base at each "
+        "seed's chosen rate; no p where that gain is not told from 0."
     )
-    columns = ["factor", "level", "against", "where", "difference of areas"]
+    within = f"equivalent within {margin.text(None, 'the control')}, p" if margin else "equivalent, p"
+    columns = ["factor", "level", "against", "where", "difference of areas", within]
     return Table(
         "area_effects", "What widens the range of learning rates", columns, cells, to_frame(raw), note
     )

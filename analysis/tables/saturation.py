@@ -14,7 +14,7 @@ from analysis.tables.arms import interval_columns
 from analysis.tables.table import Table, to_frame
 
 COLUMNS = ["arm", "seeds reached", "asymptote", "midpoint, steps", "slope", "misfit", "− control's asymptote"]
-FORECAST = ["forecast − observed", "held − observed"]
+FORECAST = ["forecast − observed", "held − observed", "forecast nearer"]
 
 
 def saturation_table(study: Study, primary: Primary, found: Sequence[Saturation]) -> Table:
@@ -50,7 +50,8 @@ def saturation_table(study: Study, primary: Primary, found: Sequence[Saturation]
         "are medians over seeds, misfit is the largest root mean square. Reached: the last checkpoint has "
         "made 80 % of the fitted rise. Where a seed has not, its asymptote is extrapolated, and none is "
         "compared. Forecast: the last checkpoint by the curve through the first quarter of the steps; held: "
-        "by the last score of that quarter. p is not adjusted."
+        "by the last score of that quarter; nearer: seeds in which the forecast is nearer than it. p is "
+        "not adjusted."
     )
     return Table("saturation", "Where it ends", [*COLUMNS, within, *FORECAST], cells, to_frame(raw), note)
 
@@ -70,6 +71,14 @@ def _cells(one: Saturation) -> list[str]:
 
 def _forecast_cells(one: Saturation) -> list[str]:
     if not one.forecasts:
-        return ["—", "—"]
-    held = [f.held_error for f in one.forecasts.values()]
-    return [interval_text(one.error, signed=True), points(sum(held) / len(held), signed=True)]
+        return ["—"] * len(FORECAST)
+    forecasts = list(one.forecasts.values())
+    held = sum(f.held_error for f in forecasts) / len(forecasts)
+    nearer = sum(
+        abs(f.error) < abs(f.held_error) for f in forecasts
+    )  # errors of either sign cancel in a mean
+    return [
+        interval_text(one.error, signed=True),
+        points(held, signed=True),
+        f"{nearer} of {len(forecasts)}",
+    ]

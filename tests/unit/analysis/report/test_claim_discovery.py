@@ -76,7 +76,8 @@ def discovery(
     [
         ({"grpo": RISEN}, "shown"),
         ({"sft": RISEN}, "shown"),
-        ({"coin": RISEN}, "refuted at this scale"),  # of no family: its rise is not what is claimed
+        ({"coin": RISEN}, "this study cannot tell"),  # a coin flip teaches nothing: the rise is no answers'
+        ({"coin": {"beyond": (0.2, 0.1, 0.3)}, "grpo": RISEN}, "this study cannot tell"),
         ({"grpo": {**RISEN, "over_best": (0.09, 0.05, 0.13)}}, "undecided"),  # (i) asks for 10 points
         ({"grpo": {**RISEN, "over_best": (0.12, -0.01, 0.25)}}, "undecided"),
         ({"grpo": {**RISEN, "beyond": (0.09, 0.05, 0.13)}}, "undecided"),  # (ii) asks for 10 %

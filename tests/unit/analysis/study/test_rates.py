@@ -17,6 +17,7 @@ import scipy.stats as sps
 from analysis.figures.values import seeds_text
 from analysis.report.build import build_report, markdown
 from analysis.report.reference import reference_files
+from analysis.stats.margins import Margin, tost_share
 from analysis.study.contrasts import arm_results, final_rows, primary_of, what_varies
 from analysis.study.differences import config_differences
 from analysis.study.load import Study, load_study
@@ -256,8 +257,33 @@ def test_areas_differ_by_factor_in_each_setting_of_the_others_and_on_average() -
         ("kl", "clip=yes"): (-0.1, 2),  # 0.4 − 0.4 and 0.5 − 0.7
         ("kl", ""): (0.05, 2),
     }
+    assert {e.within_p for e in found} == {None}
     one = {name: {"clip": levels["clip"]} for name, levels in arms.items() if name in ("plain", "clip")}
     assert area_effects(areas, one, {"clip": "no"}, level=0.95, varies="") == []
+
+
+def test_an_area_is_equivalent_within_a_share_of_the_gain_of_its_own_control() -> None:
+    """In short runs the control gains 0.4, in long ones it loses: there no share of a gain is a margin."""
+    seeds = ("0", "1", "2", "3")
+    areas = {
+        "plain, short": dict(zip(seeds, (0.30, 0.32, 0.31, 0.29), strict=True)),
+        "clip, short": dict(zip(seeds, (0.32, 0.33, 0.32, 0.31), strict=True)),
+        "plain, long": dict(zip(seeds, (0.10, 0.12, 0.11, 0.09), strict=True)),
+        "clip, long": dict(zip(seeds, (0.12, 0.13, 0.12, 0.11), strict=True)),
+    }
+    arms = {name: dict(zip(("clip", "steps"), name.split(", "), strict=True)) for name in areas}
+    control = {"clip": "plain", "steps": "short"}
+    gains = {name: dict.fromkeys(seeds, 0.4 if "short" in name else -0.1) for name in areas}
+    for name in ("plain, short", "plain, long"):
+        gains[name] |= {"0": gains[name]["0"] + 0.02}
+    share = Margin(0.25, of_gain=True)
+    found = area_effects(areas, arms, control, level=0.95, varies="", margin=share, gains=gains)
+    of_clip = {e.where: e.within_p for e in found if e.factor == "clip"}
+    wanted = tost_share([0.02, 0.01, 0.01, 0.02], [0.42, 0.4, 0.4, 0.4], share=0.25)
+    assert wanted is not None and wanted < 0.05
+    assert of_clip["steps=short"] == pytest.approx(wanted) and of_clip["steps=long"] is None
+    both = tost_share([0.02, 0.01, 0.01, 0.02], [0.17, 0.15, 0.15, 0.15], share=0.25)
+    assert of_clip[""] == pytest.approx(both)
 
 
 def test_a_pilot_has_a_response_on_validation_and_its_caution_beside_every_interval(folder: Path) -> None:

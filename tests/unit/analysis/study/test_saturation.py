@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,11 @@ from analysis.report.build import build_report
 from analysis.stats.inference import tost
 from analysis.stats.intervals import paired_t
 from analysis.stats.margins import tost_share
-from analysis.stats.sigmoid import Sigmoid
+from analysis.stats.sigmoid import Forecast, Sigmoid
 from analysis.study.contrasts import arm_results, primary_of
 from analysis.study.load import load_study
 from analysis.study.saturation import Saturation, saturations
+from analysis.tables.saturation import saturation_table
 from harness.records import records
 
 STEPS = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32]
@@ -134,7 +136,19 @@ def test_the_report_has_a_row_an_arm_and_a_csv_row_a_seed(curved: Callable[..., 
     row = table.cells[0]
     assert len(row) == len(table.columns)
     assert row[1] == "3 of 3" and row[2].startswith("55.")
+    assert row[-1] == "3 of 3"  # the curves are exact, and the score at the quarter is far from the last
     assert "extrapolated" in table.note and "arXiv:2510.13786" in table.note
+
+
+def test_a_forecast_is_as_good_as_it_is_in_each_seed(curved: Callable[..., Path]) -> None:
+    study = load_study(curved())
+    primary = primary_of(study)
+    one = saturations(study, primary, arm_results(study, primary))[0]
+    # Errors +0.10, -0.10 and 0.01 have a mean near 0, and the held score is nearer in two of three seeds.
+    errors = {"0": (0.60, 0.45), "1": (0.40, 0.45), "2": (0.51, 0.45)}
+    forecasts = {seed: Forecast(32, curve, held, 0.50) for seed, (curve, held) in errors.items()}
+    row = saturation_table(study, primary, [replace(one, forecasts=forecasts)]).cells[0]
+    assert row[-2:] == ["−5.0", "1 of 3"]
 
 
 def test_a_study_with_few_checkpoints_has_no_such_table(curved: Callable[..., Path]) -> None:
