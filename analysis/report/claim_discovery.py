@@ -170,10 +170,12 @@ def _by_family(cell: Cell, arm: str) -> str:
 
 
 def _slips(cell: Cell, arm: str) -> str:
-    """Say where right answers rise and valid chains do not."""
-    gain = paired_t(cell.gains[arm]) if cell.gains.get(arm) else None
-    if gain is None or gain.low is None or gain.low <= 0 or cell.rows[arm]["gain_low"] > 0:
+    """Say where right answers rise, and valid chains neither rise nor could have risen as much."""
+    gain, chains = (paired_t(cell.gains[arm]) if cell.gains.get(arm) else None), cell.rows[arm]
+    if gain is None or gain.low is None or gain.low <= 0 or chains["gain_low"] > 0:
         return ""
+    if not pd.isna(chains["gain_high"]) and chains["gain_high"] >= gain.low:
+        return ""  # a wide interval is no sign of guessing
     shown = interval_text(gain, signed=True)
     return f" With `{arm}` right answers rise by {shown} points and valid chains do not: it learned to guess."
 

@@ -164,6 +164,13 @@ def test_the_sentence_has_the_intervals_and_names_guesses(tmp_path: Path) -> Non
     assert "that no one showed it: shown.**" in page and "[self_evolution](self_evolution/report.md)" in page
 
 
+def test_chains_that_may_have_risen_as_much_are_no_guesses(tmp_path: Path) -> None:
+    wide: dict[str, Ends] = {"gain": (0.15, -0.06, 0.36)}
+    said = self_evolution([discovery(tmp_path / "s", {"sft": wide}, right=0.35)])
+    assert said is not None and "With `grpo` right answers rise" in said[1]
+    assert "With `sft` right" not in said[1]
+
+
 def test_without_the_table_or_the_memoriser_nothing_is_said(tmp_path: Path) -> None:
     study = discovery(tmp_path / "s", {"grpo": RISEN})
     rows = pd.read_csv(study.folder / "discovery.csv")
