@@ -13,6 +13,7 @@ from analysis.study.contrasts import (
     METRICS,
     ArmResult,
     Primary,
+    contrast,
     evaluated_tasks,
     final_rows,
     mean_of,
@@ -114,7 +115,10 @@ def _total(result: ArmResult) -> Interval | None:
 
 
 def splits_table(study: Study, primary: Primary, results: Sequence[ArmResult]) -> Table:
-    """The primary metric, and its gain over the base, on every split; greedy accuracy in a row below it."""
+    """The primary metric, and its gain over the base, on every split; greedy accuracy in a row below it.
+
+    The CSV has the difference to the arm's control on each split, too.
+    """
     tasks = evaluated_tasks(study)
     names = {t: (s if list(tasks.values()).count(s) == 1 else t) for t, s in tasks.items()}
     metrics = list(dict.fromkeys((primary.metric, "greedy")))
@@ -134,11 +138,14 @@ def splits_table(study: Study, primary: Primary, results: Sequence[ArmResult]) -
                 line |= {"value" if first else metric: mean}
                 line |= {"best_constant": mean_of(rows, "best_constant")} if first else {}
                 line |= interval_columns("gain" if first else f"{metric}_gain", gain)
+                if first and r.control:
+                    pair = [(rows, final_rows(study, r.control, task))]
+                    line |= interval_columns("difference", contrast(study, pair, metric, level=primary.level))
             raw.append(line)
         cells += [[f"{r.label}{'' if m == primary.metric else f', {m}'}", *lines[m]] for m in metrics]
     note = (
         f"{METRICS[primary.metric]}, points; in parentheses the gain over the base with its interval. Best "
-        "constant answer: mean over seeds, a row for each set of problems."
+        "constant answer: mean over seeds, a row for each set of problems. The CSV has control differences."
     )
     cells += _constant_cells(study, [r.label for r in results], names)
     return Table(
