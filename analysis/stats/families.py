@@ -22,6 +22,7 @@ from analysis.stats.intervals import (
 FAMILIES = "families of problems and seeds"
 METHOD = "median of families"
 HALF = 0.5  # of the effect: what a family makes that carries it
+OF_TWO = 0.75  # the same of two families, of which one always makes half
 UNNAMED = "unnamed"
 
 
@@ -46,16 +47,17 @@ class Largest:
 
     @property
     def carries(self) -> bool:
-        """True if it makes more than half and the effect without it is not told from 0.
+        """True if it makes more than half (of two: three quarters) and the effect without it may be 0.
 
         The interval is over seeds, as the verdict's own is: it asks whether these other problems show the
         effect at all. Families as the unit ask about new families; with five left they rarely tell.
         """
         if self.rest is None:
             return True
+        much = self.share > (OF_TWO if self.num_families == 2 else HALF)
         if self.rest.low is None or self.rest.high is None:
-            return self.share > HALF and abs(self.rest.estimate) < 1e-12
-        return self.share > HALF and self.rest.low <= 0 <= self.rest.high
+            return much and abs(self.rest.estimate) < 1e-12
+        return much and self.rest.low <= 0 <= self.rest.high
 
 
 def by_family(effects: ArrayLike, families: Sequence[str | None], level: float = 0.95) -> list[FamilyEffect]:

@@ -134,3 +134,14 @@ def test_one_family_alone_none_and_wrong_lists() -> None:
     assert [part.family for part in named] == ["a", "b", "unnamed"]
     with pytest.raises(ValueError, match="families: 2 for 5 problems"):
         by_family(EFFECTS, ["a", "b"])
+
+
+@pytest.mark.parametrize(("large", "carries"), [(0.06, False), (0.16, True)])
+def test_of_two_families_one_carries_an_effect_by_three_quarters(large: float, carries: bool) -> None:
+    """The other has 0.04, told from 0 by no interval: shares of 60 and 80 %."""
+    other = [0.12, -0.04, 0.04]  # mean 0.04, sd 0.08
+    effects = np.array([[large + e, small] for e, small in zip((0.01, -0.01, 0.0), other, strict=True)])
+    most = largest_family(effects, ["chain", "dag"])
+    assert most is not None and most.family == "chain" and most.rest is not None
+    assert most.share == pytest.approx(large / (large + 0.04)) and most.rest.low < 0 < most.rest.high
+    assert most.carries is carries
