@@ -22,7 +22,8 @@ from analysis.study.contrasts import arm_results, final_rows, primary_of, what_v
 from analysis.study.differences import config_differences
 from analysis.study.load import Study, load_study
 from analysis.study.response import area_effects, area_under, grid_values, responses, study_responses
-from analysis.tables.rates import choices_table, response_table
+from analysis.tables import rates
+from analysis.tables.rates import area_effects_table, choices_table, response_table
 from harness.records import records
 from harness.records.records import Arm, StudyRecord
 from tests.unit.analysis.conftest import evaluation, run_record, write_evaluation
@@ -260,6 +261,20 @@ def test_areas_differ_by_factor_in_each_setting_of_the_others_and_on_average() -
     assert {e.within_p for e in found} == {None}
     one = {name: {"clip": levels["clip"]} for name, levels in arms.items() if name in ("plain", "clip")}
     assert area_effects(areas, one, {"clip": "no"}, level=0.95, varies="") == []
+
+
+def test_the_table_of_areas_takes_the_gains_of_chosen_runs_by_seed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: dict[str, Any] = {}
+    monkeypatch.setattr(rates, "area_effects", lambda areas, *_, **settings: given.update(settings) or [])
+    study = load_study(folder)
+    area_effects_table(study, primary_of(study))
+    results = {r.label: r for r in arm_results(study, primary_of(study))}
+    for arm in ARMS:
+        assert set(given["gains"][arm]) == {str(seed) for seed in SEEDS}
+        assert results[arm].gain is not None
+        assert mean(given["gains"][arm].values()) == pytest.approx(results[arm].gain.estimate)
 
 
 def test_an_area_is_equivalent_within_a_share_of_the_gain_of_its_own_control() -> None:
