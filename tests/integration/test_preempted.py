@@ -34,6 +34,7 @@ def _child(config: RunConfig, number: int) -> None:
         return original(*args, **kwargs)
 
     trainer.score = strike
+    signal.signal(number, signal.SIG_DFL)  # nohup leaves SIGHUP ignored
     with installed():
         try:
             execute(config, overrides=[], report=quiet)

@@ -16,8 +16,11 @@ from harness.launch.signals import Preempted, installed, preempted, saving, was_
 @pytest.fixture(autouse=True)
 def handlers() -> Iterator[None]:
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    with installed():
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in signals.ANNOUNCED}
+    with installed():  # also where the tests themselves run under nohup
         yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def tell(number: int) -> None:
