@@ -48,9 +48,6 @@ def run_all(
 ) -> dict[str, Outcome]:
     """Run every job, one at a place, longest first; a run starts once its bases were tried.
 
-    A stage starts once the runs whose checkpoints it reads are finished; where that was not to be, it ends
-    with the same outcome, unstarted, and so do the stages after it.
-
     A child that dies costs its own job: outcome ("failed", "killed by signal 9"). On KeyboardInterrupt the
     children are stopped, their outcomes recorded as interrupted, and the interrupt is raised again.
 
@@ -58,9 +55,6 @@ def run_all(
     child. That is replaced when a run failed: an error on a GPU may leave the whole process unable to use
     it. A child without a sign of life for `silence` seconds (it is stopped, or stuck in the kernel) is
     killed, and its job has failed. `sides` (seed -> on a GPU?) and which place takes what: Matcher.
-
-    A run that another launch of the study has under way is tried again until that one ends: then it is
-    skipped, or goes on here.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_preload(works))
@@ -74,9 +68,7 @@ def run_all(
     try:
         while pending or active:
             _end_barred(pending, outcomes, display)
-            ready = [
-                w for w in _ready(pending, outcomes, works) if again.get(w.name, 0.0) <= time.monotonic()
-            ]
+            ready = _ready(pending, outcomes, works, again)
             while found := matcher.match(_free(idle, seats), ready, [*pending, *_works(active)]):
                 place, work = found
                 child = _child_at(place, context, idle, seats)
@@ -118,7 +110,10 @@ def _child_at(place: Any, context: Any, idle: list[_Child], seats: list[str | No
 
 
 def _await(name: str, holder: str, again: dict[str, float], display: Display) -> None:
-    """Set when a held run is tried again, and say once who has it."""
+    """Set when a run that another launch has under way is tried again, and say once who has it.
+
+    Once that launch ends, the run is skipped, or goes on here.
+    """
     if name not in again:
         display.say(f"{display.name(name)}  {holder}; waiting for it")
         display.update(name, "waiting", 0, 0)
@@ -133,10 +128,18 @@ def _preload(works: Sequence[Work]) -> list[str]:
     return [*(name for name in heavy if name != "wandb" or tracked), *modules]
 
 
-def _ready(pending: Sequence[Work], outcomes: Mapping[str, Outcome], works: Sequence[Work]) -> list[Work]:
-    """The jobs that may start now, in order: their bases were tried, and the stages before are done."""
-    missing = {w.name for w in works} - outcomes.keys()
-    return [w for w in pending if missing.isdisjoint((*w.needs, *w.stages))]
+def _ready(
+    pending: Sequence[Work],
+    outcomes: Mapping[str, Outcome],
+    works: Sequence[Work],
+    again: Mapping[str, float],
+) -> list[Work]:
+    """The jobs that may start now, in order: their bases were tried, and the stages before are done.
+
+    Held ones wait for their time in `again`.
+    """
+    missing, now = {w.name for w in works} - outcomes.keys(), time.monotonic()
+    return [w for w in pending if missing.isdisjoint((*w.needs, *w.stages)) and again.get(w.name, 0.0) <= now]
 
 
 def _barred(pending: Sequence[Work], outcomes: Mapping[str, Outcome]) -> list[tuple[Work, Outcome]]:
@@ -146,7 +149,7 @@ def _barred(pending: Sequence[Work], outcomes: Mapping[str, Outcome]) -> list[tu
 
 
 def _end_barred(pending: list[Work], outcomes: dict[str, Outcome], display: Display) -> None:
-    """End the stages whose beginning was not to be, and those after them."""
+    """End the stages whose beginning was not to be, with the same outcome, and those after them."""
     while barred := _barred(pending, outcomes):
         for work, outcome in barred:
             pending.remove(work)

@@ -49,7 +49,7 @@ def arguments_of() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=3, help="steps that count, each side")
     parser.add_argument("--microbatch-tokens", type=int, nargs="+", default=[16384])
     parser.add_argument("--trl", nargs="*", default=[], metavar="MICROBATCH:LIGER:MEMORY")
-    add_verl(parser)
+    add_verl(parser, by_default=False)
     parser.add_argument("--profile", action="store_true", help="ours: kernels and gaps of a step")
     parser.add_argument("--limit", type=float, default=240.0, help="seconds for each process")
     parser.add_argument("--side", choices=["ours", "trl", "verl"], help=argparse.SUPPRESS)

@@ -137,7 +137,7 @@ def arguments_of() -> argparse.Namespace:
     parser.add_argument("--microbatch-tokens", type=int, default=16384)
     parser.add_argument("--cache", nargs="+", default=["whole", "paged"], choices=["whole", "paged"])
     parser.add_argument("--trl", nargs="*", default=["4:on:0.3"], metavar="MICROBATCH:LIGER:MEMORY")
-    add_verl(parser)
+    add_verl(parser, by_default=True)  # read where a part asks for it
     parser.add_argument("--budget", type=float, default=560.0, help="seconds for all parts")
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
     return parser.parse_args()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -27,9 +28,16 @@ ATTENTION = "harness.training.verl.attention"  # enters `varlen`; flash-attn wou
 POLL = 0.5  # seconds between two looks at its log
 
 
-def add_verl(parser: argparse.ArgumentParser) -> None:
-    """The options that both scripts give verl's side."""
-    parser.add_argument("--verl", nargs="*", default=[], metavar="MICROBATCH:MEMORY:BYPASS")
+def _setting(text: str) -> str:
+    if not re.fullmatch(r"[1-9]\d*:0?\.\d+:(on|off)", text):
+        raise argparse.ArgumentTypeError(f"{text}: not of the form 16384:0.5:on")
+    return text
+
+
+def add_verl(parser: argparse.ArgumentParser, *, by_default: bool) -> None:
+    """The options that both scripts give verl's side; `by_default` there is a setting that nobody gave."""
+    form = {"type": _setting, "metavar": "MICROBATCH:MEMORY:BYPASS"}
+    parser.add_argument("--verl", nargs="*", default=["16384:0.5:on"] * by_default, **form)
     parser.add_argument("--verl-python", default=sys.executable, help="Python of an environment with verl")
 
 

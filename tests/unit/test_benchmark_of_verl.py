@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from importlib.util import find_spec
@@ -11,7 +12,7 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from tests.benchmarks.rl_sides import Work, compared
-from tests.benchmarks.rl_verl import compute_score, overrides, read, verl
+from tests.benchmarks.rl_verl import add_verl, compute_score, overrides, read, verl
 from tests.conformance.verl_steps import REASON
 
 WORK = Work(prompts=2, samples=4, tokens=16, prompt_words=3)
@@ -77,6 +78,16 @@ def test_one_that_fails_says_why(model: Path, tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="verl measured nothing") as raised:
         verl(model, problems(tmp_path), tmp_path / "out", WORK, steps=2, setting="8:0.5:off", python=failing)
     assert "no GPU of this kind" in str(raised.value)
+
+
+@pytest.mark.parametrize("given", ["16384", "16384:0.5:yes", "16384:2:on", "0:0.5:on"])
+def test_a_setting_that_says_nothing_is_refused(given: str, capsys: pytest.CaptureFixture[str]) -> None:
+    parser = argparse.ArgumentParser()
+    add_verl(parser, by_default=True)
+    assert parser.parse_args([]).verl == ["16384:0.5:on"]
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--verl", given])
+    assert f"{given}: not of the form 16384:0.5:on" in capsys.readouterr().err
 
 
 def test_a_log_that_is_not_there_yet_has_no_steps(tmp_path: Path) -> None:

@@ -85,10 +85,13 @@ class VerlRun:
         self.counters = Counters(config.objective.kl.coef, config.trainer.microbatch_tokens)
         self.metrics = MetricsWriter(folder / "metrics.jsonl")
         self.checkpoints = self.work / "checkpoints"
+        self.latest = self.checkpoints / "latest_checkpointed_iteration.txt"
 
     def prepare(self) -> Places:
         """Write what verl is given for one more attempt."""
         config = self.config
+        if self.latest.exists():  # it may be empty, where verl was ended: verl would not read that
+            write_text(self.latest, str(self.saved_step()))
         write_text(self.work / "config.json", config.model_dump_json(indent=1))
         codec = Codec.from_folder(self.start)
         ends = {"eos_token_id": list(codec.eos_token_ids)}
@@ -113,17 +116,13 @@ class VerlRun:
     def saved_step(self) -> int:
         """The step of verl's latest whole checkpoint; 0 without one.
 
-        verl empties the file of that step before it writes the next, once the next is whole: where it is
-        ended in between, the file is written here.
+        verl empties the file that names it before it writes the next step there, once the next is whole.
         """
-        path = self.checkpoints / "latest_checkpointed_iteration.txt"
-        if not path.exists():
+        if not self.latest.exists():
             return 0
-        if not (text := path.read_text()):
-            saved = (folder.name for folder in self.checkpoints.glob("global_step_*"))
-            text = str(max((int(name.rsplit("_", 1)[1]) for name in saved), default=0))
-            write_text(path, text)
-        return int(text)
+        saved = (folder.name for folder in self.checkpoints.glob("global_step_*"))
+        newest = max((int(name.rsplit("_", 1)[1]) for name in saved), default=0)
+        return int(self.latest.read_text() or newest)
 
     def export(self) -> None:
         """Publish the checkpoints to evaluate that verl has saved; it goes on from none before them."""

@@ -12,13 +12,13 @@ import torch
 from harness.model.policy import Policy, token_logprobs
 from harness.model.rows import pack_rows
 from harness.rollout.native import NativeEngine
-from harness.rollout.scheduler import Scheduler
 from harness.rollout.search.drive import Reader, Searcher
 from harness.rollout.search.outputs import Found
 from harness.schema.search_config import SearchConfig
 from harness.seeds import derive
 from harness.types import Problem, Prompt, Rollout, SamplingParams
 from tests.unit.harness.model.test_policy import LLAMA, random_policy
+from tests.unit.harness.rollout.test_prefixes import prefilled
 
 EOS = (3, 5)
 SEARCHES = (
@@ -186,14 +186,7 @@ def test_given_steps_are_computed_once_in_a_search(
     settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Trees prefill each prompt once; independent outputs, whose rounds others may read, keep nothing."""
-    seen: list[tuple[int, ...]] = []
-    original = Scheduler._prefill
-
-    def noted(self: Scheduler, prompts: list[tuple[int, ...]], members: list[list[int]]) -> Any:
-        seen.extend(prompts)
-        return original(self, prompts, members)
-
-    monkeypatch.setattr(Scheduler, "_prefill", noted)
+    seen = prefilled(monkeypatch)
     searched(settings, range(4), budget=100)
     prompts = [prompt.token_ids for prompt in PROMPTS[:4]]
     if settings["fn"] == "best_of_n":
