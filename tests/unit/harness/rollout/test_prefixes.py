@@ -155,8 +155,9 @@ def test_nothing_is_kept_once_the_weights_may_change(monkeypatch: pytest.MonkeyP
     fresh = engine()
     fresh.load_weights(random_policy(LLAMA, seed=5).state_dict().items())
     expected = fresh.generate(PROMPTS, params=PARAMS, seeds=range(9))
+    fewer = fresh.generate(PROMPTS[1:], params=PARAMS, seeds=range(1, 9))  # they round otherwise
     with mine.keeping_prefixes():  # nor what an earlier one has left
-        assert mine.generate(PROMPTS[1:], params=PARAMS, seeds=range(1, 9)) == expected[1:]
+        assert mine.generate(PROMPTS[1:], params=PARAMS, seeds=range(1, 9)) == fewer
     assert mine.generate(PROMPTS, params=PARAMS, seeds=range(9)) == expected
 
 
