@@ -112,7 +112,7 @@ class AblationSpec(Section):
             if isinstance(levels, list) and name not in GROUPS and not is_setting(name):
                 hint = nearest(name, GROUPS)
                 raise ValueError(f"factors.{name}: no setting, and its levels have no overrides{hint}")
-            if isinstance(levels, dict) and (name in GROUPS or is_setting(name)):  # NAME=LEVEL would lose them
+            if isinstance(levels, dict) and (name in GROUPS or is_setting(name)):  # a choice loses them
                 raise ValueError(
                     f"factors.{name}: a setting's name, and its levels have overrides of their own: name the "
                     "factor otherwise, so that its levels can be chosen"

@@ -138,7 +138,7 @@ def _engine(
             "sampler's joined weights": _joined(dims) * size,
             "logits of a sampled token": _rows(config, ranks) * dims.vocab_size * _BYTES_PER_LOGIT,
         }
-        most = most_cache_bytes(config, device, gpu_total())
+        most = most_cache_bytes(config, device, gpu_total(), dims.head_dim)
         cache = {"keys and values": min(most, _cache(config, dims, size, ranks))}
         return ({}, sampling | cache) if rollout.release else (cache, sampling)
     if device == "cuda":

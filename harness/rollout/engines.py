@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from harness.model.cache_bytes import cache_of
 from harness.model.dims import kernels_take
 from harness.model.files.codec import Codec
 from harness.model.files.folder import folder_dims
@@ -38,7 +39,7 @@ def load_engine(config: RunConfig, weights: Path, device: str) -> tuple[Policy, 
         "decode": codec.decode,
         "max_batch_size": config.rollout.max_batch_size,
     }
-    return policy, _engine(config.rollout, policy, shared), codec
+    return policy, _engine(config, policy, shared), codec
 
 
 def load_policy(config: RunConfig, weights: Path, device: str) -> Policy:
@@ -46,7 +47,8 @@ def load_policy(config: RunConfig, weights: Path, device: str) -> Policy:
     return load_pretrained(weights, dtype=getattr(torch, config.dtype), device=device)
 
 
-def _engine(rollout: RolloutConfig, policy: Policy, shared: dict[str, Any]) -> RolloutEngine:
+def _engine(config: RunConfig, policy: Policy, shared: dict[str, Any]) -> RolloutEngine:
+    rollout = config.rollout
     if rollout.engine == "native":
         if rollout.exact and not policy.head_weight.is_cuda:
             raise ValueError("rollout.exact is true; its kernels need a GPU: set it to false on a CPU")
@@ -58,7 +60,7 @@ def _engine(rollout: RolloutConfig, policy: Policy, shared: dict[str, Any]) -> R
                 f"{head_dim}; set rollout.cache=whole{also}"
             )
         policy.exact = rollout.exact
-        paged, cache_bytes = rollout.cache == "paged", _cache_bytes(rollout, policy)
+        paged, cache_bytes = cache_of(config, head_dim) == "paged", _cache_bytes(rollout, policy)
         return NativeEngine(policy, **shared, paged=paged, cache_bytes=cache_bytes)
     return VllmEngine(policy, **shared, **rollout.vllm.model_dump(), sleep=rollout.release)
 
@@ -99,7 +101,7 @@ def engine_key(config: RunConfig, weights: Path, device: str) -> tuple[str, ...]
     config.json counts by its dimensions and end tokens alone: a checkpoint's file is written differently from
     its base's, yet the same engine samples both.
     """
-    rollout = config.rollout.model_dump(exclude=set(RUN_ROLLOUT))
+    rollout = config.rollout.model_dump(exclude=set(RUN_ROLLOUT)) | {"cache": cache_of(config)}
     paths = [weights / name for name in ("config.json", *TOKENIZER_FILES)]
     files = tuple(sha256(path.read_bytes() if path.exists() else b"").hexdigest() for path in paths)
     if files not in _end_tokens:

@@ -51,9 +51,10 @@ class RolloutConfig(Section):
     """Must be 0, no limit, for the same reason."""
     max_batch_size: Positive
     """Completions that decode at once: it bounds memory. Samples change by float rounding alone."""
-    cache: Literal["whole", "paged"] = "whole"
+    cache: Literal["auto", "whole", "paged"] = "auto"
     """Keys and values of engine=native on a GPU: whole rows, each with room for the longest completion, or
-    pages of 64 tokens that follow what is written."""
+    pages of 64 tokens that follow what is written. auto: pages where a completion, in training or evaluation,
+    may have 4,096 tokens or more."""
     cache_memory: Annotated[float, Field(gt=0, lt=1)] = 0.3
     """With cache=paged, the largest share of the GPU's memory for it; completions that find no room wait.
     Samples change by float rounding alone, and with `exact` not at all."""
@@ -82,7 +83,7 @@ class RolloutConfig(Section):
 
     checks: ClassVar[tuple[Check[RolloutConfig], ...]] = (
         Check(
-            lambda c: c.engine != "native" and (c.cache != "whole" or c.exact),
+            lambda c: c.engine != "native" and (c.cache != "auto" or c.exact),
             "cache={c.cache}, exact={c.exact} with engine={c.engine}; they are options of engine=native",
         ),
         Check(

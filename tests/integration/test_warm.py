@@ -84,6 +84,9 @@ def test_another_architecture_or_setting_builds_another_engine(tmp_path: Path) -
     assert engines.engine_key(config_at(tmp_path, "seed=3", "rollout.group_size=6"), base, "cpu") == key
     assert engines.engine_key(config_at(tmp_path, "rollout.max_batch_size=7"), base, "cpu") != key
     assert engines.engine_key(plain, base, "cuda") != key
+    room = "model.dims.max_position_embeddings=9000"
+    long = config_at(tmp_path, room, "eval.max_new_tokens=4096")  # its cache has pages
+    assert engines.engine_key(long, base, "cpu") != engines.engine_key(config_at(tmp_path, room), base, "cpu")
     wide = config_at(tmp_path, "model.dims.intermediate_size=96", "model.pretrain.steps=5")
     assert engines.engine_key(wide, execution.ensure_base(wide, quiet) / "model", "cpu") != key
 

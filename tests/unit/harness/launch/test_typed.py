@@ -265,6 +265,11 @@ ablation:
         ),
         ("{rollout.group_size: [", "{rollout.group_sze: [", "factors.rollout.group_sze: no setting"),
         (
+            "{rollout.group_size: [2, 4]}",
+            "{rollout.group_size: {'2': [rollout.group_size=2], '4': [rollout.group_size=4, trainer.lr=1]}}",
+            "factors.rollout.group_size: a setting's name, and its levels have overrides of their own",
+        ),
+        (
             "control: {rollout.group_size",
             "control: {rollout.group_sze",
             "control.rollout.group_sze: not a factor",

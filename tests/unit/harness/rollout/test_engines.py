@@ -23,5 +23,5 @@ def test_pages_of_heads_that_the_kernels_do_not_take_are_refused(head_dim: int) 
     ):
         config = Composer().config(["experiment=smoke", "device=cuda", *lines])
         with pytest.raises(ValueError, match=rf"rollout\.cache=paged: .* not of {head_dim}; {remedy}$"):
-            engines._engine(config.rollout, policy, {})
+            engines._engine(config, policy, {})
     assert not policy.exact

@@ -194,7 +194,7 @@ def test_the_engine_and_its_options_name_the_run_and_its_evaluations() -> None:
         (("+rollout.vllm.memory=0.5",), "engine=native"),
         (("rollout.engine=vllm", "+rollout.cache=paged"), "options of engine=native"),
         (("+rollout.cache_memory=0.5",), "set cache=paged"),
-        (("+rollout.exact=true",), "exact=true with cache=whole; set cache=paged"),
+        (("+rollout.exact=true",), "exact=true with cache=auto; set cache=paged"),
         (
             ("+rollout.exact=true", "+rollout.cache=paged", "+trainer.lora={rank: 2, alpha: 4}"),
             "rollout.exact=true with trainer.lora",
