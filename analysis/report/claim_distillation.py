@@ -51,6 +51,7 @@ def distillation(studies: Sequence[Committed]) -> tuple[str, str] | None:
     for trained, plain in PAIRS:
         if trained in after and plain in after:
             text += _of_teachers(after, (trained, plain), gains, margin)
+            text += _teachers_own(study, arms[trained])
     return word, text
 
 
@@ -68,6 +69,21 @@ def _of_teachers(after: Mapping[str, BySeed], pair: tuple[str, str], gains: Any,
     word, said = _compared(after[pair[0]], after[pair[1]], gains, margin)
     matters = {SUPPORTED: "matters", REFUTED: "does not matter"}.get(word, "is undecided")
     return f" RL in the teacher {matters}: `{pair[0]}` is {said} than `{pair[1]}`."
+
+
+def _teachers_own(study: Committed, arm: str) -> str:
+    """What its stages added to the teacher itself: without a gain there, RL in it could not matter."""
+    rows = study.table("stages")
+    if rows.empty:
+        return ""
+    own = rows[(rows["arm"] == arm) & rows["teacher"].astype(bool)].dropna(subset=["added", "added_low"])
+    if own.empty:  # `added` of a teacher was not recorded at first
+        return ""
+    said = []
+    for _, row in own.iterrows():
+        size, low, high = (points(float(row[f"added{end}"]), signed=True) for end in ("", "_low", "_high"))
+        said.append(f"{size} points [{low}, {high}] from {row['stage']}")
+    return f" The teacher itself had {', '.join(said)}."
 
 
 def _compared(arm: BySeed, other: BySeed, gains: Any, margin: Margin) -> tuple[str, str]:

@@ -168,14 +168,31 @@ def unchosen_text(unchosen: Mapping[str, Sequence[str]], arms: Collection[str]) 
 
 def stage_rows(study: Study, stage: Stage, task: str) -> dict[str, pd.Series[Any]]:
     """Seed -> evaluation of the checkpoint that a stage left, by its main protocol; of finished runs."""
+    by_run = _rows_of(study, set(stage.runs.values()), task, base=False)
+    return {seed: by_run[run] for seed, run in stage.runs.items() if run in by_run}
+
+
+def rows_before(study: Study, stage: Stage, task: str) -> dict[str, pd.Series[Any]]:
+    """Seed -> evaluation of what a stage began from: the stage before it, or its base."""
+    starts = {seed: study.configs.get(run, {}).get("stage.start") or None for seed, run in stage.runs.items()}
+    earlier = _rows_of(study, {str(start) for start in starts.values() if start}, task, base=False)
+    bases = _rows_of(study, set(stage.runs.values()), task, base=True)
+    found = {
+        seed: bases.get(stage.runs[seed]) if start is None else earlier.get(str(start))
+        for seed, start in starts.items()
+    }
+    return {seed: row for seed, row in found.items() if row is not None}
+
+
+def _rows_of(study: Study, runs: set[str], task: str, *, base: bool) -> dict[str, pd.Series[Any]]:
+    """Run -> evaluation by its main protocol, at its checkpoint or of its base; of finished runs."""
     frame = study.evaluations
     if frame.empty:
         return {}
-    runs = study.finished.set_index("run_id")["checkpoint"]
-    rows = frame[(frame["task"] == task) & frame["run_id"].isin(stage.runs.values())]
-    rows = rows[rows["step"] == rows["run_id"].map(runs)]
-    by_run = {str(row["run_id"]): row for _, row in rows.iterrows()}
-    return {seed: by_run[run] for seed, run in stage.runs.items() if run in by_run}
+    checkpoints = study.finished.set_index("run_id")["checkpoint"]
+    rows = frame[(frame["task"] == task) & frame["run_id"].isin(runs & set(checkpoints.index))]
+    rows = rows[rows["step"] == (0 if base else rows["run_id"].map(checkpoints))]
+    return {str(row["run_id"]): row for _, row in rows.iterrows()}
 
 
 def _column(study: Study, column: str) -> dict[str, float]:

@@ -11,7 +11,7 @@ from analysis.stats.text import compact, interval_text
 from analysis.study.bases import BASE, over_seeds
 from analysis.study.contrasts import METRICS, ArmResult, Primary, Rows, final_rows, paired, what_varies
 from analysis.study.load import Study
-from analysis.study.stages import COSTS, Stage, stage_rows, stages_of
+from analysis.study.stages import COSTS, Stage, rows_before, stage_rows, stages_of
 from analysis.tables.table import Table, to_frame
 
 MEASURES = ("avg", "greedy", "pass")
@@ -41,7 +41,9 @@ def stages_table(study: Study, primary: Primary, results: Sequence[ArmResult]) -
         "sampling and the stages that train it, not its pretraining."
     )
     if any(stage.is_teachers for stages in found.values() for stage in stages):
-        note += " A teacher's stages have their own accuracy, and no part in the gain."
+        note += (
+            " A teacher's stages have their own accuracy, and what they added to it, and no part in the gain."
+        )
     if made := _teachers_made(study):
         note += f" Pretraining the teachers took {made} FLOPs."
     if any(row["apart"] for row in rows):
@@ -61,7 +63,8 @@ def _rows(study: Study, primary: Primary, label: str, stages: Sequence[Stage]) -
         costs = _costs(study, stage)
         summed = {name: summed[name] + costs[name] for name in COSTS}
         if stage.is_teachers:  # another model's gain is not the arm's
-            rows.append(_row(study, primary, label, stage, own, before={}, base={}, costs=costs))
+            began = comparable(rows_before(study, stage, primary.task), last)
+            rows.append(_row(study, primary, label, stage, own, before=began, base={}, costs=costs))
             continue
         rows.append(_row(study, primary, label, stage, own, before=before, base=base, costs=costs))
         before = own

@@ -122,3 +122,18 @@ def test_a_student_that_trained_on_few_tokens_decides_nothing(tmp_path: Path, to
     said = distillation([Committed.read(study.folder)])
     assert said is not None and said[0] == word
     assert ("49 % of the tokens that RL on itself did" in said[1]) == (word == "undecided")
+
+
+def test_what_a_teachers_own_stages_added_to_it_is_said(tmp_path: Path) -> None:
+    study = stages(tmp_path / "d", {"large": 0.35, "large_rl": 0.36})
+    row = {"arm": "large_rl", "index": 1, "stage": "teacher_large", "teacher": True, "trained_tokens": 10}
+    own = row | {"index": 2, "stage": "large_rl", "teacher": False}
+    added = {"added": 0.125, "added_low": 0.1, "added_high": 0.15}
+    for numbers, part in (
+        (added, " The teacher itself had +12.5 points [+10.0, +15.0] from teacher_large."),
+        (dict.fromkeys(added), None),  # as tables were at first
+    ):
+        pd.DataFrame([row | numbers, own | added]).to_csv(study.folder / "stages.csv", index=False)
+        said = distillation([Committed.read(study.folder)])
+        assert said is not None and ("The teacher itself" in said[1]) == (part is not None)
+        assert part is None or said[1].endswith(part)
