@@ -161,12 +161,21 @@ def _by_family(cell: Cell, arm: str) -> str:
     """An arm's gain in each family, by valid chains and by right answers."""
     if len(cell.families.get(arm, {})) < 2:
         return ""
+    reach = _reach(cell.rows[arm])
     shown = [
         f"{_points(gain, 'gain', signed=True)} points of `{name}`"
+        + (f", of which the base reaches {points(reach[name])} %" if name in reach else "")
         + (f" (right answers {interval_text(right, signed=True)})" if right is not None else "")
         for name, (gain, right) in cell.families[arm].items()
     ]
     return f" With `{arm}` valid chains change by {each(shown)}."
+
+
+def _reach(row: Row) -> dict[str, float]:
+    """Family -> pass@k of the base by valid chains; empty in tables that lack it."""
+    listed = row.get("base_pass_by_family")
+    pairs = [item.rsplit("=", 1) for item in listed.split("; ")] if isinstance(listed, str) else []
+    return {name: float(share) for name, share in pairs}
 
 
 def _slips(cell: Cell, arm: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -31,8 +31,8 @@ class Discovery:
     `value` and `base` are shares of valid chains, `gain` their difference, `over_best` that to the base at
     its own best sampling. `beyond` are problems whose trained pass@1 exceeds the base's pass@`k`, by valid
     chains and, in `beyond_right`, by right answers; `chance` and `chance_right` what the base has over
-    itself. `base_pass` is the base's pass@`k` by valid chains (`base_passes`: of each seed) and `crossing` by
-    these, too. `new`, `unseen`
+    itself. `base_pass` is the base's pass@`k` by valid chains (`base_passes`: of each seed; by family the
+    mean over seeds) and `crossing` by these, too. `new`, `unseen`
     and `rarer` are shares of the valid chains of a seed. `of_ceiling` is the gain as a share of the
     ceiling's.
     """
@@ -50,6 +50,7 @@ class Discovery:
     chance_right: float | None = None
     base_pass: Interval | None = None
     base_passes: tuple[float, ...] = ()
+    base_pass_by_family: Mapping[str, float] = field(default_factory=dict)
     crossing: Crossing | None = None
     new: Interval | None = None
     unseen: Interval | None = None
@@ -112,6 +113,7 @@ def _beyond(pairs: Sequence[tuple[Any, Any]], k: int, settings: Any) -> dict[str
         if chains:
             passes = [pass_at_every_k(base, n)[k - 1] for (base, _), (n, _) in zip(hits, sizes, strict=True)]
             found |= {"base_pass": paired_t(passes, **settings), "base_passes": tuple(map(float, passes))}
+            found["base_pass_by_family"] = _by_family([base for base, _ in pairs], k)
         if min(n for n, _ in sizes) > 1:
             by_chance = [
                 beyond_by_chance(base, samples=n) for (base, _), (n, _) in zip(hits, sizes, strict=True)
@@ -121,6 +123,17 @@ def _beyond(pairs: Sequence[tuple[Any, Any]], k: int, settings: Any) -> dict[str
             curves = [[pass_at_every_k(pair[i], sizes[0][0]) for pair in hits] for i in (0, 1)]
             found["crossing"] = crossing(curves[0], curves[1], level=settings["level"])
     return found
+
+
+def _by_family(bases: Sequence[Any], k: int) -> dict[str, float]:
+    """Mean over bases of pass@k by valid chains on each family; empty where families are unknown."""
+    found: dict[str, list[float]] = {}
+    for base in bases:
+        families, counts = np.array(base["families"], dtype=object), _counts(base, chains=True)
+        for family in sorted({name for name in families if name is not None}):
+            own = pass_at_every_k(counts[families == family], int(base["k"]))
+            found.setdefault(family, []).append(float(own[k - 1]))
+    return {family: float(np.mean(values)) for family, values in sorted(found.items())}
 
 
 def _novelty(pairs: Sequence[tuple[Any, Any]], settings: Any) -> dict[str, Any]:

@@ -101,6 +101,9 @@ def _raw(row: Discovery) -> dict[str, Any]:
     ):
         values |= interval_columns(name, getattr(row, name))
     values |= {"chance": row.chance, "chance_right": row.chance_right, "samples": row.samples}
+    values["base_pass_by_family"] = "; ".join(
+        f"{name}={share:.4f}" for name, share in row.base_pass_by_family.items()
+    )
     values["base_pass_by_seed"] = " ".join(f"{x:.4f}" for x in row.base_passes)
     values |= {
         f"crossing_{e}": getattr(row.crossing, e) if row.crossing else None for e in ("k", "low", "high")

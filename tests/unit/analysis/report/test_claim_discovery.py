@@ -178,3 +178,28 @@ def test_without_the_table_or_the_memoriser_nothing_is_said(tmp_path: Path) -> N
     assert self_evolution([Committed.read(study.folder)]) is None
     (study.folder / "discovery.csv").unlink()
     assert self_evolution([Committed.read(study.folder)]) is None
+
+
+def test_families_that_differ_are_named_with_what_the_base_reaches_of_each(tmp_path: Path) -> None:
+    study = discovery(tmp_path / "s", {"grpo": RISEN})
+    ends = {"digits": (0.6, 0.5, 0.7), "mod": (0.02, -0.01, 0.05)}
+    row = {"arm": "grpo, s", "of": "gain over base", "by": "family"}
+    rows = [
+        row | {"group": name, **dict(zip(("estimate", "low", "high"), own, strict=True))}
+        for name, own in ends.items()
+    ]
+    pd.DataFrame(rows).to_csv(study.folder / "families.csv", index=False)
+    part = "+60.0 [+50.0, +70.0] points of `digits`{} and +2.0 [−1.0, +5.0] points of `mod`{}."
+    for listed, digits, mod in (
+        (None, "", ""),  # as tables were at first
+        (
+            "digits=0.2917; mod=0.0104",
+            ", of which the base reaches 29.2 %",
+            ", of which the base reaches 1.0 %",
+        ),
+    ):
+        table = pd.read_csv(study.folder / "discovery.csv")
+        table.assign(base_pass_by_family=listed).to_csv(study.folder / "discovery.csv", index=False)
+        said = self_evolution([Committed.read(study.folder)])
+        assert said is not None and said[0] == "shown for `digits`, not for `mod`"
+        assert part.format(digits, mod) in said[1]

@@ -36,6 +36,7 @@ def rewrite(path: Path, chance: float) -> None:
     valid = [[int(c and rng.random() < chance) for c in row] for row in record.correct]
     ways = ["a", "b"] if record.step == 0 else ["a", "b", "c"]
     record.valid_chains = valid
+    record.topics = [("sums", "gcd", "gcd")[i % 3] for i in range(record.n_problems)]
     record.templates = [[rng.choice(ways) if rng.random() < 0.8 or v else None for v in row] for row in valid]
     record.base_logprobs = [
         [-1.0 - "abc".index(t) if v and t else None for v, t in zip(row, names, strict=True)]
@@ -109,6 +110,23 @@ def test_problems_beyond_the_base_are_those_that_it_never_solves(folder: Path) -
             assert row.base_pass is not None and row.base_pass.estimate == pytest.approx(np.mean(passes))
         assert row.k == K and interval.estimate == pytest.approx(np.mean(by_seed))
     assert row.chance is not None and row.chance_right is not None and 0 < row.chance < 0.5
+
+
+def test_what_the_base_reaches_is_known_by_family(folder: Path) -> None:
+    families = found_in(folder, GRPO).base_pass_by_family
+    assert list(families) == ["gcd", "sums"]
+    passes: dict[str, list[float]] = {}
+    for base, _ in records_of(folder, "grpo"):
+        hits: dict[str, list[bool]] = {}
+        for family, marks in zip(base.topics or [], base.valid_chains or [], strict=True):
+            hits.setdefault(str(family), []).append(any(marks))
+        for name, own in hits.items():
+            passes.setdefault(name, []).append(float(np.mean(own)))
+    assert families == pytest.approx({name: np.mean(own) for name, own in passes.items()})
+    study = load_study(folder)
+    row = discovery_table(study, discoveries(study, primary_of(study))).raw.iloc[0]
+    listed = "; ".join(f"{name}={share:.4f}" for name, share in families.items())
+    assert row["base_pass_by_family"] == listed
 
 
 def test_new_templates_and_what_the_base_thinks_of_them(folder: Path) -> None:
