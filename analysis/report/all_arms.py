@@ -2,7 +2,8 @@
 
 A study's `evaluations.csv` holds each run's test accuracy at step 0, which is the untrained base, and at its
 last step. An arm's gain is the paired difference by seed (`paired_t`), and so is its difference to the
-control. At own best temperatures it is the gain that the report's `anatomy.csv` has. An interval varies seeds
+control. At own best temperatures it is the gain that the report's `anatomy.csv` has, among temperatures down
+to `coldest`. An interval varies seeds
 alone: problems are fixed, and so is a learning rate that was chosen once for all seeds.
 """
 
@@ -67,16 +68,23 @@ def trained_arms(folder: Path) -> Iterator[tuple[Committed, str, Ends]]:
         study = Committed.read(path.parent)
         if "replicate" in study.plan.get("factors", {}) or study.seeds <= SMOKE_SEEDS:
             continue
-        for arm in study.plan.get("arms", ()):
-            ends = study.accuracy.get(arm["label"])
-            if ends is None or not ends.after["task"].iloc[0].startswith(GENERATED):
-                continue
-            numbers = tuple(ends.after["avg"])
-            controls = any(line.startswith(CONTROLS) for line in arm.get("overrides", ()))
-            ceiling = study.plan.get("declared", {}).get("ceiling")
-            if numbers not in seen and not controls and arm["levels"].get(study.factor) != (ceiling or ""):
+        for arm in counted_arms(study):
+            ends = study.accuracy[arm]
+            if (numbers := tuple(ends.after["avg"])) not in seen:
                 seen.add(numbers)
-                yield study, arm["label"], ends
+                yield study, arm, ends
+
+
+def counted_arms(study: Committed) -> Iterator[str]:
+    """Arms that are no control and no ceiling, evaluated on generated problems."""
+    ceiling = study.plan.get("declared", {}).get("ceiling")
+    for arm in study.plan.get("arms", ()):
+        ends = study.accuracy.get(arm["label"])
+        controls = any(line.startswith(CONTROLS) for line in arm.get("overrides", ()))
+        generated = ends is not None and ends.after["task"].iloc[0].startswith(GENERATED)
+        is_ceiling = ceiling is not None and arm["levels"].get(study.factor) == ceiling
+        if generated and not controls and not is_ceiling:
+            yield arm["label"]
 
 
 def _arm_rows(study: str, arm: str, ends: Ends, control: Ends | None) -> Iterator[dict[str, Any]]:
@@ -104,13 +112,15 @@ def _arm_rows(study: str, arm: str, ends: Ends, control: Ends | None) -> Iterato
 
 def _best_rows(study: Committed, arm: str) -> Iterator[dict[str, Any]]:
     """The gain at own best temperatures as the report has it; none where no other temperature was sampled."""
-    table = study.table("anatomy")
+    table, config = study.table("anatomy"), study.config
+    temperatures = [config.get("eval.temperature", 1.0), *(config.get("eval.temperatures") or ())]
     for row in table[table["arm"] == arm].dropna(subset="best_gain").to_dict("records") if len(table) else ():
         ends = {name: row[f"best_{name}"] for name in ("gain", "gain_low", "gain_high")}
         yield {
             "study": study.name,
             "arm": arm,
             "measure": "best",
+            "coldest": min(map(float, temperatures)),
             "seeds": row["best_gain_df"] + 1,
             "base": row["best"] - row["best_gain"],
             "after": row["best"],

@@ -204,10 +204,10 @@ def _with_chance(row: Row) -> str:
 
 
 def _crossing(row: Row) -> str:
-    """`8 [4, 12]`, `>256`."""
+    """`8 [4, 12]`, `>256`: not within the samples that there are."""
     most = f">{row['samples']:.0f}"
     shown: list[str] = [
-        most if pd.isna(row[end]) else f"{row[end]:.0f}"
+        most if pd.isna(row[end]) or row[end] > row["samples"] else f"{row[end]:.0f}"
         for end in ("crossing_k", "crossing_low", "crossing_high")
     ]
     return shown[0] if pd.isna(row["crossing_low"]) else f"{shown[0]} [{shown[1]}, {shown[2]}]"
@@ -240,13 +240,13 @@ def _cells(study: Committed) -> list[Cell]:
                 ceiling=ceiling if ceiling in labels else None,
                 nulls=[level for level in declared.get("nulls") or () if level in labels],
                 gains={level: _gains(study, label) for level, label in labels.items()},
-                families={level: _family_gains(study, label) for level, label in labels.items()},
+                families={level: family_gains(study, label) for level, label in labels.items()},
             )
         )
     return found
 
 
-def _family_gains(study: Committed, arm: str) -> dict[str, tuple[Row, Interval | None]]:
+def family_gains(study: Committed, arm: str) -> dict[str, tuple[Row, Interval | None]]:
     """Family -> gain over the base in the study's measure, and in right answers."""
     rows = study.table("families")
     if rows.empty:

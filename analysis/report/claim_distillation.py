@@ -48,6 +48,8 @@ def distillation(studies: Sequence[Committed]) -> tuple[str, str] | None:
         text += f" But the student trained on {share:.0%} of the tokens that RL on itself did.".replace(
             "%", " %"
         )
+    if (ratio := _flops_ratio(study, arms[teacher], arms[OWN_RL])) is not None:
+        text += f" With its teacher's RL and sampling it spent {ratio:.1f} times the FLOPs."
     for trained, plain in PAIRS:
         if trained in after and plain in after:
             text += _of_teachers(after, (trained, plain), gains, margin)
@@ -62,6 +64,15 @@ def _trained_share(study: Committed, arm: str, other: str) -> float | None:
         return None
     own = rows[(rows["index"] > 0) & ~rows["teacher"].astype(bool)].groupby("arm")["trained_tokens"].sum()
     return float(own[arm] / own[other]) if arm in own and own.get(other, 0) > 0 else None
+
+
+def _flops_ratio(study: Committed, arm: str, other: str) -> float | None:
+    """FLOPs of all stages of an arm, its teacher's included, over those of another arm; None if not known."""
+    rows = study.table("stages")
+    if rows.empty or "flops" not in rows:
+        return None
+    spent = rows[rows["stage"] != "all stages"].groupby("arm")["flops"].sum()
+    return float(spent[arm] / spent[other]) if arm in spent and spent.get(other, 0) > 0 else None
 
 
 def _of_teachers(after: Mapping[str, BySeed], pair: tuple[str, str], gains: Any, margin: Margin) -> str:

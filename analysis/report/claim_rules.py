@@ -19,7 +19,8 @@ from analysis.stats.contrast import Judged
 from analysis.stats.intervals import MIN_SEEDS, Interval, paired_t
 from analysis.stats.text import interval_bounds, interval_text
 
-MARGIN_OF_VALID = 0.02  # of right answers with steps, share whose derivation is valid
+GRPO = {"bridge": "kl"}  # name of the arm that is GRPO, where it has another
+TREND = {"model (parameters)": "ten times the parameters", "steps (checkpoints)": "ten times the steps"}
 ENDS = ("", "_low", "_high")
 
 
@@ -31,7 +32,12 @@ def conservative(studies: Sequence[Committed]) -> tuple[str, str] | None:
     words = {judged.verdict.word for judged in (clip, penalty)}
     word = SUPPORTED if "better" in words else REFUTED if words <= {"equivalent", "worse"} else UNDECIDED
     text = f"At each seed's best rate accuracy is {_size(clip)} with clipping and {_size(penalty)} with KL."
-    return word, text + _range_of_rates(study)
+    text += _range_of_rates(study)
+    greedy = paired_t(_gain(study, _control_arm(study) or "", "greedy").dropna().tolist())
+    if greedy.low is not None and greedy.low > 0:
+        return word, text
+    text += f" Without either greedy answers gain {interval_text(greedy, signed=True)}: nothing to explain."
+    return word if word == UNDECIDED else f"{word} at temperature 1", text
 
 
 def _range_of_rates(study: Committed) -> str:
@@ -177,24 +183,6 @@ def _trained_arms(study: Committed) -> list[str]:
     return [label for label in study.arms_at(declared["family"]) if label in above]
 
 
-def factual(studies: Sequence[Committed]) -> tuple[str, str] | None:
-    found = {}
-    for study in studies:
-        rows, arms = study.table("anatomy_problems"), _trained_arms(study)[:1]
-        own = rows[rows["arm"].isin(arms)] if len(rows) else rows
-        if len(own) and not np.isnan(own.iloc[0]["valid_change_low"]):
-            found[study.name] = [float(own.iloc[0][f"valid_change{end}"]) for end in ENDS]
-    if not found:
-        return None
-    fell = any(high < 0 for _, _, high in found.values())
-    kept = all(low > -MARGIN_OF_VALID for _, low, _ in found.values())
-    shown = "; ".join(f"{interval_bounds(*x, signed=True)} points in `{name}`" for name, x in found.items())
-    return SUPPORTED if fell else REFUTED if kept else UNDECIDED, (
-        "Of right answers with steps, the share with a valid derivation, within family and level, changes "
-        f"by {shown} (control arms; where that is a null, the arm beside it)."
-    )
-
-
 def _control_arm(study: Committed) -> str | None:
     found = [a["label"] for a in study.plan["arms"] if a["levels"] == study.plan["control"]]
     return found[0] if found else None
@@ -202,7 +190,7 @@ def _control_arm(study: Committed) -> str | None:
 
 def thesis(studies: Sequence[Committed]) -> tuple[str, str] | None:
     by_measure = {
-        measure: {study.name: contrast_of(study, "grpo", measure) for study in studies}
+        measure: {study.name: contrast_of(study, GRPO.get(study.name, "grpo"), measure) for study in studies}
         for measure in ("avg", "greedy")
     }
     known = {name: judged for name, judged in by_measure["avg"].items() if judged is not None}
@@ -210,14 +198,30 @@ def thesis(studies: Sequence[Committed]) -> tuple[str, str] | None:
         return None
     words = {judged.verdict.word for judged in known.values()}
     word = SUPPORTED if words == {"equivalent"} else REFUTED if words & {"better", "worse"} else UNDECIDED
-    shown = " and ".join(f"{_size(judged)} in `{name}`" for name, judged in known.items())
+    shown = each([f"{_size(judged)} in `{name}`" for name, judged in known.items()])
     said = f"With each at its own best rate, GRPO's accuracy is {shown}."
+    said += "".join(map(_moving, studies))
     greedy = [judged.evidence.difference for judged in by_measure["greedy"].values() if judged is not None]
     if not greedy:
         return word, said
     told = [end for end in greedy if end.low is not None and end.high is not None and end.low * end.high > 0]
-    said += f" In greedy answers: {' and '.join(interval_text(end, signed=True) for end in greedy)}."
+    said += f" In greedy answers: {each([interval_text(end, signed=True) for end in greedy])}."
     return UNDECIDED if told and word == SUPPORTED else word, said
+
+
+def _moving(study: Committed) -> str:
+    """How GRPO's difference grows with size or steps, where its interval excludes 0: a mean hides it."""
+    rows = study.table("trends")
+    if rows.empty:
+        return ""
+    rows = rows[(rows["of"] == "difference to the control") & (rows["at"] == "grpo")]
+    return "".join(
+        f" The difference in `{study.name}` moves by "
+        f"{interval_bounds(*(float(row[end]) for end in ('slope', 'low', 'high')), signed=True)} with "
+        f"{TREND[row['factor']]}."
+        for row in rows.to_dict("records")
+        if row["factor"] in TREND and row["low"] * row["high"] > 0
+    )
 
 
 def _size(judged: Judged) -> str:

@@ -75,7 +75,8 @@ def cost_at(made: Mapping[str, Any]) -> str:
 
     From the first start to the last end.
     """
-    runs, hardware = sum(made.get("runs", {}).values()), made.get("hardware") or {}
+    runs = sum(count for status, count in made.get("runs", {}).items() if status != "missing")
+    hardware = made.get("hardware") or {}
     hardware = hardware if isinstance(hardware, dict) else hardware[0]
     if not runs or not made.get("first_started") or not made.get("last_finished"):
         return ""

@@ -24,7 +24,7 @@ INTRODUCTION = (
     "`r1-report findings` writes this page from the files beside it. avg@k is the mean accuracy of k sampled "
     "answers; greedy takes the likeliest token at each step. Differences and gains are in points of "
     "accuracy. Brackets are 95 % intervals over seeds, not adjusted for the number of comparisons; each "
-    "report says what its seeds draw anew. None holds other families of problems. `smollm2_gsm8k` is "
+    "report says what its seeds draw anew. No interval covers other families. `smollm2_gsm8k` is "
     "older: its test and its learning rates, chosen by a pilot, are shared by all seeds.\n\n"
     "A verdict is better, worse, equivalent, undecided, or that the study cannot tell, with the reason; "
     "analysis/README.md has the rules. The margin of equivalence is a quarter of the "
@@ -32,6 +32,13 @@ INTRODUCTION = (
     "A command makes its study at the commit beside it: an ablation of conf/ may have changed since. "
     "Runs an hour are from the first start to the last end, beside whatever else the machine did."
 )
+COLD = 0.1  # close to greedy
+ARM_MEASURES = {
+    "avg": "sampled at temperature 1",
+    "maj": "majority vote",
+    "greedy": "greedy",
+    "pass": "any of k samples",
+}
 FIGURES = ("ordered", "checkpoints", "differences")
 # Folder or file -> (what it holds, the command that makes it where the file does not say so).
 MEASURES = {
@@ -117,16 +124,22 @@ def _all_arms(rows: pd.DataFrame) -> list[str]:
     """The section on every arm at once; none where no study has evaluations."""
     if rows.empty:
         return []
-    sides = directions(rows)
-    by_measure = dict(list(sides.groupby(rows["measure"])))
-    rise = {measure: f"{(own == 'up').sum()} of {len(own)}" for measure, own in by_measure.items()}
-    fall = {measure: int((own == "down").sum()) for measure, own in by_measure.items()}
+    coldest = rows.reindex(columns=["coldest"])["coldest"]
+    cold, warm = coldest <= COLD, coldest > COLD  # neither where one temperature alone was sampled
+    lines = [(name, rows["measure"] == measure) for measure, name in ARM_MEASURES.items()]
+    best = rows["measure"] == "best"
+    lines[1:1] = [
+        (f"at own best temperature, sampled down to {COLD:g}", best & cold),
+        (f"at own best temperature, where the coldest is above {COLD:g}", best & warm),
+    ]
     return [
         "## All arms at once",
-        f"Accuracy of single samples at temperature 1 rises in {rise['avg']} arms over the untrained base, "
-        f"{_at_best(rise, fall)}that of a majority vote in {rise['maj']}, of greedy answers in "
-        f"{rise['greedy']}, and the share of problems that any of k samples solves in {rise['pass']}, as "
-        f"sharpening does; {fall['greedy']} arms lose in greedy answers and {fall['pass']} in any of k.",
+        "How many arms gain over their untrained base, by how answers are taken. Where the base is best at "
+        "the coldest temperature that was sampled, a gain may be sharpening that a colder one would show.",
+        "\n".join(
+            ["| measure | arms | rise | fall |", "| --- | --- | --- | --- |"]
+            + [_counted(name, rows[own]) for name, own in lines if own.any()]
+        ),
         "![Gain of every arm over its untrained base](all_arms.png)",
         "An arm counts whose interval lies above 0, or below. Arms share bases and test problems, so this is "
         "a count and not a test, and an interval that holds 0 does not exclude a gain. Left out: smoke tests "
@@ -135,10 +148,9 @@ def _all_arms(rows: pd.DataFrame) -> list[str]:
     ]
 
 
-def _at_best(rise: dict[str, str], fall: dict[str, int]) -> str:
-    if "best" not in rise:
-        return ""
-    return f"at each model's own best temperature in {rise['best']} (and falls in {fall['best']}), "
+def _counted(name: str, rows: pd.DataFrame) -> str:
+    sides = directions(rows)
+    return f"| {name} | {len(rows)} | {(sides == 'up').sum()} | {(sides == 'down').sum()} |"
 
 
 def _section(study: Committed, repeated: bool) -> str:

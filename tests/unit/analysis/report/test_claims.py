@@ -75,10 +75,10 @@ def conservative(folder: Path, *, clip: float, kl: float) -> Committed:
 @pytest.mark.parametrize(
     "clip, kl, word",
     [
-        (0.01, 0.0, "refuted"),  # 1 point, within a quarter of 10
-        (0.05, 0.0, "supported"),
-        (0.0, 0.05, "supported"),
-        (-0.05, 0.0, "refuted"),
+        (0.01, 0.0, "refuted at temperature 1"),  # 1 point, within a quarter of 10
+        (0.05, 0.0, "supported at temperature 1"),
+        (0.0, 0.05, "supported at temperature 1"),
+        (-0.05, 0.0, "refuted at temperature 1"),
     ],
 )
 def test_a_conservative_objective(tmp_path: Path, clip: float, kl: float, word: str) -> None:
@@ -96,6 +96,12 @@ def test_a_conservative_objective(tmp_path: Path, clip: float, kl: float, word: 
     ).to_csv(study.folder / "area_effects.csv", index=False)
     again = claim_rules.conservative([study])
     assert again is not None and "each alone adds 4.7 [4.1, 5.4] and 4.0 [3.5, 4.5] points" in again[1]
+    assert "Without either greedy answers gain 0.0 [" in again[1]
+    rows = pd.read_csv(study.folder / "evaluations.csv")
+    rows.loc[rows["step"] > 0, "greedy"] += 0.1
+    rows.to_csv(study.folder / "evaluations.csv", index=False)
+    gained = claim_rules.conservative([Committed.read(study.folder)])
+    assert gained is not None and gained[0] == word.split()[0] and "nothing to explain" not in gained[1]
 
 
 @pytest.mark.parametrize(
@@ -103,8 +109,8 @@ def test_a_conservative_objective(tmp_path: Path, clip: float, kl: float, word: 
     [
         ("equivalent", "undecided", "undecided"),
         ("cannot tell", "worse", "undecided"),
-        ("worse", "equivalent", "refuted"),
-        ("cannot tell", "better", "supported"),
+        ("worse", "equivalent", "refuted at temperature 1"),
+        ("cannot tell", "better", "supported at temperature 1"),
     ],
 )
 def test_one_of_two_contrasts_refutes_nothing(
@@ -226,52 +232,6 @@ def test_where_the_control_is_a_null_the_trained_arms_above_the_floor_count(tmp_
     assert again is not None and again[0] == "undecided"  # one of two is not enough
 
 
-@pytest.mark.parametrize(
-    "changes, word",
-    [
-        ([(0.01, -0.01, 0.03), (0.0, -0.019, 0.02)], "refuted"),
-        ([(0.01, -0.01, 0.03), (0.0, -0.021, 0.02)], "undecided"),
-        ([(0.01, -0.01, 0.03), (-0.03, -0.05, -0.01)], "supported"),
-    ],
-)
-def test_whether_derivations_become_valid(
-    tmp_path: Path, changes: list[tuple[float, float, float]], word: str
-) -> None:
-    studies = []
-    for number, change in enumerate(changes):
-        study = conservative(tmp_path / f"study{number}", clip=0.0, kl=0.0)
-        names = [f"valid_change{end}" for end in ("", "_low", "_high")]
-        rows = [
-            {"arm": "none, none"} | dict(zip(names, change, strict=True)),
-            {"arm": "0.2, none"} | dict(zip(names, (-0.9, -0.9, -0.9), strict=True)),
-        ]
-        pd.DataFrame(rows).to_csv(study.folder / "anatomy_problems.csv", index=False)
-        studies.append(study)
-    found = claim_rules.factual(studies)
-    assert found is not None and found[0] == word and "in `study0`; " in found[1]
-    assert claim_rules.factual([conservative(tmp_path / "bare", clip=0.0, kl=0.0)]) is None
-
-
-def test_derivations_are_those_of_an_arm_that_is_paid_for_right_answers(tmp_path: Path) -> None:
-    arms: dict[str, Any] = {
-        name: ({"reward": name}, [BASE, (24, accuracies(0.3))]) for name in ("coin flip", "right answers")
-    }
-    study = committed(tmp_path / "q", {"reward": list(arms)}, {"reward": "coin flip"}, arms)
-    plan = json.loads((study.folder / "study.json").read_text())
-    plan["declared"] |= {"family": ["right answers"], "nulls": ["coin flip"]}
-    (study.folder / "study.json").write_text(json.dumps(plan))
-    levels = [{"arm": name, "estimate_low": 0.3, "best_constant": 0.05} for name in arms]
-    pd.DataFrame(levels).to_csv(study.folder / "arms.csv", index=False)
-    names = [f"valid_change{end}" for end in ("", "_low", "_high")]
-    rows = [
-        {"arm": "coin flip"} | dict(zip(names, (0.0, -0.01, 0.01), strict=True)),
-        {"arm": "right answers"} | dict(zip(names, (-0.05, -0.06, -0.04), strict=True)),
-    ]
-    pd.DataFrame(rows).to_csv(study.folder / "anatomy_problems.csv", index=False)
-    found = claim_rules.factual([Committed.read(study.folder)])
-    assert found is not None and found[0] == "supported" and "−5.0 [−6.0, −4.0] points in `q`" in found[1]
-
-
 @pytest.mark.parametrize("difference, word", [(0.01, "supported"), (0.05, "refuted"), (-0.05, "refuted")])
 def test_grpo_against_fine_tuning(tmp_path: Path, difference: float, word: str) -> None:
     arms: dict[str, Any] = {
@@ -310,7 +270,10 @@ def test_a_claim_without_its_study_is_not_run_and_a_smoke_test_decides_nothing(t
     first = "**Cause 1: a conservative objective (clipping, a KL penalty) makes the gain: "
     shown = claims_section([study])
     assert len(shown) == 2 + len(CLAIMS)
-    assert shown[2].startswith(f"{first}refuted.**") and "[conservative](conservative/report.md)" in shown[2]
+    assert (
+        shown[2].startswith(f"{first}refuted at temperature 1.**")
+        and "[conservative](conservative/report.md)" in shown[2]
+    )
     assert [": not run.**" in text for text in shown[3:]] == [True] * (len(CLAIMS) - 1)
     assert "Preset: `ablation=self_evolution`." in "".join(shown)
     smoke = Committed(study.folder, study.name, study.question, study.answer, seeds=3)
@@ -319,7 +282,7 @@ def test_a_claim_without_its_study_is_not_run_and_a_smoke_test_decides_nothing(t
 
 def test_a_study_with_one_draw_for_all_seeds_decides_nothing(tmp_path: Path) -> None:
     study = conservative(tmp_path / "conservative", clip=0.05, kl=0.0)
-    assert "gain: supported.**" in claims_section([study])[2]
+    assert "gain: supported at temperature 1.**" in claims_section([study])[2]
     path = study.folder / "study.json"
     path.write_text(path.read_text().replace(', "draws": "per_seed"', ""))
     older = claims_section([Committed.read(study.folder)])[2]

@@ -109,6 +109,7 @@ def test_a_study_says_how_many_runs_took_how_long_on_what() -> None:
         "hardware": {"gpu": "NVIDIA H200", "cores": 32, "processor": "x"},
     }
     assert cost_at(made) == "180 runs in 5m30s, 1,964 an hour, on NVIDIA H200 and 32 cores"
+    assert cost_at({**made, "runs": {"finished": 178, "failed": 2, "missing": 20}}) == cost_at(made)
     assert cost_at({**made, "hardware": {"cores": 2}}).endswith("an hour, on 2 cores")
     assert cost_at({**made, "hardware": None}).endswith("1,964 an hour")
     assert cost_at({**made, "last_finished": made["first_started"]}) == ""
