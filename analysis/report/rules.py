@@ -8,12 +8,17 @@ from typing import Any
 import pandas as pd
 
 from analysis.report.committed import Committed
+from analysis.report.rule_conservatism import conservatism
 from analysis.report.rule_headroom import headroom
 from analysis.report.rule_spurious import spurious
 from analysis.report.rule_words import PresetRule
 from analysis.study.load import Study
 
-RULES: Mapping[str, PresetRule] = {"headroom": headroom, "spurious": spurious}
+RULES: Mapping[str, PresetRule] = {
+    "conservatism": conservatism,
+    "headroom": headroom,
+    "spurious": spurious,
+}
 
 
 def report_lines(study: Study, tables: Mapping[str, pd.DataFrame]) -> list[str]:
