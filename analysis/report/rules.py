@@ -10,6 +10,7 @@ import pandas as pd
 from analysis.report.committed import Committed
 from analysis.report.rule_conservatism import conservatism
 from analysis.report.rule_headroom import headroom
+from analysis.report.rule_saturation import saturation
 from analysis.report.rule_spurious import spurious
 from analysis.report.rule_words import PresetRule
 from analysis.study.load import Study
@@ -17,6 +18,7 @@ from analysis.study.load import Study
 RULES: Mapping[str, PresetRule] = {
     "conservatism": conservatism,
     "headroom": headroom,
+    "saturation": saturation,
     "spurious": spurious,
 }
 
