@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 
+from analysis.report import rule_conservatism, rules
+from analysis.report.build import build_report
 from analysis.report.rule_conservatism import conservatism
+from analysis.stats.intervals import paired_t
+from analysis.study.contrasts import primary_of
+from analysis.study.load import load_study
+from analysis.study.response import AreaEffect
+from analysis.tables import rates
 
 FACTORS = {"clip": ["none", "0.2"], "kl": ["none", "0.04"], "trainer.steps": ["50", "200"]}
 PLAN: dict[str, Any] = {
@@ -131,3 +140,22 @@ def test_a_penalty_of_three_seeds_or_a_control_of_three_is_not_read() -> None:
     found = {LESS: (0.05, 0.01, 0.09)}
     assert forgets(found, seeds=3) == ""
     assert forgets(found, few=LESS) == "" and forgets(found, few="clip=none, kl=none, steps=200") == ""
+
+
+def test_the_columns_read_are_those_that_tables_have(
+    make_study: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = load_study(make_study(seeds=4))
+    above = paired_t([0.05, 0.06, 0.05, 0.06])
+    found = [AreaEffect("clip", "0.2", "none", where, above, p) for where, p in (("kl=none", 0.9), ("", 0.9))]
+    monkeypatch.setattr(rates, "area_effects", lambda *_, **settings: found)
+    table = rates.area_effects_table(study, primary_of(study))
+    (line,) = conservatism(PLAN, lambda name: table.raw if name == "area_effects" else pd.DataFrame())
+    assert "Cause 1 holds in 1 of 8 settings. Above 0 with `clip=0.2` at `kl=none` (+5.5 [" in line
+
+    monkeypatch.undo()
+    monkeypatch.setattr(rule_conservatism, "PENALTY", "objective")
+    monkeypatch.setattr(rules, "RULES", {"toy": conservatism})
+    (line,) = [text for text in build_report(study, figures=False).answers if "forget less?" in text]
+    assert "it does in 2 of 2 settings, in points: `objective=grpo model=xs` +" in line
+    assert "(rates 0.0003, without it 0.0003)" in line

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from analysis.report.committed import Committed
 from analysis.report.rule_headroom import headroom
 
+REFERENCE = Path(__file__).resolve().parents[4] / "outputs" / "reference"
 ARMS = ("depth=edge, objective=grpo", "depth=edge, objective=sft")
 PLAN: dict[str, Any] = {
     "primary": {"factor": "depth", "split": "test", "metric": "chain_pass"},
@@ -37,6 +40,16 @@ def said(
     }
     plan = {**PLAN, "primary": {**PLAN["primary"], "metric": metric}}
     return " ".join(headroom(plan, lambda name: tables.get(name, pd.DataFrame())))
+
+
+def test_the_tables_of_a_committed_study_are_read() -> None:
+    """A study of valid chains; its measure is the mean over samples and not any of k, so it is renamed."""
+    study = Committed.read(REFERENCE / "self_evolution")
+    assert headroom(study.plan, study.table) == []
+    plan = {**study.plan, "primary": {**study.plan["primary"], "metric": "chain_pass"}}
+    (text,) = headroom(plan, study.table)
+    assert "`grpo` adds at depth 1 (+40.4 [+32.2, +48.7]) and 2 (+39.4 [+33.7, +45.2])." in text
+    assert text.endswith("Of `coin` and `memoriser` nothing is said at any depth.")
 
 
 UP: Depth = (0.2, 0.1, 0.3, 0.001)
