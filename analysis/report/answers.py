@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from analysis.report.alike import alike_lines, is_alike
@@ -20,10 +21,12 @@ from analysis.study.verdicts import ContrastVerdict, contrast_verdicts
 from analysis.tables.transfer import transfer_answers
 
 
-def answers(study: Study, primary: Primary, results: list[ArmResult]) -> list[str]:
+def answers(
+    study: Study, primary: Primary, results: list[ArmResult], by_rule: Sequence[str] = ()
+) -> list[str]:
     """The first screen: did training help, which arm is better, on which problems, and how sure are we.
 
-    Ends with the arms to doubt.
+    `by_rule` is what the study's own rule says (`report_lines`). Ends with the arms to doubt.
     """
     k = next((int(r.means["k"] or 0) for r in results if r.means["k"]), 0)
     helped = _helped(study, primary, k)
@@ -37,7 +40,7 @@ def answers(study: Study, primary: Primary, results: list[ArmResult]) -> list[st
         lines += _differences(study, primary, results, k)
     if study.record.primary.get("split") == HELDOUT:
         lines += transfer_answers(transfers(study, primary))
-    lines += [*helped[1:], *_sure(study, primary, results)]
+    lines += [*helped[1:], *by_rule, *_sure(study, primary, results)]
     if dead := [f"{r.label} ({'; '.join(r.flags)})" for r in results if r.flags]:
         lines.append("Flagged arms, whose numbers may mean nothing: " + ", ".join(dead) + ".")
     return lines

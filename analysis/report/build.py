@@ -58,6 +58,8 @@ def build_report(
     study: Study, *, figures: bool = True, progress: Callable[[str], None] = lambda what: None
 ) -> Report:
     """Compute every table and, if asked, figure. A study without evaluations still lists its runs."""
+    from analysis.report.rules import report_lines  # pandas comes with it: --help is light
+
     progress("reading steps")
     len(study.steps)  # read first: damage found there belongs among the notes
     runs = runs_table(study)
@@ -75,7 +77,8 @@ def build_report(
         described = all_figures(study, primary, results)
     sections = _sections(study, primary, results, {figure.name: figure for figure in described})
     shown = [s for s in sections if s.text or s.tables or s.figures]
-    return Report(study, answers(study, primary, results), notes_of(study), shown, runs, samples)
+    by_rule = report_lines(study, {table.name: table.raw for section in shown for table in section.tables})
+    return Report(study, answers(study, primary, results, by_rule), notes_of(study), shown, runs, samples)
 
 
 def _sections(

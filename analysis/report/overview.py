@@ -10,6 +10,7 @@ from analysis.report.all_arms import directions, gains
 from analysis.report.claims import claims_section
 from analysis.report.committed import FILE, Committed, command_at
 from analysis.report.lower_rates import lower_rate_gains, lower_rates_section
+from analysis.report.rules import committed_lines
 from analysis.report.sentences import sentence
 from analysis.report.together import together_section
 from analysis.tables.table import csv_text
@@ -156,7 +157,7 @@ def _counted(name: str, rows: pd.DataFrame) -> str:
 def _section(study: Committed, repeated: bool) -> str:
     title = study.question + (f" ({study.name})" if repeated else "")
     text = sentence(study)
-    lines = [f"## {title}", text[0].upper() + text[1:], *_figure(study)]
+    lines = [f"## {title}", text[0].upper() + text[1:], *committed_lines(study), *_figure(study)]
     links = []
     if (study.folder / "report.md").exists():
         links.append(f"[report]({study.name}/report.md)")

@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from analysis.report import rule_words, rules
 from analysis.report.build import build_report
+from analysis.report.rule_saturation import saturation
 from analysis.stats.inference import tost
 from analysis.stats.intervals import paired_t
 from analysis.stats.margins import tost_share
@@ -138,6 +140,19 @@ def test_the_report_has_a_row_an_arm_and_a_csv_row_a_seed(curved: Callable[..., 
     assert row[1] == "3 of 3" and row[2].startswith("55.")
     assert row[-1] == "3 of 3"  # the curves are exact, and the score at the quarter is far from the last
     assert "extrapolated" in table.note and "arXiv:2510.13786" in table.note
+
+
+def test_the_rule_of_the_preset_reads_this_table(
+    curved: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rules, "RULES", {"toy": saturation})
+    monkeypatch.setattr(rule_words, "SMOKE_SEEDS", 2)
+    answers = build_report(load_study(curved()), figures=False).answers
+    (ceiling,), (forecast,) = (
+        [a for a in answers if a.startswith(q)] for q in ("Where does", "Does a forecast")
+    )
+    assert " `objective=grpo model=xs` is undecided (+1.7 [−2.1, +5." in ceiling  # GAPS, t of 2 df: 4.30
+    assert "It holds for `objective=sft_rejection model=xs` (3 of 3)" in forecast
 
 
 def test_a_forecast_is_as_good_as_it_is_in_each_seed(curved: Callable[..., Path]) -> None:
