@@ -79,14 +79,13 @@ def said(
 
 
 def test_the_committed_study_is_read_from_its_files() -> None:
-    """Its leaked bases saw answers alone and are 1.8 points below clean ones on the test."""
+    """Its leaked bases are 10 points above clean ones on the test, and no reward that knows nothing gains."""
     rewards, contamination = committed_lines(Committed.read(REFERENCE / "spurious"))
-    assert "on clean bases −0.2 [−0.7, +0.3] (`random`), −0.6 [−1.0, −0.2] (`format`) and −18.4 [" in rewards
-    assert "on leaked bases −0.3 [−0.8, +0.2] (`random`)" in rewards and "(`accuracy`)" not in rewards
+    assert "on clean bases −0.5 [−1.3, +0.3] (`random`), −0.4 [−0.9, +0.1] (`format`) and −17.6 [" in rewards
+    assert "on leaked bases −0.4 [−0.9, 0.0] (`random`)" in rewards and "(`accuracy`)" not in rewards
     assert rewards.endswith("None of them lies above 0.")
-    assert contamination.startswith(
-        "Contamination? Nothing is said of it: leaked bases are not above clean ones on the test (−1.8 ["
-    )
+    assert contamination.startswith("Contamination? Leaked bases are +10.0 [+6.0, +14.0] points above clean")
+    assert contamination.endswith("There is no gain to explain.")
 
 
 def test_a_reward_is_spurious_by_its_interval_and_on_the_corpus_where_it_gains() -> None:

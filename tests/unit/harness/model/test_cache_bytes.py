@@ -1,4 +1,4 @@
-"""Which cache the native sampler has on a GPU where the setting leaves it open."""
+"""Choose the native sampler's cache on a GPU where the setting leaves it open."""
 
 from __future__ import annotations
 
